@@ -1,0 +1,36 @@
+"""The `copydesk` command: its sub-commands, and what a fault looks like."""
+
+import sys
+
+import typer
+
+from copydesk.cli.cost import cost
+from copydesk.errors import InputError
+
+app = typer.Typer(
+    name="copydesk",
+    help="Turn the edits people already make to an LLM's output into a better model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def root() -> None:
+    """Turn the edits people already make to an LLM's output into a better model."""
+
+
+app.command("cost")(cost)
+
+
+def main() -> None:
+    """Run the command line: exit 0 on success, 2 with one line on stderr on bad input, 130 when interrupted."""
+    try:
+        app()
+    except InputError as fault:
+        print(f"copydesk: {fault}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("copydesk: interrupted; nothing half-written was left behind", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,133 @@
+"""`copydesk cost`: the edit cost of one pair of texts, or of every row of a log."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from copydesk import embedded
+from copydesk.cli.output import emit
+from copydesk.errors import InputError
+from copydesk.log.cost import EditCost, Normalize, Unit
+from copydesk.log.files import atomic_write, open_to_read
+from copydesk.log.jsonl import read_jsonl
+from copydesk.log.record import EditRecord
+from copydesk.log.summary import CostSummary, summarize
+
+
+def cost(
+    response: Annotated[str | None, typer.Argument(help="What the policy wrote.")] = None,
+    edit: Annotated[str | None, typer.Argument(help="What the person made of it.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Cost every row of this log (JSON Lines) instead.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --file: write id, cost and metric of each row here (JSON Lines).")
+    ] = None,
+    unit: Annotated[Unit, typer.Option(help="What is counted.")] = "subtoken",
+    normalize: Annotated[Normalize, typer.Option(help="Whose length the distance is divided by.")] = "response",
+    cap: Annotated[float | None, typer.Option(help="The largest cost there is.", show_default="no cap")] = None,
+    tokenizer: Annotated[
+        str,
+        typer.Option(help="Whose sub-tokens: 'embedded', a model's folder, a tokenizer.json, or a name on the hub."),
+    ] = embedded.NAME,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> None:
+    """Tell what an edit costs: how much of a response a person had to change.
+
+    The cost is the Levenshtein distance between RESPONSE and EDIT, counted in
+    sub-tokens and divided by the response's length unless told otherwise. It is
+    0 exactly when the edit is the response. Pending rows have no cost.
+
+    copydesk cost "Dear all" "Dear friends" --unit word
+
+    copydesk cost --file log.jsonl --out costs.jsonl
+    """
+    metric = EditCost(unit=unit, normalize=normalize, cap=cap, tokenizer=tokenizer)
+    if file is not None:
+        if response is not None:
+            raise InputError("copydesk cost takes two texts or --file, not both; leave one of them out")
+        summary = _cost_log(metric, file, out)
+        document = {"file": str(file), "metric": metric.name, **asdict(summary), "out": str(out) if out else None}
+        document["quantiles"] = {f"{level:g}": value for level, value in summary.quantiles}
+        emit(document, _summary_table(str(file), metric.name, summary), as_json=as_json)
+    else:
+        if response is None or edit is None:
+            raise InputError("copydesk cost needs a response and its edit, or --file LOG.jsonl; give both texts")
+        if out is not None:
+            raise InputError("--out writes the costs of a log; give the log with --file")
+        lengths = {"response_units": len(metric.units(response)), "edit_units": len(metric.units(edit))}
+        pair = {"cost": metric(response, edit), "metric": metric.name, **lengths}
+        emit(pair, _pair_table(pair), as_json=as_json)
+
+
+def _cost_log(metric: EditCost, file: Path, out: Path | None) -> CostSummary:
+    """Cost a log in one pass; the rows of `out` are written as they come and appear when all of them are there."""
+    costed = metric.over(_progress(file))
+    if out is None:
+        summary = summarize(costed)
+        return _not_empty(summary, file)
+    if out.exists() and file.exists() and out.samefile(file):
+        raise InputError(f"{out}: --out is the log itself and would replace it; choose another name")
+    name = metric.name
+    with atomic_write(out) as target:
+
+        def written() -> Iterator[tuple[EditRecord, float | None]]:
+            for record, value in costed:
+                row = {"id": record.id, "cost": value, "metric": name}
+                target.write(json.dumps(row, ensure_ascii=False) + "\n")
+                yield record, value
+
+        return _not_empty(summarize(written()), file)
+
+
+def _not_empty(summary: CostSummary, file: Path) -> CostSummary:
+    if not summary.rows:
+        raise InputError(f"{file}: the log is empty; it takes at least one row with context, response and edit")
+    return summary
+
+
+def _progress(file: Path) -> Iterable[EditRecord]:
+    """The records of a log, with a progress bar on stderr where that is a terminal."""
+    records = read_jsonl(file)
+    console = Console(stderr=True)
+    if not console.is_terminal or not file.is_file():
+        yield from records
+        return
+    with open_to_read(file) as lines:
+        total = sum(1 for _ in lines)
+    columns = TextColumn("costs"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield from progress.track(records, total=total)
+
+
+def _pair_table(pair: dict[str, Any]) -> Table:
+    table = _table()
+    for name, value in pair.items():
+        table.add_row(name.replace("_", " "), f"{value:.4f}" if isinstance(value, float) else str(value))
+    return table
+
+
+def _summary_table(file: str, metric: str, summary: CostSummary) -> Table:
+    table = _table()
+    table.add_row("log", file)
+    table.add_row("metric", metric)
+    for name in ("rows", "pending", "accepted", "edited"):
+        table.add_row(name, str(getattr(summary, name)))
+    for name, value in (("mean cost", summary.mean), ("median cost", summary.median)):
+        table.add_row(name, "none yet" if value is None else f"{value:.4f}")
+    for level, value in summary.quantiles:
+        table.add_row(f"{level:.0%} cost at most", f"{value:.4f}")
+    return table
+
+
+def _table() -> Table:
+    table = Table(box=box.SIMPLE, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    return table

@@ -1,0 +1,126 @@
+"""The edit cost Δ_edit(y, y'): how much a person had to change."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal, get_args
+
+from rapidfuzz.distance import Levenshtein
+
+from copydesk import embedded
+from copydesk.errors import InputError
+from copydesk.log.record import EditRecord
+from copydesk.log.subtokens import fingerprint, subtokens
+from copydesk.log.words import words
+
+Unit = Literal["subtoken", "word", "character"]
+Normalize = Literal["response", "edit", "longest", "none"]
+Units = list[int] | list[str]
+
+_BLOCK = 256  # records whose texts are tokenized together
+
+
+@dataclass(frozen=True)
+class EditCost:
+    """Δ_edit of the paper (arXiv 2601.19055): the Levenshtein distance between a response and its edit.
+
+    The distance counts insertions, deletions and substitutions of units. Two texts can have the same units, when only
+    white space differs between words or when a tokenizer folds characters; a change that no unit shows counts as
+    one. So the cost is 0 exactly when the edit is the response, and without normalisation and cap it is a metric.
+
+    A length of 0 divides like a length of 1: writing n units where the response was empty costs n (before the cap).
+
+    Attributes:
+        unit: what is counted: the model's sub-tokens, words (`copydesk.log.words`; PRELUDE counts NLTK's) or
+            characters (Unicode code points, so a letter and its combining mark are two).
+        normalize: what the distance is divided by: the number of units in the response, in the edit, in the longer of
+            the two (then the cost is at most 1), or nothing.
+        cap: the largest cost there is, the paper's c_max; `None` for no cap. Divided by its length, a very short
+            response can cost many times 1.
+        tokenizer: whose sub-tokens: `"embedded"`, a model's folder, a `tokenizer.json`, or a name on the Hugging Face
+            hub. Words and characters do not use it.
+
+    Raises:
+        InputError: a setting is not one of those; later, the tokenizer cannot be loaded.
+    """
+
+    unit: Unit = "subtoken"
+    normalize: Normalize = "response"
+    cap: float | None = None
+    tokenizer: str = embedded.NAME
+
+    def __post_init__(self) -> None:
+        if self.unit not in get_args(Unit):
+            raise InputError(f"edit cost: unit is {self.unit!r}; choose one of {', '.join(get_args(Unit))}")
+        if self.normalize not in get_args(Normalize):
+            choices = ", ".join(get_args(Normalize))
+            raise InputError(f"edit cost: normalize is {self.normalize!r}; choose one of {choices}")
+        if self.cap is not None and not (self.cap > 0 and math.isfinite(self.cap)):
+            raise InputError(f"edit cost: cap is {self.cap}; give a number above 0, or none for no cap")
+
+    def __call__(self, response: str, edit: str) -> float:
+        """The cost of one edit."""
+        return self.batch([(response, edit)])[0]
+
+    def of(self, record: EditRecord) -> float:
+        """The cost of one logged edit.
+
+        Raises:
+            InputError: the record is pending; what is not known yet costs nothing knowable, least of all 0.
+        """
+        if record.edit is None:
+            raise InputError(f"record {record.id!r}: its edit is still pending, so it has no cost yet; leave it out")
+        return self(record.response, record.edit)
+
+    def batch(self, pairs: Iterable[tuple[str, str]]) -> list[float]:
+        """The costs of (response, edit) pairs, in their order; faster than one call each."""
+        pairs = list(pairs)
+        units = self._units([text for pair in pairs for text in pair])
+        return [
+            self._cost(before, after, changed=response != edit)
+            for (response, edit), before, after in zip(pairs, units[::2], units[1::2], strict=True)
+        ]
+
+    def over(self, records: Iterable[EditRecord]) -> Iterator[tuple[EditRecord, float | None]]:
+        """Every record with its cost, `None` while it is pending; a stream, in the order given."""
+        records = iter(records)
+        while block := list(islice(records, _BLOCK)):
+            pairs = [(record.response, record.edit) for record in block if record.edit is not None]
+            costs = iter(self.batch(pairs))
+            for record in block:
+                yield record, None if record.pending else next(costs)
+
+    def units(self, text: str) -> Units:
+        """What the cost counts: token ids, words or characters."""
+        return self._units([text])[0]
+
+    @property
+    def name(self) -> str:
+        """The metric, named so that equal names mean equal costs; stored beside every cost.
+
+        For example `levenshtein/word/response` or `levenshtein/subtoken:embedded@1a2b3c4d/response/cap=2.0`, where the
+        digits follow the tokenizer's content.
+        """
+        unit: str = self.unit
+        if self.unit == "subtoken":
+            label = Path(self.tokenizer).resolve().name if Path(self.tokenizer).exists() else self.tokenizer
+            unit = f"subtoken:{label}@{fingerprint(self.tokenizer)}"
+        cap = [] if self.cap is None else [f"cap={float(self.cap)!r}"]
+        return "/".join(["levenshtein", unit, self.normalize, *cap])
+
+    def _units(self, texts: list[str]) -> list[Units]:
+        match self.unit:
+            case "subtoken":
+                return list(subtokens(texts, self.tokenizer))
+            case "word":
+                return [words(text) for text in texts]
+            case "character":
+                return [list(text) for text in texts]
+
+    def _cost(self, before: Units, after: Units, changed: bool) -> float:
+        distance = max(Levenshtein.distance(before, after), int(changed))
+        lengths = {"response": len(before), "edit": len(after), "longest": max(len(before), len(after)), "none": 1}
+        cost = distance / max(1, lengths[self.normalize])
+        return cost if self.cap is None else min(cost, self.cap)

@@ -1,0 +1,190 @@
+import json
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import editdistance
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from copydesk.errors import InputError
+from copydesk.log import EditCost, EditRecord
+from copydesk.log.cost import Normalize, Unit
+
+# Few letters, so that texts share much; white space, a combining mark, an emoji of two code points, a right-to-left
+# letter and a Chinese one, so that units differ from characters.
+TEXT = st.lists(
+    st.sampled_from(["a", "b", " ", "  ", "\n", ".", "'s", "e\u0301", "é", "👍🏽", "א", "好", "\u2028", "the "]),
+    max_size=6,
+).map("".join)
+NORMALIZATIONS: list[Normalize] = ["response", "edit", "longest", "none"]
+
+
+@pytest.fixture(params=["subtoken", "word", "character"], scope="module")
+def unit(request: pytest.FixtureRequest) -> Unit:
+    chosen: Unit = request.param
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def distance(unit: Unit, tokenizer_folder: Path) -> EditCost:
+    """The bare distance: what is left when nothing is normalised or capped."""
+    return EditCost(unit=unit, normalize="none", tokenizer=str(tokenizer_folder))
+
+
+# -- a metric ----------------------------------------------------------------------------------------------------------
+
+
+@given(a=TEXT, b=TEXT)
+def test_zero_exactly_when_the_edit_is_the_response(distance: EditCost, a: str, b: str) -> None:
+    assert distance(a, a) == 0
+    assert (distance(a, b) == 0) == (a == b)
+
+
+@given(a=TEXT, b=TEXT)
+def test_symmetric(distance: EditCost, a: str, b: str) -> None:
+    assert distance(a, b) == distance(b, a)
+
+
+@given(a=TEXT, b=TEXT, c=TEXT)
+def test_no_way_round_is_shorter(distance: EditCost, a: str, b: str, c: str) -> None:
+    assert distance(a, c) <= distance(a, b) + distance(b, c)
+
+
+@given(a=TEXT, b=TEXT)
+def test_between_the_difference_of_lengths_and_the_longer_length(distance: EditCost, a: str, b: str) -> None:
+    lengths = len(distance.units(a)), len(distance.units(b))
+    assert abs(lengths[0] - lengths[1]) <= distance(a, b) <= max(1, *lengths)
+
+
+@given(a=st.text(max_size=30), b=st.text(max_size=30))
+def test_any_unicode_text(distance: EditCost, a: str, b: str) -> None:
+    assert (distance(a, b) == 0) == (a == b)
+    assert distance(a, b) == distance(b, a)
+
+
+# -- normalisation and cap ---------------------------------------------------------------------------------------------
+
+
+@given(a=TEXT, b=TEXT)
+def test_each_normalisation_divides_by_its_length(distance: EditCost, a: str, b: str) -> None:
+    first, second = len(distance.units(a)), len(distance.units(b))
+    lengths = {"response": first, "edit": second, "longest": max(first, second), "none": 1}
+    for normalize in NORMALIZATIONS:
+        metric = EditCost(unit=distance.unit, normalize=normalize, tokenizer=distance.tokenizer)
+        assert metric(a, b) == distance(a, b) / max(1, lengths[normalize])
+        assert metric(a, b) <= 1 or normalize != "longest"
+        assert (metric(a, b) == 0) == (a == b)
+
+
+@given(a=TEXT, b=TEXT, cap=st.floats(0.01, 5))
+def test_the_cap_is_the_largest_cost_and_changes_no_smaller_one(a: str, b: str, cap: float) -> None:
+    free, capped = EditCost(unit="word"), EditCost(unit="word", cap=cap)
+    assert capped(a, b) == min(free(a, b), cap)
+
+
+def test_examples_by_hand() -> None:
+    assert EditCost(unit="word")("I saw the red car", "I saw a car") == 2 / 5
+    assert EditCost(unit="word", normalize="edit")("I saw the red car", "I saw a car") == 2 / 4
+    assert EditCost(unit="word", normalize="longest")("I saw a car", "I saw the red car") == 2 / 5
+    assert EditCost(unit="character", normalize="none")("kitten", "sitting") == 3
+    assert EditCost(unit="character")("abc", "") == 1
+
+
+def test_empty_texts() -> None:
+    for normalize in NORMALIZATIONS:
+        assert EditCost(unit="word", normalize=normalize)("", "") == 0
+    assert EditCost(unit="word")("", "two words") == 2
+    assert EditCost(unit="word", cap=1.5)("", "two words") == 1.5
+    assert EditCost(unit="word")("two words", "") == 1
+    assert EditCost(unit="word", normalize="edit")("two words", "") == 2
+    assert EditCost(unit="word")(" ", "\n") == 1
+
+
+def test_a_change_of_white_space_alone_counts_as_one_word() -> None:
+    assert EditCost(unit="word", normalize="none")("One. Two. Three.", "One.\nTwo.\nThree.") == 1
+
+
+@pytest.mark.parametrize(
+    ("response", "edit", "characters"),
+    [("é", "e\u0301", 2), ("👍", "👍🏽", 1), ("你好", "你们好", 1), ("\ud83d", "\ud83e", 1), ("a\u2028b", "a b", 1)],
+)
+def test_characters_are_code_points(response: str, edit: str, characters: int) -> None:
+    assert EditCost(unit="character", normalize="none")(response, edit) == characters
+
+
+# -- parity ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["lamp", "expertqa", "defacto", "mlqe_pe"])
+def test_parity_with_editdistance_over_nltk_words_on_real_logs(
+    shared_data: Path, nltk_words: Callable[[str], list[str]], name: str
+) -> None:
+    with (shared_data / f"{name}.jsonl").open(encoding="utf-8", newline="\n") as file:
+        rows = [json.loads(line) for line in file]
+    rows = [row for row in rows if not re.search("[\u4e00-\u9fff]", row["response"])]  # cut apart by us, not by NLTK
+    metric = EditCost(unit="word", normalize="none")
+    for row in random.Random(0).sample(rows, 100):
+        response, edit = row["response"], row["edit"]
+        expected = editdistance.eval(nltk_words(response), nltk_words(edit))
+        assert metric(response, edit) == max(expected, response != edit)
+
+
+@settings(max_examples=200)
+@given(a=st.text(alphabet="abcd", max_size=80), b=st.text(alphabet="abcd", max_size=80))
+def test_parity_with_editdistance_over_characters(a: str, b: str) -> None:
+    assert EditCost(unit="character", normalize="none")(a, b) == editdistance.eval(a, b)
+
+
+# -- records, batches, names -------------------------------------------------------------------------------------------
+
+
+def record(response: str, edit: str | None) -> EditRecord:
+    return EditRecord(id="r1", context="", response=response, edit=edit)
+
+
+def test_a_record_costs_what_its_texts_cost() -> None:
+    assert EditCost(unit="word").of(record("a b", "a c")) == 0.5
+
+
+def test_a_pending_record_has_no_cost() -> None:
+    with pytest.raises(InputError, match="'r1': its edit is still pending"):
+        EditCost(unit="word").of(record("a b", None))
+
+
+@given(pairs=st.lists(st.tuples(TEXT, TEXT), max_size=5))
+def test_a_batch_costs_what_its_pairs_cost(distance: EditCost, pairs: list[tuple[str, str]]) -> None:
+    assert distance.batch(pairs) == [distance(a, b) for a, b in pairs]
+
+
+def test_over_keeps_the_order_and_gives_pending_rows_no_cost() -> None:
+    records = [record("a b", "a c" if number % 3 else None) for number in range(600)]
+    costed = list(EditCost(unit="word").over(records))
+    assert [row for row, _ in costed] == records
+    assert [cost for _, cost in costed] == [0.5 if number % 3 else None for number in range(600)]
+
+
+def test_equal_names_mean_equal_metrics(tokenizer_folder: Path) -> None:
+    assert EditCost(unit="word").name == "levenshtein/word/response"
+    assert EditCost(unit="character", normalize="none", cap=2).name == "levenshtein/character/none/cap=2.0"
+    folder, file = str(tokenizer_folder), str(tokenizer_folder / "tokenizer.json")
+    names = [EditCost(tokenizer=name).name for name in (folder, file)]
+    assert names[0].startswith(f"levenshtein/subtoken:{tokenizer_folder.name}@")
+    assert names[0].split("@")[1] == names[1].split("@")[1]
+
+
+def test_costs_that_differ_by_their_cap_have_names_that_differ() -> None:
+    caps = [1.0, 1.0000001, 2.0]
+    assert len({EditCost(unit="word", cap=cap).name for cap in caps}) == 3
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"unit": "sentence"}, {"normalize": "length"}, {"cap": 0}, {"cap": -1.0}, {"cap": float("nan")}],
+)
+def test_wrong_settings(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"edit cost: {next(iter(wrong))} is"):
+        EditCost(**wrong)

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer
+
+from copydesk import embedded
+from copydesk.errors import InputError
+from copydesk.log.subtokens import fingerprint, load_tokenizer, subtokens
+
+
+def test_all_of_the_text_and_nothing_else(tokenizer_folder: Path) -> None:
+    texts = ["", "a", "the meeting is on Monday, and 😀 is due on Tuesday  "]
+    ids = subtokens(texts, str(tokenizer_folder))
+    assert ids[0] == []
+    assert len(ids[1]) == 1
+    tokenizer = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
+    assert [tokenizer.decode(each) for each in ids] == texts
+
+
+def test_a_folder_and_its_file_are_the_same_tokenizer_and_loaded_once(tokenizer_folder: Path) -> None:
+    folder, file = str(tokenizer_folder), str(tokenizer_folder / "tokenizer.json")
+    assert subtokens(["the report"], folder) == subtokens(["the report"], file)
+    assert fingerprint(folder) == fingerprint(file)
+    assert load_tokenizer(folder) is load_tokenizer(folder)
+
+
+def test_the_embedded_name_is_the_shipped_folder(tokenizer_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "path", lambda: tokenizer_folder)
+    load_tokenizer.cache_clear()
+    assert subtokens(["the report"], "embedded") == subtokens(["the report"], str(tokenizer_folder))
+    load_tokenizer.cache_clear()
+
+
+def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no tokenizer\.json in this folder"):
+        subtokens(["a"], str(tmp_path))
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1", '{"model": {"type": "BPE"}}'])
+def test_a_file_that_is_no_tokenizer(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "tokenizer.json"
+    file.write_text(content)
+    with pytest.raises(InputError, match="cannot be loaded") as fault:
+        subtokens(["a"], str(file))
+    assert "\n" not in str(fault.value)
+
+
+def test_a_hub_that_does_not_serve_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(name: str) -> Tokenizer:
+        raise OSError(f"no route to {name}\nsecond line")
+
+    monkeypatch.setattr("copydesk.log.subtokens.Tokenizer", type("Hub", (), {"from_pretrained": unreachable}))
+    with pytest.raises(InputError, match=r"'some/model' cannot be loaded \(no route to some/model\)"):
+        subtokens(["a"], "some/model")
+
+
+def test_half_of_a_surrogate_pair(tokenizer_folder: Path) -> None:
+    with pytest.raises(InputError, match=r"'abc\\ud83d': half of a surrogate pair"):
+        subtokens(["fine", "abc\ud83d"], str(tokenizer_folder))
