@@ -1,0 +1,75 @@
+"""A policy that runs in this process: a Transformers model, with an adapter or without."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerBase
+
+from copydesk.learn.encode import encode_context, end_of_turn
+from copydesk.policies.noise import GumbelNoise
+from copydesk.policies.policy import Context, Sampling
+
+
+class LocalPolicy:
+    """A model and its tokenizer under a name."""
+
+    def __init__(self, name: str, model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.name = name
+        self.model = model
+        self.tokenizer = tokenizer
+        self._end = end_of_turn(tokenizer)[-1]
+
+    def respond(
+        self,
+        contexts: Sequence[Context],
+        seeds: Sequence[Sequence[int]],
+        sampling: Sampling,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[str]:
+        """One response for each context, written in batches with a key-value cache.
+
+        `seeds[i]` alone decides the luck of the i-th response. `progress` is told how many more are done.
+        """
+        # Rows of like length share a batch: less padding, and none of them waits long for the others.
+        prompts = [encode_context(context, self.tokenizer) for context in contexts]
+        order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
+        responses = [""] * len(prompts)
+        for start in range(0, len(order), sampling.batch_size):
+            rows = order[start : start + sampling.batch_size]
+            written = self._write([prompts[row] for row in rows], [seeds[row] for row in rows], sampling)
+            for row, text in zip(rows, written, strict=True):
+                responses[row] = text
+            if progress:
+                progress(len(rows))
+        return responses
+
+    @torch.inference_mode()
+    def _write(self, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
+        length = max(len(prompt) for prompt in prompts)
+        padding = self.tokenizer.pad_token_id
+        ids = torch.tensor([[padding] * (length - len(prompt)) + list(prompt) for prompt in prompts])
+        mask = torch.tensor([[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+        noise = [GumbelNoise(seeds, sampling.temperature)] if sampling.temperature > 0 else []
+        # A configuration of our own: what a model's folder says of sampling must not change what π is.
+        generation = GenerationConfig(  # type: ignore[no-untyped-call]
+            do_sample=False,
+            max_new_tokens=sampling.max_new_tokens,
+            pad_token_id=padding,
+            eos_token_id=self._end,
+            use_cache=True,
+        )
+        device = self.model.device
+        model: Any = self.model  # Transformers does not type `generate`
+        written = model.generate(
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            generation_config=generation,
+            logits_processor=LogitsProcessorList(noise),
+        )
+        return [self._text(row) for row in written[:, length:].tolist()]
+
+    def _text(self, ids: list[int]) -> str:
+        end = ids.index(self._end) if self._end in ids else len(ids)
+        return str(self.tokenizer.decode(ids[:end], skip_special_tokens=True))

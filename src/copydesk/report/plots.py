@@ -1,0 +1,127 @@
+"""The report's plots.
+
+Each takes the rounds of one column (one task with one user), of any number of methods and seeds.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from copydesk.report.methods import Look, looks
+from copydesk.report.results import Round, arms_of, methods_of
+from copydesk.report.svg import draw_svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WINDOW = 20
+"""Rounds in a rolling mean, where a run is long enough."""
+
+
+def cost_over_rounds(rounds: Sequence[Round]) -> str:
+    """Rolling mean of the cost over a window of rounds, a line a method; with several seeds a band of one std."""
+    shown = looks(methods_of(rounds))
+    ends: dict[str, float] = {}
+
+    def draw(axes: "Axes") -> None:
+        for name, look in shown.items():
+            seeds = _by_seed([played for played in rounds if played["method"] == name])
+            length = min(len(played) for played in seeds)
+            width = min(window(rounds), length)
+            curves = np.array([_rolling([one["cost"] for one in played[:length]], width) for played in seeds])
+            t, mean = np.arange(width, length + 1), curves.mean(axis=0)
+            ends[name] = float(mean[-1])
+            thick, dashes = (2.4 if name == "late" else 1.5), ((0, (4, 2)) if name == "base" else "solid")
+            axes.plot(t, mean, color=look.light, linewidth=thick, linestyle=dashes, zorder=3 if name == "late" else 2)
+            if len(curves) > 1:
+                std = curves.std(axis=0, ddof=1)
+                axes.fill_between(t, mean - std, mean + std, color=look.light, alpha=0.13, linewidth=0)
+        axes.set(xlabel="round", xlim=(1, max(2, *(int(played["t"]) for played in rounds))))
+        axes.set_ylim(bottom=0)
+        for name, height in _apart(ends, axes.get_ylim()[1] * 0.075).items():
+            axes.annotate(shown[name].label, (1, height), xycoords=("axes fraction", "data"), xytext=(5, 0),
+                          textcoords="offset points", va="center", color=shown[name].light)  # fmt: skip
+
+    label = f"Line plot: rolling mean edit cost over the rounds of {_listed(shown)}."
+    return draw_svg(draw, shown, label, height=3.0)
+
+
+def pulls_over_rounds(rounds: Sequence[Round]) -> str:
+    """Which arm the late ensemble played: shares of a window of rounds, stacked, averaged over seeds."""
+    late = _by_seed([played for played in rounds if played["method"] == "late"])
+    shown = looks(arms_of(rounds).values())
+
+    def draw(axes: "Axes") -> None:
+        length = min(len(played) for played in late)
+        width = min(window(rounds), length)
+        names = arms_of(rounds)
+        shares = [
+            np.mean([_rolling([names[one["policy"]] == arm for one in played[:length]], width) for played in late], 0)
+            for arm in shown
+        ]
+        axes.stackplot(np.arange(width, length + 1), shares, colors=[look.light for look in shown.values()], alpha=0.9)
+        axes.set(xlabel="round", xlim=(width, max(length, width + 1)), ylim=(0, 1), yticks=[0, 0.25, 0.5, 0.75, 1])
+        axes.set_yticklabels(["0%", "25%", "50%", "75%", "100%"])
+
+    label = f"Area plot: how the late ensemble's rounds are shared among {_listed(shown)}, over the rounds."
+    return draw_svg(draw, shown, label, height=3.0)
+
+
+def cost_by_kind(rounds: Sequence[Round]) -> str:
+    """Mean cost for each kind of document, a bar a method."""
+    shown = looks(methods_of(rounds))
+    kinds = sorted({str(played["kind"]) for played in rounds})
+    thick = 0.7 / len(shown)
+
+    def draw(axes: "Axes") -> None:
+        for i, (name, look) in enumerate(shown.items()):
+            costs = [
+                [one["cost"] for one in rounds if one["method"] == name and str(one["kind"]) == kind] for kind in kinds
+            ]
+            means = [fmean(found) if found else 0.0 for found in costs]
+            axes.barh([k + i * thick for k in range(len(kinds))], means, height=thick * 0.84, color=look.light)
+        for k, kind in enumerate(kinds):
+            axes.annotate(label_of_kind(kind), (0, k - thick / 2), xytext=(0, 4), textcoords="offset points",
+                          va="bottom")  # fmt: skip
+        axes.set(ylim=(len(kinds) - 1 + 0.72, -0.4), yticks=[])
+        axes.set_xlim(left=0)
+        axes.grid(visible=False, axis="y")
+
+    label = f"Bar plot: mean edit cost of {_listed(shown)}, for each of {len(kinds)} kinds of document."
+    return draw_svg(draw, shown, label, height=0.35 + len(kinds) * (0.4 + 0.15 * len(shown)))
+
+
+def window(rounds: Iterable[Round]) -> int:
+    """How many rounds the rolling means are over: `WINDOW`, or a third of the run when it is short."""
+    return max(1, min(WINDOW, max(int(played["t"]) for played in rounds) // 3))
+
+
+def label_of_kind(kind: str) -> str:
+    """A document kind for people: `peer_review` is `peer review`."""
+    return kind.replace("_", " ")
+
+
+def _listed(shown: Mapping[str, Look]) -> str:
+    return ", ".join(look.label for look in shown.values())
+
+
+def _by_seed(rounds: Sequence[Round]) -> list[list[Round]]:
+    seeds = sorted({int(one["seed"]) for one in rounds})
+    return [sorted((one for one in rounds if one["seed"] == seed), key=lambda one: int(one["t"])) for seed in seeds]
+
+
+def _rolling(values: Sequence[float], width: int) -> NDArray[np.float64]:
+    """Means of each `width` neighbours; the first is that of rounds 1 to `width`."""
+    return np.convolve(np.asarray(values, dtype=np.float64), np.full(width, 1 / width), mode="valid")
+
+
+def _apart(heights: Mapping[str, float], gap: float) -> dict[str, float]:
+    """Heights moved up just enough that labels put there are at least `gap` apart."""
+    placed: dict[str, float] = {}
+    floor = float("-inf")
+    for name in sorted(heights, key=heights.__getitem__):
+        placed[name] = floor = max(heights[name], floor + gap)
+    return placed

@@ -1,0 +1,1 @@
+"""Simulated documents and users, and Protocol 1 played with them."""

@@ -1,0 +1,198 @@
+"""A small grammar: facts and manners become text, and text becomes facts and manners again.
+
+A kind of document says which parts its responses are made of. `render` writes a `Draft` as text; `parse` reads any
+text, also one a model got wrong, as a `Draft`: what matches no part is kept as noise, a fact nobody wrote is missing,
+and manners that disagree within one text are `None`. For a draft that `parse` can return, `parse(render(d)) == d`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+SLOT = re.compile(r"\{(\w+)\}")
+NOISE_END = re.compile(r"(?<=[.!?])\s|\n")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a response: one sentence or line, in the variant that one manner chooses.
+
+    A manner's value without a template leaves the part out. `body` parts are laid out as the `layout` manner says.
+    `when` names further manners, and the values of theirs, under which the part is there at all.
+    """
+
+    name: str
+    manner: str
+    variants: Mapping[str, str]
+    body: bool = False
+    question: str = ""
+    when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def wanted(self, manners: Mapping[str, str | None]) -> bool:
+        """Whether a response with these manners has this part."""
+        return manners[self.manner] in self.variants and all(manners[m] in values for m, values in self.when.items())
+
+    @cached_property
+    def slots(self) -> tuple[str, ...]:
+        """The facts this part states."""
+        return tuple(dict.fromkeys(SLOT.findall(" ".join(self.variants.values()))))
+
+
+class Pattern(NamedTuple):
+    """How a part looks in text, in the variant of one manner's value and in one layout."""
+
+    expression: re.Pattern[str]
+    part: Part
+    value: str
+    layout: str
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A stretch of text that is no part of the grammar: repeated, garbled or out of place."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A response as its reader sees it.
+
+    `manners` holds None where the text disagrees with itself or does not show. `facts` holds what the text states,
+    right or wrong. `order` is the sequence of parts as written, with the noise between them.
+    """
+
+    manners: Mapping[str, str | None]
+    facts: Mapping[str, str]
+    order: tuple[str | Noise, ...]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the parts that are there."""
+        return tuple(item for item in self.order if isinstance(item, str))
+
+    @property
+    def noise(self) -> tuple[Noise, ...]:
+        """The stretches of text that are no part."""
+        return tuple(item for item in self.order if isinstance(item, Noise))
+
+
+LAYOUTS: Mapping[str, str] = {"prose": "", "bullets": r"- ", "numbered": r"\d+\. ", "questions": ""}
+"""The layouts and the expression of each one's prefix; `questions` puts the part's own question there."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of document: what it tells (slots), how it tells it (lines) and what a response is made of (parts).
+
+    `lines` are groups of alternative wordings of one line of the context; `opening_lines` of them stay in place at the
+    start and the others come in any order. Parts are in canonical order; `facts` are those a response must have.
+    """
+
+    name: str
+    slots: Mapping[str, Sequence[str]]
+    lines: Sequence[Sequence[str]]
+    parts: Sequence[Part]
+    layouts: Sequence[str]
+    opening_lines: int = 0
+
+    @cached_property
+    def part(self) -> Mapping[str, Part]:
+        """The parts by name."""
+        return {part.name: part for part in self.parts}
+
+    @cached_property
+    def facts(self) -> tuple[Part, ...]:
+        """The parts that state the document's facts: body parts with slots."""
+        return tuple(part for part in self.parts if part.body and part.slots)
+
+    @cached_property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """One pattern for everything a response can be made of."""
+        found = []
+        for part in self.parts:
+            for value, template in part.variants.items():
+                body = SLOT.sub(r"(?P<\1>[^\\s.,:;!?]+)", re.escape(template).replace(r"\{", "{").replace(r"\}", "}"))
+                for layout in self.layouts if part.body else [""]:
+                    prefix = re.escape(part.question + " ") if layout == "questions" else LAYOUTS.get(layout, "")
+                    found.append(Pattern(re.compile(prefix + body + r"(?!\w)"), part, value, layout))
+        return tuple(found)
+
+
+def _end_of_sentence(text: str, at: int) -> int:
+    end = NOISE_END.search(text, at + 1)
+    return end.start() if end else len(text)
+
+
+def _agreed(values: Sequence[str]) -> str | None:
+    return values[0] if len(set(values)) == 1 else None
+
+
+def parse(kind: Kind, text: str) -> Draft:
+    """Read any text as a response to a document of this kind. Linear in the text; never fails."""
+    order: list[str | Noise] = []
+    facts: dict[str, str] = {}
+    seen: dict[str, list[str]] = {}
+    at = 0
+    while at < len(text):
+        if text[at].isspace():
+            at += 1
+            continue
+        found = [(m, p) for p in kind.patterns if (m := p.expression.match(text, at))]
+        match, pattern = max(found, key=lambda pair: pair[0].end(), default=(None, None))
+        if match is None or pattern is None or pattern.part.name in order:
+            end = match.end() if match else _end_of_sentence(text, at)
+            order.append(Noise(text[at:end]))
+            at = end
+            continue
+        part = pattern.part
+        order.append(part.name)
+        facts.update(match.groupdict())
+        seen.setdefault(part.manner, []).append(pattern.value)
+        if part.body:
+            seen.setdefault("layout", []).append(pattern.layout)
+        at = match.end()
+    return Draft(_manners(kind, order, seen), facts, tuple(order))
+
+
+def _manners(kind: Kind, order: Sequence[str | Noise], seen: Mapping[str, list[str]]) -> dict[str, str | None]:
+    manners: dict[str, str | None] = {}
+    for part in kind.parts:
+        if part.manner == "length":
+            manners["length"] = "long" if part.name in order else "medium" if "detail" in order else "short"
+        elif part.body:
+            manners[part.manner] = _agreed(seen.get(part.manner, []) or ["", "unseen"])
+        else:
+            manners[part.manner] = _agreed(seen.get(part.manner, ["none"]))
+    manners["layout"] = _agreed(seen.get("layout", []) or ["", "unseen"])
+    return manners
+
+
+def compose(kind: Kind, manners: Mapping[str, str], facts: Mapping[str, str]) -> Draft:
+    """The draft with these manners that states every fact right, in canonical order and without noise."""
+    parts = [part for part in kind.parts if part.wanted(manners)]
+    stated = {slot: facts[slot] for part in parts for slot in part.slots}
+    return Draft(dict(manners), stated, tuple(part.name for part in parts))
+
+
+def render(kind: Kind, draft: Draft) -> str:
+    """Write a draft as text. Every manner that a part of it needs must have a value."""
+    text, body_before, number = "", False, 0
+    layout = draft.manners["layout"]
+    for item in draft.order:
+        if isinstance(item, Noise):
+            piece, body = item.text, True
+        else:
+            part = kind.part[item]
+            piece = SLOT.sub(lambda m: draft.facts[m[1]], part.variants[str(draft.manners[part.manner])])
+            body = part.body
+            if body:
+                number += 1
+                prefix = {"bullets": "- ", "numbered": f"{number}. ", "questions": f"{part.question} "}
+                piece = prefix.get(str(layout), "") + piece
+        between = "\n\n" if not (body and body_before) else " " if layout == "prose" else "\n"
+        text = text + between + piece if text else piece
+        body_before = body
+    return text

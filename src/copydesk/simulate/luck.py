@@ -1,0 +1,44 @@
+"""Where the random numbers of a run come from: one independent stream for each purpose and round.
+
+A round's document, the policies' noise and the user's luck depend on the run's seed and the round alone. So every
+method meets the same documents, writes with the same noise and is read by the same user (common random numbers), and
+a difference between two methods is a difference between policies.
+"""
+
+from collections.abc import Iterator
+from enum import IntEnum
+
+import numpy as np
+
+from copydesk.simulate.task import Document, Task
+
+
+class Stream(IntEnum):
+    """What random numbers are for."""
+
+    LOG_DOCUMENTS = 1
+    LOG_RESPONSES = 2
+    LOG_EDITS = 3
+    ONLINE_DOCUMENTS = 4
+    ONLINE_RESPONSES = 5
+    ONLINE_EDITS = 6
+
+
+def key(seed: int, stream: Stream, t: int = 0) -> tuple[int, int, int]:
+    """The seed of one stream in one round."""
+    return (seed, int(stream), t)
+
+
+def generator(seed: int, stream: Stream, t: int = 0) -> np.random.Generator:
+    """The random numbers of one stream in one round."""
+    return np.random.default_rng(key(seed, stream, t))
+
+
+def documents(task: Task, seed: int, stream: Stream, unlike: frozenset[str] = frozenset()) -> Iterator[Document]:
+    """Documents without end, no context twice and none of those in `unlike`."""
+    rng, seen = generator(seed, stream), set(unlike)
+    while True:
+        document = task.draw(rng)
+        if document.context not in seen:
+            seen.add(document.context)
+            yield document

@@ -1,0 +1,177 @@
+"""Email writing: notes of four kinds become an email. Tastes are mostly near what the reference policy writes."""
+
+from collections.abc import Mapping, Sequence
+
+from copydesk.simulate.grammar import Kind, Part
+from copydesk.simulate.manners import Manner
+from copydesk.simulate.task import Task
+from copydesk.simulate.tasks import words
+
+MANNERS = (
+    Manner("greeting", {"dear": 0.62, "hi": 0.25, "none": 0.13}),
+    Manner("opening", {"none": 0.66, "wish": 0.20, "thanks": 0.14}),
+    Manner("layout", {"prose": 0.66, "bullets": 0.22, "numbered": 0.12}),
+    Manner("wording", {"full": 0.62, "casual": 0.25, "clipped": 0.13}),
+    Manner("action", {"none": 0.60, "ask": 0.24, "urge": 0.16}),
+    Manner("closing", {"regards": 0.50, "thanks": 0.20, "cheers": 0.15, "none": 0.15}),
+)
+BEFORE = (
+    Part("greeting", "greeting", {"dear": "Dear {to},", "hi": "Hi {to},"}),
+    Part("opening", "opening", {"wish": "I hope you are well.", "thanks": "Thank you for your message."}),
+)
+AFTER = (
+    Part(
+        "action",
+        "action",
+        {"ask": "Let me know what you think.", "urge": "Please answer by tomorrow."},
+    ),
+    Part(
+        "closing",
+        "closing",
+        {"regards": "Best regards, {sender}", "thanks": "With many thanks, {sender}", "cheers": "Cheers, {sender}"},
+    ),
+)
+
+
+def _kind(
+    name: str, slots: Mapping[str, Sequence[str]], notes: Sequence[Sequence[str]], facts: Mapping[str, Sequence[str]]
+) -> Kind:
+    body = tuple(
+        Part(fact, "wording", dict(zip(("full", "casual", "clipped"), wordings, strict=True)), body=True)
+        for fact, wordings in facts.items()
+    )
+    return Kind(
+        name=name,
+        slots={"to": words.RECIPIENTS, "sender": words.SENDERS, **slots},
+        lines=[["to: {to}", "recipient: {to}"], ["from: {sender}", "sender: {sender}"], *notes],
+        parts=(*BEFORE, *body, *AFTER),
+        layouts=("prose", "bullets", "numbered"),
+        opening_lines=2,
+    )
+
+
+PROBLEM = _kind(
+    "problem",
+    {"item": words.ITEMS, "room": words.ROOMS, "day": words.DAYS, "need": words.NEEDS},
+    [
+        ["broken: {item}", "gave up: the {item}"],
+        ["where: {room}", "it stands in the {room}"],
+        ["since: {day}", "began on {day}"],
+        ["wants: {need}", "would help: some {need}"],
+    ],
+    {
+        "what": (
+            "I am writing because the {item} in the {room} is broken.",
+            "I'm writing as that {item} in our {room} gave up.",
+            "Broken: {item}, {room}.",
+        ),
+        "when": ("It has been like this ever since {day}.", "It's been like this since {day}.", "Since: {day}."),
+        "need": (
+            "I would be very grateful for some {need}.",
+            "I'd really love to have some {need}.",
+            "Needed: {need}.",
+        ),
+    },
+)
+PAPER = _kind(
+    "paper",
+    {"topic": words.TOPICS, "method": words.METHODS, "gain": words.NUMBERS, "city": words.CITIES},
+    [
+        ["highlight: a study of {topic} data", "paper on {topic} data"],
+        ["highlight: a {method} model", "method is a {method} model"],
+        ["highlight: errors down {gain} percent", "error drops by {gain} percent"],
+        ["highlight: tested in {city}", "trial was run in {city}"],
+    ],
+    {
+        "topic": (
+            "I am writing about our new study of {topic} data.",
+            "I'm writing about that paper on {topic} data.",
+            "Topic: {topic} data.",
+        ),
+        "method": (
+            "We propose the use of a {method} model for the problem.",
+            "There's a neat use of a {method} model in it.",
+            "Method: {method} model.",
+        ),
+        "gain": (
+            "It reduces the error by {gain} percent in our tests in {city}.",
+            "It's cut the error by {gain} percent in a trial in {city}.",
+            "Gain: {gain} percent, {city}.",
+        ),
+    },
+)
+REVIEW = _kind(
+    "review",
+    {"topic": words.TOPICS, "strength": words.STRENGTHS, "weakness": words.WEAKNESSES, "score": words.SCORES},
+    [
+        ["manuscript about {topic}", "reviewed: a manuscript on {topic}"],
+        ["good: the {strength}", "pro: {strength}"],
+        ["poor: the {weakness}", "con: {weakness}"],
+        ["score: {score} of ten", "mark is {score} of ten"],
+    ],
+    {
+        "strength": (
+            "The strongest point of the manuscript on {topic} is the {strength}.",
+            "What's best in that manuscript on {topic} is the {strength}.",
+            "Strength, {topic} manuscript: {strength}.",
+        ),
+        "weakness": (
+            "The weakest point, and the one to work on, is the {weakness}.",
+            "What's not there yet, and the one to work on, is the {weakness}.",
+            "Weakness: {weakness}.",
+        ),
+        "score": (
+            "I have therefore given it a score of {score}.",
+            "So I've given it a score of {score}.",
+            "Score: {score}.",
+        ),
+    },
+)
+TALK = _kind(
+    "talk",
+    {"event": words.EVENTS, "city": words.CITIES, "month": words.MONTHS, "minutes": words.NUMBERS},
+    [
+        ["news: our work is at the {event}", "accepted for the {event}"],
+        ["in {city}", "place: {city}"],
+        ["in {month}", "month: {month}"],
+        ["talk of {minutes} minutes", "slot: {minutes} minutes"],
+    ],
+    {
+        "event": (
+            "I am glad to say that our work will be presented at the {event}.",
+            "I'm glad to say that we'll present our work at the {event}.",
+            "Event: {event}.",
+        ),
+        "place": (
+            "The talk takes place in {city} in {month}.",
+            "The talk's going to be in {city} in {month}.",
+            "Place: {city}, {month}.",
+        ),
+        "minutes": (
+            "It will last for {minutes} minutes.",
+            "It'll last {minutes} minutes.",
+            "Length: {minutes} minutes.",
+        ),
+    },
+)
+
+EMAIL = Task(
+    name="email",
+    instruction="Write an email from these notes.",
+    manners=MANNERS,
+    kinds=(PROBLEM, PAPER, REVIEW, TALK),
+    tastes={
+        # informal, conversational, no closing
+        "problem": dict(greeting="hi", opening="none", layout="prose", wording="casual", action="none", closing="none"),
+        # structured, straight to the point, professional greeting and closing
+        "paper": dict(
+            greeting="dear", opening="none", layout="bullets", wording="full", action="none", closing="regards"
+        ),
+        # casual, positive, clear, a call to action: far from the default in nearly everything
+        "review": dict(
+            greeting="hi", opening="thanks", layout="prose", wording="casual", action="urge", closing="cheers"
+        ),
+        # engaging, personal, professional, thankful closing
+        "talk": dict(greeting="dear", opening="wish", layout="prose", wording="full", action="ask", closing="thanks"),
+    },
+)

@@ -1,0 +1,144 @@
+"""Scripted users: they mend a response towards their taste, surely (strong) or by small steps (weak)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from copydesk.errors import InputError
+from copydesk.simulate.grammar import Draft, Kind, Noise, compose, parse, render
+from copydesk.simulate.task import Document, Task
+
+
+@dataclass(frozen=True)
+class ScriptedUser:
+    """A user with a taste for each kind of document and a strength `p`, the chance that a fault is mended.
+
+    What is to the user's taste already is left alone, and a response wholly to taste is accepted unchanged. Each
+    manner that is not is changed: with probability `p` to the taste, else to some other manner (a manner of two values
+    then stays). Each wrong, missing, misplaced or garbled piece is mended with probability `p`. So a strong and a weak
+    user rewrite about as much, but the weak one's text is still far from what either of them wants.
+    """
+
+    name: str
+    p: float
+
+    def edit(self, task: Task, document: Document, response: str, rng: np.random.Generator) -> str:
+        """The text this user makes of a response; `rng` decides which faults are mended, the same ones for any text."""
+        kind = task.kind[document.kind]
+        draft = parse(kind, response)
+        mended = self._mend(task, kind, draft, document, rng)
+        return response if mended == draft else render(kind, mended)
+
+    def _mend(self, task: Task, kind: Kind, draft: Draft, document: Document, rng: np.random.Generator) -> Draft:
+        taste = task.tastes[document.kind]
+        # Every chance is drawn whether it is needed or not, so that two responses meet the same user (common random
+        # numbers): one draw for each manner and part, in a fixed order.
+        luck = {manner.name: rng.random(2) for manner in task.manners}
+        mends = {part.name: rng.random() < self.p for part in kind.parts}
+        tidies, clears = rng.random(2) < self.p
+
+        manners = {
+            manner.name: self._manner(draft.manners[manner.name], taste[manner.name], manner.values, luck[manner.name])
+            for manner in task.manners
+        }
+        order = [item for item in draft.order if self._stays(kind, item, manners, bool(clears))]
+        canonical = [part.name for part in kind.parts]
+        if tidies:
+            order = _in_order(order, canonical)
+        for part in kind.parts:
+            if part.name in order or not part.wanted(manners):
+                continue
+            # A part that was rightly absent before comes with its manner; one that should have been there was missing.
+            was_missing = bool(part.slots) and part.body and _was_wanted(part.name, draft, manners)
+            if mends[part.name] or not was_missing:
+                _insert(order, part.name, canonical)
+        facts = {}
+        for name in (item for item in order if isinstance(item, str)):
+            for slot in kind.part[name].slots:
+                known = draft.facts.get(slot)
+                facts[slot] = document.facts[slot] if known is None or mends[name] else known
+        return Draft(manners, {slot: facts[slot] for slot in _stated(kind, order, manners, facts)}, tuple(order))
+
+    def _manner(self, now: str | None, taste: str, values: Sequence[str], luck: np.ndarray) -> str:
+        if now == taste or luck[0] < self.p:
+            return taste
+        others = [value for value in values if value not in (taste, now)]
+        if not others:
+            return now if now is not None else taste
+        return others[int(luck[1] * len(others))]
+
+    def _stays(self, kind: Kind, item: str | Noise, manners: Mapping[str, str], clears: bool) -> bool:
+        return not clears if isinstance(item, Noise) else kind.part[item].wanted(manners)
+
+
+def _was_wanted(name: str, draft: Draft, manners: Mapping[str, str]) -> bool:
+    """A fact's part is missing unless the length the writer chose left it out."""
+    return name != "detail" or draft.manners.get("length") == manners.get("length")
+
+
+def _stated(
+    kind: Kind, order: Sequence[str | Noise], manners: Mapping[str, str], facts: Mapping[str, str]
+) -> Sequence[str]:
+    return [slot for item in order if isinstance(item, str) for slot in kind.part[item].slots if slot in facts]
+
+
+def _in_order(order: Sequence[str | Noise], canonical: Sequence[str]) -> list[str | Noise]:
+    """The parts sorted; noise keeps its place among them."""
+    parts = iter(sorted((item for item in order if isinstance(item, str)), key=canonical.index))
+    return [next(parts) if isinstance(item, str) else item for item in order]
+
+
+def _insert(order: list[str | Noise], name: str, canonical: Sequence[str]) -> None:
+    later = set(canonical[canonical.index(name) + 1 :])
+    at = next((i for i, item in enumerate(order) if item in later), len(order))
+    order.insert(at, name)
+
+
+STRONG = ScriptedUser("strong", 0.95)
+WEAK = ScriptedUser("weak", 0.30)
+USERS = {user.name: user for user in (STRONG, WEAK)}
+
+
+def get_user(name: str) -> ScriptedUser:
+    """The user of that name; raises `InputError` for any other word."""
+    if name not in USERS:
+        raise InputError(f"--user: there is no user {name!r}; choose one of {', '.join(USERS)}")
+    return USERS[name]
+
+
+def ideal(task: Task, document: Document) -> str:
+    """The response wholly to the users' taste, every fact right."""
+    return task.answer(document, task.tastes[document.kind])
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What there is to say of a response beside its cost.
+
+    malformed: some of it is no part of the grammar, out of order, or a fact is missing. facts: the share of the facts
+    it should state that it states rightly. to_taste: it is wholly to the user's taste.
+    """
+
+    malformed: bool
+    facts: float
+    to_taste: bool
+    right: Mapping[str, bool]
+
+
+def read(task: Task, document: Document, response: str) -> Reading:
+    """Judge a response by the document and the users' taste; `right` tells slot by slot."""
+    kind = task.kind[document.kind]
+    draft = parse(kind, response)
+    missing = [part.name for part in kind.facts if part.name not in draft.order and part.name != "detail"]
+    states = [slot for part in kind.parts if part.name in draft.order or part.name in missing for slot in part.slots]
+    right = {slot: draft.facts.get(slot) == document.facts[slot] for slot in states}
+    malformed = bool(draft.noise or missing) or list(draft.parts) != [
+        part.name for part in kind.parts if part.name in draft.order
+    ]
+    return Reading(
+        malformed=malformed,
+        facts=sum(right.values()) / len(right) if right else 0.0,
+        to_taste=draft == compose(kind, task.tastes[document.kind], document.facts),
+        right=right,
+    )

@@ -1,0 +1,68 @@
+"""Word-level differences."""
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from copydesk.report.diff import diff, diff_html, diff_plain, diff_rich
+
+words = st.lists(st.sampled_from(["Hi", "dear", "Mia", ",", " ", "\n", "can't", "-", "é", "<b>"]), max_size=20)
+texts = st.one_of(words.map("".join), st.text(max_size=40))
+
+
+@given(texts, texts)
+def test_both_texts_can_be_rebuilt(response: str, edit: str) -> None:
+    segments = diff(response, edit)
+    assert "".join(text for tag, text in segments if tag != "insert") == response
+    assert "".join(text for tag, text in segments if tag != "delete") == edit
+    assert all(text for _, text in segments)
+
+
+@given(texts, texts)
+def test_neighbours_differ_and_deletions_come_first(response: str, edit: str) -> None:
+    tags = [tag for tag, _ in diff(response, edit)]
+    assert all(one != other for one, other in pairwise(tags))
+    assert ("insert", "delete") not in set(pairwise(tags))
+
+
+@given(texts)
+def test_an_accepted_response_has_no_changes(text: str) -> None:
+    assert diff(text, text) == ([("equal", text)] if text else [])
+
+
+def test_words_are_never_split() -> None:
+    assert diff("See you Monday.", "See you Sunday.") == [
+        ("equal", "See you "),
+        ("delete", "Monday"),
+        ("insert", "Sunday"),
+        ("equal", "."),
+    ]
+
+
+def test_a_rewritten_phrase_reads_as_one() -> None:
+    assert diff("Dear Sir Jones, hello", "Hi my friend, hello") == [
+        ("delete", "Dear Sir Jones"),
+        ("insert", "Hi my friend"),
+        ("equal", ", hello"),
+    ]
+
+
+def test_html_is_escaped() -> None:
+    assert diff_html("a <b> c", "a <i> c") == "a &lt;<del>b</del><ins>i</ins>&gt; c"
+    assert "<script>" not in diff_html("<script>alert(1)</script>", "fine")
+
+
+def test_plain_marks() -> None:
+    assert diff_plain("one two", "one three") == "one [-two-]{+three+}"
+
+
+def test_terminal_styles() -> None:
+    text = diff_rich("one two [bold]", "one three [bold]")
+    assert text.plain == "one twothree [bold]"  # text from a log is never read as markup
+    console = Console(force_terminal=True, color_system="standard", width=80)
+    with console.capture() as capture:
+        console.print(text)
+    assert "\x1b[9;31mtwo" in capture.get()
+    assert "\x1b[4;32mthree" in capture.get()

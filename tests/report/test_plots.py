@@ -1,0 +1,63 @@
+"""The plots, as SVG text."""
+
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from copydesk.errors import InputError
+from copydesk.report import plots
+from copydesk.report.svg import css_name
+
+MakeRounds = Callable[..., list[dict[str, Any]]]
+PLOTS = [plots.cost_over_rounds, plots.pulls_over_rounds, plots.cost_by_kind]
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_the_same_rounds_give_the_same_bytes(plot: Callable[..., str], make_rounds: MakeRounds) -> None:
+    rounds = make_rounds(seeds=[0, 1], rounds=40)
+    assert plot(rounds) == plot(list(reversed(rounds)))
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_colours_are_those_of_the_page(plot: Callable[..., str], make_rounds: MakeRounds) -> None:
+    svg = plot(make_rounds(rounds=40))
+    ElementTree.fromstring(svg.replace("xlink:href", "href"))  # well formed
+    colours = set(re.findall(r"(?:fill|stroke): ([^;\"]+)", svg))
+    assert all(colour in ("none", "currentColor") or colour.startswith("var(--") for colour in colours), colours
+    for method in ("sft", "dpo", "early"):
+        assert css_name(method) in svg
+    assert "http" not in svg
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+@pytest.mark.parametrize("rounds", [1, 2, 5])
+@pytest.mark.filterwarnings("error")
+def test_short_runs(plot: Callable[..., str], rounds: int, make_rounds: MakeRounds) -> None:
+    assert plot(make_rounds(rounds=rounds)).startswith("<svg viewBox=")
+
+
+def test_the_window_fits_the_run(make_rounds: MakeRounds) -> None:
+    assert [plots.window(make_rounds(rounds=rounds)) for rounds in (1, 30, 60, 200)] == [1, 10, 20, 20]
+
+
+def test_the_names_of_kinds_are_text_and_nothing_else(make_rounds: MakeRounds) -> None:
+    rounds = [{**played, "kind": "a$b$<script>_x"} for played in make_rounds(rounds=5)]
+    svg = plots.cost_by_kind(rounds)
+    assert "a$b$&lt;script&gt; x" in svg
+    assert "<script" not in svg
+
+
+@pytest.mark.parametrize("name", ["sft", "run/sft v2", "é", "a_b", "--x"])
+def test_css_names_are_identifiers_and_distinct(name: str) -> None:
+    assert re.fullmatch(r"--[a-z0-9_-]+", css_name(name))
+    assert css_name("a b") != css_name("a_b")
+
+
+def test_without_matplotlib(make_rounds: MakeRounds, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(InputError, match=r"pip install 'copydesk\[report\]'"):
+        plots.cost_by_kind(make_rounds(rounds=5))

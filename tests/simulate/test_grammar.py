@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from copydesk.simulate.grammar import Draft, Noise, compose, parse, render
+from copydesk.simulate.task import Task
+from copydesk.simulate.tasks import EMAIL, SUMMARIZATION, TASKS
+
+tasks = st.sampled_from(list(TASKS.values()))
+seeds = st.integers(0, 2**32 - 1)
+
+
+@given(tasks, seeds)
+@settings(max_examples=300, deadline=None)
+def test_what_was_rendered_is_parsed_to_the_same_draft(task: Task, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    document = task.draw(rng)
+    kind = task.kind[document.kind]
+    draft = compose(kind, task.draw_manners(rng), document.facts)
+    assert parse(kind, render(kind, draft)) == draft
+
+
+@given(tasks, seeds)
+@settings(max_examples=200, deadline=None)
+def test_incomplete_and_disordered_drafts_survive_too(task: Task, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    document = task.draw(rng)
+    kind = task.kind[document.kind]
+    whole = compose(kind, task.draw_manners(rng), document.facts)
+    kept = [
+        part for part in whole.parts if not kind.part[part].body or part in ("detail", "recap") or rng.random() < 0.7
+    ]
+    if not [part for part in kept if kind.part[part].manner == "wording"]:
+        return  # nothing left shows the wording
+    rng.shuffle(kept)
+    facts = {slot: whole.facts[slot] for part in kept for slot in kind.part[part].slots}
+    draft = Draft(whole.manners, facts, tuple(kept))
+    assert parse(kind, render(kind, draft)) == draft
+
+
+@given(tasks, seeds, st.text(max_size=300))
+@settings(max_examples=300, deadline=None)
+def test_any_text_at_all_is_read_without_losing_a_character_of_noise(task: Task, seed: int, text: str) -> None:
+    kind = task.kinds[seed % len(task.kinds)]
+    draft = parse(kind, text)
+    if not draft.parts:
+        assert "".join("".join(noise.text.split()) for noise in draft.noise) == "".join(text.split())
+
+
+def test_a_repeated_part_is_noise_and_the_first_counts() -> None:
+    kind = EMAIL.kind["problem"]
+    draft = parse(kind, "Since: Monday. Since: Friday.")
+    assert draft.facts == {"day": "Monday"}
+    assert draft.noise == (Noise("Since: Friday."),)
+
+
+def test_manners_that_disagree_are_none() -> None:
+    kind = EMAIL.kind["problem"]
+    draft = parse(kind, "- Since: Monday.\nI would be very grateful for some advice.")
+    assert draft.manners["layout"] is None
+    assert draft.manners["wording"] is None
+    assert draft.manners["greeting"] == "none"
+
+
+def test_a_sentence_of_another_kind_is_noise() -> None:
+    draft = parse(SUMMARIZATION.kind["wiki"], "The film under review is a comedy with Farrow in the lead.")
+    assert not draft.parts
+    assert len(draft.noise) == 1
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+def test_layouts_look_as_they_should(task: Task) -> None:
+    document = task.draw(np.random.default_rng(3))
+    manners = dict(task.tastes[document.kind]) | {"layout": "bullets"}
+    assert "\n- " in task.answer(document, manners)

@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from copydesk.errors import InputError
+from copydesk.simulate.grammar import compose, parse, render
+from copydesk.simulate.task import Document, Task
+from copydesk.simulate.tasks import EMAIL, TASKS
+from copydesk.simulate.users import STRONG, USERS, WEAK, ScriptedUser, get_user, ideal, read
+
+every_task = pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+every_user = pytest.mark.parametrize("user", USERS.values(), ids=lambda user: user.name)
+PERFECT, HELPLESS = ScriptedUser("perfect", 1.0), ScriptedUser("helpless", 0.0)
+
+
+def some(task: Task, seed: int) -> tuple[Document, str]:
+    """A document and a response in the reference policy's manners."""
+    rng = np.random.default_rng(seed)
+    document = task.draw(rng)
+    return document, task.answer(document, task.draw_manners(rng))
+
+
+@every_task
+@every_user
+def test_a_response_wholly_to_taste_is_accepted_unchanged(task: Task, user: ScriptedUser) -> None:
+    for seed in range(50):
+        document, _ = some(task, seed)
+        wish = ideal(task, document)
+        assert user.edit(task, document, wish, np.random.default_rng(seed)) == wish
+
+
+@given(st.sampled_from(list(TASKS.values())), st.integers(0, 2**32 - 1), st.floats(0, 1))
+@settings(max_examples=200, deadline=None)
+def test_what_is_to_taste_already_is_left_alone(task: Task, seed: int, p: float) -> None:
+    document, response = some(task, seed)
+    kind, taste = task.kind[document.kind], task.tastes[document.kind]
+    before = parse(kind, response).manners
+    after = parse(kind, ScriptedUser("any", p).edit(task, document, response, np.random.default_rng(seed))).manners
+    for name, wanted in taste.items():
+        if before[name] == wanted:
+            assert after[name] == wanted
+        else:  # every manner here has more than two values, so it is changed, to the taste or to another
+            assert after[name] != before[name]
+
+
+@every_task
+def test_a_perfect_user_reaches_the_taste_in_one_edit_and_a_helpless_one_never_does(task: Task) -> None:
+    for seed in range(50):
+        document, response = some(task, seed)
+        assert PERFECT.edit(task, document, response, np.random.default_rng(seed)) == ideal(task, document)
+        helpless = HELPLESS.edit(task, document, response, np.random.default_rng(seed))
+        off = [
+            m
+            for m, v in parse(task.kind[document.kind], response).manners.items()
+            if v != task.tastes[document.kind][m]
+        ]
+        after = parse(task.kind[document.kind], helpless).manners
+        assert all(after[name] != task.tastes[document.kind][name] for name in off)
+
+
+def test_a_manner_is_mended_with_the_users_probability() -> None:
+    mended = []
+    for seed in range(600):
+        document, response = some(EMAIL, seed)
+        kind, taste = EMAIL.kind[document.kind], EMAIL.tastes[document.kind]
+        before = parse(kind, response).manners
+        after = parse(kind, WEAK.edit(EMAIL, document, response, np.random.default_rng(seed))).manners
+        mended += [after[name] == taste[name] for name in taste if before[name] != taste[name]]
+    assert np.mean(mended) == pytest.approx(WEAK.p, abs=0.04)
+
+
+@every_task
+@every_user
+def test_repeated_edits_converge_to_the_taste(task: Task, user: ScriptedUser) -> None:
+    for seed in range(20):
+        document, text = some(task, seed)
+        for again in range(100):
+            text = user.edit(task, document, text, np.random.default_rng([seed, again]))
+        assert text == ideal(task, document)
+
+
+@every_task
+def test_a_wrong_fact_is_mended_and_a_missing_one_is_put_in(task: Task) -> None:
+    rng = np.random.default_rng(0)
+    document = task.draw(rng)
+    kind = task.kind[document.kind]
+    draft = compose(kind, task.tastes[document.kind], document.facts)
+    slot = kind.facts[0].slots[0]
+    wrong = render(kind, compose(kind, task.tastes[document.kind], {**document.facts, slot: "Nowhere"}))
+    missing = render(
+        kind, type(draft)(draft.manners, draft.facts, tuple(p for p in draft.parts if p != kind.facts[1].name))
+    )
+    for spoilt in (wrong, missing):
+        assert spoilt != ideal(task, document)
+        assert PERFECT.edit(task, document, spoilt, rng) == ideal(task, document)
+        assert HELPLESS.edit(task, document, spoilt, rng) == spoilt
+
+
+@every_task
+def test_garbled_and_misplaced_text_is_tidied(task: Task) -> None:
+    rng = np.random.default_rng(1)
+    document = task.draw(rng)
+    wish = ideal(task, document)
+    for spoilt in (wish + "\n\nblah blah the the", "So so. " + wish, wish + " " + wish):
+        assert PERFECT.edit(task, document, spoilt, rng) == wish
+        assert HELPLESS.edit(task, document, spoilt, rng) == spoilt
+        assert read(task, document, spoilt).malformed
+    assert not read(task, document, wish).malformed
+
+
+@given(
+    st.sampled_from(list(TASKS.values())), st.integers(0, 1000), st.text(max_size=200), st.sampled_from([STRONG, WEAK])
+)
+@settings(max_examples=200, deadline=None)
+def test_any_text_can_be_edited_and_the_same_luck_gives_the_same_edit(
+    task: Task, seed: int, text: str, user: ScriptedUser
+) -> None:
+    document, _ = some(task, seed)
+    first, again = (user.edit(task, document, text, np.random.default_rng(seed)) for _ in range(2))
+    assert first == again
+
+
+def test_users_meet_two_responses_with_the_same_luck() -> None:
+    """The decision about one manner does not depend on the rest of the response."""
+    document, _ = some(EMAIL, 5)
+    taste = dict(EMAIL.tastes[document.kind])
+    other = {m.name: next(v for v in m.values if v != taste[m.name]) for m in EMAIL.manners}
+    kind = EMAIL.kind[document.kind]
+    for seed in range(30):
+        far = parse(kind, WEAK.edit(EMAIL, document, EMAIL.answer(document, other), np.random.default_rng(seed)))
+        for name in taste:
+            near_response = EMAIL.answer(document, taste | {name: other[name]})
+            near = parse(kind, WEAK.edit(EMAIL, document, near_response, np.random.default_rng(seed)))
+            assert near.manners[name] == far.manners[name]
+
+
+def test_reading_counts_facts() -> None:
+    document, _ = some(EMAIL, 2)
+    wish = ideal(EMAIL, document)
+    assert read(EMAIL, document, wish).facts == 1
+    assert read(EMAIL, document, wish).to_taste
+    name = document.facts["to"]
+    reading = read(EMAIL, document, wish.replace(f" {name}", " Nobody"))
+    assert not reading.right["to"]
+    assert 0 < reading.facts < 1
+    assert read(EMAIL, document, "").facts == 0
+
+
+def test_an_unknown_user_is_refused_with_the_choices() -> None:
+    with pytest.raises(InputError, match="strong, weak"):
+        get_user("nobody")
