@@ -90,24 +90,31 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 
 def batches(
-    tokenizer: PreTrainedTokenizerFast, stream: Iterator[tuple[str, Document, str]], size: int, seed: int
+    tokenizer: PreTrainedTokenizerFast, stream: Iterator[tuple[str, Document, str]], args: argparse.Namespace
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Token ids (size, length) and labels of the same shape, -100 outside the response, without end.
+    """Token ids (size, length) and labels of the same shape, -100 outside the response; `args.steps` batches.
 
-    Eight batches are drawn at a time and their rows sorted by length, so that little of a batch is padding.
+    At first most rows ask to repeat the document word for word, ever fewer until none does after half of the steps: a
+    model that can copy finds out soon what to copy, and one that cannot takes millions of tokens to discover both at
+    once. Eight batches are drawn at a time and their rows sorted by length, so that little of a batch is padding.
     """
-    rng = np.random.default_rng(seed)
-    while True:
+    rng = np.random.default_rng(args.seed)
+    for step in range(0, args.steps, 8):
+        echo = max(0.0, 0.6 * (1 - 2 * step / args.steps))
         rows = []
-        for _, document, response in itertools.islice(stream, 8 * size):
+        for _, document, response in itertools.islice(stream, 8 * args.batch_size):
+            context = document.context
+            if rng.random() < echo:
+                response = context.split("\n", 1)[1]
+                context = f"Repeat these lines.\n{response}"
             prompt = tokenizer.apply_chat_template(
-                [{"role": "user", "content": document.context}], add_generation_prompt=True, return_dict=False
+                [{"role": "user", "content": context}], add_generation_prompt=True, return_dict=False
             )
             answer = tokenizer(response, add_special_tokens=False)["input_ids"]
             rows.append((prompt, [*answer, tokenizer.eos_token_id]))
         rows.sort(key=lambda row: len(row[0]) + len(row[1]))
         for at in rng.permutation(8):
-            yield padded(rows[at * size : (at + 1) * size], tokenizer.pad_token_id)
+            yield padded(rows[at * args.batch_size : (at + 1) * args.batch_size], tokenizer.pad_token_id)
 
 
 def padded(rows: list[tuple[list[int], list[int]]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -165,9 +172,9 @@ def say(**facts: object) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=3200)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--steps", type=int, default=12000)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--vocabulary", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -179,12 +186,12 @@ def main() -> None:
     say(**settings, parameters=model.num_parameters(), threads=torch.get_num_threads())
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, args.learning_rate, total_steps=args.steps, pct_start=0.06, anneal_strategy="cos"
+        optimizer, args.learning_rate, total_steps=args.steps, pct_start=0.04, anneal_strategy="cos"
     )
     # The examinations use seeds of their own; the training stream never meets their documents but by chance.
-    stream = batches(tokenizer, samples(args.seed + 1), args.batch_size, args.seed)
+    stream = batches(tokenizer, samples(args.seed + 1), args)
     started, tokens, losses = time.monotonic(), 0, []
-    for step, (ids, labels) in enumerate(itertools.islice(stream, args.steps), start=1):
+    for step, (ids, labels) in enumerate(stream, start=1):
         mask = (ids != tokenizer.pad_token_id).long()
         loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
         loss.backward()
@@ -194,10 +201,10 @@ def main() -> None:
         optimizer.zero_grad()
         tokens += int(mask.sum())
         losses.append(loss.item())
-        if step % 50 == 0:
+        if step % 200 == 0:
             seconds = time.monotonic() - started
-            say(step=step, loss=round(float(np.mean(losses[-50:])), 4), tokens=tokens, seconds=round(seconds))
-        if step % 400 == 0 and step != args.steps:
+            say(step=step, loss=round(float(np.mean(losses[-200:])), 4), tokens=tokens, seconds=round(seconds))
+        if step % 1000 == 0 and step != args.steps:
             found = examine(model, tokenizer, seed=10_000, size=96)
             del found["slots"]
             say(step=step, **found)

@@ -5,6 +5,8 @@ import sys
 import typer
 
 from copydesk.cli.cost import cost
+from copydesk.cli.demo import demo
+from copydesk.cli.train import train
 from copydesk.errors import InputError
 
 app = typer.Typer(
@@ -21,6 +23,8 @@ def root() -> None:
     """Turn the edits people already make to an LLM's output into a better model."""
 
 
+app.command("demo")(demo)
+app.command("train")(train)
 app.command("cost")(cost)
 
 

@@ -1,10 +1,12 @@
 """A policy that runs in this process: a Transformers model, with an adapter or without."""
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from peft import PeftModel
+from tqdm.auto import tqdm  # type: ignore[import-untyped]
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerBase
 
 from copydesk.learn.encode import encode_context, end_of_turn
@@ -26,23 +28,21 @@ class LocalPolicy:
         contexts: Sequence[Context],
         seeds: Sequence[Sequence[int]],
         sampling: Sampling,
-        progress: Callable[[int], None] | None = None,
     ) -> list[str]:
         """One response for each context, written in batches with a key-value cache.
 
-        `seeds[i]` alone decides the luck of the i-th response. `progress` is told how many more are done.
+        `seeds[i]` alone decides the luck of the i-th response. Shows a progress bar on a terminal.
         """
         # Rows of like length share a batch: less padding, and none of them waits long for the others.
         prompts = [encode_context(context, self.tokenizer) for context in contexts]
         order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
         responses = [""] * len(prompts)
-        for start in range(0, len(order), sampling.batch_size):
+        starts = range(0, len(order), sampling.batch_size)
+        for start in tqdm(starts, desc=f"{self.name} answers", leave=False, disable=not sys.stderr.isatty()):
             rows = order[start : start + sampling.batch_size]
             written = self._write([prompts[row] for row in rows], [seeds[row] for row in rows], sampling)
             for row, text in zip(rows, written, strict=True):
                 responses[row] = text
-            if progress:
-                progress(len(rows))
         return responses
 
     @torch.inference_mode()

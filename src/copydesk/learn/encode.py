@@ -1,0 +1,171 @@
+"""From rows of a log to tokens: what the model reads, what it wrote and what it should have written."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from copydesk.errors import InputError
+from copydesk.log.record import EditRecord, Message
+
+logger = logging.getLogger(__name__)
+
+Context = str | Sequence[Message]
+
+
+@dataclass(frozen=True)
+class Triple:
+    """One row (x, y, y') as token ids; y and y' end with the token that ends a turn.
+
+    Attributes:
+        id: the row's id in the log.
+        context: x, at least one token.
+        response: y, at least one token.
+        edit: y', at least one token.
+    """
+
+    id: str
+    context: tuple[int, ...]
+    response: tuple[int, ...]
+    edit: tuple[int, ...]
+
+    @property
+    def edited(self) -> bool:
+        """Whether y and y' differ for the model: only then does the row hold a preference."""
+        return self.response != self.edit
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The triples of a log, and what was lost on the way to them.
+
+    Attributes:
+        triples: in the order of the log, without the pending rows.
+        pending: rows left out because their edit is not known yet.
+        cut_contexts: rows whose context lost its beginning.
+        cut_answers: rows where even an answer alone was too long and lost its end.
+    """
+
+    triples: list[Triple]
+    pending: int
+    cut_contexts: int
+    cut_answers: int
+
+
+def encode_log(records: Iterable[EditRecord], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encoded:
+    """Turn the rows of a log into token triples of at most `max_length` tokens (context plus the longer answer).
+
+    A row that is too long loses tokens from the start of its context, the same for y and y' (a leading begin-of-text
+    token stays). An answer is cut, at its end, only when it alone is too long. Both are counted, and said in a warning.
+
+    Raises:
+        InputError: the tokenizer has no token that ends a turn.
+    """
+    end = end_of_turn(tokenizer)
+    triples: list[Triple] = []
+    pending = cut_contexts = cut_answers = 0
+    for record in records:
+        if record.edit is None:
+            pending += 1
+            continue
+        context = encode_context(record.context, tokenizer)
+        response = _plain_ids(tokenizer, record.response) + end
+        edit = _plain_ids(tokenizer, record.edit) + end
+        longest = max(len(response), len(edit))
+        room_for_answer = max_length - 1
+        room_for_context = max(max_length - longest, 1)
+        cut_answers += longest > room_for_answer
+        cut_contexts += len(context) > room_for_context
+        context = _last(context, room_for_context, tokenizer)
+        triples.append(
+            Triple(record.id, tuple(context), tuple(response[:room_for_answer]), tuple(edit[:room_for_answer]))
+        )
+    if cut_contexts:
+        logger.warning(
+            "%d of %d contexts were longer than --max-length %d allows and lost their beginning",
+            cut_contexts,
+            len(triples),
+            max_length,
+        )
+    if cut_answers:
+        logger.warning(
+            "%d of %d rows have an answer longer than --max-length %d, which lost its end; raise it",
+            cut_answers,
+            len(triples),
+            max_length,
+        )
+    return Encoded(triples, pending, cut_contexts, cut_answers)
+
+
+def encode_context(context: Context, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens a model reads before it answers; at least one.
+
+    With a chat template, text is one user's message and the template opens the assistant's turn. Without one, text is
+    taken as it stands, and messages become paragraphs `role: content` with `assistant:` at the end.
+    """
+    if tokenizer.chat_template is not None:
+        rendered = _render(tokenizer, _messages(context), open_turn=True)
+        ids = _plain_ids(tokenizer, rendered)
+    else:
+        text = context if isinstance(context, str) else _paragraphs(context)
+        ids = list(tokenizer(text)["input_ids"])
+        if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
+            ids.pop()  # some tokenizers close every text; an answer is still to come here
+    if not ids:
+        # The first token of an answer needs something before it to be predicted from.
+        first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else end_of_turn(tokenizer)[-1]
+        ids = [first]
+    return ids
+
+
+def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The token ids that close an answer, which a model must learn to write or it would never stop.
+
+    With a chat template it is what the template writes after the assistant's words, up to and including the first
+    special token (some tokenizers' `eos_token` ends a document, not a turn). Otherwise it is `eos_token`.
+
+    Raises:
+        InputError: there is neither.
+    """
+    if tokenizer.chat_template is not None:
+        words = "Copydesk"
+        turn = [{"role": "user", "content": "?"}, {"role": "assistant", "content": words}]
+        _, found, after = _render(tokenizer, turn, open_turn=False).rpartition(words)
+        ids = _plain_ids(tokenizer, after) if found else []
+        special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+        for position, token in enumerate(ids):
+            if token in special:
+                return ids[: position + 1]
+    if tokenizer.eos_token_id is None:
+        raise InputError("the tokenizer has no end-of-text token; set eos_token in its tokenizer_config.json")
+    return [int(tokenizer.eos_token_id)]
+
+
+def _messages(context: Context) -> list[dict[str, str]]:
+    if isinstance(context, str):
+        return [{"role": "user", "content": context}]
+    return [message.model_dump() for message in context]
+
+
+def _paragraphs(messages: Sequence[Message]) -> str:
+    return "".join(f"{message.role}: {message.content}\n\n" for message in messages) + "assistant:"
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], open_turn: bool) -> str:
+    """What the chat template makes of the messages, as text."""
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=open_turn))
+
+
+def _plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The tokens of a text, with none added before or after it."""
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _last(ids: list[int], count: int, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The last `count` ids; a begin-of-text token that stood first still does (models lose their footing without)."""
+    if len(ids) <= count:
+        return ids
+    if count > 1 and ids[0] == tokenizer.bos_token_id:
+        return [ids[0], *ids[len(ids) - count + 1 :]]
+    return ids[len(ids) - count :]

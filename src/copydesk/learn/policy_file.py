@@ -1,0 +1,116 @@
+"""`policy.json`: what a trained policy is, beside its weights."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from copydesk.errors import InputError
+from copydesk.log.record import EditRecord
+
+FILE = "policy.json"
+FORMAT = 1
+
+
+class Base(BaseModel):
+    """The model a policy was trained from; the fields are those of `copydesk.learn.models.ModelInfo`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spec: str
+    kind: str
+    revision: str | None
+    weights_sha256: str | None
+    parameters: int
+
+
+class Data(BaseModel):
+    """The log a policy was trained on.
+
+    `rows` are those whose edit was known, `edited` those of them the person changed; `held_out` were not trained on.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str
+    rows: int
+    edited: int
+    pending: int
+    held_out: int
+    cut_contexts: int
+    cut_answers: int
+
+
+class PolicyFile(BaseModel):
+    """The contents of `policy.json`.
+
+    Attributes:
+        format: version of this layout.
+        name: the policy's name, that of its folder.
+        method: how it was trained.
+        base: the model it was trained from.
+        data: the log it was trained on.
+        settings: every setting of the run.
+        before: figures of the base on the held-out rows (see `evaluate`); empty where none were held out.
+        after: the same figures of the policy.
+        history: what was logged during training.
+        versions: of the libraries that made it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = FORMAT
+    name: str
+    method: str
+    base: Base
+    data: Data
+    settings: dict[str, str | int | float | bool | None]
+    before: dict[str, float]
+    after: dict[str, float]
+    history: list[dict[str, float]]
+    versions: dict[str, str] = Field(default_factory=lambda: library_versions())
+
+    def write(self, folder: Path) -> None:
+        """Write `policy.json` into a folder that nobody reads yet."""
+        (folder / FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def read_policy(folder: Path | str) -> PolicyFile:
+    """Read `policy.json` from a policy's folder.
+
+    Raises:
+        InputError: there is none, it is damaged, or a newer Copydesk wrote it.
+    """
+    path = Path(folder) / FILE
+    try:
+        contents: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise InputError(f"{path}: cannot be read; give a folder that `copydesk train` wrote") from None
+    except ValueError as fault:
+        raise InputError(f"{path}: not JSON ({fault}); train the policy again") from None
+    if isinstance(contents, dict) and isinstance(contents.get("format"), int) and contents["format"] > FORMAT:
+        raise InputError(f"{path}: written in format {contents['format']} by a newer Copydesk; upgrade copydesk")
+    try:
+        return PolicyFile.model_validate(contents)
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "the document"
+        raise InputError(f"{path}: field {field}: {first['msg']}; train the policy again") from None
+
+
+def data_sha256(records: Iterable[EditRecord]) -> str:
+    """A hash of what training sees of a log: id, context, response and edit of every row, in order."""
+    total = hashlib.sha256()
+    for record in records:
+        row = record.model_dump_json(include={"id", "context", "response", "edit"})
+        total.update(row.encode() + b"\n")
+    return total.hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of the libraries that decide what a training run gives."""
+    return {name: version(name) for name in ("copydesk", "torch", "transformers", "peft", "accelerate", "tokenizers")}

@@ -1,0 +1,97 @@
+"""What a training run can be told, with defaults that suit models of 0.1 to 8 billion parameters."""
+
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+from copydesk.errors import InputError
+
+Method = Literal["sft", "dpo", "early"]
+"""How to learn from edits: supervised on y', by preference of y' over y, or both at once."""
+
+Dtype = Literal["auto", "float32", "bfloat16"]
+
+# The rates people use for LoRA and for full fine-tuning. An adapter starts from nothing and takes ten times the rate of
+# full weights. DPO takes less than SFT: pushed hard it moves π away from both y and y'. The joint loss is held on
+# the data by its supervised term, so it stands between.
+_LORA_RATES: dict[Method, float] = {"sft": 2e-4, "dpo": 5e-5, "early": 1e-4}
+_FULL_RATES: dict[Method, float] = {"sft": 1e-5, "dpo": 1e-6, "early": 5e-6}
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Every setting of a training run; `policy.json` keeps them all.
+
+    Attributes:
+        method: `sft`, `dpo` or `early`.
+        epochs: passes over the log. Logs of edits are small; three passes fit them without learning them by heart.
+        max_steps: stop after so many optimizer steps, whatever `epochs` says.
+        learning_rate: the peak rate; `None` takes the default of the method and of LoRA or full weights (see `rate`).
+        warmup_ratio: the share of the steps over which the rate rises to its peak; it then falls as a cosine to zero.
+        batch_size: triples in one forward pass, on each device.
+        accumulate: passes added up to one optimizer step; 4 x 4 is the usual 16 and fits an 8B model on one large GPU.
+        clip: the largest norm of the gradient. log π is a sum over tokens, so gradients are large and most are clipped.
+        beta: β of the preference loss; 0.1 as in DPO's paper and most recipes.
+        lambda_sup: λ of the early ensemble.
+        full: train all weights instead of an adapter.
+        lora_r: the adapter's rank, on every linear layer; 16 is where more stops helping on small logs.
+        lora_alpha: the adapter is scaled by `lora_alpha / lora_r`; twice the rank is the usual choice.
+        lora_dropout: 0, because π_ref is measured without dropout and the ratio to it should start at exactly 1.
+        max_length: the most tokens of context and answer together; longer contexts lose their beginning.
+        held_out: the share of the rows that is not trained on but measured before and after.
+        seed: decides the split, the adapter's first weights and the order of the rows.
+        dtype: of the weights. `auto` is float32 on CPU; on CUDA bfloat16 under an adapter (whose own weights stay
+            float32), and float32 for full weights, whose small updates bfloat16 would round away.
+        checkpointing: recompute activations in the backward pass; less memory, about a third more time.
+
+    Raises:
+        InputError: a value makes no sense; the message names the setting.
+    """
+
+    method: Method = "early"
+    epochs: float = 3.0
+    max_steps: int | None = None
+    learning_rate: float | None = None
+    warmup_ratio: float = 0.03
+    batch_size: int = 4
+    accumulate: int = 4
+    clip: float = 1.0
+    beta: float = 0.1
+    lambda_sup: float = 1.0
+    full: bool = False
+    lora_r: int = 16
+    lora_alpha: int = 32
+    lora_dropout: float = 0.0
+    max_length: int = 1024
+    held_out: float = 0.1
+    seed: int = 0
+    dtype: Dtype = "auto"
+    checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise InputError(f"method: {self.method!r} is not one of {', '.join(get_args(Method))}")
+        if self.dtype not in get_args(Dtype):
+            raise InputError(f"dtype: {self.dtype!r} is not one of {', '.join(get_args(Dtype))}")
+        positive = {"epochs", "max_steps", "learning_rate", "batch_size", "accumulate", "clip", "beta"}
+        for name in positive | {"lora_r", "lora_alpha"}:
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise InputError(f"{name}: {value} must be greater than 0")
+        for name in ("warmup_ratio", "lora_dropout", "held_out"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name}: {getattr(self, name)} must be at least 0 and less than 1")
+        if not 0 <= self.lambda_sup < float("inf"):
+            raise InputError(f"lambda_sup: {self.lambda_sup} must be at least 0")
+        if self.max_length < 2:
+            raise InputError(f"max_length: {self.max_length} must be at least 2, one token to read and one to write")
+
+    @property
+    def rate(self) -> float:
+        """The peak learning rate: the one given, else the default of the method."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return (_FULL_RATES if self.full else _LORA_RATES)[self.method]
+
+    def to_json(self) -> dict[str, str | int | float | bool | None]:
+        """Every setting as `policy.json` keeps it, the learning rate as it was used."""
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {"learning_rate": self.rate}

@@ -1,0 +1,20 @@
+"""How the embedded model is trained in simulations.
+
+Chosen by `benchmarks/choose_recipe.py`, with the same budget for every method, on a user (p = 0.6) and a seed that no
+table uses.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from copydesk.learn.settings import Method, TrainSettings
+
+# All weights of a model this small train faster than an adapter on it would, and its batches are cheap.
+_COMMON = TrainSettings(full=True, epochs=4, batch_size=16, accumulate=1, max_length=512, held_out=0.0)
+
+RECIPE: Mapping[Method, TrainSettings] = {
+    "sft": replace(_COMMON, method="sft", learning_rate=1e-3),
+    "dpo": replace(_COMMON, method="dpo", learning_rate=3e-4),
+    "early": replace(_COMMON, method="early", learning_rate=1e-3),
+}
+"""The settings of each method; the order is the order in which a late ensemble first tries them."""

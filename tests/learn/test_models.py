@@ -1,0 +1,175 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import LlamaForCausalLM
+
+from copydesk.errors import InputError
+from copydesk.learn.models import load_model
+
+TOKENS = torch.tensor([[5, 6, 7, 8]])
+
+
+def test_a_folder_gives_the_model_that_was_saved(model_folder: Path, tiny_model: LlamaForCausalLM) -> None:
+    model, tokenizer, info = load_model(str(model_folder))
+    assert torch.equal(model(TOKENS).logits, tiny_model(TOKENS).logits)
+    assert model.dtype == torch.float32 and not model.training
+    assert tokenizer.chat_template is not None
+    assert tokenizer.pad_token == tokenizer.eos_token
+    assert (info.kind, info.revision, info.parameters) == ("folder", None, tiny_model.num_parameters())
+
+
+def test_the_hash_names_the_weights(model_folder: Path, tiny_model: LlamaForCausalLM) -> None:
+    _, _, once = load_model(str(model_folder))
+    _, _, again = load_model(str(model_folder))
+    with torch.no_grad():
+        tiny_model.lm_head.weight[0, 0] += 1
+    tiny_model.save_pretrained(model_folder)
+    _, _, changed = load_model(str(model_folder))
+    assert once.weights_sha256 == again.weights_sha256 != changed.weights_sha256
+
+
+def test_dtype_is_that_of_the_weights(model_folder: Path) -> None:
+    model, _, _ = load_model(str(model_folder), "bfloat16")
+    assert model.dtype == torch.bfloat16
+
+
+def test_an_adapter_comes_with_its_base(model_folder: Path, tmp_path: Path) -> None:
+    base, _, _ = load_model(str(model_folder))
+    adapted = get_peft_model(
+        base, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", init_lora_weights=False)
+    )
+    adapted.eval().save_pretrained(str(tmp_path / "adapter"))
+    model, tokenizer, info = load_model(str(tmp_path / "adapter"))
+    assert isinstance(model, PeftModel) and info.kind == "adapter"
+    assert torch.allclose(model(TOKENS).logits, adapted(TOKENS).logits)
+    assert tokenizer.chat_template is not None
+
+
+def test_a_gguf_file_gives_an_ordinary_model(model_folder: Path, tmp_path: Path) -> None:
+    gguf = pytest.importorskip("gguf")
+    path = tmp_path / "tiny.gguf"
+    write_gguf(gguf, model_folder, path)
+    model, tokenizer, info = load_model(str(path))
+    original, _, _ = load_model(str(model_folder))
+    assert info.kind == "gguf" and info.weights_sha256
+    assert torch.allclose(model(TOKENS).logits, original(TOKENS).logits, atol=1e-5)
+    model.save_pretrained(tmp_path / "saved")
+    tokenizer.save_pretrained(tmp_path / "saved")
+    assert "quantization_config" not in json.loads((tmp_path / "saved" / "config.json").read_text())
+    again, _, _ = load_model(str(tmp_path / "saved"))
+    assert torch.equal(again(TOKENS).logits, model(TOKENS).logits)
+    lora = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", init_lora_weights=False)
+    adapted = get_peft_model(model, lora).eval()
+    adapted.save_pretrained(str(tmp_path / "adapter"))
+    reloaded, _, _ = load_model(str(tmp_path / "adapter"))
+    assert torch.allclose(reloaded(TOKENS).logits, adapted(TOKENS).logits)
+
+
+def write_gguf(gguf, model_folder: Path, path: Path) -> None:
+    """The smallest file that holds a Llama: its shape, its vocabulary and its weights."""
+    model = LlamaForCausalLM.from_pretrained(model_folder)
+    config = model.config
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_vocab_size(config.vocab_size)
+    core = json.loads((model_folder / "tokenizer.json").read_text())
+    vocabulary = core["model"]["vocab"]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list(sorted(vocabulary, key=vocabulary.get))
+    writer.add_token_types(
+        [3 if token in ("<eos>", "<|start|>", "<|end|>") else 1 for token in sorted(vocabulary, key=vocabulary.get)]
+    )
+    writer.add_token_merges([" ".join(merge) for merge in core["model"]["merges"]])
+    writer.add_eos_token_id(config.eos_token_id)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    for name, weight in model.state_dict().items():
+        values = weight.detach()
+        if "q_proj" in name or "k_proj" in name:  # llama.cpp keeps the two halves of each rotation side by side
+            heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
+            values = values.reshape(heads, 2, -1, config.hidden_size).swapaxes(1, 2).reshape(values.shape)
+        stem, _, suffix = name.rpartition(".")
+        writer.add_tensor(f"{names.get_name(stem)}.{suffix}", values.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [("config.json", "config.json"), ("model.safetensors", "safetensors"), ("tokenizer.json", "tokenizer")],
+)
+def test_a_missing_part_is_named(missing: str, said: str, model_folder: Path) -> None:
+    (model_folder / missing).unlink()
+    with pytest.raises(InputError, match=said) as fault:
+        load_model(str(model_folder))
+    assert "\n" not in str(fault.value)
+
+
+def test_pickled_weights_are_not_read(model_folder: Path, tiny_model: LlamaForCausalLM) -> None:
+    (model_folder / "model.safetensors").unlink()
+    torch.save(tiny_model.state_dict(), model_folder / "pytorch_model.bin")
+    with pytest.raises(InputError, match="safetensors"):
+        load_model(str(model_folder))
+
+
+@pytest.mark.parametrize("damage", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_damaged_part_is_one_line(damage: str, model_folder: Path) -> None:
+    file = model_folder / damage
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(InputError) as fault:
+        load_model(str(model_folder))
+    assert "\n" not in str(fault.value)
+
+
+def test_a_damaged_gguf_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF" + b"\0" * 20)
+    with pytest.raises(InputError) as fault:
+        load_model(str(tmp_path / "broken.gguf"))
+    assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize("spec", ["./nowhere", "/no/such/folder", "a/b/c", "nowhere.gguf"])
+def test_a_path_to_nothing_is_named(spec: str) -> None:
+    with pytest.raises(InputError, match="there is no such"):
+        load_model(spec)
+
+
+def test_an_empty_name_is_a_fault() -> None:
+    with pytest.raises(InputError, match="empty"):
+        load_model("")
+
+
+def test_a_file_is_not_a_model(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_text("x")
+    with pytest.raises(InputError, match="not a model"):
+        load_model(str(tmp_path / "model.bin"))
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match="hub") as fault:
+        load_model("nobody/no-such-model")
+    assert "\n" not in str(fault.value)
+
+
+def test_an_adapter_whose_base_is_gone_is_one_line(model_folder: Path, tmp_path: Path) -> None:
+    base, _, _ = load_model(str(model_folder))
+    get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear")).save_pretrained(
+        str(tmp_path / "adapter")
+    )
+    shutil.rmtree(model_folder)
+    with pytest.raises(InputError, match="there is no such folder"):
+        load_model(str(tmp_path / "adapter"))

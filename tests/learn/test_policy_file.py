@@ -1,0 +1,64 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from copydesk.errors import InputError
+from copydesk.learn.policy_file import Base, Data, PolicyFile, data_sha256, read_policy
+from copydesk.learn.settings import TrainSettings
+from copydesk.log.record import EditRecord
+
+
+def make() -> PolicyFile:
+    return PolicyFile(
+        name="early-1",
+        method="early",
+        base=Base(spec="embedded", kind="embedded", revision=None, weights_sha256="ab", parameters=10),
+        data=Data(sha256="cd", rows=3, edited=2, pending=1, held_out=1, cut_contexts=0, cut_answers=0),
+        settings=TrainSettings().to_json(),
+        before={"loss": 2.0},
+        after={"loss": 1.0},
+        history=[{"step": 1, "loss": 2.0}],
+    )
+
+
+def test_reading_gives_what_was_written(tmp_path: Path) -> None:
+    make().write(tmp_path)
+    assert read_policy(tmp_path) == make()
+
+
+def test_it_names_the_libraries() -> None:
+    assert {"copydesk", "torch", "transformers", "peft"} <= make().versions.keys()
+
+
+def test_a_folder_without_one_is_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="copydesk train"):
+        read_policy(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"format": 2}, "upgrade"), ({"name": 5}, "field name"), ({"base": {}}, "field base.spec"), ({"x": 1}, "field x")],
+)
+def test_a_wrong_field_is_named(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    contents = make().model_dump(mode="json") | change
+    (tmp_path / "policy.json").write_text(json.dumps(contents))
+    with pytest.raises(InputError, match=said):
+        read_policy(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "\ufeff", "null"])
+def test_what_is_not_a_policy_is_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "policy.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError) as fault:
+        read_policy(tmp_path)
+    assert "\n" not in str(fault.value)
+
+
+def test_the_data_hash_follows_what_training_sees() -> None:
+    row = EditRecord(id="1", context="c", response="r", edit="e")
+    same = row.model_copy(update={"metadata": {"seen": True}})
+    assert data_sha256([row]) == data_sha256([same])
+    for change in ({"edit": "f"}, {"response": "s"}, {"context": "d"}, {"id": "2"}, {"edit": None}):
+        assert data_sha256([row]) != data_sha256([row.model_copy(update=change)])

@@ -1,0 +1,39 @@
+import json
+
+import pytest
+
+from copydesk.errors import InputError
+from copydesk.learn.settings import TrainSettings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("method", "ppo"),
+        ("dtype", "float16"),
+        ("epochs", 0),
+        ("max_steps", 0),
+        ("learning_rate", -1e-4),
+        ("learning_rate", float("nan")),
+        ("batch_size", 0),
+        ("beta", 0.0),
+        ("lambda_sup", -1.0),
+        ("held_out", 1.0),
+        ("max_length", 1),
+    ],
+)
+def test_a_senseless_value_is_named(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=name):
+        TrainSettings(**{name: value})
+
+
+def test_the_rate_follows_method_and_full_unless_given() -> None:
+    assert TrainSettings(method="dpo").rate < TrainSettings(method="early").rate < TrainSettings(method="sft").rate
+    assert TrainSettings(method="sft", full=True).rate < TrainSettings(method="sft").rate
+    assert TrainSettings(learning_rate=0.5).rate == 0.5
+
+
+def test_what_is_kept_holds_the_rate_that_was_used() -> None:
+    kept = TrainSettings(method="sft").to_json()
+    assert kept["learning_rate"] == TrainSettings(method="sft").rate
+    assert json.loads(json.dumps(kept)) == kept

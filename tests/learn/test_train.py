@@ -1,0 +1,135 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from peft import AutoPeftModelForCausalLM, PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from copydesk.errors import InputError
+from copydesk.learn.encode import encode_log
+from copydesk.learn.logprobs import score_triples
+from copydesk.learn.models import load_model
+from copydesk.learn.policy_file import data_sha256, read_policy
+from copydesk.learn.settings import Method, TrainSettings
+from copydesk.learn.split import split
+from copydesk.learn.train import train
+from copydesk.log.record import EditRecord
+
+QUICK = TrainSettings(
+    method="early", max_steps=20, batch_size=12, accumulate=1, learning_rate=5e-3, lora_r=4, held_out=0.25
+)
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo", "early"])
+def test_the_adapter_loads_in_plain_peft_and_is_the_trained_policy(
+    method: Method, records: list[EditRecord], model_folder: Path, tmp_path: Path
+) -> None:
+    report = train(records, str(model_folder), dataclasses.replace(QUICK, method=method), tmp_path / "policy")
+    loaded = AutoPeftModelForCausalLM.from_pretrained(str(report.folder)).eval()
+    base = AutoModelForCausalLM.from_pretrained(model_folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(report.folder)
+    triples = encode_log(records, tokenizer, 1024).triples
+    now, before = score_triples(loaded, triples), score_triples(base, triples)
+    assert not torch.allclose(now.edit, before.edit, atol=0.1)
+    attached = PeftModel.from_pretrained(base, str(report.folder)).eval()
+    assert torch.allclose(score_triples(attached, triples).edit, now.edit)
+    figures = report.policy.after
+    assert figures["loss"] < report.policy.before["loss"]
+    # The figures in policy.json are those of the policy as it was written.
+    held_out = split(triples, QUICK.held_out, QUICK.seed)[1]
+    rows = [triples.index(triple) for triple in held_out]
+    assert figures["logp/edit"] == pytest.approx(now.edit[rows].mean().item(), rel=1e-4)
+    assert report.policy.before["logp/edit"] == pytest.approx(before.edit[rows].mean().item(), rel=1e-4)
+
+
+def test_full_training_writes_an_ordinary_model(records: list[EditRecord], model_folder: Path, tmp_path: Path) -> None:
+    settings = dataclasses.replace(QUICK, full=True, max_steps=5)
+    report = train(records, str(model_folder), settings, tmp_path / "policy")
+    model = AutoModelForCausalLM.from_pretrained(report.folder)
+    base = AutoModelForCausalLM.from_pretrained(model_folder)
+    assert not torch.equal(model.lm_head.weight, base.lm_head.weight)
+    assert model.config.use_cache is True
+    assert load_model(str(report.folder))[2].kind == "folder"
+
+
+def test_policy_json_says_how_it_was_made(records: list[EditRecord], model_folder: Path, tmp_path: Path) -> None:
+    report = train(records, str(model_folder), dataclasses.replace(QUICK, max_steps=2), tmp_path / "early-1")
+    policy = read_policy(report.folder)
+    assert policy == report.policy
+    assert (policy.name, policy.method) == ("early-1", "early")
+    assert policy.base.spec == str(model_folder) and policy.base.weights_sha256
+    assert policy.data.sha256 == data_sha256(records)
+    assert (policy.data.rows, policy.data.edited, policy.data.pending, policy.data.held_out) == (12, 9, 1, 3)
+    assert policy.settings["max_steps"] == 2
+    assert {"loss", "loss/supervised", "loss/preference", "margin"} <= policy.history[0].keys()
+    assert sorted(file.name for file in report.folder.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "chat_template.jinja",
+        "policy.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+
+
+def test_whoever_may_read_the_settings_may_read_the_weights(
+    records: list[EditRecord], model_folder: Path, tmp_path: Path
+) -> None:
+    folder = train(records, str(model_folder), dataclasses.replace(QUICK, max_steps=1), tmp_path / "policy").folder
+    assert len({file.stat().st_mode for file in folder.iterdir()}) == 1
+
+
+def test_the_same_run_gives_the_same_adapter(records: list[EditRecord], model_folder: Path, tmp_path: Path) -> None:
+    settings = dataclasses.replace(QUICK, max_steps=3)
+    folders = [train(records, str(model_folder), settings, tmp_path / name).folder for name in ("a", "b")]
+    once, again = (folder / "adapter_model.safetensors" for folder in folders)
+    assert once.read_bytes() == again.read_bytes()
+
+
+def test_nothing_held_out_nothing_measured(records: list[EditRecord], model_folder: Path, tmp_path: Path) -> None:
+    settings = dataclasses.replace(QUICK, max_steps=1, held_out=0.0)
+    policy = train(records, str(model_folder), settings, tmp_path / "policy").policy
+    assert (policy.before, policy.after, policy.data.held_out) == ({}, {}, 0)
+
+
+def accepted(record: EditRecord) -> EditRecord:
+    return record.model_copy(update={"edit": record.response})
+
+
+def pending(record: EditRecord) -> EditRecord:
+    return record.model_copy(update={"edit": None})
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo", "early"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [(lambda _: None, "empty"), (accepted, "nobody edited"), (pending, "pending")],
+    ids=["empty", "all accepted", "all pending"],
+)
+def test_a_log_that_teaches_nothing_is_refused_before_anything_is_loaded(
+    method: Method, change, said: str, records: list[EditRecord], tmp_path: Path
+) -> None:
+    log = [row for row in map(change, records[:5]) if row is not None]
+    with pytest.raises(InputError, match=said):
+        train(log, str(tmp_path / "no model"), TrainSettings(method=method), tmp_path / "policy")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_adapter_is_not_a_base(records: list[EditRecord], model_folder: Path, tmp_path: Path) -> None:
+    first = train(records, str(model_folder), dataclasses.replace(QUICK, max_steps=1), tmp_path / "first")
+    with pytest.raises(InputError, match="merge"):
+        train(records, str(first.folder), QUICK, tmp_path / "second")
+    assert not (tmp_path / "second").exists()
+
+
+def test_a_disk_that_fills_up_leaves_nothing(
+    records: list[EditRecord], model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(PeftModel, "save_pretrained", full)
+    with pytest.raises(InputError, match="No space left"):
+        train(records, str(model_folder), dataclasses.replace(QUICK, max_steps=1), tmp_path / "policies" / "one")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
