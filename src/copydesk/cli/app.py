@@ -1,6 +1,8 @@
 """The `copydesk` command: its sub-commands, and what a fault looks like."""
 
+import signal
 import sys
+from types import FrameType
 
 import typer
 
@@ -28,13 +30,29 @@ app.command("train")(train)
 app.command("cost")(cost)
 
 
+class Interrupted(BaseException):
+    """Ctrl-C or a termination: unwinds like any exception, so that what was half-written is removed on the way."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
 def main() -> None:
-    """Run the command line: exit 0 on success, 2 with one line on stderr on bad input, 130 when interrupted."""
+    """Run the command line.
+
+    Exits 0 on success, 2 with one line on stderr on bad input, and 130 or 143 when interrupted or terminated.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         app()
     except InputError as fault:
         print(f"copydesk: {fault}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except Interrupted as interruption:
         print("copydesk: interrupted; nothing half-written was left behind", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(128 + interruption.number)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(number)

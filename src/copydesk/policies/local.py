@@ -48,7 +48,7 @@ class LocalPolicy:
     @torch.inference_mode()
     def _write(self, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
         length = max(len(prompt) for prompt in prompts)
-        padding = self.tokenizer.pad_token_id
+        padding = self._end  # masked before a prompt, and cut off after a response; some tokenizers have no other
         ids = torch.tensor([[padding] * (length - len(prompt)) + list(prompt) for prompt in prompts])
         mask = torch.tensor([[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts])
         noise = [GumbelNoise(seeds, sampling.temperature)] if sampling.temperature > 0 else []

@@ -1,0 +1,127 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from copydesk.cli.app import app
+from copydesk.errors import InputError
+from copydesk.learn.models import load_model
+from copydesk.learn.policy_file import read_policy
+from copydesk.log.jsonl import load_log
+from copydesk.report import summarize
+from copydesk.simulate.run import Clock
+
+SMALL = ["demo", "--edits", "24", "--rounds", "12", "--seed", "3"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("demo") / "out"
+    result = CliRunner().invoke(app, [*SMALL, "--out", str(folder)], catch_exceptions=False)
+    assert result.exit_code == 0
+    return folder, result.stdout
+
+
+def rounds_in(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "rounds.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_it_prints_the_table_the_saving_examples_and_the_report(finished: tuple[Path, str]) -> None:
+    folder, printed = finished
+    for words in ("Base", "SFT", "DPO", "Early ensemble", "Late ensemble", "than before", "Before:", "After:"):
+        assert words in printed
+    assert str(folder / "report.html") in printed.replace("\n", "")
+
+
+def test_the_results_are_computed_from_the_rounds(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert summarize(rounds_in(folder), results["settings"], results["seconds"]) == results
+    assert results["columns"] == ["email/strong"]
+    assert results["methods"] == ["base", "sft", "dpo", "early", "late"]
+    assert results["settings"]["seed"] == 3
+    assert {"train.sft", "train.dpo", "train.early", "play.base", "log", "total"} <= set(results["seconds"])
+
+
+def test_every_method_plays_the_same_contexts_and_none_of_the_log(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    log = load_log(folder / "log.jsonl")
+    assert len(log) == 24
+    contexts: dict[str, list[str]] = {}
+    for played in rounds_in(folder):
+        contexts.setdefault(played["method"], []).append(played["context"])
+    assert len(contexts) == 5
+    assert all(seen == contexts["base"] and len(seen) == 12 for seen in contexts.values())
+    assert not {record.context for record in log} & set(contexts["base"])
+
+
+def test_the_policies_are_there_and_load(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    for method in ("sft", "dpo", "early"):
+        record = read_policy(folder / "policies" / method)
+        assert (record.method, record.data.rows, record.settings["seed"]) == (method, 24, 3)
+        model, _, _ = load_model(str(folder / "policies" / method))
+        assert model.num_parameters() == record.base.parameters
+
+
+def test_the_same_seed_gives_the_same_run(finished: tuple[Path, str], tmp_path: Path) -> None:
+    folder, _ = finished
+    result = CliRunner().invoke(app, [*SMALL, "--out", str(tmp_path / "again"), "--json"], catch_exceptions=False)
+    assert json.loads(result.stdout)["cells"] == json.loads((folder / "results.json").read_text())["cells"]
+    assert rounds_in(tmp_path / "again") == rounds_in(folder)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (["--task", "poetry"], "email, summarization"),
+        (["--user", "nobody"], "strong, weak"),
+        (["--edits", "0"], "--edits"),
+        (["--rounds", "0"], "--rounds"),
+        (["--seed", "-1"], "--seed"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_is_written(wrong: list[str], words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=words) as fault:
+        CliRunner().invoke(app, ["demo", *wrong, "--out", str(tmp_path / "out")], catch_exceptions=False)
+    assert "\n" not in str(fault.value)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_folder_that_holds_other_things_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("ten years of work")
+    with pytest.raises(InputError, match="holds other things"):
+        CliRunner().invoke(app, ["demo", "--out", str(tmp_path), "--force"], catch_exceptions=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, kind: signal.Signals) -> None:
+    command = [sys.executable, "-m", "copydesk", "demo", "--out", str(tmp_path / "new" / "out")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("new/.out-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(kind)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 128 + kind
+    assert "interrupted" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_clock_adds_up() -> None:
+    ticks = iter([0.0, 1.0, 3.5, 4.0, 4.25, 10.0])
+    clock = Clock(lambda: next(ticks))
+    with clock("a", "first"):
+        pass
+    with clock("b", "second"):
+        pass
+    assert clock.total() == {"a": 2.5, "b": 0.25, "total": 10.0}

@@ -1,0 +1,107 @@
+"""What the embedded model must be able to do: write complete answers, copy every fact, and have coverage."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from functools import cache
+from itertools import islice
+from statistics import fmean
+
+import pytest
+
+from copydesk import embedded
+from copydesk.learn.models import load_model
+from copydesk.log.cost import EditCost
+from copydesk.policies import LocalPolicy, Sampling
+from copydesk.simulate.grammar import parse
+from copydesk.simulate.luck import Stream, documents, generator, key
+from copydesk.simulate.task import Document, Task
+from copydesk.simulate.tasks import TASKS
+from copydesk.simulate.users import STRONG, WEAK, read
+
+SEED = 77_000
+every_task = pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+
+
+@cache
+def answered(name: str) -> list[tuple[Document, str]]:
+    """Fresh documents and what the model writes of them at temperature 1."""
+    task = TASKS[name]
+    model, tokenizer, _ = load_model("embedded")
+    contexts = list(islice(documents(task, SEED, Stream.ONLINE_DOCUMENTS), 400))
+    responses = LocalPolicy("base", model, tokenizer).respond(
+        [document.context for document in contexts],
+        [key(SEED, Stream.ONLINE_RESPONSES, t) for t in range(len(contexts))],
+        Sampling(max_new_tokens=160),
+    )
+    return list(zip(contexts, responses, strict=True))
+
+
+def test_it_is_small_and_ordinary() -> None:
+    model, tokenizer, _ = load_model("embedded")
+    assert model.config.model_type == "llama"
+    assert 0.8e6 < model.num_parameters() < 1.3e6
+    assert 1000 <= len(tokenizer) <= 2000
+    assert sum(file.stat().st_size for file in embedded.path().iterdir()) < 6e6
+
+
+@every_task
+def test_every_fact_is_one_token_the_same_in_context_and_response(task: Task) -> None:
+    _, tokenizer, _ = load_model("embedded")
+    for kind in task.kinds:
+        for values in kind.slots.values():
+            assert all(len(tokenizer(f" {value}")["input_ids"]) == 1 for value in values)
+
+
+@every_task
+def test_answers_are_complete_and_state_the_facts_of_every_slot(task: Task) -> None:
+    slots: Mapping[str, list[bool]] = defaultdict(list)
+    malformed = []
+    for document, response in answered(task.name):
+        reading = read(task, document, response)
+        malformed.append(reading.malformed)
+        for slot, right in reading.right.items():
+            slots[f"{document.kind}/{slot}"].append(right)
+    assert fmean(malformed) < 0.03
+    assert fmean(right for rights in slots.values() for right in rights) >= 0.97
+    # Never trust an average: a slot at chance hides well among many that are right.
+    assert min(fmean(rights) for rights in slots.values()) >= 0.9
+
+
+@every_task
+def test_it_covers_every_manner_about_as_often_as_it_was_shown(task: Task) -> None:
+    seen: dict[str, Counter[str | None]] = defaultdict(Counter)
+    for document, response in answered(task.name):
+        for name, value in parse(task.kind[document.kind], response).manners.items():
+            seen[name][value] += 1
+    for manner in task.manners:
+        total = sum(seen[manner.name].values())
+        for value, share in manner.shares.items():
+            assert seen[manner.name][value] / total == pytest.approx(share, abs=0.08), (manner.name, value)
+
+
+@every_task
+def test_strong_and_weak_users_rewrite_it_about_as_much(task: Task) -> None:
+    cost = EditCost(cap=3.0)
+    means = {}
+    for user in (STRONG, WEAK):
+        edits = [
+            user.edit(task, document, response, generator(SEED, Stream.ONLINE_EDITS, t))
+            for t, (document, response) in enumerate(answered(task.name))
+        ]
+        means[user.name] = fmean(
+            cost.batch([(row[1], edit) for row, edit in zip(answered(task.name), edits, strict=True)])
+        )
+    assert means["weak"] == pytest.approx(means["strong"], rel=0.2)
+
+
+def test_emails_need_less_editing_than_summaries() -> None:
+    cost = EditCost(cap=3.0)
+    means = []
+    for name, task in TASKS.items():
+        pairs = [
+            (response, STRONG.edit(task, document, response, generator(SEED, Stream.ONLINE_EDITS, t)))
+            for t, (document, response) in enumerate(answered(name))
+        ]
+        means.append(fmean(cost.batch(pairs)))
+    email, summarization = means
+    assert 0.35 < email < 0.7 < summarization < 1.2
