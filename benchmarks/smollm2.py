@@ -54,8 +54,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="a .gguf file, a folder or a hub id")
     parser.add_argument("--data", type=Path, required=True, help="the folder of lamp.jsonl and defacto.jsonl")
-    parser.add_argument("--rows", type=int, default=40)
-    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--rows", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--longest", type=int, default=2200, help="characters of context, response and edit together")
     parser.add_argument("--quick", action="store_true", help="SFT on defacto.jsonl alone, a few steps")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
@@ -76,7 +76,7 @@ def main() -> None:
             rows = some_rows(args.data / f"{log}.jsonl", args.rows, args.longest)
             for method in methods:
                 settings = TrainSettings(
-                    method=method, max_steps=args.steps, batch_size=2, accumulate=1, held_out=0.2,
+                    method=method, max_steps=args.steps, batch_size=1, accumulate=1, held_out=0.2,
                     learning_rate=RATES[method], max_length=768,
                 )  # fmt: skip
                 report = train(rows, str(folder), settings, Path(scratch) / f"{log}-{method}")

@@ -1,6 +1,8 @@
 """Pretrain the embedded model from scratch on the tasks' synthetic documents.
 
-    python scripts/pretrain_embedded.py --out src/copydesk/embedded/model > scripts/pretrain_embedded.log
+    python scripts/pretrain_embedded.py --out first > scripts/pretrain_embedded.log
+    python scripts/pretrain_embedded.py --start first --steps 2400 --learning-rate 1e-3 --echo 0 --seed 1 \
+        --out src/copydesk/embedded/model >> scripts/pretrain_embedded.log
 
 A Llama of about 1M parameters and a byte-level BPE of 2,000 tokens, seeded; about half an hour on two cores. Manners
 are drawn with each task's shares, so what the model writes often, seldom and almost never is known: its coverage. The
@@ -109,7 +111,7 @@ def batches(
     """
     rng = np.random.default_rng(args.seed)
     for step in range(0, args.steps, 8):
-        echo = max(0.0, 0.6 * (1 - 3 * step / args.steps))
+        echo = max(0.0, args.echo * (1 - 3 * step / args.steps))
         rows = []
         for _, document, response in itertools.islice(stream, 8 * args.batch_size):
             context = document.context
@@ -181,6 +183,8 @@ def say(**facts: object) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="go on from the model in this folder instead of from nothing")
+    parser.add_argument("--echo", type=float, default=0.6, help="share of rows to repeat word for word at first")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
@@ -189,9 +193,13 @@ def main() -> None:
     args = parser.parse_args()
 
     torch.manual_seed(args.seed)
-    tokenizer = train_tokenizer(args.vocabulary, args.seed)
-    model = new_model(tokenizer)
-    settings = {name: value for name, value in vars(args).items() if name != "out"}
+    if args.start:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(args.start)
+        model = LlamaForCausalLM.from_pretrained(args.start)
+    else:
+        tokenizer = train_tokenizer(args.vocabulary, args.seed)
+        model = new_model(tokenizer)
+    settings = {name: value for name, value in vars(args).items() if name not in ("out", "start")}
     say(**settings, parameters=model.num_parameters(), threads=torch.get_num_threads())
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -12,6 +13,10 @@ from copydesk.log.record import EditRecord
 
 # These models are so small that more threads only wait for each other.
 torch.set_num_threads(1)
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("copydesk", deadline=None)
+settings.load_profile("copydesk")
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|start|>{{ message['role'] }}\n{{ message['content'] }}<|end|>\n{% endfor %}"

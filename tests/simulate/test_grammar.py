@@ -12,7 +12,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 @given(tasks, seeds)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_what_was_rendered_is_parsed_to_the_same_draft(task: Task, seed: int) -> None:
     rng = np.random.default_rng(seed)
     document = task.draw(rng)
@@ -22,7 +22,7 @@ def test_what_was_rendered_is_parsed_to_the_same_draft(task: Task, seed: int) ->
 
 
 @given(tasks, seeds)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_incomplete_and_disordered_drafts_survive_too(task: Task, seed: int) -> None:
     rng = np.random.default_rng(seed)
     document = task.draw(rng)
@@ -40,7 +40,7 @@ def test_incomplete_and_disordered_drafts_survive_too(task: Task, seed: int) -> 
 
 
 @given(tasks, seeds, st.text(max_size=300))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_text_at_all_is_read_without_losing_a_character_of_noise(task: Task, seed: int, text: str) -> None:
     kind = task.kinds[seed % len(task.kinds)]
     draft = parse(kind, text)

@@ -31,7 +31,7 @@ def test_a_response_wholly_to_taste_is_accepted_unchanged(task: Task, user: Scri
 
 
 @given(st.sampled_from(list(TASKS.values())), st.integers(0, 2**32 - 1), st.floats(0, 1))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_what_is_to_taste_already_is_left_alone(task: Task, seed: int, p: float) -> None:
     document, response = some(task, seed)
     kind, taste = task.kind[document.kind], task.tastes[document.kind]
@@ -112,7 +112,7 @@ def test_garbled_and_misplaced_text_is_tidied(task: Task) -> None:
 @given(
     st.sampled_from(list(TASKS.values())), st.integers(0, 1000), st.text(max_size=200), st.sampled_from([STRONG, WEAK])
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_text_can_be_edited_and_the_same_luck_gives_the_same_edit(
     task: Task, seed: int, text: str, user: ScriptedUser
 ) -> None:
