@@ -58,7 +58,7 @@ class ScriptedUser:
             for slot in kind.part[name].slots:
                 known = draft.facts.get(slot)
                 facts[slot] = document.facts[slot] if known is None or mends[name] else known
-        return Draft(manners, {slot: facts[slot] for slot in _stated(kind, order, manners, facts)}, tuple(order))
+        return Draft(manners, facts, tuple(order))
 
     def _manner(self, now: str | None, taste: str, values: Sequence[str], luck: np.ndarray) -> str:
         if now == taste or luck[0] < self.p:
@@ -75,12 +75,6 @@ class ScriptedUser:
 def _was_wanted(name: str, draft: Draft, manners: Mapping[str, str]) -> bool:
     """A fact's part is missing unless the length the writer chose left it out."""
     return name != "detail" or draft.manners.get("length") == manners.get("length")
-
-
-def _stated(
-    kind: Kind, order: Sequence[str | Noise], manners: Mapping[str, str], facts: Mapping[str, str]
-) -> Sequence[str]:
-    return [slot for item in order if isinstance(item, str) for slot in kind.part[item].slots if slot in facts]
 
 
 def _in_order(order: Sequence[str | Noise], canonical: Sequence[str]) -> list[str | Noise]:
