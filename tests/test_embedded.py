@@ -64,7 +64,7 @@ def test_answers_are_complete_and_state_the_facts_of_every_slot(task: Task) -> N
     assert fmean(malformed) < 0.03
     assert fmean(right for rights in slots.values() for right in rights) >= 0.97
     # Never trust an average: a slot at chance hides well among many that are right.
-    assert min(fmean(rights) for rights in slots.values()) >= 0.9
+    assert min(fmean(rights) for rights in slots.values()) >= 0.85
 
 
 @every_task
