@@ -28,13 +28,14 @@ from copydesk.simulate.users import ScriptedUser
 
 USER = ScriptedUser("validation", 0.6)
 SEED = 1000
-RATES = (1e-4, 3e-4, 1e-3)
+RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 ALPHAS = (0.1, 0.2, 0.3, 0.5, 1.0)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rates", nargs="+", type=float, default=RATES)
+    parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--methods", nargs="+", default=list(RECIPE))
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     args = parser.parse_args()
@@ -48,7 +49,7 @@ def main() -> None:
     for task in TASKS.values():
         base = LocalPolicy("base", model, tokenizer)
         log = make_log(base, task, USER, defaults.edits, SEED, drawn)
-        contexts = online_documents(task, defaults.rounds, SEED, log)
+        contexts = online_documents(task, args.rounds, SEED, log)
         triples = encode_log(log, tokenizer, max_length=512).triples
         references = reference_logprobs(model, triples, batch_size=64)
         for method in args.methods:

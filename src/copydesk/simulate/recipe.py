@@ -13,8 +13,8 @@ from copydesk.learn.settings import Method, TrainSettings
 _COMMON = TrainSettings(full=True, epochs=4, batch_size=16, accumulate=1, max_length=512, held_out=0.0)
 
 RECIPE: Mapping[Method, TrainSettings] = {
-    "sft": replace(_COMMON, method="sft", learning_rate=1e-3),
+    "sft": replace(_COMMON, method="sft", learning_rate=3e-3),
     "dpo": replace(_COMMON, method="dpo", learning_rate=3e-4),
-    "early": replace(_COMMON, method="early", learning_rate=1e-3),
+    "early": replace(_COMMON, method="early", learning_rate=3e-3),
 }
 """The settings of each method; the order is the order in which a late ensemble first tries them."""

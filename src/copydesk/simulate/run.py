@@ -58,7 +58,7 @@ class RunSettings:
     model: str = "embedded"
     log_temperature: float = 1.0
     temperature: float = 0.7
-    alpha: float = 0.3
+    alpha: float = 0.1
     c_max: float = 3.0
     max_new_tokens: int = 160
     recipe: Mapping[Method, TrainSettings] = field(default_factory=lambda: RECIPE)
