@@ -101,6 +101,7 @@ def test_a_bad_log_is_one_line_and_nothing_is_written(how: str, log: Path, model
     break_log(log, how)
     result = run(log, model, tmp_path / "policy")
     assert isinstance(result.exception, InputError), result.exception
+    assert str(result.exception).startswith(str(log))
     assert "\n" not in str(result.exception)
     assert [entry.name for entry in tmp_path.iterdir()] == ["log.jsonl"]
 

@@ -106,6 +106,7 @@ def train(
     records = load_log(data)
     try:
         from copydesk.learn.models import quiet_libraries
+        from copydesk.learn.train import check_log
         from copydesk.learn.train import train as learn
     except ModuleNotFoundError as fault:
         raise InputError(f"training needs {fault.name}; install it with: pip install 'copydesk[train]'") from None

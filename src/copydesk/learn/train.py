@@ -129,20 +129,20 @@ def describe(
     )
 
 
-def check_log(records: list[EditRecord]) -> None:
-    """Refuse a log that says nothing about how to answer better.
+def check_log(records: list[EditRecord], where: str = "the log") -> None:
+    """Refuse a log that says nothing about how to answer better; `where` names it in the fault, such as its file.
 
     Raises:
         InputError: it is empty, every row is pending, or nobody edited anything.
     """
     if not records:
-        raise InputError("the log is empty; log some edits first")
+        raise InputError(f"{where}: it is empty; log some edits first")
     if all(record.pending for record in records):
-        raise InputError(f"all {len(records)} rows of the log are pending (no edit yet); wait for the first edits")
+        raise InputError(f"{where}: all {len(records)} rows are pending (no edit yet); wait for the first edits")
     if not any(record.edited for record in records):
         raise InputError(
-            "nobody edited anything in this log (every edit equals its response), so it holds nothing "
-            "to learn from; log some edits first"
+            f"{where}: nobody edited anything (every edit equals its response), so it holds nothing to learn from; "
+            "log some edits first"
         )
 
 
