@@ -5,7 +5,8 @@
 
 For each log and method a few dozen optimizer steps on the first rows of the log; held-out figures before and after; the
 adapter is then loaded with nothing but PEFT, and its answer to a held-out context compared with the base model's.
-Half an hour to an hour on two cores. `--quick` is one method on one log. `--json` prints one document with the same figures.
+Half an hour to an hour on two cores. `--quick` is one method on one log. `--json` prints one document with the same
+figures.
 """
 
 import argparse

@@ -1,7 +1,6 @@
 """`copydesk demo`: the whole loop on the embedded model, from logged edits to fewer edits."""
 
 import contextlib
-import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ import typer
 from rich.console import Console, Group
 from rich.text import Text
 
-from copydesk.cli.output import emit
+from copydesk.cli.output import emit, log_to_stderr
 from copydesk.errors import InputError
 
 
@@ -45,8 +44,7 @@ def demo(
             f"the demo needs {fault.name}; install it with: pip install 'copydesk[train,report]'"
         ) from None
     settings = RunSettings(task=task, user=user, edits=edits, rounds=rounds, seed=seed)
-    logging.basicConfig(stream=sys.stderr, format="%(message)s")
-    logging.getLogger("copydesk.simulate").setLevel(logging.INFO)
+    log_to_stderr("copydesk.simulate")
     quiet_libraries()
     # Everything is written beside the folder and takes its name at the end: a run is there whole, or not at all.
     with staged_folder(out, marker="results.json", overwrite=force) as folder, contextlib.redirect_stdout(sys.stderr):

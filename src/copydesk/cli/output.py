@@ -1,6 +1,8 @@
 """What a command prints: one JSON document for programs, or something rendered for people."""
 
 import json
+import logging
+import sys
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -19,3 +21,11 @@ def emit(document: dict[str, Any], rendered: RenderableType, *, as_json: bool) -
         print(json.dumps(document, indent=2, allow_nan=False))
     else:
         Console(markup=False, highlight=False, emoji=False).print(rendered)
+
+
+def log_to_stderr(name: str) -> None:
+    """Show on stderr, as plain lines, what the part of the library with this name has to say, and nothing else."""
+    log = logging.getLogger(name)
+    log.setLevel(logging.INFO)
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler(sys.stderr))

@@ -1,7 +1,6 @@
 """`copydesk train`: learn a policy from a log of edits."""
 
 import contextlib
-import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,7 @@ from rich import box
 from rich.console import Group
 from rich.table import Table
 
-from copydesk.cli.output import emit
+from copydesk.cli.output import emit, log_to_stderr
 from copydesk.errors import InputError
 from copydesk.learn.settings import Dtype, Method, TrainSettings
 from copydesk.log.jsonl import load_log
@@ -110,19 +109,12 @@ def train(
         from copydesk.learn.train import train as learn
     except ModuleNotFoundError as fault:
         raise InputError(f"training needs {fault.name}; install it with: pip install 'copydesk[train]'") from None
-    _log_to_stderr()
+    check_log(records, str(data))
+    log_to_stderr("copydesk")
     quiet_libraries()
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result, whatever a library prints
         report = learn(records, model, settings, out, overwrite=force)
     emit(_document(report), _rendered(report), as_json=as_json)
-
-
-def _log_to_stderr() -> None:
-    """Show what the library has to say, and only that, as plain lines."""
-    log = logging.getLogger("copydesk")
-    log.setLevel(logging.INFO)
-    if not log.handlers:
-        log.addHandler(logging.StreamHandler(sys.stderr))
 
 
 def _document(report: "TrainReport") -> dict[str, Any]:
