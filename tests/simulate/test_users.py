@@ -150,3 +150,10 @@ def test_reading_counts_facts() -> None:
 def test_an_unknown_user_is_refused_with_the_choices() -> None:
     with pytest.raises(InputError, match="strong, weak"):
         get_user("nobody")
+
+
+def test_a_manner_of_two_values_stays_when_it_is_not_mended() -> None:
+    luck = np.array([0.5, 0.5])
+    assert HELPLESS._manner("plain", "fancy", ("plain", "fancy"), luck) == "plain"
+    assert PERFECT._manner("plain", "fancy", ("plain", "fancy"), luck) == "fancy"
+    assert HELPLESS._manner("plain", "fancy", ("plain", "fancy", "odd"), luck) == "odd"
