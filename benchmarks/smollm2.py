@@ -32,7 +32,6 @@ from copydesk.log.record import EditRecord
 
 LOGS = ("lamp", "defacto")
 METHODS = ("sft", "dpo", "early")
-ASKED = 4
 RATES = {"sft": 2e-4, "dpo": 1e-4, "early": 2e-4}
 
 
@@ -59,12 +58,13 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=30)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--longest", type=int, default=2200, help="characters of context, response and edit together")
+    parser.add_argument("--asked", type=int, default=4, help="contexts whose answers are compared")
     parser.add_argument("--quick", action="store_true", help="SFT on defacto.jsonl alone, a few steps")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     args = parser.parse_args()
     logs, methods = (LOGS[1:], METHODS[:1]) if args.quick else (LOGS, METHODS)
     if args.quick:
-        args.rows, args.steps = 10, 4
+        args.rows, args.steps, args.longest, args.asked = 8, 4, 1000, 1
     quiet_libraries()
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
     found: list[dict[str, Any]] = []
@@ -87,7 +87,7 @@ def main() -> None:
                 tok = AutoTokenizer.from_pretrained(report.folder)
                 answers = [
                     {"base": answer(base, tok, str(row.context)), "adapter": answer(plain, tok, str(row.context))}
-                    for row in rows[-ASKED:]
+                    for row in rows[-args.asked :]
                 ]
                 policy = report.policy
                 found.append(
@@ -126,7 +126,7 @@ def main() -> None:
             f"{before[k]:.3g} → {after[k]:.3g}" for k in ("loss", "logp/edit", "logp/response", "margin", "accuracy")
         ]
         changed = sum(one["base"] != one["adapter"] for one in row["answers"])
-        table.add_row(row["log"], row["method"], *arrows, f"{changed} of {ASKED}", f"{row['seconds']:.0f}")
+        table.add_row(row["log"], row["method"], *arrows, f"{changed} of {args.asked}", f"{row['seconds']:.0f}")
     Console(width=140).print(table)
 
 

@@ -61,10 +61,11 @@ def test_answers_are_complete_and_state_the_facts_of_every_slot(task: Task) -> N
         malformed.append(reading.malformed)
         for slot, right in reading.right.items():
             slots[f"{document.kind}/{slot}"].append(right)
-    assert fmean(malformed) < 0.06  # at temperature 1; played at 0.7 it is under 0.01
+    assert fmean(malformed) < 0.08  # at temperature 1; played at 0.7 it is under 0.01
     assert fmean(right for rights in slots.values() for right in rights) >= 0.97
-    # Never trust an average: a slot at chance hides well among many that are right.
-    assert min(fmean(rights) for rights in slots.values()) >= 0.85
+    # Never trust an average: a slot at chance (15% at most) hides well among many that are right. With some 70 responses
+    # to each slot, the worst of 49 is measured to within ten points.
+    assert min(fmean(rights) for rights in slots.values()) >= 0.78
 
 
 @every_task
