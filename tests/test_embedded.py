@@ -63,8 +63,8 @@ def test_answers_are_complete_and_state_the_facts_of_every_slot(task: Task) -> N
             slots[f"{document.kind}/{slot}"].append(right)
     assert fmean(malformed) < 0.08  # at temperature 1; played at 0.7 it is under 0.01
     assert fmean(right for rights in slots.values() for right in rights) >= 0.97
-    # Never trust an average: a slot at chance (15% at most) hides well among many that are right. With some 70 responses
-    # to each slot, the worst of 49 is measured to within ten points.
+    # Never trust an average: a slot at chance (15% at most) hides well among many that are right. Some 70 responses to
+    # each slot measure the worst of 49 to within ten points.
     assert min(fmean(rights) for rights in slots.values()) >= 0.78
 
 
