@@ -9,19 +9,19 @@ one small column that ends within two minutes on two cores.
 
 import argparse
 import json
-import logging
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from copydesk.cli.output import log_to_stderr
 from copydesk.learn.models import quiet_libraries
 from copydesk.learn.staging import staged_folder
 from copydesk.report import print_results
-from copydesk.simulate.run import Outcome, RunSettings, run, write_results
+from copydesk.simulate.run import RunSettings, run, write_results
 from copydesk.simulate.tasks import TASKS
 from copydesk.simulate.users import USERS
 
@@ -42,15 +42,15 @@ def arguments() -> argparse.Namespace:
     return args
 
 
-def beside_taste(results: dict[str, object], outcomes: Sequence[tuple[RunSettings, Outcome]]) -> Table:
+def beside_cost(results: dict[str, Any]) -> Table:
     """What stands beside the cost: how far from the taste, how often malformed, how many facts right, how long."""
     table = Table(title="Beside the cost (means over all rounds and seeds)", title_justify="left", box=None)
     names = ("cost", "distance", "taste", "malformed", "facts", "length")
     for title in ("column", "method", *names):
         table.add_column(title, justify="right" if title in names else "left")
-    for column in results["columns"]:  # type: ignore[attr-defined]
-        for method in results["methods"]:  # type: ignore[attr-defined]
-            cell = results["cells"][column][method]  # type: ignore[index]
+    for column in results["columns"]:
+        for method in results["methods"]:
+            cell = results["cells"][column][method]
             figures = [cell["mean"], *(cell[name] for name in names[1:])]
             table.add_row(column, method, *(f"{figure:.3f}" for figure in figures))
     return table
@@ -58,8 +58,7 @@ def beside_taste(results: dict[str, object], outcomes: Sequence[tuple[RunSetting
 
 def main() -> None:
     args = arguments()
-    logging.basicConfig(stream=sys.stderr, format="%(message)s")
-    logging.getLogger("copydesk.simulate").setLevel(logging.INFO)
+    log_to_stderr("copydesk.simulate")
     quiet_libraries()
     with tempfile.TemporaryDirectory() as scratch:
         out = args.out or Path(scratch) / "results"
@@ -73,13 +72,13 @@ def main() -> None:
                         own = folder / "runs" / f"{task}-{user}-{seed}"
                         own.mkdir(parents=True)
                         outcomes.append((settings, run(settings, own)))
-                        results = write_results(folder, outcomes)
+            results = write_results(folder, outcomes)
     if args.json:
         print(json.dumps(results, indent=2))
         return
     console = Console(width=140)
     print_results(console, results)
-    console.print(beside_taste(results, outcomes))
+    console.print(beside_cost(results))
     console.print(f"Seconds in all: {results['seconds']['total']:.0f}, of {len(outcomes)} runs")
 
 

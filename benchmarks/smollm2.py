@@ -11,7 +11,6 @@ figures.
 
 import argparse
 import json
-import logging
 import sys
 import tempfile
 from itertools import islice
@@ -24,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from copydesk.cli.output import log_to_stderr
 from copydesk.learn.models import load_model, quiet_libraries
 from copydesk.learn.settings import TrainSettings
 from copydesk.learn.train import train
@@ -66,7 +66,7 @@ def main() -> None:
     if args.quick:
         args.rows, args.steps, args.longest, args.asked = 8, 4, 1000, 1
     quiet_libraries()
-    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
+    log_to_stderr("copydesk")
     found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         # An ordinary folder, which PEFT can name as the base of an adapter and load again by itself.

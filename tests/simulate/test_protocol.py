@@ -7,7 +7,8 @@ import pytest
 
 from copydesk.ensemble import LateEnsemble, Ucb
 from copydesk.log.cost import EditCost
-from copydesk.policies.policy import Context, Sampling
+from copydesk.log.record import Context
+from copydesk.policies import Sampling
 from copydesk.simulate.luck import Stream, documents
 from copydesk.simulate.protocol import Round, make_log, online_documents, play, play_late
 from copydesk.simulate.tasks import EMAIL

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from copydesk.errors import InputError
-from copydesk.log.record import EditRecord, Message
+from copydesk.log.record import Context, EditRecord, Message
 
 logger = logging.getLogger(__name__)
-
-Context = str | Sequence[Message]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """One logged edit: what was asked, what the policy answered, what the person made of it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -27,6 +28,10 @@ class Message(BaseModel):
 
     role: str
     content: str
+
+
+Context = str | Sequence[Message]
+"""What a policy is given: text, or the messages of a chat."""
 
 
 class EditRecord(BaseModel):

@@ -10,8 +10,9 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerBase
 
 from copydesk.learn.encode import encode_context, end_of_turn
+from copydesk.log.record import Context
 from copydesk.policies.noise import GumbelNoise
-from copydesk.policies.policy import Context, Sampling
+from copydesk.policies.policy import Sampling
 
 
 class LocalPolicy:

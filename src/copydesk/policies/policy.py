@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from copydesk.errors import InputError
-from copydesk.log.record import Message
-
-Context = str | Sequence[Message]
+from copydesk.log.record import Context
 
 
 @dataclass(frozen=True)

@@ -51,11 +51,8 @@ def make_log(
 ) -> list[EditRecord]:
     """The offline phase: `count` fresh documents, answered by π_ref and edited by the user."""
     contexts = list(islice(documents(task, seed, Stream.LOG_DOCUMENTS), count))
-    responses = policy.respond(
-        [document.context for document in contexts],
-        [key(seed, Stream.LOG_RESPONSES, t) for t in range(1, count + 1)],
-        sampling,
-    )
+    streams = (Stream.LOG_RESPONSES, Stream.LOG_EDITS)
+    responses, edits = _answer_and_edit(policy, task, user, contexts, seed, sampling, streams)
     return [
         EditRecord(
             id=f"{task.name}-{user.name}-{seed}-{t}",
@@ -63,11 +60,33 @@ def make_log(
             policy=policy.name,
             context=document.context,
             response=response,
-            edit=user.edit(task, document, response, generator(seed, Stream.LOG_EDITS, t)),
+            edit=edit,
             metadata={"kind": document.kind},
         )
+        for t, (document, response, edit) in enumerate(zip(contexts, responses, edits, strict=True), start=1)
+    ]
+
+
+def _answer_and_edit(
+    policy: Policy,
+    task: Task,
+    user: ScriptedUser,
+    contexts: Sequence[Document],
+    seed: int,
+    sampling: Sampling,
+    streams: tuple[Stream, Stream],
+) -> tuple[list[str], list[str]]:
+    """What the policy writes of each document and what the user makes of it; `streams` are the luck of each."""
+    responses = policy.respond(
+        [document.context for document in contexts],
+        [key(seed, streams[0], t) for t in range(1, len(contexts) + 1)],
+        sampling,
+    )
+    edits = [
+        user.edit(task, document, response, generator(seed, streams[1], t))
         for t, (document, response) in enumerate(zip(contexts, responses, strict=True), start=1)
     ]
+    return responses, edits
 
 
 def online_documents(task: Task, count: int, seed: int, log: Iterable[EditRecord]) -> list[Document]:
@@ -87,15 +106,8 @@ def play(
     sampling: Sampling,
 ) -> list[Round]:
     """The online phase of one policy, which answers every round."""
-    responses = policy.respond(
-        [document.context for document in contexts],
-        [key(seed, Stream.ONLINE_RESPONSES, t) for t in range(1, len(contexts) + 1)],
-        sampling,
-    )
-    edits = [
-        user.edit(task, document, response, generator(seed, Stream.ONLINE_EDITS, t))
-        for t, (document, response) in enumerate(zip(contexts, responses, strict=True), start=1)
-    ]
+    streams = (Stream.ONLINE_RESPONSES, Stream.ONLINE_EDITS)
+    responses, edits = _answer_and_edit(policy, task, user, contexts, seed, sampling, streams)
     costs = cost.batch(list(zip(responses, edits, strict=True)))
     wishes = [ideal(task, document) for document in contexts]
     distances = cost.batch(list(zip(responses, wishes, strict=True)))
