@@ -1,12 +1,23 @@
 import math
+from collections import defaultdict
+from collections.abc import Callable
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
-from copydesk.learn.objectives import early_ensemble, preference, supervised
+from copydesk.learn import objectives
+from copydesk.learn.objectives import dpop, early_ensemble, ipo, preference, robust, supervised
+from copydesk.learn.settings import PreferenceForm
 
 BETA = 0.5
+FORMS: tuple[PreferenceForm, ...] = get_args(PreferenceForm)
+Batch = dict[str, Tensor]
 
 
 def sigmoid(x: float) -> float:
@@ -14,7 +25,7 @@ def sigmoid(x: float) -> float:
 
 
 @pytest.fixture
-def batch() -> dict[str, Tensor]:
+def batch() -> Batch:
     return {
         "edit": torch.tensor([-3.0, -10.0, -4.0], requires_grad=True),
         "response": torch.tensor([-5.0, -2.0, -4.0], requires_grad=True),
@@ -24,27 +35,54 @@ def batch() -> dict[str, Tensor]:
     }
 
 
-def test_supervised_is_the_mean_negative_log_probability_of_the_edits(batch: dict[str, Tensor]) -> None:
+def cut(batch: Batch, rows: slice) -> Batch:
+    return {name: values[rows] for name, values in batch.items()}
+
+
+# --- supervised ---
+
+
+def test_supervised_is_the_mean_negative_log_probability_of_the_edits(batch: Batch) -> None:
     loss, metrics = supervised(batch["edit"], batch["ref_edit"])
     loss.backward()
     assert loss.item() == pytest.approx(17 / 3)
     assert batch["edit"].grad.tolist() == pytest.approx([-1 / 3] * 3)
-    assert metrics["logp/edit"].item() == pytest.approx(-17 / 3)
-    assert metrics["logp_gain/edit"].item() == pytest.approx((1 - 1 + 1) / 3)
+    assert metrics["loss/supervised"].tolist() == [3.0, 10.0, 4.0]
+    assert metrics["logp/edit"].tolist() == [-3.0, -10.0, -4.0]
+    assert metrics["logp_gain/edit"].tolist() == [1.0, -1.0, 1.0]
+    assert "kl" not in metrics, "y is not scored"
 
 
-def test_preference_by_hand(batch: dict[str, Tensor]) -> None:
-    # gains of y': +1, -1; of y: -0.5, +1; margins: 0.5 * 1.5 and 0.5 * -2
+def test_supervised_weighs_rows(batch: Batch) -> None:
+    loss, _ = supervised(batch["edit"], batch["ref_edit"], weights=torch.tensor([2.0, 0.0, 0.5]))
+    loss.backward()
+    assert loss.item() == pytest.approx((2 * 3 + 0.5 * 4) / 2.5)
+    assert batch["edit"].grad.tolist() == pytest.approx([-2 / 2.5, 0.0, -0.5 / 2.5])
+
+
+# --- preference ---
+
+
+def test_preference_by_hand(batch: Batch) -> None:
+    # gains of y': +1, -1, +1; of y: -0.5, +1, +1; margins: 0.5 * 1.5 and 0.5 * -2
     loss, metrics = preference(**batch, beta=BETA)
-    assert loss.item() == pytest.approx(-(math.log(sigmoid(0.75)) + math.log(sigmoid(-1.0))) / 2)
-    assert metrics["margin"].item() == pytest.approx((0.75 - 1.0) / 2)
-    assert metrics["accuracy"].item() == pytest.approx(0.5)
-    assert metrics["no_preference"].item() == pytest.approx(1 / 3)
-    assert metrics["logp/response"].item() == pytest.approx(-3.5)
-    assert metrics["logp_gain/response"].item() == pytest.approx(0.25)
+    terms = [-math.log(sigmoid(0.75)), -math.log(sigmoid(-1.0))]
+    assert loss.item() == pytest.approx(sum(terms) / 2)
+    nan = pytest.approx(math.nan, nan_ok=True)
+    assert metrics["loss/preference"].tolist() == [pytest.approx(terms[0]), pytest.approx(terms[1]), nan]
+    assert metrics["margin"].tolist() == [0.75, -1.0, nan]
+    assert metrics["accuracy"].tolist() == [1.0, 0.0, nan]
+    assert metrics["no_preference"].tolist() == [0.0, 0.0, 1.0]
+    assert metrics["logp/edit"].tolist() == [-3.0, -10.0, -4.0]
+    assert metrics["logp/response"].tolist() == [-5.0, -2.0, nan]
+    assert metrics["logp_gain/edit"].tolist() == [1.0, -1.0, 1.0]
+    assert metrics["logp_gain/preferred"].tolist() == [1.0, -1.0, nan]
+    assert metrics["logp_gain/response"].tolist() == [-0.5, 1.0, nan]
+    assert metrics["kl"].tolist() == [0.5, -1.0, -1.0]
+    assert not any(values.requires_grad for values in metrics.values())
 
 
-def test_preference_gradient_is_the_closed_form(batch: dict[str, Tensor]) -> None:
+def test_preference_gradient_is_the_closed_form(batch: Batch) -> None:
     loss, _ = preference(**batch, beta=BETA)
     loss.backward()
     # d loss / d log π(y') = -β σ(-margin) / rows, and the opposite for y; nothing where y' = y
@@ -53,49 +91,272 @@ def test_preference_gradient_is_the_closed_form(batch: dict[str, Tensor]) -> Non
     assert batch["response"].grad.tolist() == pytest.approx([-value for value in slope])
 
 
-def test_an_unedited_row_does_not_change_the_preference(batch: dict[str, Tensor]) -> None:
-    with_it, _ = preference(**batch, beta=BETA)
-    without, _ = preference(**{name: values[:2] for name, values in batch.items()}, beta=BETA)
+@pytest.mark.parametrize("form", FORMS)
+def test_an_unedited_row_does_not_change_the_preference(batch: Batch, form: PreferenceForm) -> None:
+    with_it, _ = preference(**batch, beta=BETA, form=form)
+    without, _ = preference(**cut(batch, slice(2)), beta=BETA, form=form)
     assert with_it.item() == pytest.approx(without.item())
 
 
-def test_a_batch_without_edits_has_preference_loss_zero_and_a_gradient(batch: dict[str, Tensor]) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_a_batch_without_edits_has_preference_loss_zero_and_a_gradient(batch: Batch, form: PreferenceForm) -> None:
     nobody = batch | {"edited": torch.zeros(3, dtype=torch.bool)}
-    loss, metrics = preference(**nobody, beta=BETA)
-    loss.backward()
+    loss, metrics = preference(**nobody, beta=BETA, form=form)
+    (loss * 1e6).backward()  # as trainers scale losses
     assert loss.item() == 0.0
-    assert batch["edit"].grad.tolist() == [0.0, 0.0, 0.0]
-    assert metrics["no_preference"].item() == 1.0
-    assert "margin" not in metrics and "accuracy" not in metrics
-    assert all(value.isfinite() for value in metrics.values())
+    assert batch["edit"].grad.tolist() == batch["response"].grad.tolist() == [0.0, 0.0, 0.0]
+    assert metrics["no_preference"].tolist() == [1.0, 1.0, 1.0]
+    assert metrics["margin"].isnan().all() and metrics["kl"].isfinite().all()
 
 
-def test_rows_weigh_the_same_however_a_step_is_divided_into_batches(batch: dict[str, Tensor]) -> None:
-    whole, _ = preference(**batch, beta=BETA, rows=2)
+@pytest.mark.parametrize("form", FORMS)
+def test_what_an_unedited_rows_response_holds_does_not_matter(batch: Batch, form: PreferenceForm) -> None:
+    plain, about_plain = early_ensemble(**batch, beta=BETA, lambda_sup=1.0, form=form)
+    odd = batch | {"response": torch.tensor([-5.0, -2.0, math.inf], requires_grad=True)}
+    odd |= {"edit": batch["edit"].detach().clone().requires_grad_()}
+    loss, about_odd = early_ensemble(**odd, beta=BETA, lambda_sup=1.0, form=form)
+    plain.backward()
+    loss.backward()
+    assert loss.item() == plain.item()
+    for name in ("edit", "response"):
+        torch.testing.assert_close(odd[name].grad, batch[name].grad, rtol=0, atol=0)
+    torch.testing.assert_close(about_odd, about_plain, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("held", [0.0, -7.0, math.inf, math.nan])
+def test_a_row_of_weight_zero_adds_nothing(batch: Batch, form: PreferenceForm, held: float) -> None:
+    whole = {name: torch.cat([values.detach(), torch.ones(1)]) for name, values in batch.items() if name != "edited"}
+    for values in whole.values():
+        values[-1] = held
+    whole["edited"] = torch.tensor([True, True, False, True])
+    whole["edit"].requires_grad_()
+    loss, metrics = early_ensemble(
+        **whole, beta=BETA, lambda_sup=0.7, form=form, weights=torch.tensor([1.0, 1.0, 1.0, 0.0])
+    )
+    expected, _ = early_ensemble(**batch, beta=BETA, lambda_sup=0.7, form=form)
+    loss.backward()
+    expected.backward()
+    assert loss.item() == expected.item()
+    assert whole["edit"].grad.tolist() == [*batch["edit"].grad.tolist(), 0.0]
+    assert all(values[-1].isnan() for values in metrics.values())
+
+
+def test_a_batch_of_padding_has_loss_zero_and_a_gradient(batch: Batch) -> None:
+    loss, _ = early_ensemble(**batch, beta=BETA, lambda_sup=1.0, weights=torch.zeros(3))
+    loss.backward()
+    assert loss.item() == 0.0 and batch["edit"].grad.tolist() == [0.0, 0.0, 0.0]
+    nothing, _ = early_ensemble(**batch, beta=BETA, lambda_sup=1.0, weights=torch.zeros(3), rows=0.0, pairs=0.0)
+    assert nothing.item() == 0.0
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_row_of_weight_two_counts_like_two_rows(batch: Batch, form: PreferenceForm) -> None:
+    doubled, _ = early_ensemble(**batch, beta=BETA, lambda_sup=0.7, form=form, weights=torch.tensor([2.0, 1.0, 1.0]))
+    twice = {name: torch.cat([values[:1], values]) for name, values in batch.items()}
+    assert doubled.item() == pytest.approx(early_ensemble(**twice, beta=BETA, lambda_sup=0.7, form=form)[0].item())
+
+
+@given(st.integers(0, 2**31), st.lists(st.integers(0, 12), max_size=4), st.sampled_from(FORMS))
+def test_a_step_is_the_same_however_it_is_divided_into_batches(
+    seed: int, cuts: list[int], form: PreferenceForm
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    step = {name: -5 * torch.rand(12, generator=generator) for name in ("edit", "response", "ref_edit", "ref_response")}
+    step |= {"edited": torch.rand(12, generator=generator) < 0.5, "weights": torch.rand(12, generator=generator)}
+    step["edit"].requires_grad_()
+    options = {"beta": BETA, "lambda_sup": 0.7, "form": form, "label_noise": 0.1}
+    whole, _ = early_ensemble(**step, **options)
+    weights = step["weights"]
+    rows, pairs = weights.sum().item(), weights[step["edited"]].sum().item()
+    edges = [0, *sorted(cuts), 12]
     parts = [
-        preference(**{name: values[i : i + 1] for name, values in batch.items()}, beta=BETA, rows=2 / 3)[0]
-        for i in range(3)
+        early_ensemble(**cut(step, slice(start, end)), **options, rows=rows, pairs=torch.tensor(pairs))[0]
+        for start, end in pairwise(edges)
     ]
-    assert whole.item() == pytest.approx(torch.stack(parts).mean().item())
+    assert torch.stack(parts).sum().item() == pytest.approx(whole.item(), rel=1e-5)
+    torch.testing.assert_close(
+        torch.autograd.grad(torch.stack(parts).sum(), step["edit"]), torch.autograd.grad(whole, step["edit"])
+    )
 
 
-def test_extreme_margins_stay_finite(batch: dict[str, Tensor]) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_extreme_margins_stay_finite(batch: Batch, form: PreferenceForm) -> None:
     far = batch | {"edit": torch.tensor([-1e4, 0.0, -4.0], requires_grad=True)}
-    loss, _ = preference(**far, beta=10.0)
+    loss, _ = preference(**far, beta=10.0, form=form, label_noise=0.4)
     loss.backward()
     assert loss.isfinite() and far["edit"].grad.isfinite().all()
 
 
-def test_early_ensemble_adds_its_terms_and_keeps_them_apart(batch: dict[str, Tensor]) -> None:
-    loss, metrics = early_ensemble(**batch, beta=BETA, lambda_sup=0.3)
-    pair_loss, _ = preference(**batch, beta=BETA)
-    edit_loss, _ = supervised(batch["edit"], batch["ref_edit"])
+@pytest.mark.parametrize(
+    ("form", "rowwise"),
+    [
+        ("sigmoid", lambda h, drop: objectives.sigmoid(h, BETA)),
+        ("ipo", lambda h, drop: ipo(h, BETA)),
+        ("robust", lambda h, drop: robust(h, BETA, 0.2)),
+        ("dpop", lambda h, drop: dpop(h, drop, BETA, 3.0)),
+    ],
+)
+def test_the_form_decides_what_a_pair_costs(
+    batch: Batch, form: PreferenceForm, rowwise: Callable[[Tensor, Tensor], Tensor]
+) -> None:
+    loss, metrics = preference(**batch, beta=BETA, form=form, label_noise=0.2, dpop_penalty=3.0)
+    rows = rowwise(torch.tensor([1.5, -2.0]), torch.tensor([-1.0, 1.0]))
+    assert loss.item() == pytest.approx(rows.mean().item())
+    assert metrics["loss/preference"][:2].tolist() == pytest.approx(rows.tolist())
+    assert metrics["margin"][:2].tolist() == [0.75, -1.0]
+
+
+# --- the four forms ---
+
+
+def test_ipo_is_least_at_its_target() -> None:
+    h = torch.tensor([0.0, 1 / (2 * 0.1), 7.0], requires_grad=True)
+    losses = ipo(h, beta=0.1)
+    losses.sum().backward()
+    assert losses.tolist() == pytest.approx([25.0, 0.0, 4.0])
+    assert h.grad.tolist() == pytest.approx([-10.0, 0.0, 4.0])
+
+
+def test_robust_undoes_flipped_rows_in_the_mean() -> None:
+    h, noise = torch.tensor([-3.0, 0.0, 0.4, 8.0]), 0.3
+    as_logged = (1 - noise) * robust(h, BETA, noise) + noise * robust(-h, BETA, noise)
+    torch.testing.assert_close(as_logged, objectives.sigmoid(h, BETA))
+    torch.testing.assert_close(robust(h, BETA, 0.0), objectives.sigmoid(h, BETA))
+
+
+def test_robust_has_no_least_value() -> None:
+    h = torch.tensor([200.0], requires_grad=True)
+    loss = robust(h, BETA, 0.1)
+    loss.backward()
+    assert loss.item() < 0
+    assert h.grad.item() == pytest.approx(-BETA * 0.1 / 0.8)
+
+
+def test_dpop_by_hand() -> None:
+    h, drop = torch.tensor([2.0, 2.0]), torch.tensor([0.5, -0.5])
+    expected = [-math.log(sigmoid(0.3 * (2.0 - 50 * 0.5))), -math.log(sigmoid(0.3 * 2.0))]
+    assert dpop(h, drop, beta=0.3, penalty=50.0).tolist() == pytest.approx(expected)
+
+
+def test_dpop_pulls_a_displaced_edit_back_up() -> None:
+    # Both answers lost, y more: plain DPO would let y' fall further if y falls faster; the pull at y' is 1 + λ of it.
+    edit, response = torch.tensor([-6.0], requires_grad=True), torch.tensor([-9.0], requires_grad=True)
+    terms = (edit, response, torch.tensor([-5.0]), torch.tensor([-5.0]), torch.tensor([True]))
+    loss, _ = preference(*terms, beta=BETA, form="dpop", dpop_penalty=4.0)
+    loss.backward()
+    assert edit.grad.item() == pytest.approx(-BETA * 5.0 * sigmoid(-BETA * (3.0 - 4.0)))
+    assert edit.grad.item() == pytest.approx(-5.0 * response.grad.item())
+
+
+def test_dpop_begins_as_sigmoid() -> None:
+    edit = torch.tensor([-5.0], requires_grad=True)
+    dpop(edit + 5.0, -5.0 - edit, BETA, 50.0).sum().backward()
+    assert edit.grad.item() == pytest.approx(-BETA / 2)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_gradients_are_those_of_finite_differences(form: PreferenceForm) -> None:
+    torch.manual_seed(0)
+    edit, response, ref_edit, ref_response = (-5 * torch.rand(6, dtype=torch.float64) for _ in range(4))
+    edited, weights = torch.tensor([True] * 5 + [False]), torch.rand(6, dtype=torch.float64)
+    assert torch.autograd.gradcheck(
+        lambda edit, response: early_ensemble(
+            edit,
+            response,
+            ref_edit,
+            ref_response,
+            edited,
+            beta=BETA,
+            lambda_sup=0.7,
+            form=form,
+            label_noise=0.2,
+            dpop_penalty=3.0,
+            weights=weights,
+        )[0],
+        (edit.requires_grad_(), response.requires_grad_()),
+    )
+
+
+# --- against TRL ---
+
+
+def trl_loss(batch: Batch, form: str, tokens: int, label_noise: float) -> Tensor:
+    """The loss of TRL's `DPOTrainer` on log-probabilities spread evenly over `tokens` tokens of every answer."""
+    trl = pytest.importorskip("trl", reason="TRL is the reference implementation of DPO")
+    logps = torch.cat([batch["edit"], batch["response"]])
+    per_token = (logps / tokens)[:, None].expand(-1, tokens)
+    nothing = torch.zeros_like(per_token)
+    mask = torch.cat([torch.zeros(len(logps), 1), torch.ones(len(logps), tokens)], dim=1).long()
+    trainer = SimpleNamespace(
+        model=SimpleNamespace(training=True),
+        accelerator=SimpleNamespace(device="cpu", gather=lambda x: x, gather_for_metrics=lambda x: x),
+        loss_types=[form],
+        loss_weights=[1.0],
+        beta=BETA,
+        label_smoothing=label_noise,
+        f_divergence_type="reverse_kl",
+        precompute_ref_logps=True,
+        aux_loss_enabled=False,
+        use_weighting=False,
+        ld_alpha=None,
+        _metrics={"train": defaultdict(list)},
+        _total_train_tokens=0,
+        _tp_size=1,
+    )
+    inputs = {
+        "input_ids": torch.zeros_like(mask),
+        "attention_mask": torch.ones_like(mask),
+        "completion_mask": mask,
+        "ref_chosen_logps": batch["ref_edit"],
+        "ref_rejected_logps": batch["ref_response"],
+    }
+    outputs = SimpleNamespace(log_probs=per_token, entropy=nothing, mean_logits=nothing, is_top1=nothing.bool())
+    loss: Tensor = trl.DPOTrainer._compute_loss(trainer, lambda **_: outputs, inputs, False)
+    return loss
+
+
+@pytest.mark.parametrize(("form", "tokens"), [("sigmoid", 3), ("robust", 3), ("ipo", 1)])
+def test_loss_and_gradient_are_trls(batch: Batch, form: PreferenceForm, tokens: int) -> None:
+    pairs = cut(batch, slice(2))
+    ours, _ = preference(**pairs, beta=BETA, form=form, label_noise=0.2)
+    theirs = trl_loss(pairs, form, tokens, label_noise=0.2)
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
+    inputs = (batch["edit"], batch["response"])
+    torch.testing.assert_close(torch.autograd.grad(ours, inputs), torch.autograd.grad(theirs, inputs))
+
+
+def test_ipo_sums_over_tokens_where_trl_averages(batch: Batch) -> None:
+    pairs = cut(batch, slice(2))
+    differences = torch.tensor([1.5, -2.0])
+    assert preference(**pairs, beta=BETA, form="ipo")[0].item() == pytest.approx(((differences - 1) ** 2).mean().item())
+    averaged = ((differences / 3 - 1) ** 2).mean().item()
+    assert trl_loss(pairs, "ipo", tokens=3, label_noise=0.0).item() == pytest.approx(averaged)
+
+
+# --- early ensemble ---
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_early_ensemble_adds_its_terms_and_keeps_them_apart(batch: Batch, form: PreferenceForm) -> None:
+    weights = torch.tensor([1.0, 3.0, 0.5])
+    options = {"beta": BETA, "form": form, "label_noise": 0.2, "dpop_penalty": 3.0, "weights": weights}
+    loss, metrics = early_ensemble(**batch, **options, lambda_sup=0.3)
+    pair_loss, about_pairs = preference(**batch, **options)
+    edit_loss, about_edits = supervised(batch["edit"], batch["ref_edit"], weights=weights)
     assert loss.item() == pytest.approx(pair_loss.item() + 0.3 * edit_loss.item())
-    assert metrics["loss/preference"].item() == pytest.approx(pair_loss.item())
-    assert metrics["loss/supervised"].item() == pytest.approx(edit_loss.item())
+    torch.testing.assert_close(metrics, about_edits | about_pairs, equal_nan=True)
 
 
-def test_early_ensemble_with_lambda_zero_is_preference(batch: dict[str, Tensor]) -> None:
+def test_early_ensemble_divides_each_term_by_its_own_total(batch: Batch) -> None:
+    loss, _ = early_ensemble(**batch, beta=BETA, lambda_sup=0.3, rows=10.0, pairs=4.0)
+    pair_loss, _ = preference(**batch, beta=BETA, rows=4.0)
+    edit_loss, _ = supervised(batch["edit"], batch["ref_edit"], rows=10.0)
+    assert edit_loss.item() == pytest.approx(1.7)
+    assert loss.item() == pytest.approx(pair_loss.item() + 0.3 * 1.7)
+
+
+def test_early_ensemble_with_lambda_zero_is_preference(batch: Batch) -> None:
     joint, _ = early_ensemble(**batch, beta=BETA, lambda_sup=0.0)
     alone, _ = preference(**batch, beta=BETA)
     assert joint.item() == alone.item()

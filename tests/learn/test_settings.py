@@ -20,6 +20,13 @@ from copydesk.learn.settings import TrainSettings
         ("lambda_sup", -1.0),
         ("held_out", 1.0),
         ("max_length", 1),
+        ("preference", "hinge"),
+        ("label_noise", 0.5),
+        ("dpop_penalty", -1.0),
+        ("row_tokens", 0),
+        ("save_every", 0),
+        ("save_every", 2.5),
+        ("weigh", "recency:soon"),
     ],
 )
 def test_a_senseless_value_is_named(name: str, value: object) -> None:

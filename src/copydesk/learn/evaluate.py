@@ -1,11 +1,13 @@
 """What a policy makes of rows it was not trained on."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from copydesk.learn.encode import Triple
 from copydesk.learn.logprobs import TripleLogProbs
+from copydesk.learn.metrics import RunningMeans
 from copydesk.learn.objectives import early_ensemble, preference, supervised
 from copydesk.learn.settings import TrainSettings
 
@@ -15,24 +17,41 @@ def evaluate(
 ) -> dict[str, float]:
     """Measure a policy on triples, from its log-probabilities and the reference policy's.
 
+    Args:
+        triples: the rows; their weights say how much each counts in every mean.
+        policy: their log-probabilities under the policy.
+        references: those under the reference policy.
+        settings: the method and what its objective needs.
+
     Returns:
-        The same figures whatever the method, so that methods compare: `loss`, the method's own objective; its terms
-        `loss/supervised` and `loss/preference`; `logp/edit`, its gain over the reference `logp_gain/edit`, and
-        `logp_per_token/edit`; `no_preference`, the share of rows without one; and, where any row was edited, `margin`,
-        `accuracy`, `logp/response` and `logp_gain/response`, over the edited rows. Empty where there are no triples.
+        The same figures whatever the method, so that methods compare: `loss`, the method's own objective; means over
+        the rows, of which `copydesk.learn.metrics` says what they are: `loss/supervised`, `logp/edit`,
+        `logp_gain/edit`, `kl` and `no_preference`, and, where any row was edited, `loss/preference`, `margin`,
+        `accuracy`, `logp/response`, `logp_gain/response` and `logp_gain/preferred`; and `logp_per_token/edit`. Empty
+        where there are no triples, or none that weighs anything.
     """
-    if not triples:
+    weights = torch.tensor([triple.weight for triple in triples])
+    if not weights.any():
         return {}
     edited = torch.tensor([triple.edited for triple in triples])
-    beta, lambda_sup = settings.beta, settings.lambda_sup
     terms = (policy.edit, policy.response, references.edit, references.response, edited)
-    joint_loss, metrics = early_ensemble(*terms, beta=beta, lambda_sup=lambda_sup)
+    options: dict[str, Any] = {
+        "beta": settings.beta,
+        "form": settings.preference,
+        "label_noise": settings.label_noise,
+        "dpop_penalty": settings.dpop_penalty,
+        "weights": weights,
+    }
+    joint_loss, metrics = early_ensemble(*terms, lambda_sup=settings.lambda_sup, **options)
     if settings.method == "sft":
-        loss, _ = supervised(policy.edit, references.edit)
+        loss, _ = supervised(policy.edit, references.edit, weights=weights)
     elif settings.method == "dpo":
-        loss, _ = preference(*terms, beta=beta)
+        loss, _ = preference(*terms, **options)
     else:
         loss = joint_loss
-    tokens = sum(len(triple.edit) for triple in triples)
-    figures = {"loss": loss.item()} | {name: value.item() for name, value in metrics.items()}
-    return figures | {"logp_per_token/edit": policy.edit.sum().item() / tokens}
+    means = RunningMeans()
+    means.add(metrics, weights)
+    figures = means.means()
+    lengths = torch.tensor([float(len(triple.edit)) for triple in triples])
+    mean_length = (weights * lengths).sum().item() / weights.sum().item()
+    return {"loss": loss.item()} | figures | {"logp_per_token/edit": figures["logp/edit"] / mean_length}

@@ -1,37 +1,51 @@
 """The objectives: what a log of edits asks of a policy, as pure functions of log-probabilities.
 
-For a batch of B triples (x, y, y') every log-probability is a tensor of shape [B], in nats, and is the *sum* over the
-tokens of the answer, the end of the turn included. Each function returns the loss to minimise, a scalar, and metrics:
-scalars without gradient, each term of the loss apart.
+For a batch of B triples (x, y, y') every log-probability is a float32 tensor of shape [B], in nats, and is the *sum*
+over the tokens of the answer, the end of the turn included. Each function returns the loss to minimise, a scalar, and
+what it says of every row.
+
+A loss is a weighted mean over rows. `weights`, of shape [B] and at least 0, is 1 for every row unless given; a row of
+weight 0 is padding and adds nothing, whatever it holds. What the mean is divided by is the weight of this batch unless
+given: a trainer that splits one step over several batches gives the weight of the whole step to each of them, and the
+losses then add up to the step's, so that a row counts the same whichever batch it falls into.
 
 Source: Misra, Pacchiano, Chi, Gao, *Principled Fine-tuning of LLMs from User-Edits: A Medley of Preference,
 Supervision, and Reward*, NeurIPS 2025, https://arxiv.org/abs/2601.19055.
 """
 
+import math
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from copydesk.learn.settings import PreferenceForm
+
 Metrics = dict[str, Tensor]
-"""Scalars by name. A metric that the batch says nothing about (the margin where no row was edited) is absent."""
+"""Figures by name (`copydesk.learn.metrics` says what they are), one per row: shape [B], without gradient, NaN for a
+row that a figure says nothing about: the margin of an unedited row, everything of a row of weight 0."""
 
 
-def supervised(edit: Tensor, ref_edit: Tensor) -> tuple[Tensor, Metrics]:
+def supervised(
+    edit: Tensor, ref_edit: Tensor, *, weights: Tensor | None = None, rows: float | Tensor | None = None
+) -> tuple[Tensor, Metrics]:
     """Supervised fine-tuning on the edits: make y' likely.
 
-        loss = - mean_i log π(y'_i|x_i)
+        loss = - Σ_i w_i log π(y'_i|x_i) / rows
 
     Args:
         edit: log π(y'|x), shape [B].
         ref_edit: log π_ref(y'|x), shape [B]; only measured against, not part of the loss.
+        weights: w, shape [B].
+        rows: the weight the mean is over; by default that of this batch.
 
     Source: ℓ_SUP of https://arxiv.org/abs/2601.19055.
     """
-    loss = -edit.mean()
-    return loss, {
-        "loss/supervised": loss.detach(),
-        "logp/edit": edit.detach().mean(),
-        "logp_gain/edit": (edit.detach() - ref_edit).mean(),
-    }
+    weights = torch.ones_like(ref_edit) if weights is None else weights
+    counted = weights > 0
+    losses = torch.where(counted, -edit, 0.0)
+    about_rows = {"loss/supervised": losses, "logp/edit": edit, "logp_gain/edit": edit - ref_edit}
+    return _mean(losses, weights, rows), _only(counted, about_rows)
 
 
 def preference(
@@ -42,46 +56,67 @@ def preference(
     edited: Tensor,
     *,
     beta: float,
-    rows: float | None = None,
+    form: PreferenceForm = "sigmoid",
+    label_noise: float = 0.0,
+    dpop_penalty: float = 50.0,
+    weights: Tensor | None = None,
+    rows: float | Tensor | None = None,
 ) -> tuple[Tensor, Metrics]:
     """Direct preference optimisation: y' is better than y.
 
-        margin_i = β log π(y'_i|x_i)/π_ref(y'_i|x_i) - β log π(y_i|x_i)/π_ref(y_i|x_i)
-        loss     = - mean_i log σ(margin_i)        over the rows with y' ≠ y
+        h_i  = log π(y'_i|x_i)/π_ref(y'_i|x_i) - log π(y_i|x_i)/π_ref(y_i|x_i)
+        loss = Σ_i w_i form(h_i) / rows        over the rows with y' ≠ y
 
-    A row with y' = y says nothing about which of two answers is better; it is left out of the mean. A batch without
-    any edited row has loss 0, with a gradient (of zero), so that it can be trained on like every other.
+    where `form` is one of the functions `sigmoid`, `ipo`, `robust` and `dpop` below. A row with y' = y says nothing
+    about which of two answers is better; it is left out of the mean. A batch without any edited row has loss 0, with a
+    gradient (of zero), so that it can be trained on like every other.
 
     Args:
         edit: log π(y'|x), shape [B].
-        response: log π(y|x), shape [B]; what it holds where `edited` is false does not matter, as long as it is finite.
+        response: log π(y|x), shape [B]; what it holds where `edited` is false does not matter.
         ref_edit: log π_ref(y'|x), shape [B].
         ref_response: log π_ref(y|x), shape [B].
         edited: true where y' ≠ y, shape [B].
         beta: β, the strength of the pull towards π_ref.
-        rows: the number of rows the mean is over. By default the edited rows of this batch. A trainer that splits
-            one step over several batches gives (rows of a batch) x (share of edited rows in the log), so that every
-            edited row weighs the same, whichever batch it falls into.
+        form: what a difference h costs.
+        label_noise: ε of `robust`; no other form reads it.
+        dpop_penalty: λ of `dpop`; no other form reads it.
+        weights: w, shape [B].
+        rows: the weight the mean is over; by default that of the edited rows of this batch. A trainer that splits one
+            step over several batches gives (weight of the step) x (share of the weight on edited rows in the log).
 
-    Source: ℓ_PREF of https://arxiv.org/abs/2601.19055; the loss is that of Rafailov et al., *Direct Preference
-    Optimization*, https://arxiv.org/abs/2305.18290, equation 7.
+    Source: ℓ_PREF of https://arxiv.org/abs/2601.19055.
     """
-    margin = beta * ((edit - ref_edit) - (response - ref_response))
-    count = edited.sum()
-    loss = -(F.logsigmoid(margin) * edited).sum() / (count.clamp(min=1) if rows is None else rows)
-    metrics = {
-        "loss/preference": loss.detach(),
-        "no_preference": 1 - edited.float().mean(),
+    weights = torch.ones_like(ref_edit) if weights is None else weights
+    counted = weights > 0
+    pairs = edited & counted
+    gain_edit, gain_response = edit - ref_edit, response - ref_response
+    # What is no pair becomes 0 before a loss is computed of it: a NaN times a weight of 0 would still be a NaN.
+    h = torch.where(pairs, gain_edit - gain_response, 0.0)
+    match form:
+        case "sigmoid":
+            losses = sigmoid(h, beta)
+        case "ipo":
+            losses = ipo(h, beta)
+        case "robust":
+            losses = robust(h, beta, label_noise)
+        case "dpop":
+            losses = dpop(h, torch.where(pairs, -gain_edit, 0.0), beta, dpop_penalty)
+    about_rows = {
+        "logp/edit": edit,
+        "logp_gain/edit": gain_edit,
+        "no_preference": 1 - edited.float(),
+        "kl": -torch.where(edited, gain_response, gain_edit),  # where nothing was edited, y is y'
     }
-    if count > 0:
-        pairs = margin.detach()[edited]
-        metrics |= {
-            "margin": pairs.mean(),
-            "accuracy": (pairs > 0).float().mean(),
-            "logp/response": response.detach()[edited].mean(),
-            "logp_gain/response": (response.detach() - ref_response)[edited].mean(),
-        }
-    return loss, {"logp/edit": edit.detach().mean(), "logp_gain/edit": (edit.detach() - ref_edit).mean()} | metrics
+    about_pairs = {
+        "loss/preference": losses,
+        "margin": beta * h,
+        "accuracy": (h > 0).float(),
+        "logp/response": response,
+        "logp_gain/response": gain_response,
+        "logp_gain/preferred": gain_edit,
+    }
+    return _mean(losses, weights * pairs, rows), _only(counted, about_rows) | _only(pairs, about_pairs)
 
 
 def early_ensemble(
@@ -93,17 +128,130 @@ def early_ensemble(
     *,
     beta: float,
     lambda_sup: float,
-    rows: float | None = None,
+    form: PreferenceForm = "sigmoid",
+    label_noise: float = 0.0,
+    dpop_penalty: float = 50.0,
+    weights: Tensor | None = None,
+    rows: float | Tensor | None = None,
+    pairs: float | Tensor | None = None,
 ) -> tuple[Tensor, Metrics]:
     """The early ensemble: one policy learns from the preference and from the supervision at once.
 
         loss = preference loss + λ x supervised loss
 
     The supervised term is a mean over all rows, also those with y' = y; the preference term over the edited ones.
-    The arguments are those of `preference`, and `lambda_sup`, the weight λ.
+    The arguments are those of `preference` but for these:
+
+    Args:
+        lambda_sup: the weight λ.
+        rows: `rows` of `supervised`, the weight the supervised mean is over.
+        pairs: `rows` of `preference`, the weight the preference mean is over.
 
     Source: ℓ_PREF(π) + λ ℓ_SUP(π) of https://arxiv.org/abs/2601.19055.
     """
-    preference_loss, about_pairs = preference(edit, response, ref_edit, ref_response, edited, beta=beta, rows=rows)
-    supervised_loss, about_edits = supervised(edit, ref_edit)
+    preference_loss, about_pairs = preference(
+        edit,
+        response,
+        ref_edit,
+        ref_response,
+        edited,
+        beta=beta,
+        form=form,
+        label_noise=label_noise,
+        dpop_penalty=dpop_penalty,
+        weights=weights,
+        rows=pairs,
+    )
+    supervised_loss, about_edits = supervised(edit, ref_edit, weights=weights, rows=rows)
     return preference_loss + lambda_sup * supervised_loss, about_edits | about_pairs
+
+
+def sigmoid(h: Tensor, beta: float) -> Tensor:
+    """DPO's own loss: y' and y as two players of a Bradley-Terry match whose scores differ by β h.
+
+        - log σ(β h)
+
+    Args:
+        h: how much more π has gained over π_ref on y' than on y, in nats, any shape.
+        beta: β.
+
+    Returns:
+        The loss of every row, in the shape of `h`.
+
+    Source: Rafailov et al., *Direct Preference Optimization*, https://arxiv.org/abs/2305.18290, equation 7.
+    """
+    return -F.logsigmoid(beta * h)
+
+
+def ipo(h: Tensor, beta: float) -> Tensor:
+    """Identity preference optimisation: a difference to reach and not to pass, so it cannot be pushed without end.
+
+        (h - 1 / (2 β))²
+
+    The paper's τ is our β. TRL divides each log-ratio by its answer's tokens before it takes the difference, so its
+    loss is not this one for answers of more than one token; ours sums, as the paper writes it and as every other
+    objective here does. The difference to reach is thus for the whole answer: 5 nats with β = 0.1. For long answers
+    that change much take a smaller β.
+
+    Args and returns are those of `sigmoid`.
+
+    Source: Azar et al., *A General Theoretical Paradigm to Understand Learning from Human Preferences*,
+    https://arxiv.org/abs/2310.12036, equation 17.
+    """
+    return (h - 1 / (2 * beta)) ** 2
+
+
+def robust(h: Tensor, beta: float, label_noise: float) -> Tensor:
+    """DPO for rows some of which say the opposite of what is true: its mean is that of DPO on the noiseless rows.
+
+        (- (1 - ε) log σ(β h) + ε log σ(-β h)) / (1 - 2 ε)
+
+    With ε > 0 it can be negative, and it keeps falling, by β ε / (1 - 2 ε) a nat, however large h already is.
+
+    Args:
+        h: as for `sigmoid`.
+        beta: β.
+        label_noise: ε, how likely a row's y' is the worse answer; at least 0 and less than a half.
+
+    Returns:
+        The loss of every row, in the shape of `h`.
+
+    Source: Chowdhury, Kini, Natarajan, *Provably Robust DPO: Aligning Language Models with Noisy Feedback*,
+    https://arxiv.org/abs/2403.00409.
+    """
+    told, opposite = sigmoid(h, beta), sigmoid(-h, beta)
+    return ((1 - label_noise) * told - label_noise * opposite) / (1 - 2 * label_noise)
+
+
+def dpop(h: Tensor, drop: Tensor, beta: float, penalty: float) -> Tensor:
+    """DPO-Positive, made for pairs a small edit apart: y' must not become less likely than it was.
+
+        - log σ(β (h - λ max(0, log π_ref(y'|x) - log π(y'|x))))
+
+    At the start, where π = π_ref, a row stands on the edge: the gradient at y' is 1 + λ times as large on one side of
+    it as on the other. On the edge itself it is that of `sigmoid`.
+
+    Args:
+        h: as for `sigmoid`.
+        drop: log π_ref(y'|x) - log π(y'|x), in nats, in the shape of `h`.
+        beta: β.
+        penalty: λ.
+
+    Returns:
+        The loss of every row, in the shape of `h`.
+
+    Source: Pal et al., *Smaug: Fixing Failure Modes of Preference Optimisation with DPO-Positive*,
+    https://arxiv.org/abs/2402.13228, equation 3.
+    """
+    return sigmoid(h - penalty * F.relu(drop), beta)
+
+
+def _mean(losses: Tensor, weights: Tensor, total: float | Tensor | None) -> Tensor:
+    """The losses' weighted sum over a total weight; 0 where that weighs nothing. The losses must be finite."""
+    divisor = weights.sum() if total is None else torch.as_tensor(total)
+    return (losses * weights).sum() / torch.where(divisor > 0, divisor, 1.0)
+
+
+def _only(rows: Tensor, figures: Metrics) -> Metrics:
+    """The figures without gradient, and only of some rows."""
+    return {name: values.detach().masked_fill(~rows, math.nan) for name, values in figures.items()}

@@ -4,9 +4,16 @@ from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 from copydesk.errors import InputError
+from copydesk.learn.weights import weighting
 
 Method = Literal["sft", "dpo", "early"]
 """How to learn from edits: supervised on y', by preference of y' over y, or both at once."""
+
+METHODS: tuple[Method, ...] = get_args(Method)
+"""All of them, in the order in which they are trained and in which a late ensemble first tries them."""
+
+PreferenceForm = Literal["sigmoid", "ipo", "robust", "dpop"]
+"""What the preference of y' over y costs when it is not met; see `copydesk.learn.objectives`."""
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 
@@ -31,17 +38,26 @@ class TrainSettings:
         accumulate: passes added up to one optimizer step; 4 x 4 is the usual 16 and fits an 8B model on one large GPU.
         clip: the largest norm of the gradient. log π is a sum over tokens, so gradients are large and most are clipped.
         beta: β of the preference loss; 0.1 as in DPO's paper and most recipes.
+        preference: the form of the preference loss: `sigmoid` is DPO; `ipo`, `robust` and `dpop` are in `objectives`.
+        label_noise: for `robust`, the share of rows whose y' is believed to be no better than y; less than a half.
+        dpop_penalty: for `dpop`, the weight of letting y' become less likely than under π_ref; 50 as in its paper.
         lambda_sup: λ of the early ensemble.
+        weigh: how rows are weighted in every mean, as `row_weights` takes it; `None` weighs all alike.
         full: train all weights instead of an adapter.
         lora_r: the adapter's rank, on every linear layer; 16 is where more stops helping on small logs.
         lora_alpha: the adapter is scaled by `lora_alpha / lora_r`; twice the rank is the usual choice.
         lora_dropout: 0, because π_ref is measured without dropout and the ratio to it should start at exactly 1.
         max_length: the most tokens of context and answer together; longer contexts lose their beginning.
+        cut_answers: let an answer that alone is longer lose its end; otherwise its row is left out.
+        row_tokens: the tokens of a packed row, filled with triples (a longer triple has a row of its own). `None` is
+            the longest triple of the batch where attention costs their square (CPU), and without limit where a block
+            mask skips what is masked (FlexAttention on CUDA).
         held_out: the share of the rows that is not trained on but measured before and after.
         seed: decides the split, the adapter's first weights and the order of the rows.
         dtype: of the weights. `auto` is float32 on CPU; on CUDA bfloat16 under an adapter (whose own weights stay
             float32), and float32 for full weights, whose small updates bfloat16 would round away.
         checkpointing: recompute activations in the backward pass; less memory, about a third more time.
+        save_every: how often a checkpoint is kept to resume from: a share of the run below 1, else optimizer steps.
 
     Raises:
         InputError: a value makes no sense; the message names the setting.
@@ -56,32 +72,45 @@ class TrainSettings:
     accumulate: int = 4
     clip: float = 1.0
     beta: float = 0.1
+    preference: PreferenceForm = "sigmoid"
+    label_noise: float = 0.1
+    dpop_penalty: float = 50.0
     lambda_sup: float = 1.0
+    weigh: str | None = None
     full: bool = False
     lora_r: int = 16
     lora_alpha: int = 32
     lora_dropout: float = 0.0
     max_length: int = 1024
+    cut_answers: bool = False
+    row_tokens: int | None = None
     held_out: float = 0.1
     seed: int = 0
     dtype: Dtype = "auto"
     checkpointing: bool = False
+    save_every: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            raise InputError(f"method: {self.method!r} is not one of {', '.join(get_args(Method))}")
-        if self.dtype not in get_args(Dtype):
-            raise InputError(f"dtype: {self.dtype!r} is not one of {', '.join(get_args(Dtype))}")
+        for name, choices in (("method", Method), ("dtype", Dtype), ("preference", PreferenceForm)):
+            if getattr(self, name) not in get_args(choices):
+                raise InputError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(get_args(choices))}")
         positive = {"epochs", "max_steps", "learning_rate", "batch_size", "accumulate", "clip", "beta"}
-        for name in positive | {"lora_r", "lora_alpha"}:
+        for name in sorted(positive | {"lora_r", "lora_alpha", "row_tokens", "save_every"}):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise InputError(f"{name}: {value} must be greater than 0")
         for name in ("warmup_ratio", "lora_dropout", "held_out"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}: {getattr(self, name)} must be at least 0 and less than 1")
-        if not 0 <= self.lambda_sup < float("inf"):
-            raise InputError(f"lambda_sup: {self.lambda_sup} must be at least 0")
+        for name in ("lambda_sup", "dpop_penalty"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(f"{name}: {getattr(self, name)} must be at least 0")
+        if self.weigh is not None:
+            weighting(self.weigh)
+        if not 0 <= self.label_noise < 0.5:
+            raise InputError(f"label_noise: {self.label_noise} must be at least 0 and less than a half")
+        if self.save_every > 1 and self.save_every != int(self.save_every):
+            raise InputError(f"save_every: {self.save_every} must be a whole number of steps, or a share below 1")
         if self.max_length < 2:
             raise InputError(f"max_length: {self.max_length} must be at least 2, one token to read and one to write")
 
