@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.learn.policy_file import Base, Data, PolicyFile, data_sha256, read_policy
+from copydesk.learn.policy_file import FORMAT, Base, Data, PolicyFile, data_sha256, read_policy
 from copydesk.learn.settings import TrainSettings
 from copydesk.log.record import EditRecord
 
@@ -15,17 +15,28 @@ def make() -> PolicyFile:
         name="early-1",
         method="early",
         base=Base(spec="embedded", kind="embedded", revision=None, weights_sha256="ab", parameters=10),
-        data=Data(sha256="cd", rows=3, edited=2, pending=1, held_out=1, cut_contexts=0, cut_answers=0),
+        data=Data(sha256="cd", rows=3, edited=2, pending=1, held_out=1, cut_contexts=0, cut_answers=0, left_out=1),
         settings=TrainSettings().to_json(),
         before={"loss": 2.0},
         after={"loss": 1.0},
         history=[{"step": 1, "loss": 2.0}],
+        final={"margin": 0.5},
+        remarks=["the log-probability of y' fell"],
     )
 
 
 def test_reading_gives_what_was_written(tmp_path: Path) -> None:
     make().write(tmp_path)
     assert read_policy(tmp_path) == make()
+
+
+def test_a_file_of_the_first_format_is_still_read(tmp_path: Path) -> None:
+    contents = make().model_dump(mode="json") | {"format": 1}
+    del contents["final"], contents["remarks"], contents["data"]["left_out"]
+    (tmp_path / "policy.json").write_text(json.dumps(contents))
+    policy = read_policy(tmp_path)
+    assert (policy.format, policy.data.left_out, policy.final, policy.remarks) == (1, 0, {}, [])
+    assert policy.history == make().history
 
 
 def test_it_names_the_libraries() -> None:
@@ -39,7 +50,12 @@ def test_a_folder_without_one_is_a_fault(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"format": 2}, "upgrade"), ({"name": 5}, "field name"), ({"base": {}}, "field base.spec"), ({"x": 1}, "field x")],
+    [
+        ({"format": FORMAT + 1}, "upgrade"),
+        ({"name": 5}, "field name"),
+        ({"base": {}}, "field base.spec"),
+        ({"x": 1}, "field x"),
+    ],
 )
 def test_a_wrong_field_is_named(change: dict[str, Any], said: str, tmp_path: Path) -> None:
     contents = make().model_dump(mode="json") | change

@@ -1,8 +1,9 @@
 """From rows of a log to tokens: what the model reads, what it wrote and what it should have written."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from transformers import PreTrainedTokenizerBase
 
@@ -21,17 +22,31 @@ class Triple:
         context: x, at least one token.
         response: y, at least one token.
         edit: y', at least one token.
+        weight: how much the row counts in every mean; the usual row counts 1.
     """
 
     id: str
     context: tuple[int, ...]
     response: tuple[int, ...]
     edit: tuple[int, ...]
+    weight: float = 1.0
 
     @property
     def edited(self) -> bool:
         """Whether y and y' differ for the model: only then does the row hold a preference."""
         return self.response != self.edit
+
+    @cached_property
+    def fork(self) -> int:
+        """How many tokens at their beginning y and y' have in common, which a model needs to read only once.
+
+        Of an edited row at least one token is left in each branch, even where an answer cut short is all beginning of
+        the other. Of an unedited row it is the whole answer: there are no branches.
+        """
+        if not self.edited:
+            return len(self.edit)
+        most = min(len(self.response), len(self.edit)) - 1
+        return next((i for i in range(most) if self.response[i] != self.edit[i]), most)
 
 
 @dataclass(frozen=True)
@@ -39,30 +54,53 @@ class Encoded:
     """The triples of a log, and what was lost on the way to them.
 
     Attributes:
-        triples: in the order of the log, without the pending rows.
+        triples: in the order of the log, without the rows left out.
         pending: rows left out because their edit is not known yet.
         cut_contexts: rows whose context lost its beginning.
-        cut_answers: rows where even an answer alone was too long and lost its end.
+        cut_answers: rows where even an answer alone was too long and lost its end, as was asked.
+        left_out: rows left out because even an answer alone was too long.
     """
 
     triples: list[Triple]
     pending: int
     cut_contexts: int
     cut_answers: int
+    left_out: int = 0
+
+    @property
+    def shared(self) -> int:
+        """Tokens that y and y' of the edited rows have in common at their beginning, summed over the rows."""
+        return sum(triple.fork for triple in self.triples if triple.edited)
 
 
-def encode_log(records: Iterable[EditRecord], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encoded:
+def encode_log(
+    records: Iterable[EditRecord],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    *,
+    cut_answers: bool = False,
+    weights: Mapping[str, float] | None = None,
+) -> Encoded:
     """Turn the rows of a log into token triples of at most `max_length` tokens (context plus the longer answer).
 
     A row that is too long loses tokens from the start of its context, the same for y and y' (a leading begin-of-text
-    token stays). An answer is cut, at its end, only when it alone is too long. Both are counted, and said in a warning.
+    token stays). A row is left out when one of its answers alone is too long, since a model that learnt from an answer
+    without its end would learn to stop nowhere. Whatever is lost is counted, and said in a warning.
+
+    Args:
+        records: the log.
+        tokenizer: of the model that is to read the triples.
+        max_length: in tokens, at least 2: one to read and one to write.
+        cut_answers: keep the rows that would be left out; their answers lose their end.
+        weights: the weight of a row by its id; a row that is not in it weighs 1.
 
     Raises:
-        InputError: the tokenizer has no token that ends a turn.
+        InputError: the tokenizer has no token that ends a turn, or no row is left of those whose edit is known.
     """
     end = end_of_turn(tokenizer)
+    room_for_answer = max_length - 1  # an answer's first token is predicted from one before it
     triples: list[Triple] = []
-    pending = cut_contexts = cut_answers = 0
+    pending = cut = shortened = left_out = 0
     for record in records:
         if record.edit is None:
             pending += 1
@@ -71,29 +109,51 @@ def encode_log(records: Iterable[EditRecord], tokenizer: PreTrainedTokenizerBase
         response = _plain_ids(tokenizer, record.response) + end
         edit = _plain_ids(tokenizer, record.edit) + end
         longest = max(len(response), len(edit))
-        room_for_answer = max_length - 1
+        if longest > room_for_answer and not cut_answers:
+            left_out += 1
+            continue
+        shortened += longest > room_for_answer
         room_for_context = max(max_length - longest, 1)
-        cut_answers += longest > room_for_answer
-        cut_contexts += len(context) > room_for_context
-        context = _last(context, room_for_context, tokenizer)
+        cut += len(context) > room_for_context
         triples.append(
-            Triple(record.id, tuple(context), tuple(response[:room_for_answer]), tuple(edit[:room_for_answer]))
+            Triple(
+                record.id,
+                tuple(_last(context, room_for_context, tokenizer)),
+                tuple(response[:room_for_answer]),
+                tuple(edit[:room_for_answer]),
+                1.0 if weights is None else weights.get(record.id, 1.0),
+            )
         )
-    if cut_contexts:
+    if left_out and not triples:
+        raise InputError(
+            f"none of the {left_out} edited or accepted rows fits: each has an answer of more than {room_for_answer} "
+            f"tokens; raise --max-length (now {max_length}), or keep them without their end with --cut-answers"
+        )
+    if cut:
         logger.warning(
-            "%d of %d contexts were longer than --max-length %d allows and lost their beginning",
-            cut_contexts,
+            "%d of %d contexts were longer than --max-length %d allows and lost their beginning; raise it to keep them "
+            "whole",
+            cut,
             len(triples),
             max_length,
         )
-    if cut_answers:
+    if shortened:
         logger.warning(
-            "%d of %d rows have an answer longer than --max-length %d, which lost its end; raise it",
-            cut_answers,
+            "%d of %d rows have an answer longer than --max-length %d allows, which lost its end as --cut-answers "
+            "asks; raise --max-length to keep it whole",
+            shortened,
             len(triples),
             max_length,
         )
-    return Encoded(triples, pending, cut_contexts, cut_answers)
+    if left_out:
+        logger.warning(
+            "%d of %d rows have an answer longer than --max-length %d allows and were left out; raise it, or keep them "
+            "without their end with --cut-answers",
+            left_out,
+            left_out + len(triples),
+            max_length,
+        )
+    return Encoded(triples, pending, cut, shortened, left_out)
 
 
 def encode_context(context: Context, tokenizer: PreTrainedTokenizerBase) -> list[int]:

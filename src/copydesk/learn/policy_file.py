@@ -13,7 +13,7 @@ from copydesk.errors import InputError
 from copydesk.log.record import EditRecord
 
 FILE = "policy.json"
-FORMAT = 1
+FORMAT = 2  # 1 knew no left_out, final or remarks
 
 
 class Base(BaseModel):
@@ -31,7 +31,8 @@ class Base(BaseModel):
 class Data(BaseModel):
     """The log a policy was trained on.
 
-    `rows` are those whose edit was known, `edited` those of them the person changed; `held_out` were not trained on.
+    `rows` are those whose edit was known and which were not left out for their length, `edited` those of them the
+    person changed; `held_out` were not trained on. `pending` and `left_out` come on top of `rows`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +44,7 @@ class Data(BaseModel):
     held_out: int
     cut_contexts: int
     cut_answers: int
+    left_out: int = 0
 
 
 class PolicyFile(BaseModel):
@@ -58,6 +60,8 @@ class PolicyFile(BaseModel):
         before: figures of the base on the held-out rows (see `evaluate`); empty where none were held out.
         after: the same figures of the policy.
         history: what was logged during training.
+        final: the last of the training metrics logged.
+        remarks: what a person should know before using the policy, in sentences.
         versions: of the libraries that made it.
     """
 
@@ -72,6 +76,8 @@ class PolicyFile(BaseModel):
     before: dict[str, float]
     after: dict[str, float]
     history: list[dict[str, float]]
+    final: dict[str, float] = Field(default_factory=dict)
+    remarks: list[str] = Field(default_factory=list)
     versions: dict[str, str] = Field(default_factory=lambda: library_versions())
 
     def write(self, folder: Path) -> None:
