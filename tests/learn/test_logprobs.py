@@ -1,88 +1,88 @@
 import pytest
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    GemmaConfig,
-    GPT2Config,
-    LlamaForCausalLM,
-    MistralConfig,
-    PreTrainedConfig,
-    Qwen3Config,
-)
+from transformers import LlamaForCausalLM
 
+from copydesk.learn import head
 from copydesk.learn.encode import Triple
-from copydesk.learn.logprobs import collate, score_triples, sequence_logprobs
+from copydesk.learn.head import token_logprobs
+from copydesk.learn.logprobs import Forward, batch_logprobs
+from copydesk.learn.packing import lay_out
+from small_models import alone
 
-SMALL = {
-    "vocab_size": 64,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 64,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-CONFIGS = [
-    Qwen3Config(**SMALL),
-    MistralConfig(**SMALL, sliding_window=None),
-    GemmaConfig(**SMALL),
-    GPT2Config(vocab_size=64, n_embd=32, n_layer=2, n_head=4, n_positions=64, bos_token_id=1, eos_token_id=2),
-]
-PAIRS = [((5, 6, 7), (8, 9)), ((4,), (3, 9, 8, 7, 2)), ((4, 5, 6, 7, 8, 9), (2,))]
+ROWS = [Triple("a", (5, 6, 7), (8, 9, 0), (8, 4, 4, 0)), Triple("b", (4,), (3, 9, 0), (3, 9, 0))]
 
 
-def one_by_one(model: torch.nn.Module, context: tuple[int, ...], answer: tuple[int, ...]) -> float:
-    """The definition: Σ_t log π(answer_t | context, answer_<t), from full logits, without padding."""
-    logps = model(torch.tensor([context + answer])).logits[0].double().log_softmax(-1)
-    return sum(logps[len(context) + t - 1, token].item() for t, token in enumerate(answer))
-
-
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.model_type)
-def test_sums_match_the_definition_on_every_architecture(config: PreTrainedConfig) -> None:
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config).eval()
-    with torch.no_grad():
-        sums = sequence_logprobs(model, **collate(PAIRS))
-        assert sums.tolist() == pytest.approx([one_by_one(model, *pair) for pair in PAIRS], rel=1e-4)
-    assert sums.dtype == torch.float32
-
-
-def test_logits_are_computed_only_where_they_are_scored(tiny_model: LlamaForCausalLM) -> None:
-    shapes = []
-    tiny_model.lm_head.register_forward_hook(lambda _module, _input, logits: shapes.append(logits.shape[:-1].numel()))
-    sequence_logprobs(tiny_model, **collate(PAIRS))
-    assert shapes == [sum(len(answer) for _, answer in PAIRS)]
+def test_sums_are_in_float32_whatever_the_weights(tiny_model: LlamaForCausalLM) -> None:
+    batch = lay_out(ROWS, compare=True)
+    wanted = batch_logprobs(tiny_model, batch, 2, Forward())
+    found = batch_logprobs(tiny_model.bfloat16(), batch, 2, Forward())
+    assert found.edit.dtype == found.response.dtype == torch.float32
+    assert torch.allclose(found.edit, wanted.edit, rtol=2e-2)
 
 
 def test_what_fills_the_padding_does_not_matter(tiny_model: LlamaForCausalLM) -> None:
-    batch = collate(PAIRS)
-    other = batch | {"input_ids": batch["input_ids"].masked_fill(batch["attention_mask"] == 0, 7)}
-    assert torch.equal(sequence_logprobs(tiny_model, **batch), sequence_logprobs(tiny_model, **other))
+    batch = lay_out([*ROWS, Triple("c", tuple(range(1, 30)), (3, 0), (4, 0))], compare=True, row_tokens=20)
+    assert (batch["triple"] < 0).any()
+    other = batch | {"input_ids": batch["input_ids"].masked_fill(batch["triple"] < 0, 7)}
+    for one, two in zip(*(batch_logprobs(tiny_model, b, 3, Forward()) for b in (batch, other)), strict=True):
+        assert torch.equal(one, two)
 
 
-def test_scores_come_back_in_the_order_given(tiny_model: LlamaForCausalLM, triples: list[Triple]) -> None:
-    scores = score_triples(tiny_model, triples, batch_size=5)
-    with torch.no_grad():
-        edits = [one_by_one(tiny_model, t.context, t.edit) for t in triples]
-        responses = [one_by_one(tiny_model, t.context, t.response) for t in triples]
-    assert scores.edit.tolist() == pytest.approx(edits, rel=1e-4)
-    assert scores.response.tolist() == pytest.approx(responses, rel=1e-4)
+def test_an_unedited_row_has_one_score(tiny_model: LlamaForCausalLM) -> None:
+    scores = batch_logprobs(tiny_model, lay_out(ROWS, compare=True), 2, Forward())
+    assert scores.edit[1] == scores.response[1]
+    assert scores.edit[1].item() == pytest.approx(alone(tiny_model, (4,), (3, 9, 0)).item(), rel=1e-5)
+    assert scores.edit[0] != scores.response[0]
 
 
-def test_an_unedited_row_has_one_score(tiny_model: LlamaForCausalLM, triples: list[Triple]) -> None:
-    scores = score_triples(tiny_model, triples)
-    same = [i for i, triple in enumerate(triples) if not triple.edited]
-    assert same and torch.equal(scores.edit[same], scores.response[same])
+@pytest.mark.parametrize("frozen", [False, True], ids=["trained", "frozen"])
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_chunked_head_is_the_plain_one(frozen: bool, biased: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "_CHUNK", 3 * 50)
+    torch.manual_seed(0)
+    hidden, weight, bias = torch.randn(11, 8), torch.randn(50, 8), torch.randn(50)
+    target, upstream = torch.randint(50, (11,)), torch.randn(11)
+    upstream[[2, 3, 7]] = 0.0
+    results = []
+    for chunked in (True, False):
+        h, w, b = (t.clone().requires_grad_(t is hidden or not frozen) for t in (hidden, weight, bias))
+        b_or_none = b if biased else None
+        if chunked:
+            found = token_logprobs(h, w, b_or_none, target)
+        else:
+            logits = torch.nn.functional.linear(h, w, b_or_none)
+            found = logits.log_softmax(dim=1).gather(1, target[:, None])[:, 0]
+        (found * upstream).sum().backward()
+        results.append(
+            [found.detach(), h.grad, *([] if frozen else [w.grad]), *([b.grad] if biased and not frozen else [])]
+        )
+    for one, other in zip(*results, strict=True):
+        assert other.abs().max() > 0.1
+        assert torch.allclose(one, other, atol=1e-5)
 
 
-def test_scoring_leaves_the_model_in_its_mode(tiny_model: LlamaForCausalLM, triples: list[Triple]) -> None:
-    score_triples(tiny_model.train(), triples[:1])
-    assert tiny_model.training
+def test_logits_are_never_held_for_more_tokens_than_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "_CHUNK", 4 * 50)
+    sizes = []
+    linear = head.F.linear
+
+    def watched(hidden: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(hidden))
+        return linear(hidden, *others)
+
+    monkeypatch.setattr(head.F, "linear", watched)
+    hidden, weight = torch.randn(10, 8, requires_grad=True), torch.randn(50, 8, requires_grad=True)
+    token_logprobs(hidden, weight, None, torch.zeros(10, dtype=torch.long)).sum().backward()
+    assert sizes == [4, 4, 2, 4, 4, 2]
 
 
-def test_no_triples_have_no_scores(tiny_model: LlamaForCausalLM) -> None:
-    assert score_triples(tiny_model, []).edit.shape == (0,)
+def test_tokens_without_a_gradient_cost_nothing_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In DPO what y and y' share cancels in the margin, and only the rest is computed again."""
+    sizes = []
+    linear = head.F.linear
+    monkeypatch.setattr(head.F, "linear", lambda hidden, *others: sizes.append(len(hidden)) or linear(hidden, *others))
+    hidden, weight = torch.randn(6, 8, requires_grad=True), torch.randn(50, 8, requires_grad=True)
+    per_token = token_logprobs(hidden, weight, None, torch.arange(6))
+    edit, response = per_token[:4].sum(), per_token[:2].sum() + per_token[4:].sum()
+    torch.nn.functional.logsigmoid(edit - response).backward()
+    assert sizes == [6, 4]

@@ -1,83 +1,64 @@
 """log π(y|x): how likely a model is to write an answer, as a sum over the answer's tokens."""
 
-import sys
-from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
-import torch
 import torch.nn.functional as F
+from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
-from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-from copydesk.learn.encode import Triple
+from copydesk.learn.attention import block_mask, dense_mask
+from copydesk.learn.head import scoring_head
+from copydesk.learn.packing import EDIT, RESPONSE, Layout
 
 
 class TripleLogProbs(NamedTuple):
-    """The log-probabilities of n triples under one model, float32 on CPU: log π(y'|x) and log π(y|x), shape [n]."""
+    """The log-probabilities of n triples under one model, float32: log π(y'|x) and log π(y|x), shape [n]."""
 
     edit: Tensor
     response: Tensor
 
 
-def collate(pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> dict[str, Tensor]:
-    """Lay out B pairs (context, answer) of token ids as one batch, padded on the right.
+@dataclass(frozen=True)
+class Forward:
+    """How a model is run on triples; `fitting_forward` finds the best that is exact for it.
+
+    Attributes:
+        layout: of the rows.
+        attention: for packed rows, what computes it: it decides the form of the mask.
+        fused: whether log-probabilities come straight from the output layer, a chunk of tokens at a time.
+    """
+
+    layout: Layout = "packed"
+    attention: Literal["sdpa", "flex_attention"] = "sdpa"
+    fused: bool = True
+
+
+def batch_logprobs(model: nn.Module, batch: dict[str, Tensor], count: int, forward: Forward) -> TripleLogProbs:
+    """log π(y'|x) and log π(y|x) for a batch that `lay_out` made.
+
+    Args:
+        model: a causal language model, with or without adapter, DDP or FSDP2 around it.
+        batch: what `lay_out` returns; other entries are ignored.
+        count: B, the triples in the batch.
+        forward: how to run it; its layout is that of the batch.
 
     Returns:
-        `input_ids` and `attention_mask`, int64 of shape [B, T]; and `scored`, bool of shape [B, T]: true at the
-        positions whose *next* token belongs to the answer. What fills the padding is never read nor scored, so it
-        needs no padding token of its own.
+        Each float32 of shape [B], in nats, summed over the answer's tokens. Where y was not laid out (nothing was
+        edited, or only y' is needed) the second is the first.
     """
-    width = max(len(context) + len(answer) for context, answer in pairs)
-    input_ids = torch.zeros(len(pairs), width, dtype=torch.long)
-    attention_mask = torch.zeros_like(input_ids)
-    scored = torch.zeros(len(pairs), width, dtype=torch.bool)
-    for row, (context, answer) in enumerate(pairs):
-        end = len(context) + len(answer)
-        input_ids[row, :end] = torch.tensor([*context, *answer])
-        attention_mask[row, :end] = 1
-        scored[row, len(context) - 1 : end - 1] = True
-    return {"input_ids": input_ids, "attention_mask": attention_mask, "scored": scored}
-
-
-def sequence_logprobs(model: nn.Module, input_ids: Tensor, attention_mask: Tensor, scored: Tensor) -> Tensor:
-    """log π(answer|context) for each row of a batch made by `collate`.
-
-    Logits are computed only at the scored positions, so memory grows with the answers' tokens times the vocabulary
-    and not with the contexts'. The logarithm is taken in float32.
-
-    Returns:
-        float32 of shape [B], in nats, summed over each answer's tokens.
-    """
-    logits = model(
-        input_ids=input_ids, attention_mask=attention_mask, logits_to_keep=scored, use_cache=False
-    ).logits  # [tokens scored, vocabulary]
-    targets = input_ids[:, 1:][scored[:, :-1]]
-    per_token = -F.cross_entropy(logits.float(), targets, reduction="none")
-    return per_token.new_zeros(scored.shape).masked_scatter(scored, per_token).sum(dim=1)
-
-
-@torch.no_grad()
-def score_triples(
-    model: nn.Module, triples: Sequence[Triple], *, batch_size: int = 8, description: str = "scoring"
-) -> TripleLogProbs:
-    """log π(y'|x) and log π(y|x) of every triple, without gradient and without dropout.
-
-    Run on the reference policy it gives the reference log-probabilities, which every method's training on the same
-    triples can share. An unedited row is run once. Shows a progress bar on a terminal.
-    """
-    sequences = [(triple.context, triple.edit) for triple in triples]
-    sequences += [(triple.context, triple.response) for triple in triples if triple.edited]
-    # Neighbours of like length waste little on padding; the longest first, so that too little memory shows at once.
-    order = sorted(range(len(sequences)), key=lambda i: -sum(map(len, sequences[i])))
-    scores = torch.zeros(len(sequences))
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    for start in tqdm(range(0, len(order), batch_size), desc=description, leave=False, disable=not sys.stderr.isatty()):
-        rows = order[start : start + batch_size]
-        batch = {name: tensor.to(device) for name, tensor in collate([sequences[i] for i in rows]).items()}
-        scores[rows] = sequence_logprobs(model, **batch).cpu()
-    model.train(was_training)
-    edit, response = scores[: len(triples)], scores[: len(triples)].clone()
-    response[torch.tensor([triple.edited for triple in triples], dtype=torch.bool)] = scores[len(triples) :]
-    return TripleLogProbs(edit, response)
+    inputs: dict[str, Any] = {"attention_mask": (batch["triple"] >= 0).long()}
+    if forward.layout == "packed":
+        make_mask: Any = block_mask if forward.attention == "flex_attention" else dense_mask
+        mask = make_mask(batch["triple"], batch["branch"])
+        inputs = {"attention_mask": mask, "position_ids": batch["position_ids"]}
+    bare: nn.Module = extract_model_from_parallel(model)
+    with scoring_head(bare, batch["source"], batch["target"], fused=forward.fused):
+        logits = model(input_ids=batch["input_ids"], **inputs, use_cache=False).logits[0]
+    target = batch["target"]
+    per_token = logits[:, 0] if forward.fused else -F.cross_entropy(logits.float(), target, reduction="none")
+    sums = [
+        per_token.new_zeros(count).index_add(0, batch["owner"], per_token * (batch["part"] != other))
+        for other in (RESPONSE, EDIT)
+    ]
+    return TripleLogProbs(*sums)
