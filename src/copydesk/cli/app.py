@@ -9,7 +9,7 @@ import typer
 from copydesk.cli.cost import cost
 from copydesk.cli.demo import demo
 from copydesk.cli.train import train
-from copydesk.errors import InputError
+from copydesk.errors import InputError, Interrupted
 
 app = typer.Typer(
     name="copydesk",
@@ -30,13 +30,6 @@ app.command("train")(train)
 app.command("cost")(cost)
 
 
-class Interrupted(BaseException):
-    """Ctrl-C or a termination: unwinds like any exception, so that what was half-written is removed on the way."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-
 def main() -> None:
     """Run the command line.
 
@@ -50,7 +43,7 @@ def main() -> None:
         print(f"copydesk: {fault}", file=sys.stderr)
         sys.exit(2)
     except Interrupted as interruption:
-        print("copydesk: interrupted; nothing half-written was left behind", file=sys.stderr)
+        print(f"copydesk: {interruption}", file=sys.stderr)
         sys.exit(128 + interruption.number)
 
 

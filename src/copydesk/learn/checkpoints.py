@@ -1,0 +1,218 @@
+"""Checkpoints that are whole or not there, so that training may be killed at any moment and resumed."""
+
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
+from transformers import Trainer
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.utils import SAFE_WEIGHTS_NAME
+
+from copydesk.errors import InputError
+
+_NAME = re.compile(r"checkpoint-(\d+)")
+_NONE_YET = "there is none yet: make space and start again"
+_WRITING, _REMOVING = ".writing-", ".removing-"
+
+# Tokenizer, configuration, log and the state of the random numbers.
+_SMALL_FILES = 32 * 2**20
+
+
+class AtomicCheckpoints(Trainer):
+    """A `Trainer` whose output folder holds one checkpoint, the newest, and holds it whole.
+
+    A checkpoint is written inside a hidden folder by all processes, brought to the disk, and only then given its name,
+    `checkpoint-STEP`; after that the one before it is removed. With several machines the output folder must be on a
+    disk that all of them share, as sharded checkpoints need anyway.
+
+    Where `Trainer` itself saves the weights (neither FSDP nor DeepSpeed), only those that are trained are saved, under
+    the names they have in memory. `save_pretrained` would give mixtures of experts the names of their release, by
+    which `Trainer` then fails to find them, and would ask the hub about an adapter's base every time.
+
+    A run that was resumed ends with the weights and the log of a run that was not: every checkpoint comes with a log
+    entry, because the losses added up since the last entry are not in it.
+    """
+
+    _writing: Path | None = None
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Save whole or not at all; a disk that is full or gone is an `InputError`."""
+        folder, step = self._folder, self.state.global_step
+        name = f"checkpoint-{step}"
+        self._writing = folder / f"{_WRITING}{name}"
+        try:
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                _bring_to_disk(self._writing)
+                _remove(folder / name)
+                (self._writing / name).rename(folder / name)
+        except BaseException as fault:
+            reason = _why_not_written(fault)
+            if reason is None:
+                raise
+            last = last_checkpoint(folder)
+            raise InputError(
+                f"{folder}: the checkpoint of step {step} could not be written ({reason}), so training stopped; "
+                + (f"the last whole one is of step {_step(last)}: make space and --resume" if last else _NONE_YET)
+            ) from None
+        finally:
+            if self.args.should_save:
+                shutil.rmtree(self._writing, ignore_errors=True)
+            self._writing = None
+        if self.args.should_save:
+            for other in _checkpoints(folder):
+                if other.name != name:
+                    _remove(other)
+
+    @property
+    def _folder(self) -> Path:
+        return Path(str(self.args.output_dir))
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._writing) if self._writing else super()._get_output_dir(trial)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As `Trainer` does; in a checkpoint, only the weights that are trained, under the names they have here."""
+        if self._writing is None or output_dir is None or self.is_distributed_loading_by_transformers:
+            super().save_model(output_dir, _internal_call)
+        elif self.args.should_save and not self.is_fsdp_enabled and not self.is_deepspeed_enabled:
+            Path(output_dir).mkdir(parents=True, exist_ok=True)
+            weights = {name: weight.detach().contiguous() for name, weight in self._trained().items()}
+            save_file(weights, Path(output_dir) / SAFE_WEIGHTS_NAME, metadata={"format": "pt"})
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Weights that are not trained are not in a checkpoint; any other difference means it is not of this run."""
+        missing = self._trained().keys() & set(load_result.missing_keys)
+        if wrong := [*missing, *load_result.unexpected_keys]:
+            raise InputError(f"{self._folder}: the checkpoint is of another model (weight {wrong[0]}); start over")
+
+    def _trained(self) -> dict[str, nn.Parameter]:
+        assert isinstance(self.model, nn.Module)
+        return _trained(self.model)
+
+    def _init_training_state(self, max_steps: int, *others: Any) -> tuple[int, int]:
+        if self.args.should_save:
+            clean(self._folder)
+        start: tuple[int, int] = super()._init_training_state(max_steps, *others)
+        # A resumed state brings the intervals of the run before along; those asked for now are the ones meant.
+        self.state.compute_steps(self.args, max_steps)  # type: ignore[no-untyped-call]
+        return start
+
+    def _run_epoch(self, model: Any, epoch: Any, train_dataloader: Any, *args: Any, **kwargs: Any) -> None:
+        # Resumed from the last step's checkpoint, `Trainer` would train for one step too many.
+        if self.state.global_step < self.state.max_steps:
+            # Where a resumed epoch is begun in its midst, with several processes, `Trainer` does not reach the sampler.
+            train_dataloader.set_epoch(epoch)
+            super()._run_epoch(model, epoch, train_dataloader, *args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        self.control.should_log |= self.control.should_save
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint in a run's folder; `None` where there is none, or no such folder."""
+    return max(_checkpoints(folder), key=_step, default=None)
+
+
+def clean(folder: Path) -> None:
+    """Remove what a killed run left half-written or half-removed; `AtomicCheckpoints` does when training begins."""
+    for prefix in (_WRITING, _REMOVING):
+        for leftover in folder.glob(f"{prefix}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def bytes_needed(policy: nn.Module, *, resumed: bool = False) -> int:
+    """The room a training run takes on disk, in bytes.
+
+    That is two checkpoints, for the newest stays until the next is whole, and the policy itself. A checkpoint holds
+    the weights that are trained and AdamW's two moments of each, which have the weights' precision.
+
+    Args:
+        policy: what is about to be trained: an adapter's weights, or all, require gradients.
+        resumed: one of the two checkpoints is there already.
+    """
+    weights = sum(weight.numel() * weight.element_size() for weight in _trained(policy).values())
+    return weights * (4 if resumed else 7) + _SMALL_FILES
+
+
+def check_space(folder: Path, needed: int, what: str) -> None:
+    """Say before the work begins that a folder cannot be written to, or that its disk is too full.
+
+    Args:
+        folder: need not exist yet.
+        needed: bytes.
+        what: what will be written there, for the message: "checkpoints and the policy".
+
+    Raises:
+        InputError: no file can be made there, or less than `needed` is free.
+    """
+    place = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    try:
+        with tempfile.NamedTemporaryFile(dir=place, prefix=".copydesk-"):
+            free = shutil.disk_usage(place).free
+    except OSError as fault:
+        raise InputError(
+            f"--out {folder}: cannot be written ({(fault.strerror or str(fault)).lower()}); choose another folder"
+        ) from None
+    if free < needed:
+        raise InputError(
+            f"--out {folder}: needs about {_size(needed)} for {what}, and {_size(free)} is free; free some space or "
+            "name a folder on another disk"
+        )
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    found = folder.iterdir() if folder.is_dir() else ()
+    return [path for path in found if _NAME.fullmatch(path.name) and (path / TRAINER_STATE_NAME).is_file()]
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights that require gradients; one that is tied to another comes once."""
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def _remove(checkpoint: Path) -> None:
+    """Remove a folder, if it is there, so that it is never half there under its name."""
+    if checkpoint.exists():
+        aside = checkpoint.with_name(f"{_REMOVING}{checkpoint.name}-{secrets.token_hex(4)}")
+        checkpoint.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _bring_to_disk(folder: Path) -> None:
+    """Wait until every file in a folder would survive a power cut; some disks say only now that they are full."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+
+
+def _why_not_written(fault: BaseException) -> str | None:
+    """What kept a file from being written; `None` for a fault of another kind."""
+    if isinstance(fault, CheckpointException):  # what happened in each process of a sharded save
+        return next(filter(None, (_why_not_written(cause) for cause, _ in fault.failures.values())), None)
+    if isinstance(fault, OSError):
+        return (fault.strerror or str(fault)).lower()
+    if isinstance(fault, SafetensorError):
+        return str(fault).rpartition(": ")[2].lower()
+    if isinstance(fault, RuntimeError) and "inline_container" in str(fault):  # torch's writer, which says no more
+        return "the disk is full or gone"
+    return None
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
