@@ -55,6 +55,12 @@ def make_records() -> list[EditRecord]:
     return [*rows, EditRecord(id="row-late", context="Tell Max", response="Dear Max", edit=None)]
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test finds what another left behind, or leaves anything in a person's cache."""
+    monkeypatch.setenv("COPYDESK_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture
 def records() -> list[EditRecord]:
     return make_records()

@@ -9,8 +9,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from typer.testing import CliRunner, Result
 
+import copydesk.learn.train as learn
 from copydesk.cli.train import train
 from copydesk.errors import InputError
+from copydesk.learn.fit import reference_logprobs
 
 app = typer.Typer()
 app.command()(train)
@@ -120,3 +122,91 @@ def test_without_the_training_libraries_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "peft", None)
     result = run(log, model, tmp_path / "policy")
     assert isinstance(result.exception, InputError) and "copydesk[train]" in str(result.exception)
+
+
+def test_every_method_in_one_go(log: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = []
+    monkeypatch.setattr(learn, "reference_logprobs", lambda *rest: passes.append(1) or reference_logprobs(*rest))
+    result = run(log, model, tmp_path / "policies", "--method", "all", "--json")
+    assert result.exit_code == 0, result.exception
+    policies = json.loads(result.stdout)["policies"]
+    assert [policy["method"] for policy in policies] == ["sft", "dpo", "early"]
+    assert sorted(entry.name for entry in (tmp_path / "policies").iterdir()) == ["dpo", "early", "sft"]
+    assert len(passes) == 1
+    # Each is what its method alone makes.
+    for method in ("dpo", "early"):
+        alone = json.loads(run(log, model, tmp_path / method, "--method", method, "--json").stdout)
+        weights = [
+            folder / "adapter_model.safetensors" for folder in (tmp_path / method, tmp_path / "policies" / method)
+        ]
+        assert weights[0].read_bytes() == weights[1].read_bytes()
+        assert alone["after"] == next(policy for policy in policies if policy["method"] == method)["after"]
+
+
+@pytest.mark.parametrize("full", [[], ["--full"]], ids=["lora", "full"])
+def test_each_of_all_starts_at_the_reference_policy(full: list[str], log: Path, model: Path, tmp_path: Path) -> None:
+    out = run(log, model, tmp_path / "all", "--method", "all", "--lr", "0.05", *full, "--json").stdout
+    for policy in json.loads(out)["policies"][1:]:
+        assert policy["history"][0]["margin"] == pytest.approx(0.0, abs=1e-4)
+
+
+def test_objectives_and_weights_reach_the_training(log: Path, model: Path, tmp_path: Path) -> None:
+    seen = set()
+    for name, options in {
+        "plain": [], "ipo": ["--preference", "ipo"],
+        "robust": ["--preference", "robust", "--label-noise", "0.3"],
+    }.items():  # fmt: skip
+        result = run(
+            log, model, tmp_path / name, "--method", "dpo", "--lr", "0.05", "--max-steps", "4", *options, "--json"
+        )
+        assert result.exit_code == 0, result.exception
+        seen.add(round(json.loads(result.stdout)["history"][-1]["loss"], 6))
+    assert len(seen) == 3
+
+
+def test_rows_are_weighed_as_asked(log: Path, model: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    for place, row in enumerate(rows):
+        row["metadata"] = {"importance": float(place == 0)}
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = ["--method", "sft", "--held-out", "0", "--weigh", "field:importance", "--max-steps", "1", "--json"]
+    document = json.loads(run(log, model, tmp_path / "policy", *options).stdout)
+    log.write_text(json.dumps(rows[0]) + "\n")
+    alone = json.loads(run(log, model, tmp_path / "alone", *options).stdout)
+    assert document["history"][0]["logp/edit"] == pytest.approx(alone["history"][0]["logp/edit"], rel=1e-5)
+    assert isinstance(run(log, model, tmp_path / "no", "--weigh", "field:nothing").exception, InputError)
+
+
+def test_answers_that_do_not_fit_are_left_out_and_counted(log: Path, model: Path, tmp_path: Path) -> None:
+    with log.open("a") as file:
+        file.write(json.dumps({"id": "long", "context": "c", "response": "r" * 90, "edit": "e"}) + "\n")
+    result = run(log, model, tmp_path / "policy", "--max-length", "64")
+    assert "1 too long left out" in result.stdout
+    kept = json.loads(run(log, model, tmp_path / "cut", "--max-length", "64", "--cut-answers", "--json").stdout)
+    assert (kept["data"]["left_out"], kept["data"]["cut_answers"], kept["data"]["rows"]) == (0, 1, 9)
+
+
+def test_a_finished_run_is_only_reported_when_resumed(log: Path, model: Path, tmp_path: Path) -> None:
+    first = json.loads(run(log, model, tmp_path / "policy", "--json").stdout)
+    again = json.loads(run(log, model, tmp_path / "policy", "--resume", "--json").stdout)
+    assert {**first, "seconds": 0.0} == again
+    other = run(log, model, tmp_path / "policy", "--resume", "--beta", "0.3")
+    assert isinstance(other.exception, InputError) and "beta" in str(other.exception)
+    both = run(log, model, tmp_path / "policy", "--resume", "--force")
+    assert isinstance(both.exception, InputError)
+
+
+def test_an_unfinished_run_is_never_lost_by_mistake(log: Path, model: Path, tmp_path: Path) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise InputError("the disk is full")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learn, "save_policy", stop)
+        run(log, model, tmp_path / "policy")
+    assert (tmp_path / "policy.unfinished" / "run.json").is_file()
+    again = run(log, model, tmp_path / "policy")
+    assert isinstance(again.exception, InputError) and "--resume" in str(again.exception)
+    changed = run(log, model, tmp_path / "policy", "--resume", "--lr", "0.5")
+    assert isinstance(changed.exception, InputError) and "learning_rate" in str(changed.exception)
+    assert run(log, model, tmp_path / "policy", "--resume").exit_code == 0
+    assert (tmp_path / "policy").is_dir() and not (tmp_path / "policy.unfinished").exists()

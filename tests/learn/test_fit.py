@@ -9,7 +9,7 @@ from copydesk.errors import InputError
 from copydesk.learn.encode import Triple
 from copydesk.learn.evaluate import evaluate
 from copydesk.learn.fit import fit, reference_logprobs
-from copydesk.learn.logprobs import score_triples
+from copydesk.learn.scoring import score_triples
 from copydesk.learn.settings import Method, TrainSettings
 
 QUICK = TrainSettings(max_steps=30, batch_size=12, accumulate=1, learning_rate=5e-3, lora_r=4, lora_alpha=8)
@@ -22,10 +22,10 @@ def test_training_learns_what_its_objective_asks(
 ) -> None:
     settings = dataclasses.replace(QUICK, method=method, full=full)
     references = reference_logprobs(tiny_model, triples)
-    policy, history = fit(tiny_model, triples, references, settings)
+    fitted = fit(tiny_model, triples, references, settings)
     before = evaluate(triples, references, references, settings)
-    after = evaluate(triples, score_triples(policy, triples), references, settings)
-    assert history[-1]["loss"] < history[0]["loss"]
+    after = evaluate(triples, score_triples(fitted.model, triples), references, settings)
+    assert fitted.history[-1]["loss"] < fitted.history[0]["loss"]
     assert after["loss"] < before["loss"]
     if method in ("sft", "early"):
         assert after["logp/edit"] > before["logp/edit"] + 1
@@ -34,14 +34,14 @@ def test_training_learns_what_its_objective_asks(
         assert before["margin"] == 0.0
         assert after["margin"] > 0.1
         assert after["loss/preference"] < before["loss/preference"]
-    assert isinstance(policy, PeftModel) is not full
+    assert isinstance(fitted.model, PeftModel) is not full
 
 
 def test_training_starts_exactly_at_the_reference(tiny_model: LlamaForCausalLM, triples: list[Triple]) -> None:
     settings = dataclasses.replace(QUICK, method="dpo", max_steps=1)
-    _, history = fit(tiny_model, triples, reference_logprobs(tiny_model, triples), settings)
-    assert history[0]["margin"] == pytest.approx(0.0, abs=1e-4)
-    assert history[0]["loss"] == pytest.approx(0.6931, abs=1e-4)
+    fitted = fit(tiny_model, triples, reference_logprobs(tiny_model, triples), settings)
+    assert fitted.history[0]["margin"] == pytest.approx(0.0, abs=1e-4)
+    assert fitted.history[0]["loss"] == pytest.approx(0.6931, abs=1e-4)
 
 
 def test_recomputing_activations_changes_nothing(tiny_model: LlamaForCausalLM, triples: list[Triple]) -> None:
@@ -57,8 +57,8 @@ def test_a_models_own_dropout_does_not_move_the_start(triples: list[Triple]) -> 
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(vocab_size=400, n_embd=32, n_layer=2, n_head=4, n_positions=128)).eval()
     settings = dataclasses.replace(QUICK, method="dpo", max_steps=1)
-    _, history = fit(model, triples, reference_logprobs(model, triples), settings)
-    assert history[0]["margin"] == pytest.approx(0.0, abs=1e-4)
+    fitted = fit(model, triples, reference_logprobs(model, triples), settings)
+    assert fitted.history[0]["margin"] == pytest.approx(0.0, abs=1e-4)
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
@@ -77,11 +77,11 @@ def test_two_runs_give_the_same_weights_bit_for_bit(
 def test_the_model_given_is_left_as_it_was(full: bool, tiny_model: LlamaForCausalLM, triples: list[Triple]) -> None:
     weights = {name: weight.clone() for name, weight in tiny_model.state_dict().items()}
     settings = dataclasses.replace(QUICK, method="sft", max_steps=3, full=full)
-    policy, _ = fit(tiny_model, triples, reference_logprobs(tiny_model, triples), settings)
+    fitted = fit(tiny_model, triples, reference_logprobs(tiny_model, triples), settings)
     assert tiny_model.state_dict().keys() == weights.keys()
     assert all(torch.equal(weight, weights[name]) for name, weight in tiny_model.state_dict().items())
-    assert policy.config.use_cache == tiny_model.config.use_cache is True
-    assert not policy.training
+    assert fitted.model.config.use_cache == tiny_model.config.use_cache is True
+    assert not fitted.model.training
 
 
 def test_without_edits_there_is_nothing_to_learn(tiny_model: LlamaForCausalLM, triples: list[Triple]) -> None:

@@ -8,9 +8,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from copydesk.errors import InputError
 from copydesk.learn.encode import encode_log
-from copydesk.learn.logprobs import score_triples
 from copydesk.learn.models import load_model
 from copydesk.learn.policy_file import data_sha256, read_policy
+from copydesk.learn.scoring import score_triples
 from copydesk.learn.settings import Method, TrainSettings
 from copydesk.learn.split import split
 from copydesk.learn.train import train
@@ -19,6 +19,7 @@ from copydesk.log.record import EditRecord
 QUICK = TrainSettings(
     method="early", max_steps=20, batch_size=12, accumulate=1, learning_rate=5e-3, lora_r=4, held_out=0.25
 )
+QUICK_ONCE = dataclasses.replace(QUICK, max_steps=1)
 
 
 @pytest.mark.parametrize("method", ["sft", "dpo", "early"])
@@ -123,13 +124,17 @@ def test_an_adapter_is_not_a_base(records: list[EditRecord], model_folder: Path,
     assert not (tmp_path / "second").exists()
 
 
-def test_a_disk_that_fills_up_leaves_nothing(
+def test_a_disk_that_fills_up_at_the_end_loses_nothing(
     records: list[EditRecord], model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(PeftModel, "save_pretrained", full)
-    with pytest.raises(InputError, match="No space left"):
-        train(records, str(model_folder), dataclasses.replace(QUICK, max_steps=1), tmp_path / "policies" / "one")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+    with pytest.raises(InputError, match=r"No space left.*--resume"):
+        train(records, str(model_folder), QUICK_ONCE, tmp_path / "policies" / "one")
+    monkeypatch.undo()
+    assert not (tmp_path / "policies" / "one").exists()
+    resumed = train(records, str(model_folder), QUICK_ONCE, tmp_path / "policies" / "one", resume=True)
+    assert [entry.name for entry in (tmp_path / "policies").iterdir()] == ["one"]
+    assert resumed.policy.history

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -66,8 +67,10 @@ def _no_bars_off_a_terminal() -> Iterator[None]:
 
 
 def device() -> torch.device:
-    """Where models run: a CUDA device where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Where models run: a CUDA device where there is one, each process its own, else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def load_model(

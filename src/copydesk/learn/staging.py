@@ -11,7 +11,9 @@ from copydesk.learn.policy_file import FILE
 
 
 @contextmanager
-def staged_folder(target: Path, *, overwrite: bool = False, marker: str = FILE) -> Iterator[Path]:
+def staged_folder(
+    target: Path, *, overwrite: bool = False, marker: str = FILE, within: Path | None = None
+) -> Iterator[Path]:
     """An empty folder beside `target` that takes its name when the block ends, and is removed when the block raises.
 
     Entering is also the check that the place can be written to, so enter before work that takes long.
@@ -21,17 +23,18 @@ def staged_folder(target: Path, *, overwrite: bool = False, marker: str = FILE) 
         overwrite: replace an existing folder of that name.
         marker: the file by which a folder of ours is known (a policy's, unless told otherwise). A folder without it
             is never replaced.
+        within: make it in this folder instead, which must be on the same disk.
 
     Raises:
         InputError: `target` exists and may not be replaced, or its parent cannot be written to.
     """
-    _check_free(target, overwrite, marker)
+    check_free(target, overwrite=overwrite, marker=marker)
     made: list[Path] = []
     try:
         for parent in [folder for folder in reversed(target.absolute().parents) if not folder.exists()]:
             parent.mkdir()
             made.append(parent)
-        staging = _sibling(target)
+        staging = _sibling(target) if within is None else within / _sibling(target).name
         staging.mkdir()
     except OSError as fault:
         _remove_empty(made)
@@ -41,7 +44,7 @@ def staged_folder(target: Path, *, overwrite: bool = False, marker: str = FILE) 
     done = False
     try:
         yield staging
-        _check_free(target, overwrite, marker)
+        check_free(target, overwrite=overwrite, marker=marker)
         _replace(staging, target)
         done = True
     finally:
@@ -50,7 +53,12 @@ def staged_folder(target: Path, *, overwrite: bool = False, marker: str = FILE) 
             _remove_empty(made)
 
 
-def _check_free(target: Path, overwrite: bool, marker: str) -> None:
+def check_free(target: Path, *, overwrite: bool = False, marker: str = FILE) -> None:
+    """Refuse a folder that may not be written or replaced; the arguments are those of `staged_folder`.
+
+    Raises:
+        InputError: it holds other things, or something of ours that is not to be replaced, or is a file.
+    """
     if target.is_dir() and any(target.iterdir()):
         if not (target / marker).is_file():
             raise InputError(f"--out {target}: the folder holds other things; name a new or empty folder")

@@ -2,19 +2,27 @@
 
 import logging
 import sys
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from torch.utils.data import Dataset, Sampler
+from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from copydesk.learn.checkpoints import AtomicCheckpoints
+from copydesk.learn.displacement import displaced
 from copydesk.learn.encode import Triple
-from copydesk.learn.logprobs import TripleLogProbs, collate, sequence_logprobs
+from copydesk.learn.logprobs import Forward, TripleLogProbs, batch_logprobs
+from copydesk.learn.metrics import RunningMeans
 from copydesk.learn.objectives import Metrics, early_ensemble, preference, supervised
+from copydesk.learn.order import EpochOrder
+from copydesk.learn.packing import lay_out
+from copydesk.learn.probe import fitting_forward
+from copydesk.learn.scoring import longest
 from copydesk.learn.settings import Method, TrainSettings
+from copydesk.learn.sharding import Sharding
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +35,10 @@ class Example(NamedTuple):
     ref_response: float
 
 
+# Fills the last batches of several processes; its weight of 0 keeps it out of every mean.
+PADDING = Example(Triple("", (0,), (0,), (0,), weight=0.0), 0.0, 0.0)
+
+
 def examples(triples: Sequence[Triple], references: TripleLogProbs, method: Method) -> list[Example]:
     """The rows a method trains on; `dpo` has no use for rows without a preference."""
     together = zip(triples, references.edit.tolist(), references.response.tolist(), strict=True)
@@ -34,49 +46,69 @@ def examples(triples: Sequence[Triple], references: TripleLogProbs, method: Meth
 
 
 class Collator:
-    """Lays out B examples as one batch: first every y', then, for a method that compares, y of the edited rows."""
+    """Lays out B examples as one batch; see `lay_out`.
 
-    def __init__(self, method: Method) -> None:
-        self.compares = method != "sft"
+    Args:
+        method: `sft` needs no y.
+        forward: how the model is run.
+        row_tokens: as in `TrainSettings`.
+    """
+
+    def __init__(self, method: Method, forward: Forward, row_tokens: int | None = None) -> None:
+        self.compare, self.layout, self.row_tokens = method != "sft", forward.layout, row_tokens
+        if row_tokens is None and forward.attention == "flex_attention":
+            self.row_tokens = sys.maxsize  # what is masked costs nothing
 
     def __call__(self, batch: Sequence[Example]) -> dict[str, Tensor]:
-        """Returns what `collate` does, and `edited`, `ref_edit` and `ref_response` of shape [B]."""
-        pairs = [(example.triple.context, example.triple.edit) for example in batch]
-        if self.compares:
-            pairs += [(example.triple.context, example.triple.response) for example in batch if example.triple.edited]
-        return collate(pairs) | {
-            "edited": torch.tensor([example.triple.edited for example in batch]),
+        """Returns what `lay_out` does, and `edited`, `weight`, `ref_edit` and `ref_response` of shape [B]."""
+        triples = [example.triple for example in batch]
+        return lay_out(triples, compare=self.compare, layout=self.layout, row_tokens=self.row_tokens) | {
+            "edited": torch.tensor([triple.edited for triple in triples]),
+            "weight": torch.tensor([triple.weight for triple in triples]),
             "ref_edit": torch.tensor([example.ref_edit for example in batch]),
             "ref_response": torch.tensor([example.ref_response for example in batch]),
         }
 
 
-class EditTrainer(Trainer):
+class EditTrainer(AtomicCheckpoints, Sharding):
     """Trains a causal language model on edit triples; one forward pass a batch scores every y' and y in it.
 
-    Everything else (devices, processes, precision, the optimizer, the schedule) is `transformers.Trainer`'s.
+    The loss of an optimizer step is a mean over the rows of the step, however these are spread over batches and
+    processes. Everything else (devices, processes, precision, optimizer, schedule) is `transformers.Trainer`'s.
 
     Args:
         model: the policy π, starting at π_ref; with a PEFT adapter or all weights trainable.
         args: as for `transformers.Trainer`, with `remove_unused_columns=False`.
         rows: what `examples` made for the same method.
-        settings: `method`, `beta` and `lambda_sup` are read here.
+        settings: the method and what its objective needs, and `row_tokens`, are read here.
+        forward: how to run the model; found out if not given.
     """
 
-    # Losses are means over a batch's rows, so `Trainer` divides by the number of batches in a step.
-    loss_is_scaled_for_ga = False
-
     def __init__(
-        self, model: nn.Module, args: TrainingArguments, rows: Sequence[Example], settings: TrainSettings
+        self,
+        model: nn.Module,
+        args: TrainingArguments,
+        rows: Sequence[Example],
+        settings: TrainSettings,
+        forward: Forward | None = None,
     ) -> None:
-        super().__init__(model=model, args=args, train_dataset=list(rows), data_collator=Collator(settings.method))
         self.settings = settings
-        self.share_edited = sum(row.triple.edited for row in rows) / len(rows)
-        self._since_last_log: dict[str, list[Tensor]] = defaultdict(list)
+        self.forward = forward or fitting_forward(model, longest([row.triple for row in rows]))
+        collator = Collator(settings.method, self.forward, settings.row_tokens)
+        data: Any = [*rows, PADDING]
+        super().__init__(model=model, args=args, train_dataset=data, data_collator=collator)
+        weights = torch.tensor([row.triple.weight for row in rows], dtype=torch.float64)
+        edited = torch.tensor([row.triple.edited for row in rows])
+        self.share_edited = float(weights[edited].sum() / weights.sum())
+        # Only so that `Trainer` counts the rows of a step for us, see `_get_num_items_in_batch`.
+        self.model_accepts_loss_kwargs = True
+        self._since_last_log = RunningMeans(args.device)
+        self._warned = False
         # The stock callbacks print to stdout, where a command's own output goes.
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
-        self.add_callback(_Bar() if sys.stderr.isatty() else _Lines())
+        if self.is_world_process_zero():
+            self.add_callback(_Bar() if sys.stderr.isatty() else _Lines())
 
     def compute_loss(
         self,
@@ -85,33 +117,60 @@ class EditTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, Metrics]:
-        """The objective on one batch; its metrics are kept for the next log."""
-        edited, ref_edit, ref_response = inputs["edited"], inputs["ref_edit"], inputs["ref_response"]
-        logps = sequence_logprobs(model, inputs["input_ids"], inputs["attention_mask"], inputs["scored"])
-        edit, others = logps[: len(edited)], logps[len(edited) :]
+        """This batch's part of the step's loss; its metrics are kept for the next log.
+
+        Args:
+            model: the policy, wrapped or not.
+            inputs: what `Collator` returns.
+            return_outputs: return the metrics too.
+            num_items_in_batch: the weight of all rows of the step; of this batch alone if not given.
+        """
+        settings, edited, weights = self.settings, inputs["edited"], inputs["weight"]
+        rows = weights.sum() if num_items_in_batch is None else num_items_in_batch
+        edit, response = batch_logprobs(model, inputs, len(weights), self.forward)
         loss: Tensor
-        if self.settings.method == "sft":
-            loss, metrics = supervised(edit, ref_edit)
+        if settings.method == "sft":
+            loss, metrics = supervised(edit, inputs["ref_edit"], weights=weights, rows=rows)
         else:
-            response = edit.masked_scatter(edited, others)  # where nothing was edited, y is y'
-            beta, rows = self.settings.beta, len(edited) * self.share_edited
-            if self.settings.method == "dpo":
-                loss, metrics = preference(edit, response, ref_edit, ref_response, edited, beta=beta, rows=rows)
+            terms = (edit, response, inputs["ref_edit"], inputs["ref_response"], edited)
+            form: dict[str, Any] = {
+                "beta": settings.beta,
+                "form": settings.preference,
+                "label_noise": settings.label_noise,
+                "dpop_penalty": settings.dpop_penalty,
+                "weights": weights,
+            }
+            pairs = rows * self.share_edited
+            if settings.method == "dpo":
+                loss, metrics = preference(*terms, rows=pairs, **form)
             else:
-                lambda_sup = self.settings.lambda_sup
-                loss, metrics = early_ensemble(
-                    edit, response, ref_edit, ref_response, edited, beta=beta, lambda_sup=lambda_sup, rows=rows
-                )
-        for name, value in metrics.items():
-            self._since_last_log[name].append(value)
+                loss, metrics = early_ensemble(*terms, lambda_sup=settings.lambda_sup, rows=rows, pairs=pairs, **form)
+        self._since_last_log.add(metrics, weights)
+        if num_items_in_batch is not None:
+            loss = loss * self.accelerator.num_processes  # gradients are averaged over processes, the parts add up
         return (loss, metrics) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the objective's metrics, averaged over the batches since the last log."""
+        """Add the objective's metrics, averaged over the rows since the last log, in all processes."""
         if "loss" in logs:
-            logs |= {name: torch.stack(values).mean().item() for name, values in self._since_last_log.items()}
+            totals = self.accelerator.reduce(self._since_last_log.totals(), reduction="sum")
+            logs |= self._since_last_log.means(totals)
             self._since_last_log.clear()
         super().log(logs, start_time)
+        if not self._warned and (words := displaced(self.state.log_history)):
+            self._warned = True
+            logger.warning("%s", words)
+
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
+        processes = self.accelerator.num_processes
+        multiple = 1 if processes == 1 else processes * self.args.per_device_train_batch_size
+        return EpochOrder(len(self.train_dataset) - 1, multiple, self.args.seed)  # type: ignore[arg-type]
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor:
+        """The weight of all rows of a step, over its batches and all processes."""
+        total = torch.stack([batch["weight"].sum() for batch in batch_samples]).sum().to(device)
+        gathered: Tensor = self.accelerator.reduce(total, reduction="sum")
+        return gathered
 
 
 class _Bar(ProgressCallback):

@@ -16,6 +16,7 @@ from copydesk.errors import InputError
 from copydesk.learn.encode import encode_log
 from copydesk.learn.fit import fit, reference_logprobs
 from copydesk.learn.models import load_model
+from copydesk.learn.policy_file import data_sha256
 from copydesk.learn.settings import Method, TrainSettings
 from copydesk.learn.train import describe, save_policy
 from copydesk.log.cost import EditCost
@@ -119,7 +120,7 @@ def run(settings: RunSettings, folder: Path) -> Outcome:
         training = replace(recipe, seed=settings.seed)
         with clock(f"train.{method}", f"training {method} on {len(encoded.triples)} edits"):
             fitted = fit(model, encoded.triples, references, training)
-            record = describe(method, info, log, encoded, training, fitted.history)
+            record = describe(method, info, data_sha256(log), encoded, training, fitted.history)
             target = folder / "policies" / method
             target.mkdir(parents=True)
             save_policy(fitted.model, tokenizer, record, target)

@@ -1,0 +1,36 @@
+"""The order in which an epoch's rows are trained on, the same for one process and for many."""
+
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import Sampler
+
+
+class EpochOrder(Sampler[int]):
+    """A shuffle that depends on the seed and the epoch alone, so that a resumed run meets the same rows.
+
+    Several processes must have equally many batches. What the last ones lack is filled with the place `rows`, where
+    the trainer keeps a row of weight 0; repeating rows, as samplers usually do, would count some of them twice.
+
+    Args:
+        rows: how many there are.
+        multiple: the processes times the rows of a batch; 1 for one process.
+        seed: another seed, another order.
+    """
+
+    def __init__(self, rows: int, multiple: int, seed: int) -> None:
+        self.rows, self.multiple, self.seed = rows, multiple, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell which epoch comes next, counted from 0."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.rows // self.multiple) * self.multiple
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order: list[int] = torch.randperm(self.rows, generator=generator).tolist()
+        yield from order
+        yield from [self.rows] * (len(self) - self.rows)
