@@ -14,6 +14,7 @@ from copydesk.learn.probe import fitting_forward
 from small_models import FAMILIES, VOCABULARY, alone, make, shaken
 
 PACKED = Forward()
+RUNS = Forward(attention="copydesk_run_by_run")
 SEPARATE = Forward(layout="separate", fused=False)
 
 # Every shape a triple can have; the last token of an answer ends the turn.
@@ -55,7 +56,9 @@ def close(found: torch.Tensor, wanted: torch.Tensor) -> bool:
 
 @pytest.mark.parametrize("adapter", [False, True], ids=["full", "lora"])
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("forward", [PACKED, Forward(fused=False), SEPARATE], ids=["packed", "unfused", "separate"])
+@pytest.mark.parametrize(
+    "forward", [RUNS, PACKED, Forward(fused=False), SEPARATE], ids=["runs", "packed", "unfused", "separate"]
+)
 def test_log_probabilities_and_gradients_are_those_of_single_sequences(
     forward: Forward, family: str, adapter: bool
 ) -> None:
@@ -66,7 +69,8 @@ def test_log_probabilities_and_gradients_are_those_of_single_sequences(
             model = with_adapter(model)
         if packed:
             batch = lay_out(SHAPES, compare=True, layout=forward.layout, row_tokens=40)
-            edit, response = batch_logprobs(model, batch, len(SHAPES), forward)
+            with forward.attending(model):
+                edit, response = batch_logprobs(model, batch, len(SHAPES), forward)
         else:
             edit, response = plain(model, SHAPES)
         loss_of(edit, response).backward()
@@ -78,7 +82,7 @@ def test_log_probabilities_and_gradients_are_those_of_single_sequences(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_is_run_packed(family: str) -> None:
-    assert fitting_forward(make(family), longest=64) == PACKED
+    assert fitting_forward(make(family), longest=64) == RUNS
 
 
 TOKENS = st.lists(st.integers(1, VOCABULARY - 1), max_size=9).map(tuple)
@@ -96,18 +100,22 @@ def triples(draw: st.DrawFn) -> Triple:
 MODELS = {family: make(family) for family in ("llama", "gpt2")}
 
 
+@pytest.mark.parametrize("forward", [RUNS, PACKED], ids=["runs", "packed"])
 @pytest.mark.parametrize("family", MODELS)
 @settings(max_examples=40)
 @given(batch=st.lists(triples(), min_size=1, max_size=5), row_tokens=st.none() | st.integers(1, 120))
-def test_any_triples_packed_any_way_score_as_if_alone(family: str, batch: list[Triple], row_tokens: int | None) -> None:
+def test_any_triples_packed_any_way_score_as_if_alone(
+    family: str, forward: Forward, batch: list[Triple], row_tokens: int | None
+) -> None:
     model = MODELS[family]
-    with torch.no_grad():
+    with torch.no_grad(), forward.attending(model):
         laid_out = lay_out(batch, compare=True, row_tokens=row_tokens)
-        found = batch_logprobs(model, laid_out, len(batch), PACKED)
+        found = batch_logprobs(model, laid_out, len(batch), forward)
+        only_edits = batch_logprobs(model, lay_out(batch, compare=False), len(batch), forward)
+    with torch.no_grad():
         for one, wanted in zip(found, plain(model, batch), strict=True):
             assert torch.allclose(one, wanted, rtol=1e-4, atol=1e-4)
-        only_edits = batch_logprobs(model, lay_out(batch, compare=False), len(batch), PACKED)
-        assert torch.allclose(only_edits.edit, found.edit, rtol=1e-4, atol=1e-4)
+    assert torch.allclose(only_edits.edit, found.edit, rtol=1e-4, atol=1e-4)
 
 
 def test_the_order_and_company_of_a_triple_do_not_matter() -> None:

@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
@@ -31,6 +32,7 @@ SIZES = {
     "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 128, "eos_token_id": 0, "bos_token_id": None,
     "pad_token_id": None,
 }  # fmt: skip
+RUNS = Forward(attention="copydesk_run_by_run")
 ROWS = [
     Triple("a", tuple(range(1, 30)), (*range(30, 45), 0), (*range(30, 38), 50, 51, 52, 0)),
     Triple("b", (4, 5), (6, 7, 0), (6, 7, 0)),
@@ -47,7 +49,7 @@ def odd_models() -> dict[str, tuple[nn.Module, Forward]]:
     apart = Forward(layout="separate")
     return {
         "short sliding window": (MistralForCausalLM(MistralConfig(**SIZES, sliding_window=8)), apart),
-        "long sliding window": (MistralForCausalLM(MistralConfig(**SIZES, sliding_window=64)), Forward()),
+        "long sliding window": (MistralForCausalLM(MistralConfig(**SIZES, sliding_window=64)), RUNS),
         "state space": (
             MambaForCausalLM(MambaConfig(vocab_size=97, hidden_size=32, num_hidden_layers=2, state_size=4)), apart,
         ),
@@ -61,7 +63,7 @@ def odd_models() -> dict[str, tuple[nn.Module, Forward]]:
         "positions in the attention": (
             BloomForCausalLM(BloomConfig(vocab_size=97, hidden_size=32, n_layer=2, n_head=4, hidden_dropout=0)), apart,
         ),
-        "scaled logits": (CohereForCausalLM(CohereConfig(**SIZES, logit_scale=0.25)), Forward(fused=False)),
+        "scaled logits": (CohereForCausalLM(CohereConfig(**SIZES, logit_scale=0.25)), replace(RUNS, fused=False)),
         "eager attention": (
             MistralForCausalLM(MistralConfig(**SIZES, sliding_window=None, attn_implementation="eager")), apart,
         ),
@@ -92,7 +94,7 @@ def test_what_a_model_cannot_do_is_found_and_scores_stay_exact(name: str, caplog
 
 def test_an_adapter_on_the_output_layer_is_not_skipped() -> None:
     model = get_peft_model(make("llama"), LoraConfig(target_modules=["lm_head", "q_proj"], task_type="CAUSAL_LM"))
-    assert fitting_forward(model, longest=46) == Forward(fused=False)
+    assert fitting_forward(model, longest=46) == replace(RUNS, fused=False)
 
 
 def test_the_probe_leaves_the_mode_of_the_model_alone() -> None:

@@ -1,5 +1,8 @@
 """log π(y|x): how likely a model is to write an answer, as a sum over the answer's tokens."""
 
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -7,9 +10,12 @@ import torch.nn.functional as F
 from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 
-from copydesk.learn.attention import block_mask, dense_mask
+from copydesk.learn.attention import RUN_BY_RUN, block_mask, dense_mask
+from copydesk.learn.encode import Triple
 from copydesk.learn.head import scoring_head
-from copydesk.learn.packing import EDIT, RESPONSE, Layout
+from copydesk.learn.packing import EDIT, RESPONSE, Layout, lay_out
+
+Attention = Literal["sdpa", "flex_attention", "copydesk_run_by_run"]
 
 
 class TripleLogProbs(NamedTuple):
@@ -25,13 +31,32 @@ class Forward:
 
     Attributes:
         layout: of the rows.
-        attention: for packed rows, what computes it: it decides the form of the mask.
+        attention: for packed rows, what computes it: SDPA with a mask, FlexAttention with a block mask, or SDPA run by
+            run (see `copydesk.learn.attention`). The model must be set to it, see `attending`.
         fused: whether log-probabilities come straight from the output layer, a chunk of tokens at a time.
     """
 
     layout: Layout = "packed"
-    attention: Literal["sdpa", "flex_attention"] = "sdpa"
+    attention: Attention = "sdpa"
     fused: bool = True
+
+    def lay_out(self, triples: Sequence[Triple], *, compare: bool, row_tokens: int | None = None) -> dict[str, Tensor]:
+        """Lay out triples for this way, see `packing.lay_out`; by default in one row where that costs nothing."""
+        if row_tokens is None and self.attention != "sdpa":
+            row_tokens = sys.maxsize
+        return lay_out(triples, compare=compare, layout=self.layout, row_tokens=row_tokens)
+
+    @contextmanager
+    def attending(self, model: nn.Module) -> Iterator[None]:
+        """Set a model to this attention while this lasts, which is to include the backward pass."""
+        config: Any = model.config.get_text_config()  # type: ignore[operator, union-attr]
+        before = config._attn_implementation
+        if self.layout == "packed":
+            config._attn_implementation = self.attention
+        try:
+            yield
+        finally:
+            config._attn_implementation = before
 
 
 def batch_logprobs(model: nn.Module, batch: dict[str, Tensor], count: int, forward: Forward) -> TripleLogProbs:
@@ -49,9 +74,13 @@ def batch_logprobs(model: nn.Module, batch: dict[str, Tensor], count: int, forwa
     """
     inputs: dict[str, Any] = {"attention_mask": (batch["triple"] >= 0).long()}
     if forward.layout == "packed":
-        make_mask: Any = block_mask if forward.attention == "flex_attention" else dense_mask
-        mask = make_mask(batch["triple"], batch["branch"])
-        inputs = {"attention_mask": mask, "position_ids": batch["position_ids"]}
+        inputs = {"position_ids": batch["position_ids"]}
+        if forward.attention == RUN_BY_RUN:
+            # Any mask of four dimensions is passed on as it is; without one, Transformers would make its own.
+            inputs |= {"attention_mask": batch["triple"].new_ones(1, 1, 1, 1), "runs": batch["runs"].tolist()}
+        else:
+            make_mask: Any = block_mask if forward.attention == "flex_attention" else dense_mask
+            inputs["attention_mask"] = make_mask(batch["triple"], batch["branch"])
     bare: nn.Module = extract_model_from_parallel(model)
     with scoring_head(bare, batch["source"], batch["target"], fused=forward.fused):
         logits = model(input_ids=batch["input_ids"], **inputs, use_cache=False).logits[0]

@@ -73,7 +73,7 @@ def lay_out(
     """Lay out B triples as R rows of L tokens, and say which tokens are to be scored.
 
     Args:
-        triples: the batch.
+        triples: the batch of B.
         compare: whether y is needed too; otherwise y' alone is laid out.
         layout: see `Layout`.
         row_tokens: rows are filled up to so many tokens, or as many as the longest triple needs; `None` for the latter.
@@ -83,7 +83,9 @@ def lay_out(
         the batch, -1 on padding; `branch`, int64 [R, L], `TRUNK`, `RESPONSE` or `EDIT`. And for each of the N scored
         tokens, int64 of shape [N]: `source`, the place in the flattened [R x L] whose logits predict it; `target`, its
         id; `owner`, its triple's place in the batch; `part`, the answer it counts for, both where that is `TRUNK`.
-        The fork predicts two tokens and so is a source twice.
+        The fork predicts two tokens and so is a source twice. `runs`, int64 [runs, 4], says the same of rows as
+        `triple` and `branch`, run by run as they stand: the row, then the tokens of the trunk and of up to two
+        branches.
     """
     if layout == "packed":
         runs = [packed_run(owner, triple, compare) for owner, triple in enumerate(triples)]
@@ -124,6 +126,13 @@ def lay_out(
         "target": target,
         "owner": owner,
         "part": part,
+        "runs": torch.tensor(
+            [
+                [number, runs[place].trunk, *[length for _, length in runs[place].branches or ((0, 0), (0, 0))]]
+                for number, row in enumerate(rows)
+                for place in row
+            ]
+        ),
     }
 
 

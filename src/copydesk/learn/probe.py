@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from copydesk.learn.attention import RUN_BY_RUN
 from copydesk.learn.encode import Triple
-from copydesk.learn.logprobs import Forward, TripleLogProbs, batch_logprobs
-from copydesk.learn.packing import lay_out
+from copydesk.learn.logprobs import Attention, Forward, TripleLogProbs, batch_logprobs
 
 logger = logging.getLogger(__name__)
 
@@ -34,15 +34,23 @@ def fitting_forward(model: nn.Module, longest: int) -> Forward:
     fused = ordinary_head and _same(model, _log_probs(model, Forward(layout="separate")), wanted)
     reason = _why_not_packed(config, longest)
     if reason is None:
-        packed = Forward(attention=config._attn_implementation, fused=fused)
-        if _same(model, _log_probs(model, packed), wanted):
-            return packed
+        for attention in _fastest_first(model):
+            packed = Forward(attention=attention, fused=fused)
+            if _same(model, _log_probs(model, packed), wanted):
+                return packed
         reason = "its layers carry more along a row than a mask can keep apart"
     name = type(model).__name__
     if name not in _said:
         _said.add(name)
         logger.warning("%s cannot take packed rows (%s): running y' and y apart, slower and as exact", name, reason)
     return Forward(layout="separate", fused=fused)
+
+
+def _fastest_first(model: nn.Module) -> tuple[Attention, ...]:
+    """The ways to compute attention in packed rows."""
+    if next(model.parameters()).is_cuda:
+        return ("flex_attention", "sdpa")
+    return (RUN_BY_RUN, "sdpa")
 
 
 def _why_not_packed(config: Any, longest: int) -> str | None:
@@ -65,12 +73,13 @@ def _log_probs(model: nn.Module, forward: Forward) -> TripleLogProbs | None:
         Triple("probe", tuple(tokens[:9]), tuple(tokens[9:15]), (*tokens[9:11], *tokens[17:22])),
         Triple("probe", tuple(tokens[20:24]), tuple(tokens[2:5]), tuple(tokens[6:11])),
     ]
-    batch = lay_out(triples, compare=True, layout=forward.layout, row_tokens=64)
+    batch = forward.lay_out(triples, compare=True, row_tokens=64)
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     try:
-        return batch_logprobs(model, {name: tensor.to(device) for name, tensor in batch.items()}, 2, forward)
+        with forward.attending(model):
+            return batch_logprobs(model, {name: tensor.to(device) for name, tensor in batch.items()}, 2, forward)
     except (RuntimeError, ValueError, TypeError, AttributeError, IndexError):
         return None
     finally:

@@ -11,7 +11,6 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 from copydesk.learn import processes
 from copydesk.learn.encode import Triple
 from copydesk.learn.logprobs import Forward, TripleLogProbs, batch_logprobs
-from copydesk.learn.packing import lay_out
 from copydesk.learn.probe import fitting_forward
 
 
@@ -53,11 +52,12 @@ def score_triples(
     if share:
         starts = starts[processes.rank() :: processes.count()]
     quiet = not (sys.stderr.isatty() and processes.is_main())
-    for start in tqdm(starts, desc=description, leave=False, disable=quiet):
-        places = order[start : start + batch_size]
-        batch = lay_out([triples[place] for place in places], compare=True, layout=forward.layout)
-        batch = {name: tensor.to(device) for name, tensor in batch.items()}
-        scores[:, places] = torch.stack(batch_logprobs(model, batch, len(places), forward)).cpu()
+    with forward.attending(model):
+        for start in tqdm(starts, desc=description, leave=False, disable=quiet):
+            places = order[start : start + batch_size]
+            batch = forward.lay_out([triples[place] for place in places], compare=True)
+            batch = {name: tensor.to(device) for name, tensor in batch.items()}
+            scores[:, places] = torch.stack(batch_logprobs(model, batch, len(places), forward)).cpu()
     model.train(was_training)
     if share:
         scores = reduce(scores.to(device), reduction="sum").cpu()

@@ -22,7 +22,7 @@ from copydesk.learn.encode import Encoded, Triple, encode_log
 from copydesk.learn.evaluate import evaluate
 from copydesk.learn.fit import fit, reference_logprobs
 from copydesk.learn.logprobs import Forward, TripleLogProbs
-from copydesk.learn.models import ModelInfo, device, load_model
+from copydesk.learn.models import ModelInfo, load_model
 from copydesk.learn.policy_file import FILE, Base, Data, PolicyFile, data_sha256
 from copydesk.learn.probe import fitting_forward
 from copydesk.learn.references import cache_key, cached_references
@@ -180,8 +180,6 @@ def prepare(log: Sequence[EditRecord], model: str, settings: TrainSettings) -> P
     base, tokenizer, info = load_model(model, settings.dtype, full=settings.full)
     if isinstance(base, PeftModel):
         raise InputError(f"--model {model}: an adapter; merge it into its model first (PEFT's merge_and_unload)")
-    if device().type == "cuda" and getattr(base, "_supports_flex_attn", False):
-        base.set_attn_implementation("flex_attention")  # skips what a mask of packed rows hides
     weights = row_weights(log, settings.weigh) if settings.weigh else None
     encoded = encode_log(log, tokenizer, settings.max_length, cut_answers=settings.cut_answers, weights=weights)
     forward = fitting_forward(base, longest(encoded.triples))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import TrainOutput
 
 from copydesk.learn.checkpoints import AtomicCheckpoints
 from copydesk.learn.displacement import displaced
@@ -18,7 +19,6 @@ from copydesk.learn.logprobs import Forward, TripleLogProbs, batch_logprobs
 from copydesk.learn.metrics import RunningMeans
 from copydesk.learn.objectives import Metrics, early_ensemble, preference, supervised
 from copydesk.learn.order import EpochOrder
-from copydesk.learn.packing import lay_out
 from copydesk.learn.probe import fitting_forward
 from copydesk.learn.scoring import longest
 from copydesk.learn.settings import Method, TrainSettings
@@ -55,14 +55,12 @@ class Collator:
     """
 
     def __init__(self, method: Method, forward: Forward, row_tokens: int | None = None) -> None:
-        self.compare, self.layout, self.row_tokens = method != "sft", forward.layout, row_tokens
-        if row_tokens is None and forward.attention == "flex_attention":
-            self.row_tokens = sys.maxsize  # what is masked costs nothing
+        self.compare, self.forward, self.row_tokens = method != "sft", forward, row_tokens
 
     def __call__(self, batch: Sequence[Example]) -> dict[str, Tensor]:
         """Returns what `lay_out` does, and `edited`, `weight`, `ref_edit` and `ref_response` of shape [B]."""
         triples = [example.triple for example in batch]
-        return lay_out(triples, compare=self.compare, layout=self.layout, row_tokens=self.row_tokens) | {
+        return self.forward.lay_out(triples, compare=self.compare, row_tokens=self.row_tokens) | {
             "edited": torch.tensor([triple.edited for triple in triples]),
             "weight": torch.tensor([triple.weight for triple in triples]),
             "ref_edit": torch.tensor([example.ref_edit for example in batch]),
@@ -110,6 +108,12 @@ class EditTrainer(AtomicCheckpoints, Sharding):
         if self.is_world_process_zero():
             self.add_callback(_Bar() if sys.stderr.isatty() else _Lines())
 
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """As `Trainer` does, with the attention that packed rows need."""
+        bare: Any = self.model
+        with self.forward.attending(bare):
+            return super().train(*args, **kwargs)
+
     def compute_loss(
         self,
         model: nn.Module,
@@ -127,7 +131,8 @@ class EditTrainer(AtomicCheckpoints, Sharding):
         """
         settings, edited, weights = self.settings, inputs["edited"], inputs["weight"]
         rows = weights.sum() if num_items_in_batch is None else num_items_in_batch
-        edit, response = batch_logprobs(model, inputs, len(weights), self.forward)
+        with self.forward.attending(self.accelerator.unwrap_model(model)):
+            edit, response = batch_logprobs(model, inputs, len(weights), self.forward)
         loss: Tensor
         if settings.method == "sft":
             loss, metrics = supervised(edit, inputs["ref_edit"], weights=weights, rows=rows)
