@@ -36,9 +36,10 @@ def token_logprobs(hidden: Tensor, weight: Tensor, bias: Tensor | None, target: 
 class _TokenLogProbs(torch.autograd.Function):
     """With p = softmax(logits), the gradient of a token's log-probability is (onehot(target) - p) on its logits.
 
-    Where the weights are trained the backward pass computes the logits again, to pay for them in time and not memory.
-    Where they are frozen (an adapter is trained) the gradient on a hidden state is known in the forward pass, up to
-    the factor that the backward pass brings, and nothing is computed twice.
+    Where the weights are trained the backward pass computes the logits again, to pay for them in time and not memory;
+    but for the last chunk, which is kept, as the backward pass needs room for one anyway. Where the weights are frozen
+    (an adapter is trained) the gradient on a hidden state is known in the forward pass, up to the factor that the
+    backward pass brings, and nothing is computed twice.
     """
 
     @staticmethod
@@ -48,6 +49,8 @@ class _TokenLogProbs(torch.autograd.Function):
         result = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         log_total = torch.empty_like(result)
         slope = torch.empty_like(hidden) if with_slope else hidden.new_empty(0)
+        kept = hidden.new_empty(0)
+        ctx.kept_from = 0
         for part in _chunks(len(hidden), len(weight)):
             logits = F.linear(hidden[part], weight, bias).float()
             log_total[part] = logits.logsumexp(dim=1)
@@ -55,7 +58,10 @@ class _TokenLogProbs(torch.autograd.Function):
             if with_slope:
                 chance = logits.sub_(log_total[part, None]).exp_().to(weight.dtype)
                 slope[part] = weight[target[part]] - chance @ weight
-        ctx.save_for_backward(*([slope] if ctx.frozen else [hidden, weight, bias, target, log_total]))
+            elif not ctx.frozen and part.stop >= len(hidden):
+                kept = logits.sub_(log_total[part, None]).exp_()
+                ctx.kept_from = part.start
+        ctx.save_for_backward(*([slope] if ctx.frozen else [hidden, weight, bias, target, log_total, kept]))
         return result
 
     @staticmethod
@@ -64,21 +70,28 @@ class _TokenLogProbs(torch.autograd.Function):
         if ctx.frozen:
             (slope,) = ctx.saved_tensors
             return slope * gradient[:, None].to(slope.dtype), None, None, None
-        hidden, weight, bias, target, log_total = ctx.saved_tensors
+        hidden, weight, bias, target, log_total, kept = ctx.saved_tensors
         to_hidden, to_weight = torch.zeros_like(hidden), torch.zeros_like(weight)
         to_bias = None if bias is None else torch.zeros_like(bias)
-        (needed,) = gradient.nonzero(as_tuple=True)
-        for part in _chunks(len(needed), len(weight)):
-            tokens = needed[part]
-            of_tokens = hidden[tokens]
-            logits = F.linear(of_tokens, weight, bias).float()
-            to_logits = logits.sub_(log_total[tokens, None]).exp_().mul_(-gradient[tokens, None])
+
+        def add(tokens: Tensor, chance: Tensor) -> None:
+            to_logits = chance.mul_(-gradient[tokens, None])
             to_logits.scatter_add_(1, target[tokens, None], gradient[tokens, None])
             to_logits = to_logits.to(weight.dtype)
             to_hidden[tokens] = to_logits @ weight
-            to_weight.addmm_(to_logits.T, of_tokens)
+            to_weight.addmm_(to_logits.T, hidden[tokens])
             if to_bias is not None:
-                to_bias += to_logits.sum(dim=0)
+                to_bias.add_(to_logits.sum(dim=0))
+
+        needed = gradient.nonzero()[:, 0]
+        again, at_hand = needed[needed < ctx.kept_from], needed[needed >= ctx.kept_from]
+        for part in _chunks(len(again), len(weight)):
+            tokens = again[part]
+            logits = F.linear(hidden[tokens], weight, bias).float()
+            add(tokens, logits.sub_(log_total[tokens, None]).exp_())
+        if len(at_hand):
+            whole = len(at_hand) == len(kept)
+            add(at_hand, kept if whole else kept[at_hand - ctx.kept_from])
         return to_hidden, to_weight, to_bias, None
 
 
