@@ -1,5 +1,6 @@
 """The `copydesk` command: its sub-commands, and what a fault looks like."""
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -40,11 +41,17 @@ def main() -> None:
     try:
         app()
     except InputError as fault:
-        print(f"copydesk: {fault}", file=sys.stderr)
+        _say(fault)
         sys.exit(2)
     except Interrupted as interruption:
-        print(f"copydesk: {interruption}", file=sys.stderr)
+        _say(interruption)
         sys.exit(128 + interruption.number)
+
+
+def _say(end: BaseException) -> None:
+    """Once, where several processes share a run (`accelerate launch`) and all come to the same end."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"copydesk: {end}", file=sys.stderr)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -140,7 +140,7 @@ def fit(
         return Fitted(policy, history, forward)
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     tied = getattr(policy, "all_tied_weights_keys", None) or {}
-    whole = {name: weight for name, weight in weights.items() if name not in tied}
+    whole = {name: weight for name, weight in (weights or {}).items() if name not in tied}
     return Fitted(policy, history, forward, trainer.model_wrapped, whole)
 
 
@@ -191,6 +191,7 @@ def _arguments(settings: TrainSettings, folder: Path, save: bool) -> TrainingArg
         remove_unused_columns=False,
         dataloader_pin_memory=device().type == "cuda",
         use_cpu=device().type == "cpu",
+        log_level_replica="error",  # of the other processes
         ddp_find_unused_parameters=False,  # every pass uses every weight
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs are for several processes, not for DataParallel
