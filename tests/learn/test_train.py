@@ -4,7 +4,13 @@ from pathlib import Path
 import pytest
 import torch
 from peft import AutoPeftModelForCausalLM, PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from copydesk.errors import InputError
 from copydesk.learn.encode import encode_log
@@ -13,7 +19,7 @@ from copydesk.learn.policy_file import data_sha256, read_policy
 from copydesk.learn.scoring import score_triples
 from copydesk.learn.settings import Method, TrainSettings
 from copydesk.learn.split import split
-from copydesk.learn.train import train
+from copydesk.learn.train import train, train_all
 from copydesk.log.record import EditRecord
 
 QUICK = TrainSettings(
@@ -138,3 +144,25 @@ def test_a_disk_that_fills_up_at_the_end_loses_nothing(
     resumed = train(records, str(model_folder), QUICK_ONCE, tmp_path / "policies" / "one", resume=True)
     assert [entry.name for entry in (tmp_path / "policies").iterdir()] == ["one"]
     assert resumed.policy.history
+
+
+def test_all_policies_do_not_go_into_one(records: list[EditRecord], model_folder: Path, tmp_path: Path) -> None:
+    train(records, str(model_folder), QUICK_ONCE, tmp_path / "policy")
+    before = sorted(entry.name for entry in (tmp_path / "policy").iterdir())
+    with pytest.raises(InputError, match="--method all"):
+        train_all(records, str(model_folder), QUICK_ONCE, tmp_path / "policy")
+    assert sorted(entry.name for entry in (tmp_path / "policy").iterdir()) == before
+
+
+def test_a_model_that_cannot_be_packed_is_trained_all_the_same(
+    records: list[EditRecord], plain_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=len(plain_tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, sliding_window=8,
+    )  # fmt: skip
+    MistralForCausalLM(config).save_pretrained(tmp_path / "model")
+    plain_tokenizer.save_pretrained(tmp_path / "model")
+    policy = train(records, str(tmp_path / "model"), QUICK, tmp_path / "policy").policy
+    assert policy.after["loss"] < policy.before["loss"]

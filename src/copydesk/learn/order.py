@@ -30,7 +30,8 @@ class EpochOrder(Sampler[int]):
         return -(-self.rows // self.multiple) * self.multiple
 
     def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        # The shuffle that Accelerate's own sampler gives.
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
         order: list[int] = torch.randperm(self.rows, generator=generator).tolist()
         yield from order
         yield from [self.rows] * (len(self) - self.rows)

@@ -132,6 +132,8 @@ def train_all(
         InputError: as in `train`, before anything is trained where it can be known.
         Interrupted: as in `train`.
     """
+    if (Path(out) / FILE).is_file():
+        raise InputError(f"--out {out}: a policy; with --method all name the folder that is to hold the policies")
     targets = {method: Path(out) / method for method in methods}
     return _train(records, model, settings, targets, overwrite=overwrite, resume=resume)
 
