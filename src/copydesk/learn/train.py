@@ -162,7 +162,7 @@ def _train(
     missing = [method for method in targets if method not in done]
     trained: dict[Method, TrainReport] = {}
     if missing:
-        prepared = prepare(log, model, settings)
+        prepared = prepare(log, sha256, model, settings)
         for method in missing:
             last = method == missing[-1]
             policy = _learn(prepared, each[method], targets[method], overwrite=overwrite, resume=resume, last=last)
@@ -171,9 +171,8 @@ def _train(
     return [trained.get(method) or TrainReport(targets[method], done[method], 0.0) for method in targets]
 
 
-def prepare(log: Sequence[EditRecord], model: str, settings: TrainSettings) -> Prepared:
-    """Load the model, turn the log into tokens and find the reference log-probabilities, from the cache if they are
-    there.
+def prepare(log: Sequence[EditRecord], sha256: str, model: str, settings: TrainSettings) -> Prepared:
+    """Load the model, turn the log (of that hash) into tokens and find the reference log-probabilities.
 
     Raises:
         InputError: the model cannot be loaded, or no row of the log can be used.
@@ -185,9 +184,7 @@ def prepare(log: Sequence[EditRecord], model: str, settings: TrainSettings) -> P
     weights = row_weights(log, settings.weigh) if settings.weigh else None
     encoded = encode_log(log, tokenizer, settings.max_length, cut_answers=settings.cut_answers, weights=weights)
     forward = fitting_forward(base, longest(encoded.triples))
-    key = cache_key(
-        info, base, tokenizer, log, max_length=settings.max_length, cut_answers=settings.cut_answers
-    )  # fmt: skip
+    key = cache_key(info, base, tokenizer, log, max_length=settings.max_length, cut_answers=settings.cut_answers)
 
     def compute() -> TripleLogProbs:
         return reference_logprobs(base, encoded.triples, settings.batch_size * 2, forward)
@@ -200,9 +197,7 @@ def prepare(log: Sequence[EditRecord], model: str, settings: TrainSettings) -> P
         return TripleLogProbs(scores.edit[places], scores.response[places])
 
     trained_on, held_out = split(encoded.triples, settings.held_out, settings.seed)
-    return Prepared(
-        base, tokenizer, info, encoded, data_sha256(log), trained_on, held_out, forward, references
-    )  # fmt: skip
+    return Prepared(base, tokenizer, info, encoded, sha256, trained_on, held_out, forward, references)
 
 
 def _learn(
