@@ -21,7 +21,8 @@ from copydesk.cli.output import log_to_stderr
 from copydesk.learn.models import quiet_libraries
 from copydesk.learn.staging import staged_folder
 from copydesk.report import print_results
-from copydesk.simulate.run import RunSettings, run, write_results
+from copydesk.simulate.outcome import write_results
+from copydesk.simulate.run import RunSettings, run
 from copydesk.simulate.tasks import TASKS
 from copydesk.simulate.users import USERS
 

@@ -16,7 +16,7 @@ from copydesk.learn.models import load_model
 from copydesk.learn.policy_file import read_policy
 from copydesk.log.jsonl import load_log
 from copydesk.report import summarize
-from copydesk.simulate.run import Clock
+from copydesk.simulate.clock import Clock
 
 SMALL = ["demo", "--edits", "24", "--rounds", "12", "--seed", "3"]
 

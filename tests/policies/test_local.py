@@ -4,8 +4,8 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from copydesk.errors import InputError
 from copydesk.learn.encode import encode_context
+from copydesk.learn.noise import GumbelNoise
 from copydesk.policies import LocalPolicy, Sampling
-from copydesk.policies.noise import GumbelNoise
 
 
 @pytest.fixture

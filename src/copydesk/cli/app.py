@@ -9,6 +9,7 @@ import typer
 
 from copydesk.cli.cost import cost
 from copydesk.cli.demo import demo
+from copydesk.cli.simulate import simulate
 from copydesk.cli.train import train
 from copydesk.errors import InputError, Interrupted
 
@@ -28,6 +29,7 @@ def root() -> None:
 
 app.command("demo")(demo)
 app.command("train")(train)
+app.command("simulate")(simulate)
 app.command("cost")(cost)
 
 

@@ -26,7 +26,7 @@ def demo(
     """Play the whole loop on the embedded model, in minutes and with no download.
 
     A reference policy answers, a simulated user edits, and the edits are logged.
-    SFT, DPO and an early ensemble learn from the log; a late ensemble chooses
+    SFT, DPO, RL and an early ensemble learn from the log; a late ensemble chooses
     among them online. Writes the log, the policies, every round, results.json
     and report.html, and prints how much less the user has to edit.
 
@@ -38,7 +38,8 @@ def demo(
         from copydesk.learn.models import quiet_libraries
         from copydesk.learn.staging import staged_folder
         from copydesk.report import print_examples, print_results
-        from copydesk.simulate.run import RunSettings, run, write_results
+        from copydesk.simulate.outcome import write_results
+        from copydesk.simulate.run import RunSettings, run
     except ModuleNotFoundError as fault:
         raise InputError(
             f"the demo needs {fault.name}; install it with: pip install 'copydesk[train,report]'"

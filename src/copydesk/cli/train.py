@@ -3,37 +3,28 @@
 import contextlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from rich import box
 from rich.console import Group
-from rich.table import Table
 
 from copydesk.cli.output import emit, log_to_stderr
+from copydesk.cli.trained import document, draw_calibration, rendered
 from copydesk.errors import InputError
+from copydesk.learn.cost.settings import CostSettings, Pessimism
+from copydesk.learn.rl.settings import RlSettings, Vllm
 from copydesk.learn.settings import Dtype, PreferenceForm, TrainSettings
+from copydesk.log.cost import Normalize, Unit
 from copydesk.log.jsonl import load_log
 
-if TYPE_CHECKING:
-    from copydesk.learn.train import TrainReport
-
 _DEFAULT = TrainSettings()
+_COST, _RL = _DEFAULT.cost, _DEFAULT.rl
 
-MethodOrAll = Literal["sft", "dpo", "early", "all"]
+MethodOrAll = Literal["sft", "dpo", "rl", "early", "all"]
 
-# What the table shows, in its order: a figure on the held-out rows, and what to call it.
-_FIGURES = {
-    "loss": "objective (loss)",
-    "loss/supervised": "supervised term",
-    "loss/preference": "preference term",
-    "logp/edit": "log-probability of the edit",
-    "logp_per_token/edit": "... per token",
-    "logp/response": "log-probability of the response",
-    "margin": "margin",
-    "kl": "KL from the reference, estimated",
-    "accuracy": "edit preferred to response",
-}
+_COSTS = "Costs (rl, and early with --lambda-cost)"
+_MODEL = "Cost model (rl)"
+_OPTIMISATION = "Policy optimisation (rl)"
 
 
 def train(
@@ -42,7 +33,9 @@ def train(
     out: Annotated[Path, typer.Option(help="The folder to write the policy to; with 'all', the folder of all.")],
     method: Annotated[
         MethodOrAll,
-        typer.Option(help="Learn from edits as supervision, as preference, or both; or make every policy at once."),
+        typer.Option(
+            help="Learn from edits as supervision, as preference, from their cost, or jointly; or every policy at once."
+        ),
     ] = _DEFAULT.method,
     epochs: Annotated[float, typer.Option(help="Passes over the log.")] = _DEFAULT.epochs,
     max_steps: Annotated[
@@ -51,14 +44,17 @@ def train(
     lr: Annotated[
         float | None,
         typer.Option(
-            help="Peak learning rate.", show_default="sft 2e-4, dpo 5e-5, early 1e-4; --full 1e-5, 1e-6, 5e-6"
+            help="Peak learning rate.",
+            show_default="sft 2e-4, dpo and rl 5e-5, early 1e-4; --full 1e-5, 1e-6, 1e-6, 5e-6",
         ),
     ] = _DEFAULT.learning_rate,
     warmup: Annotated[float, typer.Option(help="Share of the steps with a rising rate.")] = _DEFAULT.warmup_ratio,
-    batch_size: Annotated[int, typer.Option(help="Rows in one forward pass.")] = _DEFAULT.batch_size,
+    batch_size: Annotated[
+        int, typer.Option(help="Rows in one forward pass; of the policy's own responses (rl).")
+    ] = _DEFAULT.batch_size,
     accumulate: Annotated[int, typer.Option(help="Forward passes to one optimizer step.")] = _DEFAULT.accumulate,
     clip: Annotated[float, typer.Option(help="Largest norm of the gradient.")] = _DEFAULT.clip,
-    beta: Annotated[float, typer.Option(help="Pull towards the reference policy (dpo, early).")] = _DEFAULT.beta,
+    beta: Annotated[float, typer.Option(help="Pull towards the reference policy (all but sft).")] = _DEFAULT.beta,
     preference: Annotated[
         PreferenceForm, typer.Option(help="Form of the preference loss (dpo, early); sigmoid is DPO's own.")
     ] = _DEFAULT.preference,
@@ -69,6 +65,9 @@ def train(
         float, typer.Option(help="For dpop: weight of edits becoming less likely.")
     ] = _DEFAULT.dpop_penalty,
     lambda_sup: Annotated[float, typer.Option(help="Weight of the supervised term (early).")] = _DEFAULT.lambda_sup,
+    lambda_cost: Annotated[
+        float, typer.Option(help="Weight of the offline cost term (early); 0 leaves it out, as the paper does.")
+    ] = _DEFAULT.lambda_cost,
     weigh: Annotated[
         str | None,
         typer.Option(
@@ -98,6 +97,68 @@ def train(
     save_every: Annotated[
         float, typer.Option(help="Keep a checkpoint every so many steps, or, below 1, this share of the run.")
     ] = _DEFAULT.save_every,
+    costs: Annotated[
+        str,
+        typer.Option(
+            help="Where costs come from: edit (computed) or field:NAME (of metadata).", rich_help_panel=_COSTS
+        ),
+    ] = _COST.source,
+    cost_unit: Annotated[Unit, typer.Option(help="What an edit's cost counts.", rich_help_panel=_COSTS)] = _COST.unit,
+    cost_normalize: Annotated[
+        Normalize, typer.Option(help="Whose length it is divided by.", rich_help_panel=_COSTS)
+    ] = _COST.normalize,
+    c_max: Annotated[float, typer.Option(help="The largest cost there is.", rich_help_panel=_COSTS)] = _COST.c_max,
+    cost_model: Annotated[
+        Path | None,
+        typer.Option(help="Use this one, made earlier, with its settings.", rich_help_panel=_MODEL),
+    ] = None,
+    members: Annotated[
+        int, typer.Option(help="Fits on bootstrap resamples, beside the one on the log.", rich_help_panel=_MODEL)
+    ] = _COST.members,
+    pessimism: Annotated[
+        Pessimism,
+        typer.Option(
+            help="Pay the largest cost the fits agree on (max), the fit + kappa x spread (std), or the fit (none).",
+            rich_help_panel=_MODEL,
+        ),
+    ] = _COST.pessimism,
+    gamma: Annotated[
+        float,
+        typer.Option(
+            help="For max: leave out members whose squared error on the log is higher by this share of its variance.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = _COST.gamma,
+    kappa: Annotated[float, typer.Option(help="For std.", rich_help_panel=_MODEL)] = _COST.kappa,
+    cost_epochs: Annotated[float, typer.Option(help="Passes over the log.", rich_help_panel=_MODEL)] = _COST.epochs,
+    cost_lr: Annotated[float, typer.Option(help="Peak learning rate.", rich_help_panel=_MODEL)] = _COST.learning_rate,
+    cost_layers: Annotated[
+        float, typer.Option(help="Share of the layers, from the top, with adapters.", rich_help_panel=_MODEL)
+    ] = _COST.layers,
+    cost_lora_r: Annotated[int, typer.Option(help="Rank of the adapters.", rich_help_panel=_MODEL)] = _COST.lora_r,
+    free_rows: Annotated[
+        bool,
+        typer.Option(
+            "--free-rows",
+            help="Learn also that an edit itself costs 0. Off: no one was asked to edit it again.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = _COST.free_rows,
+    generations: Annotated[
+        int, typer.Option(help="Responses to each context in a step.", rich_help_panel=_OPTIMISATION)
+    ] = _RL.generations,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(
+            help="Cut responses off here; one that is cut pays c_max.",
+            show_default="the longest answer of the log",
+            rich_help_panel=_OPTIMISATION,
+        ),
+    ] = _RL.max_new_tokens,
+    vllm: Annotated[Vllm, typer.Option(help="Write responses with vLLM.", rich_help_panel=_OPTIMISATION)] = _RL.vllm,
+    vllm_url: Annotated[
+        str | None, typer.Option(help="Address of `trl vllm-serve`.", rich_help_panel=_OPTIMISATION)
+    ] = _RL.vllm_url,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace a policy of that name; start an unfinished run over.")
@@ -115,7 +176,9 @@ def train(
     copydesk train --data log.jsonl --model Qwen/Qwen3-0.6B --method early --out policies/early-1
 
     With --method all every policy is made from one tokenisation and one
-    reference pass, each in a folder of its own in --out.
+    reference pass, each in a folder of its own in --out. With rl a model of
+    the edit cost is fitted first, and the policy then learns to write what
+    that model, taken pessimistically, finds cheap.
     """
     settings = TrainSettings(
         method=_DEFAULT.method if method == "all" else method,
@@ -131,6 +194,7 @@ def train(
         label_noise=label_noise,
         dpop_penalty=dpop_penalty,
         lambda_sup=lambda_sup,
+        lambda_cost=lambda_cost,
         weigh=weigh,
         full=full,
         lora_r=lora_r,
@@ -144,13 +208,36 @@ def train(
         dtype=dtype,
         checkpointing=checkpointing,
         save_every=save_every,
+        cost=CostSettings(
+            source=costs,
+            unit=cost_unit,
+            normalize=cost_normalize,
+            c_max=c_max,
+            members=members,
+            epochs=cost_epochs,
+            learning_rate=cost_lr,
+            layers=cost_layers,
+            lora_r=cost_lora_r,
+            free_rows=free_rows,
+            pessimism=pessimism,
+            gamma=gamma,
+            kappa=kappa,
+        ),
+        rl=RlSettings(
+            generations=generations,
+            max_new_tokens=max_new_tokens,
+            cost_model=None if cost_model is None else str(cost_model),
+            vllm=vllm,
+            vllm_url=vllm_url,
+        ),
     )
     records = load_log(data)
     try:
         from copydesk.learn.models import quiet_libraries
+        from copydesk.learn.prepare import check_log
         from copydesk.learn.processes import is_main
-        from copydesk.learn.train import check_log, train_all
         from copydesk.learn.train import train as learn
+        from copydesk.learn.train import train_all
     except ModuleNotFoundError as fault:
         raise InputError(f"training needs {fault.name}; install it with: pip install 'copydesk[train]'") from None
     check_log(records, str(data))
@@ -163,39 +250,11 @@ def train(
         else:
             reports = [learn(records, model, settings, out, overwrite=force, resume=resume)]
     if is_main():
-        documents = [_document(report) for report in reports]
-        document = {"policies": documents} if method == "all" else documents[0]
-        emit(document, Group(*map(_rendered, reports)), as_json=as_json)
-
-
-def _document(report: "TrainReport") -> dict[str, Any]:
-    return {"folder": str(report.folder), "seconds": round(report.seconds, 3), **report.policy.model_dump(mode="json")}
-
-
-def _rendered(report: "TrainReport") -> Group:
-    policy = report.policy
-    data = policy.data
-    trained = f"{policy.name}: {policy.method} on {data.rows - data.held_out} rows, {data.edited} of {data.rows} edited"
-    if data.pending:
-        trained += f", {data.pending} pending left out"
-    if data.left_out:
-        trained += f", {data.left_out} too long left out"
-    table = Table(box=box.SIMPLE, title=f"On {data.held_out} held-out rows", title_justify="left")
-    table.add_column("")
-    table.add_column("before", justify="right")
-    table.add_column("after", justify="right")
-    for figure, name in _FIGURES.items():
-        if figure in policy.after:
-            table.add_row(name, f"{policy.before[figure]:.4f}", f"{policy.after[figure]:.4f}")
-    measured = table if policy.after else "No rows were held out, so nothing was measured."
-    remarks = [f"Note: {remark}" for remark in policy.remarks]
-    return Group(trained, measured, *remarks, f"Policy: {report.folder}", f"Load it: {_how_to_load(report)}")
-
-
-def _how_to_load(report: "TrainReport") -> str:
-    folder = str(report.folder)
-    if report.policy.settings["full"]:
-        return f"transformers.AutoModelForCausalLM.from_pretrained({folder!r})"
-    if report.policy.base.kind == "gguf":  # PEFT itself does not read the base from a GGUF file
-        return f"copydesk.learn.models.load_model({folder!r})"
-    return f"peft.AutoPeftModelForCausalLM.from_pretrained({folder!r})"
+        for report in reports:
+            draw_calibration(report)
+        documents = [document(report) for report in reports]
+        emit(
+            {"policies": documents} if method == "all" else documents[0],
+            Group(*map(rendered, reports)),
+            as_json=as_json,
+        )

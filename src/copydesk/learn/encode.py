@@ -23,6 +23,7 @@ class Triple:
         response: y, at least one token.
         edit: y', at least one token.
         weight: how much the row counts in every mean; the usual row counts 1.
+        cost: c, what the edit cost; `None` where no method asked for it.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Triple:
     response: tuple[int, ...]
     edit: tuple[int, ...]
     weight: float = 1.0
+    cost: float | None = None
 
     @property
     def edited(self) -> bool:
@@ -80,6 +82,7 @@ def encode_log(
     *,
     cut_answers: bool = False,
     weights: Mapping[str, float] | None = None,
+    costs: Mapping[str, float] | None = None,
 ) -> Encoded:
     """Turn the rows of a log into token triples of at most `max_length` tokens (context plus the longer answer).
 
@@ -93,6 +96,7 @@ def encode_log(
         max_length: in tokens, at least 2: one to read and one to write.
         cut_answers: keep the rows that would be left out; their answers lose their end.
         weights: the weight of a row by its id; a row that is not in it weighs 1.
+        costs: the cost of a row by its id, of the whole texts, whatever is cut off; see `row_costs`.
 
     Raises:
         InputError: the tokenizer has no token that ends a turn, or no row is left of those whose edit is known.
@@ -122,6 +126,7 @@ def encode_log(
                 tuple(response[:room_for_answer]),
                 tuple(edit[:room_for_answer]),
                 1.0 if weights is None else weights.get(record.id, 1.0),
+                None if costs is None else costs[record.id],
             )
         )
     if left_out and not triples:

@@ -1,7 +1,6 @@
 """What a policy makes of rows it was not trained on."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -13,7 +12,11 @@ from copydesk.learn.settings import TrainSettings
 
 
 def evaluate(
-    triples: Sequence[Triple], policy: TripleLogProbs, references: TripleLogProbs, settings: TrainSettings
+    triples: Sequence[Triple],
+    policy: TripleLogProbs,
+    references: TripleLogProbs,
+    settings: TrainSettings,
+    value: float = 0.0,
 ) -> dict[str, float]:
     """Measure a policy on triples, from its log-probabilities and the reference policy's.
 
@@ -22,26 +25,24 @@ def evaluate(
         policy: their log-probabilities under the policy.
         references: those under the reference policy.
         settings: the method and what its objective needs.
+        value: V of `offline_cost`, where the method uses costs.
 
     Returns:
-        The same figures whatever the method, so that methods compare: `loss`, the method's own objective; means over
-        the rows, of which `copydesk.learn.metrics` says what they are: `loss/supervised`, `logp/edit`,
-        `logp_gain/edit`, `kl` and `no_preference`, and, where any row was edited, `loss/preference`, `margin`,
-        `accuracy`, `logp/response`, `logp_gain/response` and `logp_gain/preferred`; and `logp_per_token/edit`. Empty
-        where there are no triples, or none that weighs anything.
+        The same figures whatever the method, so that methods compare. `loss`, the method's own objective; but not of
+        `rl`, whose objective is a mean over what the policy writes itself (see `sampled_figures`). Means over the rows,
+        of which `copydesk.learn.metrics` says what they are: `loss/supervised`, `logp/edit`, `logp_gain/edit`, `kl`
+        and `no_preference`, and, where any row was edited, `loss/preference`, `margin`, `accuracy`, `logp/response`,
+        `logp_gain/response` and `logp_gain/preferred`; and `logp_per_token/edit`. Empty where there are no triples, or
+        none that weighs anything.
     """
     weights = torch.tensor([triple.weight for triple in triples])
     if not weights.any():
         return {}
     edited = torch.tensor([triple.edited for triple in triples])
     terms = (policy.edit, policy.response, references.edit, references.response, edited)
-    options: dict[str, Any] = {
-        "beta": settings.beta,
-        "form": settings.preference,
-        "label_noise": settings.label_noise,
-        "dpop_penalty": settings.dpop_penalty,
-        "weights": weights,
-    }
+    options = settings.preference_options() | {"weights": weights}
+    if settings.method == "early":
+        options |= settings.cost_options(torch.tensor([triple.cost or 0.0 for triple in triples]), value)
     joint_loss, metrics = early_ensemble(*terms, lambda_sup=settings.lambda_sup, **options)
     if settings.method == "sft":
         loss, _ = supervised(policy.edit, references.edit, weights=weights)
@@ -54,4 +55,5 @@ def evaluate(
     figures = means.means()
     lengths = torch.tensor([float(len(triple.edit)) for triple in triples])
     mean_length = (weights * lengths).sum().item() / weights.sum().item()
-    return {"loss": loss.item()} | figures | {"logp_per_token/edit": figures["logp/edit"] / mean_length}
+    own = {} if settings.method == "rl" else {"loss": loss.item()}
+    return own | figures | {"logp_per_token/edit": figures["logp/edit"] / mean_length}

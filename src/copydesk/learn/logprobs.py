@@ -46,6 +46,19 @@ class Forward:
             row_tokens = sys.maxsize
         return lay_out(triples, compare=compare, layout=self.layout, row_tokens=row_tokens)
 
+    def inputs(self, batch: dict[str, Tensor]) -> dict[str, Any]:
+        """What a model is called with for a batch that `lay_out` made."""
+        about: dict[str, Any] = {"attention_mask": (batch["triple"] >= 0).long()}
+        if self.layout == "packed":
+            about = {"position_ids": batch["position_ids"]}
+            if self.attention == RUN_BY_RUN:
+                # Any mask of four dimensions is passed on as it is; without one, Transformers would make its own.
+                about |= {"attention_mask": batch["triple"].new_ones(1, 1, 1, 1), "runs": batch["runs"].tolist()}
+            else:
+                make_mask: Any = block_mask if self.attention == "flex_attention" else dense_mask
+                about["attention_mask"] = make_mask(batch["triple"], batch["branch"])
+        return {"input_ids": batch["input_ids"], **about, "use_cache": False}
+
     @contextmanager
     def attending(self, model: nn.Module) -> Iterator[None]:
         """Set a model to this attention while this lasts, which is to include the backward pass."""
@@ -72,18 +85,10 @@ def batch_logprobs(model: nn.Module, batch: dict[str, Tensor], count: int, forwa
         Each float32 of shape [B], in nats, summed over the answer's tokens. Where y was not laid out (nothing was
         edited, or only y' is needed) the second is the first.
     """
-    inputs: dict[str, Any] = {"attention_mask": (batch["triple"] >= 0).long()}
-    if forward.layout == "packed":
-        inputs = {"position_ids": batch["position_ids"]}
-        if forward.attention == RUN_BY_RUN:
-            # Any mask of four dimensions is passed on as it is; without one, Transformers would make its own.
-            inputs |= {"attention_mask": batch["triple"].new_ones(1, 1, 1, 1), "runs": batch["runs"].tolist()}
-        else:
-            make_mask: Any = block_mask if forward.attention == "flex_attention" else dense_mask
-            inputs["attention_mask"] = make_mask(batch["triple"], batch["branch"])
+    inputs = forward.inputs(batch)
     bare: nn.Module = extract_model_from_parallel(model)
     with scoring_head(bare, batch["source"], batch["target"], fused=forward.fused):
-        logits = model(input_ids=batch["input_ids"], **inputs, use_cache=False).logits[0]
+        logits = model(**inputs).logits[0]
     target = batch["target"]
     per_token = logits[:, 0] if forward.fused else -F.cross_entropy(logits.float(), target, reduction="none")
     sums = [

@@ -13,6 +13,7 @@ METRIC_NAMES = (
     "logp_gain/edit",
     "logp_gain/preferred",
     "logp_gain/response",
+    "loss/cost",
     "loss/preference",
     "loss/supervised",
     "margin",
@@ -25,6 +26,7 @@ Of every row:
 * `loss/supervised`: its supervised term.
 * `logp/edit`: log π(y'|x).
 * `logp_gain/edit`: the same less log π_ref(y'|x).
+* `loss/cost`: its offline cost term, where costs are learnt from.
 * `no_preference`: 1 where y' = y, else 0; its mean is the share of rows without preference.
 * `kl`: log π_ref(y|x) - log π(y|x). The log's y were drawn from π_ref, so its mean estimates KL(π_ref || π); the
   estimate is as good as that is true. Only where y is scored, so not in supervised training.

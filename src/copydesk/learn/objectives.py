@@ -14,11 +14,13 @@ Supervision, and Reward*, NeurIPS 2025, https://arxiv.org/abs/2601.19055.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from copydesk.learn.encode import Triple
 from copydesk.learn.settings import PreferenceForm
 
 Metrics = dict[str, Tensor]
@@ -134,20 +136,27 @@ def early_ensemble(
     weights: Tensor | None = None,
     rows: float | Tensor | None = None,
     pairs: float | Tensor | None = None,
+    lambda_cost: float = 0.0,
+    costs: Tensor | None = None,
+    value: float = 0.0,
 ) -> tuple[Tensor, Metrics]:
-    """The early ensemble: one policy learns from the preference and from the supervision at once.
+    """The early ensemble: one policy learns from the preference, the supervision and, if asked, the cost at once.
 
-        loss = preference loss + λ x supervised loss
+        loss = preference loss + λ x supervised loss + λ_cost x offline cost loss
 
-    The supervised term is a mean over all rows, also those with y' = y; the preference term over the edited ones.
+    The supervised term and the cost term are means over all rows, also those with y' = y; the preference term is one
+    over the edited ones. With λ_cost = 0 the cost term is not computed and the loss is the paper's, to the bit.
     The arguments are those of `preference` but for these:
 
     Args:
         lambda_sup: the weight λ.
-        rows: `rows` of `supervised`, the weight the supervised mean is over.
+        rows: `rows` of `supervised`, the weight the means over all rows are over.
         pairs: `rows` of `preference`, the weight the preference mean is over.
+        lambda_cost: the weight λ_cost.
+        costs: c, shape [B]; needed where `lambda_cost` is above 0.
+        value: V of `offline_cost`.
 
-    Source: ℓ_PREF(π) + λ ℓ_SUP(π) of https://arxiv.org/abs/2601.19055.
+    Source: ℓ_PREF(π) + λ ℓ_SUP(π) of https://arxiv.org/abs/2601.19055. The cost term is `offline_cost`'s.
     """
     preference_loss, about_pairs = preference(
         edit,
@@ -163,7 +172,77 @@ def early_ensemble(
         rows=pairs,
     )
     supervised_loss, about_edits = supervised(edit, ref_edit, weights=weights, rows=rows)
-    return preference_loss + lambda_sup * supervised_loss, about_edits | about_pairs
+    loss, metrics = preference_loss + lambda_sup * supervised_loss, about_edits | about_pairs
+    if lambda_cost > 0:
+        if costs is None:
+            raise ValueError("lambda_cost is above 0, so every row needs its cost")
+        cost_loss, about_costs = offline_cost(
+            response, ref_response, costs, beta=beta, value=value, weights=weights, rows=rows
+        )
+        loss, metrics = loss + lambda_cost * cost_loss, metrics | about_costs
+    return loss, metrics
+
+
+def offline_cost(
+    response: Tensor,
+    ref_response: Tensor,
+    costs: Tensor,
+    *,
+    beta: float,
+    value: float,
+    weights: Tensor | None = None,
+    rows: float | Tensor | None = None,
+) -> tuple[Tensor, Metrics]:
+    """What the logged costs alone say of a policy, with no model of them and nothing sampled.
+
+        loss = Σ_i w_i (c_i + β log π(y_i|x_i)/π_ref(y_i|x_i) - V)² / (2 β rows)
+
+    The policy sought is
+
+        π*_β(y|x) = π_ref(y|x) exp((V(x) - c(x, y)) / β)    with    V(x) = -β log E_{y~π_ref} exp(-c(x, y)/β).
+
+    Take logarithms: c(x, y) + β log π*_β(y|x)/π_ref(y|x) - V(x) is 0 for every y, and no other policy has that. So its
+    square is what to minimise, and a log of y from π_ref with their costs is enough to do so. At π = π_ref the
+    gradient is Σ_i w_i (c_i - V) ∇ log π(y_i|x_i) / rows, and E_{y~π_ref} ∇ log π = 0, so in expectation that is ∇J_β
+    itself: the factor 1/(2 β) puts the term on the scale of J_β, and with a λ_cost of 1 its first step is that of
+    policy optimisation. The further π has moved, the weaker it pulls, and it stops at π*_β; no importance weight
+    π/π_ref comes in that could blow up.
+
+    A log has one response to a context, too few for V(x): one V, `soft_minimum` of all costs, stands for all contexts.
+    That is exact where costs are spread alike in every context. Where they are not, what is too dear for its context
+    and what is cheap for it are told apart less well.
+
+    Args:
+        response: log π(y|x), shape [B]; of a row with y' = y, log π(y'|x).
+        ref_response: log π_ref(y|x), shape [B].
+        costs: c, shape [B].
+        beta: β.
+        value: V.
+        weights: w, shape [B].
+        rows: the weight the mean is over; by default that of this batch.
+
+    Source: our derivation from the π*_β of https://arxiv.org/abs/2601.19055. The squared residual is that of Richemond
+    et al., *Offline Regularised Reinforcement Learning for Large Language Models Alignment*,
+    https://arxiv.org/abs/2405.19107, who learn V(x) as a network.
+    """
+    weights = torch.ones_like(ref_response) if weights is None else weights
+    counted = weights > 0
+    residual = torch.where(counted, costs + beta * (response - ref_response) - value, 0.0)
+    losses = residual**2 / (2 * beta)
+    return _mean(losses, weights, rows), _only(counted, {"loss/cost": losses})
+
+
+def soft_minimum(triples: Sequence[Triple], beta: float) -> float:
+    """V = -β log mean_i exp(-c_i/β), the mean weighted: from the least cost, for β near 0, to the mean for large β.
+
+    Args:
+        triples: rows that have costs.
+        beta: β.
+    """
+    weights = torch.tensor([triple.weight for triple in triples], dtype=torch.float64)
+    costs = torch.tensor([triple.cost for triple in triples], dtype=torch.float64)
+    shares = (weights / weights.sum()).log()
+    return float(-beta * torch.logsumexp(shares - costs / beta, dim=0))
 
 
 def sigmoid(h: Tensor, beta: float) -> Tensor:

@@ -13,7 +13,7 @@ from copydesk.errors import InputError
 from copydesk.log.record import EditRecord
 
 FILE = "policy.json"
-FORMAT = 2  # 1 knew no left_out, final or remarks
+FORMAT = 3  # 1 knew no left_out, final or remarks; 2 no cost_model
 
 
 class Base(BaseModel):
@@ -47,6 +47,22 @@ class Data(BaseModel):
     left_out: int = 0
 
 
+class CostModelRef(BaseModel):
+    """The cost model a policy was trained against.
+
+    `folder` is within the policy's own, `sha256` the hash of its weights, `metric` the cost it predicts, and `fit` and
+    `pessimistic` the figures of f̂ and f̄ on its held-out rows; its `cost_model.json` says more.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: str
+    sha256: str
+    metric: str
+    fit: dict[str, float]
+    pessimistic: dict[str, float]
+
+
 class PolicyFile(BaseModel):
     """The contents of `policy.json`.
 
@@ -62,6 +78,7 @@ class PolicyFile(BaseModel):
         history: what was logged during training.
         final: the last of the training metrics logged.
         remarks: what a person should know before using the policy, in sentences.
+        cost_model: what it was trained against, with `rl`.
         versions: of the libraries that made it.
     """
 
@@ -78,6 +95,7 @@ class PolicyFile(BaseModel):
     history: list[dict[str, float]]
     final: dict[str, float] = Field(default_factory=dict)
     remarks: list[str] = Field(default_factory=list)
+    cost_model: CostModelRef | None = None
     versions: dict[str, str] = Field(default_factory=lambda: library_versions())
 
     def write(self, folder: Path) -> None:

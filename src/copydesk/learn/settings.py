@@ -1,13 +1,15 @@
 """What a training run can be told, with defaults that suit models of 0.1 to 8 billion parameters."""
 
-from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
 
 from copydesk.errors import InputError
+from copydesk.learn.cost.settings import CostSettings
+from copydesk.learn.rl.settings import RlSettings
 from copydesk.learn.weights import weighting
 
-Method = Literal["sft", "dpo", "early"]
-"""How to learn from edits: supervised on y', by preference of y' over y, or both at once."""
+Method = Literal["sft", "dpo", "rl", "early"]
+"""How to learn from edits: supervised on y', by preference of y' over y, from their cost, or from several at once."""
 
 METHODS: tuple[Method, ...] = get_args(Method)
 """All of them, in the order in which they are trained and in which a late ensemble first tries them."""
@@ -19,9 +21,9 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 
 # The rates people use for LoRA and for full fine-tuning. An adapter starts from nothing and takes ten times the rate of
 # full weights. DPO takes less than SFT: pushed hard it moves π away from both y and y'. The joint loss is held on
-# the data by its supervised term, so it stands between.
-_LORA_RATES: dict[Method, float] = {"sft": 2e-4, "dpo": 5e-5, "early": 1e-4}
-_FULL_RATES: dict[Method, float] = {"sft": 1e-5, "dpo": 1e-6, "early": 5e-6}
+# the data by its supervised term, so it stands between. Policy optimisation is as easily pushed too far as DPO.
+_LORA_RATES: dict[Method, float] = {"sft": 2e-4, "dpo": 5e-5, "rl": 5e-5, "early": 1e-4}
+_FULL_RATES: dict[Method, float] = {"sft": 1e-5, "dpo": 1e-6, "rl": 1e-6, "early": 5e-6}
 
 
 @dataclass(frozen=True)
@@ -29,19 +31,20 @@ class TrainSettings:
     """Every setting of a training run; `policy.json` keeps them all.
 
     Attributes:
-        method: `sft`, `dpo` or `early`.
+        method: `sft`, `dpo`, `rl` or `early`.
         epochs: passes over the log. Logs of edits are small; three passes fit them without learning them by heart.
         max_steps: stop after so many optimizer steps, whatever `epochs` says.
         learning_rate: the peak rate; `None` takes the default of the method and of LoRA or full weights (see `rate`).
         warmup_ratio: the share of the steps over which the rate rises to its peak; it then falls as a cosine to zero.
-        batch_size: triples in one forward pass, on each device.
+        batch_size: triples in one forward pass, on each device; with `rl`, the policy's own responses.
         accumulate: passes added up to one optimizer step; 4 x 4 is the usual 16 and fits an 8B model on one large GPU.
         clip: the largest norm of the gradient. log π is a sum over tokens, so gradients are large and most are clipped.
-        beta: β of the preference loss; 0.1 as in DPO's paper and most recipes.
+        beta: β, the pull towards π_ref in every method but `sft`; 0.1 as in DPO's paper and most recipes.
         preference: the form of the preference loss: `sigmoid` is DPO; `ipo`, `robust` and `dpop` are in `objectives`.
         label_noise: for `robust`, the share of rows whose y' is believed to be no better than y; less than a half.
         dpop_penalty: for `dpop`, the weight of letting y' become less likely than under π_ref; 50 as in its paper.
         lambda_sup: λ of the early ensemble.
+        lambda_cost: the weight of its cost term; 0, as in the paper, leaves it out.
         weigh: how rows are weighted in every mean, as `row_weights` takes it; `None` weighs all alike.
         full: train all weights instead of an adapter.
         lora_r: the adapter's rank, on every linear layer; 16 is where more stops helping on small logs.
@@ -58,6 +61,8 @@ class TrainSettings:
             float32), and float32 for full weights, whose small updates bfloat16 would round away.
         checkpointing: recompute activations in the backward pass; less memory, about a third more time.
         save_every: how often a checkpoint is kept to resume from: a share of the run below 1, else optimizer steps.
+        cost: what a cost is, for `rl` and where `lambda_cost` is above 0, and, for `rl`, the cost model.
+        rl: policy optimisation.
 
     Raises:
         InputError: a value makes no sense; the message names the setting.
@@ -76,6 +81,7 @@ class TrainSettings:
     label_noise: float = 0.1
     dpop_penalty: float = 50.0
     lambda_sup: float = 1.0
+    lambda_cost: float = 0.0
     weigh: str | None = None
     full: bool = False
     lora_r: int = 16
@@ -89,6 +95,8 @@ class TrainSettings:
     dtype: Dtype = "auto"
     checkpointing: bool = False
     save_every: float = 0.1
+    cost: CostSettings = field(default_factory=CostSettings)
+    rl: RlSettings = field(default_factory=RlSettings)
 
     def __post_init__(self) -> None:
         for name, choices in (("method", Method), ("dtype", Dtype), ("preference", PreferenceForm)):
@@ -102,7 +110,7 @@ class TrainSettings:
         for name in ("warmup_ratio", "lora_dropout", "held_out"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}: {getattr(self, name)} must be at least 0 and less than 1")
-        for name in ("lambda_sup", "dpop_penalty"):
+        for name in ("lambda_sup", "lambda_cost", "dpop_penalty"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name}: {getattr(self, name)} must be at least 0")
         if self.weigh is not None:
@@ -121,6 +129,38 @@ class TrainSettings:
             return self.learning_rate
         return (_FULL_RATES if self.full else _LORA_RATES)[self.method]
 
+    @property
+    def uses_costs(self) -> bool:
+        """Whether the method learns from what edits cost."""
+        return self.method == "rl" or (self.method == "early" and self.lambda_cost > 0)
+
+    def preference_options(self) -> dict[str, Any]:
+        """What the preference objectives are told of these settings, by the names of their arguments."""
+        return {
+            "beta": self.beta,
+            "form": self.preference,
+            "label_noise": self.label_noise,
+            "dpop_penalty": self.dpop_penalty,
+        }
+
+    def cost_options(self, costs: Any, value: float) -> dict[str, Any]:
+        """What `early_ensemble` is told of costs, by the names of its arguments: nothing unless the method uses them.
+
+        Args:
+            costs: of the rows, shape [B].
+            value: V of `offline_cost`.
+        """
+        return {"lambda_cost": self.lambda_cost, "costs": costs, "value": value} if self.uses_costs else {}
+
     def to_json(self) -> dict[str, str | int | float | bool | None]:
-        """Every setting as `policy.json` keeps it, the learning rate as it was used."""
-        return {field.name: getattr(self, field.name) for field in fields(self)} | {"learning_rate": self.rate}
+        """Every setting as `policy.json` keeps it, the learning rate as it was used.
+
+        Those of costs and of policy optimisation stand there as `cost.NAME` and `rl.NAME`, where the method reads them.
+        """
+        own = [one.name for one in fields(self) if one.name not in ("cost", "rl")]
+        flat = {name: getattr(self, name) for name in own} | {"learning_rate": self.rate}
+        if self.uses_costs:
+            flat |= {f"cost.{name}": value for name, value in self.cost.to_json(model=self.method == "rl").items()}
+        if self.method == "rl":
+            flat |= {f"rl.{name}": value for name, value in asdict(self.rl).items()}
+        return flat

@@ -5,34 +5,30 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from peft import PeftModel
 from safetensors import SafetensorError
-from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from copydesk.errors import InputError
 from copydesk.learn import processes
+from copydesk.learn.cost.folder import FOLDER, read_cost_model, save_cost_model
+from copydesk.learn.cost.settings import CostSettings
 from copydesk.learn.displacement import displaced
-from copydesk.learn.encode import Encoded, Triple, encode_log
+from copydesk.learn.encode import Triple
 from copydesk.learn.evaluate import evaluate
-from copydesk.learn.fit import fit, reference_logprobs
-from copydesk.learn.logprobs import Forward, TripleLogProbs
-from copydesk.learn.models import ModelInfo, load_model
-from copydesk.learn.policy_file import FILE, Base, Data, PolicyFile, data_sha256
-from copydesk.learn.probe import fitting_forward
-from copydesk.learn.references import cache_key, cached_references
+from copydesk.learn.fit import Fitted, fit
+from copydesk.learn.objectives import soft_minimum
+from copydesk.learn.policy_file import FILE, Base, PolicyFile, data_sha256
+from copydesk.learn.prepare import Prepared, check_log, prepare
+from copydesk.learn.rl.learn import Optimised, learn_rl
 from copydesk.learn.run_file import RunFile
-from copydesk.learn.scoring import longest
+from copydesk.learn.save import describe, save_policy
 from copydesk.learn.settings import METHODS, Method, TrainSettings
-from copydesk.learn.split import split
 from copydesk.learn.staging import staged_folder
 from copydesk.learn.unfinished import check_start, finished, open_run, unfinished_folder
-from copydesk.learn.weights import row_weights
 from copydesk.log.record import EditRecord
 
 logger = logging.getLogger(__name__)
@@ -51,33 +47,6 @@ class TrainReport:
     folder: Path
     policy: PolicyFile
     seconds: float
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What every method on a log and a model has in common: one tokenisation, one split, one reference pass.
-
-    Attributes:
-        model: π_ref.
-        tokenizer: its tokenizer.
-        info: which model it is.
-        encoded: the log as tokens.
-        sha256: hash of the log.
-        trained_on: the rows to train on.
-        held_out: the rows to measure with.
-        forward: how to run the model.
-        references: the reference log-probabilities of any of the rows.
-    """
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    info: ModelInfo
-    encoded: Encoded
-    sha256: str
-    trained_on: list[Triple]
-    held_out: list[Triple]
-    forward: Forward
-    references: Callable[[Sequence[Triple]], TripleLogProbs]
 
 
 def train(
@@ -150,6 +119,9 @@ def _train(
     started = time.monotonic()
     log = list(records)
     check_log(log)
+    if settings.rl.cost_model is not None:  # it was made with settings of its own
+        made = CostSettings(**read_cost_model(settings.rl.cost_model).settings)  # type: ignore[arg-type]
+        settings = replace(settings, cost=made)
     each = {method: replace(settings, method=method) for method in targets}
     sha256 = data_sha256(log)
     done: dict[Method, PolicyFile] = {}
@@ -162,42 +134,14 @@ def _train(
     missing = [method for method in targets if method not in done]
     trained: dict[Method, TrainReport] = {}
     if missing:
-        prepared = prepare(log, sha256, model, settings)
+        costs = any(each[method].uses_costs for method in missing)
+        prepared = prepare(log, sha256, model, settings, costs=costs)
         for method in missing:
             last = method == missing[-1]
             policy = _learn(prepared, each[method], targets[method], overwrite=overwrite, resume=resume, last=last)
             trained[method] = TrainReport(targets[method], policy, time.monotonic() - started)
             started = time.monotonic()
     return [trained.get(method) or TrainReport(targets[method], done[method], 0.0) for method in targets]
-
-
-def prepare(log: Sequence[EditRecord], sha256: str, model: str, settings: TrainSettings) -> Prepared:
-    """Load the model, turn the log (of that hash) into tokens and find the reference log-probabilities.
-
-    Raises:
-        InputError: the model cannot be loaded, or no row of the log can be used.
-    """
-    processes.join()
-    base, tokenizer, info = load_model(model, settings.dtype, full=settings.full)
-    if isinstance(base, PeftModel):
-        raise InputError(f"--model {model}: an adapter; merge it into its model first (PEFT's merge_and_unload)")
-    weights = row_weights(log, settings.weigh) if settings.weigh else None
-    encoded = encode_log(log, tokenizer, settings.max_length, cut_answers=settings.cut_answers, weights=weights)
-    forward = fitting_forward(base, longest(encoded.triples))
-    key = cache_key(info, base, tokenizer, log, max_length=settings.max_length, cut_answers=settings.cut_answers)
-
-    def compute() -> TripleLogProbs:
-        return reference_logprobs(base, encoded.triples, settings.batch_size * 2, forward)
-
-    scores = processes.once(lambda ready: cached_references(key, encoded.triples, ready), compute)
-    place = {triple.id: number for number, triple in enumerate(encoded.triples)}
-
-    def references(triples: Sequence[Triple]) -> TripleLogProbs:
-        places = [place[triple.id] for triple in triples]
-        return TripleLogProbs(scores.edit[places], scores.response[places])
-
-    trained_on, held_out = split(encoded.triples, settings.held_out, settings.seed)
-    return Prepared(base, tokenizer, info, encoded, sha256, trained_on, held_out, forward, references)
 
 
 def _learn(
@@ -217,19 +161,29 @@ def _learn(
     processes.wait()
     checkpoints = unfinished_folder(out)
     theirs = prepared.references(held_out)
-    before = evaluate(held_out, theirs, theirs, settings)
+    value = soft_minimum(trained_on, settings.beta) if settings.uses_costs else 0.0
+    before = evaluate(held_out, theirs, theirs, settings, value)
     logger.info("training %s on %d rows, %d held out", settings.method, len(trained_on), len(held_out))
-    fitted = fit(
-        prepared.model,
-        trained_on,
-        prepared.references(trained_on),
-        settings,
-        # What processes share out is not put together again, so the next method needs a copy.
-        copy=not last and (settings.full or processes.count() > 1),
-        forward=prepared.forward,
-        checkpoints=checkpoints,
-    )
+    # What processes share out is not put together again, so the next method needs a copy.
+    copy = not last and (settings.full or processes.count() > 1)
+    optimised: Optimised | None = None
+    if settings.method == "rl":
+        optimised = learn_rl(prepared, settings, checkpoints, copy=copy)
+        fitted: Fitted = optimised.fitted
+    else:
+        fitted = fit(
+            prepared.model,
+            trained_on,
+            prepared.references(trained_on),
+            settings,
+            copy=copy,
+            forward=prepared.forward,
+            checkpoints=checkpoints,
+        )
     scores = fitted.score(held_out, settings.batch_size * 2)
+    after = evaluate(held_out, scores, theirs, settings, value)
+    if optimised is not None:
+        before, after = before | optimised.before, after | optimised.after
     remark = displaced(fitted.history)
     record = describe(
         out.absolute().name,
@@ -240,13 +194,16 @@ def _learn(
         fitted.history,
         held_out=len(held_out),
         before=before,
-        after=evaluate(held_out, scores, theirs, settings),
+        after=after,
         remarks=[remark] if remark else [],
+        cost_model=None if optimised is None else optimised.file,
     )
     if processes.is_main():
         try:
             with staged_folder(out, overwrite=overwrite, within=checkpoints) as folder:
                 save_policy(fitted.model, prepared.tokenizer, record, folder, fitted.weights)
+                if optimised is not None:
+                    save_cost_model(optimised.cost_model, optimised.file, folder / FOLDER)
         except (OSError, SafetensorError) as fault:
             raise InputError(
                 f"--out {out}: writing failed ({fault}); what was learnt is kept: mend that and give --resume"
@@ -258,87 +215,10 @@ def _learn(
     return record
 
 
-def describe(
-    name: str,
-    info: ModelInfo,
-    sha256: str,
-    encoded: Encoded,
-    settings: TrainSettings,
-    history: list[dict[str, float]],
-    *,
-    held_out: int = 0,
-    before: dict[str, float] | None = None,
-    after: dict[str, float] | None = None,
-    remarks: list[str] | None = None,
-) -> PolicyFile:
-    """What `policy.json` says of a policy trained on the log of a hash; see `PolicyFile`."""
-    return PolicyFile(
-        name=name,
-        method=settings.method,
-        base=Base(**asdict(info)),
-        data=Data(
-            sha256=sha256,
-            rows=len(encoded.triples),
-            edited=sum(triple.edited for triple in encoded.triples),
-            pending=encoded.pending,
-            held_out=held_out,
-            cut_contexts=encoded.cut_contexts,
-            cut_answers=encoded.cut_answers,
-            left_out=encoded.left_out,
-        ),
-        settings=settings.to_json(),
-        before=before or {},
-        after=after or {},
-        history=history,
-        final=history[-1] if history else {},
-        remarks=remarks or [],
-    )
-
-
-def check_log(records: list[EditRecord], where: str = "the log") -> None:
-    """Refuse a log that says nothing about how to answer better; `where` names it in the fault, such as its file.
-
-    Raises:
-        InputError: it is empty, every row is pending, or nobody edited anything.
-    """
-    if not records:
-        raise InputError(f"{where}: it is empty; log some edits first")
-    if all(record.pending for record in records):
-        raise InputError(f"{where}: all {len(records)} rows are pending (no edit yet); wait for the first edits")
-    if not any(record.edited for record in records):
-        raise InputError(
-            f"{where}: nobody edited anything (every edit equals its response), so it holds nothing to learn from; "
-            "log some edits first"
-        )
-
-
-def save_policy(
-    model: PreTrainedModel | PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
-    record: PolicyFile,
-    folder: Path,
-    weights: dict[str, Tensor] | None = None,
-) -> None:
-    """Write a policy into an empty folder: adapter or model, in safetensors; tokenizer; `policy.json`.
-
-    `weights` are the model's, all of them, where it holds only a part itself.
-    """
-    options: dict[str, Any] = {} if weights is None else {"state_dict": weights}
-    if isinstance(model, PeftModel):
-        model.save_pretrained(str(folder), save_embedding_layers=False, **options)  # an adapter never touches them
-        (folder / "README.md").unlink(missing_ok=True)  # an empty model card
-    else:
-        model.save_pretrained(folder, **options)
-    tokenizer.save_pretrained(folder)
-    record.write(folder)
-    for file in folder.iterdir():
-        shutil.copymode(folder / FILE, file)  # weights come out readable by their owner alone
-
-
 def _rows_sha256(triples: Sequence[Triple]) -> str:
     """A hash of the rows as they are trained on, weights and all."""
     total = hashlib.sha256()
     for triple in triples:
-        row = [triple.id, triple.context, triple.response, triple.edit, triple.weight]
+        row = [triple.id, triple.context, triple.response, triple.edit, triple.weight, triple.cost]
         total.update(json.dumps(row).encode() + b"\n")
     return total.hexdigest()

@@ -1,28 +1,23 @@
 """`EditTrainer`: a `transformers.Trainer` that learns from edits."""
 
 import logging
-import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, Sampler
-from transformers import TrainerCallback, TrainingArguments
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers import TrainingArguments
 from transformers.trainer_utils import TrainOutput
 
-from copydesk.learn.checkpoints import AtomicCheckpoints
 from copydesk.learn.displacement import displaced
 from copydesk.learn.encode import Triple
 from copydesk.learn.logprobs import Forward, TripleLogProbs, batch_logprobs
 from copydesk.learn.metrics import RunningMeans
-from copydesk.learn.objectives import Metrics, early_ensemble, preference, supervised
-from copydesk.learn.order import EpochOrder
+from copydesk.learn.objectives import Metrics, early_ensemble, preference, soft_minimum, supervised
 from copydesk.learn.probe import fitting_forward
+from copydesk.learn.row_trainer import RowTrainer
 from copydesk.learn.scoring import longest
 from copydesk.learn.settings import Method, TrainSettings
-from copydesk.learn.sharding import Sharding
 
 logger = logging.getLogger(__name__)
 
@@ -58,17 +53,21 @@ class Collator:
         self.compare, self.forward, self.row_tokens = method != "sft", forward, row_tokens
 
     def __call__(self, batch: Sequence[Example]) -> dict[str, Tensor]:
-        """Returns what `lay_out` does, and `edited`, `weight`, `ref_edit` and `ref_response` of shape [B]."""
+        """Returns what `lay_out` does, and `edited`, `weight`, `cost`, `ref_edit` and `ref_response` of shape [B].
+
+        The cost is 0 where none is known.
+        """
         triples = [example.triple for example in batch]
         return self.forward.lay_out(triples, compare=self.compare, row_tokens=self.row_tokens) | {
             "edited": torch.tensor([triple.edited for triple in triples]),
             "weight": torch.tensor([triple.weight for triple in triples]),
+            "cost": torch.tensor([triple.cost or 0.0 for triple in triples]),
             "ref_edit": torch.tensor([example.ref_edit for example in batch]),
             "ref_response": torch.tensor([example.ref_response for example in batch]),
         }
 
 
-class EditTrainer(AtomicCheckpoints, Sharding):
+class EditTrainer(RowTrainer):
     """Trains a causal language model on edit triples; one forward pass a batch scores every y' and y in it.
 
     The loss of an optimizer step is a mean over the rows of the step, however these are spread over batches and
@@ -93,20 +92,14 @@ class EditTrainer(AtomicCheckpoints, Sharding):
         self.settings = settings
         self.forward = forward or fitting_forward(model, longest([row.triple for row in rows]))
         collator = Collator(settings.method, self.forward, settings.row_tokens)
-        data: Any = [*rows, PADDING]
-        super().__init__(model=model, args=args, train_dataset=data, data_collator=collator)
+        super().__init__(model, args, rows, PADDING, collator)
         weights = torch.tensor([row.triple.weight for row in rows], dtype=torch.float64)
         edited = torch.tensor([row.triple.edited for row in rows])
         self.share_edited = float(weights[edited].sum() / weights.sum())
-        # Only so that `Trainer` counts the rows of a step for us, see `_get_num_items_in_batch`.
-        self.model_accepts_loss_kwargs = True
+        # V of `offline_cost`.
+        self.value = soft_minimum([row.triple for row in rows], settings.beta) if settings.uses_costs else 0.0
         self._since_last_log = RunningMeans(args.device)
         self._warned = False
-        # The stock callbacks print to stdout, where a command's own output goes.
-        self.remove_callback(PrinterCallback)
-        self.remove_callback(ProgressCallback)
-        if self.is_world_process_zero():
-            self.add_callback(_Bar() if sys.stderr.isatty() else _Lines())
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """As `Trainer` does, with the attention that packed rows need."""
@@ -138,17 +131,12 @@ class EditTrainer(AtomicCheckpoints, Sharding):
             loss, metrics = supervised(edit, inputs["ref_edit"], weights=weights, rows=rows)
         else:
             terms = (edit, response, inputs["ref_edit"], inputs["ref_response"], edited)
-            form: dict[str, Any] = {
-                "beta": settings.beta,
-                "form": settings.preference,
-                "label_noise": settings.label_noise,
-                "dpop_penalty": settings.dpop_penalty,
-                "weights": weights,
-            }
+            form = settings.preference_options() | {"weights": weights}
             pairs = rows * self.share_edited
             if settings.method == "dpo":
                 loss, metrics = preference(*terms, rows=pairs, **form)
             else:
+                form |= settings.cost_options(inputs["cost"], self.value)
                 loss, metrics = early_ensemble(*terms, lambda_sup=settings.lambda_sup, rows=rows, pairs=pairs, **form)
         self._since_last_log.add(metrics, weights)
         if num_items_in_batch is not None:
@@ -165,35 +153,3 @@ class EditTrainer(AtomicCheckpoints, Sharding):
         if not self._warned and (words := displaced(self.state.log_history)):
             self._warned = True
             logger.warning("%s", words)
-
-    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
-        processes = self.accelerator.num_processes
-        multiple = 1 if processes == 1 else processes * self.args.per_device_train_batch_size
-        return EpochOrder(len(self.train_dataset) - 1, multiple, self.args.seed)  # type: ignore[arg-type]
-
-    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor:
-        """The weight of all rows of a step, over its batches and all processes."""
-        total = torch.stack([batch["weight"].sum() for batch in batch_samples]).sum().to(device)
-        gathered: Tensor = self.accelerator.reduce(total, reduction="sum")
-        return gathered
-
-
-class _Bar(ProgressCallback):
-    """A progress bar with the latest loss beside it."""
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        if self.training_bar is not None and logs is not None and "loss" in logs:
-            self.training_bar.set_postfix_str(_line(logs))
-
-
-class _Lines(TrainerCallback):
-    """A line in the log now and then, for where there is no terminal."""
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        if logs is not None and "loss" in logs:
-            logger.info("step %d/%d: %s", state.global_step, state.max_steps, _line(logs))
-
-
-def _line(logs: dict[str, float]) -> str:
-    shown = ("loss", "loss/supervised", "loss/preference", "margin", "accuracy", "logp_gain/edit")
-    return ", ".join(f"{name} {logs[name]:.4g}" for name in shown if name in logs)

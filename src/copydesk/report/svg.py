@@ -40,6 +40,13 @@ def css_name(name: str) -> str:
     return "--method-" + re.sub(r"[^a-z0-9]", lambda sign: f"_{ord(sign[0]):x}", name.lower())
 
 
+def as_file(svg: str) -> str:
+    """A drawing that belongs to no page, as a file of its own: dark ink on white, in a common font."""
+    own = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    style = "color: #24292f; background: #fff; font-family: system-ui, sans-serif"
+    return svg.replace("<svg ", f'<svg {own} style="{style}" ', 1) + "\n"
+
+
 def draw_svg(draw: "Callable[[Axes], None]", shown: Mapping[str, Look], label: str, height: float) -> str:
     """What `draw` draws on axes 5.6 inches wide and `height` inches high, as an `<svg>` element.
 

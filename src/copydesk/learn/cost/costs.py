@@ -1,0 +1,89 @@
+"""The costs of a log's rows: computed from the edits, or read from a field that the product keeps beside them."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from copydesk import embedded
+from copydesk.errors import InputError
+from copydesk.learn.cost.settings import CostSettings
+from copydesk.learn.encode import Triple
+from copydesk.learn.references import cache_folder
+from copydesk.log.cost import EditCost
+from copydesk.log.files import atomic_write
+from copydesk.log.record import EditRecord
+
+
+def row_costs(records: Iterable[EditRecord], settings: CostSettings, metric: EditCost | None) -> dict[str, float]:
+    """The cost of every row whose edit is known, by its id.
+
+    Args:
+        records: the log.
+        settings: where costs come from, and c_max.
+        metric: computes them, capped at c_max; `None` where they come from a field.
+
+    Raises:
+        InputError: a field holds something that is no cost; the row is named.
+    """
+    rows = [record for record in records if record.edit is not None]
+    if metric is not None:
+        costs = metric.batch([(record.response, str(record.edit)) for record in rows])
+        return {record.id: cost for record, cost in zip(rows, costs, strict=True)}
+    name = settings.field
+    for record in rows:
+        if name not in record.metadata:
+            raise InputError(f"row {record.id!r}: metadata[{name!r}] is missing; log its cost, or leave the row out")
+        _check(record.id, record.metadata[name], settings.c_max, f"metadata[{name!r}]")
+    return {record.id: float(record.metadata[name]) for record in rows}
+
+
+def check_costs(triples: Sequence[Triple], c_max: float) -> None:
+    """Refuse rows without a cost, or with one that is none.
+
+    Raises:
+        InputError: a cost is missing, not a finite number, negative or above c_max; the row is named.
+    """
+    for triple in triples:
+        _check(triple.id, triple.cost, c_max, "the cost")
+
+
+def metric_for(model: str, tokenizer: PreTrainedTokenizerBase, settings: CostSettings) -> EditCost | None:
+    """Δ_edit as the settings want it, counted in the sub-tokens of a model; `None` where costs come from a field.
+
+    Args:
+        model: as `load_model` takes it.
+        tokenizer: of that model. One that came out of a GGUF file is kept in the cache, where Δ_edit can read it.
+        settings: unit, normalisation and c_max.
+
+    Raises:
+        InputError: sub-tokens are asked for, and the tokenizer cannot be read without its model.
+    """
+    if settings.field:
+        return None
+    name = model
+    if settings.unit == "subtoken" and not _is_readable(model):
+        if not tokenizer.is_fast:
+            raise InputError("this model's tokenizer cannot count an edit's sub-tokens; count words: --cost-unit word")
+        contents = tokenizer.backend_tokenizer.to_str()
+        path = cache_folder() / "tokenizers" / f"{Path(model).stem}.json"
+        if not path.is_file() or path.read_text(encoding="utf-8") != contents:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path) as file:
+                file.write(contents)
+        name = str(path)
+    return EditCost(unit=settings.unit, normalize=settings.normalize, cap=settings.c_max, tokenizer=name)
+
+
+def _is_readable(model: str) -> bool:
+    """Whether `EditCost` can count this model's sub-tokens by its name."""
+    path = Path(model).expanduser()
+    return model == embedded.NAME or not path.exists() or (path / "tokenizer.json").is_file()
+
+
+def _check(row: str, cost: object, c_max: float, what: str) -> None:
+    # JSON's true is a number to Python.
+    if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost < float("inf"):
+        raise InputError(f"row {row!r}: {what} is {cost!r}; a cost is a finite number of at least 0")
+    if cost > c_max:
+        raise InputError(f"row {row!r}: {what} is {cost}, above the largest there is; raise --c-max (now {c_max})")

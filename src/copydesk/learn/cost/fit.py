@@ -1,0 +1,109 @@
+"""Fitting a cost model to a log, in memory."""
+
+import copy as copying
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, set_seed
+
+from copydesk.errors import InputError
+from copydesk.learn import processes
+from copydesk.learn.cost.costs import check_costs
+from copydesk.learn.cost.model import CostModel
+from copydesk.learn.cost.pessimism import confidence_set
+from copydesk.learn.cost.trainer import CostRow, CostTrainer
+from copydesk.learn.encode import Triple
+from copydesk.learn.fit import arguments, check_edited
+from copydesk.learn.logprobs import Forward
+from copydesk.learn.probe import fitting_forward
+from copydesk.learn.running import run
+from copydesk.learn.scoring import longest
+from copydesk.learn.settings import TrainSettings
+
+
+def fit_cost_model(
+    model: PreTrainedModel,
+    triples: Sequence[Triple],
+    settings: TrainSettings,
+    *,
+    forward: Forward | None = None,
+    checkpoints: Path | None = None,
+) -> CostModel:
+    """Fit f̂ and its members to the costs of a log: f̂ = argmin_f mean_i (f(x_i, y_i) - c_i)².
+
+    On one CPU the same arguments give the same weights, bit for bit, also when the run was interrupted and resumed.
+    Seeds Python's, NumPy's and torch's global random numbers.
+
+    Args:
+        model: what the cost model is made of; it is copied and left as it is.
+        triples: the rows, each with its cost.
+        settings: `cost`, and how rows make up batches and steps.
+        forward: how to run the model; found out if not given.
+        checkpoints: as for `fit`.
+
+    Raises:
+        InputError: no row is edited; a cost is missing or none; training diverged; the disk is too full.
+        Interrupted: a signal came; what was learnt is in the checkpoint.
+    """
+    check_edited(triples)
+    check_costs(triples, settings.cost.c_max)
+    forward = forward or fitting_forward(model, longest(triples))
+    set_seed(settings.seed)
+    weights = torch.tensor([triple.weight for triple in triples])
+    costs = torch.tensor([triple.cost for triple in triples])
+    if not weights.any():
+        raise InputError("every row to train on weighs 0, so there is nothing to learn from; weigh them otherwise")
+    mean = float((weights * costs).sum() / weights.sum())
+    cost_model = CostModel(copying.deepcopy(model), settings.cost, forward, mean)
+    cost_model.train()
+    rows = _rows(triples, settings)
+    batch = min(settings.batch_size, settings.cost.rows_per_step)
+    own = replace(
+        settings,
+        epochs=settings.cost.epochs,
+        max_steps=None,
+        learning_rate=settings.cost.learning_rate,
+        batch_size=batch,
+        accumulate=max(1, settings.cost.rows_per_step // (batch * processes.count())),
+        checkpointing=False,
+    )
+
+    def make(folder: Path) -> CostTrainer:
+        told = arguments(own, folder, save=checkpoints is not None)
+        told.max_grad_norm = 0.0
+        return CostTrainer(cost_model, told, rows)
+
+    run(make, checkpoints)
+    cost_model.eval()
+    predictions = cost_model.predict([(t.context, t.response) for t in triples], quiet=False)
+    errors = (weights[:, None] * (predictions - costs[:, None]).square()).sum(dim=0) / weights.sum()
+    variance = float((weights * (costs - mean).square()).sum() / weights.sum())
+    cost_model.within.copy_(confidence_set(errors, settings.cost.gamma * variance))
+    return cost_model
+
+
+def resamples(rows: int, members: int, seed: int) -> np.ndarray:
+    """How often each row is in each fit's sample of the log: int64 of shape [rows, 1 + members].
+
+    The first column is the log itself. The others are bootstrap resamples, as many rows drawn with replacement; a
+    member's does not depend on how many there are.
+    """
+    columns = [np.ones(rows, dtype=np.int64)]
+    for member in range(1, members + 1):
+        draw = np.random.default_rng([seed, member]).integers(rows, size=rows)
+        columns.append(np.bincount(draw, minlength=rows))
+    return np.stack(columns, axis=1)
+
+
+def _rows(triples: Sequence[Triple], settings: TrainSettings) -> list[CostRow]:
+    """The rows to learn from: y with its cost, and, if asked for, y' with none."""
+    rows = []
+    for triple, drawn in zip(triples, resamples(len(triples), settings.cost.members, settings.seed), strict=True):
+        counts = tuple(int(count) for count in drawn)
+        rows.append(CostRow((triple.context, triple.response), float(triple.cost or 0.0), triple.weight, counts))
+        if settings.cost.free_rows and triple.edited:
+            rows.append(CostRow((triple.context, triple.edit), 0.0, triple.weight, counts))
+    return rows

@@ -1,0 +1,113 @@
+"""What is done once for all methods: load the model, turn the log into tokens, find the reference log-probabilities."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from copydesk.errors import InputError
+from copydesk.learn import processes
+from copydesk.learn.cost.costs import metric_for, row_costs
+from copydesk.learn.encode import Encoded, Triple, encode_log
+from copydesk.learn.fit import reference_logprobs
+from copydesk.learn.logprobs import Forward, TripleLogProbs
+from copydesk.learn.models import ModelInfo, load_model
+from copydesk.learn.probe import fitting_forward
+from copydesk.learn.references import cache_key, cached_references
+from copydesk.learn.scoring import longest
+from copydesk.learn.settings import TrainSettings
+from copydesk.learn.split import split
+from copydesk.learn.weights import row_weights
+from copydesk.log.record import EditRecord
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What every method on a log and a model has in common: one tokenisation, one split, one reference pass.
+
+    Attributes:
+        model: π_ref.
+        tokenizer: its tokenizer.
+        info: which model it is.
+        encoded: the log as tokens.
+        sha256: hash of the log.
+        trained_on: the rows to train on.
+        held_out: the rows to measure with.
+        forward: how to run the model.
+        references: the reference log-probabilities of any of the rows.
+        metric: the name of the rows' costs; empty where no method needs any.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    info: ModelInfo
+    encoded: Encoded
+    sha256: str
+    trained_on: list[Triple]
+    held_out: list[Triple]
+    forward: Forward
+    references: Callable[[Sequence[Triple]], TripleLogProbs]
+    metric: str = ""
+
+
+def prepare(
+    log: Sequence[EditRecord], sha256: str, model: str, settings: TrainSettings, *, costs: bool = False
+) -> Prepared:
+    """Load the model, turn the log (of that hash) into tokens and find the reference log-probabilities.
+
+    Args:
+        log: the rows.
+        sha256: their hash.
+        model: π_ref, as `load_model` takes it.
+        settings: of the run.
+        costs: whether a method needs to know what edits cost.
+
+    Raises:
+        InputError: the model cannot be loaded, a row has no cost, or no row of the log can be used.
+    """
+    processes.join()
+    base, tokenizer, info = load_model(model, settings.dtype, full=settings.full)
+    if isinstance(base, PeftModel):
+        raise InputError(f"--model {model}: an adapter; merge it into its model first (PEFT's merge_and_unload)")
+    weights = row_weights(log, settings.weigh) if settings.weigh else None
+    metric, known = "", None
+    if costs:
+        measure = metric_for(model, tokenizer, settings.cost)
+        metric = settings.cost.source if measure is None else measure.name
+        known = row_costs(log, settings.cost, measure)
+    encoded = encode_log(
+        log, tokenizer, settings.max_length, cut_answers=settings.cut_answers, weights=weights, costs=known
+    )
+    forward = fitting_forward(base, longest(encoded.triples))
+    key = cache_key(info, base, tokenizer, log, max_length=settings.max_length, cut_answers=settings.cut_answers)
+
+    def compute() -> TripleLogProbs:
+        return reference_logprobs(base, encoded.triples, settings.batch_size * 2, forward)
+
+    scores = processes.once(lambda ready: cached_references(key, encoded.triples, ready), compute)
+    place = {triple.id: number for number, triple in enumerate(encoded.triples)}
+
+    def references(triples: Sequence[Triple]) -> TripleLogProbs:
+        places = [place[triple.id] for triple in triples]
+        return TripleLogProbs(scores.edit[places], scores.response[places])
+
+    trained_on, held_out = split(encoded.triples, settings.held_out, settings.seed)
+    return Prepared(base, tokenizer, info, encoded, sha256, trained_on, held_out, forward, references, metric)
+
+
+def check_log(records: list[EditRecord], where: str = "the log") -> None:
+    """Refuse a log that says nothing about how to answer better; `where` names it in the fault, such as its file.
+
+    Raises:
+        InputError: it is empty, every row is pending, or nobody edited anything.
+    """
+    if not records:
+        raise InputError(f"{where}: it is empty; log some edits first")
+    if all(record.pending for record in records):
+        raise InputError(f"{where}: all {len(records)} rows are pending (no edit yet); wait for the first edits")
+    if not any(record.edited for record in records):
+        raise InputError(
+            f"{where}: nobody edited anything (every edit equals its response), so it holds nothing to learn from; "
+            "log some edits first"
+        )

@@ -1,0 +1,93 @@
+"""Policy optimisation in memory: from a model and a cost model to a trained policy."""
+
+import copy as copying
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
+
+from copydesk.errors import InputError
+from copydesk.learn.cost.model import CostModel
+from copydesk.learn.encode import Triple
+from copydesk.learn.fit import Fitted, check_edited
+from copydesk.learn.logprobs import Forward
+from copydesk.learn.probe import fitting_forward
+from copydesk.learn.rl.trainer import RlTrainer
+from copydesk.learn.running import run, without_dropout
+from copydesk.learn.scoring import longest
+from copydesk.learn.settings import TrainSettings
+
+
+def fit_rl(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    triples: Sequence[Triple],
+    cost_model: CostModel,
+    settings: TrainSettings,
+    *,
+    copy: bool = True,
+    forward: Forward | None = None,
+    checkpoints: Path | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Fitted:
+    """Train a policy against a cost model, starting at the reference policy.
+
+    Only the contexts of the rows are used: the policy answers them itself, and pays what the cost model predicts.
+    Seeds Python's, NumPy's and torch's global random numbers; on one CPU the same arguments give the same weights, bit
+    for bit, also when the run was interrupted and resumed.
+
+    Args:
+        model: π_ref.
+        tokenizer: its tokenizer.
+        triples: the rows.
+        cost_model: f̄.
+        settings: `rl`, and how responses make up batches and steps.
+        copy: as for `fit`; where all weights are trained, `model` is the reference policy meanwhile, and stays.
+        forward: how the trained policy is run on triples; found out if not given.
+        checkpoints: as for `fit`.
+        callbacks: are told of every step, as `transformers.Trainer` tells them.
+
+    Raises:
+        InputError: as `fit`; or the launcher shares out the weights, which policy optimisation cannot do here.
+        Interrupted: a signal came; what was learnt is in the checkpoint.
+    """
+    check_edited(triples)
+    check_not_sharded()
+    forward = forward or fitting_forward(model, longest(triples))
+    set_seed(settings.seed)
+    policy: Any = copying.deepcopy(model) if copy or settings.full else model
+    reference = model.requires_grad_(False) if settings.full else None
+    without_dropout(policy)
+    before = (policy.config.use_cache, policy.config.pad_token_id, copying.deepcopy(policy.generation_config))
+    policy.requires_grad_(settings.full)
+
+    def make(folder: Path) -> RlTrainer:
+        # TRL gives a tokenizer without one a token for padding; ours keeps what it has.
+        words = copying.deepcopy(tokenizer)
+        trainer = RlTrainer(
+            policy, reference, cost_model, triples, settings, words, folder, save=checkpoints is not None
+        )
+        for callback in callbacks:
+            trainer.add_callback(callback)
+        return trainer
+
+    trainer = run(make, checkpoints)
+    for used in (policy, model):
+        used.__dict__.pop("forward", None)  # TRL has put one of its own before the model's
+    policy.config.use_cache, policy.config.pad_token_id, policy.generation_config = before
+    trained: Any = trainer.accelerator.unwrap_model(trainer.model)
+    trained.eval()
+    return Fitted(trained, trainer.tidied(), forward)
+
+
+def check_not_sharded() -> None:
+    """Refuse to be one of several processes that share out a model's weights.
+
+    Raises:
+        InputError: the launcher was told FSDP or DeepSpeed.
+    """
+    for variable, name in (("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")):
+        if os.environ.get(variable) == "true":
+            raise InputError(f"--method rl: {name} cannot share out the weights here; launch with examples/ddp.yaml")

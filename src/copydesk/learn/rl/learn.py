@@ -1,0 +1,160 @@
+"""The `rl` method from end to end: a cost model, made or loaded, then policy optimisation against it."""
+
+import copy as copying
+import logging
+import shutil
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from copydesk.errors import InputError
+from copydesk.learn import processes
+from copydesk.learn.cost.fit import fit_cost_model
+from copydesk.learn.cost.folder import (
+    FILE,
+    FOLDER,
+    CostModelFile,
+    attach,
+    describe_cost_model,
+    read_cost_model,
+    save_cost_model,
+)
+from copydesk.learn.cost.model import CostModel
+from copydesk.learn.encode import end_of_turn
+from copydesk.learn.fit import Fitted
+from copydesk.learn.generate import generate
+from copydesk.learn.prepare import Prepared
+from copydesk.learn.rl.fit import check_not_sharded, fit_rl
+from copydesk.learn.rl.reward import predicted_costs
+from copydesk.learn.rl.trainer import most_new_tokens
+from copydesk.learn.scoring import score_triples
+from copydesk.learn.settings import TrainSettings
+from copydesk.learn.staging import staged_folder
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Optimised:
+    """What policy optimisation gives.
+
+    Attributes:
+        fitted: the policy.
+        cost_model: what it was trained against.
+        file: what `cost_model.json` says of that.
+        before: figures of the reference policy's own responses to the held-out contexts; see `sampled_figures`.
+        after: the same of the policy.
+    """
+
+    fitted: Fitted
+    cost_model: CostModel
+    file: CostModelFile
+    before: dict[str, float]
+    after: dict[str, float]
+
+
+def learn_rl(prepared: Prepared, settings: TrainSettings, checkpoints: Path, *, copy: bool) -> Optimised:
+    """Make or load a cost model, then optimise the policy against it, each from its checkpoint if there is one.
+
+    Args:
+        prepared: model, rows and costs.
+        settings: of the run.
+        checkpoints: the run's folder.
+        copy: as for `fit`.
+
+    Raises:
+        InputError: as `fit_cost_model` and `fit_rl`; or the cost model that was given is for another model.
+        Interrupted: a signal came; what was learnt is in the folder.
+    """
+    check_not_sharded()
+    cost_model, file = _cost_model(prepared, settings, checkpoints)
+    before = sampled_figures(prepared, settings, cost_model, None)
+    fitted = fit_rl(
+        prepared.model,
+        prepared.tokenizer,
+        prepared.trained_on,
+        cost_model,
+        settings,
+        copy=copy,
+        forward=prepared.forward,
+        checkpoints=checkpoints,
+    )
+    return Optimised(fitted, cost_model, file, before, sampled_figures(prepared, settings, cost_model, fitted.model))
+
+
+def sampled_figures(
+    prepared: Prepared, settings: TrainSettings, cost_model: CostModel, policy: PreTrainedModel | PeftModel | None
+) -> dict[str, float]:
+    """What a policy's own responses to the held-out contexts are predicted to cost, one response to each.
+
+    Args:
+        prepared: π_ref, rows and tokenizer.
+        settings: of the run; its seed is the luck of the responses, the same for every policy.
+        cost_model: f̂ and f̄.
+        policy: π; `None` is π_ref itself.
+
+    Returns:
+        Weighted means over the held-out rows: `cost/fit` and `cost/pessimistic`, f̂ and f̄; `kl/own`, log π/π_ref of
+        the policy's own responses, which estimates KL(π || π_ref); and `loss`, the objective: f̄ + β log π/π_ref.
+        Empty where no rows were held out.
+    """
+    rows = [triple for triple in prepared.held_out if triple.weight > 0]
+    if not rows:
+        return {}
+    ending = end_of_turn(prepared.tokenizer)
+    written = generate(
+        policy or prepared.model,
+        [triple.context for triple in rows],
+        [(settings.seed, place) for place in range(len(rows))],
+        end=ending[-1],
+        max_new_tokens=most_new_tokens(prepared.trained_on, settings),
+        description="held out",
+    )
+    costs = predicted_costs(cost_model, [triple.context for triple in rows], written, ending)
+    ratio = torch.zeros(len(rows))
+    if policy is not None:
+        answers = [tuple(one.tokens + ending[-1:] * one.ended) for one in written]
+        own = [replace(row, response=answer, edit=answer) for row, answer in zip(rows, answers, strict=True)]
+        ours = score_triples(policy, own, forward=prepared.forward).edit
+        with policy.disable_adapter() if isinstance(policy, PeftModel) else nullcontext():
+            reference = policy if isinstance(policy, PeftModel) else prepared.model
+            ratio = ours - score_triples(reference, own, forward=prepared.forward).edit
+    weights = torch.tensor([triple.weight for triple in rows])
+    figures = {
+        "loss": costs.pessimistic + settings.beta * ratio,
+        "cost/fit": costs.fit,
+        "cost/pessimistic": costs.pessimistic,
+        "kl/own": ratio,
+    }
+    return {name: float((weights * values).sum() / weights.sum()) for name, values in figures.items()}
+
+
+def _cost_model(prepared: Prepared, settings: TrainSettings, checkpoints: Path) -> tuple[CostModel, CostModelFile]:
+    """The cost model to use: one that was given, or that this run has made already, or a new one."""
+    base, made = prepared.info, checkpoints / FOLDER
+    given = settings.rl.cost_model
+    if given is not None or (made / FILE).is_file():
+        folder = made if given is None else Path(given)
+        file = read_cost_model(folder)
+        if (file.base.weights_sha256, file.base.revision) != (base.weights_sha256, base.revision):
+            raise InputError(
+                f"--cost-model {folder}: made with {file.base.spec} and not {base.spec}; make one with this model"
+            )
+        return attach(copying.deepcopy(prepared.model), file, folder), file
+    logger.info("fitting a cost model and %d members on %d rows", settings.cost.members, len(prepared.trained_on))
+    unfinished = checkpoints / f"{FOLDER}.unfinished"
+    unfinished.mkdir(exist_ok=True)
+    model = fit_cost_model(
+        prepared.model, prepared.trained_on, settings, forward=prepared.forward, checkpoints=unfinished
+    )
+    file = describe_cost_model(model, base, prepared.metric, prepared.sha256, prepared.trained_on, prepared.held_out)
+    if processes.is_main():
+        with staged_folder(made, marker=FILE) as folder:
+            save_cost_model(model, file, folder)
+        shutil.rmtree(unfinished, ignore_errors=True)
+    processes.wait()
+    return model, file

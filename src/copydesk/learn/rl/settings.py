@@ -1,0 +1,42 @@
+"""What policy optimisation can be told."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from copydesk.errors import InputError
+
+Vllm = Literal["off", "colocate", "server"]
+"""Who writes the policy's responses while it learns: the policy itself, vLLM beside it, or a vLLM server."""
+
+
+@dataclass(frozen=True)
+class RlSettings:
+    """Every setting of policy optimisation that no other method has.
+
+    Attributes:
+        generations: responses to each context in a step; each one's baseline is the mean reward of the others.
+        max_new_tokens: where a response that does not end is cut off, for which it pays the largest cost. `None` is
+            the longest answer in the log.
+        cost_model: the folder of a cost model made earlier; `None` makes one first.
+        vllm: write responses with vLLM, as TRL offers it; `server` is one started with `trl vllm-serve`.
+        vllm_url: where that server is.
+
+    Raises:
+        InputError: a value makes no sense; the message names the setting.
+    """
+
+    generations: int = 4
+    max_new_tokens: int | None = None
+    cost_model: str | None = None
+    vllm: Vllm = "off"
+    vllm_url: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.generations < 2:
+            raise InputError(f"generations: {self.generations} must be at least 2, each is measured against the others")
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise InputError(f"max_new_tokens: {self.max_new_tokens} must be at least 1")
+        if self.vllm not in get_args(Vllm):
+            raise InputError(f"vllm: {self.vllm!r} is not one of {', '.join(get_args(Vllm))}")
+        if self.vllm_url is not None and self.vllm != "server":
+            raise InputError("vllm_url: there is an address only with vllm server; give both or neither")

@@ -1,0 +1,78 @@
+"""Writing a policy: what `policy.json` says of it, and its folder."""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from copydesk.learn.cost.folder import CostModelFile
+from copydesk.learn.encode import Encoded
+from copydesk.learn.models import ModelInfo
+from copydesk.learn.policy_file import FILE, Base, Data, PolicyFile
+from copydesk.learn.settings import TrainSettings
+
+
+def describe(
+    name: str,
+    info: ModelInfo,
+    sha256: str,
+    encoded: Encoded,
+    settings: TrainSettings,
+    history: list[dict[str, float]],
+    *,
+    held_out: int = 0,
+    before: dict[str, float] | None = None,
+    after: dict[str, float] | None = None,
+    remarks: list[str] | None = None,
+    cost_model: CostModelFile | None = None,
+) -> PolicyFile:
+    """What `policy.json` says of a policy trained on the log of a hash; see `PolicyFile`."""
+    return PolicyFile(
+        name=name,
+        method=settings.method,
+        base=Base(**asdict(info)),
+        data=Data(
+            sha256=sha256,
+            rows=len(encoded.triples),
+            edited=sum(triple.edited for triple in encoded.triples),
+            pending=encoded.pending,
+            held_out=held_out,
+            cut_contexts=encoded.cut_contexts,
+            cut_answers=encoded.cut_answers,
+            left_out=encoded.left_out,
+        ),
+        settings=settings.to_json(),
+        before=before or {},
+        after=after or {},
+        history=history,
+        final=history[-1] if history else {},
+        remarks=remarks or [],
+        cost_model=None if cost_model is None else cost_model.reference(),
+    )
+
+
+def save_policy(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    record: PolicyFile,
+    folder: Path,
+    weights: dict[str, Tensor] | None = None,
+) -> None:
+    """Write a policy into an empty folder: adapter or model, in safetensors; tokenizer; `policy.json`.
+
+    `weights` are the model's, all of them, where it holds only a part itself.
+    """
+    options: dict[str, Any] = {} if weights is None else {"state_dict": weights}
+    if isinstance(model, PeftModel):
+        model.save_pretrained(str(folder), save_embedding_layers=False, **options)  # an adapter never touches them
+        (folder / "README.md").unlink(missing_ok=True)  # an empty model card
+    else:
+        model.save_pretrained(folder, **options)
+    tokenizer.save_pretrained(folder)
+    record.write(folder)
+    for file in folder.iterdir():
+        shutil.copymode(folder / FILE, file)  # weights come out readable by their owner alone

@@ -1,0 +1,52 @@
+"""Best-of-n: a policy that drafts several responses and gives the one that a cost model finds cheapest."""
+
+from collections.abc import Sequence
+
+from copydesk.errors import InputError
+from copydesk.learn.cost.model import CostModel
+from copydesk.learn.rl.reward import predicted_costs
+from copydesk.log.record import Context
+from copydesk.policies.local import LocalPolicy
+from copydesk.policies.policy import Sampling
+
+
+class BestOfN:
+    """Samples n responses of a policy and returns the one with the least f̄, the pessimistic cost.
+
+    Nothing is trained: more n, fewer edits and more time, until f̄ is exploited. Its KL from the policy is at most
+    log n - (n - 1)/n (Beirami et al., arXiv 2401.01879).
+
+    Args:
+        name: its name as an arm and in the log.
+        policy: what drafts.
+        cost_model: gives f̄; made with the policy's tokenizer.
+        n: drafts, at least 1.
+
+    Raises:
+        InputError: n is less than 1.
+    """
+
+    def __init__(self, name: str, policy: LocalPolicy, cost_model: CostModel, n: int) -> None:
+        if n < 1:
+            raise InputError(f"best-of-{n}: give a number of drafts of at least 1")
+        self.name = name
+        self.policy = policy
+        self.cost_model = cost_model
+        self.n = n
+
+    def respond(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
+        """One response for each context; its first draft is what the policy itself would answer with these seeds.
+
+        Raises:
+            InputError: several drafts at temperature 0, where all are the same.
+        """
+        if self.n > 1 and sampling.temperature == 0:
+            raise InputError(
+                f"{self.name}: at temperature 0 all {self.n} drafts are the same; give a temperature above 0"
+            )
+        prompts = [prompt for prompt in self.policy.encode(contexts) for _ in range(self.n)]
+        luck = [seed if draft == 0 else (*seed, draft) for seed in seeds for draft in range(self.n)]
+        drafts = self.policy.write(prompts, luck, sampling)
+        costs = predicted_costs(self.cost_model, prompts, drafts, self.policy.ending).pessimistic
+        best = costs.view(-1, self.n).argmin(dim=1).tolist() if contexts else []
+        return [self.policy.text(drafts[row * self.n + draft]) for row, draft in enumerate(best)]

@@ -1,0 +1,52 @@
+"""The online phase of Protocol 1 alone, for policies that are there already."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from copydesk.ensemble import LateEnsemble, Ucb
+from copydesk.errors import InputError
+from copydesk.log.cost import EditCost
+from copydesk.policies import Policy
+from copydesk.simulate.clock import Clock
+from copydesk.simulate.outcome import Outcome, PlaySettings
+from copydesk.simulate.protocol import Round, online_documents, play, play_late
+from copydesk.simulate.tasks import get_task
+from copydesk.simulate.users import get_user
+
+_TAKEN = "late"
+
+
+@dataclass(frozen=True)
+class OnlineSettings(PlaySettings):
+    """What an online phase of given policies is made of.
+
+    Attributes:
+        policies: what each arm is, by its name, as `open_policy` takes it; in the order they are tried.
+    """
+
+    policies: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.policies:
+            raise InputError("--policy: there is none; name at least one, such as base=embedded")
+        if _TAKEN in self.policies:
+            raise InputError(f"--policy: {_TAKEN!r} is what the ensemble of all is called; choose another name")
+
+
+def play_policies(policies: Sequence[Policy], settings: OnlineSettings) -> Outcome:
+    """Play T rounds with each policy, and with the late ensemble of all of them where there are several."""
+    clock = Clock()
+    task, user = get_task(settings.task), get_user(settings.user)
+    cost = EditCost(cap=settings.c_max, tokenizer=settings.model)
+    contexts = online_documents(task, settings.rounds, settings.seed, [])
+    played: dict[str, list[Round]] = {}
+    for policy in policies:
+        with clock(f"play.{policy.name}", f"{settings.rounds} rounds of {policy.name}"):
+            played[policy.name] = play(
+                policy, policy.name, task, user, contexts, settings.seed, cost, settings.sampling()
+            )
+    rounds = [one for alone in played.values() for one in alone]
+    if len(played) > 1:
+        rounds += play_late(LateEnsemble(list(played), Ucb(settings.alpha), settings.seed), played)
+    return Outcome(rounds, clock.total())
