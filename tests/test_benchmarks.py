@@ -105,3 +105,16 @@ def test_summary_pairs_the_runs_of_a_repeat(compare: ModuleType) -> None:
     assert found["memory_ratio"] == 0.5
     assert found["loss_gap"] == pytest.approx(0.2)
     assert (found["ours_loss"], found["trl_loss"]) == (0.4, 0.5)
+
+
+def test_overoptimisation_is_summed_up_over_seeds(load: Any) -> None:
+    def curve(*true: float) -> list[dict[str, float]]:
+        return [{"step": i, "pessimistic": 0.5, "fit": 0.4, "true": t, "malformed": 0.1} for i, t in enumerate(true)]
+
+    seeds = [{"curves": {"max": curve(0.6, 0.3, 0.7)}}, {"curves": {"max": curve(0.8, 0.5, 0.5)}}]
+    found = load("overoptimisation").summary(seeds, "max")
+    assert found["start"]["mean"] == pytest.approx(0.7)
+    assert found["best"]["mean"] == pytest.approx(0.4)
+    assert found["end"]["mean"] == pytest.approx(0.6)
+    assert found["gap"]["mean"] == pytest.approx(0.1)
+    assert found["end"]["std"] == pytest.approx(0.2 / 2**0.5)

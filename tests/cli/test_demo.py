@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from copydesk.cli.app import app
 from copydesk.errors import InputError
+from copydesk.learn.cost.folder import FOLDER, load_cost_model, read_cost_model
 from copydesk.learn.models import load_model
 from copydesk.learn.policy_file import read_policy
 from copydesk.log.jsonl import load_log
@@ -35,7 +36,7 @@ def rounds_in(folder: Path) -> list[dict[str, Any]]:
 
 def test_it_prints_the_table_the_saving_examples_and_the_report(finished: tuple[Path, str]) -> None:
     folder, printed = finished
-    for words in ("Base", "SFT", "DPO", "Early ensemble", "Late ensemble", "than before", "Before:", "After:"):
+    for words in ("Base", "SFT", "DPO", "RL", "Early ensemble", "Late ensemble", "than before", "Before:", "After:"):
         assert words in printed
     assert str(folder / "report.html") in printed.replace("\n", "")
 
@@ -45,9 +46,18 @@ def test_the_results_are_computed_from_the_rounds(finished: tuple[Path, str]) ->
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     assert summarize(rounds_in(folder), results["settings"], results["seconds"]) == results
     assert results["columns"] == ["email/strong"]
-    assert results["methods"] == ["base", "sft", "dpo", "early", "late"]
+    assert results["methods"] == ["base", "sft", "dpo", "rl", "early", "late"]
     assert results["settings"]["seed"] == 3
-    assert {"train.sft", "train.dpo", "train.early", "play.base", "log", "total"} <= set(results["seconds"])
+    assert {
+        "train.sft",
+        "train.dpo",
+        "train.cost_model",
+        "train.rl",
+        "train.early",
+        "play.base",
+        "log",
+        "total",
+    } <= set(results["seconds"])
 
 
 def test_every_method_plays_the_same_contexts_and_none_of_the_log(finished: tuple[Path, str]) -> None:
@@ -57,18 +67,29 @@ def test_every_method_plays_the_same_contexts_and_none_of_the_log(finished: tupl
     contexts: dict[str, list[str]] = {}
     for played in rounds_in(folder):
         contexts.setdefault(played["method"], []).append(played["context"])
-    assert len(contexts) == 5
+    assert len(contexts) == 6
     assert all(seen == contexts["base"] and len(seen) == 12 for seen in contexts.values())
     assert not {record.context for record in log} & set(contexts["base"])
 
 
 def test_the_policies_are_there_and_load(finished: tuple[Path, str]) -> None:
     folder, _ = finished
-    for method in ("sft", "dpo", "early"):
+    for method in ("sft", "dpo", "rl", "early"):
         record = read_policy(folder / "policies" / method)
         assert (record.method, record.data.rows, record.settings["seed"]) == (method, 24, 3)
         model, _, _ = load_model(str(folder / "policies" / method))
         assert model.num_parameters() == record.base.parameters
+
+
+def test_the_cost_model_is_there_and_measured_on_rounds_of_base(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    policy = read_policy(folder / "policies" / "rl")
+    made = read_cost_model(folder / "policies" / "rl" / FOLDER)
+    assert policy.cost_model == made.reference()
+    assert (made.rows, made.held_out) == (24, 12)
+    load_cost_model(folder / "policies" / "rl" / FOLDER)
+    base = [one["cost"] for one in rounds_in(folder) if one["method"] == "base"]
+    assert sum(one["rows"] * one["cost"] for one in made.calibration) == pytest.approx(sum(base))
 
 
 def test_the_same_seed_gives_the_same_run(finished: tuple[Path, str], tmp_path: Path) -> None:

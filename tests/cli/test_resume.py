@@ -99,3 +99,34 @@ def test_a_signal_saves_and_exits_with_a_clear_line(number: int, log: Path, mode
     out, error = resumed.communicate(timeout=120)
     assert resumed.returncode == 0, error
     assert json.loads(out)["history"][-1]["step"] == STEPS
+
+
+def test_rl_killed_in_either_stage_ends_with_the_same_policy(log: Path, model_folder: Path, tmp_path: Path) -> None:
+    options = [
+        "--method=rl",
+        "--max-steps=12",
+        "--generations=2",
+        "--max-new-tokens=8",
+        "--members=1",
+        "--save-every=2",
+    ]
+    whole = start(model_folder, tmp_path / "whole", *options)
+    out, error = whole.communicate(timeout=240)
+    assert whole.returncode == 0, error
+    unfinished = tmp_path / "killed.unfinished"
+    for stage in (unfinished / "cost_model.unfinished", unfinished):
+        killed = start(model_folder, tmp_path / "killed", "--resume", *options)
+        deadline = time.monotonic() + 120
+        while not any(stage.glob("checkpoint-*")) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        killed.send_signal(signal.SIGKILL)
+        killed.communicate()
+    assert (unfinished / "cost_model" / "cost_model.json").is_file()
+    resumed = start(model_folder, tmp_path / "killed", "--resume", *options)
+    again, error = resumed.communicate(timeout=240)
+    assert resumed.returncode == 0, error
+    assert "fitting a cost model" not in error
+    for file in ("adapter_model.safetensors", "cost_model/cost_model.safetensors"):
+        assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    assert json.loads(again)["after"] == json.loads(out)["after"]
+    assert not unfinished.exists()

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from typer.testing import CliRunner, Result
 
+import copydesk.learn.prepare as prepare
 import copydesk.learn.train as learn
 from copydesk.cli.train import train
 from copydesk.errors import InputError
@@ -48,9 +49,12 @@ def run(data: Path, model: Path, out: Path, *more: str) -> Result:
     return CliRunner().invoke(app, arguments)
 
 
-@pytest.mark.parametrize("method", ["sft", "dpo", "early"])
+RL = ["--members", "1", "--cost-epochs", "1", "--generations", "2", "--batch-size", "4", "--max-new-tokens", "8"]
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo", "rl", "early"])
 def test_json_is_one_document_and_all_of_stdout(method: str, log: Path, model: Path, tmp_path: Path) -> None:
-    result = run(log, model, tmp_path / "policy", "--method", method, "--json")
+    result = run(log, model, tmp_path / "policy", "--method", method, *RL, "--json")
     assert result.exit_code == 0, result.exception
     document = json.loads(result.stdout)
     assert document["folder"] == str(tmp_path / "policy")
@@ -126,16 +130,16 @@ def test_without_the_training_libraries_it_says_what_to_install(
 
 def test_every_method_in_one_go(log: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     passes = []
-    monkeypatch.setattr(learn, "reference_logprobs", lambda *rest: passes.append(1) or reference_logprobs(*rest))
-    result = run(log, model, tmp_path / "policies", "--method", "all", "--json")
+    monkeypatch.setattr(prepare, "reference_logprobs", lambda *rest: passes.append(1) or reference_logprobs(*rest))
+    result = run(log, model, tmp_path / "policies", "--method", "all", *RL, "--json")
     assert result.exit_code == 0, result.exception
     policies = json.loads(result.stdout)["policies"]
-    assert [policy["method"] for policy in policies] == ["sft", "dpo", "early"]
-    assert sorted(entry.name for entry in (tmp_path / "policies").iterdir()) == ["dpo", "early", "sft"]
+    assert [policy["method"] for policy in policies] == ["sft", "dpo", "rl", "early"]
+    assert sorted(entry.name for entry in (tmp_path / "policies").iterdir()) == ["dpo", "early", "rl", "sft"]
     assert len(passes) == 1
     # Each is what its method alone makes.
-    for method in ("dpo", "early"):
-        alone = json.loads(run(log, model, tmp_path / method, "--method", method, "--json").stdout)
+    for method in ("dpo", "rl", "early"):
+        alone = json.loads(run(log, model, tmp_path / method, "--method", method, *RL, "--json").stdout)
         weights = [
             folder / "adapter_model.safetensors" for folder in (tmp_path / method, tmp_path / "policies" / method)
         ]
@@ -145,9 +149,10 @@ def test_every_method_in_one_go(log: Path, model: Path, tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("full", [[], ["--full"]], ids=["lora", "full"])
 def test_each_of_all_starts_at_the_reference_policy(full: list[str], log: Path, model: Path, tmp_path: Path) -> None:
-    out = run(log, model, tmp_path / "all", "--method", "all", "--lr", "0.05", *full, "--json").stdout
+    out = run(log, model, tmp_path / "all", "--method", "all", "--lr", "0.05", *RL, *full, "--json").stdout
     for policy in json.loads(out)["policies"][1:]:
-        assert policy["history"][0]["margin"] == pytest.approx(0.0, abs=1e-4)
+        distance = "kl_per_token" if policy["method"] == "rl" else "margin"
+        assert policy["history"][0][distance] == pytest.approx(0.0, abs=1e-4)
 
 
 def test_objectives_and_weights_reach_the_training(log: Path, model: Path, tmp_path: Path) -> None:
@@ -210,3 +215,63 @@ def test_an_unfinished_run_is_never_lost_by_mistake(log: Path, model: Path, tmp_
     assert isinstance(changed.exception, InputError) and "learning_rate" in str(changed.exception)
     assert run(log, model, tmp_path / "policy", "--resume").exit_code == 0
     assert (tmp_path / "policy").is_dir() and not (tmp_path / "policy.unfinished").exists()
+
+
+def test_people_read_how_good_the_cost_model_is_and_see_its_calibration(log: Path, model: Path, tmp_path: Path) -> None:
+    printed = run(log, model, tmp_path / "policy", "--method", "rl", "--held-out", "0.5", *RL).stdout
+    for words in (
+        "Cost model on the same 4 rows",
+        "always the mean",
+        "pessimistic",
+        "rank correlation",
+        "own responses",
+    ):
+        assert words in printed
+    plot = (tmp_path / "policy" / "cost_model" / "calibration.svg").read_text()
+    assert plot.startswith('<svg xmlns="http://www.w3.org/2000/svg"') and "predicted cost" in plot
+
+
+def test_options_of_costs_become_settings(log: Path, model: Path, tmp_path: Path) -> None:
+    options = [
+        "--method", "rl", *RL, "--c-max", "2", "--cost-unit", "word", "--pessimism", "std", "--kappa", "2",
+        "--free-rows", "--cost-lr", "0.01", "--gamma", "0.3", "--cost-layers", "1", "--cost-lora-r", "2",
+    ]  # fmt: skip
+    document = json.loads(run(log, model, tmp_path / "policy", *options, "--json").stdout)
+    expected = {
+        "cost.c_max": 2.0, "cost.unit": "word", "cost.pessimism": "std", "cost.kappa": 2.0, "cost.free_rows": True,
+        "cost.learning_rate": 0.01, "cost.gamma": 0.3, "cost.layers": 1.0, "cost.lora_r": 2, "cost.members": 1,
+        "rl.generations": 2, "rl.max_new_tokens": 8,
+    }  # fmt: skip
+    assert expected.items() <= document["settings"].items()
+    assert document["cost_model"]["metric"] == "levenshtein/word/response/cap=2.0"
+
+
+def test_early_takes_a_weight_for_the_cost(log: Path, model: Path, tmp_path: Path) -> None:
+    document = json.loads(run(log, model, tmp_path / "policy", "--lambda-cost", "0.5", "--json").stdout)
+    assert document["settings"]["lambda_cost"] == 0.5
+    assert "loss/cost" in document["after"]
+    plain = json.loads(run(log, model, tmp_path / "plain", "--json").stdout)
+    assert "loss/cost" not in plain["after"]
+
+
+@pytest.mark.parametrize(("wrong", "said"), [("NaN", "NaN"), ("-1", "at least 0"), ("9", "raise --c-max")])
+def test_a_cost_that_is_none_is_refused_with_its_row(
+    wrong: str, said: str, log: Path, model: Path, tmp_path: Path
+) -> None:
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    lines = [json.dumps(row | {"metadata": {"minutes": 1}}) for row in rows]
+    lines[3] = lines[3].replace('"minutes": 1', f'"minutes": {wrong}')
+    log.write_text("\n".join(lines) + "\n")
+    result = run(log, model, tmp_path / "policy", "--method", "rl", *RL, "--costs", "field:minutes")
+    assert isinstance(result.exception, InputError)
+    fault = str(result.exception)
+    assert said in fault and ("row '3'" in fault or f"{log}:4" in fault) and "\n" not in fault
+    assert not (tmp_path / "policy").exists()
+
+
+def test_a_log_nobody_edited_holds_nothing_for_rl(log: Path, model: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    log.write_text("".join(json.dumps(row | {"edit": row["response"]}) + "\n" for row in rows))
+    result = run(log, model, tmp_path / "policy", "--method", "rl")
+    assert isinstance(result.exception, InputError)
+    assert "nothing to learn" in str(result.exception)

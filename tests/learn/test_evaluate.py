@@ -26,7 +26,7 @@ def test_the_loss_is_the_methods_own(method: Method, loss: float) -> None:
 @pytest.mark.parametrize("method", ["sft", "dpo", "early"])
 def test_every_method_gets_the_same_figures(method: Method) -> None:
     figures = evaluate(TRIPLES, POLICY, REFERENCE, dataclasses.replace(SETTINGS, method=method))
-    assert set(figures) == {"loss", "logp_per_token/edit", *METRIC_NAMES}
+    assert set(figures) == {"loss", "logp_per_token/edit", *METRIC_NAMES} - {"loss/cost"}
     assert figures["margin"] == pytest.approx(2.0)
     assert figures["accuracy"] == 1.0
     assert figures["logp/edit"] == pytest.approx(-2.5)
@@ -82,3 +82,18 @@ def test_nothing_is_measured_on_no_rows() -> None:
     empty = TripleLogProbs(torch.zeros(0), torch.zeros(0))
     assert evaluate([], empty, empty, SETTINGS) == {}
     assert evaluate(weighted(0.0, 0.0), POLICY, REFERENCE, SETTINGS) == {}
+
+
+def test_costs_count_where_the_method_uses_them() -> None:
+    settings = dataclasses.replace(SETTINGS, method="early", lambda_cost=3.0)
+    costed = [dataclasses.replace(triple, cost=cost) for triple, cost in zip(TRIPLES, (0.9, 0.0), strict=True)]
+    figures = evaluate(costed, POLICY, REFERENCE, settings, value=0.1)
+    # Log-ratios of y: -2 and 1; beta is 0.5.
+    term = ((0.9 - 1.0 - 0.1) ** 2 + (0.0 + 0.5 - 0.1) ** 2) / 2
+    assert figures["loss/cost"] == pytest.approx(term)
+    assert figures["loss"] == pytest.approx(PAIR_LOSS + 2.0 * 2.5 + 3.0 * term)
+
+
+def test_rl_has_no_loss_on_what_others_wrote() -> None:
+    figures = evaluate(TRIPLES, POLICY, REFERENCE, dataclasses.replace(SETTINGS, method="rl"))
+    assert set(figures) == {"logp_per_token/edit", *METRIC_NAMES} - {"loss/cost"}

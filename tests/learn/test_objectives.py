@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from copydesk.learn import objectives
-from copydesk.learn.objectives import dpop, early_ensemble, ipo, preference, robust, supervised
+from copydesk.learn.encode import Triple
+from copydesk.learn.objectives import (
+    dpop,
+    early_ensemble,
+    ipo,
+    offline_cost,
+    preference,
+    robust,
+    soft_minimum,
+    supervised,
+)
 from copydesk.learn.settings import PreferenceForm
 
 BETA = 0.5
@@ -360,3 +370,85 @@ def test_early_ensemble_with_lambda_zero_is_preference(batch: Batch) -> None:
     joint, _ = early_ensemble(**batch, beta=BETA, lambda_sup=0.0)
     alone, _ = preference(**batch, beta=BETA)
     assert joint.item() == alone.item()
+
+
+# --- the cost term ---
+
+COSTS = torch.tensor([0.9, 0.2, 0.0])
+
+
+def test_the_cost_term_by_hand(batch: Batch) -> None:
+    loss, metrics = offline_cost(batch["response"], batch["ref_response"], COSTS, beta=BETA, value=0.3)
+    # Log-ratios of y: -0.5, 1, 1.
+    residuals = [0.9 - 0.25 - 0.3, 0.2 + 0.5 - 0.3, 0.0 + 0.5 - 0.3]
+    assert metrics["loss/cost"].tolist() == pytest.approx([r**2 / (2 * BETA) for r in residuals])
+    assert loss.item() == pytest.approx(sum(r**2 for r in residuals) / 3)
+    loss.backward()
+    assert batch["response"].grad.tolist() == pytest.approx([r / 3 for r in residuals])
+
+
+def test_at_the_reference_its_gradient_is_that_of_policy_optimisation() -> None:
+    """For a softmax over four responses: E[(c - V) grad log pi] over all y, weighed by how likely they are."""
+    logits = torch.tensor([0.5, -1.0, 0.2, 0.0], dtype=torch.float64, requires_grad=True)
+    costs = torch.tensor([0.1, 0.9, 0.4, 0.0], dtype=torch.float64)
+    log_pi = logits.log_softmax(0)
+    reference = log_pi.detach()
+    term, _ = offline_cost(log_pi, reference, costs, beta=0.1, value=0.05, weights=reference.exp())
+    (ours,) = torch.autograd.grad(term, logits, retain_graph=True)
+    (policy_gradient,) = torch.autograd.grad((log_pi.exp() * costs).sum(), logits)
+    torch.testing.assert_close(ours, policy_gradient)
+
+
+def test_its_minimum_is_the_optimal_policy() -> None:
+    logits = torch.tensor([0.5, -1.0, 0.2, 0.0], dtype=torch.float64)
+    costs = torch.tensor([0.1, 0.9, 0.4, 0.0], dtype=torch.float64)
+    beta, reference = 0.3, logits.log_softmax(0)
+    value = float(-beta * torch.logsumexp(reference - costs / beta, 0))
+    free = logits.clone().requires_grad_(True)
+    optimizer = torch.optim.LBFGS([free], max_iter=200, tolerance_grad=1e-12, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss, _ = offline_cost(free.log_softmax(0), reference, costs, beta=beta, value=value, weights=reference.exp())
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)  # type: ignore[arg-type]
+    optimum = reference + (value - costs) / beta
+    assert optimum.exp().sum().item() == pytest.approx(1)
+    torch.testing.assert_close(free.detach().log_softmax(0), optimum, atol=1e-5, rtol=1e-5)
+
+
+def test_soft_minimum_lies_between_the_least_and_the_mean_cost() -> None:
+    rows = [Triple("", (1,), (2,), (3,), weight, cost) for weight, cost in ((1.0, 0.2), (2.0, 0.8), (0.0, 0.0))]
+    assert soft_minimum(rows, 1e-3) == pytest.approx(0.2 + 1e-3 * math.log(3), abs=1e-6)
+    assert soft_minimum(rows, 1e4) == pytest.approx(0.6, abs=1e-4)
+    by_hand = -0.5 * math.log((math.exp(-0.4) + 2 * math.exp(-1.6)) / 3)
+    assert soft_minimum(rows, 0.5) == pytest.approx(by_hand)
+
+
+def test_without_the_cost_term_the_early_ensemble_is_the_papers_to_the_bit(batch: Batch) -> None:
+    paper, metrics = early_ensemble(**batch, beta=BETA, lambda_sup=0.7)
+    ours, same = early_ensemble(**batch, beta=BETA, lambda_sup=0.7, lambda_cost=0.0, costs=COSTS, value=0.3)
+    assert torch.equal(paper, ours)
+    assert metrics.keys() == same.keys()
+
+
+def test_with_it_the_term_is_added_and_kept_apart(batch: Batch) -> None:
+    paper, _ = early_ensemble(**batch, beta=BETA, lambda_sup=0.7)
+    term, _ = offline_cost(batch["response"], batch["ref_response"], COSTS, beta=BETA, value=0.3)
+    loss, metrics = early_ensemble(**batch, beta=BETA, lambda_sup=0.7, lambda_cost=2.0, costs=COSTS, value=0.3)
+    assert loss.item() == pytest.approx((paper + 2.0 * term).item())
+    assert {"loss/cost", "loss/preference", "loss/supervised"} <= metrics.keys()
+    with pytest.raises(ValueError, match="cost"):
+        early_ensemble(**batch, beta=BETA, lambda_sup=0.7, lambda_cost=2.0)
+
+
+@pytest.mark.parametrize("held", [math.nan, math.inf])
+def test_a_row_of_weight_zero_adds_no_cost(batch: Batch, held: float) -> None:
+    weights = torch.tensor([1.0, 1.0, 0.0])
+    response = torch.cat([batch["response"][:2], torch.tensor([held])])
+    loss, metrics = offline_cost(response, batch["ref_response"], COSTS, beta=BETA, value=0.3, weights=weights)
+    two, _ = offline_cost(batch["response"][:2], batch["ref_response"][:2], COSTS[:2], beta=BETA, value=0.3)
+    assert loss.item() == pytest.approx(two.item())
+    assert metrics["loss/cost"].isnan().tolist() == [False, False, True]

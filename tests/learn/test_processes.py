@@ -17,7 +17,10 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from copydesk.cli import main
+from copydesk.learn.cost.folder import FOLDER, WEIGHTS
+from copydesk.learn.cost.settings import CostSettings
 from copydesk.learn.policy_file import PolicyFile, read_policy
+from copydesk.learn.rl.settings import RlSettings
 from copydesk.learn.settings import TrainSettings
 from copydesk.learn.train import train
 from copydesk.learn.trainer import EditTrainer
@@ -61,6 +64,30 @@ def tied_folder(tmp_path: Path, chat_tokenizer: PreTrainedTokenizerFast, model_f
     LlamaForCausalLM(config).save_pretrained(tmp_path / "tied")
     chat_tokenizer.save_pretrained(tmp_path / "tied")
     return tmp_path / "tied"
+
+
+def test_two_processes_share_policy_optimisation(records: list[EditRecord], model_folder: Path, tmp_path: Path) -> None:
+    """And fit the cost model that one process fits."""
+    write_jsonl(tmp_path / "log.jsonl", records)
+    cost = CostSettings(members=1, epochs=2, rows_per_step=4, lora_r=2)
+    rl = RlSettings(generations=4, max_new_tokens=8)
+    settings = TrainSettings(method="rl", max_steps=3, batch_size=4, accumulate=2, held_out=0.25, cost=cost, rl=rl)
+    train(records, str(model_folder), settings, tmp_path / "one")
+    options = ["--members=1", "--cost-epochs=2", "--cost-lora-r=2", "--generations=4", "--max-new-tokens=8"]
+    line = ["train", "--method=rl", "--max-steps=3", "--batch-size=2", "--accumulate=2", "--held-out=0.25", "--json"]
+    paths = [f"--data={tmp_path / 'log.jsonl'}", f"--model={model_folder}", f"--out={tmp_path / 'two'}"]
+    # The cost model's steps have as many rows as in one process.
+    done = launch("ddp", "-m", "copydesk", *line, *options, *paths, "--cost-rows-per-step=4")
+    assert done.returncode == 0, done.stderr[-4000:]
+    one, two = (read_policy(tmp_path / name) for name in ("one", "two"))
+    assert json.loads(done.stdout)["after"] == two.after
+    assert len(two.history) == len(one.history) == 3
+    for name in ("fit", "pessimistic"):
+        expected, found = getattr(one.cost_model, name), getattr(two.cost_model, name)
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    fits = [load_file(tmp_path / name / FOLDER / WEIGHTS) for name in ("one", "two")]
+    torch.testing.assert_close(fits[1], fits[0], rtol=1e-3, atol=1e-4)
+    assert any(weight.any() for name, weight in weights(tmp_path / "two").items() if "lora_B" in name)
 
 
 @pytest.mark.parametrize(("example", "kind"), [("ddp", "MULTI_CPU"), ("fsdp2", "FSDP")])

@@ -27,6 +27,8 @@ from copydesk.learn.settings import TrainSettings
         ("save_every", 0),
         ("save_every", 2.5),
         ("weigh", "recency:soon"),
+        ("lambda_cost", -0.5),
+        ("lambda_cost", float("inf")),
     ],
 )
 def test_a_senseless_value_is_named(name: str, value: object) -> None:
@@ -44,3 +46,20 @@ def test_what_is_kept_holds_the_rate_that_was_used() -> None:
     kept = TrainSettings(method="sft").to_json()
     assert kept["learning_rate"] == TrainSettings(method="sft").rate
     assert json.loads(json.dumps(kept)) == kept
+
+
+def test_settings_of_costs_are_kept_where_the_method_reads_them() -> None:
+    assert not any("." in name for name in TrainSettings(method="sft").to_json())
+    assert not any("." in name for name in TrainSettings(method="early").to_json())
+    early = TrainSettings(method="early", lambda_cost=0.5).to_json()
+    assert {name for name in early if "." in name} == {"cost.source", "cost.unit", "cost.normalize", "cost.c_max"}
+    rl = TrainSettings(method="rl").to_json()
+    assert {"cost.members", "cost.pessimism", "rl.generations", "rl.vllm"} <= rl.keys()
+    assert json.loads(json.dumps(rl)) == rl
+
+
+def test_only_rl_and_the_early_ensemble_with_a_cost_term_need_costs() -> None:
+    assert TrainSettings(method="rl").uses_costs
+    assert TrainSettings(method="early", lambda_cost=0.5).uses_costs
+    assert not TrainSettings(method="early").uses_costs
+    assert not TrainSettings(method="sft", lambda_cost=0.5).uses_costs

@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,19 +8,24 @@ from peft import AutoPeftModelForCausalLM, PeftModel
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     PreTrainedTokenizerFast,
 )
 
 from copydesk.errors import InputError
+from copydesk.learn.cost.folder import FOLDER, load_cost_model, read_cost_model
+from copydesk.learn.cost.settings import CostSettings
 from copydesk.learn.encode import encode_log
 from copydesk.learn.models import load_model
 from copydesk.learn.policy_file import data_sha256, read_policy
+from copydesk.learn.rl.settings import RlSettings
 from copydesk.learn.scoring import score_triples
 from copydesk.learn.settings import Method, TrainSettings
 from copydesk.learn.split import split
 from copydesk.learn.train import train, train_all
+from copydesk.log.cost import EditCost
 from copydesk.log.record import EditRecord
 
 QUICK = TrainSettings(
@@ -166,3 +172,93 @@ def test_a_model_that_cannot_be_packed_is_trained_all_the_same(
     plain_tokenizer.save_pretrained(tmp_path / "model")
     policy = train(records, str(tmp_path / "model"), QUICK, tmp_path / "policy").policy
     assert policy.after["loss"] < policy.before["loss"]
+
+
+RL = dataclasses.replace(
+    QUICK,
+    method="rl",
+    batch_size=8,
+    max_steps=2,
+    cost=CostSettings(members=1, epochs=2, lora_r=2),
+    rl=RlSettings(generations=2, max_new_tokens=8),
+)
+
+
+def test_rl_makes_a_cost_model_and_policy_json_names_it(
+    records: list[EditRecord], model_folder: Path, tmp_path: Path
+) -> None:
+    report = train(records, str(model_folder), RL, tmp_path / "rl-1")
+    policy = read_policy(report.folder)
+    assert policy == report.policy
+    made = read_cost_model(report.folder / FOLDER)
+    assert policy.cost_model == made.reference()
+    assert policy.cost_model.sha256 == made.weights_sha256
+    assert made.metric == EditCost(cap=3.0, tokenizer=str(model_folder)).name
+    assert (made.rows, made.held_out, made.base.spec) == (9, 3, str(model_folder))
+    assert {"loss", "cost/fit", "cost/pessimistic", "kl/own", "logp/edit", "margin"} <= policy.after.keys()
+    assert policy.before.keys() == policy.after.keys()
+    assert policy.before["kl/own"] == 0
+    assert policy.before["loss"] == pytest.approx(policy.before["cost/pessimistic"])
+    assert policy.after["loss"] == pytest.approx(policy.after["cost/pessimistic"] + 0.1 * policy.after["kl/own"])
+    assert policy.settings["cost.members"] == 1 and policy.settings["rl.generations"] == 2
+    AutoPeftModelForCausalLM.from_pretrained(str(report.folder))
+    load_cost_model(report.folder / FOLDER)
+    assert not (tmp_path / "rl-1.unfinished").exists()
+
+
+def test_a_cost_model_can_be_used_again_with_its_own_settings(
+    records: list[EditRecord], model_folder: Path, tmp_path: Path
+) -> None:
+    first = train(records, str(model_folder), dataclasses.replace(RL, max_steps=1), tmp_path / "one").folder
+    again = dataclasses.replace(RL, cost=CostSettings(), rl=dataclasses.replace(RL.rl, cost_model=str(first / FOLDER)))
+    policy = train(records, str(model_folder), again, tmp_path / "two").policy
+    assert policy.cost_model == read_policy(first).cost_model
+    assert policy.settings["cost.members"] == 1
+    weights = [tmp_path / name / FOLDER / "cost_model.safetensors" for name in ("one", "two")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_a_cost_model_of_another_model_is_refused(
+    records: list[EditRecord], model_folder: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
+) -> None:
+    first = train(records, str(model_folder), dataclasses.replace(RL, max_steps=1), tmp_path / "one").folder
+    other = tmp_path / "other"
+    shutil.copytree(model_folder, other)
+    tiny_model.lm_head.weight.data += 1
+    tiny_model.save_pretrained(other)
+    settings = dataclasses.replace(RL, rl=dataclasses.replace(RL.rl, cost_model=str(first / FOLDER)))
+    with pytest.raises(InputError, match=r"--cost-model .* not") as fault:
+        train(records, str(other), settings, tmp_path / "two")
+    assert "\n" not in str(fault.value)
+
+
+def test_rl_with_all_weights_writes_an_ordinary_model(
+    records: list[EditRecord], model_folder: Path, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(RL, full=True, learning_rate=1e-3)
+    report = train(records, str(model_folder), settings, tmp_path / "policy")
+    model = AutoModelForCausalLM.from_pretrained(report.folder)
+    base = AutoModelForCausalLM.from_pretrained(model_folder)
+    assert load_model(str(report.folder))[2].kind == "folder"
+    own = {"_name_or_path": None}
+    assert model.config.to_dict() | own == base.config.to_dict() | own
+
+
+def test_the_early_ensemble_can_learn_from_cost(records: list[EditRecord], model_folder: Path, tmp_path: Path) -> None:
+    policy = train(records, str(model_folder), dataclasses.replace(QUICK, lambda_cost=1.0), tmp_path / "policy").policy
+    assert policy.after["loss/cost"] < policy.before["loss/cost"]
+    assert policy.settings["cost.c_max"] == 3.0
+    assert policy.cost_model is None
+    assert "loss/cost" in policy.final
+
+
+def test_a_row_whose_cost_is_none_is_named_before_anything_is_trained(
+    records: list[EditRecord], model_folder: Path, tmp_path: Path
+) -> None:
+    rows = [
+        record.model_copy(update={"metadata": {"minutes": -1 if i == 4 else 2}}) for i, record in enumerate(records)
+    ]
+    settings = dataclasses.replace(RL, cost=CostSettings(source="field:minutes"))
+    with pytest.raises(InputError, match="row 'row-Ed'"):
+        train(rows, str(model_folder), settings, tmp_path / "policy")
+    assert not (tmp_path / "policy").exists()

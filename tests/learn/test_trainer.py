@@ -13,17 +13,25 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, TrainingArgu
 from copydesk.learn.encode import Triple
 from copydesk.learn.fit import reference_logprobs
 from copydesk.learn.logprobs import Forward
+from copydesk.learn.objectives import soft_minimum
 from copydesk.learn.settings import Method, TrainSettings
 from copydesk.learn.trainer import PADDING, Collator, EditTrainer, examples
 from small_models import FAMILIES, make, shaken
 
 
 def make_trainer(
-    model: nn.Module, reference: nn.Module, triples: list[Triple], folder: Path, method: Method, **arguments: Any
+    model: nn.Module,
+    reference: nn.Module,
+    triples: list[Triple],
+    folder: Path,
+    method: Method,
+    lambda_cost: float = 0.0,
+    **arguments: Any,
 ) -> EditTrainer:
     args = TrainingArguments(str(folder), report_to="none", use_cpu=True, remove_unused_columns=False, **arguments)
     rows = examples(triples, reference_logprobs(reference, triples), method)
-    return EditTrainer(model, args, rows, TrainSettings(method=method, lambda_sup=0.5))
+    settings = TrainSettings(method=method, lambda_sup=0.5, lambda_cost=lambda_cost)
+    return EditTrainer(model, args, rows, settings)
 
 
 def moved(model: LlamaForCausalLM) -> LlamaForCausalLM:
@@ -83,10 +91,11 @@ def test_early_loss_on_a_batch_is_the_plain_computation(
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("method", ["sft", "dpo", "early"])
+@pytest.mark.parametrize(("method", "lambda_cost"), [("sft", 0.0), ("dpo", 0.0), ("early", 0.0), ("early", 2.0)])
 def test_a_step_is_the_same_in_one_batch_or_in_several(
-    method: Method, tiny_model: LlamaForCausalLM, triples: list[Triple], tmp_path: Path
+    method: Method, lambda_cost: float, tiny_model: LlamaForCausalLM, triples: list[Triple], tmp_path: Path
 ) -> None:
+    triples = [dataclasses.replace(triple, cost=place / 9) for place, triple in enumerate(triples)]
     rows = triples[:8] if method != "dpo" else [triple for triple in triples if triple.edited][:8]
     assert method == "dpo" or not all(triple.edited for triple in rows)
     results = []
@@ -98,6 +107,7 @@ def test_a_step_is_the_same_in_one_batch_or_in_several(
             rows,
             tmp_path,
             method,
+            lambda_cost,
             per_device_train_batch_size=batch_size,
             gradient_accumulation_steps=8 // batch_size,
             max_steps=1,
@@ -219,3 +229,20 @@ def test_loss_and_gradient_are_trls(
     assert loss.item() == pytest.approx(reference_loss.item(), rel=1e-4)
     found, wanted = gradients(ours), gradients(theirs)
     assert (found - wanted).norm() <= 1e-4 * wanted.norm()
+
+
+def test_the_cost_term_reaches_the_loss(tiny_model: LlamaForCausalLM, triples: list[Triple], tmp_path: Path) -> None:
+    rows = [dataclasses.replace(triple, cost=place / 9) for place, triple in enumerate(triples)]
+    policy = moved(tiny_model)
+    losses = {}
+    for weight in (0.0, 1.0, 3.0):
+        trainer = make_trainer(policy, tiny_model, rows, tmp_path, "early", weight)
+        batch = trainer.data_collator([trainer.train_dataset[place] for place in range(len(rows))])
+        losses[weight], metrics = trainer.compute_loss(policy, batch, return_outputs=True)
+    ours, theirs = reference_logprobs(policy, rows), reference_logprobs(tiny_model, rows)
+    value = soft_minimum(rows, 0.1)
+    residual = torch.tensor([row.cost for row in rows]) + 0.1 * (ours.response - theirs.response) - value
+    term = (residual**2).mean().item() / 0.2
+    assert losses[1.0].item() - losses[0.0].item() == pytest.approx(term, rel=1e-3)
+    assert losses[3.0].item() - losses[0.0].item() == pytest.approx(3 * term, rel=1e-3)
+    assert "loss/cost" in metrics

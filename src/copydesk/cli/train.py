@@ -132,6 +132,9 @@ def train(
     kappa: Annotated[float, typer.Option(help="For std.", rich_help_panel=_MODEL)] = _COST.kappa,
     cost_epochs: Annotated[float, typer.Option(help="Passes over the log.", rich_help_panel=_MODEL)] = _COST.epochs,
     cost_lr: Annotated[float, typer.Option(help="Peak learning rate.", rich_help_panel=_MODEL)] = _COST.learning_rate,
+    cost_rows_per_step: Annotated[
+        int, typer.Option(help="Rows of an optimizer step.", rich_help_panel=_MODEL)
+    ] = _COST.rows_per_step,
     cost_layers: Annotated[
         float, typer.Option(help="Share of the layers, from the top, with adapters.", rich_help_panel=_MODEL)
     ] = _COST.layers,
@@ -216,6 +219,7 @@ def train(
             members=members,
             epochs=cost_epochs,
             learning_rate=cost_lr,
+            rows_per_step=cost_rows_per_step,
             layers=cost_layers,
             lora_r=cost_lora_r,
             free_rows=free_rows,

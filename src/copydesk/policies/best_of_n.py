@@ -40,6 +40,8 @@ class BestOfN:
         Raises:
             InputError: several drafts at temperature 0, where all are the same.
         """
+        if not contexts:
+            return []
         if self.n > 1 and sampling.temperature == 0:
             raise InputError(
                 f"{self.name}: at temperature 0 all {self.n} drafts are the same; give a temperature above 0"
@@ -48,5 +50,5 @@ class BestOfN:
         luck = [seed if draft == 0 else (*seed, draft) for seed in seeds for draft in range(self.n)]
         drafts = self.policy.write(prompts, luck, sampling)
         costs = predicted_costs(self.cost_model, prompts, drafts, self.policy.ending).pessimistic
-        best = costs.view(-1, self.n).argmin(dim=1).tolist() if contexts else []
+        best = costs.view(-1, self.n).argmin(dim=1).tolist()
         return [self.policy.text(drafts[row * self.n + draft]) for row, draft in enumerate(best)]

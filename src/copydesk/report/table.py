@@ -46,7 +46,7 @@ def column_table(results: Mapping[str, Any], column: str) -> Table:
     cells = results["cells"][column]
     measures = [name for name in MEASURE_FORMATS if any(name in cell for cell in cells.values())]
     table = Table(title=column_title(column), title_justify="left", box=None, pad_edge=False)
-    table.add_column("Method")
+    table.add_column("Method", no_wrap=True)
     for title in ["Edit cost", "Against base", *(MEASURE_FORMATS[name][0] for name in measures)]:
         table.add_column(title, justify="right")
     least = min(cell["mean"] for cell in cells.values())
@@ -61,7 +61,7 @@ def columns_table(results: Mapping[str, Any]) -> Table:
     """All columns side by side: mean cost per method, and Max SubOpt."""
     columns = [*results["cells"].values(), results["max_subopt"]]
     table = Table(title="Mean edit cost", title_justify="left", box=None, pad_edge=False)
-    table.add_column("Method")
+    table.add_column("Method", no_wrap=True)
     for title in [*map(column_title, results["columns"]), "Max SubOpt"]:
         table.add_column(title, justify="right")
     for method in results["methods"]:

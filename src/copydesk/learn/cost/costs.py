@@ -1,5 +1,6 @@
 """The costs of a log's rows: computed from the edits, or read from a field that the product keeps beside them."""
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -36,6 +37,12 @@ def row_costs(records: Iterable[EditRecord], settings: CostSettings, metric: Edi
             raise InputError(f"row {record.id!r}: metadata[{name!r}] is missing; log its cost, or leave the row out")
         _check(record.id, record.metadata[name], settings.c_max, f"metadata[{name!r}]")
     return {record.id: float(record.metadata[name]) for record in rows}
+
+
+def mean_cost(triples: Sequence[Triple]) -> float:
+    """The weighted mean cost of rows that have costs and weigh something."""
+    total = math.fsum(triple.weight for triple in triples)
+    return math.fsum(triple.weight * float(triple.cost or 0.0) for triple in triples) / total
 
 
 def check_costs(triples: Sequence[Triple], c_max: float) -> None:

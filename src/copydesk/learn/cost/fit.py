@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, set_seed
 
 from copydesk.errors import InputError
 from copydesk.learn import processes
-from copydesk.learn.cost.costs import check_costs
+from copydesk.learn.cost.costs import check_costs, mean_cost
 from copydesk.learn.cost.model import CostModel
 from copydesk.learn.cost.pessimism import confidence_set
 from copydesk.learn.cost.trainer import CostRow, CostTrainer
@@ -56,7 +56,7 @@ def fit_cost_model(
     costs = torch.tensor([triple.cost for triple in triples])
     if not weights.any():
         raise InputError("every row to train on weighs 0, so there is nothing to learn from; weigh them otherwise")
-    mean = float((weights * costs).sum() / weights.sum())
+    mean = mean_cost(triples)
     cost_model = CostModel(copying.deepcopy(model), settings.cost, forward, mean)
     cost_model.train()
     rows = _rows(triples, settings)

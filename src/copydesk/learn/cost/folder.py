@@ -90,32 +90,29 @@ def describe_cost_model(
     held_out: Sequence[Triple],
 ) -> CostModelFile:
     """What `cost_model.json` says of a cost model, measured on the held-out rows."""
-    weights = [triple.weight for triple in trained_on]
-    costs = [float(triple.cost or 0.0) for triple in trained_on]
-    mean = sum(weight * cost for weight, cost in zip(weights, costs, strict=True)) / sum(weights)
     return CostModelFile(
         base=Base(**asdict(info)),
         settings=model.settings.to_json(),
         metric=metric,
         data_sha256=data_sha256,
         rows=len(trained_on),
-        mean=mean,
+        mean=model.start,
         longest=longest(trained_on),
         within=model.within.tolist(),
         weights_sha256=weights_sha256(model),
-        **measured(model, held_out, mean),
+        **measured(model, held_out),
     )
 
 
-def measured(model: CostModel, held_out: Sequence[Triple], mean: float) -> dict[str, Any]:
+def measured(model: CostModel, held_out: Sequence[Triple]) -> dict[str, Any]:
     """What `CostModelFile` says of held-out rows: `held_out`, `fit`, `pessimistic` and `calibration`."""
     predictions = model.predict([(triple.context, triple.response) for triple in held_out], quiet=False)
     costs = [float(triple.cost or 0.0) for triple in held_out]
     fit, upper = predictions[:, 0].tolist(), model.pessimistic(predictions).tolist()
     return {
         "held_out": len(held_out),
-        "fit": figures(fit, costs, mean),
-        "pessimistic": figures(upper, costs, mean),
+        "fit": figures(fit, costs, model.start),
+        "pessimistic": figures(upper, costs, model.start),
         "calibration": [asdict(one) for one in calibration(fit, costs)],
     }
 
@@ -165,7 +162,7 @@ def attach(base: PreTrainedModel, file: CostModelFile, folder: Path | str) -> Co
         InputError: the weights are missing or damaged.
     """
     settings = CostSettings(**file.settings)  # type: ignore[arg-type]
-    model = CostModel(base, settings, fitting_forward(base, file.longest))
+    model = CostModel(base, settings, fitting_forward(base, file.longest), file.mean)
     path = Path(folder) / WEIGHTS
     try:
         weights = load_file(path)

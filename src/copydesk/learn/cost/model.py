@@ -63,8 +63,11 @@ class CostModel(nn.Module):
             weight.data = weight.data.float()
         device = next(base.parameters()).device
         self.head = nn.Linear(base.config.get_text_config().hidden_size, len(self.fits), device=device)
+        # The head says how far a cost is from the mean, so a log in which all cost the same leaves it at 0 exactly: the
+        # least rounding would be a gradient, and Adam makes whole steps of any.
         nn.init.zeros_(self.head.weight)
-        nn.init.constant_(self.head.bias, start)
+        nn.init.zeros_(self.head.bias)
+        self.start = start
         self.register_buffer("within", torch.ones(len(self.fits), dtype=torch.bool, device=device))
         self.within: Tensor
         self._shared = layers[:lower]
@@ -94,7 +97,7 @@ class CostModel(nn.Module):
         with computed_once(self._shared):
             for place, name in enumerate(self.fits):
                 hidden = self._hidden(batch, name)
-                values.append(_mean_by_owner(self._read(hidden, place), batch["owner"], count))
+                values.append(_mean_by_owner(self._read(hidden, place), batch["owner"], count) + self.start)
         if self.training:
             self.train()  # activating one adapter has frozen the others
         return torch.stack(values, dim=1)

@@ -19,6 +19,9 @@ from copydesk.learn.running import run, without_dropout
 from copydesk.learn.scoring import longest
 from copydesk.learn.settings import TrainSettings
 
+# What TRL and Transformers change in a model's configuration so that it suits the tokenizer, or training.
+_ADJUSTED = ("use_cache", "pad_token_id", "eos_token_id", "bos_token_id")
+
 
 def fit_rl(
     model: PreTrainedModel,
@@ -60,7 +63,8 @@ def fit_rl(
     policy: Any = copying.deepcopy(model) if copy or settings.full else model
     reference = model.requires_grad_(False) if settings.full else None
     without_dropout(policy)
-    before = (policy.config.use_cache, policy.config.pad_token_id, copying.deepcopy(policy.generation_config))
+    before = {name: getattr(policy.config, name, None) for name in _ADJUSTED}
+    generation = copying.deepcopy(policy.generation_config)
     policy.requires_grad_(settings.full)
 
     def make(folder: Path) -> RlTrainer:
@@ -76,7 +80,9 @@ def fit_rl(
     trainer = run(make, checkpoints)
     for used in (policy, model):
         used.__dict__.pop("forward", None)  # TRL has put one of its own before the model's
-    policy.config.use_cache, policy.config.pad_token_id, policy.generation_config = before
+    for name, value in before.items():
+        setattr(policy.config, name, value)
+    policy.generation_config = generation
     trained: Any = trainer.accelerator.unwrap_model(trainer.model)
     trained.eval()
     return Fitted(trained, trainer.tidied(), forward)

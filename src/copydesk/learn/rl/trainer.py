@@ -119,17 +119,22 @@ class RlTrainer(AtomicCheckpoints, RLOOTrainer):
     def _reward(
         self, prompts: list[str], completion_ids: list[list[int]], log_metric: Any = None, **_: Any
     ) -> list[float | None]:
-        """-f̄ of sampled responses."""
+        """By how much sampled responses are cheaper than the mean of the log, by f̄.
+
+        That is -f̄ but for a constant, which no advantage sees. Where f̄ is the same for all it is 0, and nothing is left
+        to rounding, of which Adam would make whole steps.
+        """
         responses = []
         for ids in completion_ids:
-            ended = bool(ids) and ids[-1] in self.eos_token_ids
+            # TRL also stops where the tokenizer ends a document; only an end of turn ends a response.
+            ended = bool(ids) and ids[-1] == self._ending[-1]
             responses.append(Generated(ids[:-1] if ended else ids, ended))
         contexts = [self._contexts[int(place)] for place in prompts]
         costs = predicted_costs(self._cost_model, contexts, responses, self._ending)
         if log_metric is not None:
             log_metric("cost/fit", float(costs.fit.mean()))
             log_metric("cost/pessimistic", float(costs.pessimistic.mean()))
-        return [-cost for cost in costs.pessimistic.tolist()]
+        return [self._cost_model.start - cost for cost in costs.pessimistic.tolist()]
 
 
 def most_new_tokens(triples: Sequence[Triple], settings: TrainSettings) -> int:

@@ -1,0 +1,25 @@
+from dataclasses import replace
+
+import pytest
+
+from copydesk.learn.cost.settings import CostSettings
+from copydesk.learn.encode import Triple
+from copydesk.learn.settings import TrainSettings
+
+QUICK = TrainSettings(
+    method="rl",
+    batch_size=4,
+    accumulate=1,
+    cost=CostSettings(epochs=4, learning_rate=1e-2, rows_per_step=4, members=2, lora_r=2),
+)
+
+
+@pytest.fixture
+def settings() -> TrainSettings:
+    return QUICK
+
+
+@pytest.fixture
+def costed(triples: list[Triple]) -> list[Triple]:
+    """The twelve edits with costs: what was edited cost 1.2, what was accepted nothing."""
+    return [replace(triple, cost=1.2 if triple.edited else 0.0) for triple in triples]

@@ -1,0 +1,72 @@
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from copydesk.learn.cost.model import Answer
+from copydesk.learn.cost.settings import CostSettings
+from copydesk.learn.encode import Triple
+from copydesk.learn.rl.settings import RlSettings
+from copydesk.learn.settings import TrainSettings
+
+
+class PerToken:
+    """Stands in for a cost model: a response costs the share of its tokens that are at or above a number.
+
+    f̄ is f̂ and a tenth more.
+    """
+
+    settings = CostSettings(c_max=3.0)
+    start = 0.5
+
+    def __init__(self, dear_from: int = 160) -> None:
+        self.dear_from = dear_from
+        self.asked: list[Answer] = []
+
+    def predict(self, answers: Sequence[Answer]) -> Tensor:
+        self.asked += answers
+        shares = [sum(token >= self.dear_from for token in answer) / len(answer) for _, answer in answers]
+        return torch.tensor(shares)[:, None]
+
+    def pessimistic(self, predictions: Tensor) -> Tensor:
+        return predictions[:, 0] + 0.1
+
+
+class Constant(PerToken):
+    """All responses cost the same."""
+
+    def predict(self, answers: Sequence[Answer]) -> Tensor:
+        return torch.full((len(answers), 1), 0.6)
+
+    def pessimistic(self, predictions: Tensor) -> Tensor:
+        return predictions[:, 0].clone()
+
+
+@pytest.fixture
+def cheap_low_tokens() -> PerToken:
+    return PerToken()
+
+
+@pytest.fixture
+def constant() -> Constant:
+    return Constant()
+
+
+@pytest.fixture
+def settings() -> TrainSettings:
+    return TrainSettings(
+        method="rl",
+        batch_size=16,
+        accumulate=1,
+        max_steps=4,
+        learning_rate=1e-2,
+        lora_r=4,
+        rl=RlSettings(generations=4, max_new_tokens=12),
+    )
+
+
+@pytest.fixture
+def costed(triples: list[Triple]) -> list[Triple]:
+    return [replace(triple, cost=1.2 if triple.edited else 0.0) for triple in triples]

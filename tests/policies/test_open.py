@@ -1,0 +1,51 @@
+import shutil
+from pathlib import Path
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from copydesk.errors import InputError
+from copydesk.learn.cost.settings import CostSettings
+from copydesk.learn.rl.settings import RlSettings
+from copydesk.learn.settings import TrainSettings
+from copydesk.learn.train import train
+from copydesk.log.record import EditRecord
+from copydesk.policies import BestOfN, LocalPolicy, Sampling, open_policy
+
+RL = TrainSettings(
+    method="rl", max_steps=1, batch_size=4, accumulate=1, lora_r=2,
+    cost=CostSettings(members=1, epochs=1, lora_r=2), rl=RlSettings(generations=2, max_new_tokens=4),
+)  # fmt: skip
+
+
+@pytest.fixture
+def rl(records: list[EditRecord], model_folder: Path, tmp_path: Path) -> Path:
+    return train(records, str(model_folder), RL, tmp_path / "rl").folder
+
+
+def test_a_model_is_a_policy(model_folder: Path) -> None:
+    policy = open_policy("base", str(model_folder))
+    assert isinstance(policy, LocalPolicy) and policy.name == "base"
+
+
+def test_best_of_n_takes_the_cost_model_of_the_folder_or_the_one_named(rl: Path, model_folder: Path) -> None:
+    for spec in (f"best-of-3:{rl}", f"best-of-3:{model_folder}@{rl / 'cost_model'}"):
+        policy = open_policy("best", spec)
+        assert isinstance(policy, BestOfN) and (policy.name, policy.n) == ("best", 3)
+        assert len(policy.respond(["Tell Ada"], [(1,)], Sampling(max_new_tokens=3))) == 1
+
+
+def test_without_a_cost_model_it_says_where_it_looked(model_folder: Path) -> None:
+    with pytest.raises(InputError, match=r"cost_model\.json"):
+        open_policy("best", f"best-of-3:{model_folder}")
+
+
+def test_a_cost_model_that_reads_other_tokens_is_refused(
+    rl: Path, model_folder: Path, tmp_path: Path, plain_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(model_folder, other)
+    plain_tokenizer.add_tokens(["<new>"])
+    plain_tokenizer.save_pretrained(other)
+    with pytest.raises(InputError, match="other tokens"):
+        open_policy("best", f"best-of-2:{other}@{rl / 'cost_model'}")
