@@ -2,9 +2,10 @@
 
     python benchmarks/choose_recipe.py
 
-Every method gets the same budget: the same epochs and as many learning rates. They are compared on a validation user
-(p = 0.6, between weak and strong) and a seed that no table uses, over both tasks, by mean edit cost. The alpha of the
-late ensemble is chosen on the same rounds. What it prints is what `copydesk.simulate.recipe` holds.
+Every method gets the same budget: as many learning rates. They are compared on a validation user (p = 0.6, between weak
+and strong) and a seed that no table uses, over both tasks, by mean edit cost. The learning rate of the cost model is
+chosen before, by R² on a second log of that user, and so is the alpha of the late ensemble afterwards, on the same
+rounds. What it prints is what `copydesk.simulate.recipe` holds.
 """
 
 import argparse
@@ -14,11 +15,14 @@ from dataclasses import replace
 from statistics import fmean
 
 from copydesk.ensemble import LateEnsemble, Ucb
-from copydesk.learn.encode import encode_log
+from copydesk.learn.cost.fit import fit_cost_model
+from copydesk.learn.cost.folder import measured
+from copydesk.learn.encode import Triple, encode_log
 from copydesk.learn.fit import fit, reference_logprobs
 from copydesk.learn.models import load_model, quiet_libraries
-from copydesk.learn.settings import TrainSettings
+from copydesk.learn.rl.fit import fit_rl
 from copydesk.log.cost import EditCost
+from copydesk.log.record import EditRecord
 from copydesk.policies import LocalPolicy, Sampling
 from copydesk.simulate.protocol import make_log, online_documents, play, play_late
 from copydesk.simulate.recipe import RECIPE
@@ -29,6 +33,7 @@ from copydesk.simulate.users import ScriptedUser
 USER = ScriptedUser("validation", 0.6)
 SEED = 1000
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+COST_RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 ALPHAS = (0.1, 0.2, 0.3, 0.5, 1.0)
 
 
@@ -45,17 +50,36 @@ def main() -> None:
     drawn = Sampling(defaults.log_temperature, defaults.max_new_tokens)
     sampling = Sampling(defaults.temperature, defaults.max_new_tokens)
     cost = EditCost(cap=defaults.c_max)
-    rows, played = [], {}
+    rows, played, fits, cost_rows = [], {}, {}, []
+
+    def as_triples(log: list[EditRecord]) -> list[Triple]:
+        costs = cost.batch([(record.response, str(record.edit)) for record in log])
+        known = {record.id: c for record, c in zip(log, costs, strict=True)}
+        return encode_log(log, tokenizer, max_length=512, costs=known).triples
+
     for task in TASKS.values():
         base = LocalPolicy("base", model, tokenizer)
         log = make_log(base, task, USER, defaults.edits, SEED, drawn)
         contexts = online_documents(task, args.rounds, SEED, log)
-        triples = encode_log(log, tokenizer, max_length=512).triples
+        triples = as_triples(log)
+        if "rl" in args.methods:
+            unseen = as_triples(make_log(base, task, USER, defaults.edits, SEED + 1, drawn))
+            for rate in COST_RATES:
+                recipe = RECIPE["rl"]
+                training = replace(recipe, seed=SEED, cost=replace(recipe.cost, learning_rate=rate))
+                fits[task.name, rate] = fit_cost_model(model, triples, training)
+                row = {"task": task.name, "rate": rate, **measured(fits[task.name, rate], unseen)["fit"]}
+                cost_rows.append(row)
+                print(row, file=sys.stderr, flush=True)
         references = reference_logprobs(model, triples, batch_size=64)
         for method in args.methods:
             for rate in args.rates:
-                training: TrainSettings = replace(RECIPE[method], learning_rate=rate, seed=SEED)
-                fitted = fit(model, triples, references, training)
+                training = replace(RECIPE[method], learning_rate=rate, seed=SEED)
+                if method == "rl":
+                    cost_model = fits[task.name, RECIPE["rl"].cost.learning_rate]
+                    fitted = fit_rl(model, tokenizer, triples, cost_model, training)
+                else:
+                    fitted = fit(model, triples, references, training)
                 rounds = play(
                     LocalPolicy(method, fitted.model, tokenizer), method, task, USER, contexts, SEED, cost, sampling
                 )
@@ -72,6 +96,11 @@ def main() -> None:
                 }
                 rows.append(row)
                 print(row, file=sys.stderr, flush=True)
+    cost_rate = (
+        max(COST_RATES, key=lambda rate: sum(row["r2"] for row in cost_rows if row["rate"] == rate))
+        if cost_rows
+        else None
+    )
     chosen = {
         method: min(
             args.rates,
@@ -89,8 +118,19 @@ def main() -> None:
         )
         for alpha in ALPHAS
     }
-    found = {"rows": rows, "rates": chosen, "alphas": alphas, "alpha": min(alphas, key=alphas.__getitem__)}
-    print(json.dumps(found, indent=2) if args.json else json.dumps({k: v for k, v in found.items() if k != "rows"}))
+    found = {
+        "rows": rows,
+        "cost_model": cost_rows,
+        "cost_rate": cost_rate,
+        "rates": chosen,
+        "alphas": alphas,
+        "alpha": min(alphas, key=alphas.__getitem__),
+    }
+    print(
+        json.dumps(found, indent=2)
+        if args.json
+        else json.dumps({k: v for k, v in found.items() if k not in ("rows", "cost_model")})
+    )
 
 
 if __name__ == "__main__":

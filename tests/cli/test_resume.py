@@ -106,6 +106,7 @@ def test_rl_killed_in_either_stage_ends_with_the_same_policy(log: Path, model_fo
         "--method=rl",
         "--max-steps=12",
         "--generations=2",
+        "--responses=4",
         "--max-new-tokens=8",
         "--members=1",
         "--save-every=2",

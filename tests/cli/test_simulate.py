@@ -50,6 +50,20 @@ def test_policies_of_a_demo_and_best_of_n_play_and_an_ensemble_chooses_among_the
     assert all(alone[one["policy"], one["t"]]["cost"] == one["cost"] for one in rounds if one["method"] == "late")
 
 
+def test_with_the_seed_of_the_demo_they_play_its_rounds(demo: Path, tmp_path: Path) -> None:
+    words = ["simulate", "--from", str(demo), "--rounds", "4", "--out", str(tmp_path / "out")]
+    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+    played, before = (
+        {
+            (one["method"], one["t"]): one
+            for one in map(json.loads, (folder / "rounds.jsonl").read_text().splitlines())
+            if one["method"] not in ("base", "late")
+        }
+        for folder in (tmp_path / "out", demo)
+    )
+    assert played == before
+
+
 def test_one_policy_needs_no_ensemble(tmp_path: Path) -> None:
     printed = run("--policy", "base=embedded", "--out", str(tmp_path / "out"))
     assert "Base" in printed and "Late ensemble" not in printed

@@ -49,7 +49,7 @@ def run(data: Path, model: Path, out: Path, *more: str) -> Result:
     return CliRunner().invoke(app, arguments)
 
 
-RL = ["--members", "1", "--cost-epochs", "1", "--generations", "2", "--batch-size", "4", "--max-new-tokens", "8"]
+RL = ["--members", "1", "--cost-epochs", "1", "--generations", "2", "--responses", "8", "--max-new-tokens", "8"]
 
 
 @pytest.mark.parametrize("method", ["sft", "dpo", "rl", "early"])

@@ -15,7 +15,7 @@ def of(margin: list[float], edit: list[float]) -> Metrics:
 
 def test_the_names_are_what_the_objectives_give_sorted() -> None:
     rows, edited = torch.zeros(2), torch.tensor([True, False])
-    _, metrics = early_ensemble(rows, rows, rows, rows, edited, beta=0.1, lambda_sup=1.0)
+    _, metrics = early_ensemble(rows, rows, rows, rows, edited, beta=0.1, lambda_sup=1.0, lambda_cost=1.0, costs=rows)
     assert list(METRIC_NAMES) == sorted(metrics)
 
 

@@ -70,11 +70,11 @@ def test_two_processes_share_policy_optimisation(records: list[EditRecord], mode
     """And fit the cost model that one process fits."""
     write_jsonl(tmp_path / "log.jsonl", records)
     cost = CostSettings(members=1, epochs=2, rows_per_step=4, lora_r=2)
-    rl = RlSettings(generations=4, max_new_tokens=8)
-    settings = TrainSettings(method="rl", max_steps=3, batch_size=4, accumulate=2, held_out=0.25, cost=cost, rl=rl)
+    rl = RlSettings(responses=8, generations=4, max_new_tokens=8)
+    settings = TrainSettings(method="rl", max_steps=3, batch_size=4, held_out=0.25, cost=cost, rl=rl)
     train(records, str(model_folder), settings, tmp_path / "one")
-    options = ["--members=1", "--cost-epochs=2", "--cost-lora-r=2", "--generations=4", "--max-new-tokens=8"]
-    line = ["train", "--method=rl", "--max-steps=3", "--batch-size=2", "--accumulate=2", "--held-out=0.25", "--json"]
+    options = ["--members=1", "--cost-epochs=2", "--cost-lora-r=2", "--responses=8", "--max-new-tokens=8"]
+    line = ["train", "--method=rl", "--max-steps=3", "--batch-size=2", "--held-out=0.25", "--json"]
     paths = [f"--data={tmp_path / 'log.jsonl'}", f"--model={model_folder}", f"--out={tmp_path / 'two'}"]
     # The cost model's steps have as many rows as in one process.
     done = launch("ddp", "-m", "copydesk", *line, *options, *paths, "--cost-rows-per-step=4")

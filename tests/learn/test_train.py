@@ -180,7 +180,7 @@ RL = dataclasses.replace(
     batch_size=8,
     max_steps=2,
     cost=CostSettings(members=1, epochs=2, lora_r=2),
-    rl=RlSettings(generations=2, max_new_tokens=8),
+    rl=RlSettings(responses=8, generations=2, max_new_tokens=8),
 )
 
 

@@ -14,7 +14,7 @@ from copydesk.policies import BestOfN, LocalPolicy, Sampling, open_policy
 
 RL = TrainSettings(
     method="rl", max_steps=1, batch_size=4, accumulate=1, lora_r=2,
-    cost=CostSettings(members=1, epochs=1, lora_r=2), rl=RlSettings(generations=2, max_new_tokens=4),
+    cost=CostSettings(members=1, epochs=1, lora_r=2), rl=RlSettings(responses=4, generations=2, max_new_tokens=4),
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from copydesk.cli.output import emit, log_to_stderr
 from copydesk.errors import InputError
+from copydesk.log.jsonl import load_log
 
 
 def simulate(
@@ -60,7 +61,8 @@ def simulate(
     log_to_stderr("copydesk.simulate")
     quiet_libraries()
     with staged_folder(out, marker="results.json", overwrite=force) as folder, contextlib.redirect_stdout(sys.stderr):
-        outcome = play_policies([open_policy(name, spec) for name, spec in specs.items()], settings)
+        policies = [open_policy(name, spec) for name, spec in specs.items()]
+        outcome = play_policies(policies, settings, [] if demo is None else load_log(demo / "log.jsonl"))
         results = write_results(folder, [(settings, outcome)])
     if as_json:
         emit(results, Group(), as_json=True)

@@ -37,7 +37,7 @@ def train(
             help="Learn from edits as supervision, as preference, from their cost, or jointly; or every policy at once."
         ),
     ] = _DEFAULT.method,
-    epochs: Annotated[float, typer.Option(help="Passes over the log.")] = _DEFAULT.epochs,
+    epochs: Annotated[float, typer.Option(help="Passes over the log (all but rl).")] = _DEFAULT.epochs,
     max_steps: Annotated[
         int | None, typer.Option(help="Stop after so many optimizer steps.", show_default="as --epochs says")
     ] = _DEFAULT.max_steps,
@@ -52,7 +52,9 @@ def train(
     batch_size: Annotated[
         int, typer.Option(help="Rows in one forward pass; of the policy's own responses (rl).")
     ] = _DEFAULT.batch_size,
-    accumulate: Annotated[int, typer.Option(help="Forward passes to one optimizer step.")] = _DEFAULT.accumulate,
+    accumulate: Annotated[
+        int, typer.Option(help="Forward passes to one optimizer step (all but rl).")
+    ] = _DEFAULT.accumulate,
     clip: Annotated[float, typer.Option(help="Largest norm of the gradient.")] = _DEFAULT.clip,
     beta: Annotated[float, typer.Option(help="Pull towards the reference policy (all but sft).")] = _DEFAULT.beta,
     preference: Annotated[
@@ -147,6 +149,12 @@ def train(
             rich_help_panel=_MODEL,
         ),
     ] = _COST.free_rows,
+    rl_epochs: Annotated[
+        float, typer.Option(help="Passes over the log's contexts.", rich_help_panel=_OPTIMISATION)
+    ] = _RL.epochs,
+    responses: Annotated[
+        int, typer.Option(help="Responses of an optimizer step.", rich_help_panel=_OPTIMISATION)
+    ] = _RL.responses,
     generations: Annotated[
         int, typer.Option(help="Responses to each context in a step.", rich_help_panel=_OPTIMISATION)
     ] = _RL.generations,
@@ -228,6 +236,8 @@ def train(
             kappa=kappa,
         ),
         rl=RlSettings(
+            epochs=rl_epochs,
+            responses=responses,
             generations=generations,
             max_new_tokens=max_new_tokens,
             cost_model=None if cost_model is None else str(cost_model),

@@ -33,11 +33,13 @@ class TrainSettings:
     Attributes:
         method: `sft`, `dpo`, `rl` or `early`.
         epochs: passes over the log. Logs of edits are small; three passes fit them without learning them by heart.
+            `rl` has epochs of its own, in `rl`.
         max_steps: stop after so many optimizer steps, whatever `epochs` says.
         learning_rate: the peak rate; `None` takes the default of the method and of LoRA or full weights (see `rate`).
         warmup_ratio: the share of the steps over which the rate rises to its peak; it then falls as a cosine to zero.
         batch_size: triples in one forward pass, on each device; with `rl`, the policy's own responses.
         accumulate: passes added up to one optimizer step; 4 x 4 is the usual 16 and fits an 8B model on one large GPU.
+            `rl` adds up as many as its `responses` need.
         clip: the largest norm of the gradient. log π is a sum over tokens, so gradients are large and most are clipped.
         beta: β, the pull towards π_ref in every method but `sft`; 0.1 as in DPO's paper and most recipes.
         preference: the form of the preference loss: `sigmoid` is DPO; `ipo`, `robust` and `dpop` are in `objectives`.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from copydesk.ensemble import LateEnsemble, Ucb
 from copydesk.errors import InputError
 from copydesk.log.cost import EditCost
+from copydesk.log.record import EditRecord
 from copydesk.policies import Policy
 from copydesk.simulate.clock import Clock
 from copydesk.simulate.outcome import Outcome, PlaySettings
@@ -34,12 +35,18 @@ class OnlineSettings(PlaySettings):
             raise InputError(f"--policy: {_TAKEN!r} is what the ensemble of all is called; choose another name")
 
 
-def play_policies(policies: Sequence[Policy], settings: OnlineSettings) -> Outcome:
-    """Play T rounds with each policy, and with the late ensemble of all of them where there are several."""
+def play_policies(policies: Sequence[Policy], settings: OnlineSettings, log: Sequence[EditRecord] = ()) -> Outcome:
+    """Play T rounds with each policy, and with the late ensemble of all of them where there are several.
+
+    Args:
+        policies: the arms.
+        settings: of the online phase.
+        log: what the policies learnt from; none of its contexts comes up.
+    """
     clock = Clock()
     task, user = get_task(settings.task), get_user(settings.user)
     cost = EditCost(cap=settings.c_max, tokenizer=settings.model)
-    contexts = online_documents(task, settings.rounds, settings.seed, [])
+    contexts = online_documents(task, settings.rounds, settings.seed, log)
     played: dict[str, list[Round]] = {}
     for policy in policies:
         with clock(f"play.{policy.name}", f"{settings.rounds} rounds of {policy.name}"):

@@ -21,7 +21,6 @@ RECIPE: Mapping[Method, TrainSettings] = {
         _COMMON,
         method="rl",
         learning_rate=1e-3,
-        epochs=1,
         batch_size=64,
         cost=CostSettings(epochs=3, learning_rate=1e-2, rows_per_step=8),
     ),

@@ -59,11 +59,10 @@ def settings() -> TrainSettings:
     return TrainSettings(
         method="rl",
         batch_size=16,
-        accumulate=1,
         max_steps=4,
         learning_rate=1e-2,
         lora_r=4,
-        rl=RlSettings(generations=4, max_new_tokens=12),
+        rl=RlSettings(responses=16, generations=4, max_new_tokens=12),
     )
 
 

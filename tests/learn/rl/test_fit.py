@@ -107,7 +107,8 @@ def test_interrupted_and_resumed_it_is_the_same_to_the_bit(
     cheap_low_tokens: Any, settings: TrainSettings, tmp_path: Path,
 ) -> None:  # fmt: skip
     # 3 contexts a step: the kill falls into the second shuffle of the log's twelve.
-    settings = replace(settings, full=full, max_steps=7, batch_size=6, accumulate=2, save_every=2)
+    rl = replace(settings.rl, responses=12)
+    settings = replace(settings, full=full, max_steps=7, batch_size=6, save_every=2, rl=rl)
     asked = (tiny_model, plain_tokenizer, costed, cheap_low_tokens, settings)
     whole = fit_rl(*asked)
     with pytest.raises(Killed):
@@ -141,7 +142,20 @@ def test_a_step_holds_whole_groups(
     settings: TrainSettings,
 ) -> None:  # fmt: skip
     with pytest.raises(InputError, match="no multiple of --generations 4"):
-        fit_rl(tiny_model, plain_tokenizer, costed, cheap_low_tokens, replace(settings, batch_size=6))
+        fit_rl(tiny_model, plain_tokenizer, costed, cheap_low_tokens, replace(settings, batch_size=5))
+
+
+def test_a_step_has_as_many_responses_as_asked_and_a_pass_every_context(
+    tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple], cheap_low_tokens: Any,
+    settings: TrainSettings, tmp_path: Path,
+) -> None:  # fmt: skip
+    for batch, epochs in ((4, 1.0), (8, 3.0), (64, 1.0)):
+        own = replace(settings, batch_size=batch, max_steps=None, rl=replace(settings.rl, epochs=epochs))
+        arguments = (None, cheap_low_tokens, costed, own, copy.deepcopy(plain_tokenizer), tmp_path)
+        told = RlTrainer(copy.deepcopy(tiny_model), *arguments, save=False).args
+        assert told.per_device_train_batch_size * told.gradient_accumulation_steps == 16
+        assert told.per_device_train_batch_size == min(batch, 16)
+        assert told.max_steps == 3 * epochs
 
 
 def test_responses_are_cut_off_where_the_log_ends_or_as_asked(costed: list[Triple], settings: TrainSettings) -> None:

@@ -10,6 +10,9 @@ from copydesk.learn.rl.settings import RlSettings
     ("setting", "said"),
     [
         ({"generations": 1}, "generations"),
+        ({"responses": 6}, "responses"),
+        ({"responses": 0}, "responses"),
+        ({"epochs": 0.0}, "epochs"),
         ({"max_new_tokens": 0}, "max_new_tokens"),
         ({"vllm": "always"}, "off, colocate, server"),
         ({"vllm_url": "http://127.0.0.1:8000"}, "vllm_url"),

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 from transformers import TrainingArguments
 from transformers.trainer_utils import TrainOutput
@@ -65,8 +64,7 @@ class CostTrainer(RowTrainer):
         return (loss, {"predicted": predicted.detach()}) if return_outputs else loss
 
     def _collate(self, rows: Sequence[CostRow]) -> dict[str, Tensor]:
-        model: CostModel = extract_model_from_parallel(self._cost_model)
-        return model.lay_out_answers([row.answer for row in rows]) | {
+        return self._cost_model.lay_out_answers([row.answer for row in rows]) | {
             "cost": torch.tensor([row.cost for row in rows]),
             "weight": torch.tensor([row.weight for row in rows]),
             "counts": torch.tensor([row.counts for row in rows], dtype=torch.float32),

@@ -14,6 +14,8 @@ class RlSettings:
     """Every setting of policy optimisation that no other method has.
 
     Attributes:
+        epochs: passes over the log's contexts. Each draws fresh responses, and more passes exploit the cost model more.
+        responses: the policy's responses of an optimizer step, of all processes together.
         generations: responses to each context in a step; each one's baseline is the mean reward of the others.
         max_new_tokens: where a response that does not end is cut off, for which it pays the largest cost. `None` is
             the longest answer in the log.
@@ -25,6 +27,8 @@ class RlSettings:
         InputError: a value makes no sense; the message names the setting.
     """
 
+    epochs: float = 1.0
+    responses: int = 64
     generations: int = 4
     max_new_tokens: int | None = None
     cost_model: str | None = None
@@ -34,6 +38,10 @@ class RlSettings:
     def __post_init__(self) -> None:
         if self.generations < 2:
             raise InputError(f"generations: {self.generations} must be at least 2, each is measured against the others")
+        if not 0 < self.epochs < float("inf"):
+            raise InputError(f"rl epochs: {self.epochs} must be greater than 0")
+        if self.responses < 1 or self.responses % self.generations:
+            raise InputError(f"responses: {self.responses} must be a multiple of generations ({self.generations})")
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise InputError(f"max_new_tokens: {self.max_new_tokens} must be at least 1")
         if self.vllm not in get_args(Vllm):

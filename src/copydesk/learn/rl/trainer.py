@@ -1,6 +1,7 @@
 """TRL's `RLOOTrainer` on the contexts of a log, with a cost model for a reward."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,15 +151,16 @@ def _arguments(settings: TrainSettings, triples: Sequence[Triple], folder: Path,
         InputError: a step would not hold whole groups of responses to one context.
     """
     own = settings.rl
-    responses = settings.batch_size * settings.accumulate * processes.count()
-    if responses % own.generations:
+    batch = min(settings.batch_size, own.responses)
+    accumulate = max(1, own.responses // (batch * processes.count()))
+    if batch * accumulate * processes.count() % own.generations:
         raise InputError(
-            f"--batch-size x --accumulate x processes are {responses} responses a step, no multiple of --generations "
-            f"{own.generations}; change one of them"
+            f"--batch-size {batch} x {accumulate} passes x {processes.count()} processes is no multiple of "
+            f"--generations {own.generations}; change one of them"
         )
-    told = common_arguments(settings, folder, save=save)
+    told = common_arguments(replace(settings, batch_size=batch, accumulate=accumulate), folder, save=save)
     told["max_steps"] = settings.max_steps or max(
-        1, round(settings.epochs * len(triples) * own.generations / responses)
+        1, round(own.epochs * len(triples) * own.generations / (batch * accumulate * processes.count()))
     )
     told["num_train_epochs"] = 1  # the order of all of them is one long list, so that a resumed run meets the same
     arguments = RLOOConfig(
