@@ -8,14 +8,14 @@ from typing import Any
 
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
-from transformers import PreTrainedModel, TrainingArguments, set_seed
+from transformers import PreTrainedModel, set_seed
 
 from copydesk.errors import InputError
-from copydesk.learn.cost.costs import check_costs
+from copydesk.learn.costs import check_costs
 from copydesk.learn.encode import Triple
 from copydesk.learn.logprobs import Forward, TripleLogProbs
 from copydesk.learn.probe import fitting_forward
-from copydesk.learn.running import common_arguments, run, without_dropout
+from copydesk.learn.running import arguments, run, without_dropout
 from copydesk.learn.scoring import longest, score_triples
 from copydesk.learn.settings import TrainSettings
 from copydesk.learn.trainer import EditTrainer, examples
@@ -141,12 +141,3 @@ def lora(settings: TrainSettings) -> LoraConfig:
         lora_dropout=settings.lora_dropout,
         target_modules="all-linear",
     )
-
-
-def arguments(settings: TrainSettings, folder: Path, *, save: bool) -> TrainingArguments:
-    """`common_arguments` of a run, as a trainer takes them."""
-    told = TrainingArguments(
-        **common_arguments(settings, folder, save=save), activation_checkpointing=settings.checkpointing
-    )
-    told._n_gpu = min(told.n_gpu, 1)  # several GPUs are for several processes, not for DataParallel
-    return told

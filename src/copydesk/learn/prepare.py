@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from copydesk.errors import InputError
 from copydesk.learn import processes
-from copydesk.learn.cost.costs import metric_for, row_costs
+from copydesk.learn.costs import metric_for, row_costs
 from copydesk.learn.encode import Encoded, Triple, encode_log
 from copydesk.learn.fit import reference_logprobs
 from copydesk.learn.logprobs import Forward, TripleLogProbs

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
 
 from copydesk.errors import InputError, Interrupted
 from copydesk.learn import processes
@@ -53,6 +53,15 @@ def common_arguments(settings: TrainSettings, folder: Path, *, save: bool) -> di
         "log_level_replica": "error",  # of the other processes
         "ddp_find_unused_parameters": False,  # every pass uses every weight
     }
+
+
+def arguments(settings: TrainSettings, folder: Path, *, save: bool) -> TrainingArguments:
+    """`common_arguments` of a run, as a trainer takes them."""
+    told = TrainingArguments(
+        **common_arguments(settings, folder, save=save), activation_checkpointing=settings.checkpointing
+    )
+    told._n_gpu = min(told.n_gpu, 1)  # several GPUs are for several processes, not for DataParallel
+    return told
 
 
 def run(make: Callable[[Path], T], checkpoints: Path | None) -> T:

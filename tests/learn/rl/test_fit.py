@@ -76,6 +76,32 @@ def test_where_all_cost_the_same_the_policy_stays_the_reference(
     assert all(abs(entry["kl_per_token"]) < 1e-6 for entry in fitted.history)
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
+def test_the_larger_beta_the_nearer_the_policy_stays(
+    full: bool, tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple],
+    cheap_low_tokens: Any, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(trainer_module, "predicted_costs", as_if_ended)
+    tiny_model.lm_head.weight.data *= 10
+    distances = []
+    for beta in (1e-4, 1.0):
+        own = replace(settings, full=full, max_steps=15, beta=beta)
+        fitted = fit_rl(tiny_model, plain_tokenizer, costed, cheap_low_tokens, own)
+        distances.append(fitted.history[-1]["kl_per_token"])
+    assert distances[0] > 2 * distances[1]
+
+
+def test_nobody_is_told_of_a_run(
+    tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple], cheap_low_tokens: Any,
+    settings: TrainSettings, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    told: list[Any] = []
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr("trl.trainer.base_trainer.send_telemetry", lambda *args, **_: told.append(args))
+    fit_rl(tiny_model, plain_tokenizer, costed, cheap_low_tokens, replace(settings, max_steps=1))
+    assert told == []
+
+
 def test_the_same_arguments_give_the_same_policy_and_another_seed_another(
     tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple], cheap_low_tokens: Any,
     settings: TrainSettings,

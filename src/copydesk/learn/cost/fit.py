@@ -11,15 +11,15 @@ from transformers import PreTrainedModel, set_seed
 
 from copydesk.errors import InputError
 from copydesk.learn import processes
-from copydesk.learn.cost.costs import check_costs, mean_cost
 from copydesk.learn.cost.model import CostModel
 from copydesk.learn.cost.pessimism import confidence_set
 from copydesk.learn.cost.trainer import CostRow, CostTrainer
+from copydesk.learn.costs import check_costs, mean_cost
 from copydesk.learn.encode import Triple
-from copydesk.learn.fit import arguments, check_edited
+from copydesk.learn.fit import check_edited
 from copydesk.learn.logprobs import Forward
 from copydesk.learn.probe import fitting_forward
-from copydesk.learn.running import run
+from copydesk.learn.running import arguments, run
 from copydesk.learn.scoring import longest
 from copydesk.learn.settings import TrainSettings
 

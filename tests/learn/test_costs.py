@@ -6,8 +6,8 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from copydesk.errors import InputError
-from copydesk.learn.cost.costs import check_costs, metric_for, row_costs
 from copydesk.learn.cost.settings import CostSettings
+from copydesk.learn.costs import check_costs, metric_for, row_costs
 from copydesk.learn.encode import Triple, encode_log
 from copydesk.learn.models import load_model
 from copydesk.log.cost import EditCost
