@@ -117,6 +117,10 @@ def train(
     members: Annotated[
         int, typer.Option(help="Fits on bootstrap resamples, beside the one on the log.", rich_help_panel=_MODEL)
     ] = _COST.members,
+    prior: Annotated[
+        float,
+        typer.Option(help="How far apart members start, in standard deviations of the costs.", rich_help_panel=_MODEL),
+    ] = _COST.prior,
     pessimism: Annotated[
         Pessimism,
         typer.Option(
@@ -225,6 +229,7 @@ def train(
             normalize=cost_normalize,
             c_max=c_max,
             members=members,
+            prior=prior,
             epochs=cost_epochs,
             learning_rate=cost_lr,
             rows_per_step=cost_rows_per_step,

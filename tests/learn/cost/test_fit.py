@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from copydesk.learn.cost.folder import learnt
 from copydesk.learn.cost.model import Answer, CostModel
 from copydesk.learn.cost.trainer import CostTrainer
 from copydesk.learn.encode import Triple
+from copydesk.learn.probe import fitting_forward
 from copydesk.learn.settings import TrainSettings
 
 
@@ -39,7 +41,7 @@ def letters(count: int, seed: int) -> list[Triple]:
 
 
 def test_it_learns_what_costs(tiny_model: LlamaForCausalLM, settings: TrainSettings) -> None:
-    model = fit_cost_model(tiny_model, letters(64, 0), with_cost(settings, epochs=6.0))
+    model = fit_cost_model(tiny_model, letters(64, 0), with_cost(settings, epochs=12.0))
     fresh = letters(40, 1)
     costs = torch.tensor([triple.cost for triple in fresh])
     for fit in model.predict(answers(fresh)).T:
@@ -49,7 +51,7 @@ def test_it_learns_what_costs(tiny_model: LlamaForCausalLM, settings: TrainSetti
 def test_the_pessimistic_cost_is_never_below_the_fit_on_the_log(
     tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainSettings
 ) -> None:
-    model = fit_cost_model(tiny_model, costed, with_cost(settings, gamma=0.5))
+    model = fit_cost_model(tiny_model, costed, with_cost(settings, gamma=99.0))
     predictions = model.predict(answers(costed))
     fit = predictions[:, 0]
     for kind in ("max", "std"):
@@ -107,6 +109,34 @@ def test_members_that_explain_the_log_badly_are_left_out(
     errors = (predictions - costs[:, None]).square().mean(dim=0)
     assert strict.within.tolist() == (errors <= errors[0]).tolist()
     assert not strict.within.all()
+
+
+def test_when_no_member_is_left_it_is_said(
+    tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = fit_cost_model(tiny_model, costed, with_cost(settings, prior=99.0))
+    assert model.within.tolist() == [True, False, False]
+    assert "no member explains the log" in caplog.text
+
+
+def test_members_start_apart_and_what_one_starts_at_does_not_depend_on_their_number(
+    tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainSettings
+) -> None:
+    forward = fitting_forward(tiny_model, 64)
+    few, more = (
+        CostModel(copy.deepcopy(tiny_model), replace(settings.cost, members=k), forward, 0.5) for k in (2, 200)
+    )
+    for model in (few, more):
+        model.part_members(answers(costed), 0.3, seed=1)
+    asked = answers(costed)
+    torch.testing.assert_close(few.predict(asked), more.predict(asked)[:, :3])
+    assert torch.equal(few.predict(asked)[:, 0], torch.full((12,), 0.5))
+    with torch.no_grad(), more.how.attending(more.base):
+        hidden = more._hidden(more.lay_out_answers(asked), "fit")
+        says = hidden @ more.head.weight[1:].T
+    assert says.std(dim=1).mean().item() == pytest.approx(0.3, rel=0.1)
+    few.part_members(answers(costed), 0.0, seed=1)
+    assert torch.equal(few.predict(asked), torch.full((12, 3), 0.5))
 
 
 def test_a_row_of_weight_zero_teaches_nothing(

@@ -1,6 +1,7 @@
 """Fitting a cost model to a log, in memory."""
 
 import copy as copying
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from copydesk.learn.probe import fitting_forward
 from copydesk.learn.running import arguments, run
 from copydesk.learn.scoring import longest
 from copydesk.learn.settings import TrainSettings
+
+logger = logging.getLogger(__name__)
 
 
 def fit_cost_model(
@@ -58,6 +61,9 @@ def fit_cost_model(
         raise InputError("every row to train on weighs 0, so there is nothing to learn from; weigh them otherwise")
     mean = mean_cost(triples)
     cost_model = CostModel(copying.deepcopy(model), settings.cost, forward, mean)
+    variance = float((weights * (costs - mean).square()).sum() / weights.sum())
+    answers = [(triple.context, triple.response) for triple in triples]
+    cost_model.part_members(answers[:32], settings.cost.prior * variance**0.5, settings.seed)
     cost_model.train()
     rows = _rows(triples, settings)
     batch = min(settings.batch_size, settings.cost.rows_per_step)
@@ -78,10 +84,14 @@ def fit_cost_model(
 
     run(make, checkpoints)
     cost_model.eval()
-    predictions = cost_model.predict([(t.context, t.response) for t in triples], quiet=False)
+    predictions = cost_model.predict(answers, quiet=False)
     errors = (weights[:, None] * (predictions - costs[:, None]).square()).sum(dim=0) / weights.sum()
-    variance = float((weights * (costs - mean).square()).sum() / weights.sum())
     cost_model.within.copy_(confidence_set(errors, settings.cost.gamma * variance))
+    if variance > 0 and settings.cost.members and int(cost_model.within.sum()) == 1:
+        logger.warning(
+            "no member explains the log nearly as well as the fit itself, so --pessimism max is the fit and no more; "
+            "raise --cost-epochs, --cost-lr or --gamma, or lower --prior"
+        )
     return cost_model
 
 

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -74,6 +75,28 @@ class CostModel(nn.Module):
         if not self._sharing_is_exact():
             self._shared = []
         self.eval()
+
+    @torch.no_grad()
+    def part_members(self, answers: Sequence[Answer], spread: float, seed: int) -> None:
+        """Start the members' heads at random and apart, f̂'s left where it is.
+
+        What the log says brings them together again on responses like its own. Where it says nothing they stay apart,
+        and that is how f̄ knows what it does not know. Members that all start at 0 agree on anything.
+
+        Args:
+            answers: some of the log's; tell how large hidden states are.
+            spread: the standard deviation, over members, of what they say at first of one token; 0 parts nobody.
+            seed: decides the heads; a member's does not depend on how many there are.
+
+        Source: randomised prior functions, Osband, Aslanides and Cassirer, https://arxiv.org/abs/1806.03335.
+        """
+        batch = {name: tensor.to(self.head.weight.device) for name, tensor in self.lay_out_answers(answers).items()}
+        with self.how.attending(self.base):
+            size = self._hidden(batch, "fit").float().square().mean().sqrt()
+        width = self.head.weight.shape[1]
+        for member in range(1, len(self.fits)):
+            draw = torch.tensor(np.random.default_rng([seed, member]).standard_normal(width), dtype=torch.float32)
+            self.head.weight[member] = draw.to(size.device) * spread / (size * width**0.5)
 
     def train(self, mode: bool = True) -> "CostModel":
         """Make the adapters and the head trainable, or all of it fixed."""

@@ -25,6 +25,8 @@ class CostSettings:
             few such rows would be all that a squared loss sees. A larger Δ_edit counts as this much; a larger number
             in a field is a fault.
         members: K, the fits on bootstrap resamples of the log, beside f̂, the one on the log itself.
+        prior: how far apart members start, in standard deviations of the costs; see `CostModel.part_members`. 0 starts
+            all at the mean cost; with much more than the default they do not come together on the log either.
         epochs: passes over the log. A head and adapters that start at the mean cost need more than a policy does.
         learning_rate: the peak rate of the adapters and the head.
         rows_per_step: rows of an optimizer step, of all processes together.
@@ -47,6 +49,7 @@ class CostSettings:
     normalize: Normalize = "response"
     c_max: float = 3.0
     members: int = 4
+    prior: float = 4.0
     epochs: float = 4.0
     learning_rate: float = 1e-3
     rows_per_step: int = 16
@@ -66,7 +69,7 @@ class CostSettings:
         for name in ("c_max", "epochs", "learning_rate", "rows_per_step", "lora_r"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise InputError(f"cost {name}: {getattr(self, name)} must be greater than 0")
-        for name in ("members", "gamma", "kappa"):
+        for name in ("members", "prior", "gamma", "kappa"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"cost {name}: {getattr(self, name)} must be at least 0")
         if not 0 < self.layers <= 1:
