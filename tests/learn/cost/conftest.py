@@ -10,7 +10,7 @@ QUICK = TrainSettings(
     method="rl",
     batch_size=4,
     accumulate=1,
-    cost=CostSettings(epochs=4, learning_rate=1e-2, rows_per_step=4, members=2, lora_r=2),
+    cost=CostSettings(epochs=4, learning_rate=1e-2, rows_per_step=4, members=2, lora_r=2, pessimism="max"),
 )
 
 

@@ -35,7 +35,7 @@ class CostSettings:
         lora_r: the adapters' rank, which are scaled by 2.
         free_rows: learn also that y' costs 0. True where the user would leave y' alone; but a weak user would go on
             editing it, no one was asked, and telling people's texts from a machine's is not telling what costs.
-        pessimism: how f̄ is made.
+        pessimism: how f̄ is made. Where policies were pushed too far, `std` was exploited least (docs/costs.md).
         gamma: γ: of the members, those count whose squared error on the log is above f̂'s by at most this share of
             the costs' variance.
         kappa: κ of `std`.
@@ -56,7 +56,7 @@ class CostSettings:
     layers: float = 0.5
     lora_r: int = 8
     free_rows: bool = False
-    pessimism: Pessimism = "max"
+    pessimism: Pessimism = "std"
     gamma: float = 0.1
     kappa: float = 1.0
 
