@@ -78,3 +78,14 @@ def test_also_where_no_file_of_the_model_holds_its_tokenizer_alone(
     assert metric.units("Dear Ada") == chat_tokenizer("Dear Ada", add_special_tokens=False)["input_ids"]
     assert "subtoken:small.json@" in metric.name
     assert metric_for(str(gguf), chat_tokenizer, CostSettings()) == metric
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(
+    tmp_path: Path, chat_tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "small.gguf").write_bytes(b"GGUF")
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("COPYDESK_CACHE", str(tmp_path / "file"))
+    with pytest.raises(InputError, match="COPYDESK_CACHE") as fault:
+        metric_for(str(tmp_path / "small.gguf"), chat_tokenizer, CostSettings())
+    assert "\n" not in str(fault.value)

@@ -75,7 +75,14 @@ def metric_for(model: str, tokenizer: PreTrainedTokenizerBase, settings: CostSet
         contents = tokenizer.backend_tokenizer.to_str()
         path = cache_folder() / "tokenizers" / f"{Path(model).stem}.json"
         if not path.is_file() or path.read_text(encoding="utf-8") != contents:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as fault:
+                reason = (fault.strerror or str(fault)).lower()
+                raise InputError(
+                    f"{path.parent}: cannot be written ({reason}), and Δ_edit needs the tokenizer there; point "
+                    "COPYDESK_CACHE at a folder you may write to"
+                ) from None
             with atomic_write(path) as file:
                 file.write(contents)
         name = str(path)
