@@ -76,6 +76,15 @@ def test_where_all_cost_the_same_the_policy_stays_the_reference(
     assert all(abs(entry["kl_per_token"]) < 1e-6 for entry in fitted.history)
 
 
+def test_when_every_response_is_cut_off_it_is_said(
+    tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple], cheap_low_tokens: Any,
+    settings: TrainSettings, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    never = replace(settings, max_steps=1, rl=replace(settings.rl, max_new_tokens=1))
+    fit_rl(tiny_model, plain_tokenizer, costed, cheap_low_tokens, never)
+    assert "every response was cut off at 1 tokens" in caplog.text
+
+
 @pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
 def test_the_larger_beta_the_nearer_the_policy_stays(
     full: bool, tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple],

@@ -1,6 +1,7 @@
 """Policy optimisation in memory: from a model and a cost model to a trained policy."""
 
 import copy as copying
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +15,12 @@ from copydesk.learn.encode import Triple
 from copydesk.learn.fit import Fitted, check_edited
 from copydesk.learn.logprobs import Forward
 from copydesk.learn.probe import fitting_forward
-from copydesk.learn.rl.trainer import RlTrainer
+from copydesk.learn.rl.trainer import RlTrainer, most_new_tokens
 from copydesk.learn.running import run, without_dropout
 from copydesk.learn.scoring import longest
 from copydesk.learn.settings import TrainSettings
+
+logger = logging.getLogger(__name__)
 
 # What TRL and Transformers change in a model's configuration so that it suits the tokenizer, or training.
 _ADJUSTED = ("use_cache", "pad_token_id", "eos_token_id", "bos_token_id")
@@ -83,9 +86,16 @@ def fit_rl(
     for name, value in before.items():
         setattr(policy.config, name, value)
     policy.generation_config = generation
+    history = trainer.tidied()
+    if all(entry["cut_off"] == 1 for entry in history):
+        logger.warning(
+            "every response was cut off at %d tokens, so all cost the same and nothing was learnt; raise "
+            "--max-new-tokens",
+            most_new_tokens(triples, settings),
+        )
     trained: Any = trainer.accelerator.unwrap_model(trainer.model)
     trained.eval()
-    return Fitted(trained, trainer.tidied(), forward)
+    return Fitted(trained, history, forward)
 
 
 def check_not_sharded() -> None:
