@@ -95,8 +95,7 @@ def fit(
     if settings.uses_costs:
         check_costs(triples, settings.cost.c_max)
     rows = examples(triples, references, settings.method)
-    if not any(row.triple.weight for row in rows):
-        raise InputError("every row to train on weighs 0, so there is nothing to learn from; weigh them otherwise")
+    check_weights([row.triple for row in rows])
     forward = forward or fitting_forward(model, longest(triples))
     use_cache = model.config.use_cache
     set_seed(settings.seed)
@@ -130,6 +129,16 @@ def check_edited(triples: Sequence[Triple]) -> None:
     """
     if not any(triple.edited for triple in triples):
         raise InputError("nobody edited anything in this log, so it holds nothing to learn from; log some edits first")
+
+
+def check_weights(triples: Sequence[Triple]) -> None:
+    """Refuse rows that all weigh nothing.
+
+    Raises:
+        InputError: every row weighs 0.
+    """
+    if not any(triple.weight for triple in triples):
+        raise InputError("every row to train on weighs 0, so there is nothing to learn from; weigh them otherwise")
 
 
 def lora(settings: TrainSettings) -> LoraConfig:

@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, set_seed
 
-from copydesk.errors import InputError
 from copydesk.learn import processes
 from copydesk.learn.cost.model import CostModel
 from copydesk.learn.cost.pessimism import confidence_set
 from copydesk.learn.cost.trainer import CostRow, CostTrainer
 from copydesk.learn.costs import check_costs, mean_cost
 from copydesk.learn.encode import Triple
-from copydesk.learn.fit import check_edited
+from copydesk.learn.fit import check_edited, check_weights
 from copydesk.learn.logprobs import Forward
 from copydesk.learn.probe import fitting_forward
 from copydesk.learn.running import arguments, run
@@ -52,13 +51,12 @@ def fit_cost_model(
         Interrupted: a signal came; what was learnt is in the checkpoint.
     """
     check_edited(triples)
+    check_weights(triples)
     check_costs(triples, settings.cost.c_max)
     forward = forward or fitting_forward(model, longest(triples))
     set_seed(settings.seed)
     weights = torch.tensor([triple.weight for triple in triples])
     costs = torch.tensor([triple.cost for triple in triples])
-    if not weights.any():
-        raise InputError("every row to train on weighs 0, so there is nothing to learn from; weigh them otherwise")
     mean = mean_cost(triples)
     cost_model = CostModel(copying.deepcopy(model), settings.cost, forward, mean)
     variance = float((weights * (costs - mean).square()).sum() / weights.sum())

@@ -19,6 +19,7 @@ from copydesk.learn.cost.settings import CostSettings
 from copydesk.learn.cost.trunk import computed_once, decoder_layers
 from copydesk.learn.encode import Triple
 from copydesk.learn.logprobs import Forward
+from copydesk.learn.running import without_dropout
 
 Answer = tuple[Sequence[int], Sequence[int]]
 """A context and a response as token ids; the response ends with the token that ends a turn."""
@@ -41,9 +42,7 @@ class CostModel(nn.Module):
         super().__init__()
         self.settings, self.how = settings, forward
         base.requires_grad_(False)
-        for module in base.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
+        without_dropout(base)
         self.base = base
         layers = decoder_layers(base)
         lower = len(layers) - max(1, round(len(layers) * settings.layers))

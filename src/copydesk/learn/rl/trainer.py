@@ -153,15 +153,14 @@ def _arguments(settings: TrainSettings, triples: Sequence[Triple], folder: Path,
     own = settings.rl
     batch = min(settings.batch_size, own.responses)
     accumulate = max(1, own.responses // (batch * processes.count()))
-    if batch * accumulate * processes.count() % own.generations:
+    responses = batch * accumulate * processes.count()
+    if responses % own.generations:
         raise InputError(
             f"--batch-size {batch} x {accumulate} passes x {processes.count()} processes is no multiple of "
             f"--generations {own.generations}; change one of them"
         )
     told = common_arguments(replace(settings, batch_size=batch, accumulate=accumulate), folder, save=save)
-    told["max_steps"] = settings.max_steps or max(
-        1, round(own.epochs * len(triples) * own.generations / (batch * accumulate * processes.count()))
-    )
+    told["max_steps"] = settings.max_steps or max(1, round(own.epochs * len(triples) * own.generations / responses))
     told["num_train_epochs"] = 1  # the order of all of them is one long list, so that a resumed run meets the same
     arguments = RLOOConfig(
         **told,
