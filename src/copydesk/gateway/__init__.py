@@ -1,0 +1,1 @@
+"""The gateway: serves policies, collects edits, and lets the late ensemble choose."""
