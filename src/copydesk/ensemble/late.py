@@ -1,23 +1,36 @@
 """The late ensemble of arXiv 2601.19055: policies trained on one log, chosen between online."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import isclose, isfinite
 
 import numpy as np
 
-from copydesk.ensemble.rules import Rule, Ucb
+from copydesk.ensemble.rules import Rule, Ucb, discount_of
 from copydesk.ensemble.state import ArmState
+from copydesk.ensemble.tally import Tally
 from copydesk.errors import InputError
 
 
 @dataclass(frozen=True)
 class Pull:
-    """One choice: the round it was made in (`id`, from 1), the arm, and the probability it was chosen with."""
+    """One choice.
+
+    Attributes:
+        id: the round it was made in, from 1.
+        arm: what was chosen.
+        propensity: the probability it was chosen with.
+        scope: whose statistics decided, `None` for everyone's.
+        turn: the round among those of its scope.
+        at: when, in seconds.
+    """
 
     id: int
     arm: str
     propensity: float
+    scope: str | None = None
+    turn: int = 0
+    at: float = 0.0
 
 
 class LateEnsemble:
@@ -26,9 +39,23 @@ class LateEnsemble:
     `choose` gives a `Pull`; `update` reports its cost, at once or many rounds later and in any order. The choice in
     round t depends on nothing but the arms' states, t and the seed, so `replay` continues exactly where a log ended.
     Not safe to share between threads without a lock.
+
+    With a `prior` every scope (a user, a group) has statistics of its own, beside everyone's. A scope that knows
+    little of an arm borrows from the others: at most `prior` of their pulls count for it, at their mean.
+
+    With an `expiry` a pull whose edit has not come after so many seconds is withdrawn when the next choice is made: it
+    is then neither cost nor count. If the edit comes after all, `readmit` takes it back in.
     """
 
-    def __init__(self, arms: Sequence[str], rule: Rule | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        arms: Sequence[str],
+        rule: Rule | None = None,
+        seed: int = 0,
+        *,
+        prior: float | None = None,
+        expiry: float | None = None,
+    ) -> None:
         """An ensemble of the named arms, in the order they are tried. `rule` is `Ucb()` unless given.
 
         Raises ValueError when there are no arms or two have the same name.
@@ -40,40 +67,117 @@ class LateEnsemble:
             raise ValueError(f"arms must have different names; given more than once: {', '.join(repeated)}")
         self.rule: Rule = Ucb() if rule is None else rule
         self.seed = seed
-        self._arms = {arm: ArmState() for arm in arms}
-        self._rounds = 0
-        self._awaited: dict[int, str] = {}
+        self.prior = prior
+        self.expiry = expiry
+        self._offered = dict.fromkeys(arms, True)
+        self._everyone = Tally(discount_of(self.rule))
+        self._scopes: dict[str, Tally] = {}
+        self._awaited: dict[int, Pull] = {}
 
     @property
     def arms(self) -> dict[str, ArmState]:
-        """The arms' statistics, by name and in order (a copy)."""
-        return dict(self._arms)
+        """The statistics of the arms on offer, everyone's, by name and in order (a copy)."""
+        return {arm: self._everyone.count(arm) for arm, offered in self._offered.items() if offered}
+
+    @property
+    def retired(self) -> dict[str, ArmState]:
+        """The statistics of the arms that are offered no more (a copy)."""
+        return {arm: self._everyone.count(arm) for arm, offered in self._offered.items() if not offered}
 
     @property
     def rounds(self) -> int:
         """How many pulls were made, those included whose edit is awaited."""
-        return self._rounds
+        return self._everyone.turns
 
     @property
     def awaited(self) -> dict[int, str]:
         """The pulls that have no cost yet: id to arm (a copy)."""
-        return dict(self._awaited)
+        return {pull.id: pull.arm for pull in self._awaited.values()}
 
-    def choose(self) -> Pull:
+    @property
+    def scopes(self) -> list[str]:
+        """Every scope that a pull was made for."""
+        return list(self._scopes)
+
+    def counts(self, scope: str) -> dict[str, ArmState]:
+        """The statistics of the arms on offer among one scope's own rounds."""
+        tally = self._tally(scope)
+        return {arm: tally.count(arm) for arm in self.arms}
+
+    def add(self, arm: str) -> None:
+        """Offer an arm from the next choice on; one that was retired comes back with what is known of it."""
+        self._offered[arm] = True
+
+    def retire(self, arm: str) -> None:
+        """Offer an arm no more. Its pulls can still be updated.
+
+        Raises ValueError when there is no such arm.
+        """
+        if arm not in self._offered:
+            raise ValueError(f"there is no arm {arm!r}")
+        self._offered[arm] = False
+
+    def follow(self, rule: Rule, seed: int, prior: float | None, expiry: float | None) -> None:
+        """Go on with other settings. Under another discount, what was played so far weighs alike from here on."""
+        if discount_of(rule) != discount_of(self.rule):
+            for tally in (self._everyone, *self._scopes.values()):
+                tally.restart(discount_of(rule))
+        self.rule, self.seed, self.prior, self.expiry = rule, seed, prior, expiry
+
+    def states(self, scope: str | None = None, without: Collection[str] = ()) -> list[ArmState]:
+        """What the rule sees: the arms it can choose from, weighed by age and with what a scope borrows."""
+        names = [arm for arm in self.arms if arm not in without]
+        everyone = [self._everyone.weighted(arm) for arm in names]
+        if self.prior is None or scope is None:
+            return everyone
+        tally = self._tally(scope)
+        own = [tally.weighted(arm) for arm in names]
+        return [_with_prior(mine, all_, self.prior) for mine, all_ in zip(own, everyone, strict=True)]
+
+    def choose(self, scope: str | None = None, *, at: float = 0.0, without: Collection[str] = ()) -> Pull:
         """Choose the arm of the next round t (= pulls so far + 1) and count it as played.
 
-        Raises ValueError when the rule returns something that is no distribution over the arms.
+        Args:
+            scope: who asks.
+            at: when, in seconds on any clock; for the expiry.
+            without: arms that cannot answer now.
+
+        Raises ValueError when no arm is left, or when the rule returns something that is no distribution over them.
         """
-        t = self._rounds + 1
+        pull = self.next_pull(scope, at=at, without=without)
+        self.play(pull)
+        return pull
+
+    def next_pull(self, scope: str | None = None, *, at: float = 0.0, without: Collection[str] = ()) -> Pull:
+        """What `choose` would choose, not counted as played."""
+        self._expire(at)
+        states = self.states(scope, without)
+        if not states:
+            raise ValueError("there is no arm to choose from")
         # A generator of its own for each round: a choice can be made again from a log without replaying the others.
-        rng = np.random.default_rng([self.seed, t])
-        probabilities = [float(p) for p in self.rule(list(self._arms.values()), t, rng)]
-        if len(probabilities) != len(self._arms) or min(probabilities) < 0 or not isclose(sum(probabilities), 1.0):
-            raise ValueError(f"the rule gave {probabilities}, no distribution over {len(self._arms)} arms")
+        rng = np.random.default_rng([self.seed, self.rounds + 1])
+        # Pulls that count, and this one: the number of the round, where none was withdrawn and none has faded.
+        t = 1 + sum(state.pulls for state in states)
+        probabilities = [float(p) for p in self.rule(states, t, rng)]
+        if len(probabilities) != len(states) or min(probabilities) < 0 or not isclose(sum(probabilities), 1.0):
+            raise ValueError(f"the rule gave {probabilities}, no distribution over {len(states)} arms")
         index = int(rng.choice(len(probabilities), p=probabilities))
-        arm = list(self._arms)[index]
-        self._play(arm)
-        return Pull(id=t, arm=arm, propensity=probabilities[index])
+        turn = 0 if scope is None else 1 + self._tally(scope).turns
+        return Pull(self.rounds + 1, states[index].name, probabilities[index], scope, turn, at)
+
+    def play(self, pull: Pull) -> None:
+        """Count a pull that was chosen earlier, as when a log is read again; it must be that of the next round.
+
+        Raises ValueError when it is not.
+        """
+        self._expire(pull.at)
+        if pull.id != self.rounds + 1:
+            raise ValueError(f"pull {pull.id} is not that of round {self.rounds + 1}")
+        self._offered.setdefault(pull.arm, False)
+        self._everyone.play(pull.arm)
+        if pull.scope is not None:
+            self._scopes.setdefault(pull.scope, Tally(discount_of(self.rule))).play(pull.arm)
+        self._awaited[pull.id] = pull
 
     def update(self, pull: Pull, cost: float) -> None:
         """Report the edit cost of a pull.
@@ -81,14 +185,44 @@ class LateEnsemble:
         Raises ValueError when the pull was not made by this ensemble, already has a cost, or when the cost is no
         finite number of at least 0. A refused update changes nothing.
         """
-        arm = self._awaited.get(pull.id)
-        if arm is None and 1 <= pull.id <= self._rounds:
-            raise ValueError(f"pull {pull.id} already has its cost; each pull is updated once")
-        if arm is None or arm != pull.arm:
-            raise ValueError(f"pull {pull.id} of arm {pull.arm!r} was not made by this ensemble")
-        if not (isfinite(cost) and cost >= 0):
-            raise ValueError(f"the cost of pull {pull.id} must be a finite number of at least 0, not {cost}")
-        self._observe(pull.id, float(cost))
+        self._check_awaited(pull)
+        _check_cost(pull, cost)
+        del self._awaited[pull.id]
+        for tally, turn in self._tallies(pull):
+            tally.observe(pull.arm, turn, float(cost))
+
+    def revise(self, pull: Pull, old: float, new: float) -> None:
+        """The edit was edited again: the cost of a pull that already has one, `old`, is `new`.
+
+        Raises ValueError when the edit is still awaited, or a cost is no finite number of at least 0.
+        """
+        if pull.id in self._awaited or not 1 <= pull.id <= self.rounds:
+            raise ValueError(f"pull {pull.id} has no cost yet")
+        _check_cost(pull, old)
+        _check_cost(pull, new)
+        for tally, turn in self._tallies(pull):
+            tally.revise(pull.arm, turn, float(old), float(new))
+
+    def withdraw(self, pull: Pull) -> None:
+        """An awaited pull does not count after all: it was never answered, say. It has no cost, least of all 0.
+
+        Raises ValueError when the pull is not awaited.
+        """
+        self._check_awaited(pull)
+        del self._awaited[pull.id]
+        for tally, turn in self._tallies(pull):
+            tally.withdraw(pull.arm, turn)
+
+    def readmit(self, pull: Pull) -> None:
+        """Await a pull again that had expired, since its edit came after all.
+
+        Raises ValueError when it is awaited already, or was never made.
+        """
+        if pull.id in self._awaited or not 1 <= pull.id <= self.rounds:
+            raise ValueError(f"pull {pull.id} has not expired")
+        self._awaited[pull.id] = pull
+        for tally, turn in self._tallies(pull):
+            tally.readmit(pull.arm, turn)
 
     @classmethod
     def replay(
@@ -105,21 +239,51 @@ class LateEnsemble:
         """
         ensemble = cls(arms, rule, seed)
         for t, (arm, cost) in enumerate(history, start=1):
-            if arm not in ensemble._arms:
+            if arm not in ensemble._offered:
                 raise InputError(f"round {t} of the history: unknown arm {arm!r}; the arms are {', '.join(arms)}")
-            ensemble._play(arm)
+            pull = Pull(t, arm, 1.0)
+            ensemble.play(pull)
             if cost is None:
                 continue
             if not (isfinite(cost) and cost >= 0):
                 raise InputError(f"round {t} of the history: cost {cost} must be a finite number of at least 0")
-            ensemble._observe(t, float(cost))
+            ensemble.update(pull, cost)
         return ensemble
 
-    def _play(self, arm: str) -> None:
-        self._rounds += 1
-        self._awaited[self._rounds] = arm
-        self._arms[arm] = self._arms[arm].played()
+    def _expire(self, now: float) -> None:
+        if self.expiry is None:
+            return
+        # Oldest first, as they were made; a clock set back only delays.
+        while self._awaited and (oldest := next(iter(self._awaited.values()))).at < now - self.expiry:
+            self.withdraw(oldest)
 
-    def _observe(self, pull_id: int, cost: float) -> None:
-        arm = self._awaited.pop(pull_id)
-        self._arms[arm] = self._arms[arm].observed(cost)
+    def _check_awaited(self, pull: Pull) -> None:
+        found = self._awaited.get(pull.id)
+        if found is None and 1 <= pull.id <= self.rounds:
+            raise ValueError(f"pull {pull.id} already has its cost; each pull is updated once")
+        if found is None or found.arm != pull.arm:
+            raise ValueError(f"pull {pull.id} of arm {pull.arm!r} was not made by this ensemble")
+
+    def _tally(self, scope: str) -> Tally:
+        return self._scopes.get(scope) or Tally(discount_of(self.rule))
+
+    def _tallies(self, pull: Pull) -> list[tuple[Tally, int]]:
+        """Where a pull is counted, and its turn there."""
+        found = [(self._everyone, pull.id)]
+        if pull.scope is not None:
+            found.append((self._scopes[pull.scope], pull.turn))
+        return found
+
+
+def _with_prior(own: ArmState, everyone: ArmState, prior: float) -> ArmState:
+    """A scope's state and at most `prior` pulls of the others, at their mean."""
+    others = everyone.plus(n=-own.n, cost_sum=-own.cost_sum, cost_sq_sum=-own.cost_sq_sum)
+    if others.n <= 0:
+        return own
+    borrowed = min(prior, others.n) / others.n
+    return own.plus(n=others.n, cost_sum=others.cost_sum, cost_sq_sum=others.cost_sq_sum, weight=borrowed)
+
+
+def _check_cost(pull: Pull, cost: float) -> None:
+    if not (isfinite(cost) and cost >= 0):
+        raise ValueError(f"the cost of pull {pull.id} must be a finite number of at least 0, not {cost}")

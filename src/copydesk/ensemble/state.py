@@ -1,6 +1,6 @@
 """What the ensemble remembers of one arm."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -8,16 +8,18 @@ class ArmState:
     """Statistics of one arm. Sums, so that a log rebuilds them and two logs add up.
 
     `n` pulls have an observed cost, `pending` pulls still wait for their edit; `cost_sum` and `cost_sq_sum` are Σc and
-    Σc² over the observed ones.
+    Σc² over the observed ones. Where older pulls weigh less, all four are sums of weights and no longer whole numbers.
+    `name` is the arm's.
     """
 
-    n: int = 0
-    pending: int = 0
+    n: float = 0
+    pending: float = 0
     cost_sum: float = 0.0
     cost_sq_sum: float = 0.0
+    name: str = field(default="", compare=False)
 
     @property
-    def pulls(self) -> int:
+    def pulls(self) -> float:
         """How often the arm was played, whether or not the edit has come."""
         return self.n + self.pending
 
@@ -26,10 +28,40 @@ class ArmState:
         """Mean observed cost; None until there is one."""
         return self.cost_sum / self.n if self.n else None
 
+    @property
+    def std(self) -> float | None:
+        """Standard deviation of the observed costs (that of a sample); None until there are two."""
+        if self.n <= 1:
+            return None
+        spread = self.cost_sq_sum - self.cost_sum * self.cost_sum / self.n
+        return float((max(spread, 0.0) / (self.n - 1)) ** 0.5)
+
     def played(self) -> "ArmState":
         """The state after one more pull, its edit awaited."""
-        return ArmState(self.n, self.pending + 1, self.cost_sum, self.cost_sq_sum)
+        return self.plus(pending=1)
 
     def observed(self, cost: float) -> "ArmState":
         """The state after the cost of one pending pull has come."""
-        return ArmState(self.n + 1, self.pending - 1, self.cost_sum + cost, self.cost_sq_sum + cost * cost)
+        return self.plus(n=1, pending=-1, cost_sum=cost, cost_sq_sum=cost * cost)
+
+    def plus(
+        self,
+        *,
+        n: float = 0,
+        pending: float = 0,
+        cost_sum: float = 0.0,
+        cost_sq_sum: float = 0.0,
+        weight: float = 1,
+    ) -> "ArmState":
+        """The state with so much more of each, times `weight`."""
+        return ArmState(
+            self.n + n * weight,
+            self.pending + pending * weight,
+            self.cost_sum + cost_sum * weight,
+            self.cost_sq_sum + cost_sq_sum * weight,
+            self.name,
+        )
+
+    def scaled(self, by: float) -> "ArmState":
+        """The state of the same costs with every pull weighing `by` times as much."""
+        return ArmState(self.n * by, self.pending * by, self.cost_sum * by, self.cost_sq_sum * by, self.name)

@@ -1,0 +1,118 @@
+"""Opening the database of a store, and bringing it up to date."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from copydesk.errors import InputError
+
+_WAIT = 30  # seconds for another process that writes
+_LOCK = 0x636F7079  # "copy": PostgreSQL's advisory lock for migrations
+
+
+def parse_url(store: str) -> URL:
+    """The database a store's name means: a URL of SQLite or PostgreSQL, or the path of an SQLite file.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if "://" not in store:
+        if not store:
+            raise InputError("--store is empty; give the path of an SQLite file or a postgresql:// URL")
+        return URL.create("sqlite", database=store)
+    try:
+        url = make_url(store)
+    except (ArgumentError, ValueError):
+        raise InputError("--store: this is no database URL; write sqlite:///FILE or postgresql://...") from None
+    backend = url.get_backend_name()
+    if backend in ("postgresql", "postgres"):
+        return url.set(drivername="postgresql+psycopg")
+    if backend != "sqlite" or not url.database:
+        raise InputError(f"--store {shown(url)}: give sqlite:///FILE or postgresql://...")
+    return url.set(drivername="sqlite")
+
+
+def shown(url: URL) -> str:
+    """A URL without its password, for people."""
+    return url.render_as_string(hide_password=True)
+
+
+def connect(store: str, *, create: bool = True) -> Engine:
+    """Open a store's database, make its tables if there are none, and bring older ones up to date.
+
+    Args:
+        store: as `parse_url` takes it.
+        create: whether an SQLite file that is not there is made.
+
+    Raises:
+        InputError: it cannot be opened, is no database, or a newer Copydesk wrote it.
+    """
+    url = parse_url(store)
+    if url.get_backend_name() == "sqlite":
+        file = Path(str(url.database)).expanduser()
+        if not file.exists() and not create:
+            raise InputError(f"--store {file}: there is no such file; give the store that `copydesk serve` writes to")
+        if not file.parent.is_dir():
+            raise InputError(f"--store {file}: there is no folder {file.parent}; create it first")
+        url = url.set(database=str(file))
+    try:
+        engine = _engine(url)
+        with engine.begin() as connection:
+            upgrade(connection)
+    except (ImportError, NoSuchModuleError):
+        raise InputError(
+            "a PostgreSQL store needs psycopg; install it with: pip install 'copydesk[postgres]'"
+        ) from None
+    except DBAPIError as fault:
+        reason = str(fault.orig).strip().splitlines()[0] if str(fault.orig).strip() else type(fault.orig).__name__
+        raise InputError(
+            f"--store {shown(url)}: cannot be opened ({reason}); check the address and its rights"
+        ) from None
+    return engine
+
+
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Run the migrations that a database has not seen, in the transaction at hand; safe beside another process.
+
+    Raises:
+        InputError: a newer Copydesk has migrated it further than this one knows.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.attributes["connection"] = connection
+    scripts = ScriptDirectory.from_config(config)
+    known = {script.revision for script in scripts.walk_revisions()}
+    at = MigrationContext.configure(connection).get_current_revision()
+    if at is not None and at not in known:
+        raise InputError(f"--store: its tables are of version {at}, made by a newer Copydesk; upgrade copydesk")
+    if at != scripts.get_current_head():
+        command.upgrade(config, revision)
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": _WAIT})
+    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": _WAIT})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: sqlite3.Connection, record: Any) -> None:
+        connection.isolation_level = None  # BEGIN is ours: the driver's own comes too late and spares tables' changes
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A reader must not lock; a writer must, at once: a lock taken halfway can fail where waiting would not.
+        reads = connection.get_execution_options().get("reads", False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine

@@ -1,0 +1,123 @@
+"""What happened to the ensemble, in order: the part of the log that its state is made of."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from heapq import merge
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, Table, select
+
+from copydesk.log.store import tables
+
+
+@dataclass(frozen=True)
+class Event:
+    """`seq` is its number in the log, `at` when it was, in seconds since 1970."""
+
+    seq: int
+    at: float
+
+
+@dataclass(frozen=True)
+class Followed(Event):
+    """The ensemble follows these settings from here on."""
+
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ArmChanged(Event):
+    """A policy became an arm (`add`), or an arm was retired (`retire`)."""
+
+    name: str
+    action: Literal["add", "retire"]
+    spec: str | None
+
+
+@dataclass(frozen=True)
+class Pulled(Event):
+    """The ensemble chose, `without` those arms that could not be chosen."""
+
+    completion_id: str
+    round: int
+    arm: str
+    propensity: float
+    scope: str | None
+    turn: int
+    without: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Withdrawn(Event):
+    """A request was not answered; its arm may rest for it. `round` is none if the ensemble had not chosen."""
+
+    arm: str
+    round: int | None
+    rest_until: float | None
+
+
+@dataclass(frozen=True)
+class Edited(Event):
+    """An edit came, for a completion whose policy the ensemble chose; `previous_cost` if it is a revision."""
+
+    completion_id: str
+    round: int
+    arm: str
+    scope: str | None
+    turn: int
+    pulled_at: float
+    cost: float
+    previous_cost: float | None
+
+
+def read_events(connection: Connection, after: int = 0, until: int | None = None) -> Iterator[Event]:
+    """The events with numbers above `after` and, where given, up to `until`, in order; a stream."""
+    yield from merge(*_streams(connection, after, until), key=lambda event: event.seq)
+
+
+def _streams(connection: Connection, after: int, until: int | None) -> Iterable[Iterator[Event]]:
+    def rows(table: Table, *columns: Any) -> Iterator[Row[Any]]:
+        query = select(*(columns or (table,))).where(table.c.seq > after).order_by(table.c.seq)
+        if until is not None:
+            query = query.where(table.c.seq <= until)
+        if table is tables.edits:
+            edits, completions, pulls = tables.edits, tables.completions, tables.pulls
+            query = query.join_from(edits, completions, completions.c.id == edits.c.completion_id)
+            query = query.join(pulls, pulls.c.round == completions.c.round)
+        yield from connection.execute(query)
+
+    yield (Followed(row.seq, row.at, json.loads(row.settings)) for row in rows(tables.settings))
+    yield (ArmChanged(row.seq, row.at, row.name, row.action, row.spec) for row in rows(tables.arms))
+    yield (
+        Pulled(
+            row.seq,
+            row.at,
+            row.completion_id,
+            row.round,
+            row.arm,
+            row.propensity,
+            row.scope,
+            row.turn,
+            tuple(json.loads(row.without or "[]")),
+        )
+        for row in rows(tables.pulls)
+    )
+    yield (Withdrawn(row.seq, row.at, row.arm, row.round, row.rest_until) for row in rows(tables.withdrawals))
+    edits, pulls = tables.edits, tables.pulls
+    yield (
+        Edited(*row)
+        for row in rows(
+            edits,
+            edits.c.seq,
+            edits.c.at,
+            edits.c.completion_id,
+            pulls.c.round,
+            pulls.c.arm,
+            pulls.c.scope,
+            pulls.c.turn,
+            pulls.c.at,
+            edits.c.cost,
+            edits.c.previous_cost,
+        )
+    )

@@ -1,0 +1,186 @@
+"""Reading the store: its completions with the edit that counts, as `EditRecord`s or as rows of a page."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, and_, exists, func, or_, select
+
+from copydesk.log.record import Context, EditRecord, Message
+from copydesk.log.store.tables import completions, edits
+
+_newer = edits.alias("newer")
+_LATEST = ~exists().where(_newer.c.completion_id == edits.c.completion_id, _newer.c.revision > edits.c.revision)
+
+
+@dataclass(frozen=True)
+class LoggedEdit:
+    """A completion with the edit that counts, if there is one yet.
+
+    Attributes:
+        record: what a training run sees of it; its id is the completion's.
+        edit_id: of the latest revision; a place in the log to read on from.
+        revision: its number, from 1.
+        edited_at: when it came.
+        cost: what it cost.
+        metric: how that was computed.
+    """
+
+    record: EditRecord
+    edit_id: str | None
+    revision: int | None
+    edited_at: datetime | None
+    cost: float | None
+    metric: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """One row of a log as JSON values; `read_jsonl` reads it, with what is no field of a record as metadata."""
+        row = self.record.model_dump(mode="json", exclude={"metadata"}, exclude_none=True)
+        row |= {"completion_id": self.record.id, "edit_id": self.edit_id, "revision": self.revision}
+        row |= {"edited_at": None if self.edited_at is None else self.edited_at.isoformat()}
+        return row | {"cost": self.cost, "metric": self.metric, "metadata": self.record.metadata}
+
+
+def read_edits(
+    connection: Connection,
+    *,
+    tenant: str | None = None,
+    user: str | None = None,
+    since: datetime | None = None,
+    after: int = 0,
+    limit: int | None = None,
+) -> Iterator[LoggedEdit]:
+    """Completions whose edit has come, in the order in which the latest edit of each came; a stream.
+
+    A completion that is edited again moves to the end, so that who reads on from where they stopped sees it again.
+
+    Args:
+        connection: to the store.
+        tenant: of these only; everyone's if `None`.
+        user: of these only.
+        since: only edits that came at that time or later.
+        after: only edits with a number in the log above this one.
+        limit: at most so many.
+    """
+    query = _edited().where(edits.c.seq > after).order_by(edits.c.seq).limit(limit)
+    query = _only(query, tenant, user)
+    if since is not None:
+        query = query.where(edits.c.at >= since.timestamp())
+    for row in connection.execute(query):
+        yield _logged(row)
+
+
+def search_edits(
+    connection: Connection,
+    *,
+    tenant: str | None = None,
+    words: str = "",
+    policy: str | None = None,
+    pending: bool = True,
+    before: int | None = None,
+    limit: int = 20,
+) -> tuple[list[LoggedEdit], int | None]:
+    """Completions, newest first, for people who look for one.
+
+    Args:
+        connection: to the store.
+        tenant: of these only; everyone's if `None`.
+        words: all of which stand in the context, the response or the edit, whatever their case (of ASCII letters).
+        policy: that answered.
+        pending: also those without an edit.
+        before: only completions with a number in the log below this one.
+        limit: at most so many.
+
+    Returns:
+        The completions, and the number to go on before; `None` at the end.
+    """
+    query = _edited(outer=pending).order_by(completions.c.seq.desc()).limit(limit + 1)
+    query = _only(query, tenant, None)
+    if policy is not None:
+        query = query.where(completions.c.policy == policy)
+    if before is not None:
+        query = query.where(completions.c.seq < before)
+    for word in words.split():
+        # Contexts are kept as JSON, where a quote and what is not ASCII are written in escapes.
+        inside = json.dumps(word)[1:-1]
+        query = query.where(
+            or_(
+                func.lower(completions.c.context).contains(inside.lower(), autoescape=True),
+                func.lower(completions.c.response).contains(word.lower(), autoescape=True),
+                func.lower(edits.c.edit).contains(word.lower(), autoescape=True),
+            )
+        )
+    rows = list(connection.execute(query))
+    return [_logged(row) for row in rows[:limit]], rows[limit - 1].completion_seq if len(rows) > limit else None
+
+
+def find_completion(connection: Connection, completion_id: str, tenant: str | None = None) -> LoggedEdit | None:
+    """A completion with the edit that counts; `None` when there is none, or it is another tenant's."""
+    row = connection.execute(_only(_edited(outer=True).where(completions.c.id == completion_id), tenant, None)).first()
+    return None if row is None else _logged(row)
+
+
+def place_of(connection: Connection, edit_id: str, tenant: str | None = None) -> int | None:
+    """An edit's number in the log; `None` when there is none, or it is another tenant's."""
+    query = select(edits.c.seq).join(completions, completions.c.id == edits.c.completion_id)
+    query = query.where(edits.c.id == edit_id)
+    if tenant is not None:
+        query = query.where(completions.c.tenant == tenant)
+    return connection.execute(query).scalar()
+
+
+def as_context(messages: Sequence[Mapping[str, Any]]) -> Context:
+    """The messages of a request as a record's context: one message of a user alone is its text."""
+    turns = [Message.model_validate({**message, "content": text_of(message.get("content"))}) for message in messages]
+    return turns[0].content if len(turns) == 1 and turns[0].role == "user" else tuple(turns)
+
+
+def text_of(content: Any) -> str:
+    """The text of a message's content: a string, nothing, or a list of parts, of which some are text."""
+    if isinstance(content, list):
+        parts = [part.get("text") for part in content if isinstance(part, dict)]
+        return "\n".join(part for part in parts if isinstance(part, str))
+    return content if isinstance(content, str) else ""
+
+
+def _edited(outer: bool = False) -> Select[Any]:
+    joined = completions.join(edits, and_(edits.c.completion_id == completions.c.id, _LATEST), isouter=outer)
+    return select(
+        completions,
+        completions.c.seq.label("completion_seq"),
+        edits.c.id.label("edit_id"),
+        edits.c.at.label("edited_at"),
+        edits.c.revision,
+        edits.c.edit,
+        edits.c.cost,
+        edits.c.metric,
+    ).select_from(joined)
+
+
+def _only(query: Select[Any], tenant: str | None, user: str | None) -> Select[Any]:
+    if tenant is not None:
+        query = query.where(completions.c.tenant == tenant)
+    return query if user is None else query.where(completions.c.user == user)
+
+
+def _logged(row: Row[Any]) -> LoggedEdit:
+    metadata = {
+        "requested": row.requested,
+        "finish_reason": row.finish_reason,
+        "parameters": json.loads(row.parameters),
+    }
+    record = EditRecord(
+        id=row.id,
+        context=as_context(json.loads(row.context)),
+        response=row.response,
+        edit=row.edit,
+        user=row.user,
+        policy=row.policy,
+        propensity=row.propensity,
+        created_at=datetime.fromtimestamp(row.at, UTC),
+        metadata=metadata,
+    )
+    edited_at = None if row.edited_at is None else datetime.fromtimestamp(row.edited_at, UTC)
+    return LoggedEdit(record, row.edit_id, row.revision, edited_at, row.cost, row.metric)

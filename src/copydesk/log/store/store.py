@@ -1,0 +1,71 @@
+"""The store: an append-only log of completions and edits in SQLite or PostgreSQL."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+from sqlalchemy import Connection, Engine, text
+
+from copydesk.log.store.connect import connect, shown
+from copydesk.log.store.transaction import Transaction
+
+DEFAULT = "copydesk.db"
+"""The store in the working folder, where none is named."""
+
+
+class EditStore:
+    """An open store. Safe to share between threads: every transaction has a connection of its own.
+
+    Writers wait for one another, in this process and in others, so that the log has one order.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def open(cls, store: str = DEFAULT, *, create: bool = True) -> "EditStore":
+        """Open a store: the path of an SQLite file, or a URL of SQLite or PostgreSQL.
+
+        Raises:
+            InputError: it cannot be opened, is no database, or a newer Copydesk wrote it.
+        """
+        return cls(connect(store, create=create))
+
+    @property
+    def name(self) -> str:
+        """Where it is, without a password."""
+        return shown(self._engine.url)
+
+    @contextmanager
+    def writing(self, *, durable: bool = True) -> Iterator[Transaction]:
+        """A transaction that appends; it is committed when the block ends and rolled back when it raises.
+
+        When the block has ended, others see what was written, and it outlives a crash of this process. If it is
+        `durable` it outlives one of the machine as well; otherwise it does with the next durable one.
+        """
+        with self._engine.connect() as connection:
+            self._set_durability(connection, durable)
+            with connection.begin():
+                if not durable and connection.dialect.name == "postgresql":
+                    connection.execute(text("SET LOCAL synchronous_commit = off"))
+                transaction = Transaction(connection)
+                yield transaction
+                transaction.finish()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that sees one state of the store and writes nothing."""
+        options = {"reads": True} if self._engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+        with self._engine.connect().execution_options(**options) as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    @staticmethod
+    def _set_durability(connection: Connection, durable: bool) -> None:
+        if connection.dialect.name == "sqlite":
+            bare = cast(sqlite3.Connection, connection.connection.dbapi_connection)
+            bare.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")  # only before a transaction
