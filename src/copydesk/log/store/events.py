@@ -106,7 +106,7 @@ def _streams(connection: Connection, after: int, until: int | None) -> Iterable[
     yield (Withdrawn(row.seq, row.at, row.arm, row.round, row.rest_until) for row in rows(tables.withdrawals))
     edits, pulls = tables.edits, tables.pulls
     yield (
-        Edited(*row)
+        Edited(*tuple(row))
         for row in rows(
             edits,
             edits.c.seq,

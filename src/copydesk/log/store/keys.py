@@ -115,6 +115,6 @@ def _key(row: Row[tuple[object, ...]]) -> Key:
         name=str(fields["name"]),
         tenant=str(fields["tenant"]),
         scopes=tuple(str(fields["scopes"]).split(",")),
-        created_at=fields["created_at"],  # type: ignore[arg-type]
-        revoked_at=fields["revoked_at"],  # type: ignore[arg-type]
+        created_at=fields["created_at"],
+        revoked_at=fields["revoked_at"],
     )

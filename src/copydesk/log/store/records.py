@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, exists, func, or_, select
 
-from copydesk.log.record import Context, EditRecord, Message
+from copydesk.log.record import EditRecord, Message
 from copydesk.log.store.tables import completions, edits
 
 _newer = edits.alias("newer")
@@ -131,7 +131,7 @@ def place_of(connection: Connection, edit_id: str, tenant: str | None = None) ->
     return connection.execute(query).scalar()
 
 
-def as_context(messages: Sequence[Mapping[str, Any]]) -> Context:
+def as_context(messages: Sequence[Mapping[str, Any]]) -> str | tuple[Message, ...]:
     """The messages of a request as a record's context: one message of a user alone is its text."""
     turns = [Message.model_validate({**message, "content": text_of(message.get("content"))}) for message in messages]
     return turns[0].content if len(turns) == 1 and turns[0].role == "user" else tuple(turns)

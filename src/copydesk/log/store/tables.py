@@ -1,7 +1,7 @@
 """The store's tables. All but two are only ever appended to.
 
 Every appended row takes the next number of one clock, `seq`, under its lock. So the numbers are in the order of the
-commits, and to read rows with `seq` above the last one seen is to read everything that happened since, whoever wrote it.
+commits, and to read rows with `seq` above the last one seen is to read all that happened since, whoever wrote it.
 
 The migrations (`migrations/versions`) make these tables; this is what they are after the last one.
 """
