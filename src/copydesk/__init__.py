@@ -2,7 +2,8 @@
 
 from importlib.metadata import version
 
+from copydesk.client import Client
 from copydesk.errors import InputError
 
 __version__ = version("copydesk")
-__all__ = ["InputError", "__version__"]
+__all__ = ["Client", "InputError", "__version__"]

@@ -9,6 +9,10 @@ import typer
 
 from copydesk.cli.cost import cost
 from copydesk.cli.demo import demo
+from copydesk.cli.ensemble import ensemble
+from copydesk.cli.keys import keys
+from copydesk.cli.policies import policies
+from copydesk.cli.serve import serve
 from copydesk.cli.simulate import simulate
 from copydesk.cli.train import train
 from copydesk.errors import InputError, Interrupted
@@ -31,6 +35,10 @@ app.command("demo")(demo)
 app.command("train")(train)
 app.command("simulate")(simulate)
 app.command("cost")(cost)
+app.command("serve")(serve)
+app.add_typer(policies, name="policies")
+app.add_typer(keys, name="keys")
+app.add_typer(ensemble, name="ensemble")
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console, Group
 from rich.text import Text
 
+from copydesk.cli.given import policies_given
 from copydesk.cli.output import emit, log_to_stderr
 from copydesk.errors import InputError
 from copydesk.log.jsonl import load_log
@@ -41,7 +42,7 @@ def simulate(
 
     copydesk simulate --from demo --policy best=best-of-8:demo/policies/sft@demo/policies/rl/cost_model
     """
-    specs = _specs(policy or [], demo)
+    specs = policies_given(policy or [], demo)
     try:
         import matplotlib  # noqa: F401  # the report needs it: better to know now than after the run
 
@@ -70,21 +71,3 @@ def simulate(
     console = Console(emoji=False)
     print_results(console, results)
     console.print(Text(f"Report: {out / 'report.html'}"))
-
-
-def _specs(given: list[str], demo: Path | None) -> dict[str, str]:
-    """The policies by name, those of a demo run first."""
-    specs: dict[str, str] = {}
-    if demo is not None:
-        folders = sorted((demo / "policies").glob("*/policy.json"))
-        if not folders:
-            raise InputError(f"--from {demo}: no policies there; give the folder that `copydesk demo` wrote")
-        specs = {path.parent.name: str(path.parent) for path in folders}
-    for word in given:
-        name, equals, spec = word.partition("=")
-        if not (name and equals and spec):
-            raise InputError(f"--policy {word}: write NAME=SPEC, such as base=embedded")
-        if name in specs:
-            raise InputError(f"--policy {word}: there are two policies named {name!r}; choose another name")
-        specs[name] = spec
-    return specs

@@ -1,7 +1,23 @@
 """The late ensemble: a bandit that finds out, online, which of several policies people have to edit least."""
 
 from copydesk.ensemble.late import LateEnsemble, Pull
+from copydesk.ensemble.ledger import Ledger
 from copydesk.ensemble.rules import DiscountedUcb, Fixed, Rule, Thompson, Ucb
+from copydesk.ensemble.settings import EnsembleSettings
 from copydesk.ensemble.state import ArmState
+from copydesk.ensemble.verify import Verification, verify
 
-__all__ = ["ArmState", "DiscountedUcb", "Fixed", "LateEnsemble", "Pull", "Rule", "Thompson", "Ucb"]
+__all__ = [
+    "ArmState",
+    "DiscountedUcb",
+    "EnsembleSettings",
+    "Fixed",
+    "LateEnsemble",
+    "Ledger",
+    "Pull",
+    "Rule",
+    "Thompson",
+    "Ucb",
+    "Verification",
+    "verify",
+]

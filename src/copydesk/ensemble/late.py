@@ -94,6 +94,10 @@ class LateEnsemble:
         """The pulls that have no cost yet: id to arm (a copy)."""
         return {pull.id: pull.arm for pull in self._awaited.values()}
 
+    def pull(self, id: int) -> Pull | None:
+        """The pull of a round, while its edit is awaited."""
+        return self._awaited.get(id)
+
     @property
     def scopes(self) -> list[str]:
         """Every scope that a pull was made for."""

@@ -21,6 +21,7 @@ class LoggedEdit:
 
     Attributes:
         record: what a training run sees of it; its id is the completion's.
+        tenant: whose it is.
         edit_id: of the latest revision; a place in the log to read on from.
         revision: its number, from 1.
         edited_at: when it came.
@@ -29,6 +30,7 @@ class LoggedEdit:
     """
 
     record: EditRecord
+    tenant: str
     edit_id: str | None
     revision: int | None
     edited_at: datetime | None
@@ -183,4 +185,4 @@ def _logged(row: Row[Any]) -> LoggedEdit:
         metadata=metadata,
     )
     edited_at = None if row.edited_at is None else datetime.fromtimestamp(row.edited_at, UTC)
-    return LoggedEdit(record, row.edit_id, row.revision, edited_at, row.cost, row.metric)
+    return LoggedEdit(record, row.tenant, row.edit_id, row.revision, edited_at, row.cost, row.metric)

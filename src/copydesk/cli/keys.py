@@ -1,0 +1,99 @@
+"""`copydesk keys`: API keys of a gateway."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from copydesk.cli.output import emit
+from copydesk.log.store import DEFAULT, EditStore
+from copydesk.log.store.keys import DEFAULT_TENANT, SCOPES, create_key, list_keys, revoke_key
+
+keys = typer.Typer(help="Make, list and revoke a gateway's API keys.", no_args_is_help=True)
+
+_Store = Annotated[str, typer.Option(help="The gateway's store.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+@keys.command("create")
+def create(
+    name: Annotated[str, typer.Option(help="What it is for, such as the application's name.")],
+    tenant: Annotated[str, typer.Option(help="Whose data it reads and writes; others do not see it.")] = DEFAULT_TENANT,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help=f"What it allows: {', '.join(SCOPES)}. Give several.", show_default="all but admin"),
+    ] = None,
+    store: _Store = DEFAULT,
+    as_json: _Json = False,
+) -> None:
+    """Make a key and print it, once: the store keeps only a hash.
+
+    As soon as there is a key the gateway answers nobody without one.
+
+    copydesk keys create --name assistant --scope complete --scope edit
+    """
+    opened = EditStore.open(store)
+    with opened.writing() as tx:
+        chosen = scope or [one for one in SCOPES if one != "admin"]
+        key, text = create_key(tx.connection, name, tenant=tenant, scopes=chosen)
+    opened.close()
+    document = {"id": key.id, "name": key.name, "tenant": key.tenant, "scopes": list(key.scopes), "key": text}
+    said = Text(f"{text}\n\nIt is shown this once. Id {key.id}, tenant {key.tenant}, may {', '.join(key.scopes)}.")
+    emit(document, said, as_json=as_json)
+
+
+@keys.command("revoke")
+def revoke(
+    key: Annotated[str, typer.Argument(help="The key's id, or the key itself.")],
+    store: _Store = DEFAULT,
+    as_json: _Json = False,
+) -> None:
+    """Revoke a key; a running gateway refuses it within five seconds."""
+    opened = EditStore.open(store, create=False)
+    with opened.writing() as tx:
+        revoked = revoke_key(tx.connection, key)
+    opened.close()
+    emit(
+        {"id": revoked.id, "name": revoked.name, "revoked": True}, Text(f"{revoked.name} is revoked."), as_json=as_json
+    )
+
+
+@keys.command("list")
+def list_(store: _Store = DEFAULT, as_json: _Json = False) -> None:
+    """List the keys, without their secrets."""
+    opened = EditStore.open(store, create=False)
+    with opened.reading() as connection:
+        found = list_keys(connection)
+    opened.close()
+    table = Table("id", "name", "tenant", "scopes", "made", "revoked")
+    for key in found:
+        table.add_row(key.id, key.name, key.tenant, ", ".join(key.scopes), _day(key.created_at), _day(key.revoked_at))
+    document = {
+        "keys": [
+            {
+                "id": key.id,
+                "name": key.name,
+                "tenant": key.tenant,
+                "scopes": list(key.scopes),
+                "created_at": _moment(key.created_at),
+                "revoked_at": _moment(key.revoked_at),
+            }
+            for key in found
+        ]
+    }
+    emit(
+        document,
+        Group(table) if found else Text("There is no key; the gateway is open on this machine."),
+        as_json=as_json,
+    )
+
+
+def _moment(at: float | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+
+
+def _day(at: float | None) -> str:
+    return "" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")

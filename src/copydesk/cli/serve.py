@@ -1,0 +1,233 @@
+"""`copydesk serve`: the gateway."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from copydesk import embedded
+from copydesk.cli.given import absolute, policies_given
+from copydesk.cli.output import emit, log_to_stderr
+from copydesk.ensemble.ledger import Ledger
+from copydesk.ensemble.settings import EnsembleSettings, RuleName, Scope
+from copydesk.errors import InputError, Interrupted
+from copydesk.log.cost import EditCost, Normalize, Unit
+from copydesk.log.store import DEFAULT, EditStore
+from copydesk.log.store.events import Followed, read_events
+
+_ENSEMBLE, _COST = (
+    "Ensemble (kept in the store; what is not given stays as it was)",
+    "Edit cost (set by the first start)",
+)
+_LIMITS = "Limits"
+
+
+def serve(
+    store: Annotated[str, typer.Option(help="An SQLite file, or sqlite:/// or postgresql:// URL.")] = DEFAULT,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=SPEC: a model, a policy's folder, MODEL@http://... or vllm:FOLDER@http://.... Give several.",
+            show_default="base=embedded in a new store",
+        ),
+    ] = None,
+    demo: Annotated[
+        Path | None, typer.Option("--from", help="Serve all policies that a demo run left in this folder.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; without a key only this machine's own.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 for any that is free.")] = 8040,
+    rule: Annotated[
+        RuleName | None, typer.Option(help="How the ensemble chooses.", show_default="ucb", rich_help_panel=_ENSEMBLE)
+    ] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(
+            help="How much it explores, in units of the cost.", show_default="0.42", rich_help_panel=_ENSEMBLE
+        ),
+    ] = None,
+    discount: Annotated[
+        float | None,
+        typer.Option(
+            help="discounted-ucb: weight a pull keeps with each later one.",
+            show_default="0.995",
+            rich_help_panel=_ENSEMBLE,
+        ),
+    ] = None,
+    share: Annotated[
+        list[str] | None,
+        typer.Option(help="fixed: NAME=SHARE. Give several.", show_default="all alike", rich_help_panel=_ENSEMBLE),
+    ] = None,
+    scope: Annotated[
+        Scope | None,
+        typer.Option(
+            help="Whose edits decide: everyone's, or each user's.", show_default="global", rich_help_panel=_ENSEMBLE
+        ),
+    ] = None,
+    prior: Annotated[
+        float | None,
+        typer.Option(
+            help="user: most pulls of others that count for a new user.", show_default="10", rich_help_panel=_ENSEMBLE
+        ),
+    ] = None,
+    expiry: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds an edit is awaited; 0 for ever.", show_default="604800, a week", rich_help_panel=_ENSEMBLE
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Decides what is random.", show_default="0", rich_help_panel=_ENSEMBLE)
+    ] = None,
+    cost_unit: Annotated[
+        Unit | None, typer.Option(help="What an edit's cost counts.", show_default="subtoken", rich_help_panel=_COST)
+    ] = None,
+    cost_normalize: Annotated[
+        Normalize | None,
+        typer.Option(help="Whose length it is divided by.", show_default="response", rich_help_panel=_COST),
+    ] = None,
+    c_max: Annotated[
+        float | None, typer.Option(help="The largest cost there is.", show_default="3", rich_help_panel=_COST)
+    ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose sub-tokens: a model's folder, a hub id or 'embedded'.",
+            show_default="the first policy's in this process, else embedded",
+            rich_help_panel=_COST,
+        ),
+    ] = None,
+    max_body: Annotated[int, typer.Option(help="Largest request, in bytes.", rich_help_panel=_LIMITS)] = 1 << 20,
+    max_text: Annotated[
+        int, typer.Option(help="Longest context or edit, in characters.", rich_help_panel=_LIMITS)
+    ] = 100_000,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds an upstream server may be silent.", rich_help_panel=_LIMITS)
+    ] = 120.0,
+    retries: Annotated[
+        int, typer.Option(help="How often a request is sent upstream again.", rich_help_panel=_LIMITS)
+    ] = 2,
+    rest: Annotated[
+        float, typer.Option(help="Seconds an arm rests after a failure; doubles.", rich_help_panel=_LIMITS)
+    ] = 5.0,
+    max_batch: Annotated[
+        int, typer.Option(help="Requests a local model answers side by side.", rich_help_panel=_LIMITS)
+    ] = 16,
+    max_new_tokens: Annotated[
+        int, typer.Option(help="Where a local answer without a limit ends.", rich_help_panel=_LIMITS)
+    ] = 512,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(help="Web sites whose pages may call the gateway (CORS). Give several.", rich_help_panel=_LIMITS),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Say where it is as one JSON document.")] = False,
+) -> None:
+    """Serve policies behind OpenAI's API, take the edits, and let the ensemble choose.
+
+    POST /v1/chat/completions answers as OpenAI does; with the model "copydesk"
+    the late ensemble chooses the policy. POST /v1/edits takes what a person made
+    of the answer. People find pages at /, programs the API's description at /docs.
+    Everything is in the store: a restart, or a second gateway on the same store,
+    goes on where the log ends.
+
+    copydesk serve --from demo
+
+    copydesk serve --store postgresql://localhost/edits --policy a=my-model@http://127.0.0.1:8000/v1
+    """
+    given = {name: absolute(spec) for name, spec in policies_given(policy or [], demo).items()}
+    opened = EditStore.open(store)
+    try:
+        before = _ledger(opened)
+        if not given and not before.specs:
+            given = {"base": embedded.NAME}
+        ensemble = _ensemble(
+            before.settings or EnsembleSettings(),
+            rule=rule,
+            alpha=alpha,
+            discount=discount,
+            shares=_shares(share),
+            scope=scope,
+            prior=prior,
+            expiry=expiry,
+            seed=seed,
+        )
+        cost = _cost(before.settings, given, unit=cost_unit, normalize=cost_normalize, cap=c_max, tokenizer=tokenizer)
+        try:
+            from copydesk.gateway.serve import serve as run
+            from copydesk.gateway.settings import GatewaySettings
+        except ModuleNotFoundError as fault:
+            raise InputError(
+                f"the gateway needs {fault.name}; install it with: pip install 'copydesk[serve]'"
+            ) from None
+        settings = GatewaySettings(
+            cost=cost,
+            max_body=max_body,
+            max_text=max_text,
+            timeout=timeout,
+            retries=retries,
+            rest=rest,
+            max_batch=max_batch,
+            max_new_tokens=max_new_tokens,
+            origins=tuple(origin or ()),
+        )
+        log_to_stderr("copydesk")
+
+        def ready(url: str, names: list[str]) -> None:
+            document = {"url": url, "store": opened.name, "policies": names}
+            said = f"Copydesk is at {url} (API: {url}/docs). Policies: {', '.join(names)}. Ctrl-C stops it."
+            emit(document, Text(said), as_json=as_json)
+            sys.stdout.flush()
+
+        try:
+            run(opened, given, settings, ensemble, host=host, port=port, ready=ready)
+        except Interrupted:
+            return  # told to stop, it answered what was asked and stopped: that is how a gateway ends well
+    finally:
+        opened.close()
+
+
+def _ledger(store: EditStore) -> Ledger:
+    """The arms and settings a store has; its rounds do not matter here."""
+    with store.reading() as connection:
+        wanted = [event for event in read_events(connection) if isinstance(event, Followed) or hasattr(event, "spec")]
+    return Ledger().fold(wanted)
+
+
+def _shares(words: list[str] | None) -> dict[str, float] | None:
+    if words is None:
+        return None
+    shares = {}
+    for word in words:
+        name, _, number = word.partition("=")
+        try:
+            shares[name] = float(number)
+        except ValueError:
+            raise InputError(f"--share {word}: write NAME=NUMBER, such as base=0.1") from None
+    return shares
+
+
+def _ensemble(before: EnsembleSettings, **given: Any) -> EnsembleSettings:
+    if given["expiry"] == 0:
+        given["expiry"] = None
+        return replace(_ensemble(before, **{**given, "expiry": None}), expiry=None)
+    return replace(before, **{name: value for name, value in given.items() if value is not None})
+
+
+def _cost(before: EnsembleSettings | None, policies: dict[str, str], **given: Any) -> EditCost:
+    """The store's edit cost; in a new store the usual one, of the first local policy's tokenizer."""
+    settings: dict[str, Any] = dict(before.cost) if before else {"cap": 3.0, "tokenizer": _tokenizer(policies)}
+    return EditCost(**(settings | {name: value for name, value in given.items() if value is not None}))
+
+
+def _tokenizer(policies: dict[str, str]) -> str:
+    for spec in policies.values():
+        if "@http" in spec:
+            continue
+        path = Path(spec)
+        if not path.exists() or (path / "tokenizer.json").is_file():
+            return spec
+    return embedded.NAME

@@ -1,0 +1,138 @@
+"""A client of the gateway: ask, and post back what the person made of the answer."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from copydesk.errors import InputError
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer.
+
+    Attributes:
+        id: the handle for the edit.
+        text: what was answered.
+        policy: which policy answered.
+        propensity: with what probability it was chosen.
+    """
+
+    id: str
+    text: str
+    policy: str
+    propensity: float
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """An edit the gateway has.
+
+    Attributes:
+        id: of this revision.
+        cost: how much was edited.
+        revision: its number; 1 unless the same completion was edited before.
+        counted: whether the ensemble learns from it.
+    """
+
+    id: str
+    cost: float
+    revision: int
+    counted: bool
+
+
+class Client:
+    """Talks to a gateway, over connections that are kept open; safe to share between threads.
+
+    Args:
+        url: where the gateway is.
+        api_key: one of its keys, where it needs one.
+        timeout: seconds it may be silent.
+
+    Raises:
+        InputError: from every method, when the gateway cannot be reached or refuses, with what it says.
+    """
+
+    def __init__(self, url: str = "http://127.0.0.1:8040", api_key: str | None = None, timeout: float = 120.0) -> None:
+        try:
+            import httpx
+        except ModuleNotFoundError:
+            raise InputError("the client needs httpx; install it with: pip install 'copydesk[client]'") from None
+        self._url = url
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout)
+        self._fault = httpx.HTTPError
+
+    def complete(
+        self,
+        context: str | Sequence[Mapping[str, Any]],
+        *,
+        model: str = "copydesk",
+        user: str | None = None,
+        **parameters: Any,
+    ) -> Reply:
+        """Ask for an answer.
+
+        Args:
+            context: a text, or the messages of a chat.
+            model: a policy's name; `copydesk` lets the ensemble choose.
+            user: who is going to edit.
+            parameters: further ones of OpenAI's API, such as `temperature`.
+        """
+        messages = [{"role": "user", "content": context}] if isinstance(context, str) else list(context)
+        body = {"model": model, "messages": messages, **parameters} | ({} if user is None else {"user": user})
+        answer = self._send("POST", "/v1/chat/completions", body)
+        text = answer["choices"][0]["message"]["content"] or ""
+        return Reply(answer["id"], text, answer["copydesk"]["policy"], answer["copydesk"]["propensity"])
+
+    def edit(self, completion_id: str, edit: str) -> Receipt:
+        """Post what a person made of an answer. When this returns the edit is safe; posting it again does no harm."""
+        return self._receipt({"completion_id": completion_id, "edit": edit})
+
+    def accept(self, completion_id: str) -> Receipt:
+        """Post that an answer was taken as it was."""
+        return self._receipt({"completion_id": completion_id, "accepted": True})
+
+    def ensemble(self) -> dict[str, Any]:
+        """Where the ensemble stands, as `GET /v1/ensemble` says it."""
+        return self._send("GET", "/v1/ensemble")
+
+    def add_policy(self, name: str, spec: str) -> dict[str, Any]:
+        """Add a policy; see `POST /v1/policies`."""
+        return self._send("POST", "/v1/policies", {"name": name, "spec": spec})
+
+    def retire_policy(self, name: str) -> dict[str, Any]:
+        """Retire a policy; see `DELETE /v1/policies/{name}`."""
+        return self._send("DELETE", f"/v1/policies/{name}")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _receipt(self, body: dict[str, Any]) -> Receipt:
+        done = self._send("POST", "/v1/edits", body)
+        return Receipt(done["id"], done["cost"], done["revision"], done["counted"])
+
+    def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        try:
+            answer = self._http.request(method, path, json=body)
+            document = answer.json()
+        except self._fault as fault:
+            raise InputError(
+                f"{self._url}: the gateway cannot be reached ({fault}); is `copydesk serve` running?"
+            ) from None
+        except ValueError:
+            raise InputError(f"{self._url}: this is no Copydesk gateway; check the address") from None
+        if answer.is_success and isinstance(document, dict):
+            return document
+        message = document.get("error", {}).get("message") if isinstance(document, dict) else None
+        raise InputError(f"{self._url}: {message or f'the gateway answered {answer.status_code}'}")

@@ -1,0 +1,99 @@
+"""Who may do what: API keys, their scopes and tenants."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from copydesk.gateway.errors import ApiError
+from copydesk.log.store import EditStore
+from copydesk.log.store.keys import DEFAULT_TENANT, SCOPES, Key, any_key, find_key
+
+COOKIE = "copydesk_key"
+"""Where the pages keep the key a person signed in with."""
+
+_TRUSTED = 5.0  # seconds a key is taken for good without another look: how long a revoked one may still work
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: whose data they see, and what they may do."""
+
+    tenant: str
+    scopes: tuple[str, ...]
+    key: Key | None = None
+
+
+_ANYONE = Caller(DEFAULT_TENANT, SCOPES)
+
+
+class Access:
+    """Looks callers up. Without any key in the store everyone may do everything; with one, nobody without a key."""
+
+    def __init__(self, store: EditStore) -> None:
+        self._store = store
+        self._known: dict[str, tuple[Key | None, float]] = {}
+        self._closed: tuple[bool, float] = (False, 0.0)
+
+    async def caller(self, request: Request, scope: str) -> Caller:
+        """Who sent a request.
+
+        Raises:
+            ApiError: 401 without a valid key, 403 with one that does not allow this.
+        """
+        text = _presented(request)
+        if text is None:
+            if await self.closed():
+                raise ApiError(
+                    401,
+                    "give an API key: Authorization: Bearer ck-...",
+                    code="missing_api_key",
+                    headers={"WWW-Authenticate": "Bearer"},
+                )
+            return _ANYONE
+        key = await self._key(text)
+        if key is None:
+            if not await self.closed():
+                return _ANYONE  # clients that always send some key work with an open gateway
+            raise ApiError(
+                401,
+                "this API key is unknown or revoked",
+                code="invalid_api_key",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        if scope not in key.scopes:
+            raise ApiError(403, f"this API key does not allow this; it takes the scope {scope!r}", code="missing_scope")
+        return Caller(key.tenant, key.scopes, key)
+
+    async def closed(self) -> bool:
+        """Whether a key is needed."""
+        closed, until = self._closed
+        if time.monotonic() >= until:
+            closed = await asyncio.to_thread(self._any)
+            self._closed = (closed, time.monotonic() + _TRUSTED)
+        return closed
+
+    async def _key(self, text: str) -> Key | None:
+        key, until = self._known.get(text, (None, 0.0))
+        if time.monotonic() >= until:
+            key = await asyncio.to_thread(self._find, text)
+            if len(self._known) > 10_000:
+                self._known.clear()  # someone tries keys
+            self._known[text] = (key, time.monotonic() + _TRUSTED)
+        return key
+
+    def _any(self) -> bool:
+        with self._store.reading() as connection:
+            return any_key(connection)
+
+    def _find(self, text: str) -> Key | None:
+        with self._store.reading() as connection:
+            return find_key(connection, text)
+
+
+def _presented(request: Request) -> str | None:
+    kind, _, text = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer" and text.strip():
+        return text.strip()
+    return request.cookies.get(COOKIE)

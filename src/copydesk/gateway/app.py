@@ -1,0 +1,85 @@
+"""The application: the desk, the routes, and what stands before them."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+import copydesk
+from copydesk.ensemble.settings import EnsembleSettings
+from copydesk.gateway import arms as arm_routes
+from copydesk.gateway import chat, edits, operations
+from copydesk.gateway.desk import Desk, Opens
+from copydesk.gateway.errors import answer_errors
+from copydesk.gateway.guard import Guard
+from copydesk.gateway.serving.open import Opener
+from copydesk.gateway.settings import GatewaySettings
+from copydesk.log.store import EditStore
+
+_ABOUT = """
+Serves policies behind OpenAI's API, takes the edits people make of their answers, and lets a bandit find out which
+policy has to be edited least.
+"""
+
+
+def create_app(
+    store: EditStore,
+    arms: Mapping[str, str],
+    settings: GatewaySettings | None = None,
+    ensemble: EnsembleSettings | None = None,
+    opener: Opens | None = None,
+) -> FastAPI:
+    """The gateway as an ASGI application.
+
+    Args:
+        store: where everything is logged; it stays open when the application ends.
+        arms: policies to open and offer, beside those the store has: name to spec, as `Opener` takes it.
+        settings: all else.
+        ensemble: what the ensemble follows; its metric is that of `settings.cost`.
+        opener: opens policies in place of `Opener(settings)`.
+
+    Raises:
+        InputError: on start-up, as `Desk.start`.
+    """
+    settings = settings or GatewaySettings()
+    desk = Desk(store, settings, opener or Opener(settings))
+    follows = replace(ensemble or EnsembleSettings(), metric=desk.metric, cost=asdict(settings.cost))
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            await desk.start(arms, follows)
+            yield
+        finally:
+            await desk.close()
+
+    app = FastAPI(
+        title="Copydesk",
+        version=copydesk.__version__,
+        description=_ABOUT,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.desk = desk
+    answer_errors(app)
+    for router in (chat.router, edits.router, arm_routes.router, operations.router):
+        app.include_router(router)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type"],
+            expose_headers=["x-copydesk-completion", "x-copydesk-policy", "x-copydesk-propensity"],
+        )
+    app.add_middleware(
+        Guard,
+        metrics=desk.metrics,
+        max_body=settings.max_body,
+        hosts=settings.open_to,
+        closed=desk.access.closed,
+    )
+    return app

@@ -1,0 +1,335 @@
+"""`POST /v1/chat/completions`: choose a policy, pass the request on, log the answer."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response, StreamingResponse
+from ulid import ULID
+
+from copydesk.gateway.access import Caller
+from copydesk.gateway.depends import allowed, desk_of
+from copydesk.gateway.desk import Desk
+from copydesk.gateway.entries import NoArm
+from copydesk.gateway.errors import ApiError, error_body
+from copydesk.gateway.requests import ENSEMBLE, ChatRequest, raw
+from copydesk.gateway.serving.policy import Json, PolicyFault, ServedPolicy
+from copydesk.log.store.append import Completion
+from copydesk.log.store.records import text_of
+
+router = APIRouter(tags=["completions"])
+
+
+@dataclass(frozen=True)
+class Round:
+    """One request on its way: what was asked, and who is to answer."""
+
+    id: str
+    at: float
+    caller: Caller
+    body: Json
+    requested: str
+    user: str | None
+    policy: str = ""
+    propensity: float = 1.0
+    round: int | None = None
+
+    @property
+    def scope(self) -> str | None:
+        """Whose statistics decide; a user is one of their tenant."""
+        return None if self.user is None else f"{self.caller.tenant}/{self.user}"
+
+    @property
+    def extension(self) -> Json:
+        """What Copydesk says beside OpenAI's fields."""
+        return {"policy": self.policy, "propensity": self.propensity, "round": self.round}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The same for who reads only headers."""
+        return {
+            "x-copydesk-completion": self.id,
+            "x-copydesk-policy": self.policy,
+            "x-copydesk-propensity": f"{self.propensity:.6g}",
+        }
+
+
+@dataclass
+class Answer:
+    """What came back so far."""
+
+    text: list[str] = field(default_factory=list)
+    finish_reason: str | None = None
+    usage: Json | None = None
+
+
+@router.post(
+    "/v1/chat/completions",
+    summary="Ask for a completion",
+    response_model=None,
+    responses={
+        200: {
+            "description": "OpenAI's `chat.completion`, or with `stream` a stream of `chat.completion.chunk`. `id` is "
+            "the handle for the edit; `copydesk` says which policy answered and with what propensity.",
+            "content": {"application/json": {}, "text/event-stream": {}},
+        }
+    },
+)
+async def chat_completions(
+    asked: ChatRequest,
+    request: Request,
+    desk: Annotated[Desk, Depends(desk_of)],
+    caller: Annotated[Caller, Depends(allowed("complete"))],
+) -> Response:
+    """Answer a chat, as OpenAI's API does. `model: "copydesk"` lets the late ensemble choose among the policies."""
+    body = await raw(request)
+    _check_lengths(body, desk)
+    asked_for = Round(f"chatcmpl-{ULID()}", time.time(), caller, body, asked.model, asked.user or None)
+    try:
+        if asked.stream:
+            return await _unless_gone(request, _stream(desk, asked_for))
+        return await _unless_gone(request, _whole(desk, asked_for))
+    except NoArm:
+        raise ApiError(503, "no policy can answer now; try again", code="no_policy") from None
+
+
+async def _whole(desk: Desk, asked: Round) -> Response:
+    with ExitStack() as stack:
+        tried: set[str] = set()
+        while True:
+            current, policy = await _next(desk, asked, tried, stack)
+            started = time.perf_counter()
+            try:
+                answer = await policy.complete(current.body)
+            except PolicyFault as fault:
+                await _on_fault(desk, current, fault, tried)
+                continue
+            except BaseException as fault:
+                _abandon(desk, current, fault)
+                raise
+            desk.metrics.policy_seconds.labels(current.policy).observe(time.perf_counter() - started)
+            choice = answer["choices"][0]
+            message = choice.get("message") or {}
+            usage = answer.get("usage")
+            given = Answer([text_of(message.get("content"))], choice.get("finish_reason"), usage)
+            await _log(desk, current, given)
+            answer |= {"id": current.id, "model": current.policy, "copydesk": current.extension}
+            answer.setdefault("object", "chat.completion")
+            answer.setdefault("created", int(current.at))
+            return _json(answer, current.headers)
+
+
+async def _stream(desk: Desk, asked: Round) -> Response:
+    stack = ExitStack()
+    tried: set[str] = set()
+    try:
+        while True:
+            current, policy = await _next(desk, asked, tried, stack)
+            chunks = policy.stream(current.body)
+            try:
+                # Before the first chunk another policy can still step in; the client has seen nothing yet.
+                first = await anext(chunks, None)
+                if first is None:
+                    raise PolicyFault(502, "the policy's answer was empty")
+            except PolicyFault as fault:
+                await _on_fault(desk, current, fault, tried)
+                continue
+            except BaseException as fault:
+                _abandon(desk, current, fault)
+                raise
+            events = _events(desk, current, first, chunks, stack.pop_all())
+            return _Stream(
+                events, media_type="text/event-stream", headers={**current.headers, "cache-control": "no-store"}
+            )
+    finally:
+        stack.close()
+
+
+async def _events(
+    desk: Desk, current: Round, first: Json, chunks: AsyncIterator[Json], stack: ExitStack
+) -> AsyncIterator[bytes]:
+    """The chunks as server-sent events. From the one that ends the answer on they wait until it is logged."""
+    answer, held = Answer(), list[bytes]()
+    started = time.perf_counter()
+    settled = False
+    with stack:
+        try:
+            chunk: Json | None = first
+            while chunk is not None:
+                _take(answer, chunk)
+                chunk |= {"id": current.id, "model": current.policy}
+                if chunk is first:
+                    chunk["copydesk"] = current.extension
+                event = b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
+                if answer.finish_reason is not None:
+                    held.append(event)
+                else:
+                    yield event
+                chunk = await anext(chunks, None)
+            desk.metrics.policy_seconds.labels(current.policy).observe(time.perf_counter() - started)
+            await _log(desk, current, answer)
+            settled = True
+            for event in held:
+                yield event
+            yield b"data: [DONE]\n\n"
+        except PolicyFault as fault:
+            settled = True
+            await desk.failed(current.id, current.policy, current.round, fault.message, rest=fault.at_fault)
+            yield b"data: " + json.dumps(error_body(fault.status, fault.message, code=fault.code)).encode() + b"\n\n"
+        except Exception as fault:
+            settled = True
+            _abandon(desk, current, fault)
+            yield b"data: " + json.dumps(error_body(503, "the answer could not be logged")).encode() + b"\n\n"
+        finally:
+            if not settled:
+                _abandon(desk, current, None)
+            with suppress(Exception):
+                await chunks.aclose()  # type: ignore[attr-defined]
+
+
+class _Stream(StreamingResponse):
+    """A stream whose source is told when the client has gone, even before its first event was asked for."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            source: Any = self.body_iterator
+            await asyncio.shield(source.aclose())
+
+
+async def _next(desk: Desk, asked: Round, tried: set[str], stack: ExitStack) -> tuple[Round, ServedPolicy]:
+    """Who answers now, kept open by `stack`."""
+    while True:
+        current = await _choose(desk, asked, tried)
+        try:
+            return current, stack.enter_context(desk.using(current.policy))
+        except LookupError:  # it was retired in between
+            await desk.failed(current.id, current.policy, current.round, "retired", rest=False)
+            tried.add(current.policy)
+
+
+async def _choose(desk: Desk, asked: Round, tried: set[str]) -> Round:
+    if asked.requested == ENSEMBLE:
+        pull = await desk.choose(asked.id, asked.scope, tried)
+        return replace(asked, policy=pull.arm, propensity=pull.propensity, round=pull.id)
+    if asked.requested not in desk.policies:
+        raise ApiError(
+            404,
+            f"the model {asked.requested!a} does not exist; GET /v1/models lists those that do",
+            code="model_not_found",
+            param="model",
+        )
+    return replace(asked, policy=asked.requested)
+
+
+async def _on_fault(desk: Desk, current: Round, fault: PolicyFault, tried: set[str]) -> None:
+    """After a policy gave no answer: let another one try where that can help, else say why there is none."""
+    await desk.failed(current.id, current.policy, current.round, fault.message, rest=fault.at_fault)
+    tried.add(current.policy)
+    if fault.at_fault and current.round is not None and set(desk.policies) - tried:
+        return
+    headers = {} if fault.retry_after is None else {"retry-after": f"{max(1, round(fault.retry_after))}"}
+    raise ApiError(fault.status, fault.message, code=fault.code, param=fault.param, headers=headers)
+
+
+def _abandon(desk: Desk, current: Round, fault: BaseException | None) -> None:
+    """The client went away, or something broke: the pull must not wait for an edit. Logged behind the request's back,
+    since this may be running in a task that is being cancelled."""
+    gone = fault is None or isinstance(fault, asyncio.CancelledError)
+    reason = "the client went away" if gone else f"{type(fault).__name__}: {fault}"
+    desk.spawn(desk.failed(current.id, current.policy, current.round, reason, rest=False))
+
+
+async def _log(desk: Desk, current: Round, answer: Answer) -> None:
+    body = current.body
+    await desk.completed(
+        Completion(
+            id=current.id,
+            at=current.at,
+            tenant=current.caller.tenant,
+            user=current.user,
+            requested=current.requested,
+            policy=current.policy,
+            propensity=current.propensity,
+            round=current.round,
+            messages=body["messages"],
+            parameters={name: value for name, value in body.items() if name not in ("messages", "model", "user")},
+            response=_storable("".join(answer.text)),
+            finish_reason=answer.finish_reason,
+            usage=answer.usage,
+        )
+    )
+
+
+def _take(answer: Answer, chunk: Json) -> None:
+    """Remember what a chunk adds to the answer."""
+    if isinstance(chunk.get("usage"), dict):
+        answer.usage = chunk["usage"]
+    for choice in chunk.get("choices") or []:
+        if not isinstance(choice, dict) or choice.get("index", 0) != 0:
+            continue
+        delta = choice.get("delta")
+        if isinstance(delta, dict) and isinstance(delta.get("content"), str):
+            answer.text.append(delta["content"])
+        if isinstance(choice.get("finish_reason"), str):
+            answer.finish_reason = choice["finish_reason"]
+
+
+def _check_lengths(body: Json, desk: Desk) -> None:
+    messages, settings = body["messages"], desk.settings
+    if len(messages) > settings.max_messages:
+        raise ApiError(
+            400,
+            f"{len(messages)} messages; at most {settings.max_messages} are taken",
+            code="too_long",
+            param="messages",
+        )
+    if (length := sum(len(text_of(message.get("content"))) for message in messages)) > settings.max_text:
+        raise ApiError(
+            400,
+            f"the messages have {length} characters; at most {settings.max_text} are taken",
+            code="too_long",
+            param="messages",
+        )
+    try:
+        json.dumps(body)
+    except ValueError as fault:  # an integer of thousands of digits
+        raise ApiError(400, f"the body cannot be passed on: {fault}", code="invalid") from None
+
+
+async def _unless_gone(request: Request, work: Any) -> Response:
+    """Stop working on an answer nobody waits for any more."""
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()  # type: ignore[no-any-return]
+        task.cancel()
+        await asyncio.wait({task})
+        return Response(status_code=499)
+    finally:
+        watch.cancel()
+        task.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _storable(text: str) -> str:
+    """A text every database keeps: what is no character becomes the replacement character."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def _json(document: Json, headers: dict[str, str]) -> Response:
+    return Response(
+        json.dumps(document, separators=(",", ":")).encode(), media_type="application/json", headers=headers
+    )

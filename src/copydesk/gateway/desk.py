@@ -1,0 +1,235 @@
+"""The desk: the store, the policies and the ensemble of a running gateway, and what a request does with them."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Coroutine, Iterator, Mapping
+from typing import Any, Protocol
+
+from copydesk.ensemble.late import Pull
+from copydesk.ensemble.ledger import Ledger
+from copydesk.ensemble.settings import EnsembleSettings
+from copydesk.errors import InputError
+from copydesk.gateway import entries
+from copydesk.gateway.access import Access
+from copydesk.gateway.metrics import Metrics
+from copydesk.gateway.scribe import Scribe
+from copydesk.gateway.serving.policy import ServedPolicy
+from copydesk.gateway.settings import GatewaySettings
+from copydesk.log.store import EditStore, find_completion
+from copydesk.log.store.append import Completion
+
+logger = logging.getLogger(__name__)
+
+_LOOK = 2.0  # seconds between two looks at what other gateways on this store have changed
+_AGAIN = 30.0  # seconds before a policy that could not be opened is tried again
+_REMEMBERED = 10_000  # completions whose edit can be costed without reading the store
+
+
+class Opens(Protocol):
+    """What opens policies; see `copydesk.gateway.serving.open.Opener`."""
+
+    async def open(self, name: str, spec: str) -> ServedPolicy:
+        """Open a policy."""
+        ...
+
+    async def close(self) -> None:
+        """Stop what runs in this process."""
+        ...
+
+
+class Desk:
+    """Everything the routes share. Made once, `start`ed in the event loop, and `close`d."""
+
+    def __init__(self, store: EditStore, settings: GatewaySettings, opener: Opens) -> None:
+        self.store = store
+        self.settings = settings
+        self.metric = settings.cost.name
+        self.access = Access(store)
+        self.metrics = Metrics()
+        self.scribe = Scribe(store)
+        self.policies: dict[str, ServedPolicy] = {}
+        self._opener = opener
+        self._specs: dict[str, str] = {}
+        self._failed: dict[str, float] = {}
+        self._streaks: dict[str, int] = {}
+        self._recent: OrderedDict[str, tuple[str, str, str]] = OrderedDict()
+        self._users: Counter[ServedPolicy] = Counter()
+        self._changing = asyncio.Lock()
+        self._background: set[asyncio.Task[Any]] = set()
+
+    async def start(self, arms: Mapping[str, str], ensemble: EnsembleSettings) -> None:
+        """Open the given policies and those the log has as arms, and let the ensemble follow its settings.
+
+        Raises:
+            InputError: one of the given policies cannot be opened or its name is taken, or the store's costs were
+                computed in another way.
+        """
+        await self.scribe.write(entries.follow(ensemble))
+        for name, spec in arms.items():
+            await self.add(name, spec)
+        await self._look()
+        self.spawn(self._keep_looking())
+
+    async def close(self) -> None:
+        """Let go of everything; what was acknowledged is in the store."""
+        for task in list(self._background):
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        for policy in self.policies.values():
+            await policy.close()
+        await asyncio.to_thread(self.scribe.close)
+        await self._opener.close()
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do something that outlives the request that asked for it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def add(self, name: str, spec: str) -> bool:
+        """Open a policy and make it an arm; returns whether it was none before.
+
+        Raises:
+            InputError: it cannot be opened, or the name was given to another.
+        """
+        await self.scribe.write(lambda tx, ledger: entries.check_name(ledger, name, spec))
+        async with self._changing:
+            await self._open(name, spec)
+            try:
+                return await self.scribe.write(entries.add_arm(name, spec), durable=True)
+            except InputError:
+                await self._let_go(name)
+                raise
+
+    async def retire(self, name: str) -> None:
+        """Choose an arm no more; requests that it is answering are answered.
+
+        Raises:
+            LookupError: there is none.
+            InputError: it is the last.
+        """
+        await self.scribe.write(entries.retire_arm(name), durable=True)
+        await self._look()
+
+    @contextlib.contextmanager
+    def using(self, name: str) -> Iterator[ServedPolicy]:
+        """A policy that stays open until the block ends, even if it is retired meanwhile.
+
+        Raises:
+            LookupError: it is not open.
+        """
+        policy = self.policies[name]
+        self._users[policy] += 1
+        try:
+            yield policy
+        finally:
+            self._users[policy] -= 1
+            if not self._users[policy]:
+                del self._users[policy]
+                if self.policies.get(name) is not policy:
+                    self.spawn(policy.close())
+
+    async def choose(self, completion_id: str, scope: str | None, tried: Collection[str]) -> Pull:
+        """Let the ensemble choose among the arms that can be reached and have not failed this request.
+
+        Raises:
+            NoArm: there is none.
+        """
+
+        # Who is open here is looked up when the entry is written: another gateway may have added an arm since.
+        def work(tx: Any, ledger: Ledger) -> Pull:
+            closed = [name for name in ledger.specs if name not in self.policies]
+            return entries.choose(completion_id, scope, closed, tried)(tx, ledger)
+
+        return await self.scribe.write(work)
+
+    async def failed(self, completion_id: str, arm: str, round: int | None, reason: str, *, rest: bool) -> None:
+        """Log that a policy did not answer; `rest` says whether it is to blame."""
+        seconds = None
+        if rest:
+            self.metrics.failures.labels(arm).inc()
+            streak = self._streaks[arm] = self._streaks.get(arm, 0) + 1
+            seconds = min(self.settings.rest * 2 ** min(streak - 1, 30), self.settings.longest_rest)
+            logger.warning("%s failed and rests for %g s: %s", arm, seconds, reason)
+        await self.scribe.write(entries.withdraw(completion_id, arm, round, reason, seconds))
+
+    async def completed(self, completion: Completion) -> None:
+        """Log an answer."""
+        await self.scribe.write(entries.complete(completion))
+        self._streaks.pop(completion.policy, None)
+        for kind, count in (completion.usage or {}).items():
+            if kind in ("prompt_tokens", "completion_tokens") and isinstance(count, int) and count > 0:
+                self.metrics.tokens.labels(completion.policy, kind.removesuffix("_tokens")).inc(count)
+        self._remember(completion.id, completion.tenant, completion.response, completion.policy)
+
+    async def edited(self, completion_id: str, tenant: str, edit: str | None) -> entries.Acknowledged:
+        """Cost an edit and log it; `None` says that the answer was accepted. When this returns the edit is durable.
+
+        Raises:
+            LookupError: the tenant has no such completion.
+        """
+        found = self._recent.get(completion_id)
+        if found is None:
+            logged = await asyncio.to_thread(self._find, completion_id)
+            if logged is not None:
+                self._remember(completion_id, *logged)
+            found = logged
+        if found is None or found[0] != tenant:
+            raise LookupError(completion_id)
+        _, response, policy = found
+        text = response if edit is None else edit
+        cost = 0.0 if text == response else await asyncio.to_thread(self.settings.cost, response, text)
+        acknowledged = await self.scribe.write(entries.edit(completion_id, text, cost, self.metric), durable=True)
+        if acknowledged.changed:
+            self.metrics.costs.labels(policy).observe(cost)
+        return acknowledged
+
+    async def ledger(self, read: Any) -> Any:
+        """What `read` finds in the ensemble, which stands after everything that was logged by anyone."""
+        return await self.scribe.write(lambda tx, ledger: read(ledger, tx.seq))
+
+    def _remember(self, completion_id: str, tenant: str, response: str, policy: str) -> None:
+        self._recent[completion_id] = (tenant, response, policy)
+        if len(self._recent) > _REMEMBERED:
+            self._recent.popitem(last=False)
+
+    def _find(self, completion_id: str) -> tuple[str, str, str] | None:
+        with self.store.reading() as connection:
+            found = find_completion(connection, completion_id)
+        return None if found is None else (found.tenant, found.record.response, str(found.record.policy))
+
+    async def _open(self, name: str, spec: str) -> None:
+        if name not in self.policies:
+            self.policies[name] = await self._opener.open(name, spec)
+            logger.info("%s is open: %s", name, spec)
+
+    async def _let_go(self, name: str) -> None:
+        policy = self.policies.pop(name)
+        if policy not in self._users:
+            await policy.close()
+
+    async def _look(self) -> None:
+        """Open the arms that are not open yet, close those that were retired."""
+        async with self._changing:
+            await self._match(await self.scribe.write(lambda tx, ledger: dict(ledger.specs)))
+
+    async def _match(self, specs: Mapping[str, str]) -> None:
+        for name in [name for name in self.policies if name not in specs]:
+            await self._let_go(name)
+        for name, spec in specs.items():
+            if name in self.policies or self._failed.get(name, 0.0) > time.monotonic():
+                continue
+            try:
+                await self._open(name, spec)
+            except InputError as fault:
+                self._failed[name] = time.monotonic() + _AGAIN
+                logger.warning("the arm %s cannot be opened and is left out for now: %s", name, fault)
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK)
+            with contextlib.suppress(Exception):  # a store that is away for a while: the requests say so
+                await self._look()

@@ -1,0 +1,194 @@
+"""The entries of the log: what the scribe is asked to write, and what each does to the ensemble."""
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from ulid import ULID
+
+from copydesk.ensemble.late import Pull
+from copydesk.ensemble.ledger import Ledger
+from copydesk.ensemble.settings import EnsembleSettings
+from copydesk.errors import InputError
+from copydesk.gateway.scribe import Work
+from copydesk.log.store import append
+from copydesk.log.store.append import Completion, StoredEdit
+from copydesk.log.store.transaction import Transaction
+
+
+class NoArm(Exception):
+    """Every arm is out of reach."""
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """An edit that is in the log.
+
+    Attributes:
+        stored: the revision that counts.
+        changed: whether that is this one, and not one that was there already.
+        arms: the ensemble's statistics after it.
+    """
+
+    stored: StoredEdit
+    changed: bool
+    arms: list[dict[str, Any]]
+
+
+def follow(settings: EnsembleSettings) -> Work[None]:
+    """Let the ensemble follow these settings, if it does not yet.
+
+    InputError when its costs were computed in another way.
+    """
+
+    def work(tx: Transaction, ledger: Ledger) -> None:
+        before = ledger.settings
+        if before is not None and before.metric != settings.metric and ledger.started and ledger.ensemble.rounds:
+            raise InputError(
+                f"this store's costs are {before.metric}, not {settings.metric}; start with the settings they were "
+                "computed with, or with another store"
+            )
+        if ledger.settings != settings:
+            ledger.apply(append.follow(tx, settings.to_json(), at=time.time()))
+
+    return work
+
+
+def add_arm(name: str, spec: str) -> Work[bool]:
+    """Make a policy an arm; returns whether it was none.
+
+    A policy is immutable: InputError when the name was given to another before.
+    """
+
+    def work(tx: Transaction, ledger: Ledger) -> bool:
+        check_name(ledger, name, spec)
+        if name in ledger.specs:
+            return False
+        ledger.apply(append.change_arm(tx, name, "add", spec, at=time.time()))
+        return True
+
+    return work
+
+
+def check_name(ledger: Ledger, name: str, spec: str) -> None:
+    """Whether a policy may have this name.
+
+    Raises:
+        InputError: another one has it, or had it.
+    """
+    if ledger.known.get(name, spec) != spec:
+        raise InputError(
+            f"policy {name!r} is {ledger.known[name]} already and stays it: its edits are in the log; choose a new name"
+        )
+
+
+def retire_arm(name: str) -> Work[None]:
+    """Choose an arm no more. LookupError when there is none; InputError when it is the last."""
+
+    def work(tx: Transaction, ledger: Ledger) -> None:
+        if name not in ledger.specs:
+            raise LookupError(name)
+        if len(ledger.specs) == 1:
+            raise InputError(f"{name!r} is the only arm; add another one first")
+        ledger.apply(append.change_arm(tx, name, "retire", None, at=time.time()))
+
+    return work
+
+
+def choose(completion_id: str, scope: str | None, closed: Collection[str], tried: Collection[str]) -> Work[Pull]:
+    """Let the ensemble choose an arm, and log it.
+
+    Arms that rest are passed over, unless there is no other. NoArm when none is left.
+
+    Args:
+        completion_id: of the request.
+        scope: who asks.
+        closed: arms that cannot be reached at all.
+        tried: arms that failed to answer this request.
+    """
+
+    def work(tx: Transaction, ledger: Ledger) -> Pull:
+        now = time.time()
+        out = {*closed, *tried} & set(ledger.specs)
+        resting = set(ledger.unavailable(now))
+        without = sorted(out | resting if set(ledger.specs) - out - resting else out)
+        if not set(ledger.specs) - set(without):
+            raise NoArm
+        pull = ledger.ensemble.next_pull(scope, at=now, without=without)
+        event = append.pulled(
+            tx,
+            completion_id,
+            at=now,
+            round=pull.id,
+            arm=pull.arm,
+            propensity=pull.propensity,
+            scope=scope,
+            turn=pull.turn,
+            without=without,
+        )
+        ledger.apply(event)
+        return pull
+
+    return work
+
+
+def withdraw(completion_id: str, arm: str, round: int | None, reason: str, rest: float | None) -> Work[None]:
+    """Log that a request was not answered, and let its arm rest for so many seconds."""
+
+    def work(tx: Transaction, ledger: Ledger) -> None:
+        now = time.time()
+        rest_until = None if rest is None else now + rest
+        ledger.apply(
+            append.withdrawn(
+                tx, completion_id, at=now, arm=arm, round=round, reason=reason[:500], rest_until=rest_until
+            )
+        )
+
+    return work
+
+
+def complete(completion: Completion) -> Work[None]:
+    """Log an answer."""
+
+    def work(tx: Transaction, ledger: Ledger) -> None:
+        append.completed(tx, completion)
+
+    return work
+
+
+def edit(completion_id: str, text: str, cost: float, metric: str) -> Work[Acknowledged]:
+    """Log an edit and let the ensemble learn from it. LookupError when there is no such completion."""
+    edit_id = f"edit-{ULID()}"
+
+    def work(tx: Transaction, ledger: Ledger) -> Acknowledged:
+        stored, event = append.edited(tx, edit_id, completion_id, text, cost, metric, at=time.time())
+        if event is not None:
+            ledger.apply(event)
+        return Acknowledged(stored, stored.id == edit_id, standings(ledger))
+
+    return work
+
+
+def standings(ledger: Ledger, scope: str | None = None) -> list[dict[str, Any]]:
+    """The statistics of every arm on offer, as JSON values; of one scope's own rounds where one is given."""
+    if not ledger.started:
+        return []
+    states = ledger.ensemble.arms if scope is None else ledger.ensemble.counts(scope)
+    now = time.time()
+    rest = {name: until for name, until in ledger.resting.items() if until > now}
+    return [
+        {
+            "name": name,
+            "status": "resting" if name in rest else "active",
+            "resting_until": rest.get(name),
+            "pulls": state.pulls,
+            "observed": state.n,
+            "pending": state.pending,
+            "cost_sum": state.cost_sum,
+            "cost_sq_sum": state.cost_sq_sum,
+            "mean_cost": state.mean,
+            "std": state.std,
+        }
+        for name, state in states.items()
+    ]

@@ -1,0 +1,84 @@
+"""Errors as OpenAI's clients expect them: `{"error": {"message", "type", "param", "code"}}`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from copydesk.gateway.scribe import StoreUnavailable
+
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    413: "invalid_request_error",
+    415: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+}
+
+
+class ApiError(Exception):
+    """A request that is not answered as it was meant.
+
+    Attributes:
+        status: of HTTP.
+        body: the JSON document that says why.
+        headers: further ones of the answer.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = error_body(status, message, code=code, param=param)
+        self.headers = dict(headers or {})
+
+
+def error_body(status: int, message: str, *, code: str | None = None, param: str | None = None) -> dict[str, Any]:
+    """The document of an error."""
+    kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def error_response(status: int, message: str, **more: Any) -> JSONResponse:
+    """The answer that carries an error."""
+    return JSONResponse(error_body(status, message, **more), status)
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Give every fault of the application the form of an `ApiError`."""
+
+    @app.exception_handler(ApiError)
+    def _api(request: Request, fault: ApiError) -> JSONResponse:
+        return JSONResponse(fault.body, fault.status, fault.headers)
+
+    @app.exception_handler(HTTPException)
+    def _http(request: Request, fault: HTTPException) -> JSONResponse:
+        return JSONResponse(error_body(fault.status_code, str(fault.detail)), fault.status_code, fault.headers)
+
+    @app.exception_handler(RequestValidationError)
+    def _invalid(request: Request, fault: RequestValidationError) -> JSONResponse:
+        first = fault.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+        return error_response(400, f"{where or 'the request'}: {first['msg']}", param=where or None, code="invalid")
+
+    @app.exception_handler(StoreUnavailable)
+    def _store(request: Request, fault: StoreUnavailable) -> JSONResponse:
+        return error_response(503, f"{fault}; nothing was logged, try again", code="store_unavailable")
+
+    @app.exception_handler(Exception)
+    def _unexpected(request: Request, fault: Exception) -> JSONResponse:
+        return error_response(500, "the gateway failed; its log says more")

@@ -1,0 +1,110 @@
+"""What stands before every route: limits on what comes in, and headers on what goes out."""
+
+import time
+from collections.abc import Awaitable, Callable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from copydesk.gateway.errors import error_response
+from copydesk.gateway.metrics import Metrics
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "content-security-policy": _POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+class Guard:
+    """Refuses bodies that are too large, bodies of a kind that a page of another site could send unasked, and, while
+    the gateway is open, requests for another machine's name; counts and times the rest.
+
+    Args:
+        app: what is guarded.
+        metrics: told of every request.
+        max_body: bytes.
+        hosts: the names answered to while no key is needed.
+        closed: whether a key is needed.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        max_body: int,
+        hosts: tuple[str, ...],
+        closed: Callable[[], Awaitable[bool]],
+    ) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._max_body = max_body
+        self._hosts = hosts
+        self._closed = closed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer or refuse one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 500
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            refusal = await self._refusal(scope, Headers(scope=scope))
+            if refusal is not None:
+                await error_response(*refusal)(scope, receive, send_guarded)
+                return
+            await self._app(scope, self._limited(receive), send_guarded)
+        finally:
+            # The route's pattern, not the path: a metric for every path that was ever asked for would never end.
+            route = getattr(scope.get("route"), "path", "other")
+            self._metrics.requests.labels(route, status).inc()
+            self._metrics.seconds.labels(route).observe(time.perf_counter() - started)
+
+    async def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > self._max_body:
+            return 413, f"the body is too large; at most {self._max_body} bytes are taken"
+        host = headers.get("host", "")
+        if _without_port(host) not in self._hosts and not await self._closed():
+            return 403, "without an API key the gateway answers to this machine's own names only, such as localhost"
+        if scope["method"] in ("POST", "PUT", "PATCH") and scope["path"].startswith("/v1/"):
+            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != "application/json":
+                return 415, "send JSON, with Content-Type: application/json"
+        return None
+
+    def _limited(self, receive: Receive) -> Receive:
+        taken = 0
+
+        async def limited() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self._max_body:
+                raise HTTPException(413, f"the body is too large; at most {self._max_body} bytes are taken")
+            return message
+
+        return limited
+
+
+def _without_port(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdecimal() else host

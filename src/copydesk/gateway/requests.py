@@ -1,0 +1,94 @@
+"""What the gateway is asked, as its OpenAPI document describes it."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import Request
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import from_json
+
+from copydesk.gateway.errors import ApiError
+
+ENSEMBLE = "copydesk"
+"""The model's name that lets the late ensemble choose."""
+
+
+def _no_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("it holds the character U+0000, which no database keeps; remove it")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_no_nul)]
+Word = Annotated[Text, Field(min_length=1, max_length=256)]
+PolicyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
+class ChatMessage(BaseModel):
+    """One turn of a chat; further keys are passed on."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: Annotated[str, Field(min_length=1, max_length=64)]
+    content: str | list[dict[str, Any]] | None = None
+
+
+class ChatRequest(BaseModel):
+    """OpenAI's request; parameters that are not named here are passed on to the policy as they are."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "example": {"model": ENSEMBLE, "messages": [{"role": "user", "content": "Write a short reply."}]}
+        },
+    )
+
+    model: Annotated[Word, Field(description="`copydesk` lets the ensemble choose; a policy's name asks for it.")]
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    stream: bool | None = None
+    user: Annotated[Annotated[Text, Field(max_length=256)] | None, Field(description="Who is to edit: the scope.")] = (
+        None
+    )
+    n: Annotated[Literal[1] | None, Field(description="Only 1: an edit belongs to one response.")] = None
+
+
+class EditRequest(BaseModel):
+    """What a person made of an answer: the edited text, or that it was accepted as it was."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"completion_id": "chatcmpl-01J...", "edit": "Hi Ann, ..."}}
+    )
+
+    completion_id: Word
+    edit: Text | None = None
+    accepted: Literal[True] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "EditRequest":
+        if (self.edit is None) == (self.accepted is None):
+            raise ValueError("give either the edited text as 'edit', or 'accepted': true")
+        return self
+
+
+class PolicyRequest(BaseModel):
+    """A policy that is to become an arm."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"name": "early-2", "spec": "policies/early-2"}}
+    )
+
+    name: PolicyName
+    spec: Annotated[Text, Field(min_length=1, max_length=4096)]
+
+
+async def raw(request: Request) -> dict[str, Any]:
+    """The body as it was sent, every key of it.
+
+    Raises:
+        ApiError: it holds what JSON cannot, such as NaN, or is nested too deeply.
+    """
+    try:
+        body = from_json(await request.body(), allow_inf_nan=False)
+    except ValueError as fault:
+        raise ApiError(400, f"the body is not JSON: {fault}", code="invalid") from None
+    assert isinstance(body, dict)  # validated before this was called
+    return body

@@ -1,0 +1,143 @@
+"""The one who writes: a thread that appends to the store for all requests, and keeps the ensemble in step with it."""
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy.exc import DBAPIError
+
+from copydesk.ensemble.ledger import Ledger
+from copydesk.log.store import EditStore
+from copydesk.log.store.events import read_events
+from copydesk.log.store.transaction import Transaction
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Work = Callable[[Transaction, Ledger], T]
+
+_MOST = 256  # entries to one transaction
+
+
+class StoreUnavailable(Exception):
+    """The store could not be written to; nothing of the entry is in it."""
+
+
+@dataclass
+class _Entry:
+    work: Work[Any]
+    durable: bool
+    future: asyncio.Future[Any]
+    result: Any = None
+    fault: Exception | None = None
+
+
+class Scribe:
+    """Writes entries, each all or not at all, in one order.
+
+    Entries that arrive while others are being written share one transaction, so that many cost one commit. An entry is
+    a function of the open transaction and the ensemble, which stands exactly after all events before it, of this
+    process and of others. It appends to the transaction, and folds into the ensemble what it appended. It may be run a
+    second time if the database went away; it must raise, if it does, before it appends.
+    """
+
+    def __init__(self, store: EditStore) -> None:
+        self._store = store
+        self._entries: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
+        self._ledger: Ledger | None = None
+        self._seen = 0
+        self._thread = threading.Thread(target=self._run, name="scribe", daemon=True)
+        self._thread.start()
+
+    async def write(self, work: Work[T], *, durable: bool = False) -> T:
+        """Run an entry in a transaction; returns what it returned, after the commit.
+
+        Args:
+            work: the entry.
+            durable: whether it must outlive a crash of the machine too when this returns.
+
+        Raises:
+            StoreUnavailable: the store could not be written to.
+            Exception: whatever the entry raised.
+        """
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._entries.put(_Entry(work, durable, future))
+        return await future
+
+    def close(self) -> None:
+        """Write what is waiting, and stop."""
+        self._entries.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (first := self._entries.get()) is not None:
+            batch, last = [first], False
+            while len(batch) < _MOST and not last:
+                try:
+                    entry = self._entries.get_nowait()
+                except queue.Empty:
+                    break
+                if entry is None:
+                    last = True
+                else:
+                    batch.append(entry)
+            self._write(batch)
+            _answer(batch)
+            if last:
+                return
+
+    def _write(self, batch: list[_Entry]) -> None:
+        for attempt in range(2):
+            try:
+                self._transact(batch)
+                return
+            except Exception as fault:
+                # Nothing was committed, or nobody knows: the ensemble is made anew from the log.
+                self._ledger, self._seen = None, 0
+                known = isinstance(fault, DBAPIError)
+                logger.warning("the store could not be written to: %s", str(fault).splitlines()[0], exc_info=not known)
+                if attempt or not known:
+                    for entry in batch:
+                        entry.fault = StoreUnavailable("the store cannot be written to")
+                    return
+                time.sleep(0.2)
+
+    def _transact(self, batch: list[_Entry]) -> None:
+        with self._store.writing(durable=any(entry.durable for entry in batch)) as tx:
+            ledger = self._ledger or Ledger()
+            if tx.began_at != self._seen:
+                ledger.fold(read_events(tx.connection, self._seen))
+                self._seen, self._ledger = tx.began_at, ledger
+            for entry in batch:
+                entry.result = entry.fault = None
+                before = tx.seq
+                try:
+                    entry.result = entry.work(tx, ledger)
+                except DBAPIError:
+                    raise
+                except Exception as fault:
+                    if tx.seq != before:
+                        raise  # half an entry must not be committed
+                    entry.fault = fault
+            written = tx.seq
+        self._seen, self._ledger = written, ledger
+
+
+def _answer(batch: list[_Entry]) -> None:
+    def resolve() -> None:
+        for entry in batch:
+            if entry.future.done():
+                continue  # the client went away
+            if entry.fault is not None:
+                entry.future.set_exception(entry.fault)
+            else:
+                entry.future.set_result(entry.result)
+
+    loop = batch[0].future.get_loop()
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(resolve)

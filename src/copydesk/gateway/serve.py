@@ -1,0 +1,116 @@
+"""Running the gateway: on which address, with which policies, until it is told to stop."""
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from collections.abc import Callable, Mapping
+
+import uvicorn
+
+from copydesk.ensemble.settings import EnsembleSettings
+from copydesk.errors import InputError
+from copydesk.gateway.app import create_app
+from copydesk.gateway.settings import GatewaySettings
+from copydesk.log.store import EditStore
+from copydesk.log.store.keys import any_key
+
+_GRACE = 30  # seconds for answers under way when it is told to stop
+
+
+def serve(
+    store: EditStore,
+    arms: Mapping[str, str],
+    settings: GatewaySettings,
+    ensemble: EnsembleSettings,
+    *,
+    host: str,
+    port: int,
+    ready: Callable[[str, list[str]], None],
+) -> None:
+    """Serve until SIGINT or SIGTERM, then answer what was asked and return.
+
+    Args:
+        store: where everything is logged.
+        arms: policies to open, beside those the store has.
+        settings: of the gateway.
+        ensemble: what the ensemble follows.
+        host: the address to listen on.
+        port: 0 for any that is free.
+        ready: told the gateway's address and the policies' names once it answers.
+
+    Raises:
+        InputError: the address is taken or open to others without a key, or a policy cannot be opened.
+    """
+    with store.reading() as connection:
+        check_address(host, any_key(connection))
+    with contextlib.closing(_listen(host, port)) as listener:
+        asyncio.run(_serve(store, arms, settings, ensemble, listener, ready))
+
+
+def check_address(host: str, keyed: bool) -> None:
+    """Whether the gateway may listen there.
+
+    Raises:
+        InputError: others could reach it, and there is no key.
+    """
+    if keyed or host == "localhost":
+        return
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(host).is_loopback:
+            return
+    raise InputError(
+        f"--host {host}: others could read and write the log there; make a key first with `copydesk keys create`, or "
+        "listen on 127.0.0.1"
+    )
+
+
+async def _serve(
+    store: EditStore,
+    arms: Mapping[str, str],
+    settings: GatewaySettings,
+    ensemble: EnsembleSettings,
+    listener: socket.socket,
+    ready: Callable[[str, list[str]], None],
+) -> None:
+    app = create_app(store, arms, settings, ensemble)
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=_GRACE,
+        server_header=False,
+    )
+    server = _Server(config)
+    async with app.router.lifespan_context(app):
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        server.on_start = lambda: ready(f"http://{shown}:{port}", sorted(app.state.desk.policies))
+        await server.serve(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Says when it answers."""
+
+    on_start: Callable[[], None]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        self.on_start()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except (OSError, OverflowError) as fault:
+        listener.close()
+        reason = getattr(fault, "strerror", None) or str(fault)
+        raise InputError(f"--port {port}: cannot listen on {host} ({reason.lower()}); choose another") from None
+    listener.setblocking(False)
+    return listener

@@ -1,0 +1,77 @@
+"""Opening the policy that a spec names."""
+
+import asyncio
+import os
+import re
+from typing import TYPE_CHECKING
+
+from copydesk.errors import InputError
+from copydesk.gateway.serving.policy import ServedPolicy
+from copydesk.gateway.serving.remote import RemotePolicy
+from copydesk.gateway.serving.vllm import load_adapter
+from copydesk.gateway.settings import GatewaySettings
+
+if TYPE_CHECKING:
+    from copydesk.gateway.serving.local import LocalServer
+
+_REMOTE = re.compile(r"(vllm:)?(.+)@(https?://[^\s@]+)")
+
+
+class Opener:
+    """Opens policies. A spec is one of:
+
+    - `MODEL@URL`: a model at an OpenAI-compatible server, such as `gpt-4o-mini@https://api.openai.com/v1`;
+    - `vllm:FOLDER@URL`: a LoRA adapter's folder, loaded into the vLLM server there;
+    - anything else is a model or policy in this process, as `copydesk train --model` takes it.
+
+    A server's key is read from the environment: `COPYDESK_KEY_` and the policy's name in capitals, with `_` for all but
+    letters and digits, else `COPYDESK_UPSTREAM_KEY`. It is never logged.
+    """
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self._local: LocalServer | None = None
+
+    async def open(self, name: str, spec: str) -> ServedPolicy:
+        """Open a policy; this takes as long as loading a model does.
+
+        Raises:
+            InputError: it cannot be opened.
+        """
+        settings = self._settings
+        found = _REMOTE.fullmatch(spec)
+        if found is None:
+            return await (await self._server()).open(name, spec)
+        model, url, key = found[2], found[3], _key_of(name)
+        if found[1]:
+            model = await asyncio.to_thread(load_adapter, name, model, url, key, settings.timeout)
+        return RemotePolicy(name, model, url, api_key=key, timeout=settings.timeout, retries=settings.retries)
+
+    async def close(self) -> None:
+        """Stop what runs in this process."""
+        if self._local is not None:
+            await self._local.close()
+
+    async def _server(self) -> "LocalServer":
+        if self._local is None:
+            settings = self._settings
+            make = await asyncio.to_thread(_local_server)
+            self._local = make(max_batch=settings.max_batch, max_new_tokens=settings.max_new_tokens)
+        return self._local
+
+
+def _local_server() -> "type[LocalServer]":
+    """Imported when the first such policy is opened: it takes seconds, and torch."""
+    try:
+        from copydesk.gateway.serving.local import LocalServer
+    except ModuleNotFoundError as fault:
+        raise InputError(
+            f"a policy in this process needs {fault.name}; install it with: pip install 'copydesk[train]', or name one "
+            "behind a server: MODEL@http://..."
+        ) from None
+    return LocalServer
+
+
+def _key_of(name: str) -> str | None:
+    own = "COPYDESK_KEY_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
+    return os.environ.get(own) or os.environ.get("COPYDESK_UPSTREAM_KEY")

@@ -1,0 +1,99 @@
+"""Loading a LoRA adapter into a running vLLM server, and making sure that it answers with it."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from copydesk.errors import InputError
+
+_PROBES = (
+    "Write a short, friendly reply to a customer whose parcel is late.",
+    "Summarize in one sentence: The meeting was moved from Monday to Thursday because the room is being painted.",
+    "List three things to check before sending an email.",
+)
+_TOKENS = 24
+
+
+def load_adapter(name: str, folder: str, base_url: str, api_key: str | None = None, timeout: float = 120.0) -> str:
+    """Load an adapter under a name of its own, and compare its answers with the base model's.
+
+    The name holds a hash of the adapter's files, so it never comes to mean something else. vLLM must have been started
+    with `--enable-lora` and `VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`
+    (https://docs.vllm.ai/en/latest/features/lora.html), and must see the folder under the same path.
+
+    Returns:
+        The model name to ask the server for.
+
+    Raises:
+        InputError: the folder holds no adapter, the server refuses it, or answers as if it were not there.
+    """
+    model = f"{name}-{_fingerprint(folder)}"
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    with httpx.Client(base_url=base_url.rstrip("/") + "/", headers=headers, timeout=timeout) as client:
+        try:
+            models = _data(client.get("models"))
+            if model not in [one["id"] for one in models]:
+                _load(client, model, folder)
+            base = next((str(one["id"]) for one in models if not one.get("parent")), None)
+            if base is None:
+                raise InputError(f"{base_url}: the server names no base model to compare with")
+            if all(_answer(client, model, probe) == _answer(client, base, probe) for probe in _PROBES):
+                client.post("unload_lora_adapter", json={"lora_name": model})
+                raise InputError(
+                    f"{folder}: with this adapter the server answers exactly as without; it is not applied, or has "
+                    "learnt nothing"
+                )
+        except httpx.HTTPError as fault:
+            raise InputError(f"{base_url}: the server cannot be asked ({fault}); check that it runs") from None
+        except (ValueError, KeyError, TypeError, IndexError):
+            raise InputError(f"{base_url}: this is no OpenAI-compatible server; check the address") from None
+    return model
+
+
+def _load(client: httpx.Client, model: str, folder: str) -> None:
+    answer = client.post("load_lora_adapter", json={"lora_name": model, "lora_path": str(Path(folder).resolve())})
+    if answer.status_code == 404:
+        raise InputError(
+            f"{client.base_url}: the server loads no adapters; start vLLM with --enable-lora and "
+            "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+        )
+    if answer.status_code != 200:
+        raise InputError(f"{folder}: the server refused the adapter ({answer.text.strip()[:200]})")
+
+
+def _answer(client: httpx.Client, model: str, probe: str) -> tuple[str, list[float]]:
+    """What is likeliest, and how likely its tokens are where the server says so: text alone can agree by chance."""
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": probe}],
+        "temperature": 0,
+        "max_tokens": _TOKENS,
+        "logprobs": True,
+    }
+    answer = client.post("chat/completions", json=body)
+    answer.raise_for_status()
+    choice = answer.json()["choices"][0]
+    tokens = (choice.get("logprobs") or {}).get("content") or []
+    return str(choice["message"]["content"]), [round(float(one["logprob"]), 3) for one in tokens]
+
+
+def _data(answer: httpx.Response) -> list[dict[str, Any]]:
+    answer.raise_for_status()
+    return list(answer.json()["data"])
+
+
+def _fingerprint(folder: str) -> str:
+    """Eight hex digits of an adapter's weights and configuration."""
+    path = Path(folder)
+    files = sorted([*path.glob("adapter_config.json"), *path.glob("*.safetensors")])
+    if len(files) < 2:
+        raise InputError(f"{folder}: there is no LoRA adapter; give a folder that `copydesk train` wrote")
+    if "peft_type" in (config := json.loads(files[0].read_text())) and config["peft_type"] != "LORA":
+        raise InputError(f"{folder}: vLLM loads LoRA adapters only, and this is {config['peft_type']}")
+    total = hashlib.sha256()
+    for file in files:
+        total.update(file.read_bytes())
+    return total.hexdigest()[:8]
