@@ -1,8 +1,6 @@
 """Completions: who answers, what is logged, and what happens when someone fails or leaves."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -11,28 +9,7 @@ from sqlalchemy import select
 from copydesk.ensemble import EnsembleSettings
 from copydesk.gateway.serving.policy import PolicyFault
 from copydesk.log.store import EditStore, find_completion, tables
-from gateways import SETTINGS, Scripted, app_of, arms_of, ask, running, until
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[EditStore]:
-    opened = EditStore.open(str(tmp_path / "copydesk.db"))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def serve(store: EditStore):
-    """Starts a gateway of the given policies; gives a client of it."""
-    import contextlib
-
-    with contextlib.ExitStack() as stack:
-
-        def start(*policies: Scripted, **more) -> httpx.Client:
-            url = stack.enter_context(running(app_of(store, *policies, **more)))
-            return stack.enter_context(httpx.Client(base_url=url, timeout=30))
-
-        yield start
+from gateways import SETTINGS, Scripted, arms_of, ask, until
 
 
 def logged(store: EditStore, completion_id: str):
