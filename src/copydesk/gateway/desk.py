@@ -58,6 +58,7 @@ class Desk:
         self._recent: OrderedDict[str, tuple[str, str, str]] = OrderedDict()
         self._users: Counter[ServedPolicy] = Counter()
         self._changing = asyncio.Lock()
+        self._looking: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[Any]] = set()
 
     async def start(self, arms: Mapping[str, str], ensemble: EnsembleSettings) -> None:
@@ -71,13 +72,13 @@ class Desk:
         for name, spec in arms.items():
             await self.add(name, spec)
         await self._look()
-        self.spawn(self._keep_looking())
+        self._looking = asyncio.get_running_loop().create_task(self._keep_looking())
 
     async def close(self) -> None:
         """Let go of everything; what was acknowledged is in the store."""
-        for task in list(self._background):
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        if self._looking is not None:
+            self._looking.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)  # what is still to be logged
         for policy in self.policies.values():
             await policy.close()
         await asyncio.to_thread(self.scribe.close)

@@ -193,6 +193,12 @@ def test_a_stream_that_breaks_off_is_a_fault(ending) -> None:
     assert (fault.status, fault.at_fault) == (502, True)
 
 
+def test_a_stream_without_done_is_whole_if_its_answer_ended() -> None:
+    """As `transformers serve` sends it."""
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    assert streamed(Upstream(stream(f"data: {json.dumps(last)}"))) == [last]
+
+
 def test_a_stream_is_tried_again_before_it_begins() -> None:
     upstream = Upstream(refusal(503), stream(f"data: {json.dumps(chunk('a'))}", "data: [DONE]"))
     assert streamed(upstream) == [chunk("a")]

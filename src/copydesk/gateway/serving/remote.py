@@ -70,6 +70,7 @@ class RemotePolicy:
 
     async def stream(self, request: Json) -> AsyncIterator[Json]:
         """The server's chunks; see `ServedPolicy`."""
+        finished = False
         async with self._answer(request) as response:
             try:
                 async for line in response.aiter_lines():
@@ -78,10 +79,13 @@ class RemotePolicy:
                     data = line[5:].strip()
                     if data == "[DONE]":
                         return
-                    yield _chunk(data)
+                    chunk = _chunk(data)
+                    finished = finished or _finishes(chunk)
+                    yield chunk
             except httpx.HTTPError as fault:
                 raise _unreachable(fault) from None
-        raise PolicyFault(502, "the policy's server ended its stream before the answer did")
+        if not finished:  # some servers leave out [DONE], but none the reason why the answer ended
+            raise PolicyFault(502, "the policy's server ended its stream before the answer did")
 
     async def close(self) -> None:
         """Close the connections."""
@@ -129,6 +133,12 @@ def _chunk(data: str) -> Json:
     if isinstance(chunk.get("error"), dict):
         raise PolicyFault(502, str(chunk["error"].get("message", "the policy's server broke off"))[:500])
     return chunk
+
+
+def _finishes(chunk: Json) -> bool:
+    choices = chunk.get("choices")
+    found = choices if isinstance(choices, list) else []
+    return any(isinstance(choice, dict) and choice.get("finish_reason") for choice in found)
 
 
 def _choices(answer: Json) -> bool:
