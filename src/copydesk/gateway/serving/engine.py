@@ -1,0 +1,348 @@
+"""Answers written side by side: one token for each row at every step, with rows that come and go in between."""
+
+import contextlib
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jinja2 import TemplateError
+from peft.tuners.lora import LoraLayer
+from torch.nn import functional
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+from copydesk.gateway.serving.policy import PolicyFault
+from copydesk.gateway.serving.sampling import Draw, Parameters
+from copydesk.learn.encode import encode_context, end_of_turn
+
+logger = logging.getLogger(__name__)
+
+BASE = "__base__"
+"""What PEFT calls the model without an adapter."""
+
+_UNFINISHED = "\ufffd"
+"""What a decoder writes for the bytes of a character that is not complete."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a row has to say after a step: some text, and at the end why it ended."""
+
+    text: str
+    finish: Literal["stop", "length"] | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Text:
+    """The text of tokens that come one by one, up to where a stop string begins.
+
+    A character is given away when all its bytes are there, and what may be the beginning of a stop string when it
+    turns out not to be one.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: Sequence[str]) -> None:
+        self._tokenizer = tokenizer
+        self._stop = stop
+        self._ids: list[int] = []
+        # Tokens are decoded beside those before them, for some decoders treat the beginning of a text differently.
+        self._before, self._given = 0, 0
+        self._held = ""
+        self.stopped = False
+
+    def add(self, token: int) -> str:
+        """The text that is certain with one more token."""
+        self._ids.append(token)
+        new = self._new()
+        if not new or new.endswith(_UNFINISHED):
+            return ""
+        self._before, self._given = self._given, len(self._ids)
+        return self._up_to_stop(new)
+
+    def rest(self) -> str:
+        """What was held back, when there are no more tokens to come."""
+        return self._up_to_stop(self._new().rstrip(_UNFINISHED)) + self._held
+
+    def _new(self) -> str:
+        """The text of the tokens that none was given of yet."""
+        before = self._decode(self._ids[self._before : self._given])
+        return self._decode(self._ids[self._before :])[len(before) :]
+
+    def _decode(self, ids: list[int]) -> str:
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True))
+
+    def _up_to_stop(self, new: str) -> str:
+        text, self._held = self._held + new, ""
+        found = [at for stop in self._stop if (at := text.find(stop)) >= 0]
+        if found:
+            self.stopped = True
+            return text[: min(found)]
+        begun = max((_overlap(text, stop) for stop in self._stop), default=0)
+        self._held = text[len(text) - begun :]
+        return text[: len(text) - begun]
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How many characters at the end of the text could be the beginning of a stop string."""
+    most = min(len(text), len(stop) - 1)
+    return next((count for count in range(most, 0, -1) if text.endswith(stop[:count])), 0)
+
+
+class Voice:
+    """How one policy speaks through an engine: with which adapter, in which tokens."""
+
+    def __init__(self, engine: "Engine", adapter: str, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.engine = engine
+        self.adapter = adapter
+        self.tokenizer = tokenizer
+        self.ends = {end_of_turn(tokenizer)[-1], tokenizer.eos_token_id}
+
+
+class Row:
+    """One request on its way to an answer.
+
+    Attributes:
+        done: whether it needs no more tokens: it has ended or failed, or the client went away, who sets it himself.
+    """
+
+    def __init__(
+        self, voice: Voice, parameters: Parameters, most: int, emit: Callable[[Piece | PolicyFault], None]
+    ) -> None:
+        self.voice = voice
+        self.prompt: list[int] = []
+        self.tokens: list[int] = []
+        self.done = False
+        self.draw = Draw(parameters)
+        self._parameters = parameters
+        self._most = most if parameters.max_tokens is None else parameters.max_tokens
+        self._text = Text(voice.tokenizer, parameters.stop)
+        self._emit = emit
+
+    def read(self) -> None:
+        """Turn the messages into the tokens of the prompt.
+
+        Raises:
+            PolicyFault: the chat template refuses the messages, or they leave no room for an answer.
+        """
+        messages, tokenizer = self._parameters.messages, self.voice.tokenizer
+        # Without a chat template one user's message is text, as the model was trained on.
+        bare = tokenizer.chat_template is None and len(messages) == 1 and messages[0].role == "user"
+        try:
+            self.prompt = encode_context(messages[0].content if bare else messages, tokenizer)
+        except TemplateError as fault:
+            why = f"messages: the chat template refuses them ({fault})"
+            raise PolicyFault(400, why, at_fault=False, code="invalid_value", param="messages") from None
+        longest = self.voice.engine.longest
+        if longest is not None:
+            if len(self.prompt) + 1 > longest:
+                why = f"messages: {len(self.prompt)} tokens are too long; the model takes {longest} with its answer"
+                raise PolicyFault(400, why, at_fault=False, code="context_length_exceeded", param="messages")
+            self._most = min(self._most, longest - len(self.prompt))
+
+    def take(self, token: int) -> None:
+        """Write one token more, and say what it adds to the text."""
+        self.tokens.append(token)
+        self.draw.wrote(token)
+        ended = token in self.voice.ends
+        text = "" if ended else self._text.add(token)
+        self.done = self.done or ended or self._text.stopped or len(self.tokens) >= self._most
+        if self.done and not self._text.stopped:
+            text += self._text.rest()
+        if self.done:
+            reason: Literal["stop", "length"] = "stop" if ended or self._text.stopped else "length"
+            self._emit(Piece(text, reason, len(self.prompt), len(self.tokens)))
+        elif text:
+            self._emit(Piece(text))
+
+    def fail(self, fault: PolicyFault) -> None:
+        """Give up."""
+        self.done = True
+        self._emit(fault)
+
+
+class Engine:
+    """One model and the rows it writes, in one thread.
+
+    A newcomer joins at the next step: its prompt is read in a pass of its own, and its keys and values are laid beside
+    those of the running rows, aligned at their last token, as a left-padded batch has them. Each row keeps positions of
+    its own and sees none of the padding, so its answer depends on its neighbours by no more than rounding. A row that
+    is done leaves at the next step. Where a model remembers more than keys and values (state space models, linear
+    attention), one row at a time is written.
+
+    Rows may use different LoRA adapters of one model in one pass, as PEFT's mixed batches do.
+
+    Attributes:
+        longest: how many tokens of prompt and answer together the model was made for; `None` if it does not say.
+        rows: those that are being written.
+        shared: whether the model holds adapters of several policies, and each row names its own.
+    """
+
+    def __init__(self, model: PreTrainedModel, max_batch: int) -> None:
+        self.model = model
+        self.shared = False
+        self.longest: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        self.rows: list[Row] = []
+        plain = all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in self._new_cache().layers)
+        self._max_batch = max_batch if plain else 1
+        # What the forward pass can be told (models with ALiBi, for one, take no positions).
+        self._takes = inspect.signature(model.forward).parameters
+        self._cache = self._new_cache()
+        self._mask = torch.zeros(0, 0, dtype=torch.long)
+
+    @property
+    def room(self) -> int:
+        """How many rows could join."""
+        return self._max_batch - len(self.rows)
+
+    def advance(self, newcomers: Sequence[Row]) -> None:
+        """Write one token of every row, after newcomers have joined. If that fails, all of them have failed."""
+        try:
+            self._step(newcomers)
+        except BaseException as fault:  # a panic in a library's Rust code is no Exception, and no one else would see it
+            logger.exception("a local policy's model failed")
+            for row in {*self.rows, *newcomers}:
+                if not row.done:
+                    row.fail(PolicyFault(500, f"the model failed ({type(fault).__name__})"))
+            self.leave()
+
+    @torch.inference_mode()
+    def _step(self, newcomers: Sequence[Row]) -> None:
+        self.leave()
+        if self.rows:
+            ids = torch.tensor([[row.tokens[-1]] for row in self.rows])
+            self._mask = functional.pad(self._mask, (0, 1), value=1)
+            self._write(self.rows, self._pass(_adapters(self.rows), ids, self._mask, self._cache))
+        joining = [row for row in newcomers if not row.done and _readable(row)]
+        if joining:
+            length = max(len(row.prompt) for row in joining)
+            # What is masked may be any token; 0 is one of every vocabulary.
+            ids = torch.tensor([[0] * (length - len(row.prompt)) + row.prompt for row in joining])
+            mask = torch.tensor([[0] * (length - len(row.prompt)) + [1] * len(row.prompt) for row in joining])
+            cache = self._new_cache()
+            self._write(joining, self._pass(_adapters(joining), ids, mask, cache))
+            self._join(joining, mask, cache)
+        self.leave()
+
+    @torch.inference_mode()
+    def leave(self) -> None:
+        """Let go of the rows that are done, and of columns that only they filled."""
+        staying = [place for place, row in enumerate(self.rows) if not row.done]
+        if len(staying) == len(self.rows):
+            return
+        self.rows = [self.rows[place] for place in staying]
+        if not self.rows:
+            self._cache = self._new_cache()
+            return
+        self._cache.batch_select_indices(torch.tensor(staying, device=self.model.device))
+        self._mask = self._mask[staying]
+        length = int(self._mask.sum(dim=1).max())
+        self._mask = _to_length(self._mask, length)
+        _resize(self._cache, length)
+
+    @torch.inference_mode()
+    def rehearse(self, adapter: str) -> None:
+        """Read two tokens and one more, so that a model that cannot be served so says it before anyone asks."""
+        cache, mask = self._new_cache(), torch.ones(1, 3, dtype=torch.long)
+        self._pass([adapter], torch.zeros(1, 2, dtype=torch.long), mask[:, :2], cache)
+        self._pass([adapter], torch.zeros(1, 1, dtype=torch.long), mask, cache)
+
+    def _new_cache(self) -> DynamicCache:
+        return DynamicCache(config=self.model.config)
+
+    def _pass(self, adapters: list[str], ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+        """The logits of each row's next token; what was read is added to the cache."""
+        device = self.model.device
+        positions = (mask.cumsum(dim=1) - 1).clamp_min(0)[:, -ids.shape[1] :]
+        extras = {"logits_to_keep": 1, "position_ids": positions.to(device)}
+        with _mixed(self.model, adapters) if self.shared else contextlib.nullcontext():
+            output = self.model(
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                past_key_values=cache,
+                use_cache=True,
+                **{name: extra for name, extra in extras.items() if name in self._takes},
+            )
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
+
+    def _write(self, rows: Sequence[Row], logits: torch.Tensor) -> None:
+        """Draw the next token of each row."""
+        scores = torch.cat([row.draw.scores(logits[place : place + 1]) for place, row in enumerate(rows)])
+        for row, token in zip(rows, scores.argmax(dim=1).tolist(), strict=True):
+            row.take(token)
+
+    def _join(self, joining: Sequence[Row], mask: torch.Tensor, cache: DynamicCache) -> None:
+        """Lay what newcomers have read beside what the rows before them have."""
+        if self.rows:
+            length = max(self._mask.shape[1], mask.shape[1])
+            _resize(self._cache, length)
+            _resize(cache, length)
+            for layer, more in zip(_filled(self._cache), _filled(cache), strict=True):
+                layer.keys = torch.cat([layer.keys, more.keys])
+                layer.values = torch.cat([layer.values, more.values])
+            mask = torch.cat([_to_length(self._mask, length), _to_length(mask, length)])
+        else:
+            self._cache = cache
+        self._mask = mask
+        self.rows = [*self.rows, *joining]
+
+
+def _adapters(rows: Sequence[Row]) -> list[str]:
+    return [row.voice.adapter for row in rows]
+
+
+def _readable(row: Row) -> bool:
+    """Whether the row has a prompt now; if not, it knows why."""
+    try:
+        row.read()
+    except PolicyFault as fault:
+        row.fail(fault)
+    except Exception as fault:  # a tokenizer or a template that breaks on this text must not break the others' answers
+        logger.exception("the messages of a request cannot be encoded")
+        row.fail(PolicyFault(500, f"the messages cannot be encoded ({type(fault).__name__})"))
+    return not row.done
+
+
+def _to_length(columns: torch.Tensor, length: int, dim: int = -1) -> torch.Tensor:
+    """Columns filled up with zeros on the left, or cut off there."""
+    behind = [0, 0] * (-dim - 1)
+    return functional.pad(columns, [*behind, length - columns.shape[dim], 0])
+
+
+def _filled(cache: DynamicCache) -> list[Any]:
+    """The layers that hold keys and values (some models have layers that use another one's)."""
+    return [layer for layer in cache.layers if isinstance(layer, DynamicLayer) and layer.is_initialized]
+
+
+def _resize(cache: DynamicCache, length: int) -> None:
+    """Fill up or cut off the columns of a cache on the left, where every row has padding."""
+    for layer in _filled(cache):
+        columns = length
+        if isinstance(layer, DynamicSlidingWindowLayer):
+            columns = min(length, layer.sliding_window - 1)
+            layer.cumulative_length = length
+        layer.keys = _to_length(layer.keys, columns, dim=-2)
+        layer.values = _to_length(layer.values, columns, dim=-2)
+
+
+@contextlib.contextmanager
+def _mixed(model: PreTrainedModel, adapters: list[str]) -> Iterator[None]:
+    """Tell every LoRA layer of a shared model which adapter each row uses.
+
+    This is what `PeftModel.forward(adapter_names=...)` does, except that its hooks stay behind when the pass fails, and
+    the next one would run with the wrong adapters.
+    """
+
+    def tell(module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return args, {**kwargs, "adapter_names": adapters}
+
+    layers = [layer for layer in model.modules() if isinstance(layer, LoraLayer)]
+    hooks = [layer.register_forward_pre_hook(tell, with_kwargs=True) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

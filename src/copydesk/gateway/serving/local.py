@@ -1,0 +1,390 @@
+"""Policies that run in the gateway's own process: Transformers models, with adapters that share one base in memory."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from itertools import count
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from peft import LoraConfig, PeftConfig, PeftModel
+from safetensors import safe_open
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from copydesk import embedded
+from copydesk.errors import InputError
+from copydesk.gateway.serving.engine import BASE, Engine, Piece, Row, Voice
+from copydesk.gateway.serving.policy import Json, PolicyFault, ServedPolicy
+from copydesk.gateway.serving.sampling import Parameters
+from copydesk.learn.models import load_model
+from copydesk.learn.settings import Dtype
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# What an adapter may say of itself and still share its base. With anything else that is not as it is by default it may
+# change the base's own weights (`init_lora_weights="pissa"`), or cannot be told apart by row (`use_dora`).
+_PLAIN_LORA = {
+    "auto_mapping", "base_model_name_or_path", "exclude_modules", "fan_in_fan_out", "inference_mode",
+    "layers_pattern", "layers_to_transform", "alpha_pattern", "lora_alpha", "lora_bias", "lora_dropout", "peft_type",
+    "peft_version", "r", "rank_pattern", "revision", "target_modules", "task_type", "use_rslora",
+}  # fmt: skip
+_PLAIN_WEIGHTS = (".lora_A.", ".lora_B.", ".lora_embedding_A", ".lora_embedding_B")
+
+
+class _Model:
+    """A model in memory and the policies that speak through it."""
+
+    def __init__(self, engine: Engine, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.engine = engine
+        self.tokenizer = tokenizer
+        self.voices: set[Voice] = set()
+        self._peft: PeftModel | None = None
+
+    def add(self, voice: Voice, folder: str, config: LoraConfig) -> None:
+        """Load the adapter of a voice; if that fails, nothing is left of it."""
+        try:
+            if self._peft is None:
+                self._peft = PeftModel(self.engine.model, config, adapter_name=voice.adapter)
+                tuner: Any = self._peft.base_model
+                tuner.set_adapter([])  # rows name theirs; one active by itself would be in the way when it is deleted
+                self.engine.shared = True
+            device = str(self.engine.model.device)
+            self._peft.load_adapter(folder, adapter_name=voice.adapter, torch_device=device)
+            self.engine.rehearse(voice.adapter)
+        except Exception:
+            self.remove(voice)
+            raise
+
+    def remove(self, voice: Voice) -> None:
+        """Unload the adapter of a voice, if it has one."""
+        self.voices.discard(voice)
+        self.engine.leave()
+        if self._peft is not None and voice.adapter in self._peft.peft_config:
+            self._peft.delete_adapter(voice.adapter)
+
+
+class LocalServer:
+    """Holds the models of this process and one worker thread, so that models do not fight for cores.
+
+    Adapters (LoRA) of the same base share it: it is in memory once, and their rows and the bare base's are written in
+    the same batches. An adapter that does more than plain LoRA (DoRA, weights of its own for whole modules, ...) gets a
+    base of its own, and so its rows run alone.
+
+    Requests wait in one queue. At every step of a model those that wait for it join, as far as there is room; models
+    take turns, a step each.
+
+    Args:
+        max_batch: rows of one model that are written side by side.
+        max_waiting: requests that may wait; more are refused with 429.
+        max_new_tokens: where an answer is cut off if the request does not say.
+        dtype: of the weights; see `TrainSettings.dtype`.
+    """
+
+    def __init__(
+        self, *, max_batch: int = 16, max_waiting: int = 256, max_new_tokens: int = 512, dtype: Dtype = "auto"
+    ) -> None:
+        self.max_new_tokens = max_new_tokens
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._dtype: Dtype = dtype
+        self._worker = ThreadPoolExecutor(1, "copydesk-policies")
+        self._models: dict[Any, _Model] = {}
+        self._numbers = count()
+        self._changing = asyncio.Lock()
+        # What the event loop and the worker both touch.
+        self._lock = threading.Lock()
+        self._waiting: deque[Row] = deque()
+        self._busy: list[Engine] = []
+        self._working = False
+        self._closed = False
+
+    async def open(self, name: str, spec: str) -> ServedPolicy:
+        """Load a policy, while others go on answering.
+
+        Args:
+            name: as an arm and in the log.
+            spec: what `load_model` takes: `embedded`, a folder, a hub id, a `.gguf` file, an adapter's folder.
+
+        Raises:
+            InputError: there is no such model, a part of it is missing or damaged, or it cannot write answers.
+        """
+        async with self._changing:
+            try:
+                model, voice = await self._load(spec)
+                model.voices.add(voice)
+            finally:
+                self._drop_unused()
+        return LocalServedPolicy(name, self, model, voice)
+
+    async def close(self) -> None:
+        """End the worker after the step it is at; requests that have no answer yet get a 503."""
+        with self._lock:
+            self._closed = True
+        await asyncio.to_thread(self._worker.shutdown)
+        for row in [*self._waiting, *(row for engine in self._busy for row in engine.rows)]:
+            row.fail(_gone())
+        self._waiting.clear()
+        self._busy.clear()
+        self._models.clear()
+
+    def submit(self, row: Row) -> None:
+        """Queue a row.
+
+        Raises:
+            PolicyFault: too many wait already (429), or the server is closed (503).
+        """
+        with self._lock:
+            if self._closed:
+                raise _gone()
+            if len(self._waiting) >= self._max_waiting:
+                raise PolicyFault(429, "too many requests are waiting", False, code="overloaded", retry_after=1)
+            self._waiting.append(row)
+            if not self._working:
+                self._working = True
+                self._worker.submit(self._round)
+
+    def withdraw(self, row: Row) -> None:
+        """Nobody waits for the row any more."""
+        row.done = True
+        with self._lock, contextlib.suppress(ValueError):
+            self._waiting.remove(row)
+
+    async def release(self, model: _Model, voice: Voice) -> None:
+        """Let go of a policy that no request uses, and of its model if no other policy does."""
+        async with self._changing:
+            if self._closed:
+                return
+            await self._in_worker(model.remove, voice)
+            self._drop_unused()
+
+    def _round(self) -> None:
+        """One step of every model that has something to do."""
+        with self._lock:
+            if self._closed:
+                return
+            turns: dict[Engine, list[Row]] = {engine: [] for engine in self._busy}
+            late: deque[Row] = deque()
+            for row in self._waiting:
+                newcomers = turns.setdefault(row.voice.engine, [])
+                (newcomers if len(newcomers) < row.voice.engine.room else late).append(row)
+            self._waiting = late
+        for engine, newcomers in turns.items():
+            engine.advance(newcomers)
+        with self._lock:
+            self._busy = [engine for engine in turns if engine.rows]
+            self._working = bool(self._busy or self._waiting) and not self._closed
+            if self._working:
+                # Queued anew at every step, so that what else the worker is asked to do comes in between.
+                self._worker.submit(self._round)
+
+    async def _load(self, spec: str) -> tuple[_Model, Voice]:
+        folder = Path(spec).expanduser()
+        if not (folder / "adapter_config.json").is_file():
+            model = await self._base(spec)
+            return model, Voice(model.engine, BASE, model.tokenizer)
+        config = _plain_lora(folder)
+        if config is not None:
+            model = await self._base(str(config.base_model_name_or_path))
+            try:
+                tokenizer = await asyncio.to_thread(_tokenizer_of, folder) or model.tokenizer
+                voice = Voice(model.engine, f"adapter-{next(self._numbers)}", tokenizer)
+                await self._in_worker(model.add, voice, str(folder), config)
+            except Exception as fault:  # `load_model` says what is wrong with it, or finds nothing wrong
+                logger.info("%s cannot share its base (%s); it is loaded with one of its own", spec, fault)
+            else:
+                return model, voice
+        model = await self._own(spec)
+        return model, Voice(model.engine, BASE, model.tokenizer)
+
+    async def _base(self, spec: str) -> _Model:
+        """The model without an adapter, from memory where it is there."""
+        key = _identity(spec)
+        if key not in self._models:
+            self._models[key] = await self._own(spec)
+        return self._models[key]
+
+    async def _own(self, spec: str) -> _Model:
+        loaded: Any
+        loaded, tokenizer, _ = await asyncio.to_thread(load_model, spec, self._dtype)
+        if isinstance(loaded, PeftModel):
+            config = loaded.active_peft_config
+            if config.is_prompt_learning or getattr(config, "alora_invocation_tokens", None):
+                # Their weights act on the prompt as a whole, and do not come token by token.
+                raise InputError(f"{spec}: adapters of the kind {config.peft_type.value} cannot be served here")
+            loaded = loaded.get_base_model()
+        model = _Model(Engine(loaded, self._max_batch), tokenizer)
+        try:
+            await self._in_worker(model.engine.rehearse, BASE)
+        except Exception as fault:
+            raise InputError(
+                f"{spec}: cannot write answers token by token ({type(fault).__name__}: {fault})"
+            ) from fault
+        return model
+
+    def _drop_unused(self) -> None:
+        self._models = {key: model for key, model in self._models.items() if model.voices}
+
+    async def _in_worker(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do something with a model between two steps."""
+        return await asyncio.wrap_future(self._worker.submit(work, *args, **kwargs))
+
+
+class LocalServedPolicy:
+    """A policy of a `LocalServer`."""
+
+    def __init__(self, name: str, server: LocalServer, model: _Model, voice: Voice) -> None:
+        self._name = name
+        self._server = server
+        self._held: tuple[_Model, Voice] | None = (model, voice)
+        self._closing = False
+        self._requests = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def name(self) -> str:
+        """The name it has as an arm and in the log."""
+        return self._name
+
+    async def complete(self, request: Json) -> Json:
+        """The whole `chat.completion` object. Cancelling the task stops the work.
+
+        Raises:
+            PolicyFault: the request is wrong (400), too many wait (429), the model failed (500), or the policy or its
+                server is closed (503).
+        """
+        text, usage, reason = "", {}, None
+        async with contextlib.aclosing(self._answer(Parameters.of(request))) as pieces:
+            async for piece in pieces:
+                text += piece.text
+                usage, reason = _usage(piece), piece.finish
+        message = {"role": "assistant", "content": text, "refusal": None}
+        return {
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": reason}],
+            "usage": usage,
+        }
+
+    async def stream(self, request: Json) -> AsyncGenerator[Json]:
+        """The `chat.completion.chunk` objects, one by one. Closing the iterator stops the work.
+
+        Raises:
+            PolicyFault: as `complete`; before the first chunk, except for 500 and 503.
+        """
+        parameters = Parameters.of(request)
+        head: Json = {"object": "chat.completion.chunk", "created": int(time.time())}
+        extra: Json = {"usage": None} if parameters.include_usage else {}
+        begun = False
+        async with contextlib.aclosing(self._answer(parameters)) as pieces:
+            async for piece in pieces:
+                if not begun:
+                    begun = True
+                    yield {**head, "choices": [_choice({"role": "assistant", "content": ""})], **extra}
+                if piece.text:
+                    yield {**head, "choices": [_choice({"content": piece.text})], **extra}
+                if piece.finish:
+                    yield {**head, "choices": [_choice({}, piece.finish)], **extra}
+                    if parameters.include_usage:
+                        yield {**head, "choices": [], "usage": _usage(piece)}
+
+    async def close(self) -> None:
+        """Refuse further requests, and let go of adapter and model when those under way have their answers."""
+        self._closing = True
+        await self._idle.wait()
+        held, self._held = self._held, None
+        if held is not None:
+            await self._server.release(*held)
+
+    async def _answer(self, parameters: Parameters) -> AsyncGenerator[Piece]:
+        """The answer piece by piece; the last one says how it finished."""
+        if self._closing or self._held is None:
+            raise _gone()
+        loop = asyncio.get_running_loop()
+        inbox: asyncio.Queue[Piece | PolicyFault] = asyncio.Queue()
+
+        def emit(piece: Piece | PolicyFault) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and whoever asked with it
+                loop.call_soon_threadsafe(inbox.put_nowait, piece)
+
+        row = Row(self._held[1], parameters, self._server.max_new_tokens, emit)
+        self._server.submit(row)
+        self._requests += 1
+        self._idle.clear()
+        try:
+            finished = False
+            while not finished:
+                piece = await inbox.get()
+                if isinstance(piece, PolicyFault):
+                    raise piece
+                finished = piece.finish is not None
+                yield piece
+        finally:
+            self._server.withdraw(row)
+            self._requests -= 1
+            if not self._requests:
+                self._idle.set()
+
+
+def _gone() -> PolicyFault:
+    return PolicyFault(503, "the policy is closed")
+
+
+def _usage(piece: Piece) -> Json:
+    prompt, completion = piece.prompt_tokens, piece.completion_tokens
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def _choice(delta: Json, finish: str | None = None) -> Json:
+    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+
+
+def _identity(spec: str) -> tuple[Any, ...]:
+    """What is the same for two specs of the same model: the files as they are now, or the name on the hub."""
+    path = embedded.path() if spec == embedded.NAME else Path(spec).expanduser()
+    if not path.exists():
+        return (spec,)
+    stats = [(file.name, file.stat()) for file in ([path] if path.is_file() else sorted(path.iterdir()))]
+    return (path.resolve(), *((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats))
+
+
+def _plain_lora(folder: Path) -> LoraConfig | None:
+    """The adapter's settings if PEFT can mix it with others in one batch, and it leaves the base as it is.
+
+    `None` also where it cannot be read: `load_model` says why.
+    """
+    try:
+        config = PeftConfig.from_pretrained(str(folder), inference_mode=True)
+        with safe_open(folder / "adapter_model.safetensors", framework="pt") as weights:
+            names = list(weights.keys())
+    except Exception:  # whatever PEFT and safetensors raise for a damaged file
+        return None
+    if type(config) is not LoraConfig or not config.base_model_name_or_path:
+        return None
+    if (Path(config.base_model_name_or_path).expanduser() / "adapter_config.json").is_file():
+        return None  # an adapter upon an adapter
+    usual = LoraConfig()
+    as_usual = all(
+        getattr(config, field.name) == getattr(usual, field.name)
+        for field in fields(config)
+        if field.name not in _PLAIN_LORA
+    )
+    plain = all(any(part in f"{name}." for part in _PLAIN_WEIGHTS) for name in names)
+    return config if as_usual and plain else None
+
+
+def _tokenizer_of(folder: Path) -> PreTrainedTokenizerBase | None:
+    """An adapter's own tokenizer, if it has one."""
+    if not (folder / "tokenizer_config.json").is_file():
+        return None
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    return tokenizer

@@ -1,0 +1,197 @@
+"""Under load from several clients a gateway is killed twenty times at random moments, and nothing is lost."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import select
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from conftest import new_database
+from copydesk.cli.ensemble import differences
+from copydesk.ensemble import verify
+from copydesk.log.store import EditStore, tables
+from copydesk.log.store.events import read_events
+from gateways import running, until
+
+KILLS = 20
+CLIENTS = 4
+
+
+async def answer(request: Request) -> JSONResponse:
+    body = await request.json()
+    message = {"role": "assistant", "content": f"{body['model']} on {body['messages'][0]['content']}"}
+    return JSONResponse({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[str]:
+    with running(Starlette(routes=[Route("/v1/chat/completions", answer, methods=["POST"])])) as url:
+        yield f"{url}/v1"
+
+
+class Process:
+    """A gateway as a process of its own, on a port that stays the same."""
+
+    def __init__(self, store: str, upstream: str, log: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        arms = [word for name in "abc" for word in ("--policy", f"{name}={name}@{upstream}")]
+        options = ["--store", store, "--port", str(self.port), "--rule", "thompson", "--tokenizer", "embedded"]
+        self._command = [sys.executable, "-m", "copydesk", "serve", *options, *arms]
+        self._log = log
+        self.start()
+
+    def start(self) -> None:
+        with self._log.open("ab") as file:
+            environment = os.environ | {"OMP_NUM_THREADS": "1"}
+            self.process = subprocess.Popen(self._command, stdout=file, stderr=file, env=environment)
+
+    def ready(self) -> bool:
+        assert self.process.poll() is None, self._log.read_text()
+        try:
+            return httpx.get(f"{self.url}/healthz").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+@dataclass
+class Crowd:
+    """Clients that ask and edit without a pause, and remember what was acknowledged."""
+
+    gateways: list[Process]
+    acknowledged: list[tuple[str, str, str]] = field(default_factory=list)
+    refused: Counter[int] = field(default_factory=Counter)
+    broken: int = 0
+    stopping: bool = False
+
+    def run(self, who: int) -> None:
+        luck = random.Random(who)
+        while not self.stopping:
+            try:
+                with httpx.Client(base_url=luck.choice(self.gateways).url, timeout=10) as client:
+                    self._round(client, luck, f"{who}-{luck.random()}")
+            except httpx.HTTPError:
+                self.broken += 1
+                time.sleep(0.02)
+
+    def _round(self, client: httpx.Client, luck: random.Random, text: str) -> None:
+        for _ in range(20):
+            body = {"model": "copydesk", "user": f"u{luck.randrange(3)}"}
+            asked = client.post("/v1/chat/completions", json=body | {"messages": [{"role": "user", "content": text}]})
+            if asked.status_code != 200:
+                self.refused[asked.status_code] += 1
+                continue
+            name = asked.json()["id"]
+            for i in range(luck.choice([0, 1, 1, 2])):  # some edits never come, some are revised
+                edit = f"{text} edited {i}"
+                for _ in range(luck.choice([1, 2])):  # and some are sent twice
+                    posted = client.post("/v1/edits", json={"completion_id": name, "edit": edit})
+                    if posted.status_code == 200:
+                        self.acknowledged.append((posted.json()["id"], name, edit))
+                    else:
+                        self.refused[posted.status_code] += 1
+
+
+def check(store: EditStore, gateway: Process, crowd: Crowd) -> None:
+    """Every edit acknowledged before now is there once, and the live ensemble is what the log makes of it."""
+    acknowledged = list(crowd.acknowledged)
+    live = httpx.get(f"{gateway.url}/v1/ensemble", timeout=30).json()
+    with store.reading() as connection:
+        done = verify(read_events(connection, until=live["seq"]))
+        rows = connection.execute(select(tables.edits.c.id, tables.edits.c.completion_id, tables.edits.c.edit)).all()
+    found = Counter(tuple(row) for row in rows)
+    assert all(found[one] == 1 for one in acknowledged)
+    assert len({edit_id for edit_id, _, _ in found}) == len(rows)
+    assert done.faults == []
+    assert differences(done.ledger, live) == []
+
+
+def survive(store_url: str, upstream: str, gateways: int, folder: Path) -> Crowd:
+    luck = random.Random(7)
+    with ExitStack() as stack:
+        processes = [Process(store_url, upstream, folder / f"{i}.log") for i in range(gateways)]
+        for process in processes:
+            stack.callback(process.kill)
+            until(process.ready, 60)
+        store = EditStore.open(store_url)
+        stack.callback(store.close)
+        crowd = Crowd(processes)
+        threads = [threading.Thread(target=crowd.run, args=(who,)) for who in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(KILLS):
+                before = len(crowd.acknowledged)
+                until(lambda before=before: len(crowd.acknowledged) > before, 60)
+                time.sleep(luck.uniform(0, 0.3))
+                process = luck.choice(processes)
+                process.kill()
+                process.start()
+                until(process.ready, 60)
+                check(store, process, crowd)
+        finally:
+            crowd.stopping = True
+            for thread in threads:
+                thread.join()
+        for process in processes:
+            check(store, process, crowd)
+        return crowd
+
+
+@pytest.mark.parametrize("case", ["sqlite", "postgresql", "two gateways on one postgresql"])
+def test_killed_twenty_times(case: str, upstream: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    server = None if case == "sqlite" else request.getfixturevalue("postgres")
+    url = f"sqlite:///{tmp_path / 'copydesk.db'}" if server is None else new_database(server)
+    crowd = survive(url, upstream, 2 if case.startswith("two") else 1, tmp_path)
+    assert len(crowd.acknowledged) > KILLS
+    assert crowd.broken > 0  # the kills were felt
+    assert set(crowd.refused) <= {503}
+
+
+def test_told_to_stop_it_answers_what_was_asked(upstream: str, tmp_path: Path) -> None:
+    """SIGTERM, as an orchestrator sends it: no answer under way is cut off, and the exit code is 0."""
+
+    async def slowly(request: Request) -> JSONResponse:
+        import asyncio
+
+        asked.set()
+        await asyncio.sleep(1.0)
+        return await answer(request)
+
+    asked = threading.Event()
+    with running(Starlette(routes=[Route("/v1/chat/completions", slowly, methods=["POST"])])) as url:
+        process = Process(str(tmp_path / "copydesk.db"), f"{url}/v1", tmp_path / "log")
+        until(process.ready, 60)
+        answers = []
+        body = {"model": "a", "messages": [{"role": "user", "content": "hi"}]}
+        ask = threading.Thread(
+            target=lambda: answers.append(httpx.post(f"{process.url}/v1/chat/completions", json=body, timeout=30))
+        )
+        ask.start()
+        assert asked.wait(30)
+        process.process.send_signal(signal.SIGTERM)
+        ask.join()
+        assert process.process.wait(30) == 0
+        assert answers[0].status_code == 200
