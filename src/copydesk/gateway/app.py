@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -12,8 +13,9 @@ from copydesk.ensemble.settings import EnsembleSettings
 from copydesk.gateway import arms as arm_routes
 from copydesk.gateway import chat, edits, operations
 from copydesk.gateway.desk import Desk, Opens
-from copydesk.gateway.errors import answer_errors
+from copydesk.gateway.errors import MEANINGS, ErrorBody, answer_errors
 from copydesk.gateway.guard import Guard
+from copydesk.gateway.pages import add_pages
 from copydesk.gateway.serving.open import Opener
 from copydesk.gateway.settings import GatewaySettings
 from copydesk.log.store import EditStore
@@ -22,6 +24,22 @@ _ABOUT = """
 Serves policies behind OpenAI's API, takes the edits people make of their answers, and lets a bandit find out which
 policy has to be edited least.
 """
+
+
+class _Documented(FastAPI):
+    """Its OpenAPI document does not promise FastAPI's own answer to invalid requests, which is never given."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document, made once."""
+        if not self.openapi_schema:
+            document = super().openapi()
+            for methods in document["paths"].values():
+                for operation in methods.values():
+                    operation["responses"].pop("422", None)
+            for name in ("HTTPValidationError", "ValidationError"):
+                document["components"]["schemas"].pop(name, None)
+            self.openapi_schema = document
+        return self.openapi_schema
 
 
 def create_app(
@@ -55,18 +73,20 @@ def create_app(
         finally:
             await desk.close()
 
-    app = FastAPI(
+    app = _Documented(
         title="Copydesk",
         version=copydesk.__version__,
         description=_ABOUT,
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        responses={status: {"model": ErrorBody, "description": words} for status, words in MEANINGS.items()},
     )
     app.state.desk = desk
     answer_errors(app)
     for router in (chat.router, edits.router, arm_routes.router, operations.router):
         app.include_router(router)
+    add_pages(app)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,

@@ -6,9 +6,26 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from copydesk.gateway.scribe import StoreUnavailable
+
+MEANINGS = {
+    400: "The request makes no sense; `param` names the field.",
+    401: "An API key is needed, or this one is unknown or revoked.",
+    403: "The API key does not allow this, or the gateway does not answer to this host name.",
+    404: "There is no such thing for this caller.",
+    409: "It would leave the ensemble without an arm.",
+    413: "The body is too large.",
+    415: "The body is not announced as JSON.",
+    429: "Too much at once; try again after `Retry-After` seconds.",
+    500: "The gateway or a policy in it failed.",
+    502: "The policy's server failed.",
+    503: "Nobody can answer, or the store cannot be written to; try again.",
+    504: "The policy's server did not answer in time.",
+}
+"""What the gateway's errors mean."""
 
 _TYPES = {
     400: "invalid_request_error",
@@ -21,6 +38,21 @@ _TYPES = {
     422: "invalid_request_error",
     429: "rate_limit_error",
 }
+
+
+class ErrorDetail(BaseModel):
+    """What is wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """An error as OpenAI's API gives it."""
+
+    error: ErrorDetail
 
 
 class ApiError(Exception):
