@@ -227,7 +227,7 @@ def _tokenizer(policies: dict[str, str]) -> str:
     for spec in policies.values():
         if "@http" in spec:
             continue
-        path = Path(spec)
-        if not path.exists() or (path / "tokenizer.json").is_file():
+        on_the_hub = not Path(spec).exists() and spec.count("/") == 1 and spec[0] not in "./~"
+        if on_the_hub or (Path(spec) / "tokenizer.json").is_file():
             return spec
     return embedded.NAME

@@ -1,0 +1,229 @@
+"""The gateway's commands: serve, keys, policies, ensemble, and training on what was collected."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import text
+from typer.testing import CliRunner
+
+from copydesk import Client
+from copydesk.cli.app import app
+from copydesk.cli.collected import collected, parse_since
+from copydesk.cli.given import absolute
+from copydesk.errors import InputError
+from copydesk.learn.policy_file import read_policy
+from copydesk.log.store import EditStore
+from gateways import until
+
+
+def run(*words: str) -> dict:
+    result = CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@contextmanager
+def serving(folder: Path, *words: str) -> Iterator[dict]:
+    """`copydesk serve` in a folder; gives what it prints when it is ready."""
+    command = [sys.executable, "-m", "copydesk", "serve", "--port", "0", "--json", *words]
+    with (folder / "serve.log").open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+    try:
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line == "}\n":
+                break
+        assert lines, (folder / "serve.log").read_text()
+        yield json.loads("".join(lines))
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+
+
+def fails(folder: Path, *words: str) -> str:
+    """What a command that must be refused says on stderr, in one line."""
+    done = subprocess.run(
+        [sys.executable, "-m", "copydesk", *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+def test_out_of_the_box_and_round_the_loop(tmp_path: Path) -> None:
+    """Serve with nothing given, collect edits, train on them, add the result, and be asked which one answers."""
+    with serving(tmp_path) as ready:
+        assert ready["policies"] == ["base"]
+        assert (tmp_path / "copydesk.db").is_file()
+        with Client(ready["url"]) as client:
+            for i in range(8):
+                reply = client.complete(f"Tell Ada about {i}", user="ann" if i % 2 else "bob", max_tokens=12)
+                client.edit(reply.id, f"Hi Ada! It is {i}.")
+            pending = client.complete("Tell Ada", max_tokens=4)
+        store = str(tmp_path / "copydesk.db")
+        assert run("ensemble", "verify", "--store", store, "--url", ready["url"]) == {
+            "events": 19,
+            "choices": 9,
+            "faults": [],
+            "live": True,
+        }
+        out = tmp_path / "sft-1"
+        trained = ["train", "--model", "embedded", "--method", "sft", "--max-steps", "2", "--out", str(out)]
+        run(*trained, "--store", store, "--user", "ann", "--since", "1h", "--held-out", "0")
+        assert read_policy(out).data.rows == 4
+        added = run("policies", "add", f"sft-1={out}", "--url", ready["url"])
+        assert added["added"] is True
+        assert run("policies", "add", f"sft-1={out}", "--url", ready["url"])["added"] is False
+        with Client(ready["url"]) as client:
+            assert client.complete("Tell Ada", max_tokens=4).policy == "sft-1"  # untried
+            assert client.accept(pending.id).counted
+        arms = {arm["name"]: arm for arm in run("policies", "list", "--url", ready["url"])["arms"]}
+        assert (arms["sft-1"]["pulls"], arms["base"]["pulls"]) == (1, 9)
+        run("policies", "retire", "base", "--url", ready["url"])
+    with serving(tmp_path) as ready:  # goes on where it ended
+        assert ready["policies"] == ["sft-1"]
+    assert run("ensemble", "verify", "--store", store)["choices"] == 10
+
+
+def test_the_policies_of_a_demo_are_served(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    words = ["demo", "--edits", "16", "--rounds", "4", "--out", str(folder)]
+    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+    with serving(tmp_path, "--from", "demo", "--rule", "thompson", "--alpha", "0.3") as ready:
+        assert ready["policies"] == ["dpo", "early", "rl", "sft"]
+        settings = httpx.get(f"{ready['url']}/v1/ensemble").json()["settings"]
+        assert (settings["rule"], settings["alpha"]) == ("thompson", 0.3)
+    with serving(tmp_path / "demo", "--store", "../copydesk.db", "--alpha", "0.2") as ready:  # from another folder
+        assert ready["policies"] == ["dpo", "early", "rl", "sft"]
+        settings = httpx.get(f"{ready['url']}/v1/ensemble").json()["settings"]
+        assert (settings["rule"], settings["alpha"], settings["expiry"]) == ("thompson", 0.2, 604800.0)
+
+
+def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
+    store = str(tmp_path / "copydesk.db")
+    made = run("keys", "create", "--name", "app", "--tenant", "acme", "--scope", "complete", "--store", store)
+    assert made["key"].startswith(f"ck-{made['id']}-")
+    assert (made["tenant"], made["scopes"]) == ("acme", ["complete"])
+    usual = run("keys", "create", "--name", "other", "--store", store)
+    assert usual["scopes"] == ["read", "complete", "edit"]
+    listed = run("keys", "list", "--store", store)
+    assert [key["name"] for key in listed["keys"]] == ["app", "other"]
+    assert made["key"] not in json.dumps(listed)
+    assert run("keys", "revoke", made["id"], "--store", store)["revoked"] is True
+    assert run("keys", "list", "--store", store)["keys"][0]["revoked_at"] is not None
+
+
+def test_with_a_key_it_may_listen_to_others_and_without_it_may_not(tmp_path: Path) -> None:
+    assert "copydesk keys create" in fails(tmp_path, "serve", "--host", "0.0.0.0", "--port", "0")
+    key = run("keys", "create", "--name", "app", "--store", str(tmp_path / "copydesk.db"))["key"]
+    with serving(tmp_path, "--host", "0.0.0.0") as ready:
+        url = ready["url"].replace("0.0.0.0", "127.0.0.1")
+        assert httpx.get(f"{url}/v1/models").status_code == 401
+        assert httpx.get(f"{url}/v1/models", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+
+
+def test_a_log_that_was_changed_is_found_out(tmp_path: Path) -> None:
+    with serving(tmp_path) as ready, Client(ready["url"]) as client:
+        client.add_policy("twin", "embedded")
+        for _ in range(4):
+            client.accept(client.complete("Hi", max_tokens=2).id)
+    store = EditStore.open(str(tmp_path / "copydesk.db"))
+    with store.writing() as tx:
+        tx.connection.execute(text("UPDATE pulls SET arm = 'base'"))
+    assert "was logged, the log says" in fails(tmp_path, "ensemble", "verify")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("serve", "--policy", "x"), "write NAME=SPEC"),
+        (("serve", "--policy", "x=nosuch/folder/here"), "there is no such folder"),
+        (("serve", "--store", "nowhere/x.db"), "there is no folder"),
+        (("serve", "--rule", "fixed", "--share", "a"), "write NAME=NUMBER"),
+        (("serve", "--alpha", "-1"), "alpha"),
+        (("serve", "--expiry", "-1"), "--expiry"),
+        (("serve", "--timeout", "0"), "--timeout"),
+        (("serve", "--from", "nothing"), "no policies there"),
+        (("serve", "--tokenizer", "no/such/tokenizer"), "cannot be loaded"),
+        (("keys", "create", "--name", "a b"), "--name"),
+        (("keys", "revoke", "x"), "no such file"),
+        (("policies", "list", "--url", "http://127.0.0.1:9"), "cannot be reached"),
+        (("policies", "add", "x", "--url", "http://127.0.0.1:9"), "write NAME=SPEC"),
+        (("ensemble", "verify"), "no such file"),
+        (("train", "--model", "embedded", "--out", "p"), "either as --data FILE or as --store URL"),
+        (("train", "--model", "embedded", "--out", "p", "--store", "x.db"), "no such file"),
+    ],
+)
+def test_what_makes_no_sense_is_said_in_one_line(tmp_path: Path, words, says) -> None:
+    assert says in fails(tmp_path, *words)
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert "cannot listen" in fails(tmp_path, "serve", "--port", port)
+
+
+def test_a_store_that_is_not_a_database_is_left_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "log.jsonl"
+    file.write_text('{"context": "x"}\n' * 99)
+    assert "not a database" in fails(tmp_path, "serve", "--store", "log.jsonl")
+    assert file.read_text() == '{"context": "x"}\n' * 99
+
+
+def test_where_a_log_comes_from(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"context": "a", "response": "b", "edit": "c"}\n')
+    assert collected(log, None, None, None, None)[0][0].edit == "c"
+    for wrong in ((None, None, None), (log, "x.db", None), (log, None, "ann")):
+        with pytest.raises(InputError):
+            collected(wrong[0], wrong[1], None, wrong[2], None)
+    EditStore.open(str(tmp_path / "empty.db")).close()
+    with pytest.raises(InputError, match="no such edits yet"):
+        collected(None, str(tmp_path / "empty.db"), None, None, None)
+
+
+def test_moments() -> None:
+    assert parse_since("2026-01-31").isoformat() == "2026-01-31T00:00:00+00:00"
+    assert parse_since("2026-01-31T12:00:00+02:00").isoformat() == "2026-01-31T12:00:00+02:00"
+    assert abs((parse_since("24h") - parse_since("1d")).total_seconds()) < 5
+    with pytest.raises(InputError, match="--since"):
+        parse_since("yesterday")
+
+
+def test_paths_are_found_from_anywhere(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "early").mkdir()
+    assert absolute("early") == str(tmp_path / "early")
+    assert absolute("vllm:early@http://h/v1") == f"vllm:{tmp_path / 'early'}@http://h/v1"
+    for same in ("embedded", "Qwen/Qwen3-0.6B", "m@http://h/v1"):
+        assert absolute(same) == same
+
+
+def test_it_is_killed_while_it_starts_and_starts_again(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "copydesk", "serve", "--port", "0", "--json"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until((tmp_path / "copydesk.db").exists)
+    process.kill()
+    process.wait()
+    with serving(tmp_path) as ready:
+        assert httpx.get(f"{ready['url']}/healthz").status_code == 200

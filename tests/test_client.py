@@ -1,0 +1,68 @@
+"""The client against a running gateway."""
+
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+import copydesk
+from copydesk.errors import InputError
+from copydesk.gateway import access
+from copydesk.log.store import EditStore
+from copydesk.log.store.keys import create_key
+from gateways import Scripted, app_of, running
+
+
+def test_ask_and_edit(tmp_path: Path) -> None:
+    policy = Scripted("a", lambda request: "one two")
+    with running(app_of(str(tmp_path / "copydesk.db"), policy)) as url, copydesk.Client(url) as client:
+        reply = client.complete("Write a reply", user="ann", temperature=0.5)
+        assert (reply.text, reply.policy, reply.propensity) == ("one two", "a", 1.0)
+        assert policy.asked[0]["messages"] == [{"role": "user", "content": "Write a reply"}]
+        assert (policy.asked[0]["user"], policy.asked[0]["temperature"]) == ("ann", 0.5)
+        receipt = client.edit(reply.id, "one 2")
+        assert (receipt.cost, receipt.revision, receipt.counted) == (0.5, 1, True)
+        assert client.edit(reply.id, "one 2") == receipt
+        assert client.accept(reply.id).cost == 0.0
+        named = client.complete([{"role": "system", "content": "Be brief"}], model="a")
+        assert client.accept(named.id).counted is False
+        assert client.add_policy("b", "script:b")["added"]
+        assert client.retire_policy("b")["retired"]
+        assert [arm["name"] for arm in client.ensemble()["arms"]] == ["a"]
+
+
+def test_what_the_gateway_says_is_what_the_caller_reads(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(access, "_TRUSTED", 0.0)
+    store = EditStore.open(str(tmp_path / "copydesk.db"))
+    with running(app_of(store, Scripted("a"))) as url:
+        with copydesk.Client(url) as client, pytest.raises(InputError, match="there is no completion"):
+            client.accept("chatcmpl-x")
+        with store.writing() as tx:
+            _, key = create_key(tx.connection, "app", scopes=["complete"])
+        with copydesk.Client(url) as client, pytest.raises(InputError, match="give an API key"):
+            client.complete("x")
+        with copydesk.Client(url, key) as client:
+            assert client.complete("x").policy == "a"
+            with pytest.raises(InputError, match="'edit'"):
+                client.accept("chatcmpl-x")
+
+
+def test_there_is_no_gateway() -> None:
+    with copydesk.Client("http://127.0.0.1:9") as client, pytest.raises(InputError, match="cannot be reached"):
+        client.complete("x")
+    stranger = Starlette(routes=[Route("/v1/ensemble", lambda request: PlainTextResponse("hi"))])
+    with running(stranger) as url, copydesk.Client(url) as client:
+        with pytest.raises(InputError, match="no Copydesk gateway"):
+            client.ensemble()
+        with pytest.raises(InputError, match=r"answered 404|no Copydesk gateway"):
+            client.accept("x")
+
+
+def test_without_httpx_it_says_what_to_install(monkeypatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    with pytest.raises(InputError, match=r"copydesk\[client\]"):
+        copydesk.Client()
