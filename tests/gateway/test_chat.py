@@ -297,3 +297,54 @@ def test_each_user_may_have_an_ensemble_of_their_own(serve) -> None:
     mine = arms_of(client, user="ann")
     assert mine["a"]["pulls"] > mine["b"]["pulls"]
     assert mine["a"]["pulls"] + mine["b"]["pulls"] == 30
+
+
+def test_a_client_that_leaves_while_the_ensemble_chooses_leaves_no_pull_behind(serve, store: EditStore) -> None:
+    client = serve(Scripted("a"))
+    with store.writing(), pytest.raises(httpx.ReadTimeout):  # nobody else can write meanwhile
+        ask_quickly = httpx.Client(base_url=client.base_url, timeout=0.3)
+        ask(ask_quickly)
+    until(lambda: withdrawals(store))
+    assert arms_of(client)["a"]["pulls"] == 0
+
+
+def test_a_stream_nobody_reads_is_stopped_and_its_policy_let_go(store: EditStore) -> None:
+    """The client is gone before the first event: the response is never even begun."""
+    import asyncio
+
+    from gateways import app_of
+
+    slow = Scripted("slow", lambda request: "word " * 50, pause=0.01)
+    app = app_of(store, slow)
+    body = json.dumps({"model": "slow", "messages": [{"role": "user", "content": "x"}], "stream": True}).encode()
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+    }
+
+    async def run() -> None:
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive():
+            if messages:
+                return messages.pop()
+            await asyncio.sleep(3600)
+
+        async def send(message) -> None:
+            raise OSError("the line is dead")
+
+        async with app.router.lifespan_context(app):
+            with pytest.raises(Exception, match=r".*"):
+                await app(scope, receive, send)
+            for _ in range(200):
+                if slow.stopped and not app.state.desk._users:
+                    break
+                await asyncio.sleep(0.01)
+            assert slow.stopped == 1
+            assert not app.state.desk._users
+
+    asyncio.run(run())
+    assert [arm for arm, _, _ in withdrawals(store)] == ["slow"]

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -21,6 +23,8 @@ from copydesk.gateway.requests import ENSEMBLE, ChatRequest, raw
 from copydesk.gateway.serving.policy import Json, PolicyFault, ServedPolicy
 from copydesk.log.store.append import Completion
 from copydesk.log.store.records import text_of
+
+logger = logging.getLogger(__name__)
 
 router = APIRouter(tags=["completions"])
 
@@ -61,11 +65,12 @@ class Round:
 
 @dataclass
 class Answer:
-    """What came back so far."""
+    """What came back so far, and whether the log knows how it ended."""
 
     text: list[str] = field(default_factory=list)
     finish_reason: str | None = None
     usage: Json | None = None
+    settled: bool = False
 
 
 @router.post(
@@ -142,65 +147,73 @@ async def _stream(desk: Desk, asked: Round) -> Response:
             except BaseException as fault:
                 _abandon(desk, current, fault)
                 raise
-            events = _events(desk, current, first, chunks, stack.pop_all())
-            return _Stream(
-                events, media_type="text/event-stream", headers={**current.headers, "cache-control": "no-store"}
-            )
+            answer = Answer()
+            events = _events(desk, current, answer, first, chunks)
+            ending = _ending(desk, current, answer, chunks, stack.pop_all())
+            headers = {**current.headers, "cache-control": "no-store"}
+            return _Stream(events, partial(desk.spawn, ending), media_type="text/event-stream", headers=headers)
     finally:
         stack.close()
 
 
 async def _events(
-    desk: Desk, current: Round, first: Json, chunks: AsyncIterator[Json], stack: ExitStack
+    desk: Desk, current: Round, answer: Answer, first: Json, chunks: AsyncIterator[Json]
 ) -> AsyncIterator[bytes]:
     """The chunks as server-sent events. From the one that ends the answer on they wait until it is logged."""
-    answer, held = Answer(), list[bytes]()
+    held: list[bytes] = []
     started = time.perf_counter()
-    settled = False
+    try:
+        chunk: Json | None = first
+        while chunk is not None:
+            _take(answer, chunk)
+            chunk |= {"id": current.id, "model": current.policy}
+            if chunk is first:
+                chunk["copydesk"] = current.extension
+            if answer.finish_reason is None:
+                yield _event(chunk)
+            else:
+                held.append(_event(chunk))
+            chunk = await anext(chunks, None)
+        desk.metrics.policy_seconds.labels(current.policy).observe(time.perf_counter() - started)
+        await _log(desk, current, answer)
+        answer.settled = True
+        for event in held:
+            yield event
+        yield b"data: [DONE]\n\n"
+    except PolicyFault as fault:
+        answer.settled = True
+        await desk.failed(current.id, current.policy, current.round, fault.message, rest=fault.at_fault)
+        yield _event(error_body(fault.status, fault.message, code=fault.code))
+    except Exception:
+        logger.exception("an answer of %s could not be finished", current.policy)
+        yield _event(error_body(503, "the answer could not be finished or logged"))
+
+
+async def _ending(desk: Desk, current: Round, answer: Answer, chunks: AsyncIterator[Json], stack: ExitStack) -> None:
+    """What is left to do when a stream is over, however far it came: stop the policy, and the pull if nobody waits."""
     with stack:
-        try:
-            chunk: Json | None = first
-            while chunk is not None:
-                _take(answer, chunk)
-                chunk |= {"id": current.id, "model": current.policy}
-                if chunk is first:
-                    chunk["copydesk"] = current.extension
-                event = b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
-                if answer.finish_reason is not None:
-                    held.append(event)
-                else:
-                    yield event
-                chunk = await anext(chunks, None)
-            desk.metrics.policy_seconds.labels(current.policy).observe(time.perf_counter() - started)
-            await _log(desk, current, answer)
-            settled = True
-            for event in held:
-                yield event
-            yield b"data: [DONE]\n\n"
-        except PolicyFault as fault:
-            settled = True
-            await desk.failed(current.id, current.policy, current.round, fault.message, rest=fault.at_fault)
-            yield b"data: " + json.dumps(error_body(fault.status, fault.message, code=fault.code)).encode() + b"\n\n"
-        except Exception as fault:
-            settled = True
-            _abandon(desk, current, fault)
-            yield b"data: " + json.dumps(error_body(503, "the answer could not be logged")).encode() + b"\n\n"
-        finally:
-            if not settled:
-                _abandon(desk, current, None)
-            with suppress(Exception):
-                await chunks.aclose()  # type: ignore[attr-defined]
+        if not answer.settled:
+            _abandon(desk, current, None)
+        with suppress(Exception):
+            await chunks.aclose()  # type: ignore[attr-defined]
+
+
+def _event(document: Json) -> bytes:
+    return b"data: " + json.dumps(document, separators=(",", ":")).encode() + b"\n\n"
 
 
 class _Stream(StreamingResponse):
-    """A stream whose source is told when the client has gone, even before its first event was asked for."""
+    """A stream that says when it is over, also if the client went away before its first event."""
+
+    def __init__(self, events: AsyncIterator[bytes], over: Callable[[], None], **more: Any) -> None:
+        super().__init__(events, **more)
+        self._over = over
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            source: Any = self.body_iterator
-            await asyncio.shield(source.aclose())
+            self._over()
 
 
 async def _next(desk: Desk, asked: Round, tried: set[str], stack: ExitStack) -> tuple[Round, ServedPolicy]:

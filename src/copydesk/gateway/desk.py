@@ -145,7 +145,18 @@ class Desk:
             closed = [name for name in ledger.specs if name not in self.policies]
             return entries.choose(completion_id, scope, closed, tried)(tx, ledger)
 
-        return await self.scribe.write(work)
+        choosing = asyncio.ensure_future(self.scribe.write(work))
+        try:
+            return await asyncio.shield(choosing)
+        except asyncio.CancelledError:
+            self.spawn(self._take_back(choosing, completion_id))
+            raise
+
+    async def _take_back(self, choosing: asyncio.Future[Pull], completion_id: str) -> None:
+        """The client went away while the ensemble chose for it."""
+        with contextlib.suppress(entries.NoArm):
+            pull = await choosing
+            await self.failed(completion_id, pull.arm, pull.id, "the client went away", rest=False)
 
     async def failed(self, completion_id: str, arm: str, round: int | None, reason: str, *, rest: bool) -> None:
         """Log that a policy did not answer; `rest` says whether it is to blame."""
