@@ -1,0 +1,73 @@
+"""*Ensemble*: what each policy costs, how often it is played, and what trying them out has cost."""
+
+from math import sqrt
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse
+
+from copydesk.ensemble.ledger import Ledger
+from copydesk.ensemble.settings import EnsembleSettings
+from copydesk.gateway.access import Caller
+from copydesk.gateway.arms import get_ensemble
+from copydesk.gateway.depends import desk_of
+from copydesk.gateway.desk import Desk
+from copydesk.gateway.pages.gallery import Gallery
+from copydesk.gateway.pages.history import Z, regret, window
+from copydesk.gateway.pages.page import page
+from copydesk.gateway.pages.visitors import visitor
+from copydesk.gateway.pages.words import settings_words
+
+router = APIRouter()
+
+
+@router.get("/ensemble")
+async def get_page(
+    request: Request,
+    desk: Annotated[Desk, Depends(desk_of)],
+    caller: Annotated[Caller, Depends(visitor("read"))],
+) -> HTMLResponse:
+    """The page. It holds statistics of everyone's edits, and nobody's text."""
+    gallery: Gallery = request.app.state.gallery
+    standing = await get_ensemble(desk, caller, None)
+    show = await run_in_threadpool(gallery.show)
+    settings = standing["settings"]
+    arms = [*standing["arms"], *await desk.ledger(_retired)]
+    behind = regret(show.history)[1]
+    return page(
+        request,
+        "ensemble.html",
+        caller=caller,
+        arms=arms,
+        scale=max((arm["high"] or arm["mean_cost"] or 0.0 for arm in arms), default=0.0) or 1.0,
+        bounded=any(arm["bound"] is not None for arm in arms),
+        rounds=standing["rounds"],
+        pending=standing["pending"],
+        show=show,
+        regret=None if not len(behind) else round(float(behind[-1]), 2) + 0.0,  # never -0.00
+        window=min(window(len(show.history.rounds)), max(1, len(show.history.rounds))),
+        words={} if settings is None else settings_words(EnsembleSettings.from_json(settings), desk.settings.cost),
+        metric=desk.metric,
+    )
+
+
+def _retired(ledger: Ledger, seq: int) -> list[dict[str, Any]]:
+    """The policies that are offered no more, as `get_ensemble` tells of the others."""
+    if not ledger.started:
+        return []
+    return [
+        {
+            "name": name,
+            "status": "retired",
+            "pulls": state.pulls,
+            "observed": state.n,
+            "pending": state.pending,
+            "mean_cost": state.mean,
+            "low": None if half is None or state.mean is None else max(0.0, state.mean - half),
+            "high": None if half is None or state.mean is None else state.mean + half,
+            "bound": None,
+        }
+        for name, state in ledger.ensemble.retired.items()
+        for half in [None if state.std is None else Z * state.std / sqrt(state.n)]
+    ]

@@ -1,0 +1,63 @@
+"""The plots of *Ensemble*, drawn when the log has changed and kept until it changes again."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from markupsafe import Markup
+from sqlalchemy import select
+
+from copydesk.gateway.pages.drawings import draw_costs, draw_pulls, draw_regret
+from copydesk.gateway.pages.history import History, best_policy, mean_costs, read_history
+from copydesk.gateway.pages.policies import policy_looks
+from copydesk.log.store import EditStore
+from copydesk.log.store.tables import clock
+from copydesk.report.methods import Look
+
+
+@dataclass(frozen=True)
+class Show:
+    """What the log makes of the ensemble's past.
+
+    Attributes:
+        seq: the place in the log it is of.
+        looks: of every policy.
+        history: the pulls.
+        means: the mean cost of each policy that has one.
+        best: the policy with the lowest.
+        plots: by name: `costs` and `regret` once there are two edits, `pulls` once there are two pulls.
+    """
+
+    seq: int
+    looks: Mapping[str, Look]
+    history: History
+    means: Mapping[str, float]
+    best: str | None
+    plots: Mapping[str, Markup] = field(default_factory=dict)
+
+
+class Gallery:
+    """Draws for all requests, one at a time: matplotlib's settings are those of the process."""
+
+    def __init__(self, store: EditStore) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._last: Show | None = None
+
+    def show(self) -> Show:
+        """What there is to see now. A reload costs one look at the log's clock."""
+        with self._lock, self._store.reading() as connection:
+            seq = int(connection.execute(select(clock.c.seq)).scalar_one())
+            if self._last is None or self._last.seq != seq:
+                self._last = _draw(seq, read_history(connection), policy_looks(connection))
+            return self._last
+
+
+def _draw(seq: int, history: History, looks: Mapping[str, Look]) -> Show:
+    plots = {}
+    if len(history.rounds) > 1:
+        plots["pulls"] = draw_pulls(history, looks)
+    if history.edits > 1:
+        plots |= {"costs": draw_costs(history, looks), "regret": draw_regret(history, looks)}
+    drawn = {name: Markup(svg) for name, svg in plots.items()}
+    return Show(seq, looks, history, mean_costs(history), best_policy(history), drawn)

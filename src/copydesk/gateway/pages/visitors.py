@@ -1,0 +1,28 @@
+"""Who looks at a page."""
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import Request
+
+from copydesk.gateway.access import Caller
+from copydesk.gateway.depends import desk_of
+from copydesk.gateway.errors import ApiError
+
+
+class SignInNeeded(Exception):
+    """Nobody is signed in, and a key is needed."""
+
+
+def visitor(*scopes: str) -> Callable[[Request], Awaitable[Caller]]:
+    """A dependency as `allowed`, for pages: who is not signed in is asked to."""
+
+    async def caller(request: Request) -> Caller:
+        try:
+            found = [await desk_of(request).access.caller(request, scope) for scope in scopes]
+        except ApiError as fault:
+            if fault.status == 401:
+                raise SignInNeeded from None
+            raise
+        return found[0]
+
+    return caller

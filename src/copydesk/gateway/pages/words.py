@@ -1,0 +1,67 @@
+"""An ensemble's settings in words."""
+
+from copydesk.ensemble.settings import EnsembleSettings
+from copydesk.log.cost import EditCost
+
+_UNITS = {"subtoken": "tokens", "word": "words", "character": "characters"}
+_LENGTHS = {
+    "response": "divided by the length of the response",
+    "edit": "divided by the length of the edit",
+    "longest": "divided by the length of the longer text",
+    "none": "not divided by any length",
+}
+_TIMES = {"day": 86400, "hour": 3600, "minute": 60, "second": 1}
+
+
+def settings_words(settings: EnsembleSettings, cost: EditCost) -> dict[str, str]:
+    """What the ensemble follows, one sentence for each question one may have."""
+    return {
+        "How it chooses": _rule(settings),
+        "Whose edits decide": _scope(settings),
+        "How long it waits": _expiry(settings.expiry),
+        "What an edit costs": cost_words(cost) + ("." if cost.cap is None else f", at most {cost.cap:g}."),
+    }
+
+
+def cost_words(cost: EditCost) -> str:
+    """What a cost counts: `Changed tokens, divided by the length of the response`."""
+    return f"Changed {_UNITS[cost.unit]}, {_LENGTHS[cost.normalize]}"
+
+
+def _rule(settings: EnsembleSettings) -> str:
+    match settings.rule:
+        case "ucb":
+            return (
+                "UCB: the policy that could be cheapest, going by the lower bound of its mean cost. It explores with "
+                f"α = {settings.alpha:g}."
+            )
+        case "discounted-ucb":
+            return (
+                f"UCB that forgets: each pull lets earlier ones weigh {settings.discount:g} times as much, since "
+                f"people change. It explores with α = {settings.alpha:g}."
+            )
+        case "thompson":
+            return (
+                "Thompson sampling: each policy as often as it is likely to be the cheapest. It explores with "
+                f"α = {settings.alpha:g}."
+            )
+        case "fixed":
+            total = sum(settings.shares.values())
+            shares = ", ".join(f"{name} {share / total:.0%}" for name, share in settings.shares.items() if share)
+            return f"Fixed shares: {shares}." if shares else "Fixed shares: every policy as often as the others."
+
+
+def _scope(settings: EnsembleSettings) -> str:
+    if settings.scope == "global":
+        return "Everyone's, together."
+    return (
+        f"Each user's own. For a policy they know little of, at most {settings.prior:g} edits of the others count too."
+    )
+
+
+def _expiry(seconds: float | None) -> str:
+    if seconds is None:
+        return "For ever: a draft that nobody edits stays pending."
+    unit, length = next(((unit, length) for unit, length in _TIMES.items() if seconds >= length), ("second", 1))
+    count = f"{seconds / length:.3g}"
+    return f"A draft's edit is awaited for {count} {unit}{'' if count == '1' else 's'}; after that it no longer counts."
