@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from copydesk.learn.encode import Triple, encode_log
 from copydesk.log.record import EditRecord
+from databases import new_database
 
 # These models are so small that more threads only wait for each other.
 torch.set_num_threads(1)
@@ -70,25 +70,12 @@ def postgres() -> Iterator[str]:
         server.cleanup()
 
 
-_databases = count(1)
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database, once of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'copydesk.db'}"
     return new_database(request.getfixturevalue("postgres"))
-
-
-def new_database(server: str) -> str:
-    """An empty database on a PostgreSQL server."""
-    import psycopg
-
-    name = f"test_{next(_databases)}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return server.replace("/postgres?", f"/{name}?")
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,10 @@
-"""What `benchmarks/train_vs_trl.py` computes rather than measures."""
+"""What the benchmarks compute rather than measure."""
 
 import importlib
+import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -118,3 +120,103 @@ def test_overoptimisation_is_summed_up_over_seeds(load: Any) -> None:
     assert found["end"]["mean"] == pytest.approx(0.6)
     assert found["gap"]["mean"] == pytest.approx(0.1)
     assert found["end"]["std"] == pytest.approx(0.2 / 2**0.5)
+
+
+@pytest.mark.parametrize("name", ["delayed_feedback", "gateway_overhead"])
+def test_help_says_what_a_figure_means(load: Any, name: str, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", [name, "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        load(name).main()
+    said = capsys.readouterr().out
+    assert load(name).__doc__.strip() in said and "--quick" in said and "--json" in said
+
+
+def test_without_delay_both_rules_are_algorithm_1(load: Any) -> None:
+    found = load("delayed_feedback").row(seeds=3, rounds=200, delay=0, never=0.0, alpha=0.42)
+    assert found["naive"] == found["ours"] > 0
+    assert found["saved"] == found["saved_std"] == 0
+
+
+def test_uncounted_pending_pulls_make_the_naive_rule_herd(load: Any) -> None:
+    module = load("delayed_feedback")
+    found = module.row(seeds=3, rounds=300, delay=50, never=0.3, alpha=0.42)
+    assert found["ours"] < found["naive"]
+    assert found["saved"] == pytest.approx(found["naive"] - found["ours"])
+    costs, comes = module.draw(0, 60, 0.3)
+    naive = module.LateEnsemble(list("0123"), module.Naive(module.Ucb(0.42)))
+    assert module.play(naive, costs, comes, delay=50)[:50] == [0, 1, 2, 3] + [0] * 46
+
+
+def test_an_edit_comes_after_the_choices_of_its_delay(load: Any) -> None:
+    module = load("delayed_feedback")
+    costs, comes = module.draw(0, 10, 0.5)
+    assert 0 < comes.sum() < 10
+    ensemble = module.LateEnsemble(list("0123"), module.Ucb(0.42))
+    module.play(ensemble, costs, comes, delay=3)
+    assert sum(state.n for state in ensemble.arms.values()) == comes[:7].sum()
+
+
+def test_requests_are_due_at_a_fixed_rate(load: Any) -> None:
+    assert load("gateway_overhead").schedule(4.0, 1.5) == [0.0, 0.25, 0.5, 0.75, 1.0, 1.25]
+
+
+@pytest.mark.parametrize(("percent", "expected"), [(50, 50), (95, 95), (99, 99), (100, 100), (0, 1)])
+def test_percentile_is_the_nearest_rank(load: Any, percent: int, expected: int) -> None:
+    percentile = load("gateway_overhead").percentile
+    assert percentile(range(100, 0, -1), percent) == expected
+    assert percentile([7.0], percent) == 7.0
+
+
+def run_of(base: float, sent: int = 100) -> dict[str, Any]:
+    """A hundred answers, each a millisecond later than the one before."""
+    return {"sent": sent, "seconds": [base + i / 1000 for i in range(1, 101)]}
+
+
+def test_added_latency_is_compared_round_by_round(load: Any) -> None:
+    runs = {
+        "direct": [run_of(0.0), run_of(0.1), run_of(0.0)],
+        "ours": [run_of(0.01), run_of(0.12), run_of(0.03)],
+        "litellm": [run_of(0.08), run_of(0.14), run_of(0.09)],
+    }
+    found = load("gateway_overhead").compared(runs)
+    assert [found["ours"][name] for name in ("p99_ms", "p99_ms_low", "p99_ms_high")] == pytest.approx([20, 10, 30])
+    assert found["litellm"]["p50_ms"] == pytest.approx(80)
+    assert found["ratio_p99"] == pytest.approx(0.25)
+    assert found["direct"]["p50_ms"] == pytest.approx(50)
+
+
+@pytest.mark.parametrize(
+    "litellm",
+    [run_of(0.08, sent=102), run_of(0.98), {"sent": 100, "seconds": []}, run_of(-0.01)],
+    ids=["lost", "late", "no answer", "noise"],
+)
+def test_no_ratio_without_two_systems_that_keep_up(load: Any, litellm: dict[str, Any]) -> None:
+    module = load("gateway_overhead")
+    runs = {"direct": [run_of(0.0)], "ours": [run_of(0.01)], "litellm": [litellm]}
+    found = module.compared(runs)
+    assert found["ratio_p99"] is None
+    assert found["ours"]["p99_ms"] == pytest.approx(10)
+    module.show({"rate": 20.0, "litellm_version": "1", "edits_per_s": {"sqlite": 5.0, "postgresql": None}, **found})
+    del runs["litellm"]
+    assert module.compared(runs)["litellm"] is module.compared(runs)["ratio_p99"] is None
+
+
+def test_each_edit_is_another_than_the_one_before(load: Any) -> None:
+    posted = [json.loads(body) for body in islice(load("gateway_overhead").edits_of(["a", "b", "c"]), 12)]
+    assert [one["completion_id"] for one in posted] == list("abc") * 4
+    for before, after in zip(posted, posted[3:], strict=False):
+        assert before != after
+    assert sum("accepted" in one for one in posted) == 4
+
+
+def test_clients_ask_on_schedule_and_count_what_fails(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = load("gateway_overhead")
+    monkeypatch.setattr(module, "LATE", 60.0)
+    with module.running_stub(0.0) as url:
+        for stream in (False, True):
+            run = module.at_rate(url, module.request("stub", stream), rate=100.0, seconds=0.2, warm_up=0.1)
+            assert run["sent"] == len(run["seconds"]) == 20
+        answers, _ = module.as_fast_as_answered(url, module.PATH, [module.request("stub")] * 7, clients=3)
+        assert [json.loads(answer)["choices"][0]["message"]["content"] for answer in answers] == [module.ANSWER] * 7
+    run = module.at_rate(url, module.request("stub"), rate=100.0, seconds=0.1, warm_up=0.0)
+    assert (run["sent"], run["seconds"]) == (10, []) and run["fault"]

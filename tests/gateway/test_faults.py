@@ -22,11 +22,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from conftest import new_database
 from copydesk.cli.ensemble import differences
 from copydesk.ensemble import verify
 from copydesk.log.store import EditStore, tables
 from copydesk.log.store.events import read_events
+from databases import new_database
 from gateways import running, until
 
 KILLS = 20

@@ -43,8 +43,8 @@ class ChatRequest(BaseModel):
     )
 
     model: Annotated[Word, Field(description="`copydesk` lets the ensemble choose; a policy's name asks for it.")]
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
-    stream: bool | None = None
+    messages: Annotated[list[ChatMessage], Field(min_length=1, description="The context.")]
+    stream: Annotated[bool | None, Field(description="Answer in pieces, as server-sent events.")] = None
     user: Annotated[Annotated[Text, Field(max_length=256)] | None, Field(description="Who is to edit: the scope.")] = (
         None
     )
@@ -58,9 +58,9 @@ class EditRequest(BaseModel):
         extra="forbid", json_schema_extra={"example": {"completion_id": "chatcmpl-01J...", "edit": "Hi Ann, ..."}}
     )
 
-    completion_id: Word
-    edit: Text | None = None
-    accepted: Literal[True] | None = None
+    completion_id: Annotated[Word, Field(description="The `id` of the answer.")]
+    edit: Annotated[Text | None, Field(description="What the person made of the answer.")] = None
+    accepted: Annotated[Literal[True] | None, Field(description="The answer was taken as it was.")] = None
 
     @model_validator(mode="after")
     def _one(self) -> "EditRequest":
@@ -76,8 +76,10 @@ class PolicyRequest(BaseModel):
         extra="forbid", json_schema_extra={"example": {"name": "early-2", "spec": "policies/early-2"}}
     )
 
-    name: PolicyName
-    spec: Annotated[Text, Field(min_length=1, max_length=4096)]
+    name: Annotated[PolicyName, Field(description="Given once; a retrained policy takes a new one.")]
+    spec: Annotated[
+        Text, Field(min_length=1, max_length=4096, description="A model, a folder, `MODEL@URL` or `vllm:FOLDER@URL`.")
+    ]
 
 
 async def raw(request: Request) -> dict[str, Any]:
