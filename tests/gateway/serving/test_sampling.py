@@ -41,7 +41,7 @@ def test_what_a_request_says_is_read() -> None:
 
 
 def test_messages_become_roles_and_text() -> None:
-    parts = [{"type": "text", "text": "one "}, {"type": "text", "text": "two"}]
+    parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
     given = [
         {"role": "developer", "content": "be kind"},
         {"role": "user", "name": "Ada", "content": parts},
@@ -49,7 +49,7 @@ def test_messages_become_roles_and_text() -> None:
     ]
     found = Parameters.of({"messages": given}).messages
     assert [(one.role, one.content) for one in found] == [
-        ("system", "be kind"), ("user", "one two"), ("assistant", "")
+        ("system", "be kind"), ("user", "one\ntwo"), ("assistant", "")
     ]  # fmt: skip
 
 

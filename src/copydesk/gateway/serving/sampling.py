@@ -185,7 +185,7 @@ def _message(message: Any) -> Message:
         raise _invalid("messages", f"a role must be one of {', '.join(_ROLES)}")
     content = message.get("content")
     parts = content if isinstance(content, list) else [] if content is None else [{"type": "text", "text": content}]
-    text = "".join(_text(part) for part in parts)
+    text = "\n".join(_text(part) for part in parts)  # as vLLM joins them, and the log does
     try:
         text.encode()
     except UnicodeEncodeError:  # half a surrogate pair, which JSON can spell and UTF-8 cannot
