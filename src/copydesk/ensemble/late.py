@@ -165,7 +165,8 @@ class LateEnsemble:
         probabilities = [float(p) for p in self.rule(states, t, rng)]
         if len(probabilities) != len(states) or min(probabilities) < 0 or not isclose(sum(probabilities), 1.0):
             raise ValueError(f"the rule gave {probabilities}, no distribution over {len(states)} arms")
-        index = int(rng.choice(len(probabilities), p=probabilities))
+        certain = max(probabilities) == 1
+        index = probabilities.index(1) if certain else int(rng.choice(len(probabilities), p=probabilities))
         turn = 0 if scope is None else 1 + self._tally(scope).turns
         return Pull(self.rounds + 1, states[index].name, probabilities[index], scope, turn, at)
 

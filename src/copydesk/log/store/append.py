@@ -125,11 +125,9 @@ def withdrawn(
 
 def completed(tx: Transaction, completion: Completion) -> None:
     """Log an answer; one that is there already, as after a commit nobody heard of, stays as it is."""
-    known = select(tables.completions.c.seq).where(tables.completions.c.id == completion.id)
-    if tx.connection.execute(known).first() is not None:
-        return
     tx.append(
         tables.completions,
+        unless_known=True,
         at=completion.at,
         id=completion.id,
         tenant=completion.tenant,

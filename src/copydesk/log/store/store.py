@@ -67,5 +67,8 @@ class EditStore:
     @staticmethod
     def _set_durability(connection: Connection, durable: bool) -> None:
         if connection.dialect.name == "sqlite":
-            bare = cast(sqlite3.Connection, connection.connection.dbapi_connection)
-            bare.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")  # only before a transaction
+            level = "FULL" if durable else "NORMAL"
+            if connection.info.get("synchronous") != level:
+                bare = cast(sqlite3.Connection, connection.connection.dbapi_connection)
+                bare.execute(f"PRAGMA synchronous={level}")  # only before a transaction
+                connection.info["synchronous"] = level

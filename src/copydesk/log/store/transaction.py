@@ -1,11 +1,25 @@
 """One transaction that appends to the log."""
 
 import time
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert, select, update
+from sqlalchemy import Connection, Insert, Table, bindparam, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from copydesk.log.store.tables import clock
+
+# Statements are made once: making them costs as much as running them.
+_LOCK = select(clock.c.seq).with_for_update()
+_SET = update(clock).values(seq=bindparam("now"))
+
+
+@lru_cache
+def _insert(table: Table, dialect: str, unless_known: bool) -> Insert:
+    if not unless_known:
+        return table.insert()
+    of = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return of(table).on_conflict_do_nothing()
 
 
 class Transaction:
@@ -18,16 +32,24 @@ class Transaction:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.began_at = int(connection.execute(select(clock.c.seq).with_for_update()).scalar_one())
+        self.began_at = int(connection.execute(_LOCK).scalar_one())
         self.seq = self.began_at
 
-    def append(self, table: Table, *, at: float | None = None, **values: Any) -> int:
-        """Append a row and return its number. `at` is now unless given."""
+    def append(self, table: Table, *, at: float | None = None, unless_known: bool = False, **values: Any) -> int:
+        """Append a row and return its number.
+
+        Args:
+            table: to append to.
+            at: when it was; now unless given.
+            unless_known: append nothing where the table has a row with the same unique values.
+            values: of the other columns.
+        """
         self.seq += 1
-        self.connection.execute(insert(table), {"seq": self.seq, "at": time.time() if at is None else at, **values})
+        row = {"seq": self.seq, "at": time.time() if at is None else at, **values}
+        self.connection.execute(_insert(table, self.connection.dialect.name, unless_known), row)
         return self.seq
 
     def finish(self) -> None:
         """Set the clock; the caller commits."""
         if self.seq != self.began_at:
-            self.connection.execute(update(clock).values(seq=self.seq))
+            self.connection.execute(_SET, {"now": self.seq})
