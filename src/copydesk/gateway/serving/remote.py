@@ -6,17 +6,19 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.request import getproxies
 
-import httpx
+import aiohttp
 
 from copydesk.gateway.serving.policy import Json, PolicyFault
 
 _BUSY = {408, 409, 425, 429, 500, 502, 503, 504, 529}
+_LONGEST_LINE = 1 << 20  # bytes of one chunk
 _MOST_WAITED = 10.0  # seconds between two attempts; who asks for more is left alone
 
 
 class RemotePolicy:
-    """A model name at a server; requests are passed on as they are, with that name.
+    """A model name at a server; requests are passed on as they are, with that name. Made within an event loop.
 
     What cannot have been begun, or is answered with a status that says to come back, is sent again, with pauses that
     double. What broke off in the middle is not: the client may have seen part of it.
@@ -43,11 +45,14 @@ class RemotePolicy:
         self._name = name
         self._model = model
         self._retries = retries
-        self._client = httpx.AsyncClient(
-            base_url=base_url.rstrip("/") + "/",
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0)),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
+        self._url = base_url.rstrip("/") + "/chat/completions"
+        self._session = aiohttp.ClientSession(
+            headers={"Content-Type": "application/json"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {}),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(timeout, 10.0), sock_read=timeout),
+            connector=aiohttp.TCPConnector(limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=bool(getproxies()),
+            read_bufsize=_LONGEST_LINE,
         )
 
     @property
@@ -59,8 +64,8 @@ class RemotePolicy:
         """The server's answer; see `ServedPolicy`."""
         async with self._answer(request) as response:
             try:
-                answer = json.loads(await response.aread())
-            except httpx.HTTPError as fault:
+                answer = json.loads(await response.read())
+            except aiohttp.ClientError as fault:
                 raise _unreachable(fault) from None
             except ValueError:
                 raise PolicyFault(502, "the policy's server answered with something that is not JSON") from None
@@ -73,57 +78,52 @@ class RemotePolicy:
         finished = False
         async with self._answer(request) as response:
             try:
-                async for line in response.aiter_lines():
-                    if not line.startswith("data:"):
+                async for line in response.content:
+                    if not line.startswith(b"data:"):
                         continue
                     data = line[5:].strip()
-                    if data == "[DONE]":
+                    if data == b"[DONE]":
                         return
                     chunk = _chunk(data)
                     finished = finished or _finishes(chunk)
                     yield chunk
-            except httpx.HTTPError as fault:
+            except (aiohttp.ClientError, ValueError) as fault:  # ValueError: a line without end
                 raise _unreachable(fault) from None
         if not finished:  # some servers leave out [DONE], but none the reason why the answer ended
             raise PolicyFault(502, "the policy's server ended its stream before the answer did")
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._session.close()
 
     @asynccontextmanager
-    async def _answer(self, request: Json) -> AsyncIterator[httpx.Response]:
+    async def _answer(self, request: Json) -> AsyncIterator[aiohttp.ClientResponse]:
         """An answer that begins well, its body not read yet."""
         body = json.dumps({**request, "model": self._model}).encode()
         for attempt in range(self._retries + 1):
             last = attempt == self._retries
             try:
-                sent = self._client.build_request(
-                    "POST", "chat/completions", content=body, headers={"Content-Type": "application/json"}
-                )
-                response = await self._client.send(sent, stream=True)
-            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.RemoteProtocolError, httpx.WriteError) as fault:
+                response = await self._session.post(self._url, data=body, allow_redirects=False)
+            except (aiohttp.ClientOSError, aiohttp.ConnectionTimeoutError, aiohttp.ServerDisconnectedError) as fault:
                 # A kept connection that the server closed meanwhile looks like this; an answer has not begun.
                 if last:
                     raise _unreachable(fault) from None
                 await asyncio.sleep(_pause(attempt))
                 continue
-            except httpx.HTTPError as fault:
+            except aiohttp.ClientError as fault:
                 raise _unreachable(fault) from None
-            try:
-                if response.status_code == 200:
+            async with response:
+                if response.status == 200:
                     yield response
                     return
-                fault_ = await _refused(response)
-            finally:
-                await response.aclose()
-            wait = _pause(attempt) if fault_.retry_after is None else fault_.retry_after
-            if last or response.status_code not in _BUSY or wait > _MOST_WAITED:
-                raise fault_
+                refused = await _refused(response)
+            wait = _pause(attempt) if refused.retry_after is None else refused.retry_after
+            if last or response.status not in _BUSY or wait > _MOST_WAITED:
+                raise refused
             await asyncio.sleep(wait)
 
 
-def _chunk(data: str) -> Json:
+def _chunk(data: bytes) -> Json:
     try:
         chunk = json.loads(data)
     except ValueError:
@@ -146,16 +146,16 @@ def _choices(answer: Json) -> bool:
     return isinstance(choices, list) and bool(choices) and isinstance(choices[0], dict)
 
 
-async def _refused(response: httpx.Response) -> PolicyFault:
+async def _refused(response: aiohttp.ClientResponse) -> PolicyFault:
     """What an answer other than 200 says. The request is to blame for 400, 413 and 422, the server for the rest."""
     error: dict[str, Any] = {}
     try:
-        document = json.loads(await response.aread())
+        document = json.loads(await response.read())
         found = document.get("error") if isinstance(document, dict) else None
         error = found if isinstance(found, dict) else {"message": str(found or document)}
-    except (ValueError, httpx.HTTPError):
+    except (ValueError, aiohttp.ClientError):
         pass
-    status = response.status_code
+    status = response.status
     blame = status in (400, 413, 422)
     message = str(error.get("message") or f"the policy's server answered {status}")[:1000]
     given = response.headers.get("retry-after", "")
@@ -174,8 +174,8 @@ async def _refused(response: httpx.Response) -> PolicyFault:
     )
 
 
-def _unreachable(fault: httpx.HTTPError) -> PolicyFault:
-    if isinstance(fault, httpx.TimeoutException):
+def _unreachable(fault: Exception) -> PolicyFault:
+    if isinstance(fault, aiohttp.ServerTimeoutError):
         return PolicyFault(504, "the policy's server did not answer in time")
     return PolicyFault(502, f"the policy's server cannot be reached ({type(fault).__name__})")
 
