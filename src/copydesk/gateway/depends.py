@@ -8,7 +8,12 @@ from copydesk.gateway.access import Caller
 from copydesk.gateway.desk import Desk
 
 
-def desk_of(request: Request) -> Desk:
+async def desk_of(request: Request) -> Desk:
+    """A dependency: the running gateway's desk. (Asynchronous, since others are run in a thread.)"""
+    return desk_behind(request)
+
+
+def desk_behind(request: Request) -> Desk:
     """The running gateway's desk."""
     desk: Desk = request.app.state.desk
     return desk
@@ -18,6 +23,6 @@ def allowed(scope: str) -> Callable[[Request], Awaitable[Caller]]:
     """A dependency: the caller, once it is known that their key has this scope."""
 
     async def caller(request: Request) -> Caller:
-        return await desk_of(request).access.caller(request, scope)
+        return await desk_behind(request).access.caller(request, scope)
 
     return caller

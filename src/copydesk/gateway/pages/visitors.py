@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import Request
 
 from copydesk.gateway.access import Caller
-from copydesk.gateway.depends import desk_of
+from copydesk.gateway.depends import desk_behind
 from copydesk.gateway.errors import ApiError
 
 
@@ -18,7 +18,7 @@ def visitor(*scopes: str) -> Callable[[Request], Awaitable[Caller]]:
 
     async def caller(request: Request) -> Caller:
         try:
-            found = [await desk_of(request).access.caller(request, scope) for scope in scopes]
+            found = [await desk_behind(request).access.caller(request, scope) for scope in scopes]
         except ApiError as fault:
             if fault.status == 401:
                 raise SignInNeeded from None
