@@ -157,7 +157,7 @@ def test_an_edit_comes_after_the_choices_of_its_delay(load: Any) -> None:
 
 
 def test_requests_are_due_at_a_fixed_rate(load: Any) -> None:
-    assert load("gateway_overhead").schedule(4.0, 1.5) == [0.0, 0.25, 0.5, 0.75, 1.0, 1.25]
+    assert load("_load").schedule(4.0, 1.5) == [0.0, 0.25, 0.5, 0.75, 1.0, 1.25]
 
 
 @pytest.mark.parametrize(("percent", "expected"), [(50, 50), (95, 95), (99, 99), (100, 100), (0, 1)])
@@ -211,7 +211,7 @@ def test_each_edit_is_another_than_the_one_before(load: Any) -> None:
 
 def test_clients_ask_on_schedule_and_count_what_fails(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     module = load("gateway_overhead")
-    monkeypatch.setattr(module, "LATE", 60.0)
+    monkeypatch.setattr(load("_load"), "LATE", 60.0)
     with module.running_stub(0.0) as url:
         for stream in (False, True):
             run = module.at_rate(url, module.request("stub", stream), rate=100.0, seconds=0.2, warm_up=0.1)
