@@ -245,3 +245,4 @@ class Desk:
             await asyncio.sleep(_LOOK)
             with contextlib.suppress(Exception):  # a store that is away for a while: the requests say so
                 await self._look()
+                await asyncio.to_thread(self.store.tidy)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import socket
 from collections.abc import Callable, Mapping
@@ -86,6 +87,7 @@ async def _serve(
     async with app.router.lifespan_context(app):
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
+        gc.freeze()  # what is there now stays: looking through it again and again would hold up answers
         server.on_start = lambda: ready(f"http://{shown}:{port}", sorted(app.state.desk.policies))
         await server.serve(sockets=[listener])
 

@@ -60,6 +60,13 @@ class EditStore:
         with self._engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
 
+    def tidy(self) -> None:
+        """Do what a database needs now and then, beside its readers and writers, so that none of them has to wait."""
+        if self._engine.dialect.name == "sqlite":
+            with self._engine.connect() as connection:
+                bare = cast(sqlite3.Connection, connection.connection.dbapi_connection)
+                bare.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
