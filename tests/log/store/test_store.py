@@ -1,5 +1,6 @@
 """The store on SQLite and on PostgreSQL: what is written is there, once, in one order."""
 
+import sqlite3
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -278,3 +279,26 @@ def test_postgresql_waits_for_the_disk_where_an_edit_is_written(postgres: str) -
         with store.writing(durable=durable) as tx:
             levels[durable] = tx.connection.execute(text("SHOW synchronous_commit")).scalar_one()
     assert levels == {True: "on", False: "off"}
+
+
+def test_tidying_moves_the_write_ahead_log_into_the_file(tmp_path: Path) -> None:
+    """A copy of the file alone then holds everything; before it may hold nothing."""
+    file = tmp_path / "copydesk.db"
+    store = EditStore.open(str(file))
+    log(store, *(completion(f"c{i}") for i in range(50)))
+
+    def copied() -> int:
+        copy = tmp_path / "copy.db"
+        copy.write_bytes(file.read_bytes())
+        with sqlite3.connect(copy) as connection:
+            try:
+                return connection.execute("SELECT count(*) FROM completions").fetchone()[0]
+            except sqlite3.OperationalError:  # not even the table
+                return 0
+
+    assert copied() == 0
+    store.tidy()
+    assert copied() == 50
+    with store.reading() as connection:
+        assert len(search_edits(connection, limit=100)[0]) == 50
+    store.close()
