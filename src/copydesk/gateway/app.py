@@ -16,6 +16,7 @@ from copydesk.gateway.desk import Desk, Opens
 from copydesk.gateway.errors import MEANINGS, ErrorBody, answer_errors
 from copydesk.gateway.guard import Guard
 from copydesk.gateway.pages import add_pages
+from copydesk.gateway.requests import schemas
 from copydesk.gateway.serving.open import Opener
 from copydesk.gateway.settings import GatewaySettings
 from copydesk.log.store import EditStore
@@ -36,8 +37,10 @@ class _Documented(FastAPI):
             for methods in document["paths"].values():
                 for operation in methods.values():
                     operation["responses"].pop("422", None)
+            found = document["components"]["schemas"]
             for name in ("HTTPValidationError", "ValidationError"):
-                document["components"]["schemas"].pop(name, None)
+                found.pop(name, None)
+            found |= schemas()
             self.openapi_schema = document
         return self.openapi_schema
 

@@ -1,12 +1,16 @@
 """What the gateway is asked, as its OpenAPI document describes it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from fastapi.exceptions import RequestValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.json_schema import models_json_schema
 from pydantic_core import from_json
 
 from copydesk.gateway.errors import ApiError
+
+M = TypeVar("M", bound=BaseModel)
 
 ENSEMBLE = "copydesk"
 """The model's name that lets the late ensemble choose."""
@@ -82,15 +86,28 @@ class PolicyRequest(BaseModel):
     ]
 
 
-async def raw(request: Request) -> dict[str, Any]:
-    """The body as it was sent, every key of it.
+BODY = {"$ref": "#/components/schemas/ChatRequest"}
+"""Where the OpenAPI document has what a request for a completion holds; see `schemas`."""
+
+
+def schemas() -> dict[str, Any]:
+    """The schemas of `BODY`, for the OpenAPI document."""
+    _, found = models_json_schema([(ChatRequest, "validation")], ref_template="#/components/schemas/{model}")
+    return dict(found["$defs"])
+
+
+async def read(request: Request, model: type[M]) -> tuple[dict[str, Any], M]:
+    """The body as it was sent, every key of it, and as the model it must be of.
 
     Raises:
-        ApiError: it holds what JSON cannot, such as NaN, or is nested too deeply.
+        ApiError: it is no JSON (NaN is none), or is nested too deeply.
+        RequestValidationError: it is not what the model describes.
     """
     try:
         body = from_json(await request.body(), allow_inf_nan=False)
     except ValueError as fault:
         raise ApiError(400, f"the body is not JSON: {fault}", code="invalid") from None
-    assert isinstance(body, dict)  # validated before this was called
-    return body
+    try:
+        return body, model.model_validate(body)
+    except ValidationError as fault:
+        raise RequestValidationError(fault.errors(include_url=False)) from None

@@ -99,9 +99,13 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
 
 
 def _engine(url: URL) -> Engine:
+    # Nothing is to be reset on a connection that comes back: `EditStore` ends every transaction it begins.
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": _WAIT})
-    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": _WAIT})
+        return create_engine(
+            url, pool_pre_ping=True, pool_reset_on_return=None, connect_args={"connect_timeout": _WAIT}
+        )
+    connecting = {"check_same_thread": False, "timeout": _WAIT}
+    engine = create_engine(url, pool_reset_on_return=None, connect_args=connecting)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, record: Any) -> None:
