@@ -41,7 +41,7 @@ def cost_over_rounds(rounds: Sequence[Round]) -> str:
                 axes.fill_between(t, mean - std, mean + std, color=look.light, alpha=0.13, linewidth=0)
         axes.set(xlabel="round", xlim=(1, max(2, *(int(played["t"]) for played in rounds))))
         axes.set_ylim(bottom=0)
-        for name, height in _apart(ends, axes.get_ylim()[1] * 0.075).items():
+        for name, height in apart(ends, axes.get_ylim()[1] * 0.075).items():
             axes.annotate(shown[name].label, (1, height), xycoords=("axes fraction", "data"), xytext=(5, 0),
                           textcoords="offset points", va="center", color=shown[name].light)  # fmt: skip
 
@@ -118,7 +118,7 @@ def _rolling(values: Sequence[float], width: int) -> NDArray[np.float64]:
     return np.convolve(np.asarray(values, dtype=np.float64), np.full(width, 1 / width), mode="valid")
 
 
-def _apart(heights: Mapping[str, float], gap: float) -> dict[str, float]:
+def apart(heights: Mapping[str, float], gap: float) -> dict[str, float]:
     """Heights moved up just enough that labels put there are at least `gap` apart."""
     placed: dict[str, float] = {}
     floor = float("-inf")

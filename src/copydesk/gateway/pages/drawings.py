@@ -17,6 +17,7 @@ from copydesk.gateway.pages.history import (
 )
 from copydesk.gateway.pages.svg import without_styles
 from copydesk.report.methods import Look
+from copydesk.report.plots import apart
 from copydesk.report.svg import draw_svg
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def draw_costs(history: History, looks: Mapping[str, Look]) -> str:
             axes.plot([line.rounds[-1], last], [end, end], color=colour, linewidth=1, linestyle=(0, (1, 2)))
             ends[name] = end
         axes.set(xlabel="round", xlim=(1, max(2, last)), ylim=(0, _top(lines.values()) or 1.0))
-        for name, height in _apart(ends, axes.get_ylim()[1] * 0.08).items():
+        for name, height in apart(ends, axes.get_ylim()[1] * 0.08).items():
             _name(axes, name, looks[name], height)
 
     said = ", ".join(f"{name} {line.values[-1]:.2f}" for name, line in lines.items())
@@ -102,12 +103,3 @@ def _name(axes: "Axes", name: str, look: Look, height: float) -> None:
 
 def _short(name: str) -> str:
     return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
-
-
-def _apart(heights: Mapping[str, float], gap: float) -> dict[str, float]:
-    """Heights moved up just enough that names put there are at least `gap` apart."""
-    placed: dict[str, float] = {}
-    floor = float("-inf")
-    for name in sorted(heights, key=heights.__getitem__):
-        placed[name] = floor = max(heights[name], floor + gap)
-    return placed
