@@ -125,5 +125,5 @@ def test_with_no_policy_at_all_it_says_so(serve) -> None:
 def test_a_gateway_needs_nothing_but_policies(store: EditStore) -> None:
     from starlette.testclient import TestClient
 
-    with TestClient(app_of(store, Scripted("a"))) as client:
+    with TestClient(app_of(store, Scripted("a")), base_url="http://localhost") as client:
         assert client.get("/healthz").json() == {"status": "ok"}

@@ -37,7 +37,7 @@ class GatewaySettings:
     max_batch: int = 16
     max_new_tokens: int = 512
     origins: tuple[str, ...] = ()
-    open_to: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]", "testserver")
+    open_to: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
 
     def __post_init__(self) -> None:
         for name in ("max_body", "max_text", "max_messages", "timeout", "rest", "max_batch", "max_new_tokens"):
