@@ -4,11 +4,11 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
@@ -27,6 +27,8 @@ from copydesk.log.store.records import text_of
 logger = logging.getLogger(__name__)
 
 router = APIRouter(tags=["completions"])
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -103,56 +105,57 @@ async def chat_completions(request: Request) -> Response:
 
 
 async def _whole(desk: Desk, asked: Round) -> Response:
+    async def ask(policy: ServedPolicy, body: Json) -> Json:
+        started = time.perf_counter()
+        answer = await policy.complete(body)
+        desk.metrics.policy_seconds.labels(policy.name).observe(time.perf_counter() - started)
+        return answer
+
     with ExitStack() as stack:
-        tried: set[str] = set()
-        while True:
-            current, policy = await _next(desk, asked, tried, stack)
-            started = time.perf_counter()
-            try:
-                answer = await policy.complete(current.body)
-            except PolicyFault as fault:
-                await _on_fault(desk, current, fault, tried)
-                continue
-            except BaseException as fault:
-                _abandon(desk, current, fault)
-                raise
-            desk.metrics.policy_seconds.labels(current.policy).observe(time.perf_counter() - started)
-            choice = answer["choices"][0]
-            message = choice.get("message") or {}
-            usage = answer.get("usage")
-            given = Answer([text_of(message.get("content"))], choice.get("finish_reason"), usage)
-            await _log(desk, current, given)
-            answer |= {"id": current.id, "model": current.policy, "copydesk": current.extension}
-            answer.setdefault("object", "chat.completion")
-            answer.setdefault("created", int(current.at))
-            return _json(answer, current.headers)
+        current, answer = await _answered(desk, asked, stack, ask)
+        choice = answer["choices"][0]
+        message = choice.get("message") or {}
+        usage = answer.get("usage")
+        given = Answer([text_of(message.get("content"))], choice.get("finish_reason"), usage)
+        await _log(desk, current, given)
+        answer |= {"id": current.id, "model": current.policy, "copydesk": current.extension}
+        answer.setdefault("object", "chat.completion")
+        answer.setdefault("created", int(current.at))
+        return _json(answer, current.headers)
 
 
 async def _stream(desk: Desk, asked: Round) -> Response:
-    stack = ExitStack()
+    async def begin(policy: ServedPolicy, body: Json) -> tuple[Json, AsyncIterator[Json]]:
+        # Before the first chunk another policy can still step in; the client has seen nothing yet.
+        chunks = policy.stream(body)
+        first = await anext(chunks, None)
+        if first is None:
+            raise PolicyFault(502, "the policy's answer was empty")
+        return first, chunks
+
+    with ExitStack() as stack:
+        current, (first, chunks) = await _answered(desk, asked, stack, begin)
+        answer = Answer()
+        events = _events(desk, current, answer, first, chunks)
+        ending = _ending(desk, current, answer, chunks, stack.pop_all())
+        headers = {**current.headers, "cache-control": "no-store"}
+        return _Stream(events, partial(desk.spawn, ending), media_type="text/event-stream", headers=headers)
+
+
+async def _answered(
+    desk: Desk, asked: Round, stack: ExitStack, ask: Callable[[ServedPolicy, Json], Awaitable[T]]
+) -> tuple[Round, T]:
+    """Who answered, kept open by `stack`, and what `ask` got of them; where one fails, the next one is asked."""
     tried: set[str] = set()
-    try:
-        while True:
-            current, policy = await _next(desk, asked, tried, stack)
-            chunks = policy.stream(current.body)
-            try:
-                # Before the first chunk another policy can still step in; the client has seen nothing yet.
-                first = await anext(chunks, None)
-                if first is None:
-                    raise PolicyFault(502, "the policy's answer was empty")
-            except PolicyFault as fault:
-                await _on_fault(desk, current, fault, tried)
-                continue
-            except BaseException as fault:
-                _abandon(desk, current, fault)
-                raise
-            answer = Answer()
-            events = _events(desk, current, answer, first, chunks)
-            ending = _ending(desk, current, answer, chunks, stack.pop_all())
-            headers = {**current.headers, "cache-control": "no-store"}
-            return _Stream(events, partial(desk.spawn, ending), media_type="text/event-stream", headers=headers)
-    finally:
-        stack.close()
+    while True:
+        current, policy = await _next(desk, asked, tried, stack)
+        try:
+            return current, await ask(policy, current.body)
+        except PolicyFault as fault:
+            await _on_fault(desk, current, fault, tried)
+        except BaseException as fault:
+            _abandon(desk, current, fault)
+            raise
 
 
 async def _events(
