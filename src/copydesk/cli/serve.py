@@ -16,7 +16,7 @@ from copydesk.ensemble.settings import EnsembleSettings, RuleName, Scope
 from copydesk.errors import InputError, Interrupted
 from copydesk.log.cost import EditCost, Normalize, Unit
 from copydesk.log.store import DEFAULT, EditStore
-from copydesk.log.store.events import Followed, read_events
+from copydesk.log.store.events import read_setup
 
 _ENSEMBLE, _COST = (
     "Ensemble (kept in the store; what is not given stays as it was)",
@@ -193,8 +193,7 @@ def serve(
 def _ledger(store: EditStore) -> Ledger:
     """The arms and settings a store has; its rounds do not matter here."""
     with store.reading() as connection:
-        wanted = [event for event in read_events(connection) if isinstance(event, Followed) or hasattr(event, "spec")]
-    return Ledger().fold(wanted)
+        return Ledger().fold(read_setup(connection))
 
 
 def _shares(words: list[str] | None) -> dict[str, float] | None:
@@ -211,10 +210,10 @@ def _shares(words: list[str] | None) -> dict[str, float] | None:
 
 
 def _ensemble(before: EnsembleSettings, **given: Any) -> EnsembleSettings:
-    if given["expiry"] == 0:
-        given["expiry"] = None
-        return replace(_ensemble(before, **{**given, "expiry": None}), expiry=None)
-    return replace(before, **{name: value for name, value in given.items() if value is not None})
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if chosen.get("expiry") == 0:
+        chosen["expiry"] = None
+    return replace(before, **chosen)
 
 
 def _cost(before: EnsembleSettings | None, policies: dict[str, str], **given: Any) -> EditCost:

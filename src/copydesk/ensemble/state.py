@@ -1,6 +1,10 @@
 """What the ensemble remembers of one arm."""
 
 from dataclasses import dataclass, field
+from math import sqrt
+
+Z = 1.96
+"""Standard errors of a 95% interval."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,14 @@ class ArmState:
             return None
         spread = self.cost_sq_sum - self.cost_sum * self.cost_sum / self.n
         return float((max(spread, 0.0) / (self.n - 1)) ** 0.5)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """A 95% confidence interval of the mean, cut off at 0; None until there are two costs."""
+        if self.mean is None or self.std is None:
+            return None
+        half = Z * self.std / sqrt(self.n)
+        return max(0.0, self.mean - half), self.mean + half
 
     def played(self) -> "ArmState":
         """The state after one more pull, its edit awaited."""

@@ -17,8 +17,6 @@ from copydesk.gateway.requests import ENSEMBLE, PolicyRequest, Word
 
 router = APIRouter(tags=["ensemble"])
 
-_Z = 1.96  # of a 95% interval
-
 
 @router.get("/v1/ensemble", summary="Where the ensemble stands")
 async def get_ensemble(
@@ -97,9 +95,6 @@ def _standing(ledger: Ledger, seq: int, scope: str | None) -> dict[str, Any]:
         t = 1 + sum(state.pulls for state in states)
         bounds = [bound if math.isfinite(bound) else None for bound in rule.bounds(states, t)]
     for arm, bound in zip(arms, bounds, strict=True):
-        half = None if arm["std"] is None else _Z * arm["std"] / math.sqrt(arm["observed"])
-        arm["low"] = None if half is None else max(0.0, arm["mean_cost"] - half)
-        arm["high"] = None if half is None else arm["mean_cost"] + half
         arm["bound"] = bound
     return {
         "object": "copydesk.ensemble",

@@ -10,6 +10,7 @@ from ulid import ULID
 from copydesk.ensemble.late import Pull
 from copydesk.ensemble.ledger import Ledger
 from copydesk.ensemble.settings import EnsembleSettings
+from copydesk.ensemble.state import ArmState
 from copydesk.errors import InputError
 from copydesk.gateway.scribe import Work
 from copydesk.log.store import append
@@ -175,20 +176,29 @@ def standings(ledger: Ledger, scope: str | None = None) -> list[dict[str, Any]]:
     if not ledger.started:
         return []
     states = ledger.ensemble.arms if scope is None else ledger.ensemble.counts(scope)
-    now = time.time()
-    rest = {name: until for name, until in ledger.resting.items() if until > now}
+    resting = ledger.unavailable(time.time())
     return [
         {
             "name": name,
-            "status": "resting" if name in rest else "active",
-            "resting_until": rest.get(name),
-            "pulls": state.pulls,
-            "observed": state.n,
-            "pending": state.pending,
-            "cost_sum": state.cost_sum,
-            "cost_sq_sum": state.cost_sq_sum,
-            "mean_cost": state.mean,
-            "std": state.std,
+            "status": "resting" if name in resting else "active",
+            "resting_until": ledger.resting[name] if name in resting else None,
+            **figures(state),
         }
         for name, state in states.items()
     ]
+
+
+def figures(state: ArmState) -> dict[str, Any]:
+    """An arm's statistics as JSON values; `low` and `high` are those of `ArmState.interval`."""
+    low, high = state.interval or (None, None)
+    return {
+        "pulls": state.pulls,
+        "observed": state.n,
+        "pending": state.pending,
+        "cost_sum": state.cost_sum,
+        "cost_sq_sum": state.cost_sq_sum,
+        "mean_cost": state.mean,
+        "std": state.std,
+        "low": low,
+        "high": high,
+    }

@@ -85,10 +85,9 @@ class Guard:
         host = headers.get("host", "")
         if _without_port(host) not in self._hosts and not await self._closed():
             return 403, "without an API key the gateway answers to this machine's own names only, such as localhost"
-        if scope["method"] in ("POST", "PUT", "PATCH") and scope["path"].startswith("/v1/"):
-            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-            if kind != "application/json":
-                return 415, "send JSON, with Content-Type: application/json"
+        with_body = scope["method"] in ("POST", "PUT", "PATCH") and scope["path"].startswith("/v1/")
+        if with_body and not is_json(headers):
+            return 415, "send JSON, with Content-Type: application/json"
         return None
 
     def _limited(self, receive: Receive) -> Receive:
@@ -103,6 +102,11 @@ class Guard:
             return message
 
         return limited
+
+
+def is_json(headers: Headers) -> bool:
+    """Whether a body is announced as JSON, which a page of another site cannot send unasked."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
 
 
 def _without_port(host: str) -> str:

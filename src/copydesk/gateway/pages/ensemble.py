@@ -1,6 +1,5 @@
 """*Ensemble*: what each policy costs, how often it is played, and what trying them out has cost."""
 
-from math import sqrt
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -13,8 +12,9 @@ from copydesk.gateway.access import Caller
 from copydesk.gateway.arms import get_ensemble
 from copydesk.gateway.depends import desk_of
 from copydesk.gateway.desk import Desk
+from copydesk.gateway.entries import figures
 from copydesk.gateway.pages.gallery import Gallery
-from copydesk.gateway.pages.history import Z, regret, window
+from copydesk.gateway.pages.history import regret, window
 from copydesk.gateway.pages.page import page
 from copydesk.gateway.pages.visitors import visitor
 from copydesk.gateway.pages.words import settings_words
@@ -56,18 +56,5 @@ def _retired(ledger: Ledger, seq: int) -> list[dict[str, Any]]:
     """The policies that are offered no more, as `get_ensemble` tells of the others."""
     if not ledger.started:
         return []
-    return [
-        {
-            "name": name,
-            "status": "retired",
-            "pulls": state.pulls,
-            "observed": state.n,
-            "pending": state.pending,
-            "mean_cost": state.mean,
-            "low": None if half is None or state.mean is None else max(0.0, state.mean - half),
-            "high": None if half is None or state.mean is None else state.mean + half,
-            "bound": None,
-        }
-        for name, state in ledger.ensemble.retired.items()
-        for half in [None if state.std is None else Z * state.std / sqrt(state.n)]
-    ]
+    retired = ledger.ensemble.retired.items()
+    return [{"name": name, "status": "retired", **figures(state), "bound": None} for name, state in retired]

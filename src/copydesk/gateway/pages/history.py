@@ -7,13 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, select
 
+from copydesk.ensemble.state import Z
 from copydesk.log.store import tables
 
 POINTS = 500
 """Points of a line, at most: more cannot be seen."""
-
-Z = 1.96
-"""Standard errors of a 95% interval."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

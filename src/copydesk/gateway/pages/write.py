@@ -10,6 +10,7 @@ from copydesk.gateway.access import Caller
 from copydesk.gateway.depends import allowed, desk_of
 from copydesk.gateway.desk import Desk
 from copydesk.gateway.errors import ApiError
+from copydesk.gateway.guard import is_json
 from copydesk.gateway.pages.page import page
 from copydesk.gateway.pages.policies import policy_looks
 from copydesk.gateway.pages.visitors import visitor
@@ -54,7 +55,7 @@ class Draft(BaseModel):
 
 def _json_only(request: Request) -> None:
     """A page of another site can send a form here unasked, but no JSON."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+    if not is_json(request.headers):
         raise ApiError(415, "send JSON, with Content-Type: application/json")
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from heapq import merge
 from typing import Any, Literal
 
@@ -76,19 +77,31 @@ def read_events(connection: Connection, after: int = 0, until: int | None = None
     yield from merge(*_streams(connection, after, until), key=lambda event: event.seq)
 
 
-def _streams(connection: Connection, after: int, until: int | None) -> Iterable[Iterator[Event]]:
-    def rows(table: Table, *columns: Any) -> Iterator[Row[Any]]:
-        query = select(*(columns or (table,))).where(table.c.seq > after).order_by(table.c.seq)
-        if until is not None:
-            query = query.where(table.c.seq <= until)
-        if table is tables.edits:
-            edits, completions, pulls = tables.edits, tables.completions, tables.pulls
-            query = query.join_from(edits, completions, completions.c.id == edits.c.completion_id)
-            query = query.join(pulls, pulls.c.round == completions.c.round)
-        yield from connection.execute(query)
+def read_setup(connection: Connection) -> Iterator[Event]:
+    """The settings and arms alone, in order: what a start needs to know before the rounds are read."""
+    yield from merge(*_setup_streams(connection, 0, None), key=lambda event: event.seq)
 
+
+def _setup_streams(connection: Connection, after: int, until: int | None) -> Iterable[Iterator[Event]]:
+    rows = partial(_rows, connection, after, until)
     yield (Followed(row.seq, row.at, json.loads(row.settings)) for row in rows(tables.settings))
     yield (ArmChanged(row.seq, row.at, row.name, row.action, row.spec) for row in rows(tables.arms))
+
+
+def _rows(connection: Connection, after: int, until: int | None, table: Table, *columns: Any) -> Iterator[Row[Any]]:
+    query = select(*(columns or (table,))).where(table.c.seq > after).order_by(table.c.seq)
+    if until is not None:
+        query = query.where(table.c.seq <= until)
+    if table is tables.edits:
+        edits, completions, pulls = tables.edits, tables.completions, tables.pulls
+        query = query.join_from(edits, completions, completions.c.id == edits.c.completion_id)
+        query = query.join(pulls, pulls.c.round == completions.c.round)
+    yield from connection.execute(query)
+
+
+def _streams(connection: Connection, after: int, until: int | None) -> Iterable[Iterator[Event]]:
+    yield from _setup_streams(connection, after, until)
+    rows = partial(_rows, connection, after, until)
     yield (
         Pulled(
             row.seq,
