@@ -37,10 +37,12 @@ from copydesk.log.cost import EditCost
 from copydesk.policies import LocalPolicy, Sampling
 from copydesk.simulate.luck import Stream, generator, key
 from copydesk.simulate.protocol import make_log, online_documents
+from copydesk.simulate.reading import read
 from copydesk.simulate.recipe import RECIPE
-from copydesk.simulate.task import Document, Task
+from copydesk.simulate.scripted_task import ScriptedTask
+from copydesk.simulate.task import Document
 from copydesk.simulate.tasks import TASKS, get_task
-from copydesk.simulate.users import ScriptedUser, read
+from copydesk.simulate.users import ScriptedUser
 
 C_MAX, LONGEST = 3.0, 160
 KINDS = ("none", "max", "std")
@@ -51,7 +53,7 @@ class Watch(TrainerCallback):
     """Every so many steps, what the policy writes of fresh documents costs the user, and is predicted to cost."""
 
     def __init__(
-        self, task: Task, user: ScriptedUser, documents: Sequence[Document], seed: int, tokenizer: Any,
+        self, task: ScriptedTask, user: ScriptedUser, documents: Sequence[Document], seed: int, tokenizer: Any,
         cost_model: CostModel, every: int,
     ) -> None:  # fmt: skip
         self.task, self.user, self.documents, self.seed = task, user, documents, seed
@@ -79,7 +81,7 @@ class Watch(TrainerCallback):
         predicted = predicted_costs(self.cost_model, prompts, drafts, policy.ending)
         responses = [policy.text(draft) for draft in drafts]
         edits = [
-            self.user.edit(self.task, document, response, generator(self.seed, Stream.ONLINE_EDITS, t))
+            self.user.mend(self.task, document, response, generator(self.seed, Stream.ONLINE_EDITS, t))
             for t, (document, response) in enumerate(zip(self.documents, responses, strict=True))
         ]
         true = self.cost.batch(list(zip(responses, edits, strict=True)))

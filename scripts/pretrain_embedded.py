@@ -23,9 +23,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from copydesk.simulate.reading import read
 from copydesk.simulate.task import Document
 from copydesk.simulate.tasks import TASKS
-from copydesk.simulate.users import read
 
 SPECIAL = ["<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"]
 CHAT_TEMPLATE = (

@@ -13,10 +13,12 @@ from copydesk.learn.models import load_model
 from copydesk.log.cost import EditCost
 from copydesk.policies import LocalPolicy, Sampling
 from copydesk.simulate.grammar import parse
-from copydesk.simulate.luck import Stream, documents, generator, key
-from copydesk.simulate.task import Document, Task
+from copydesk.simulate.luck import Stream, generator, key
+from copydesk.simulate.reading import read
+from copydesk.simulate.scripted_task import ScriptedTask
+from copydesk.simulate.task import Document
 from copydesk.simulate.tasks import TASKS
-from copydesk.simulate.users import STRONG, WEAK, read
+from copydesk.simulate.users import STRONG, WEAK
 
 SEED = 77_000
 every_task = pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
@@ -27,7 +29,7 @@ def answered(name: str) -> list[tuple[Document, str]]:
     """Fresh documents and what the model writes of them at temperature 1."""
     task = TASKS[name]
     model, tokenizer, _ = load_model("embedded")
-    contexts = list(islice(documents(task, SEED, Stream.ONLINE_DOCUMENTS), 400))
+    contexts = list(islice(task.documents(SEED, Stream.ONLINE_DOCUMENTS), 400))
     responses = LocalPolicy("base", model, tokenizer).respond(
         [document.context for document in contexts],
         [key(SEED, Stream.ONLINE_RESPONSES, t) for t in range(len(contexts))],
@@ -45,7 +47,7 @@ def test_it_is_small_and_ordinary() -> None:
 
 
 @every_task
-def test_every_fact_is_one_token_the_same_in_context_and_response(task: Task) -> None:
+def test_every_fact_is_one_token_the_same_in_context_and_response(task: ScriptedTask) -> None:
     _, tokenizer, _ = load_model("embedded")
     for kind in task.kinds:
         for values in kind.slots.values():
@@ -53,7 +55,7 @@ def test_every_fact_is_one_token_the_same_in_context_and_response(task: Task) ->
 
 
 @every_task
-def test_answers_are_complete_and_state_the_facts_of_every_slot(task: Task) -> None:
+def test_answers_are_complete_and_state_the_facts_of_every_slot(task: ScriptedTask) -> None:
     slots: Mapping[str, list[bool]] = defaultdict(list)
     malformed = []
     for document, response in answered(task.name):
@@ -69,7 +71,7 @@ def test_answers_are_complete_and_state_the_facts_of_every_slot(task: Task) -> N
 
 
 @every_task
-def test_it_covers_every_manner_about_as_often_as_it_was_shown(task: Task) -> None:
+def test_it_covers_every_manner_about_as_often_as_it_was_shown(task: ScriptedTask) -> None:
     seen: dict[str, Counter[str | None]] = defaultdict(Counter)
     for document, response in answered(task.name):
         for name, value in parse(task.kind[document.kind], response).manners.items():
@@ -81,12 +83,12 @@ def test_it_covers_every_manner_about_as_often_as_it_was_shown(task: Task) -> No
 
 
 @every_task
-def test_strong_and_weak_users_rewrite_it_about_as_much(task: Task) -> None:
+def test_strong_and_weak_users_rewrite_it_about_as_much(task: ScriptedTask) -> None:
     cost = EditCost(cap=3.0)
     means = {}
     for user in (STRONG, WEAK):
         edits = [
-            user.edit(task, document, response, generator(SEED, Stream.ONLINE_EDITS, t))
+            user.mend(task, document, response, generator(SEED, Stream.ONLINE_EDITS, t))
             for t, (document, response) in enumerate(answered(task.name))
         ]
         means[user.name] = fmean(
@@ -100,7 +102,7 @@ def test_emails_need_less_editing_than_summaries() -> None:
     means = []
     for name, task in TASKS.items():
         pairs = [
-            (response, STRONG.edit(task, document, response, generator(SEED, Stream.ONLINE_EDITS, t)))
+            (response, STRONG.mend(task, document, response, generator(SEED, Stream.ONLINE_EDITS, t)))
             for t, (document, response) in enumerate(answered(name))
         ]
         means.append(fmean(cost.batch(pairs)))

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from copydesk.simulate.grammar import Draft, Noise, compose, parse, render
-from copydesk.simulate.task import Task
+from copydesk.simulate.scripted_task import ScriptedTask
 from copydesk.simulate.tasks import EMAIL, SUMMARIZATION, TASKS
 
 tasks = st.sampled_from(list(TASKS.values()))
@@ -13,7 +13,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 @given(tasks, seeds)
 @settings(max_examples=300)
-def test_what_was_rendered_is_parsed_to_the_same_draft(task: Task, seed: int) -> None:
+def test_what_was_rendered_is_parsed_to_the_same_draft(task: ScriptedTask, seed: int) -> None:
     rng = np.random.default_rng(seed)
     document = task.draw(rng)
     kind = task.kind[document.kind]
@@ -23,7 +23,7 @@ def test_what_was_rendered_is_parsed_to_the_same_draft(task: Task, seed: int) ->
 
 @given(tasks, seeds)
 @settings(max_examples=200)
-def test_incomplete_and_disordered_drafts_survive_too(task: Task, seed: int) -> None:
+def test_incomplete_and_disordered_drafts_survive_too(task: ScriptedTask, seed: int) -> None:
     rng = np.random.default_rng(seed)
     document = task.draw(rng)
     kind = task.kind[document.kind]
@@ -41,7 +41,7 @@ def test_incomplete_and_disordered_drafts_survive_too(task: Task, seed: int) -> 
 
 @given(tasks, seeds, st.text(max_size=300))
 @settings(max_examples=300)
-def test_any_text_at_all_is_read_without_losing_a_character_of_noise(task: Task, seed: int, text: str) -> None:
+def test_any_text_at_all_is_read_without_losing_a_character_of_noise(task: ScriptedTask, seed: int, text: str) -> None:
     kind = task.kinds[seed % len(task.kinds)]
     draft = parse(kind, text)
     if not draft.parts:
@@ -70,7 +70,7 @@ def test_a_sentence_of_another_kind_is_noise() -> None:
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
-def test_layouts_look_as_they_should(task: Task) -> None:
+def test_layouts_look_as_they_should(task: ScriptedTask) -> None:
     document = task.draw(np.random.default_rng(3))
     manners = dict(task.tastes[document.kind]) | {"layout": "bullets"}
     assert "\n- " in task.answer(document, manners)

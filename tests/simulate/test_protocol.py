@@ -9,16 +9,17 @@ from copydesk.ensemble import LateEnsemble, Ucb
 from copydesk.log.cost import EditCost
 from copydesk.log.record import Context
 from copydesk.policies import Sampling
-from copydesk.simulate.luck import Stream, documents
+from copydesk.simulate.luck import Stream
 from copydesk.simulate.protocol import Round, make_log, online_documents, play, play_late
+from copydesk.simulate.reading import ideal
 from copydesk.simulate.tasks import EMAIL
-from copydesk.simulate.users import STRONG, ideal
+from copydesk.simulate.users import STRONG
 
 COST = EditCost(unit="word", cap=3.0)
 KNOWN = {
     document.context: document
     for stream in (Stream.LOG_DOCUMENTS, Stream.ONLINE_DOCUMENTS)
-    for document in islice(documents(EMAIL, 0, stream), 100)
+    for document in islice(EMAIL.documents(0, stream), 100)
 }
 
 

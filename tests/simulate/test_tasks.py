@@ -4,44 +4,44 @@ import numpy as np
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.simulate.luck import Stream, documents
-from copydesk.simulate.task import Task
+from copydesk.simulate.luck import Stream
+from copydesk.simulate.scripted_task import ScriptedTask
 from copydesk.simulate.tasks import EMAIL, SUMMARIZATION, TASKS, get_task
 
 every_task = pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
 
 
-def coverage(task: Task, kind: str) -> float:
+def coverage(task: ScriptedTask, kind: str) -> float:
     """The share of the reference policy's answers that are wholly in the manners of a kind's taste."""
     shares = {manner.name: manner.shares for manner in task.manners}
     return float(np.prod([shares[name][value] for name, value in task.tastes[kind].items()]))
 
 
 @every_task
-def test_documents_of_a_seed_are_the_same_and_of_another_are_not(task: Task) -> None:
+def test_documents_of_a_seed_are_the_same_and_of_another_are_not(task: ScriptedTask) -> None:
     first, again, other = (
-        [d.context for d in islice(documents(task, seed, Stream.LOG_DOCUMENTS), 50)] for seed in (1, 1, 2)
+        [d.context for d in islice(task.documents(seed, Stream.LOG_DOCUMENTS), 50)] for seed in (1, 1, 2)
     )
     assert first == again
     assert not set(first) & set(other)
 
 
 @every_task
-def test_no_context_of_a_log_recurs_online(task: Task) -> None:
-    log = frozenset(d.context for d in islice(documents(task, 0, Stream.LOG_DOCUMENTS), 2000))
-    online = [d.context for d in islice(documents(task, 0, Stream.ONLINE_DOCUMENTS, unlike=log), 2000)]
+def test_no_context_of_a_log_recurs_online(task: ScriptedTask) -> None:
+    log = frozenset(d.context for d in islice(task.documents(0, Stream.LOG_DOCUMENTS), 2000))
+    online = [d.context for d in islice(task.documents(0, Stream.ONLINE_DOCUMENTS, unlike=log), 2000)]
     assert len(log) == len(set(online)) == 2000
     assert not log & set(online)
 
 
 def test_contexts_that_are_known_are_passed_over() -> None:
-    usual = [d.context for d in islice(documents(EMAIL, 0, Stream.ONLINE_DOCUMENTS), 3)]
-    without = [d.context for d in islice(documents(EMAIL, 0, Stream.ONLINE_DOCUMENTS, unlike=frozenset(usual[:1])), 2)]
+    usual = [d.context for d in islice(EMAIL.documents(0, Stream.ONLINE_DOCUMENTS), 3)]
+    without = [d.context for d in islice(EMAIL.documents(0, Stream.ONLINE_DOCUMENTS, unlike=frozenset(usual[:1])), 2)]
     assert without == usual[1:]
 
 
 @every_task
-def test_a_context_says_neither_kind_nor_taste_but_every_fact(task: Task) -> None:
+def test_a_context_says_neither_kind_nor_taste_but_every_fact(task: ScriptedTask) -> None:
     rng = np.random.default_rng(0)
     for _ in range(100):
         document = task.draw(rng)
@@ -53,14 +53,14 @@ def test_a_context_says_neither_kind_nor_taste_but_every_fact(task: Task) -> Non
 
 
 @every_task
-def test_the_facts_of_one_document_cannot_be_confused(task: Task) -> None:
+def test_the_facts_of_one_document_cannot_be_confused(task: ScriptedTask) -> None:
     for kind in task.kinds:
         words = [word for values in kind.slots.values() for word in set(values)]
         assert len(words) == len(set(words)), kind.name
 
 
 @every_task
-def test_every_manner_has_a_taste_in_every_kind_and_shares_add_up(task: Task) -> None:
+def test_every_manner_has_a_taste_in_every_kind_and_shares_add_up(task: ScriptedTask) -> None:
     for manner in task.manners:
         assert sum(manner.shares.values()) == pytest.approx(1)
         assert max(manner.shares, key=manner.shares.__getitem__) == manner.values[0], "the default comes first"

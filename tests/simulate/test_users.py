@@ -5,16 +5,18 @@ from hypothesis import strategies as st
 
 from copydesk.errors import InputError
 from copydesk.simulate.grammar import compose, parse, render
-from copydesk.simulate.task import Document, Task
+from copydesk.simulate.reading import ideal, read
+from copydesk.simulate.scripted_task import ScriptedTask
+from copydesk.simulate.task import Document
 from copydesk.simulate.tasks import EMAIL, TASKS
-from copydesk.simulate.users import STRONG, USERS, WEAK, ScriptedUser, get_user, ideal, read
+from copydesk.simulate.users import STRONG, USERS, WEAK, ScriptedUser, get_user
 
 every_task = pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
 every_user = pytest.mark.parametrize("user", USERS.values(), ids=lambda user: user.name)
 PERFECT, HELPLESS = ScriptedUser("perfect", 1.0), ScriptedUser("helpless", 0.0)
 
 
-def some(task: Task, seed: int) -> tuple[Document, str]:
+def some(task: ScriptedTask, seed: int) -> tuple[Document, str]:
     """A document and a response in the reference policy's manners."""
     rng = np.random.default_rng(seed)
     document = task.draw(rng)
@@ -23,20 +25,20 @@ def some(task: Task, seed: int) -> tuple[Document, str]:
 
 @every_task
 @every_user
-def test_a_response_wholly_to_taste_is_accepted_unchanged(task: Task, user: ScriptedUser) -> None:
+def test_a_response_wholly_to_taste_is_accepted_unchanged(task: ScriptedTask, user: ScriptedUser) -> None:
     for seed in range(50):
         document, _ = some(task, seed)
         wish = ideal(task, document)
-        assert user.edit(task, document, wish, np.random.default_rng(seed)) == wish
+        assert user.mend(task, document, wish, np.random.default_rng(seed)) == wish
 
 
 @given(st.sampled_from(list(TASKS.values())), st.integers(0, 2**32 - 1), st.floats(0, 1))
 @settings(max_examples=200)
-def test_what_is_to_taste_already_is_left_alone(task: Task, seed: int, p: float) -> None:
+def test_what_is_to_taste_already_is_left_alone(task: ScriptedTask, seed: int, p: float) -> None:
     document, response = some(task, seed)
     kind, taste = task.kind[document.kind], task.tastes[document.kind]
     before = parse(kind, response).manners
-    after = parse(kind, ScriptedUser("any", p).edit(task, document, response, np.random.default_rng(seed))).manners
+    after = parse(kind, ScriptedUser("any", p).mend(task, document, response, np.random.default_rng(seed))).manners
     for name, wanted in taste.items():
         if before[name] == wanted:
             assert after[name] == wanted
@@ -45,11 +47,11 @@ def test_what_is_to_taste_already_is_left_alone(task: Task, seed: int, p: float)
 
 
 @every_task
-def test_a_perfect_user_reaches_the_taste_in_one_edit_and_a_helpless_one_never_does(task: Task) -> None:
+def test_a_perfect_user_reaches_the_taste_in_one_edit_and_a_helpless_one_never_does(task: ScriptedTask) -> None:
     for seed in range(50):
         document, response = some(task, seed)
-        assert PERFECT.edit(task, document, response, np.random.default_rng(seed)) == ideal(task, document)
-        helpless = HELPLESS.edit(task, document, response, np.random.default_rng(seed))
+        assert PERFECT.mend(task, document, response, np.random.default_rng(seed)) == ideal(task, document)
+        helpless = HELPLESS.mend(task, document, response, np.random.default_rng(seed))
         off = [
             m
             for m, v in parse(task.kind[document.kind], response).manners.items()
@@ -65,23 +67,23 @@ def test_a_manner_is_mended_with_the_users_probability() -> None:
         document, response = some(EMAIL, seed)
         kind, taste = EMAIL.kind[document.kind], EMAIL.tastes[document.kind]
         before = parse(kind, response).manners
-        after = parse(kind, WEAK.edit(EMAIL, document, response, np.random.default_rng(seed))).manners
+        after = parse(kind, WEAK.mend(EMAIL, document, response, np.random.default_rng(seed))).manners
         mended += [after[name] == taste[name] for name in taste if before[name] != taste[name]]
     assert np.mean(mended) == pytest.approx(WEAK.p, abs=0.04)
 
 
 @every_task
 @every_user
-def test_repeated_edits_converge_to_the_taste(task: Task, user: ScriptedUser) -> None:
+def test_repeated_edits_converge_to_the_taste(task: ScriptedTask, user: ScriptedUser) -> None:
     for seed in range(20):
         document, text = some(task, seed)
         for again in range(100):
-            text = user.edit(task, document, text, np.random.default_rng([seed, again]))
+            text = user.mend(task, document, text, np.random.default_rng([seed, again]))
         assert text == ideal(task, document)
 
 
 @every_task
-def test_a_wrong_fact_is_mended_and_a_missing_one_is_put_in(task: Task) -> None:
+def test_a_wrong_fact_is_mended_and_a_missing_one_is_put_in(task: ScriptedTask) -> None:
     rng = np.random.default_rng(0)
     document = task.draw(rng)
     kind = task.kind[document.kind]
@@ -93,18 +95,18 @@ def test_a_wrong_fact_is_mended_and_a_missing_one_is_put_in(task: Task) -> None:
     )
     for spoilt in (wrong, missing):
         assert spoilt != ideal(task, document)
-        assert PERFECT.edit(task, document, spoilt, rng) == ideal(task, document)
-        assert HELPLESS.edit(task, document, spoilt, rng) == spoilt
+        assert PERFECT.mend(task, document, spoilt, rng) == ideal(task, document)
+        assert HELPLESS.mend(task, document, spoilt, rng) == spoilt
 
 
 @every_task
-def test_garbled_and_misplaced_text_is_tidied(task: Task) -> None:
+def test_garbled_and_misplaced_text_is_tidied(task: ScriptedTask) -> None:
     rng = np.random.default_rng(1)
     document = task.draw(rng)
     wish = ideal(task, document)
     for spoilt in (wish + "\n\nblah blah the the", "So so. " + wish, wish + " " + wish):
-        assert PERFECT.edit(task, document, spoilt, rng) == wish
-        assert HELPLESS.edit(task, document, spoilt, rng) == spoilt
+        assert PERFECT.mend(task, document, spoilt, rng) == wish
+        assert HELPLESS.mend(task, document, spoilt, rng) == spoilt
         assert read(task, document, spoilt).malformed
     assert not read(task, document, wish).malformed
 
@@ -114,10 +116,10 @@ def test_garbled_and_misplaced_text_is_tidied(task: Task) -> None:
 )
 @settings(max_examples=200)
 def test_any_text_can_be_edited_and_the_same_luck_gives_the_same_edit(
-    task: Task, seed: int, text: str, user: ScriptedUser
+    task: ScriptedTask, seed: int, text: str, user: ScriptedUser
 ) -> None:
     document, _ = some(task, seed)
-    first, again = (user.edit(task, document, text, np.random.default_rng(seed)) for _ in range(2))
+    first, again = (user.mend(task, document, text, np.random.default_rng(seed)) for _ in range(2))
     assert first == again
 
 
@@ -128,10 +130,10 @@ def test_users_meet_two_responses_with_the_same_luck() -> None:
     other = {m.name: next(v for v in m.values if v != taste[m.name]) for m in EMAIL.manners}
     kind = EMAIL.kind[document.kind]
     for seed in range(30):
-        far = parse(kind, WEAK.edit(EMAIL, document, EMAIL.answer(document, other), np.random.default_rng(seed)))
+        far = parse(kind, WEAK.mend(EMAIL, document, EMAIL.answer(document, other), np.random.default_rng(seed)))
         for name in taste:
             near_response = EMAIL.answer(document, taste | {name: other[name]})
-            near = parse(kind, WEAK.edit(EMAIL, document, near_response, np.random.default_rng(seed)))
+            near = parse(kind, WEAK.mend(EMAIL, document, near_response, np.random.default_rng(seed)))
             assert near.manners[name] == far.manners[name]
 
 

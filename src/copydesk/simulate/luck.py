@@ -5,12 +5,9 @@ method meets the same documents, writes with the same noise and is read by the s
 a difference between two methods is a difference between policies.
 """
 
-from collections.abc import Iterator
 from enum import IntEnum
 
 import numpy as np
-
-from copydesk.simulate.task import Document, Task
 
 
 class Stream(IntEnum):
@@ -25,20 +22,10 @@ class Stream(IntEnum):
 
 
 def key(seed: int, stream: Stream, t: int = 0) -> tuple[int, int, int]:
-    """The seed of one stream in one round."""
+    """The seed of one stream in one round, whose number t comes last."""
     return (seed, int(stream), t)
 
 
 def generator(seed: int, stream: Stream, t: int = 0) -> np.random.Generator:
     """The random numbers of one stream in one round."""
     return np.random.default_rng(key(seed, stream, t))
-
-
-def documents(task: Task, seed: int, stream: Stream, unlike: frozenset[str] = frozenset()) -> Iterator[Document]:
-    """Documents without end, no context twice and none of those in `unlike`."""
-    rng, seen = generator(seed, stream), set(unlike)
-    while True:
-        document = task.draw(rng)
-        if document.context not in seen:
-            seen.add(document.context)
-            yield document

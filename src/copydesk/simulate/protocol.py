@@ -1,17 +1,18 @@
 """Protocol 1 of the paper: a log of edits is made offline, and online every round is paid for in edits."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import islice
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from copydesk.ensemble import LateEnsemble
 from copydesk.log.cost import EditCost
 from copydesk.log.record import EditRecord
 from copydesk.policies import Policy, Sampling
-from copydesk.simulate.luck import Stream, documents, generator, key
+from copydesk.simulate.luck import Stream, key
+from copydesk.simulate.reading import ideal, read
+from copydesk.simulate.scripted_task import ScriptedTask
 from copydesk.simulate.task import Document, Task
-from copydesk.simulate.users import ScriptedUser, ideal, read
+from copydesk.simulate.users import ChangingUser, ScriptedUser, User
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,9 @@ class Round:
     """One x, y, y', c of the online phase; a line of rounds.jsonl.
 
     `method` is the row of the table it counts for, `policy` what answered and `propensity` the probability that it was
-    chosen with. `cost` is what the user was put to, Δ_edit(y, y'). Beside it: `distance`, the cost of turning y into
-    the text wholly to the user's taste; `malformed`, `facts` and `taste` as in `Reading`; `length` in the cost's units.
+    chosen with. `cost` is what the user was put to, Δ_edit(y, y'), and `length` that of y in the cost's units. Where
+    task and user are scripts, more is known: `distance`, the cost of turning y into the text wholly to the user's
+    taste; `malformed`, `facts` and `taste` as in `Reading`. Elsewhere these are `None`, and left out of the file.
     """
 
     seed: int
@@ -35,29 +37,34 @@ class Round:
     response: str
     edit: str
     cost: float
-    distance: float
-    malformed: bool
-    facts: float
-    taste: bool
     length: int
+    distance: float | None = None
+    malformed: bool | None = None
+    facts: float | None = None
+    taste: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The round as a JSON object."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-def make_log(
-    policy: Policy, task: Task, user: ScriptedUser, count: int, seed: int, sampling: Sampling
-) -> list[EditRecord]:
+def make_log(policy: Policy, task: Task, user: User, count: int, seed: int, sampling: Sampling) -> list[EditRecord]:
     """The offline phase: `count` fresh documents, answered by π_ref and edited by the user."""
-    contexts = list(islice(documents(task, seed, Stream.LOG_DOCUMENTS), count))
-    streams = (Stream.LOG_RESPONSES, Stream.LOG_EDITS)
-    responses, edits = _answer_and_edit(policy, task, user, contexts, seed, sampling, streams)
+    contexts = task.offline(count, seed)
+    responses = answer(policy, contexts, seed, sampling, Stream.LOG_RESPONSES)
+    return log_of(policy.name, task, user, contexts, responses, seed)
+
+
+def log_of(
+    policy: str, task: Task, user: User, contexts: Sequence[Document], responses: Sequence[str], seed: int
+) -> list[EditRecord]:
+    """The log of a user who edited these responses."""
+    edits = user.edit(task, contexts, responses, _luck(len(contexts), seed, Stream.LOG_EDITS))
     return [
         EditRecord(
             id=f"{task.name}-{user.name}-{seed}-{t}",
             user=user.name,
-            policy=policy.name,
+            policy=policy,
             context=document.context,
             response=response,
             edit=edit,
@@ -67,79 +74,104 @@ def make_log(
     ]
 
 
-def _answer_and_edit(
+def answer(
     policy: Policy,
-    task: Task,
-    user: ScriptedUser,
     contexts: Sequence[Document],
     seed: int,
     sampling: Sampling,
-    streams: tuple[Stream, Stream],
-) -> tuple[list[str], list[str]]:
-    """What the policy writes of each document and what the user makes of it; `streams` are the luck of each."""
-    responses = policy.respond(
-        [document.context for document in contexts],
-        [key(seed, streams[0], t) for t in range(1, len(contexts) + 1)],
-        sampling,
+    stream: Stream = Stream.ONLINE_RESPONSES,
+    first: int = 1,
+) -> list[str]:
+    """What a policy writes of each document; its luck depends on the round alone, of which the first is `first`."""
+    return policy.respond(
+        [document.context for document in contexts], _luck(len(contexts), seed, stream, first), sampling
     )
-    edits = [
-        user.edit(task, document, response, generator(seed, streams[1], t))
-        for t, (document, response) in enumerate(zip(contexts, responses, strict=True), start=1)
-    ]
-    return responses, edits
+
+
+def _luck(count: int, seed: int, stream: Stream, first: int = 1) -> list[tuple[int, int, int]]:
+    return [key(seed, stream, t) for t in range(first, first + count)]
 
 
 def online_documents(task: Task, count: int, seed: int, log: Iterable[EditRecord]) -> list[Document]:
     """The contexts x_1 .. x_T of the online phase; none of them is in the log."""
-    known = frozenset(str(record.context) for record in log)
-    return list(islice(documents(task, seed, Stream.ONLINE_DOCUMENTS, unlike=known), count))
+    return task.online(count, seed, frozenset(str(record.context) for record in log))
 
 
 def play(
     policy: Policy,
     method: str,
     task: Task,
-    user: ScriptedUser,
+    user: User,
     contexts: Sequence[Document],
     seed: int,
     cost: EditCost,
     sampling: Sampling,
 ) -> list[Round]:
     """The online phase of one policy, which answers every round."""
-    streams = (Stream.ONLINE_RESPONSES, Stream.ONLINE_EDITS)
-    responses, edits = _answer_and_edit(policy, task, user, contexts, seed, sampling, streams)
+    responses = answer(policy, contexts, seed, sampling)
+    return edited(policy.name, method, task, user, contexts, responses, seed, cost)
+
+
+def edited(
+    policy: str,
+    method: str,
+    task: Task,
+    user: User,
+    contexts: Sequence[Document],
+    responses: Sequence[str],
+    seed: int,
+    cost: EditCost,
+    first: int = 1,
+) -> list[Round]:
+    """The rounds in which a user edits these responses, of which the first is round number `first`."""
+    edits = user.edit(task, contexts, responses, _luck(len(contexts), seed, Stream.ONLINE_EDITS, first))
     costs = cost.batch(list(zip(responses, edits, strict=True)))
-    wishes = [ideal(task, document) for document in contexts]
-    distances = cost.batch(list(zip(responses, wishes, strict=True)))
-    rounds = []
-    for t, document in enumerate(contexts, start=1):
-        response = responses[t - 1]
-        reading = read(task, document, response)
-        rounds.append(
-            Round(
-                seed=seed,
-                t=t,
-                task=task.name,
-                user=user.name,
-                method=method,
-                policy=policy.name,
-                propensity=1.0,
-                kind=document.kind,
-                context=document.context,
-                response=response,
-                edit=edits[t - 1],
-                cost=costs[t - 1],
-                distance=distances[t - 1],
-                malformed=reading.malformed,
-                facts=reading.facts,
-                taste=reading.to_taste,
-                length=len(cost.units(response)),
-            )
+    measures = _measures(task, user, contexts, responses, cost, first)
+    return [
+        Round(
+            seed=seed,
+            t=t,
+            task=task.name,
+            user=user.name,
+            method=method,
+            policy=policy,
+            propensity=1.0,
+            kind=document.kind,
+            context=document.context,
+            response=response,
+            edit=edit,
+            cost=paid,
+            length=len(cost.units(response)),
+            **known,
         )
-    return rounds
+        for t, (document, response, edit, paid, known) in enumerate(
+            zip(contexts, responses, edits, costs, measures, strict=True), start=first
+        )
+    ]
 
 
-def play_late(ensemble: LateEnsemble, alone: Mapping[str, Sequence[Round]]) -> list[Round]:
+def _measures(
+    task: Task, user: User, contexts: Sequence[Document], responses: Sequence[str], cost: EditCost, first: int
+) -> list[dict[str, Any]]:
+    """What is known of each response beside its cost, where task and user are scripts."""
+    if not (isinstance(task, ScriptedTask) and isinstance(user, ScriptedUser | ChangingUser)):
+        return [{} for _ in contexts]
+    tastes = [user.taste(task, document.kind, t) for t, document in enumerate(contexts, start=first)]
+    if None in tastes:
+        return [{} for _ in contexts]
+    wishes = [ideal(task, document, taste) for document, taste in zip(contexts, tastes, strict=True)]
+    distances = cost.batch(list(zip(responses, wishes, strict=True)))
+    readings = [
+        read(task, document, response, taste)
+        for document, response, taste in zip(contexts, responses, tastes, strict=True)
+    ]
+    return [
+        {"distance": distance, "malformed": one.malformed, "facts": one.facts, "taste": one.to_taste}
+        for distance, one in zip(distances, readings, strict=True)
+    ]
+
+
+def play_late(ensemble: LateEnsemble, alone: Mapping[str, Sequence[Round]], method: str = "late") -> list[Round]:
     """The online phase of a late ensemble, whose arms have played every round alone.
 
     Policies do not change while they are played and the next context does not depend on the last answer, so what an
@@ -151,5 +183,5 @@ def play_late(ensemble: LateEnsemble, alone: Mapping[str, Sequence[Round]]) -> l
         pull = ensemble.choose()
         played = alone[pull.arm][t]
         ensemble.update(pull, played.cost)
-        rounds.append(Round(**{**played.to_json(), "method": "late", "propensity": pull.propensity}))
+        rounds.append(replace(played, method=method, propensity=pull.propensity))
     return rounds

@@ -1,13 +1,8 @@
-"""A task: documents of several kinds, the manners of its responses, and the taste that users have for each kind."""
+"""What every task is: contexts of several kinds, and the taste that users have for each kind."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-
-import numpy as np
-
-from copydesk.simulate.grammar import Kind, compose, render
-from copydesk.simulate.manners import Manner, Manners
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -16,39 +11,25 @@ class Document:
 
     context: str
     kind: str
-    facts: Mapping[str, str]
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Task:
-    """Seeded synthetic documents and the users' taste, one full set of manners for each kind (as in PRELUDE)."""
+class Task(Protocol):
+    """Something to be written, again and again. What people want of it depends on the kind of document (PRELUDE)."""
 
-    name: str
-    instruction: str
-    manners: Sequence[Manner]
-    kinds: Sequence[Kind]
-    tastes: Mapping[str, Manners]
+    @property
+    def name(self) -> str:
+        """Its name on the command line and in every round."""
+        ...
 
-    @cached_property
-    def kind(self) -> Mapping[str, Kind]:
-        """The kinds by name."""
-        return {kind.name: kind for kind in self.kinds}
+    def taste(self, kind: str) -> str:
+        """What users want of responses to this kind of document, in words. No policy is told."""
+        ...
 
-    def draw(self, rng: np.random.Generator) -> Document:
-        """A fresh document of a random kind."""
-        kind = self.kinds[int(rng.integers(len(self.kinds)))]
-        facts = {slot: str(rng.choice(list(values))) for slot, values in kind.slots.items()}
-        lines = [str(rng.choice(list(wordings))) for wordings in kind.lines]
-        fixed, free = lines[: kind.opening_lines], lines[kind.opening_lines :]
-        rng.shuffle(free)
-        text = "\n".join(line.format(**facts) for line in fixed + free)
-        return Document(f"{self.instruction}\n{text}", kind.name, facts)
+    def offline(self, count: int, seed: int) -> list[Document]:
+        """The contexts of a log."""
+        ...
 
-    def draw_manners(self, rng: np.random.Generator) -> Manners:
-        """Manners with the shares that the reference policy was shown."""
-        return {manner.name: manner.draw(rng) for manner in self.manners}
-
-    def answer(self, document: Document, manners: Manners) -> str:
-        """The complete, correct response to a document in these manners."""
-        kind = self.kind[document.kind]
-        return render(kind, compose(kind, manners, document.facts))
+    def online(self, count: int, seed: int, unlike: frozenset[str]) -> list[Document]:
+        """The contexts x_1 .. x_T of the online phase, none of which reads like one of `unlike`."""
+        ...

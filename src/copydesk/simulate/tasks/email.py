@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from copydesk.simulate.grammar import Kind, Part
 from copydesk.simulate.manners import Manner
-from copydesk.simulate.task import Task
+from copydesk.simulate.scripted_task import ScriptedTask
 from copydesk.simulate.tasks import words
 
 MANNERS = (
@@ -155,23 +155,26 @@ TALK = _kind(
     },
 )
 
-EMAIL = Task(
+EMAIL = ScriptedTask(
     name="email",
     instruction="Write an email from these notes.",
     manners=MANNERS,
     kinds=(PROBLEM, PAPER, REVIEW, TALK),
     tastes={
-        # informal, conversational, no closing
         "problem": dict(greeting="hi", opening="none", layout="prose", wording="casual", action="none", closing="none"),
-        # structured, straight to the point, professional greeting and closing
         "paper": dict(
             greeting="dear", opening="none", layout="bullets", wording="full", action="none", closing="regards"
         ),
-        # casual, positive, clear, a call to action: far from the default in nearly everything
+        # Far from the default in nearly everything.
         "review": dict(
             greeting="hi", opening="thanks", layout="prose", wording="casual", action="urge", closing="cheers"
         ),
-        # engaging, personal, professional, thankful closing
         "talk": dict(greeting="dear", opening="wish", layout="prose", wording="full", action="ask", closing="thanks"),
+    },
+    wishes={
+        "problem": "informal, conversational, no closing",
+        "paper": "structured, straight to the point, professional greeting and closing",
+        "review": "casual, positive, clear, with thanks at the beginning and a call to action at the end",
+        "talk": "engaging, personal, professional, with a thankful closing",
     },
 )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from copydesk.simulate.grammar import Kind, Part
 from copydesk.simulate.manners import Manner
-from copydesk.simulate.task import Task
+from copydesk.simulate.scripted_task import ScriptedTask
 from copydesk.simulate.tasks import words
 
 MANNERS = (
@@ -305,21 +305,24 @@ MOVIE = _kind(
     },
 )
 
-SUMMARIZATION = Task(
+SUMMARIZATION = ScriptedTask(
     name="summarization",
     instruction="Summarize this document.",
     manners=MANNERS,
     kinds=(NEWS, POST, WIKI, ABSTRACT, MOVIE),
     tastes={
-        # for young children: storytelling, playful, interactive
         "news": dict(opening="story", layout="prose", wording="playful", length="short", ending="ask"),
-        # second person narrative, brief, personal reflection
         "post": dict(opening="none", layout="prose", wording="second", length="short", ending="moral"),
-        # bullet points, parallel structure, brief: the one that is near
+        # The one that is near.
         "wiki": dict(opening="none", layout="bullets", wording="clipped", length="short", ending="none"),
-        # like a tweet: inquisitive, addressed to the reader, with tags and an emoji
         "abstract": dict(opening="hook", layout="prose", wording="second", length="short", ending="tag"),
-        # question answering style
         "movie": dict(opening="label", layout="questions", wording="plain", length="long", ending="none"),
+    },
+    wishes={
+        "news": "for young children: storytelling, short, playful, interactive",
+        "post": "second person narrative, brief, with a personal reflection at the end",
+        "wiki": "bullet points, parallel structure, brief",
+        "abstract": "like a tweet: inquisitive, brief, addressed to the reader, with tags and an emoji",
+        "movie": "question answering style, complete",
     },
 )

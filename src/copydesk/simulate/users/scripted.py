@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from copydesk.errors import InputError
-from copydesk.simulate.grammar import Draft, Kind, Noise, compose, parse, render
+from copydesk.simulate.grammar import Draft, Kind, Noise, parse, render
+from copydesk.simulate.manners import Manners
+from copydesk.simulate.scripted_task import ScriptedTask
 from copydesk.simulate.task import Document, Task
 
 
@@ -18,20 +20,49 @@ class ScriptedUser:
     manner that is not is changed: with probability `p` to the taste, else to some other manner (a manner of two values
     then stays). Each wrong, missing, misplaced or garbled piece is mended with probability `p`. So a strong and a weak
     user rewrite about as much, but the weak one's text is still far from what either of them wants.
+
+    `turn` is for users with another taste: what they want of one kind of document is what the task's usual users want
+    of the kind that stands `turn` places further on.
     """
 
     name: str
     p: float
+    turn: int = 0
 
-    def edit(self, task: Task, document: Document, response: str, rng: np.random.Generator) -> str:
+    def edit(
+        self, task: Task, documents: Sequence[Document], responses: Sequence[str], luck: Sequence[Sequence[int]]
+    ) -> list[str]:
+        """The texts this user makes of responses; `luck[i]` seeds the i-th.
+
+        Raises:
+            InputError: the task has no grammar to read responses with.
+        """
+        if not isinstance(task, ScriptedTask):
+            raise InputError(
+                f"--task {task.name}: the user {self.name!r} is a script and reads synthetic documents only; give an "
+                f"LLM as this user, such as --user {self.name}=MODEL@URL"
+            )
+        return [
+            self.mend(task, document, response, np.random.default_rng(list(seed)))
+            for document, response, seed in zip(documents, responses, luck, strict=True)
+        ]
+
+    def taste(self, task: ScriptedTask, kind: str, t: int) -> Manners:
+        """The manners this user wants of a kind of document, in every round t."""
+        kinds = list(task.tastes)
+        return task.tastes[kinds[(kinds.index(kind) + self.turn) % len(kinds)]]
+
+    def mend(self, task: ScriptedTask, document: Document, response: str, rng: np.random.Generator) -> str:
         """The text this user makes of a response; `rng` decides which faults are mended, the same ones for any text."""
         kind = task.kind[document.kind]
         draft = parse(kind, response)
-        mended = self._mend(task, kind, draft, document, rng)
+        mended = self._mended(task, kind, draft, document, rng)
         return response if mended == draft else render(kind, mended)
 
-    def _mend(self, task: Task, kind: Kind, draft: Draft, document: Document, rng: np.random.Generator) -> Draft:
-        taste = task.tastes[document.kind]
+    def _mended(
+        self, task: ScriptedTask, kind: Kind, draft: Draft, document: Document, rng: np.random.Generator
+    ) -> Draft:
+        taste = self.taste(task, kind.name, 0)
         # Every chance is drawn whether it is needed or not, so that two responses meet the same user (common random
         # numbers): one draw for each manner and part, in a fixed order.
         luck = {manner.name: rng.random(2) for manner in task.manners}
@@ -87,52 +118,3 @@ def _insert(order: list[str | Noise], name: str, canonical: Sequence[str]) -> No
     later = set(canonical[canonical.index(name) + 1 :])
     at = next((i for i, item in enumerate(order) if item in later), len(order))
     order.insert(at, name)
-
-
-STRONG = ScriptedUser("strong", 0.95)
-WEAK = ScriptedUser("weak", 0.30)
-USERS = {user.name: user for user in (STRONG, WEAK)}
-
-
-def get_user(name: str) -> ScriptedUser:
-    """The user of that name; raises `InputError` for any other word."""
-    if name not in USERS:
-        raise InputError(f"--user: there is no user {name!r}; choose one of {', '.join(USERS)}")
-    return USERS[name]
-
-
-def ideal(task: Task, document: Document) -> str:
-    """The response wholly to the users' taste, every fact right."""
-    return task.answer(document, task.tastes[document.kind])
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What there is to say of a response beside its cost.
-
-    malformed: some of it is no part of the grammar, out of order, or a fact is missing. facts: the share of the facts
-    it should state that it states rightly. to_taste: it is wholly to the user's taste.
-    """
-
-    malformed: bool
-    facts: float
-    to_taste: bool
-    right: Mapping[str, bool]
-
-
-def read(task: Task, document: Document, response: str) -> Reading:
-    """Judge a response by the document and the users' taste; `right` tells slot by slot."""
-    kind = task.kind[document.kind]
-    draft = parse(kind, response)
-    missing = [part.name for part in kind.facts if part.name not in draft.order and part.name != "detail"]
-    states = [slot for part in kind.parts if part.name in draft.order or part.name in missing for slot in part.slots]
-    right = {slot: draft.facts.get(slot) == document.facts[slot] for slot in states}
-    malformed = bool(draft.noise or missing) or list(draft.parts) != [
-        part.name for part in kind.parts if part.name in draft.order
-    ]
-    return Reading(
-        malformed=malformed,
-        facts=sum(right.values()) / len(right) if right else 0.0,
-        to_taste=draft == compose(kind, task.tastes[document.kind], document.facts),
-        right=right,
-    )

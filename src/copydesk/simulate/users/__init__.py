@@ -1,0 +1,36 @@
+"""Simulated users: scripts, seeded and offline, or an LLM that reads the taste in words."""
+
+import re
+
+from copydesk.errors import InputError
+from copydesk.simulate.users.changing import ChangingUser
+from copydesk.simulate.users.scripted import ScriptedUser
+from copydesk.simulate.users.user import User
+
+STRONG = ScriptedUser("strong", 0.95)
+WEAK = ScriptedUser("weak", 0.30)
+OTHER = ScriptedUser("other", 0.95, turn=1)
+USERS = {user.name: user for user in (STRONG, WEAK)}
+"""Those of the poster's table."""
+
+_STRENGTH = re.compile(r"p(0?\.\d+|1|1\.0)")
+
+
+def get_user(name: str) -> ScriptedUser:
+    """The scripted user of that name: strong, weak, other (strong, with another taste) or `p0.35`, of that strength.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    strength = _STRENGTH.fullmatch(name)
+    if strength is not None:
+        return ScriptedUser(name, float(strength[1]))
+    known = {**USERS, OTHER.name: OTHER}
+    if name not in known:
+        raise InputError(
+            f"--user: there is no user {name!r}; choose one of {', '.join(known)}, or a strength such as p0.35"
+        )
+    return known[name]
+
+
+__all__ = ["OTHER", "STRONG", "USERS", "WEAK", "ChangingUser", "ScriptedUser", "User", "get_user"]

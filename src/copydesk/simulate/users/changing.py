@@ -1,0 +1,39 @@
+"""A user who changes: somebody else's wishes from some round on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from copydesk.simulate.manners import Manners
+from copydesk.simulate.scripted_task import ScriptedTask
+from copydesk.simulate.task import Document, Task
+from copydesk.simulate.users.scripted import ScriptedUser
+from copydesk.simulate.users.user import User
+
+
+@dataclass(frozen=True)
+class ChangingUser:
+    """Is `first` in rounds 1 to `until`, and `then` ever after."""
+
+    name: str
+    first: User
+    then: User
+    until: int
+
+    def edit(
+        self, task: Task, documents: Sequence[Document], responses: Sequence[str], luck: Sequence[Sequence[int]]
+    ) -> list[str]:
+        """The edits of whoever it is in each round."""
+        rounds = list(zip(documents, responses, luck, strict=True))
+        edits: list[str] = []
+        for user, own in (
+            (self.first, [one for one in rounds if one[2][-1] <= self.until]),
+            (self.then, [one for one in rounds if one[2][-1] > self.until]),
+        ):
+            edits += user.edit(task, *([one[part] for one in own] for part in range(3)))  # type: ignore[arg-type]
+        # Rounds are played in their order, so those before the change come first.
+        return edits
+
+    def taste(self, task: ScriptedTask, kind: str, t: int) -> Manners | None:
+        """The manners wanted in round t; `None` where nobody knows them."""
+        who = self.first if t <= self.until else self.then
+        return who.taste(task, kind, t) if isinstance(who, ScriptedUser) else None
