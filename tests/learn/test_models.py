@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import AutoPeftModelForCausalLM, LoraConfig, PeftModel, get_peft_model
 from transformers import LlamaForCausalLM
 
+from copydesk import pulled
 from copydesk.errors import InputError
 from copydesk.learn.models import load_model
+from gguf_files import write_gguf
 
 TOKENS = torch.tensor([[5, 6, 7, 8]])
 
@@ -50,9 +52,8 @@ def test_an_adapter_comes_with_its_base(model_folder: Path, tmp_path: Path) -> N
 
 
 def test_a_gguf_file_gives_an_ordinary_model(model_folder: Path, tmp_path: Path) -> None:
-    gguf = pytest.importorskip("gguf")
     path = tmp_path / "tiny.gguf"
-    write_gguf(gguf, model_folder, path)
+    write_gguf(model_folder, path)
     model, tokenizer, info = load_model(str(path))
     original, _, _ = load_model(str(model_folder))
     assert info.kind == "gguf" and info.weights_sha256
@@ -69,42 +70,44 @@ def test_a_gguf_file_gives_an_ordinary_model(model_folder: Path, tmp_path: Path)
     assert torch.allclose(reloaded(TOKENS).logits, adapted(TOKENS).logits)
 
 
-def write_gguf(gguf, model_folder: Path, path: Path) -> None:
-    """The smallest file that holds a Llama: its shape, its vocabulary and its weights."""
-    model = LlamaForCausalLM.from_pretrained(model_folder)
-    config = model.config
-    writer = gguf.GGUFWriter(str(path), "llama")
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_dimension_count(config.head_dim)
-    writer.add_vocab_size(config.vocab_size)
-    core = json.loads((model_folder / "tokenizer.json").read_text())
-    vocabulary = core["model"]["vocab"]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
-    writer.add_token_list(sorted(vocabulary, key=vocabulary.get))
-    writer.add_token_types(
-        [3 if token in ("<eos>", "<|start|>", "<|end|>") else 1 for token in sorted(vocabulary, key=vocabulary.get)]
-    )
-    writer.add_token_merges([" ".join(merge) for merge in core["model"]["merges"]])
-    writer.add_eos_token_id(config.eos_token_id)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
-    for name, weight in model.state_dict().items():
-        values = weight.detach()
-        if "q_proj" in name or "k_proj" in name:  # llama.cpp keeps the two halves of each rotation side by side
-            heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
-            values = values.reshape(heads, 2, -1, config.hidden_size).swapaxes(1, 2).reshape(values.shape)
-        stem, _, suffix = name.rpartition(".")
-        writer.add_tensor(f"{names.get_name(stem)}.{suffix}", values.numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+def test_a_pulled_model_goes_by_its_name(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"run: copydesk models pull smollm2"):
+        load_model("smollm2")
+    put_into_cache(model_folder)
+    (tmp_path / "smollm2").mkdir()
+    monkeypatch.chdir(tmp_path)
+    model, tokenizer, info = load_model("smollm2")
+    original, _, same = load_model(str(model_folder))
+    assert torch.equal(model(TOKENS).logits, original(TOKENS).logits)
+    assert (info.spec, info.kind, info.weights_sha256) == ("smollm2", "folder", same.weights_sha256)
+    assert tokenizer.chat_template is not None
+    with pytest.raises(InputError, match=r"no config\.json"):
+        load_model("./smollm2")
+
+
+def test_an_adapter_on_a_pulled_model_loads_again_also_by_peft_alone(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COPYDESK_CACHE", "relative")
+    put_into_cache(model_folder)
+    base, _, _ = load_model("smollm2")
+    lora = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", init_lora_weights=False)
+    adapted = get_peft_model(base, lora).eval()
+    adapted.save_pretrained(str(tmp_path / "adapter"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for again in (
+        load_model(str(tmp_path / "adapter"))[0],
+        AutoPeftModelForCausalLM.from_pretrained(str(tmp_path / "adapter")),
+    ):
+        assert torch.allclose(again(TOKENS).logits, adapted(TOKENS).logits)
+
+
+def put_into_cache(folder: Path) -> None:
+    """As if the model in a folder had been pulled."""
+    shutil.copytree(folder, pulled.SMOLLM2.folder)
+    (pulled.SMOLLM2.folder / pulled.FILE).write_text("{}")
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
+import shutil
 from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer
 
-from copydesk import embedded
+from copydesk import embedded, pulled
 from copydesk.errors import InputError
 from copydesk.log.subtokens import fingerprint, load_tokenizer, subtokens
 
@@ -28,6 +29,16 @@ def test_the_embedded_name_is_the_shipped_folder(tokenizer_folder: Path, monkeyp
     monkeypatch.setattr(embedded, "path", lambda: tokenizer_folder)
     load_tokenizer.cache_clear()
     assert subtokens(["the report"], "embedded") == subtokens(["the report"], str(tokenizer_folder))
+    load_tokenizer.cache_clear()
+
+
+def test_a_pulled_model_is_named_by_its_name(tokenizer_folder: Path) -> None:
+    load_tokenizer.cache_clear()
+    with pytest.raises(InputError, match=r"run: copydesk models pull smollm2"):
+        subtokens(["the report"], "smollm2")
+    shutil.copytree(tokenizer_folder, pulled.SMOLLM2.folder)
+    (pulled.SMOLLM2.folder / pulled.FILE).write_text("{}")
+    assert subtokens(["the report"], "smollm2") == subtokens(["the report"], str(tokenizer_folder))
     load_tokenizer.cache_clear()
 
 

@@ -34,7 +34,9 @@ def cost(
     cap: Annotated[float | None, typer.Option(help="The largest cost there is.", show_default="no cap")] = None,
     tokenizer: Annotated[
         str,
-        typer.Option(help="Whose sub-tokens: 'embedded', a model's folder, a tokenizer.json, or a name on the hub."),
+        typer.Option(
+            help="Whose sub-tokens: 'embedded', 'smollm2', a model's folder, a tokenizer.json, or a name on the hub."
+        ),
     ] = embedded.NAME,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from copydesk import embedded, pulled
 from copydesk.errors import InputError
 
 
@@ -26,20 +27,22 @@ def policies_given(words: Sequence[str], demo: Path | None) -> dict[str, str]:
     return specs
 
 
-def name_and_spec(word: str) -> tuple[str, str]:
-    """A policy's name and what it is.
+def name_and_spec(word: str, option: str = "--policy") -> tuple[str, str]:
+    """The name of a policy (or of what an option names else) and what it is.
 
     Raises:
         InputError: the word is not NAME=SPEC.
     """
     name, equals, spec = word.partition("=")
     if not (name and equals and spec):
-        raise InputError(f"--policy {word}: write NAME=SPEC, such as base=embedded")
+        raise InputError(f"{option} {word}: write NAME=SPEC, such as base=embedded")
     return name, spec
 
 
 def absolute(spec: str) -> str:
     """A spec whose path is found from any folder; one that holds no path as it is."""
+    if spec == embedded.NAME or spec in pulled.NAMES:
+        return spec  # even where a folder here is called so
     before, at, _ = spec.rpartition("@http")
     path = (before if at else spec).removeprefix("vllm:")
     # A hub id that is also a folder here means the folder, as it does to `load_model`.

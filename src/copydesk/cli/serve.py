@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from copydesk import embedded
+from copydesk import embedded, pulled
 from copydesk.cli.given import absolute, policies_given
 from copydesk.cli.output import emit, log_to_stderr
 from copydesk.ensemble.ledger import Ledger
@@ -96,7 +96,7 @@ def serve(
     tokenizer: Annotated[
         str | None,
         typer.Option(
-            help="Whose sub-tokens: a model's folder, a hub id or 'embedded'.",
+            help="Whose sub-tokens: a model's folder, a hub id, 'embedded' or 'smollm2'.",
             show_default="the first policy's in this process, else embedded",
             rich_help_panel=_COST,
         ),
@@ -227,6 +227,6 @@ def _tokenizer(policies: dict[str, str]) -> str:
         if "@http" in spec:
             continue
         on_the_hub = not Path(spec).exists() and spec.count("/") == 1 and spec[0] not in "./~"
-        if on_the_hub or (Path(spec) / "tokenizer.json").is_file():
+        if spec in pulled.NAMES or on_the_hub or (Path(spec) / "tokenizer.json").is_file():
             return spec
     return embedded.NAME

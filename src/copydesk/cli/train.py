@@ -28,7 +28,9 @@ _OPTIMISATION = "Policy optimisation (rl)"
 
 
 def train(
-    model: Annotated[str, typer.Option(help="What to train: a hub id, a folder, a .gguf file, or 'embedded'.")],
+    model: Annotated[
+        str, typer.Option(help="What to train: a hub id, a folder, a .gguf file, 'embedded' or 'smollm2'.")
+    ],
     out: Annotated[Path, typer.Option(help="The folder to write the policy to; with 'all', the folder of all.")],
     data: Annotated[
         Path | None, typer.Option(help="The log: JSON Lines with context, response and edit.", show_default=False)

@@ -1,4 +1,4 @@
-"""Loading the model to learn with: the embedded one, a hub id, a folder, an adapter's folder or a GGUF file."""
+"""Loading the model to learn with: embedded, pulled, a hub id, a folder, an adapter's folder or a GGUF file."""
 
 import contextlib
 import hashlib
@@ -19,13 +19,15 @@ from peft import PeftConfig, PeftModel
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from copydesk import embedded
+from copydesk import embedded, pulled
 from copydesk.errors import InputError
 from copydesk.learn.settings import Dtype
 
 Kind = Literal["embedded", "folder", "hub", "gguf", "adapter"]
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
+
+_NAMED = " or ".join(repr(name) for name in (embedded.NAME, *pulled.NAMES))
 
 
 @dataclass(frozen=True)
@@ -81,13 +83,16 @@ def load_model(
     Only safetensors and GGUF weights are read, and no code that comes with a model is run.
 
     Args:
-        spec: `embedded`, a hub id, a folder in the Transformers layout, a folder with a PEFT adapter (its base is
-            loaded too), or a `.gguf` file (its weights are unpacked to ordinary ones).
+        spec: `embedded`, a model that `copydesk models pull` fetched (`smollm2`), a hub id, a folder in the
+            Transformers layout, a folder with a PEFT adapter (its base is loaded too), or a `.gguf` file (its weights
+            are unpacked to ordinary ones). `embedded` and `smollm2` mean these models even where a folder has such a
+            name; `./smollm2` means the folder.
         dtype: of the weights; see `TrainSettings.dtype`.
         full: whether all weights are about to be trained; decides what `auto` means on CUDA.
 
     Raises:
-        InputError: there is no such model, a part of it is missing or damaged, or the hub cannot be reached.
+        InputError: there is no such model, it has not been pulled, a part of it is missing or damaged, or the hub
+            cannot be reached.
     """
     kind, source = _resolve(spec)
     if kind == "adapter":
@@ -125,8 +130,10 @@ def _resolve(spec: str) -> tuple[Kind, str]:
     """What a spec names, and the path or hub id it stands for."""
     if spec == embedded.NAME:
         return "embedded", str(embedded.path())
+    if (folder := pulled.find(spec)) is not None:
+        return "folder", str(folder.resolve())
     if not spec.strip():
-        raise InputError("--model is empty; give a hub id, a folder, a .gguf file or 'embedded'")
+        raise InputError(f"--model is empty; give a hub id, a folder, a .gguf file, {_NAMED}")
     path = Path(spec).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
@@ -136,7 +143,7 @@ def _resolve(spec: str) -> tuple[Kind, str]:
         kind: Kind = "adapter" if (path / "adapter_config.json").is_file() else "folder"
         return kind, str(path.resolve())
     if path.exists():
-        raise InputError(f"--model {spec}: not a model; give a folder, a .gguf file, a hub id or 'embedded'")
+        raise InputError(f"--model {spec}: not a model; give a folder, a .gguf file, a hub id, {_NAMED}")
     if spec.startswith((".", "/", "~")) or spec.count("/") > 1:
         raise InputError(f"--model {spec}: there is no such folder; check the path")
     return "hub", spec
@@ -169,7 +176,7 @@ def _why_not(spec: str, kind: Kind, fault: Exception) -> str:
     if kind == "hub":
         return (
             f"--model {spec}: not a folder here, and the hub has no such model or cannot be reached; "
-            "check the name and the network, or give a local folder, a .gguf file or 'embedded'"
+            f"check the name and the network, or give a local folder, a .gguf file, {_NAMED}"
         )
     first_line = str(fault).strip().splitlines()[0] if str(fault).strip() else type(fault).__name__
     return f"--model {spec}: cannot be loaded ({first_line}); check that its files are whole"

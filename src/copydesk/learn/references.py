@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from copydesk.cache import cache_folder as cache_folder
 from copydesk.learn.encode import Triple
 from copydesk.learn.logprobs import TripleLogProbs
 from copydesk.learn.models import ModelInfo
@@ -96,18 +97,6 @@ def cache_key(
         max_length=max_length,
         cut_answers=cut_answers,
     )
-
-
-def cache_folder() -> Path:
-    """The folder for what can be computed again; it need not exist yet.
-
-    It is $COPYDESK_CACHE, else `copydesk` in $XDG_CACHE_HOME, else `~/.cache/copydesk`.
-    """
-    if chosen := os.environ.get("COPYDESK_CACHE"):
-        return Path(chosen).expanduser()
-    shared = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG Base Directory Specification has a relative path ignored.
-    return (shared if shared.is_absolute() else Path.home() / ".cache") / "copydesk"
 
 
 def cached_references(

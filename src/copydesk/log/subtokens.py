@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from copydesk import embedded
+from copydesk import embedded, pulled
 from copydesk.errors import InputError
 
 
@@ -16,10 +16,12 @@ def subtokens(texts: Sequence[str], tokenizer: str) -> list[list[int]]:
 
     Args:
         texts: any number of texts; they are encoded in one batch.
-        tokenizer: `"embedded"`, a model's folder, a `tokenizer.json`, or a model's name on the Hugging Face hub.
+        tokenizer: `"embedded"`, a model that `copydesk models pull` fetched (`"smollm2"`), a model's folder, a
+            `tokenizer.json`, or a model's name on the Hugging Face hub.
 
     Raises:
-        InputError: the tokenizer cannot be loaded, or a text holds half of a surrogate pair.
+        InputError: the tokenizer cannot be loaded, its model has not been pulled, or a text holds half of a
+            surrogate pair.
     """
     encode = load_tokenizer(tokenizer).encode_batch_fast
     try:
@@ -35,7 +37,7 @@ def load_tokenizer(name: str) -> Tokenizer:
     Raises:
         InputError: there is no such tokenizer, or its file is not one of the `tokenizers` library.
     """
-    path = embedded.path() if name == embedded.NAME else Path(name)
+    path = embedded.path() if name == embedded.NAME else pulled.find(name) or Path(name)
     file = path / "tokenizer.json" if path.is_dir() else path
     try:
         if file.is_file():

@@ -17,7 +17,7 @@ from peft import LoraConfig, PeftConfig, PeftModel
 from safetensors import safe_open
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from copydesk import embedded
+from copydesk import embedded, pulled
 from copydesk.errors import InputError
 from copydesk.gateway.serving.engine import BASE, Engine, Piece, Row, Voice
 from copydesk.gateway.serving.policy import Json, PolicyFault, ServedPolicy
@@ -350,7 +350,7 @@ def _choice(delta: Json, finish: str | None = None) -> Json:
 
 def _identity(spec: str) -> tuple[Any, ...]:
     """What is the same for two specs of the same model: the files as they are now, or the name on the hub."""
-    path = embedded.path() if spec == embedded.NAME else Path(spec).expanduser()
+    path = embedded.path() if spec == embedded.NAME else pulled.find(spec) or Path(spec).expanduser()
     if not path.exists():
         return (spec,)
     stats = [(file.name, file.stat()) for file in ([path] if path.is_file() else sorted(path.iterdir()))]

