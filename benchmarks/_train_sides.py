@@ -40,7 +40,7 @@ class Job:
     """What a process is to do.
 
     Attributes:
-        task: a name in `TASKS`.
+        task: a name in `SCRIPTED`.
         folder: where models, rows and reference log-probabilities are kept between the processes.
         model: the name of the model's folder in `folder`.
         data: the name of a log.
@@ -155,7 +155,7 @@ def all_trl(job: Job) -> dict[str, Any]:
         return {"seconds": time.perf_counter() - start}
 
 
-TASKS = {"prepare": prepare, "ours": ours, "trl": trl, "all-ours": all_ours, "all-trl": all_trl}
+SCRIPTED = {"prepare": prepare, "ours": ours, "trl": trl, "all-ours": all_ours, "all-trl": all_trl}
 
 
 def arguments(job: Job, scratch: str) -> dict[str, Any]:
@@ -316,4 +316,4 @@ def do(job: Mapping[str, Any]) -> dict[str, Any]:
     asked = Job(**job)
     torch.set_num_threads(asked.threads)
     quiet_libraries()
-    return TASKS[asked.task](asked)
+    return SCRIPTED[asked.task](asked)

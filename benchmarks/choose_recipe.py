@@ -27,7 +27,7 @@ from copydesk.policies import LocalPolicy, Sampling
 from copydesk.simulate.protocol import make_log, online_documents, play, play_late
 from copydesk.simulate.recipe import RECIPE
 from copydesk.simulate.run import RunSettings
-from copydesk.simulate.tasks import TASKS
+from copydesk.simulate.tasks import SCRIPTED
 from copydesk.simulate.users import ScriptedUser
 
 USER = ScriptedUser("validation", 0.6)
@@ -57,7 +57,7 @@ def main() -> None:
         known = {record.id: c for record, c in zip(log, costs, strict=True)}
         return encode_log(log, tokenizer, max_length=512, costs=known).triples
 
-    for task in TASKS.values():
+    for task in SCRIPTED.values():
         base = LocalPolicy("base", model, tokenizer)
         log = make_log(base, task, USER, defaults.edits, SEED, drawn)
         contexts = online_documents(task, args.rounds, SEED, log)
@@ -111,7 +111,7 @@ def main() -> None:
     alphas = {
         alpha: fmean(
             one.cost
-            for task in TASKS
+            for task in SCRIPTED
             for one in play_late(
                 LateEnsemble(args.methods, Ucb(alpha)), {m: played[task, m, chosen[m]] for m in args.methods}
             )

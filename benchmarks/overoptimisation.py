@@ -41,7 +41,7 @@ from copydesk.simulate.reading import read
 from copydesk.simulate.recipe import RECIPE
 from copydesk.simulate.scripted_task import ScriptedTask
 from copydesk.simulate.task import Document
-from copydesk.simulate.tasks import TASKS, get_task
+from copydesk.simulate.tasks import SCRIPTED, get_task
 from copydesk.simulate.users import ScriptedUser
 
 C_MAX, LONGEST = 3.0, 160
@@ -166,7 +166,7 @@ def draw(seeds: Sequence[dict[str, Any]], kinds: Sequence[str], path: Path) -> N
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="keep rows.json and overoptimisation.svg in this folder")
-    parser.add_argument("--task", choices=list(TASKS), default="email")
+    parser.add_argument("--task", choices=list(SCRIPTED), default="email")
     parser.add_argument("--p", type=float, default=0.6, help="strength of the user")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))

@@ -25,7 +25,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from copydesk.simulate.reading import read
 from copydesk.simulate.task import Document
-from copydesk.simulate.tasks import TASKS
+from copydesk.simulate.tasks import SCRIPTED
 
 SPECIAL = ["<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"]
 CHAT_TEMPLATE = (
@@ -37,7 +37,7 @@ CHAT_TEMPLATE = (
 def samples(seed: int) -> Iterator[tuple[str, Document, str]]:
     """(task, document, response) without end."""
     rng = np.random.default_rng(seed)
-    tasks = list(TASKS.values())
+    tasks = list(SCRIPTED.values())
     while True:
         task = tasks[int(rng.integers(len(tasks)))]
         document = task.draw(rng)
@@ -162,7 +162,7 @@ def examine(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: i
     slots: dict[str, list[bool]] = defaultdict(list)
     malformed = []
     for (task, document, _), text in zip(rows, texts, strict=True):
-        reading = read(TASKS[task], document, text)
+        reading = read(SCRIPTED[task], document, text)
         malformed.append(reading.malformed)
         for slot, right in reading.right.items():
             slots[f"{task}/{document.kind}/{slot}"].append(right)

@@ -17,17 +17,17 @@ from copydesk.simulate.luck import Stream, generator, key
 from copydesk.simulate.reading import read
 from copydesk.simulate.scripted_task import ScriptedTask
 from copydesk.simulate.task import Document
-from copydesk.simulate.tasks import TASKS
+from copydesk.simulate.tasks import SCRIPTED
 from copydesk.simulate.users import STRONG, WEAK
 
 SEED = 77_000
-every_task = pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+every_task = pytest.mark.parametrize("task", SCRIPTED.values(), ids=lambda task: task.name)
 
 
 @cache
 def answered(name: str) -> list[tuple[Document, str]]:
     """Fresh documents and what the model writes of them at temperature 1."""
-    task = TASKS[name]
+    task = SCRIPTED[name]
     model, tokenizer, _ = load_model("embedded")
     contexts = list(islice(task.documents(SEED, Stream.ONLINE_DOCUMENTS), 400))
     responses = LocalPolicy("base", model, tokenizer).respond(
@@ -100,7 +100,7 @@ def test_strong_and_weak_users_rewrite_it_about_as_much(task: ScriptedTask) -> N
 def test_emails_need_less_editing_than_summaries() -> None:
     cost = EditCost(cap=3.0)
     means = []
-    for name, task in TASKS.items():
+    for name, task in SCRIPTED.items():
         pairs = [
             (response, STRONG.mend(task, document, response, generator(SEED, Stream.ONLINE_EDITS, t)))
             for t, (document, response) in enumerate(answered(name))

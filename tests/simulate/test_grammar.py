@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from copydesk.simulate.grammar import Draft, Noise, compose, parse, render
 from copydesk.simulate.scripted_task import ScriptedTask
-from copydesk.simulate.tasks import EMAIL, SUMMARIZATION, TASKS
+from copydesk.simulate.tasks import EMAIL, SCRIPTED, SUMMARIZATION
 
-tasks = st.sampled_from(list(TASKS.values()))
+tasks = st.sampled_from(list(SCRIPTED.values()))
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -69,7 +69,7 @@ def test_a_sentence_of_another_kind_is_noise() -> None:
     assert len(draft.noise) == 1
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+@pytest.mark.parametrize("task", SCRIPTED.values(), ids=lambda task: task.name)
 def test_layouts_look_as_they_should(task: ScriptedTask) -> None:
     document = task.draw(np.random.default_rng(3))
     manners = dict(task.tastes[document.kind]) | {"layout": "bullets"}

@@ -6,9 +6,9 @@ import pytest
 from copydesk.errors import InputError
 from copydesk.simulate.luck import Stream
 from copydesk.simulate.scripted_task import ScriptedTask
-from copydesk.simulate.tasks import EMAIL, SUMMARIZATION, TASKS, get_task
+from copydesk.simulate.tasks import EMAIL, SCRIPTED, SUMMARIZATION, get_task
 
-every_task = pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+every_task = pytest.mark.parametrize("task", SCRIPTED.values(), ids=lambda task: task.name)
 
 
 def coverage(task: ScriptedTask, kind: str) -> float:

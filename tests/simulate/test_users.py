@@ -8,10 +8,10 @@ from copydesk.simulate.grammar import compose, parse, render
 from copydesk.simulate.reading import ideal, read
 from copydesk.simulate.scripted_task import ScriptedTask
 from copydesk.simulate.task import Document
-from copydesk.simulate.tasks import EMAIL, TASKS
+from copydesk.simulate.tasks import EMAIL, SCRIPTED
 from copydesk.simulate.users import STRONG, USERS, WEAK, ScriptedUser, get_user
 
-every_task = pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+every_task = pytest.mark.parametrize("task", SCRIPTED.values(), ids=lambda task: task.name)
 every_user = pytest.mark.parametrize("user", USERS.values(), ids=lambda user: user.name)
 PERFECT, HELPLESS = ScriptedUser("perfect", 1.0), ScriptedUser("helpless", 0.0)
 
@@ -32,7 +32,7 @@ def test_a_response_wholly_to_taste_is_accepted_unchanged(task: ScriptedTask, us
         assert user.mend(task, document, wish, np.random.default_rng(seed)) == wish
 
 
-@given(st.sampled_from(list(TASKS.values())), st.integers(0, 2**32 - 1), st.floats(0, 1))
+@given(st.sampled_from(list(SCRIPTED.values())), st.integers(0, 2**32 - 1), st.floats(0, 1))
 @settings(max_examples=200)
 def test_what_is_to_taste_already_is_left_alone(task: ScriptedTask, seed: int, p: float) -> None:
     document, response = some(task, seed)
@@ -112,7 +112,10 @@ def test_garbled_and_misplaced_text_is_tidied(task: ScriptedTask) -> None:
 
 
 @given(
-    st.sampled_from(list(TASKS.values())), st.integers(0, 1000), st.text(max_size=200), st.sampled_from([STRONG, WEAK])
+    st.sampled_from(list(SCRIPTED.values())),
+    st.integers(0, 1000),
+    st.text(max_size=200),
+    st.sampled_from([STRONG, WEAK]),
 )
 @settings(max_examples=200)
 def test_any_text_can_be_edited_and_the_same_luck_gives_the_same_edit(

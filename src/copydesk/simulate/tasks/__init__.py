@@ -2,10 +2,14 @@
 
 from copydesk.errors import InputError
 from copydesk.simulate.task import Task
+from copydesk.simulate.tasks import prelude
 from copydesk.simulate.tasks.email import EMAIL
 from copydesk.simulate.tasks.summarization import SUMMARIZATION
 
-TASKS = {task.name: task for task in (EMAIL, SUMMARIZATION)}
+SCRIPTED = {task.name: task for task in (EMAIL, SUMMARIZATION)}
+"""Those with synthetic documents."""
+
+TASKS: dict[str, Task] = {**SCRIPTED, **{task.name: task for task in (prelude.SUMMARIZATION, prelude.EMAIL)}}
 
 
 def get_task(name: str) -> Task:
@@ -15,4 +19,4 @@ def get_task(name: str) -> Task:
     return TASKS[name]
 
 
-__all__ = ["EMAIL", "SUMMARIZATION", "TASKS", "get_task"]
+__all__ = ["EMAIL", "SCRIPTED", "SUMMARIZATION", "TASKS", "get_task"]

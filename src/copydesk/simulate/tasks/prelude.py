@@ -1,0 +1,150 @@
+"""PRELUDE's two tasks on its real documents: news, posts and papers to sum up, and notes to make emails of.
+
+Source: *Aligning LLM Agents by Learning Latent Preference from User Edits*, Gao et al., NeurIPS 2024,
+arXiv 2404.15269, https://github.com/gao-g/prelude (kinds, tastes, filters and sampling; the instructions are ours).
+"""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from copydesk.errors import InputError
+from copydesk.simulate.task import Document
+from copydesk.simulate.tasks import sources
+from copydesk.simulate.tasks.sources import Source
+
+
+class PreludeKind(NamedTuple):
+    """A kind of document, where its documents come from and what users want of responses to them."""
+
+    name: str
+    source: Source
+    taste: str
+
+
+@dataclass(frozen=True)
+class PreludeTask:
+    """Real documents of several kinds, an equal number of each.
+
+    A seed shuffles every source. The online phase takes documents from the front of the shuffled sources: with T rounds
+    and seed s it meets the documents of PRELUDE's own run with `num_train_ex=T` and `seed=s`, in the same order. A
+    log takes them from the back, so a log of the same seed has none of these as long as the sources are long enough for
+    both; where a log does hold one, the online phase passes over it.
+
+    Attributes:
+        name: of the task.
+        instruction: what a context begins with, before the text of the document.
+        kinds: in PRELUDE's order, which the sampling depends on.
+        folder: of the sources' files; by default the one that the environment variable COPYDESK_PRELUDE names, and
+            where there is none the hub. See `sources.load`.
+    """
+
+    name: str
+    instruction: str
+    kinds: tuple[PreludeKind, ...]
+    folder: Path | None = None
+
+    @cached_property
+    def tastes(self) -> dict[str, str]:
+        """The tastes by kind."""
+        return {kind.name: kind.taste for kind in self.kinds}
+
+    def taste(self, kind: str) -> str:
+        """The taste in PRELUDE's words."""
+        return self.tastes[kind]
+
+    def offline(self, count: int, seed: int) -> list[Document]:
+        """The contexts of a log; documents without text are passed over.
+
+        Where `count` is not a multiple of the number of kinds, the first kinds give one more.
+
+        Raises:
+            InputError: a source has too few documents, or cannot be read.
+        """
+        return self._sample(count, seed, frozenset({self._context("")}), from_back=True)
+
+    def online(self, count: int, seed: int, unlike: frozenset[str]) -> list[Document]:
+        """The contexts x_1 .. x_T of the online phase; those in `unlike` are passed over.
+
+        Raises:
+            InputError: a source has too few documents, or cannot be read.
+        """
+        return self._sample(count, seed, unlike, from_back=False)
+
+    def _sample(self, count: int, seed: int, unlike: frozenset[str], *, from_back: bool) -> list[Document]:
+        """An equal number of documents of each kind, shuffled.
+
+        One generator makes all draws, in PRELUDE's order: it shuffles the sources one after the other, each as a list
+        (of positions, which move as the documents would), and then what was taken of them.
+        """
+        rng = np.random.default_rng(seed)
+        corpora = [sources.load(kind.source, self._folder()) for kind in self.kinds]
+        orders = [list(range(len(texts))) for texts in corpora]
+        for order in orders:
+            rng.shuffle(order)
+        chosen: list[Document] = []
+        for place, (kind, texts, order) in enumerate(zip(self.kinds, corpora, orders, strict=True)):
+            share = count // len(self.kinds) + (place < count % len(self.kinds))
+            contexts = (self._context(texts[position]) for position in (reversed(order) if from_back else order))
+            taken = list(islice((context for context in contexts if context not in unlike), share))
+            if len(taken) < share:
+                raise InputError(
+                    f"{self.name}: {share} documents of {kind.source.name} are needed, and {len(taken)} of its "
+                    f"{len(texts)} can be used; ask for fewer"
+                )
+            chosen += [Document(context, kind.name) for context in taken]
+        rng.shuffle(chosen)
+        return chosen
+
+    def _context(self, text: str) -> str:
+        return f"{self.instruction}\n{text.strip()}"
+
+    def _folder(self) -> Path | None:
+        """Read when it is needed: a task is made before anybody has said where the documents are."""
+        named = os.environ.get(sources.VARIABLE, "").strip()
+        folder = self.folder or (Path(named) if named else None)
+        return folder.expanduser() if folder else None
+
+
+SUMMARIZATION = PreludeTask(
+    name="prelude-summarization",
+    instruction="Summarize this document.",
+    kinds=(
+        PreludeKind(
+            "news",
+            sources.CNN_DAILYMAIL,
+            "style targeted to young children, storytelling, short sentences, playful language, interactive, positive",
+        ),
+        PreludeKind(
+            "post",
+            sources.SLF5K,
+            "second person narrative, brief, show emotions, invoke personal reflection, immersive",
+        ),
+        PreludeKind("wiki", sources.WIKIPEDIA, "bullet points, parallel structure, brief"),
+        PreludeKind(
+            "abstract",
+            sources.ARXIV,
+            "tweet style, simple English, inquisitive, skillful foreshadowing, with emojis",
+        ),
+        PreludeKind("movie", sources.IMDB, "question answering style"),
+    ),
+)
+EMAIL = PreludeTask(
+    name="prelude-email",
+    instruction="Write a short email from these notes.",
+    kinds=(
+        PreludeKind("problem", sources.SLF5K, "informal, conversational, no closing"),
+        PreludeKind(
+            "paper",
+            sources.ELSEVIER,
+            "structured, straight to the points, respectful, professional greeting and closing",
+        ),
+        PreludeKind("review", sources.AMPERE, "casual tone, positive, clear, call to action"),
+        PreludeKind("tweet", sources.PAPER_TWEET, "engaging, personalized, professional tone, thankful closing"),
+    ),
+)

@@ -1,0 +1,178 @@
+"""PRELUDE's two tasks: its documents in its order, and a log that keeps away from them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from copydesk.errors import InputError
+from copydesk.simulate.task import Document, Task
+from copydesk.simulate.tasks.prelude import EMAIL, SUMMARIZATION, PreludeTask
+
+# Sizes that differ, as those of the real sources do, all large enough for 50 documents online and 70 in a log.
+SIZES = {
+    "cnn_dailymail": 331,
+    "slf5k": 260,
+    "wikipedia": 197,
+    "arxiv": 180,
+    "imdb": 149,
+    "elsevier": 160,
+    "ampere": 131,
+    "paper_tweet": 170,
+}
+SUMMARIZATION_SOURCES = ("cnn_dailymail", "slf5k", "wikipedia", "arxiv", "imdb")
+EMAIL_SOURCES = ("slf5k", "elsevier", "ampere", "paper_tweet")
+TASKS = [(SUMMARIZATION, SUMMARIZATION_SOURCES), (EMAIL, EMAIL_SOURCES)]
+
+
+def row(source: str, number: int) -> dict[str, object]:
+    name = f"{source} {number}"
+    return {
+        "cnn_dailymail": {"article": f" {name}\n"},
+        "slf5k": {"post": name},
+        "wikipedia": {"text": name + " word" * 500},
+        "arxiv": {"abstract": f"  {name}\n"},
+        "imdb": {"text": name},
+        "elsevier": {"title": name, "abstract": "A", "author_highlights": ["H"]},
+        "ampere": {"text": [name, "Good."]},
+        "paper_tweet": {"text": f'"{name}\\n",'},
+    }[source]
+
+
+def text(source: str, number: int) -> str:
+    """The document of that row, as the agent should see it."""
+    name = f"{source} {number}"
+    return {
+        "wikipedia": name + " word" * 500,
+        "elsevier": f"My title: {name}. My abstract: A My highlights: H",
+        "ampere": f"{name} Good.",
+    }.get(source, name)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("prelude")
+    for source, size in SIZES.items():
+        lines = [json.dumps(row(source, number)) + "\n" for number in range(size)]
+        (where / f"{source}.jsonl").write_text("".join(lines))
+    return where
+
+
+@pytest.fixture(autouse=True)
+def surroundings(folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path_factory.getbasetemp() / "hub"))
+    monkeypatch.setenv("COPYDESK_PRELUDE", str(folder))
+
+
+def preludes_run(names: tuple[str, ...], rounds: int, seed: int) -> list[str]:
+    """What PRELUDE meets, told plainly: shuffle each list, take the first few of each, shuffle these."""
+    generator = np.random.default_rng(seed)
+    pools = [[text(name, number) for number in range(SIZES[name])] for name in names]
+    for pool in pools:
+        generator.shuffle(pool)
+    met = []
+    for pool in pools:
+        met += pool[: rounds // len(names)]
+    generator.shuffle(met)
+    return met
+
+
+def texts(documents: list[Document]) -> list[str]:
+    """The documents without the instruction."""
+    return [document.context.partition("\n")[2] for document in documents]
+
+
+@pytest.mark.parametrize(("task", "names"), TASKS, ids=["summarization", "email"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_online_phase_meets_preludes_documents_in_its_order(
+    task: PreludeTask, names: tuple[str, ...], seed: int
+) -> None:
+    assert texts(task.online(200, seed, frozenset())) == preludes_run(names, 200, seed)
+
+
+@pytest.mark.parametrize(("task", "names"), TASKS, ids=["summarization", "email"])
+def test_a_log_of_the_same_seed_changes_nothing_about_them(task: PreludeTask, names: tuple[str, ...]) -> None:
+    log = task.offline(280, 1)
+    known = frozenset(document.context for document in log)
+    assert len(known) == 280
+    assert texts(task.online(200, 1, known)) == preludes_run(names, 200, 1)
+    assert known.isdisjoint(document.context for document in task.online(200, 1, frozenset()))
+
+
+def test_documents_of_the_log_are_passed_over() -> None:
+    plain = EMAIL.online(40, 0, frozenset())
+    unlike = frozenset(document.context for document in plain[:7])
+    others = EMAIL.online(40, 0, unlike)
+    assert unlike.isdisjoint(document.context for document in others)
+    assert {document.context for document in plain[7:]} < {document.context for document in others}
+
+
+@pytest.mark.parametrize(("task", "names"), TASKS, ids=["summarization", "email"])
+def test_an_equal_number_of_each_kind_from_its_own_source(task: PreludeTask, names: tuple[str, ...]) -> None:
+    for documents in (task.online(40, 3, frozenset()), task.offline(40, 3)):
+        for kind, name in zip(task.kinds, names, strict=True):
+            of_kind = [document for document in documents if document.kind == kind.name]
+            assert len(of_kind) == 40 // len(names)
+            assert all(name in document.context for document in of_kind)
+
+
+def test_what_is_left_over_goes_to_the_first_kinds() -> None:
+    kinds = [document.kind for document in EMAIL.online(6, 0, frozenset())]
+    assert [kinds.count(kind.name) for kind in EMAIL.kinds] == [2, 2, 1, 1]
+    assert len(SUMMARIZATION.offline(3, 0)) == 3
+
+
+def test_a_log_is_its_seed_s() -> None:
+    assert EMAIL.offline(20, 5) == EMAIL.offline(20, 5)
+    assert EMAIL.offline(20, 5) != EMAIL.offline(20, 6)
+
+
+def test_the_agent_sees_an_instruction_and_the_text_alone() -> None:
+    for task in (SUMMARIZATION, EMAIL):
+        for document in task.offline(20, 0):
+            assert document.context.startswith(f"{task.instruction}\n")
+            assert document.context == document.context.strip()
+            assert document.facts == {}
+
+
+def test_the_tastes_are_preludes() -> None:
+    for task in (SUMMARIZATION, EMAIL):
+        protocol: Task = task
+        assert all(protocol.taste(kind.name) == kind.taste for kind in task.kinds)
+    assert SUMMARIZATION.taste("movie") == "question answering style"
+    assert EMAIL.taste("problem") == "informal, conversational, no closing"
+
+
+def test_too_few_documents_says_of_which_source() -> None:
+    with pytest.raises(
+        InputError, match=r"prelude-email: 132 documents of ampere are needed, and 131 of its 131 can be used; ask"
+    ):
+        EMAIL.offline(528, 0)
+    log = frozenset(document.context for document in EMAIL.offline(400, 0))
+    with pytest.raises(InputError, match=r"50 documents of ampere are needed, and 31 of its 131 can be used"):
+        EMAIL.online(200, 0, log)
+
+
+def test_a_log_has_no_empty_documents(tmp_path: Path, folder: Path) -> None:
+    for source in EMAIL_SOURCES:
+        lines = [json.dumps(row(source, number)) + "\n" for number in range(3)]
+        (tmp_path / f"{source}.jsonl").write_text("".join(lines))
+    (tmp_path / "slf5k.jsonl").write_text('{"post": " "}\n{"post": "a"}\n{"post": null}\n{"post": "b"}\n')
+    task = PreludeTask(EMAIL.name, EMAIL.instruction, EMAIL.kinds, folder=tmp_path)
+    problems = [document for document in task.offline(8, 0) if document.kind == "problem"]
+    assert sorted(texts(problems)) == ["a", "b"]
+
+
+def test_the_folder_of_the_task_comes_before_the_variable(tmp_path: Path) -> None:
+    task = PreludeTask(EMAIL.name, EMAIL.instruction, EMAIL.kinds, folder=tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"elsewhere: there is no such folder"):
+        task.online(4, 0, frozenset())
+
+
+def test_without_a_folder_the_hub_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COPYDESK_PRELUDE")
+    with pytest.raises(InputError, match=r"slf5k: the hub cannot be reached.*JeremyAlain/SLF5K"):
+        EMAIL.online(4, 0, frozenset())
