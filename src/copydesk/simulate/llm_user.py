@@ -1,0 +1,208 @@
+"""An LLM that plays the user, as in PRELUDE (Gao et al., NeurIPS 2024, arXiv 2404.15269)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TypeVar
+
+from copydesk.errors import InputError
+from copydesk.policies import Answer, Policy, Sampling, answers
+from copydesk.simulate.llm_replies import refused, unthought, unwrapped, verdict
+from copydesk.simulate.task import Document, Task
+
+_QUESTION = """\
+An assistant was given this request:
+
+<request>
+{context}
+</request>
+
+The assistant answered:
+
+<answer>
+{response}
+</answer>
+
+There is a reader who wants such answers in a style of their own, and this is that style: {taste}.
+
+Would this reader be content with the answer exactly as it stands? Say yes or no, one word and nothing else."""
+
+_REVISION = """\
+An assistant was given this request:
+
+<request>
+{context}
+</request>
+
+The assistant answered:
+
+<answer>
+{response}
+</answer>
+
+You are the reader, and you want such answers in a style of your own: {taste}.
+
+Rewrite the answer so that it has this style. Keep to what the request says. Write the new answer alone: no \
+remark before or after it, no quotes and no tags around it."""
+
+_JUDGES, _REVISES = 0, 1
+_AGAIN = 0.7  # the least temperature of a second try: at 0 a model would say the same again
+_LONGEST = 4  # times the text: longer is no revision
+_SHORT = 1000  # characters; a text shorter than this may grow as much as one of this length
+_T = TypeVar("_T")
+
+
+@dataclass
+class Tally:
+    """What an LLM user did, over all calls.
+
+    Of each text: `yes`, it was good; `no`, it was to be revised (`yes + no` is all texts). `gave_up`: no try gave a
+    usable revision, and the text was left as it was. `unchanged`: the revision says the same as the text.
+
+    Of each reply that cannot be used, and is asked for again: `neither` yes nor no (after the last try that counts as
+    no); a revision that `refused`; an `empty` one; or a `runaway`, cut off at the token limit or more than four times
+    as long as the text (as 1000 characters, if the text is shorter). Of each reply that can be used: `unwrapped`,
+    something around what was asked for was taken off.
+    """
+
+    yes: int = 0
+    no: int = 0
+    neither: int = 0
+    refused: int = 0
+    empty: int = 0
+    runaway: int = 0
+    gave_up: int = 0
+    unchanged: int = 0
+    unwrapped: int = 0
+
+    def to_json(self) -> dict[str, int]:
+        """The counts as a JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Text:
+    """One response that waits for its user."""
+
+    context: str
+    response: str
+    taste: str
+    luck: Sequence[int]
+
+
+class LlmUser:
+    """A user played by a policy: it says whether a text is to its taste, and if it is not, revises it.
+
+    All questions go out as one batch and then all requests for a revision, so that a policy behind a server works on
+    many at a time. A reply that cannot be used is asked for again, with another seed and at a temperature of at least
+    0.7; for what then becomes of it see `Tally`.
+
+    Args:
+        name: what the user is called.
+        policy: the model that plays it.
+        temperature: of the first try of either request.
+        max_new_tokens: for a reply; leave room for the thought of a model that reasons.
+        batch_size: as in `Sampling`.
+        tries: how often a reply is asked for, at most.
+
+    Attributes:
+        tally: what happened so far.
+
+    Raises:
+        InputError: tries is less than 1, or the sampling makes no sense.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        policy: Policy,
+        *,
+        temperature: float = 0.0,
+        max_new_tokens: int = 2048,
+        batch_size: int = 128,
+        tries: int = 3,
+    ) -> None:
+        if tries < 1:
+            raise InputError(f"{name}: tries: {tries} must be at least 1")
+        self.name = name
+        self.policy = policy
+        self.tries = tries
+        self.tally = Tally()
+        first = Sampling(temperature, max_new_tokens, batch_size)
+        self._sampling = (first, Sampling(max(temperature, _AGAIN), max_new_tokens, batch_size))
+
+    def edit(
+        self, task: Task, documents: Sequence[Document], responses: Sequence[str], luck: Sequence[Sequence[int]]
+    ) -> list[str]:
+        """What this user makes of each response.
+
+        Args:
+            task: knows what the user wants of each kind of document.
+            documents: what the responses are to.
+            responses: the texts.
+            luck: `luck[i]` are the integers that seed the i-th user's randomness.
+
+        Raises:
+            InputError: the policy cannot answer.
+        """
+        texts = [
+            _Text(document.context, response, task.taste(document.kind), seed)
+            for document, response, seed in zip(documents, responses, luck, strict=True)
+        ]
+        content = self._ask(texts, _JUDGES, _QUESTION, self._verdict)
+        wrong = [text for text, good in zip(texts, content, strict=True) if not good]
+        self.tally.yes += len(texts) - len(wrong)
+        self.tally.no += len(wrong)
+        revisions = iter(self._ask(wrong, _REVISES, _REVISION, self._revision))
+        return [
+            text.response if good else self._edited(text, next(revisions))
+            for text, good in zip(texts, content, strict=True)
+        ]
+
+    def _ask(
+        self, texts: Sequence[_Text], purpose: int, prompt: str, read: Callable[[_Text, Answer], _T | None]
+    ) -> list[_T | None]:
+        """What is read out of the reply on each text; `None` where no try gave anything that could be read."""
+        found: list[_T | None] = [None] * len(texts)
+        waiting = list(range(len(texts)))
+        for attempt in range(self.tries):
+            prompts = [
+                prompt.format(context=text.context, response=text.response, taste=text.taste)
+                for text in (texts[row] for row in waiting)
+            ]
+            seeds = [(*texts[row].luck, purpose, attempt) for row in waiting]
+            replies = answers(self.policy, prompts, seeds, self._sampling[attempt > 0]) if waiting else []
+            for row, reply in zip(waiting, replies, strict=True):
+                found[row] = read(texts[row], reply)
+            waiting = [row for row in waiting if found[row] is None]
+        return found
+
+    def _verdict(self, text: _Text, reply: Answer) -> bool | None:
+        found = verdict(reply.text)
+        if found is None:
+            self.tally.neither += 1
+        else:
+            self.tally.unwrapped += unthought(reply.text) != reply.text.strip()
+        return found
+
+    def _revision(self, text: _Text, reply: Answer) -> str | None:
+        bare = unwrapped(reply.text, text.response)
+        if reply.cut or len(bare) > _LONGEST * max(len(text.response), _SHORT):
+            self.tally.runaway += 1
+        elif not bare:
+            self.tally.empty += 1
+        elif refused(bare) and not refused(text.response):
+            self.tally.refused += 1
+        else:
+            self.tally.unwrapped += bare != reply.text.strip()
+            return bare
+        return None
+
+    def _edited(self, text: _Text, revision: str | None) -> str:
+        """The text after its revision; itself, to the last space, where nothing came of that."""
+        if revision is None:
+            self.tally.gave_up += 1
+        elif revision == text.response.strip():
+            self.tally.unchanged += 1
+        else:
+            return revision
+        return text.response
