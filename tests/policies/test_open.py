@@ -10,7 +10,7 @@ from copydesk.learn.rl.settings import RlSettings
 from copydesk.learn.settings import TrainSettings
 from copydesk.learn.train import train
 from copydesk.log.record import EditRecord
-from copydesk.policies import BestOfN, LocalPolicy, Sampling, open_policy
+from copydesk.policies import BestOfN, LocalPolicy, RemotePolicy, Sampling, open_policy
 
 RL = TrainSettings(
     method="rl", max_steps=1, batch_size=4, accumulate=1, lora_r=2,
@@ -26,6 +26,21 @@ def rl(records: list[EditRecord], model_folder: Path, tmp_path: Path) -> Path:
 def test_a_model_is_a_policy(model_folder: Path) -> None:
     policy = open_policy("base", str(model_folder))
     assert isinstance(policy, LocalPolicy) and policy.name == "base"
+
+
+def test_a_model_at_a_server_is_a_policy_with_the_key_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COPYDESK_KEY_BIG", "not a key")
+    with pytest.raises(InputError, match=r"big: the server's key"):  # it was read
+        open_policy("big", "qwen@https://host/v1")
+    monkeypatch.setenv("COPYDESK_KEY_BIG", "sk-1")
+    policy = open_policy("big", "Qwen/Qwen3-32B@latest@http://127.0.0.1:8000/v1")
+    assert isinstance(policy, RemotePolicy)
+    assert (policy.name, policy.model, policy.url) == ("big", "Qwen/Qwen3-32B@latest", "http://127.0.0.1:8000/v1")
+
+
+def test_best_of_n_needs_its_model_here() -> None:
+    with pytest.raises(InputError, match=r"not one at a server"):
+        open_policy("best", "best-of-3:qwen@https://host/v1")
 
 
 def test_best_of_n_takes_the_cost_model_of_the_folder_or_the_one_named(rl: Path, model_folder: Path) -> None:

@@ -1,0 +1,25 @@
+"""Policies that learn from edits without training: what they learnt goes into the prompt.
+
+They are the learners of PRELUDE (Gao et al., NeurIPS 2024, arXiv 2404.15269): an oracle that is told the taste,
+ICL-edit and CIPHER. The prompts are our own and know of no task: they work on any log.
+"""
+
+from copydesk.policies.prompted.cipher import Cipher
+from copydesk.policies.prompted.encoder import Encoder, PolicyStates, SentenceEncoder
+from copydesk.policies.prompted.icl import IclEdit
+from copydesk.policies.prompted.learner import Learner
+from copydesk.policies.prompted.memory import Memory
+from copydesk.policies.prompted.open import open_prompted
+from copydesk.policies.prompted.oracle import OracleTaste
+
+__all__ = [
+    "Cipher",
+    "Encoder",
+    "IclEdit",
+    "Learner",
+    "Memory",
+    "OracleTaste",
+    "PolicyStates",
+    "SentenceEncoder",
+    "open_prompted",
+]

@@ -1,0 +1,144 @@
+"""CIPHER: descriptions of the taste behind past edits, inferred by the writer itself, stand in the prompt."""
+
+import hashlib
+from collections.abc import Sequence
+
+from copydesk.errors import InputError
+from copydesk.log.record import Context, EditRecord
+from copydesk.policies.best_of_n import BestOfN
+from copydesk.policies.policy import Policy, Sampling
+from copydesk.policies.prompted.memory import Memory
+from copydesk.policies.prompted.prompts import (
+    cleaned,
+    context_text,
+    guided,
+    inference_prompt,
+    merging_prompt,
+    taste_guidance,
+)
+from copydesk.policies.prompted.room import CHARACTERS, Room
+
+DESCRIBING = Sampling(temperature=0.0, max_new_tokens=64)
+"""How descriptions are written: the likeliest one, of a phrase's length."""
+
+
+class Cipher:
+    """Tells the writer, before each context, the taste that the edits of the k nearest ones speak of (CIPHER-k).
+
+    From each edit the writer infers a description of the taste (arXiv 2404.15269). For a context, the descriptions of
+    its k nearest are retrieved; with k above 1 the writer merges those that differ into one. An answer that was
+    accepted confirms the description it was written with. Where there was none, as in the log of another policy, the
+    taste is inferred from the accepted text itself: all of it is as the person wants it. (The paper's learner answers
+    every row itself, so it never meets such a one but at the start.) A row that tells nothing is not remembered.
+
+    Args:
+        name: its name as an arm and in the log.
+        writer: what answers and describes. Of a `BestOfN`, the policy that drafts writes the descriptions: a cost
+            model knows nothing of them.
+        memory: of descriptions; `learn` adds to it.
+        k: contexts whose descriptions are merged, at least 1.
+        characters: how long a prompt that asks for a description may be where the writer's model does not run in this
+            process.
+        describing: how descriptions are written.
+
+    Raises:
+        InputError: k is less than 1.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        writer: Policy,
+        memory: Memory[str],
+        k: int = 5,
+        *,
+        characters: int = CHARACTERS,
+        describing: Sampling = DESCRIBING,
+    ) -> None:
+        if k < 1:
+            raise InputError(f"{name}: k is {k}; give a number of descriptions of at least 1")
+        self.name = name
+        self.writer = writer
+        self.memory = memory
+        self.k = k
+        self._describer = writer.policy if isinstance(writer, BestOfN) else writer
+        self._describing = describing
+        self._room = Room(writer, characters)
+
+    def respond(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
+        """One response for each context, in two requests to the writer: to merge descriptions, and to answer.
+
+        A description always goes into the prompt: it is a phrase, and never longer than `LONGEST_DESCRIPTION`.
+        """
+        if not contexts:
+            return []
+        tastes = self.tastes(contexts)
+        prompts = [guided(context, taste_guidance(taste)) for context, taste in zip(contexts, tastes, strict=True)]
+        return self.writer.respond(prompts, seeds, sampling)
+
+    def tastes(self, contexts: Sequence[Context]) -> list[str]:
+        """What `respond` would tell the writer of the taste in each context; empty where nothing is known.
+
+        The nearest description stands alone where the others do not fit a prompt beside it.
+        """
+        known = self.memory.nearest(contexts, self.k)
+        found = [near[0] if near else "" for near in known]
+        asked: dict[int, Context] = {}
+        for row, near in enumerate(known):
+            if len(set(near)) > 1:
+                prompt, count = self._room.fill(near, merging_prompt, self._describing.max_new_tokens)
+                if count > 1:
+                    asked[row] = prompt
+        # Of its own context alone, so that `learn` finds again what an answer was written with.
+        seeds = [_seed("merge", context_text(contexts[row])) for row in asked]
+        for row, merged in zip(asked, self._describe(list(asked.values()), seeds), strict=True):
+            found[row] = merged or found[row]
+        return found
+
+    def learn(self, records: Sequence[EditRecord]) -> None:
+        """Infer the taste behind rows, in one request to the writer, and remember it under their contexts.
+
+        Rows that this policy answered itself are taken to have been answered with the memory as it is now; so in an
+        online phase each edit is to be learnt before the next answer. Pending rows are left out.
+        """
+        known = [record for record in records if not record.pending]
+        own = [row for row, record in enumerate(known) if record.accepted and record.policy == self.name]
+        confirmed = dict(zip(own, self.tastes([known[row].context for row in own]), strict=True))
+        tastes = [confirmed.get(row, "") for row in range(len(known))]
+        open_rows = [row for row, taste in enumerate(tastes) if not taste]
+        prompts = [self._inference(known[row]) for row in open_rows]
+        seeds = [_seed("infer", known[row].id) for row in open_rows]
+        for row, taste in zip(open_rows, self._describe(prompts, seeds), strict=True):
+            tastes[row] = taste
+        told = [row for row, taste in enumerate(tastes) if taste]
+        self.memory.add([known[row].context for row in told], [tastes[row] for row in told])
+
+    def _describe(self, prompts: Sequence[Context], seeds: Sequence[Sequence[int]]) -> list[str]:
+        if not prompts:
+            return []
+        return [cleaned(text) for text in self._describer.respond(prompts, seeds, self._describing)]
+
+    def _inference(self, record: EditRecord) -> str:
+        """The question about a row; of texts too long for the writer, a piece is shown from where they differ."""
+        texts = [record.response] if record.edit is None or record.accepted else [record.response, record.edit]
+        start, length = 0, max(len(text) for text in texts)
+        while True:
+            prompt = inference_prompt(*(text[start : start + length] for text in texts))
+            if length <= 1 or self._room.takes(prompt, self._describing.max_new_tokens):
+                return prompt
+            start = _fork(*texts)
+            length //= 2
+
+
+def _fork(one: str, other: str = "") -> int:
+    """How many characters two texts have in common at their beginning."""
+    return next(
+        (place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
+        min(len(one), len(other)),
+    )
+
+
+def _seed(*words: str) -> tuple[int]:
+    """31 bits, which any writer takes for a seed."""
+    digest = hashlib.sha256("\0".join(words).encode(errors="surrogatepass")).digest()
+    return (int.from_bytes(digest[:4]) >> 1,)

@@ -1,0 +1,72 @@
+"""ICL-edit: the past edits of the most similar contexts stand in the prompt as examples."""
+
+import logging
+from collections.abc import Sequence
+
+from copydesk.errors import InputError
+from copydesk.log.record import Context, EditRecord
+from copydesk.policies.policy import Policy, Sampling
+from copydesk.policies.prompted.memory import Memory
+from copydesk.policies.prompted.prompts import examples_guidance, guided
+from copydesk.policies.prompted.room import CHARACTERS, Room
+
+logger = logging.getLogger(__name__)
+
+
+class IclEdit:
+    """Shows the writer, before each context, the k past edits nearest to it (ICL-edit, arXiv 2404.15269).
+
+    An example is a response and its edit, without their context. Examples that do not fit the writer together with the
+    response are dropped whole, the least similar first, and said in a warning: with too little room none is left. An
+    accepted row is an example too, of what needs no change.
+
+    Args:
+        name: its name as an arm and in the log.
+        writer: what answers.
+        memory: of past edits; `learn` adds to it.
+        k: examples in a prompt, at least 1.
+        characters: how long a prompt with examples may be where the writer's model does not run in this process.
+
+    Raises:
+        InputError: k is less than 1.
+    """
+
+    def __init__(
+        self, name: str, writer: Policy, memory: Memory[EditRecord], k: int = 3, *, characters: int = CHARACTERS
+    ) -> None:
+        if k < 1:
+            raise InputError(f"{name}: k is {k}; give a number of examples of at least 1")
+        self.name = name
+        self.writer = writer
+        self.memory = memory
+        self.k = k
+        self._room = Room(writer, characters)
+
+    def respond(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
+        """One response for each context, all of them in one request to the writer."""
+        if not contexts:
+            return []
+        prompts, dropped = [], 0
+        for context, examples in zip(contexts, self.memory.nearest(contexts, self.k), strict=True):
+            prompt, count = self._prompt(context, examples, sampling.max_new_tokens)
+            prompts.append(prompt)
+            dropped += count < len(examples)
+        if dropped:
+            logger.warning(
+                "%s: %d of %d prompts have fewer examples than %d, since more do not fit the writer with a response of "
+                "%d tokens",
+                self.name,
+                dropped,
+                len(contexts),
+                self.k,
+                sampling.max_new_tokens,
+            )
+        return self.writer.respond(prompts, seeds, sampling)
+
+    def learn(self, records: Sequence[EditRecord]) -> None:
+        """Remember edited and accepted rows; pending ones are left out."""
+        known = [record for record in records if not record.pending]
+        self.memory.add([record.context for record in known], known)
+
+    def _prompt(self, context: Context, examples: Sequence[EditRecord], new_tokens: int) -> tuple[Context, int]:
+        return self._room.fill(examples, lambda kept: guided(context, examples_guidance(kept)), new_tokens)

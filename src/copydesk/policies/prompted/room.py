@@ -1,0 +1,56 @@
+"""How much a writer can read at once."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from copydesk.log.record import Context
+from copydesk.policies.best_of_n import BestOfN
+from copydesk.policies.cache import CachedPolicy
+from copydesk.policies.local import LocalPolicy
+from copydesk.policies.policy import Policy
+from copydesk.policies.prompted.prompts import context_text
+
+CHARACTERS = 12_000
+"""What a prompt may hold for a writer that runs elsewhere: some 3,000 tokens of English."""
+
+_Item = TypeVar("_Item")
+
+
+def drafter(writer: Policy) -> Policy:
+    """What writes in the end, beneath a choice of drafts and a cache of answers."""
+    while isinstance(writer, BestOfN | CachedPolicy):
+        writer = writer.policy
+    return writer
+
+
+class Room:
+    """Whether a prompt fits a writer.
+
+    For a model in this process, prompt and response must fit its `max_position_embeddings`. What a writer elsewhere
+    takes is not known here: its prompts have at most a given number of characters.
+    """
+
+    def __init__(self, writer: Policy, characters: int = CHARACTERS) -> None:
+        self._policy = drafter(writer)
+        self._characters = characters
+
+    def takes(self, prompt: Context, new_tokens: int) -> bool:
+        """Whether the writer can read this prompt and write a response of so many tokens."""
+        if isinstance(self._policy, LocalPolicy):
+            positions = getattr(self._policy.model.config.get_text_config(), "max_position_embeddings", None)
+            if positions is not None:
+                return len(self._policy.encode([prompt])[0]) + new_tokens <= int(positions)
+        return len(context_text(prompt)) <= self._characters
+
+    def fill(
+        self, items: Sequence[_Item], prompt: Callable[[Sequence[_Item]], Context], new_tokens: int
+    ) -> tuple[Context, int]:
+        """The prompt of as many items as fit, dropped whole from the last to the first, and how many those are.
+
+        A prompt of no item at all is taken as it is.
+        """
+        for count in range(len(items), 0, -1):
+            filled = prompt(items[:count])
+            if self.takes(filled, new_tokens):
+                return filled, count
+        return prompt([]), 0

@@ -1,0 +1,214 @@
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from copydesk.errors import InputError
+from copydesk.log.record import Context, EditRecord, Message
+from copydesk.policies import BestOfN, LocalPolicy, Sampling
+from copydesk.policies.prompted import Cipher, Learner, Memory
+from copydesk.policies.prompted.cipher import DESCRIBING
+from copydesk.policies.prompted.prompts import guided, inference_prompt, merging_prompt, taste_guidance
+
+LOG = [
+    EditRecord(id="news", context="news", response="Dear Ada", edit="Hi Ada"),
+    EditRecord(id="film", context="film film", response="A film", edit="Film: yes"),
+    EditRecord(id="mixed", context="news news film", response="Both, at length", edit="Both"),
+    EditRecord(id="late", context="paper", response="A paper", edit=None),
+]
+TASTES = {"Hi Ada": "informal", "Film: yes": "questions", "Both": "brief", "Nil": "none"}
+SAMPLING = Sampling(temperature=0.7, max_new_tokens=20)
+
+
+def describes(prompt: Context, seed: Sequence[int]) -> str:
+    """Knows the taste behind each edit, and merges by joining."""
+    assert isinstance(prompt, str)
+    if prompt.startswith("Somebody was given this text and left it as it was:\n"):
+        return f"like {prompt.splitlines()[1]}"
+    if prompt.startswith("Somebody was given"):
+        return next(taste for edit, taste in TASTES.items() if f"changed it to this:\n{edit}\n" in prompt)
+    if prompt.startswith("These notes"):
+        return " and ".join(line[2:] for line in prompt.splitlines() if line.startswith("- "))
+    return f"answer {tuple(seed)}"
+
+
+@pytest.fixture
+def writer(writer: Any) -> Any:
+    writer.answer = describes
+    return writer
+
+
+def learnt(writer: Any, encoder: Any, k: int, records: Sequence[EditRecord] = LOG, **options: Any) -> Cipher:
+    policy = Cipher("cipher", writer, Memory(encoder), k, **options)
+    policy.learn(records)
+    writer.requests.clear()
+    return policy
+
+
+def told(context: str, taste: str) -> Context:
+    return guided(context, taste_guidance(taste))
+
+
+def test_a_log_is_described_in_one_request_with_seeds_of_the_rows(writer: Any, encoder: Any) -> None:
+    Cipher("cipher", writer, Memory(encoder)).learn(LOG)
+    ((prompts, seeds, sampling),) = writer.requests
+    assert prompts == [inference_prompt(record.response, str(record.edit)) for record in LOG[:3]]
+    assert sampling == DESCRIBING
+    assert len(set(seeds)) == 3
+    Cipher("other", writer, Memory(encoder)).learn(LOG[1:2])
+    assert writer.requests[1] == ([prompts[1]], [seeds[1]], sampling)
+
+
+def test_of_one_it_tells_the_taste_of_the_nearest_context(writer: Any, encoder: Any) -> None:
+    policy: Learner = learnt(writer, encoder, 1)
+    contexts = ["news long", "film", "news news news film film"]
+    assert policy.respond(contexts, [(1,), (2,), (3,)], SAMPLING) == ["answer (1,)", "answer (2,)", "answer (3,)"]
+    prompts = [told(*pair) for pair in zip(contexts, ["informal", "questions", "brief"], strict=True)]
+    assert writer.requests == [(prompts, [(1,), (2,), (3,)], SAMPLING)]
+
+
+def test_of_several_it_merges_those_of_the_nearest_contexts_in_one_request(writer: Any, encoder: Any) -> None:
+    policy = learnt(writer, encoder, 2)
+    policy.respond(["news long", "film"], [(1,), (2,)], SAMPLING)
+    merging, answering = writer.requests
+    assert merging[0] == [merging_prompt(["informal", "brief"]), merging_prompt(["questions", "brief"])]
+    assert merging[2] == DESCRIBING
+    prompts = [told("news long", "informal and brief"), told("film", "questions and brief")]
+    assert answering == (prompts, [(1,), (2,)], SAMPLING)
+
+
+def test_what_agrees_needs_no_merging_and_what_differs_keeps_its_votes(writer: Any, encoder: Any) -> None:
+    again = LOG[0].model_copy(update={"id": "again"})
+    policy = learnt(writer, encoder, 2, [*LOG, again])
+    assert policy.tastes(["news"]) == ["informal"] and writer.requests == []
+    policy.k = 3
+    policy.tastes(["news"])
+    assert writer.requests[0][0] == [merging_prompt(["informal", "informal", "brief"])]
+
+
+def test_a_merging_that_says_nothing_leaves_the_nearest_taste(writer: Any, encoder: Any) -> None:
+    policy = learnt(writer, encoder, 2)
+    writer.answer = lambda prompt, seed: "None."
+    assert policy.tastes(["film"]) == ["questions"]
+
+
+def test_answering_in_a_batch_is_answering_one_by_one(writer: Any, encoder: Any) -> None:
+    policy = learnt(writer, encoder, 2)
+    writer.answer = lambda prompt, seed: f"taste {seed}"  # so that a seed that depends on company shows
+    contexts: list[Context] = ["news long", "film short", [Message(role="user", content="news film film")]]
+    assert policy.respond(contexts, [(1,), (2,), (3,)], SAMPLING) == [
+        policy.respond([context], [(row + 1,)], SAMPLING)[0] for row, context in enumerate(contexts)
+    ]
+    together, alone = writer.requests[1], writer.requests[3::2]
+    assert together[0] == [prompt for prompts, _, _ in alone for prompt in prompts]
+
+
+def test_answering_changes_no_memory(writer: Any, encoder: Any) -> None:
+    policy = learnt(writer, encoder, 3)
+    policy.respond(["news"], [(1,)], SAMPLING)
+    policy.respond(["film"], [(1,)], SAMPLING)
+    policy.respond(["news"], [(1,)], SAMPLING)
+    assert writer.requests[:2] == writer.requests[4:]
+    assert len(policy.memory) == 3
+
+
+def test_before_anything_is_learnt_it_is_the_writer_itself(writer: Any, encoder: Any) -> None:
+    policy = Cipher("cipher", writer, Memory(encoder))
+    policy.learn([LOG[3]])
+    assert policy.respond(["news"], [(1,)], SAMPLING) == ["answer (1,)"]
+    assert policy.respond([], [], SAMPLING) == []
+    assert writer.requests == [(["news"], [(1,)], SAMPLING)]
+
+
+def test_an_accepted_answer_of_its_own_confirms_what_it_was_told(writer: Any, encoder: Any) -> None:
+    policy = learnt(writer, encoder, 2)
+    kept = EditRecord(id="kept", context="film short", response="Yes", edit="Yes", policy="cipher")
+    policy.learn([kept])
+    assert writer.requests[0][0] == [merging_prompt(["questions", "brief"])]
+    assert len(writer.requests) == 1
+    policy.k = 1
+    assert policy.tastes(["film short"]) == ["questions and brief"]
+
+
+def test_an_accepted_answer_of_somebody_else_tells_the_taste_by_itself(writer: Any, encoder: Any) -> None:
+    policy = learnt(writer, encoder, 1)
+    policy.learn([EditRecord(id="kept", context="film short", response="Yes", edit="Yes", policy="base")])
+    assert [prompts for prompts, _, _ in writer.requests] == [[inference_prompt("Yes")]]
+    assert policy.tastes(["film short", "news"]) == ["like Yes", "informal"]
+
+
+def test_an_answer_of_its_own_that_it_wrote_untold_does_so_too(writer: Any, encoder: Any) -> None:
+    own = EditRecord(id="own", context="news", response="Yes", edit="Yes", policy="cipher")
+    assert learnt(writer, encoder, 1, [own]).tastes(["news"]) == ["like Yes"]
+
+
+def test_a_row_that_tells_nothing_is_not_remembered(writer: Any, encoder: Any) -> None:
+    vain = EditRecord(id="vain", context="news", response="Nix", edit="Nil")
+    policy = learnt(writer, encoder, 1, [*LOG, vain])
+    assert len(policy.memory) == 3 and policy.tastes(["news"]) == ["informal"]
+
+
+def test_mixed_rows_keep_their_own_tastes(writer: Any, encoder: Any) -> None:
+    policy = learnt(writer, encoder, 1, [LOG[0]])
+    kept = EditRecord(id="kept", context="paper", response="Yes", edit="Yes")
+    own = EditRecord(id="own", context="news long", response="No", edit="No", policy="cipher")
+    policy.learn([kept, LOG[1], own, LOG[3], LOG[2]])
+    asked = [inference_prompt("Yes"), *(inference_prompt(row.response, row.edit) for row in (LOG[1], LOG[2]))]
+    assert [prompts for prompts, _, _ in writer.requests] == [asked]
+    contexts = ["paper", "film", "news long", "news news film", "news"]
+    assert policy.tastes(contexts) == ["like Yes", "questions", "informal", "brief", "informal"]
+
+
+def test_of_texts_too_long_for_the_writer_it_is_shown_where_they_differ(writer: Any, encoder: Any) -> None:
+    same = "As we said. " * 100
+    long = EditRecord(id="long", context="news", response=same + "Dear " * 400, edit=same + "Hi " * 400)
+    kept = EditRecord(id="kept", context="film", response=same, edit=same)
+    room = len(inference_prompt("", "")) + 1610
+    writer.answer = lambda prompt, seed: "brief"
+    Cipher("cipher", writer, Memory(encoder), characters=room).learn([long])
+    Cipher("cipher", writer, Memory(encoder), characters=room - 1000).learn([kept])
+    (shown,), (kept_shown,) = (prompts for prompts, _, _ in writer.requests)
+    assert len(shown) <= room and len(kept_shown) <= room - 1000
+    assert shown == inference_prompt("Dear " * 160, ("Hi " * 400)[:800])
+    assert kept_shown == inference_prompt(same[:600])
+    longer = EditRecord(id="longer", context="news", response=same, edit=f"{same} Bye")
+    Cipher("cipher", writer, Memory(encoder), characters=room).learn([longer])
+    assert writer.requests[-1][0] == [inference_prompt("", " Bye")]
+
+
+def test_merging_leaves_out_what_does_not_fit_the_least_similar_first(writer: Any, encoder: Any) -> None:
+    memory = learnt(writer, encoder, 3).memory
+    Cipher("small", writer, memory, 3, characters=len(merging_prompt(["questions", "brief"]))).tastes(["film"])
+    assert writer.requests[0][0] == [merging_prompt(["questions", "brief"])]
+    alone = Cipher("small", writer, memory, 3, characters=len(merging_prompt(["questions"])))
+    assert alone.tastes(["film"]) == ["questions"] and len(writer.requests) == 1
+
+
+def test_a_chat_is_told_the_taste_before_what_the_user_said_last(writer: Any, encoder: Any) -> None:
+    chat = [Message(role="system", content="Be kind"), Message(role="user", content="film")]
+    policy = learnt(writer, encoder, 1)
+    writer.answer = lambda prompt, seed: "yes"
+    policy.respond([chat], [(1,)], SAMPLING)
+    (prompt,) = writer.requests[-1][0]
+    assert prompt == [chat[0], Message(role="user", content=f"{taste_guidance('questions')}\n\nfilm")]
+
+
+def test_the_one_who_drafts_describes_and_the_choice_of_drafts_is_for_answers(
+    tiny_model: LlamaForCausalLM, chat_tokenizer: PreTrainedTokenizerFast, encoder: Any
+) -> None:
+    class NoCostModel:
+        """Would be asked to choose a description."""
+
+    drafts = LocalPolicy("tiny", tiny_model, chat_tokenizer)
+    policy = Cipher("cipher", BestOfN("best", drafts, NoCostModel(), 2), Memory(encoder), 1)  # type: ignore[arg-type]
+    policy.learn(LOG)
+    plain = Cipher("plain", drafts, Memory(encoder), 1)
+    plain.learn(LOG)
+    tastes = policy.tastes(["news", "film"])
+    assert tastes == plain.tastes(["news", "film"]) and all(tastes)
+
+
+def test_of_no_context_it_is_no_such_policy(writer: Any, encoder: Any) -> None:
+    with pytest.raises(InputError, match=r"cipher: k is 0"):
+        Cipher("cipher", writer, Memory(encoder), 0)
