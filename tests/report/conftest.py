@@ -15,14 +15,17 @@ NAMES = ["Mia", "Omar", "Lena", "Tom", "Ines"]
 
 
 def fake_rounds(
-    columns: Sequence[str] = ("email/strong",), seeds: Sequence[int] = (0,), rounds: int = 200
+    columns: Sequence[str] = ("email/strong",),
+    seeds: Sequence[int] = (0,),
+    rounds: int = 200,
+    lates: Sequence[str] = ("late",),
 ) -> list[dict[str, Any]]:
-    """Base, three policies and the late ensemble over them, with every field a round can have."""
+    """Base, three policies and late ensembles over them, with every field a round can have."""
     played: list[dict[str, Any]] = []
     for column in columns:
         for seed in seeds:
             rng = np.random.default_rng([seed, len(column)])
-            ensemble = LateEnsemble(ARMS, Ucb(0.3))
+            ensembles = {late: LateEnsemble(ARMS, Ucb(0.3 + 0.2 * i)) for i, late in enumerate(lates)}
             for t in range(1, rounds + 1):
                 kind, name = KINDS[int(rng.integers(2))], NAMES[int(rng.integers(5))]
                 world = {
@@ -32,9 +35,10 @@ def fake_rounds(
                 answers = {method: _answer(method, name, kind, t, rng) for method in MEANS}
                 for method, answer in answers.items():
                     played.append({**world, "method": method, "policy": method, "propensity": 1.0, **answer})
-                pull = ensemble.choose()
-                ensemble.update(pull, answers[pull.arm]["cost"])
-                played.append({**world, "method": "late", "policy": pull.arm, "propensity": 1.0, **answers[pull.arm]})
+                for late, ensemble in ensembles.items():
+                    pull = ensemble.choose()
+                    ensemble.update(pull, answers[pull.arm]["cost"])
+                    played.append({**world, "method": late, "policy": pull.arm, "propensity": 1.0, **answers[pull.arm]})
     return played
 
 
@@ -52,6 +56,20 @@ def _answer(method: str, name: str, kind: str, t: int, rng: np.random.Generator)
         "malformed": bool(rng.random() < (0.12 if method == "dpo" else 0.01)), "distance": cost * 0.9,
         "facts": 0.88 if method == "dpo" else 0.99,
     }  # fmt: skip
+
+
+def fake_round(method: str, cost: float, column: str = "email/strong", **more: Any) -> dict[str, Any]:
+    """One round with the fields that every round has, and no more."""
+    task, user = column.split("/")
+    return {
+        "seed": 0, "t": 1, "task": task, "user": user, "method": method, "policy": method, "propensity": 1.0,
+        "kind": "note", "context": "x", "response": "y", "edit": "y" if cost == 0 else "z", "cost": cost, **more,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def make_round() -> Callable[..., dict[str, Any]]:
+    return fake_round
 
 
 @pytest.fixture

@@ -77,6 +77,103 @@ def test_one_section_for_each_column_and_one_for_all(make_rounds: MakeRounds) ->
     assert re.search(r"\d\.\d\d ± \d\.\d\d", page.text)
 
 
+TITLES = ("All tasks and users", "Beside the paper", "Users who are not those of the log", "What it depends on")
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        (["email/strong"], [False, True, False, False]),
+        (["email/mine"], [False, False, False, False]),
+        (["prelude-email/weak", "code/strong"], [True, True, False, False]),
+        (["email/mine", "email/strong-to-weak"], [False, False, True, False]),
+        (["email/strong-then-weak"], [False, False, True, False]),
+        (["email/mine-n20", "email/mine-n50"], [False, False, False, True]),
+        (["email/mine", "email/p0.5"], [False, False, False, True]),
+    ],
+)
+def test_sections_are_there_only_where_there_is_something_to_tell(
+    columns: list[str], shown: list[bool], make_rounds: MakeRounds
+) -> None:
+    page = Page(page_of(make_rounds(columns, rounds=9))).text
+    assert [title in page for title in TITLES] == shown
+
+
+def test_only_plain_columns_have_sections_of_their_own(make_rounds: MakeRounds) -> None:
+    page = page_of(make_rounds(["email/a", "email/a-to-b", "email/a-n50", "email/p0.5"], rounds=9))
+    titles = re.findall("<h2>(.*?)</h2>", page)
+    assert titles == ["Email, a user", "Users who are not those of the log", "What it depends on"]
+
+
+def test_many_columns_are_counted_and_not_listed(make_rounds: MakeRounds) -> None:
+    columns = ["email/a", "email/b", "email/a-to-b", "email/p0.5", "email/p0.6"]
+    page = Page(page_of(make_rounds(columns, rounds=3))).text
+    assert "2 columns of a task and a user, 1 with users who are not those of the log, 2 points of sweeps" in page
+
+
+def test_the_posters_figures_stand_below_ours(make_rounds: MakeRounds) -> None:
+    rounds = make_rounds(["email/strong", "summarization/weak"], [0, 1], 30)
+    for played in rounds:  # no single policy is the best everywhere
+        if played["user"] == "weak" and played["method"] == "sft":
+            played["cost"] += 0.5
+    results = summarize(rounds, {}, {})
+    page = render(rounds, results)
+    beside = page[page.index("Beside the paper") :]
+    ours = results["cells"]["email/strong"]["dpo"]
+    assert f"{ours['mean']:.2f} ± {ours['std']:.2f}<br><small>0.34 ± 0.00</small>" in beside
+    assert "<small>0.87 ± 0.11</small>" in beside  # Max SubOpt of DPO
+    robust = results["robustness"]["early"]
+    assert f"<td>{robust['mean']:.2f} ± {robust['std']:.2f}</td><td>0.28</td>" in beside
+
+
+def test_each_rule_has_its_regret_beside_the_best_single_arm(make_rounds: MakeRounds) -> None:
+    rounds = make_rounds(["email/a-then-b"], [0, 1], 30, lates=["late", "late-thompson"])
+    results = summarize(rounds, {}, {})
+    page = render(rounds, results)
+    for label, method in (("Late ensemble", "late"), ("Late, Thompson", "late-thompson")):
+        cell = results["regret"]["email/a-then-b"][method]["regret"]
+        assert f"{label}</td><td>{cell['mean']:.2f} ± {cell['std']:.2f}</td>".replace("<td>-", "<td>−") in page
+    assert "The user changes after round 15." in page
+
+
+def test_sweeps_say_where_methods_cross(make_rounds: MakeRounds) -> None:
+    rounds = make_rounds(["email/p0.2", "email/p0.6"], rounds=9)
+    costs = {("sft", "p0.2"): 0.9, ("sft", "p0.6"): 0.1, ("dpo", "p0.2"): 0.5, ("dpo", "p0.6"): 0.5}
+    rounds = [
+        {**played, "cost": costs[played["method"], played["user"]]}
+        for played in rounds
+        if played["method"] in ("sft", "dpo")
+    ]
+    page = Page(page_of(rounds))
+    assert "SFT and DPO cross at p\u00a0≈\u00a00.40; beyond that SFT is cheaper" in page.text
+    assert page.count("svg") == 1
+
+
+def test_rounds_without_the_scripts_measures(make_rounds: MakeRounds) -> None:
+    measures = ("accepted", "length", "malformed", "distance", "facts")
+    rounds = [
+        {name: value for name, value in played.items() if name not in measures}
+        for played in make_rounds(["email/strong", "email/strong-to-weak", "email/p0.5"], rounds=9)
+    ]
+    page = Page(page_of(rounds)).text
+    assert "Accepted" in page
+    assert "Facts right" not in page and "Malformed" not in page
+
+
+def test_every_late_ensemble_shows_what_it_played(make_rounds: MakeRounds) -> None:
+    page = Page(page_of(make_rounds(rounds=9, lates=["late-thompson"]))).text
+    assert "Pulls of each arm: Late, Thompson" in page
+    assert "After: Late, Thompson, which played " in page
+
+
+@pytest.mark.parametrize("column", ["{}/mine", "x/{}", "x/{}-to-b", "x/a-then-{}", "x/{}-n5"])
+def test_the_names_of_columns_are_escaped(column: str, make_rounds: MakeRounds) -> None:
+    name = column.format("<b>q&amp;")
+    rounds = make_rounds([name, name + "0"], [0, 1], 6, lates=["late", "late-<i>"])
+    page = page_of(rounds)
+    assert "<b>q" not in page and "<i>" not in page and "&lt;b&gt;q&amp;amp;" in page.lower()
+
+
 def test_nothing_is_fetched_or_run(make_rounds: MakeRounds) -> None:
     page = page_of(make_rounds(rounds=20))
     parsed = Page(page)
@@ -110,7 +207,7 @@ def test_figures_have_words_and_tables_have_headers(make_rounds: MakeRounds) -> 
     page = Page(page_of(make_rounds(rounds=20)))
     assert all(attrs.get("aria-label") and attrs["role"] == "img" for tag, attrs in page.tags if tag == "svg")
     assert all(attrs.get("scope") in ("row", "col") for tag, attrs in page.tags if tag == "th")
-    assert page.count("figcaption") == page.count("figure") == 4
+    assert page.count("figcaption") == page.count("figure") == 5
 
 
 def test_without_base_or_late_there_is_still_a_page(make_rounds: MakeRounds) -> None:

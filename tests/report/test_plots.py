@@ -14,9 +14,10 @@ from copydesk.report.svg import css_name
 
 MakeRounds = Callable[..., list[dict[str, Any]]]
 PLOTS = [plots.cost_over_rounds, plots.pulls_over_rounds, plots.cost_by_kind]
+ALL = [*PLOTS, plots.regret_over_rounds]
 
 
-@pytest.mark.parametrize("plot", PLOTS)
+@pytest.mark.parametrize("plot", ALL)
 def test_the_same_rounds_give_the_same_bytes(plot: Callable[..., str], make_rounds: MakeRounds) -> None:
     rounds = make_rounds(seeds=[0, 1], rounds=40)
     assert plot(rounds) == plot(list(reversed(rounds)))
@@ -33,11 +34,24 @@ def test_colours_are_those_of_the_page(plot: Callable[..., str], make_rounds: Ma
     assert "http" not in svg
 
 
-@pytest.mark.parametrize("plot", PLOTS)
+@pytest.mark.parametrize("plot", ALL)
 @pytest.mark.parametrize("rounds", [1, 2, 5])
 @pytest.mark.filterwarnings("error")
 def test_short_runs(plot: Callable[..., str], rounds: int, make_rounds: MakeRounds) -> None:
     assert plot(make_rounds(rounds=rounds)).startswith("<svg viewBox=")
+
+
+def test_regret_has_a_line_for_each_rule_and_a_rule_where_the_user_changes(make_rounds: MakeRounds) -> None:
+    rounds = make_rounds(seeds=[0, 1], rounds=30, lates=["late", "late-thompson"])
+    svg = plots.regret_over_rounds(rounds)
+    assert "Late ensemble" in svg and "Late, Thompson" in svg
+    assert css_name("late-thompson") in svg and css_name("sft") not in svg
+    assert plots.regret_over_rounds(rounds, turn=15).count("var(--rule") == svg.count("var(--rule") + 1
+
+
+def test_each_late_ensemble_has_its_own_pulls(make_rounds: MakeRounds) -> None:
+    rounds = make_rounds(rounds=30, lates=["late", "late-thompson"])
+    assert plots.pulls_over_rounds(rounds, "late-thompson") != plots.pulls_over_rounds(rounds)
 
 
 def test_the_window_fits_the_run(make_rounds: MakeRounds) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.report.results import Saving, arms_of, saving, summarize
+from copydesk.report.results import Saving, saving, summarize
+from copydesk.report.rounds import arms_of
 
 MakeRounds = Callable[..., list[dict[str, Any]]]
 
@@ -57,10 +58,26 @@ def test_max_subopt_is_taken_per_seed_over_columns_then_averaged() -> None:
     assert results["max_subopt"]["sft"]["per_seed"] == pytest.approx([0.1, 0.0])
 
 
+def test_max_subopt_is_over_plain_columns() -> None:
+    rounds = [played("base", 0.5), played("sft", 0.2)]
+    rounds += [played("base", 0.1, column="email/strong-to-weak"), played("sft", 0.9, column="email/strong-to-weak")]
+    assert summarize(rounds, {}, {})["max_subopt"]["sft"]["mean"] == 0.0
+
+
+def test_regret_and_robustness_are_there_where_methods_for_them_are() -> None:
+    alone = [played("sft", 0.5), played("dpo", 0.2), played("sft", 0.3, column="a/b"), played("dpo", 0.4, column="a/b")]
+    assert not {"regret", "robustness"} & set(summarize(alone, {}, {}))
+    late = [played("late", 0.3, policy="dpo"), played("late", 0.35, column="a/b", policy="sft")]
+    results = json.loads(json.dumps(summarize(alone + late, {}, {}), allow_nan=False))
+    assert results["regret"]["email/strong"]["late"]["regret"]["mean"] == pytest.approx(0.1)
+    assert results["regret"]["a/b"]["late"]["best"] == ["sft"]
+    assert results["robustness"]["late"]["mean"] == pytest.approx(1.0)  # 0.1 here, and 0.1 there with DPO
+
+
 def test_the_document_has_the_agreed_shape_and_is_json(make_rounds: MakeRounds) -> None:
     rounds = make_rounds(["email/strong", "email/weak"], [0, 1], 30)
     results = json.loads(json.dumps(summarize(iter(rounds), {"rounds": 30}, {"total": 1.5}), allow_nan=False))
-    assert list(results) == ["settings", "columns", "methods", "cells", "max_subopt", "seconds"]
+    assert list(results) == ["settings", "columns", "methods", "cells", "max_subopt", "regret", "seconds"]
     assert results["settings"] == {"rounds": 30}
     assert results["seconds"] == {"total": 1.5}
     assert results["methods"] == ["base", "sft", "dpo", "early", "late"]
@@ -132,6 +149,17 @@ class TestSaving:
         found = saving(summarize(rounds, {}, {}))
         assert found is not None
         assert (found.before, found.after) == pytest.approx((0.6, 0.3))
+
+    def test_plain_columns_decide_where_there_are_any(self) -> None:
+        rounds = [played("base", 0.8), played("late", 0.2)]
+        shifted = [played("base", 0.1, column="email/p0.5"), played("late", 0.3, column="email/p0.5")]
+        assert saving(summarize(rounds + shifted, {}, {})) == Saving("late", "base", 0.8, 0.2)
+        assert saving(summarize(shifted, {}, {})) == Saving("late", "base", 0.1, 0.3)
+
+    def test_another_late_ensemble_stands_in_and_the_oracle_never(self) -> None:
+        rounds = [played("base", 0.8), played("oracle", 0.0), played("sft", 0.1), played("late-thompson", 0.2)]
+        assert saving(summarize(rounds, {}, {})) == Saving("late-thompson", "base", 0.8, 0.2)
+        assert saving(summarize(rounds[:3], {}, {})) == Saving("sft", "base", 0.8, 0.1)
 
     @pytest.mark.parametrize("methods", [["base"], ["sft", "late"]])
     def test_there_is_none_without_both_sides(self, methods: list[str]) -> None:

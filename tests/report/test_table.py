@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from copydesk.report import print_examples, print_results, summarize
+from copydesk.report.table import regret_texts
 
 MakeRounds = Callable[..., list[dict[str, Any]]]
 
@@ -36,6 +37,56 @@ def test_many_columns_end_with_max_subopt(make_rounds: MakeRounds) -> None:
     assert "Max SubOpt" in out.getvalue()
     assert "±" in out.getvalue()
     assert "Email, weak user" in out.getvalue()
+
+
+def test_a_table_is_at_most_four_columns_wide_and_the_report_has_the_rest(make_rounds: MakeRounds) -> None:
+    to, out = console()
+    print_results(to, summarize(make_rounds([f"email/{name}" for name in "abcde"], rounds=5), {}, {}))
+    text = out.getvalue()
+    tables = text.split("Mean edit cost")
+    assert len(tables) == 3
+    assert "Max SubOpt" not in tables[1] and "Max SubOpt" in tables[2]
+    assert "Email, d user" in tables[1] and "Email, e user" in tables[2]
+    assert "Facts right" not in text
+
+
+def test_shifts_have_regrets_and_sweeps_a_row_for_each_value(make_rounds: MakeRounds) -> None:
+    columns = ["email/a", "email/b", "email/a-to-b", "email/a-n500", "email/a-n2000"]
+    results = summarize(make_rounds(columns, rounds=12, lates=["late", "late-thompson"]), {}, {})
+    to, out = console()
+    print_results(to, results)
+    lines = out.getvalue().splitlines()
+    regret = f"{results['regret']['email/a-to-b']['late-thompson']['regret']['mean']:.2f}".replace("-", "−")
+    assert any("log of a, meets b" in line and "Late, Thompson" in line and regret in line for line in lines)
+    assert not any("500 edits" in line for line in lines)  # a sweep's regrets are in results.json
+    [row] = [line for line in lines if line.startswith("2,000 ")]
+    assert f"{results['cells']['email/a-n2000']['sft']['mean']:.2f}" in row
+    [plain] = [line for line in lines if "Max SubOpt" in line]
+    assert "Email, b user" in plain and "meets" not in plain
+
+
+def test_a_single_plain_column_has_a_table_among_many_others(make_rounds: MakeRounds) -> None:
+    columns = ["email/a", *(f"email/a-to-{name}" for name in "bcde")]
+    to, out = console()
+    print_results(to, summarize(make_rounds(columns, rounds=5), {}, {}))
+    assert out.getvalue().startswith("Email, a user ")
+    assert out.getvalue().count("Facts right") == 1
+
+
+def test_the_best_arm_of_each_seed_is_counted(make_rounds: MakeRounds) -> None:
+    cell = {"regret": {"mean": -0.5, "std": 0.25, "per_seed": [-0.75, -0.25]}, "best": ["dpo", "sft", "dpo"]}
+    assert regret_texts(cell) == ("−0.50 ± 0.25", "–", "DPO (2×), SFT (1×)")
+    assert regret_texts({**cell, "best": ["dpo", "dpo"]})[2] == "DPO"
+
+
+def test_names_of_columns_are_no_markup(make_rounds: MakeRounds) -> None:
+    to, out = console()
+    print_results(
+        to, summarize(make_rounds(["a/[red]", "a/[red]2", "a/[red]-to-[bold]", "a/[red]-n5"], rounds=5), {}, {})
+    )
+    text = out.getvalue()
+    assert "A, [red]2 user" in text  # a heading
+    assert any(line.startswith("A, log of [red], meets [bold]") for line in text.splitlines())  # a cell
 
 
 def test_a_measure_or_cell_that_is_missing_is_a_dash(make_rounds: MakeRounds) -> None:

@@ -6,7 +6,7 @@ from itertools import chain, zip_longest
 from statistics import median
 from typing import Any
 
-from copydesk.report.results import Round, column_of
+from copydesk.report.rounds import Round, column_of
 
 
 @dataclass(frozen=True)

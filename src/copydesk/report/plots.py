@@ -1,24 +1,29 @@
-"""The report's plots.
-
-Each takes the rounds of one column (one task with one user), of any number of methods and seeds.
-"""
+"""The report's plots of one column: each takes its rounds, of any number of methods and seeds."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from copydesk.report.methods import Look, looks
-from copydesk.report.results import Round, arms_of, methods_of
-from copydesk.report.svg import draw_svg
+from copydesk.report.methods import Line, Look, is_late, label_of, looks
+from copydesk.report.regret import regrets_of
+from copydesk.report.rounds import Round, arms_of, methods_of
+from copydesk.report.svg import RULE, draw_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WINDOW = 20
 """Rounds in a rolling mean, where a run is long enough."""
+
+_DASHES: dict[Line, Any] = {
+    "solid": "solid",
+    "dashed": (0, (4, 2)),
+    "dotted": (0, (1, 1.2)),
+    "dashdot": (0, (5, 1.5, 1, 1.5)),
+}
 
 
 def cost_over_rounds(rounds: Sequence[Round]) -> str:
@@ -31,27 +36,19 @@ def cost_over_rounds(rounds: Sequence[Round]) -> str:
             seeds = _by_seed([played for played in rounds if played["method"] == name])
             length = min(len(played) for played in seeds)
             width = min(window(rounds), length)
-            curves = np.array([_rolling([one["cost"] for one in played[:length]], width) for played in seeds])
-            t, mean = np.arange(width, length + 1), curves.mean(axis=0)
-            ends[name] = float(mean[-1])
-            thick, dashes = (2.4 if name == "late" else 1.5), ((0, (4, 2)) if name == "base" else "solid")
-            axes.plot(t, mean, color=look.light, linewidth=thick, linestyle=dashes, zorder=3 if name == "late" else 2)
-            if len(curves) > 1:
-                std = curves.std(axis=0, ddof=1)
-                axes.fill_between(t, mean - std, mean + std, color=look.light, alpha=0.13, linewidth=0)
+            curves = [_rolling([one["cost"] for one in played[:length]], width) for played in seeds]
+            ends[name] = draw_curves(axes, np.arange(width, length + 1), curves, name, look)
         axes.set(xlabel="round", xlim=(1, max(2, *(int(played["t"]) for played in rounds))))
         axes.set_ylim(bottom=0)
-        for name, height in apart(ends, axes.get_ylim()[1] * 0.075).items():
-            axes.annotate(shown[name].label, (1, height), xycoords=("axes fraction", "data"), xytext=(5, 0),
-                          textcoords="offset points", va="center", color=shown[name].light)  # fmt: skip
+        name_lines(axes, ends, shown)
 
     label = f"Line plot: rolling mean edit cost over the rounds of {_listed(shown)}."
     return draw_svg(draw, shown, label, height=3.0)
 
 
-def pulls_over_rounds(rounds: Sequence[Round]) -> str:
-    """Which arm the late ensemble played: shares of a window of rounds, stacked, averaged over seeds."""
-    late = _by_seed([played for played in rounds if played["method"] == "late"])
+def pulls_over_rounds(rounds: Sequence[Round], method: str = "late") -> str:
+    """Which arm a late ensemble played: shares of a window of rounds, stacked, averaged over seeds."""
+    late = _by_seed([played for played in rounds if played["method"] == method])
     shown = looks(arms_of(rounds).values())
 
     def draw(axes: "Axes") -> None:
@@ -66,7 +63,7 @@ def pulls_over_rounds(rounds: Sequence[Round]) -> str:
         axes.set(xlabel="round", xlim=(width, max(length, width + 1)), ylim=(0, 1), yticks=[0, 0.25, 0.5, 0.75, 1])
         axes.set_yticklabels(["0%", "25%", "50%", "75%", "100%"])
 
-    label = f"Area plot: how the late ensemble's rounds are shared among {_listed(shown)}, over the rounds."
+    label = f"Area plot: how the rounds of {label_of(method)} are shared among {_listed(shown)}, over the rounds."
     return draw_svg(draw, shown, label, height=3.0)
 
 
@@ -94,6 +91,32 @@ def cost_by_kind(rounds: Sequence[Round]) -> str:
     return draw_svg(draw, shown, label, height=0.35 + len(kinds) * (0.4 + 0.15 * len(shown)))
 
 
+def regret_over_rounds(rounds: Sequence[Round], turn: float | None = None) -> str:
+    """Regret so far of each late ensemble, a band of one std over seeds; a vertical rule where the user changes.
+
+    `turn` is the last round of the first user.
+    """
+    regrets = regrets_of(rounds)
+    shown = looks(regrets)
+    ends: dict[str, float] = {}
+
+    def draw(axes: "Axes") -> None:
+        length = 1
+        for name, seeds in regrets.items():
+            width = min(len(seed.curve) for seed in seeds)
+            curves = [seed.curve[:width] for seed in seeds]
+            ends[name] = draw_curves(axes, np.arange(1, width + 1), curves, name, shown[name])
+            length = max(length, width)
+        axes.axhline(0, color=RULE, linewidth=1.2)
+        if turn is not None:
+            axes.axvline(turn + 0.5, color=RULE, linewidth=1.2)
+        axes.set(xlabel="round", xlim=(1, max(2, length)))
+        name_lines(axes, ends, shown)
+
+    label = f"Line plot: regret against the best single policy, summed over the rounds, of {_listed(shown)}."
+    return draw_svg(draw, shown, label, height=3.0)
+
+
 def window(rounds: Iterable[Round]) -> int:
     """How many rounds the rolling means are over: `WINDOW`, or a third of the run when it is short."""
     return max(1, min(WINDOW, max(int(played["t"]) for played in rounds) // 3))
@@ -116,6 +139,42 @@ def _by_seed(rounds: Sequence[Round]) -> list[list[Round]]:
 def _rolling(values: Sequence[float], width: int) -> NDArray[np.float64]:
     """Means of each `width` neighbours; the first is that of rounds 1 to `width`."""
     return np.convolve(np.asarray(values, dtype=np.float64), np.full(width, 1 / width), mode="valid")
+
+
+def draw_curves(axes: "Axes", x: ArrayLike, curves: Sequence[ArrayLike], method: str, look: Look) -> float:
+    """Draw the mean of one curve a seed, with a band of one standard deviation where there are several.
+
+    Returns the height at which it ends.
+    """
+    found: NDArray[np.float64] = np.array(curves, dtype=np.float64)
+    mean = found.mean(axis=0)
+    draw_line(axes, x, mean, found.std(axis=0, ddof=1) if len(found) > 1 else np.zeros_like(mean), method, look)
+    return float(mean[-1])
+
+
+def draw_line(
+    axes: "Axes",
+    x: ArrayLike,
+    mean: NDArray[np.float64],
+    std: NDArray[np.float64],
+    method: str,
+    look: Look,
+    marker: str = "",
+) -> None:
+    """Draw a method's line in its colour and dashes, late ensembles on top, and a band where there is a spread."""
+    late = is_late(method)
+    axes.plot(x, mean, color=look.light, linewidth=2.4 if method == "late" else 1.5, linestyle=_DASHES[look.line],
+              marker=marker, markersize=3.5, zorder=3 if late else 2)  # fmt: skip
+    if std.any():
+        axes.fill_between(x, mean - std, mean + std, color=look.light, alpha=0.13, linewidth=0)
+
+
+def name_lines(axes: "Axes", ends: Mapping[str, float], shown: Mapping[str, Look]) -> None:
+    """Write each method's name to the right of the axes, where its line ends or just above another's name."""
+    bottom, top = axes.get_ylim()
+    for name, height in apart(ends, (top - bottom) * 0.075).items():
+        axes.annotate(shown[name].label, (1, height), xycoords=("axes fraction", "data"), xytext=(5, 0),
+                      textcoords="offset points", va="center", color=shown[name].light)  # fmt: skip
 
 
 def apart(heights: Mapping[str, float], gap: float) -> dict[str, float]:

@@ -2,47 +2,18 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 from copydesk.errors import InputError
+from copydesk.report.methods import is_late, without_oracle
+from copydesk.report.regret import regret_cells
+from copydesk.report.rounds import Round, checked, column_of, methods_of
+from copydesk.report.spread import spread
+from copydesk.report.subopt import largest_gaps, max_subopt, plain_columns, robustness
 
-Round = Mapping[str, Any]
-"""One line of rounds.jsonl."""
-
-REQUIRED = ("seed", "t", "task", "user", "method", "policy", "kind", "context", "response", "edit", "cost")
 MEASURES = ("accepted", "malformed", "facts", "length", "distance", "taste")
 """What a cell averages beside the cost, where rounds carry it as a number or a truth value."""
-
-ORDER = ("base", "sft", "dpo", "rl", "early", "late")
-
-
-def column_of(played: Round) -> str:
-    """The column a round counts for: `task/user`."""
-    return f"{played['task']}/{played['user']}"
-
-
-def methods_of(rounds: Iterable[Round]) -> list[str]:
-    """The methods that played, in the order of the tables; unknown ones last, as they come."""
-    seen = list(dict.fromkeys(str(played["method"]) for played in rounds))
-    return [method for method in ORDER if method in seen] + [method for method in seen if method not in ORDER]
-
-
-def arms_of(rounds: Iterable[Round]) -> dict[str, str]:
-    """The late ensemble's arms in the order of the tables, each policy with the name people know it by.
-
-    That is the method whose policy it is, or the policy's own name where no method played it alone.
-    """
-    played = list(rounds)
-    alone = {str(one["policy"]): str(one["method"]) for one in played if one["method"] != "late"}
-    arms = {
-        str(one["policy"]): alone.get(str(one["policy"]), str(one["policy"]))
-        for one in played
-        if one["method"] == "late"
-    }
-    order = methods_of(played)
-    return dict(sorted(arms.items(), key=lambda arm: order.index(arm[1]) if arm[1] in order else len(order)))
 
 
 def summarize(rounds: Iterable[Round], settings: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
@@ -50,21 +21,26 @@ def summarize(rounds: Iterable[Round], settings: Mapping[str, Any], seconds: Map
 
     A cell's `mean` is the mean over seeds of the mean cost of a round, `std` their sample standard deviation (0 for a
     single seed), `per_seed` the means in ascending order of the seed, and `rounds` how many rounds it is made of. The
-    measures beside the cost are means over those rounds. `max_subopt` is a method's largest gap, over the columns, to
-    the best method of the column, taken per seed and then averaged.
+    measures beside the cost are means over those rounds. `max_subopt` is a method's largest gap, over the plain columns
+    (no shifted or changing user, no sweep; all columns where none is plain), to the best method of the column other
+    than the oracle, taken per seed and then averaged. Where methods for it played, there are `regret`, see
+    `regret_cells`, and `robustness`, see there.
 
     Raises InputError when there are no rounds, or one lacks a field or has a cost that is no finite number.
     """
     by_cell: dict[tuple[str, str], dict[int, list[Round]]] = {}
-    checked = [_checked(played, number) for number, played in enumerate(rounds, start=1)]
-    if not checked:
+    played = [checked(one, number) for number, one in enumerate(rounds, start=1)]
+    if not played:
         raise InputError("there are no rounds to summarise; play at least one")
-    for played in checked:
-        cell = by_cell.setdefault((column_of(played), str(played["method"])), {})
-        cell.setdefault(int(played["seed"]), []).append(played)
+    for one in played:
+        cell = by_cell.setdefault((column_of(one), str(one["method"])), {})
+        cell.setdefault(int(one["seed"]), []).append(one)
 
-    columns = list(dict.fromkeys(column_of(played) for played in checked))
-    methods = methods_of(checked)
+    columns = list(dict.fromkeys(column for column, _ in by_cell))
+    methods = methods_of(played)
+    costs = {place: {seed: _mean_cost(own) for seed, own in seeds.items()} for place, seeds in by_cell.items()}
+    gaps = largest_gaps(costs)
+    regret, robust = regret_cells(played), robustness(gaps)
     return {
         "settings": dict(settings),
         "columns": columns,
@@ -72,26 +48,10 @@ def summarize(rounds: Iterable[Round], settings: Mapping[str, Any], seconds: Map
         "cells": {
             column: {m: _cell(by_cell[column, m]) for m in methods if (column, m) in by_cell} for column in columns
         },
-        "max_subopt": _max_subopt(by_cell, methods),
+        "max_subopt": max_subopt({m: gaps[m] for m in methods if m in gaps}),
+        **({"regret": regret} if regret else {}),
+        **({"robustness": robust} if robust else {}),
         "seconds": dict(seconds),
-    }
-
-
-def _checked(played: Round, number: int) -> Round:
-    missing = [field for field in REQUIRED if field not in played]
-    if missing:
-        raise InputError(f"round {number} lacks {', '.join(missing)}; play the rounds again")
-    cost = played["cost"]
-    if isinstance(cost, bool) or not isinstance(cost, int | float) or not isfinite(cost):
-        raise InputError(f"round {number}, field cost: {cost!r} is not a finite number")
-    return played
-
-
-def _spread(per_seed: Sequence[float]) -> dict[str, Any]:
-    return {
-        "mean": fmean(per_seed),
-        "std": stdev(per_seed) if len(per_seed) > 1 else 0.0,
-        "per_seed": list(per_seed),
     }
 
 
@@ -101,7 +61,7 @@ def _mean_cost(rounds: Sequence[Round]) -> float:
 
 def _cell(by_seed: Mapping[int, Sequence[Round]]) -> dict[str, Any]:
     rounds = [played for seed in sorted(by_seed) for played in by_seed[seed]]
-    cell = _spread([_mean_cost(by_seed[seed]) for seed in sorted(by_seed)])
+    cell = spread([_mean_cost(by_seed[seed]) for seed in sorted(by_seed)])
     cell["rounds"] = len(rounds)
     for name in MEASURES:
         values = [_measure(played, name) for played in rounds]
@@ -115,23 +75,6 @@ def _measure(played: Round, name: str) -> Any:
     if name == "accepted":
         return played.get("accepted", played["edit"] == played["response"])
     return played.get(name)
-
-
-def _max_subopt(
-    by_cell: Mapping[tuple[str, str], Mapping[int, Sequence[Round]]], methods: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    costs = {
-        (column, method, seed): _mean_cost(rounds)
-        for (column, method), by_seed in by_cell.items()
-        for seed, rounds in by_seed.items()
-    }
-    best: dict[tuple[str, int], float] = {}
-    for (column, _, seed), cost in costs.items():
-        best[column, seed] = min(cost, best.get((column, seed), cost))
-    gaps: dict[str, dict[int, float]] = {method: {} for method in methods}
-    for (column, method, seed), cost in costs.items():
-        gaps[method][seed] = max(cost - best[column, seed], gaps[method].get(seed, 0.0))
-    return {method: _spread([by_seed[seed] for seed in sorted(by_seed)]) for method, by_seed in gaps.items()}
 
 
 @dataclass(frozen=True)
@@ -164,17 +107,20 @@ class Saving:
 def saving(results: Mapping[str, Any], method: str | None = None, baseline: str = "base") -> Saving | None:
     """What a method saves against the baseline, over the columns in which both played; None where there is none.
 
-    Without `method` it is the late ensemble, which has to find its policy within the rounds that are counted; and
-    only if it did not play, the method that came out cheapest.
+    These are the plain columns, and shifted users or sweeps only where there is no plain one. Without `method` it is
+    the late ensemble, which has to find its policy within the rounds that are counted; and only if it did not play, the
+    method that came out cheapest, the oracle aside.
     """
     if method is None:
-        others = [name for name in results["methods"] if name != baseline]
+        others = without_oracle(name for name in results["methods"] if name != baseline)
         if not others:
             return None
         cheapest = {name: found.after for name in others if (found := saving(results, name, baseline))}
-        method = "late" if "late" in others else min(cheapest, key=cheapest.__getitem__, default=others[0])
-    cells = [cell for cell in results["cells"].values() if method in cell and baseline in cell]
-    if not cells:
+        cheap = min(cheapest, key=cheapest.__getitem__, default=others[0])
+        method = next((name for name in others if is_late(name)), cheap)
+    both = [column for column, cells in results["cells"].items() if method in cells and baseline in cells]
+    if not both:
         return None
+    cells = [results["cells"][column] for column in plain_columns(both)]
     before, after = (fmean(cell[name]["mean"] for cell in cells) for name in (baseline, method))
     return Saving(method, baseline, before, after)

@@ -12,7 +12,9 @@ from copydesk.report.methods import Look
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_INK, _RULE = "#010203", "#030201"  # stand-ins for the page's own colours of text and rules
+# Stand-ins for the page's own colours of text and rules.
+_INK = "#010203"
+RULE = "#030201"
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -22,8 +24,8 @@ _STYLE: dict[Any, Any] = {
     "axes.labelcolor": _INK,
     "xtick.color": _INK,
     "ytick.color": _INK,
-    "axes.edgecolor": _RULE,
-    "grid.color": _RULE,
+    "axes.edgecolor": RULE,
+    "grid.color": RULE,
     "grid.linewidth": 0.7,
     "axes.grid": True,
     "axes.axisbelow": True,
@@ -73,7 +75,7 @@ def draw_svg(draw: "Callable[[Axes], None]", shown: Mapping[str, Look], label: s
     svg = re.sub(
         r'<svg [^>]*(viewBox="[^"]*")[^>]*>', rf'<svg \1 role="img" aria-label="{escape(label)}">', svg, count=1
     )
-    svg = svg.replace(_INK, "currentColor").replace(_RULE, "var(--rule, #8885)")
+    svg = svg.replace(_INK, "currentColor").replace(RULE, "var(--rule, #8885)")
     for method, look in shown.items():
         svg = svg.replace(look.light, f"var({css_name(method)}, {look.light})")
     return svg.strip()

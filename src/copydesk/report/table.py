@@ -1,16 +1,21 @@
 """The figures of a run on a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from copydesk.report.columns import column_title, read_column
 from copydesk.report.diff import diff_plain, diff_rich
 from copydesk.report.examples import context_text, pick_examples
-from copydesk.report.methods import label_of
-from copydesk.report.results import Round, arms_of, saving
+from copydesk.report.methods import is_late, label_of, without_oracle
+from copydesk.report.results import saving
+from copydesk.report.rounds import Round, arms_of
+from copydesk.report.subopt import plain_columns
+from copydesk.report.sweeps import Sweep, sweeps_of
 
 MEASURE_FORMATS = {
     "accepted": ("Accepted", "{:.0%}"),
@@ -21,16 +26,14 @@ MEASURE_FORMATS = {
 }
 """The measures beside the cost that tables show, with title and format."""
 
-
-def column_title(column: str) -> str:
-    """A column for people: `email/strong` is `Email, strong user`."""
-    task, _, user = column.partition("/")
-    return f"{task[:1].upper()}{task[1:]}, {user} user"
+WIDE = 4
+"""Columns that still fit beside each other."""
 
 
 def cost_text(cell: Mapping[str, Any]) -> str:
     """A cell's mean cost, with the spread where there are several seeds."""
-    return f"{cell['mean']:.2f}" + (f" ± {cell['std']:.2f}" if len(cell["per_seed"]) > 1 else "")
+    mean = f"{cell['mean']:.2f}".replace("-", "−")
+    return mean + (f" ± {cell['std']:.2f}" if len(cell["per_seed"]) > 1 else "")
 
 
 def saving_text(cells: Mapping[str, Mapping[str, Any]], method: str, baseline: str = "base") -> str:
@@ -45,37 +48,91 @@ def column_table(results: Mapping[str, Any], column: str) -> Table:
     """One column's methods with cost, change against the base model, and the other measures."""
     cells = results["cells"][column]
     measures = [name for name in MEASURE_FORMATS if any(name in cell for cell in cells.values())]
-    table = Table(title=column_title(column), title_justify="left", box=None, pad_edge=False)
-    table.add_column("Method", no_wrap=True)
-    for title in ["Edit cost", "Against base", *(MEASURE_FORMATS[name][0] for name in measures)]:
-        table.add_column(title, justify="right")
-    least = min(cell["mean"] for cell in cells.values())
+    titles = ["Edit cost", "Against base", *(MEASURE_FORMATS[name][0] for name in measures)]
+    table = _table(column_title(column), "Method", *titles)
+    least = min(cells[method]["mean"] for method in without_oracle(cells))
     for method, cell in cells.items():
         others = [MEASURE_FORMATS[name][1].format(cell[name]) if name in cell else "–" for name in measures]
         style = "bold" if cell["mean"] == least else ""
-        table.add_row(label_of(method), cost_text(cell), saving_text(cells, method), *others, style=style)
+        _add_row(table, label_of(method), cost_text(cell), saving_text(cells, method), *others, style=style)
     return table
 
 
-def columns_table(results: Mapping[str, Any]) -> Table:
-    """All columns side by side: mean cost per method, and Max SubOpt."""
-    columns = [*results["cells"].values(), results["max_subopt"]]
-    table = Table(title="Mean edit cost", title_justify="left", box=None, pad_edge=False)
-    table.add_column("Method", no_wrap=True)
-    for title in [*map(column_title, results["columns"]), "Max SubOpt"]:
-        table.add_column(title, justify="right")
-    for method in results["methods"]:
-        table.add_row(label_of(method), *(cost_text(column[method]) if method in column else "–" for column in columns))
+def columns_tables(results: Mapping[str, Any]) -> Iterator[Table]:
+    """The plain columns side by side, at most four in a table: mean cost per method; Max SubOpt in the last one."""
+    plain = plain_columns(results["columns"])
+    titled = [(column_title(column), results["cells"][column]) for column in plain]
+    for start in range(0, len(titled), WIDE):
+        last = [("Max SubOpt", results["max_subopt"])] if start + WIDE >= len(titled) else []
+        columns = titled[start : start + WIDE] + last
+        table = _table("Mean edit cost", "Method", *(title for title, _ in columns))
+        for method in results["methods"]:
+            if any(method in cells for _, cells in columns):
+                costs = (cost_text(cells[method]) if method in cells else "–" for _, cells in columns)
+                _add_row(table, label_of(method), *costs)
+        yield table
+
+
+def regret_table(results: Mapping[str, Any]) -> Table:
+    """What it cost each late ensemble to find the best of its policies, a row a column and ensemble; sweeps aside."""
+    table = _table("Regret over the rounds of a seed", "Column", "Late ensemble", "Regret", "Ratio", "Best single arm")
+    for column in map(read_column, results["columns"]):
+        methods = {} if column.swept else results.get("regret", {}).get(column.name, {})
+        for method, cell in methods.items():
+            _add_row(table, column.title, label_of(method), *regret_texts(cell))
     return table
+
+
+def regret_texts(cell: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The regret, the ratio of the totals, and which single arm was the best in how many seeds."""
+    counts = Counter(map(label_of, cell["best"]))
+    best = ", ".join(f"{arm} ({times}×)" if len(counts) > 1 else arm for arm, times in counts.most_common())
+    return cost_text(cell["regret"]), cost_text(cell["ratio"]) if "ratio" in cell else "–", best
+
+
+def sweep_table(sweep: Sweep) -> Table:
+    """Mean cost, a row for each p or n, a column for each method."""
+    table = _table(f"Mean edit cost: {sweep.title}", sweep.symbol, *map(label_of, sweep.methods))
+    for value, cells in sweep.cells.items():
+        costs = (cost_text(cells[method]) if method in cells else "–" for method in sweep.methods)
+        _add_row(table, sweep.text(value), *costs)
+    return table
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    table.add_column(Text(first), no_wrap=True)
+    for other in others:
+        table.add_column(Text(other), justify="right")
+    return table
+
+
+def _add_row(table: Table, *cells: str, style: str = "") -> None:
+    """Add a row whose cells are text, whatever brackets are in them."""
+    table.add_row(*map(Text, cells), style=style)
 
 
 def print_results(console: Console, results: Mapping[str, Any]) -> None:
-    """Print the tables, and the saving in words."""
-    for column in results["columns"]:
-        console.print(column_table(results, column))
-        console.print()
-    if len(results["columns"]) > 1:
-        console.print(columns_table(results))
+    """Print the tables, and the saving in words.
+
+    Each column has a table of its own as long as there are no more than four; the report has them all. A single plain
+    column always has one.
+    """
+    columns = [read_column(name) for name in results["columns"]]
+    plain = [column for column in columns if column.plain]
+    if len(columns) <= WIDE:
+        alone = [column for column in columns if not column.swept]
+    else:
+        alone = plain if len(plain) == 1 else []
+    tables = [column_table(results, column.name) for column in alone]
+    if len(plain) > 1:
+        tables += columns_tables(results)
+    regrets = regret_table(results)
+    if regrets.row_count and len(columns) > 1:
+        tables.append(regrets)
+    tables += map(sweep_table, sweeps_of(results))
+    for table in tables:
+        console.print(table)
         console.print()
     saved = saving(results)
     if saved:
@@ -96,7 +153,7 @@ def print_examples(console: Console, rounds: Sequence[Round], method: str, n: in
         console.print(Text(context_text(after["context"]), style="dim"))
         for when, played in (("Before", example.before), ("After", after)):
             who = label_of(str(played["method"]))
-            if played["method"] == "late":
+            if is_late(str(played["method"])):
                 who += f", which played {label_of(arms[str(played['policy'])])}"
             verdict = (
                 "accepted as written" if played["edit"] == played["response"] else f"edit cost {played['cost']:.2f}"

@@ -1,0 +1,65 @@
+"""How far a method may be from the best one, when nobody knows which user one has."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from copydesk.report.columns import read_column
+from copydesk.report.methods import without_oracle
+from copydesk.report.spread import spread
+
+SINGLE = ("sft", "dpo", "rl")
+"""The methods that learn from one kind of feedback."""
+ENSEMBLES = ("early", "late")
+
+SeedCosts = Mapping[tuple[str, str], Mapping[int, float]]
+"""The mean cost of a round, by column and method, then by seed."""
+
+
+def plain_columns(columns: Iterable[str]) -> list[str]:
+    """The columns that stand for a task and a user and nothing else; all of them where none does."""
+    found = list(columns)
+    return [column for column in found if read_column(column).plain] or found
+
+
+def largest_gaps(costs: SeedCosts) -> dict[str, dict[int, float]]:
+    """Each method's largest gap, over the plain columns, to the best method of the column, by seed.
+
+    A method that did not play in all of them is left out: over fewer columns a maximum is smaller.
+    Shifted users and sweeps are left out, for their number would decide about the maximum; only where there is no plain
+    column are they all there is. The oracle is no method one could choose and is never the best; the gap of a method
+    that is cheaper than all others everywhere is 0.
+    """
+    plain = set(plain_columns(column for column, _ in costs))
+    columns_of = {method: {column for column, other in costs if other == method} for _, method in costs}
+    gaps: dict[str, dict[int, float]] = {}
+    for (column, method), by_seed in costs.items():
+        if column not in plain or not plain <= columns_of[method]:
+            continue
+        rivals = without_oracle(other for place, other in costs if place == column)
+        for seed, cost in by_seed.items():
+            there = [costs[column, other][seed] for other in rivals if seed in costs[column, other]]
+            own = gaps.setdefault(method, {})
+            own[seed] = max(cost - min([*there, cost]), own.get(seed, 0.0))
+    return gaps
+
+
+def max_subopt(gaps: Mapping[str, Mapping[int, float]]) -> dict[str, dict[str, Any]]:
+    """`largest_gaps`, averaged over seeds."""
+    return {method: spread([own[seed] for seed in sorted(own)]) for method, own in gaps.items()}
+
+
+def robustness(gaps: Mapping[str, Mapping[int, float]]) -> dict[str, dict[str, Any]]:
+    """An ensemble's Max SubOpt, divided by that of the best method of a single feedback; per seed, then averaged.
+
+    Below 1 the ensemble is the safer choice. It is there for each ensemble that played in the same seeds as at least
+    one of those methods, and only where the best of them is not the best everywhere: its Max SubOpt is 0 then, and
+    there is nothing to divide by.
+    """
+    found = {}
+    for ensemble in ENSEMBLES:
+        own = gaps.get(ensemble, {})
+        singles = [gaps[method] for method in SINGLE if method in gaps and gaps[method].keys() == own.keys()]
+        best = {seed: min((single[seed] for single in singles), default=0.0) for seed in sorted(own)}
+        if own and all(best.values()):
+            found[ensemble] = spread([own[seed] / best[seed] for seed in best])
+    return found

@@ -1,0 +1,40 @@
+"""How costs depend on what a sweep varies."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from copydesk.report.methods import looks
+from copydesk.report.plots import draw_line, name_lines
+from copydesk.report.svg import draw_svg
+from copydesk.report.sweeps import Sweep
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+AXES = {"p": "p, the strength of the user", "n": "n, the edits in the log"}
+
+
+def cost_over_sweep(sweep: Sweep) -> str:
+    """Mean cost over p, or over n on a log axis, a line a method with a band of one std over seeds."""
+    shown = looks(sweep.methods)
+    ends: dict[str, float] = {}
+
+    def draw(axes: "Axes") -> None:
+        for name, look in shown.items():
+            values, cells = zip(*sweep.curve(name), strict=True)
+            mean, std = (np.array([cell[figure] for cell in cells]) for figure in ("mean", "std"))
+            draw_line(axes, values, mean, std, name, look, marker="o")
+            ends[name] = float(mean[-1])
+        values = list(sweep.cells)
+        if sweep.symbol == "n":
+            axes.set_xscale("log")
+            axes.set_xticks(values, [sweep.text(value) for value in values])
+            axes.set_xticks([], minor=True)
+        axes.set(xlabel=AXES[sweep.symbol], ylabel="edit cost")
+        axes.set_ylim(bottom=0)
+        name_lines(axes, ends, shown)
+
+    listed = ", ".join(look.label for look in shown.values())
+    label = f"Line plot: mean edit cost over {AXES[sweep.symbol]}, of {listed}. {sweep.title}."
+    return draw_svg(draw, shown, label, height=3.6)

@@ -1,0 +1,89 @@
+"""Sweeps, and where curves cross."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from copydesk.report.results import summarize
+from copydesk.report.sweep_plot import cost_over_sweep
+from copydesk.report.sweeps import Sweep, crossings, sweeps_of
+
+MakeRound = Callable[..., dict[str, Any]]
+
+
+def sweep_of(symbol: Any, **curves: dict[float, float]) -> Sweep:
+    values = sorted({value for curve in curves.values() for value in curve})
+    cells = {
+        value: {
+            method: {"mean": curve[value], "std": 0.0, "per_seed": [curve[value]]}
+            for method, curve in curves.items()
+            if value in curve
+        }
+        for value in values
+    }
+    return Sweep(symbol, "Email", cells)
+
+
+def test_columns_are_grouped_by_what_they_share(make_round: MakeRound) -> None:
+    names = ["email/p0.5", "email/strong-n1000", "email/p0.05", "email/strong-n200", "email/weak-n200", "email/strong"]
+    rounds = [make_round("sft", 0.1 * i, column=name) for i, name in enumerate(names)]
+    sweeps = sweeps_of(summarize(rounds, {}, {}))
+    assert [(sweep.symbol, sweep.title, list(sweep.cells)) for sweep in sweeps] == [
+        ("p", "Email, by the strength of the user", [0.05, 0.5]),
+        ("n", "Email, strong user, by the edits in the log", [200.0, 1000.0]),
+        ("n", "Email, weak user, by the edits in the log", [200.0]),
+    ]
+    assert sweeps[0].curve("sft")[0][1]["mean"] == pytest.approx(0.2)
+    assert sweeps_of(summarize(rounds[-1:], {}, {})) == []
+
+
+def test_straight_lines_cross_in_between() -> None:
+    [found] = crossings(sweep_of("p", sft={0.2: 0.9, 0.6: 0.1}, dpo={0.2: 0.5, 0.6: 0.5}))
+    assert (found.one, found.other, found.cheaper) == ("sft", "dpo", "sft")
+    assert found.at == pytest.approx(0.4)
+
+
+def test_the_length_of_the_log_is_on_a_log_axis() -> None:
+    [found] = crossings(sweep_of("n", sft={10: 0.6, 1000: 0.4}, dpo={10: 0.5, 1000: 0.5}))
+    assert found.at == pytest.approx(100)
+
+
+def test_every_pair_and_every_crossing_in_ascending_order() -> None:
+    found = crossings(
+        sweep_of("p", sft={0: 1, 1: 0, 2: 1}, dpo={0: 0.5, 1: 0.5, 2: 0.5}, rl={0: 0.75, 1: 0.75, 2: 0.75})
+    )
+    assert [(one.one, one.other, one.at, one.cheaper) for one in found] == [
+        ("sft", "rl", 0.25, "sft"),
+        ("sft", "dpo", 0.5, "sft"),
+        ("sft", "dpo", 1.5, "dpo"),
+        ("sft", "rl", 1.75, "rl"),
+    ]
+
+
+def test_curves_may_meet_at_a_point_and_go_through() -> None:
+    [found] = crossings(sweep_of("p", sft={0: 1, 1: 0.5, 2: 0}, dpo={0: 0.5, 1: 0.5, 2: 0.5}))
+    assert found.at == 1
+
+
+@pytest.mark.parametrize(
+    "sft", [{0: 0.6, 1: 0.5, 2: 0.6}, {0: 0.6, 1: 0.6, 2: 0.5}, {0: 0.5, 1: 0.6, 2: 0.7}, {0: 0.5, 1: 0.5, 2: 0.5}]
+)
+def test_touching_is_not_crossing(sft: dict[float, float]) -> None:
+    assert crossings(sweep_of("p", sft=sft, dpo={0: 0.5, 1: 0.5, 2: 0.5})) == []
+
+
+def test_only_points_that_both_have_count() -> None:
+    [found] = crossings(sweep_of("p", sft={0: 1, 1: 9, 2: 0}, dpo={0: 0.5, 2: 0.5}))
+    assert found.at == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("values", [[0.35], [0.2, 0.8]])
+@pytest.mark.parametrize("symbol", ["n", "p"])
+@pytest.mark.filterwarnings("error")
+def test_any_sweep_can_be_drawn(symbol: str, values: list[float]) -> None:
+    sweep = sweep_of(symbol, sft={v * 100: 0.4 for v in values}, oracle={v * 100: 0.1 for v in values})
+    svg = cost_over_sweep(sweep)
+    assert svg == cost_over_sweep(sweep)
+    assert "SFT" in svg and "var(--method-oracle" in svg
+    assert f"{symbol}, the " in svg
