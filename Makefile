@@ -29,7 +29,7 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 bench: install
-	$(BIN)/python benchmarks/loop.py --quick
+	$(BIN)/copydesk bench paper --columns email/strong --seeds 0 --edits 100 --rounds 60 --out bench --force
 
 clean:
 	rm -rf .venv

@@ -1,136 +1,256 @@
-"""Choose how the embedded model is trained in simulations: the learning rate of each method.
+"""Choose how the embedded model is trained in simulations, and how the late ensembles explore.
 
-    python benchmarks/choose_recipe.py
+    python benchmarks/choose_recipe.py --out recipe
 
-Every method gets the same budget: as many learning rates. They are compared on a validation user (p = 0.6, between weak
-and strong) and a seed that no table uses, over both tasks, by mean edit cost. The learning rate of the cost model is
-chosen before, by R² on a second log of that user, and so is the alpha of the late ensemble afterwards, on the same
-rounds. What it prints is what `copydesk.simulate.recipe` holds.
+Every method gets the same budget of ten trials, and they are compared on a validation user (p = 0.6, between weak and
+strong) and a seed that no table uses, over both tasks, by mean edit cost. The search goes along one setting after the
+other, from the best found so far. The learning rate of the cost model is chosen before, by R² on a second log of that
+user. Afterwards every rule of the late ensemble is given the α (and discount) with the least cost on the rounds of the
+policies chosen, met by the validation user and by one who turns into another with the same strength and another taste
+halfway. A method whose file is in the folder is not searched again. What it prints is what `copydesk.simulate.recipe`
+and `copydesk.bench.settings` hold.
 """
 
 import argparse
 import json
+import multiprocessing
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from statistics import fmean
+from typing import Any
 
-from copydesk.ensemble import LateEnsemble, Ucb
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from copydesk.ensemble import DiscountedUcb, LateEnsemble, Rule, Thompson, Ucb
 from copydesk.learn.cost.fit import fit_cost_model
 from copydesk.learn.cost.folder import measured
+from copydesk.learn.cost.model import CostModel
 from copydesk.learn.encode import Triple, encode_log
 from copydesk.learn.fit import fit, reference_logprobs
 from copydesk.learn.models import load_model, quiet_libraries
 from copydesk.learn.rl.fit import fit_rl
+from copydesk.learn.settings import Method, TrainSettings
 from copydesk.log.cost import EditCost
+from copydesk.log.files import atomic_write
 from copydesk.log.record import EditRecord
 from copydesk.policies import LocalPolicy, Sampling
-from copydesk.simulate.protocol import make_log, online_documents, play, play_late
+from copydesk.simulate.protocol import Round, edited, make_log, online_documents, play, play_late
 from copydesk.simulate.recipe import RECIPE
 from copydesk.simulate.run import RunSettings
+from copydesk.simulate.scripted_task import ScriptedTask
 from copydesk.simulate.tasks import SCRIPTED
-from copydesk.simulate.users import ScriptedUser
+from copydesk.simulate.users import ChangingUser, ScriptedUser
 
 USER = ScriptedUser("validation", 0.6)
 SEED = 1000
-RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+CHANGED = ScriptedUser("changed", 0.6, turn=1)
 COST_RATES = (1e-3, 3e-3, 1e-2, 3e-2)
-ALPHAS = (0.1, 0.2, 0.3, 0.5, 1.0)
+ALPHAS = (0.01, 0.03, 0.1, 0.3, 1.0)
+DISCOUNTS = (0.9, 0.95, 0.98, 0.99, 0.995)
+LUCK = 10
+"""Seeds of each late ensemble; only Thompson sampling needs any."""
+START = {"epochs": 4.0, "beta": 0.1, "lambda_sup": 1.0, "rl_epochs": 1.0}
+SEARCH: dict[Method, Sequence[tuple[str, Sequence[float]]]] = {
+    "rl": [
+        ("learning_rate", (1e-3, 3e-4, 2e-3, 3e-3)),
+        ("beta", (0.01, 0.03, 0.3, 1.0)),
+        ("rl_epochs", (0.5, 2.0)),
+    ],
+    "early": [
+        ("learning_rate", (3e-3, 3e-4, 1e-3, 1e-2)),
+        ("lambda_sup", (0.1, 0.01)),
+        ("beta", (0.3, 1.0)),
+        ("epochs", (2.0, 8.0)),
+    ],
+    "dpo": [
+        ("learning_rate", (3e-4, 1e-4, 1e-3, 3e-3)),
+        ("beta", (0.03, 0.3, 1.0, 3.0)),
+        ("epochs", (2.0, 8.0)),
+    ],
+    "sft": [
+        ("learning_rate", (3e-3, 3e-4, 1e-3, 1e-2)),
+        ("epochs", (1.0, 2.0, 8.0, 16.0)),
+        ("learning_rate", (2e-3, 5e-3)),
+    ],
+}
+"""Ten trials a method. The largest searches come first, so that two processes end at about the same time."""
+
+
+class Bench:
+    """The validation user's logs and rounds, for every task."""
+
+    def __init__(self, rounds: int) -> None:
+        quiet_libraries()
+        torch.set_num_threads(1)
+        self.settings = RunSettings(rounds=rounds)
+        self.cost = EditCost(cap=self.settings.c_max)
+        self.model, self.tokenizer, _ = load_model("embedded")
+        self.base = LocalPolicy("base", self.model, self.tokenizer)
+        self.log = {name: self._log(name, SEED) for name in SCRIPTED}
+        self.triples = {name: self.encoded(log) for name, log in self.log.items()}
+        self.cost_models: dict[str, CostModel] = {}
+
+    def _log(self, task: str, seed: int) -> list[EditRecord]:
+        drawn = Sampling(self.settings.log_temperature, self.settings.max_new_tokens)
+        return make_log(self.base, SCRIPTED[task], USER, self.settings.edits, seed, drawn)
+
+    def encoded(self, log: list[EditRecord]) -> list[Triple]:
+        """A log as rows with their costs."""
+        costs = self.cost.batch([(record.response, str(record.edit)) for record in log])
+        known = {record.id: c for record, c in zip(log, costs, strict=True)}
+        return encode_log(log, self.tokenizer, max_length=512, costs=known).triples
+
+    def choose_cost_rate(self) -> list[dict[str, Any]]:
+        """Fit the cost model at each rate; the best one of each task is kept."""
+        rows, fits = [], {}
+        unseen = {task: self.encoded(self._log(task, SEED + 1)) for task in SCRIPTED}
+        for rate in COST_RATES:
+            for task in SCRIPTED:
+                recipe = RECIPE["rl"]
+                training = replace(recipe, seed=SEED, cost=replace(recipe.cost, learning_rate=rate))
+                fits[task, rate] = fit_cost_model(self.model, self.triples[task], training)
+                rows.append({"task": task, "rate": rate, **measured(fits[task, rate], unseen[task])["fit"]})
+                print(rows[-1], file=sys.stderr, flush=True)
+        best = max(COST_RATES, key=lambda rate: sum(row["r2"] for row in rows if row["rate"] == rate))
+        self.cost_models = {task: fits[task, best] for task in SCRIPTED}
+        return [{**row, "chosen": row["rate"] == best} for row in rows]
+
+    def trial(self, method: Method, chosen: dict[str, float]) -> dict[str, Any]:
+        """Train and play on both tasks with these settings."""
+        row: dict[str, Any] = {"method": method, **chosen}
+        for name, task in SCRIPTED.items():
+            training = _training(method, chosen)
+            triples = self.triples[name]
+            if method == "rl":
+                fitted = fit_rl(self.model, self.tokenizer, triples, self.cost_models[name], training)
+            else:
+                references = reference_logprobs(self.model, triples, batch_size=64)
+                fitted = fit(self.model, triples, references, training)
+            contexts = online_documents(task, self.settings.rounds, SEED, self.log[name])
+            policy = LocalPolicy(method, fitted.model, self.tokenizer)
+            played = play(policy, method, task, USER, contexts, SEED, self.cost, self.settings.sampling())
+            row[name] = {
+                measure: fmean(getattr(one, measure) for one in played)
+                for measure in ("cost", "distance", "malformed", "facts", "length")
+            }
+            row[name]["rounds"] = [one.to_json() for one in played]
+        row["cost"] = fmean(row[name]["cost"] for name in SCRIPTED)
+        return row
+
+
+def _training(method: Method, chosen: dict[str, float]) -> TrainSettings:
+    plain = {name: value for name, value in chosen.items() if name != "rl_epochs"}
+    training = replace(RECIPE[method], seed=SEED, **plain)
+    return replace(training, rl=replace(training.rl, epochs=chosen.get("rl_epochs", 1.0)))
+
+
+def search(method: Method, rounds: int, out: Path) -> None:
+    """Choose one method's settings and write them, with every trial and the best one's rounds, into the folder."""
+    file = out / f"{method}.json"
+    if file.exists():
+        return
+    bench = Bench(rounds)
+    found: dict[str, Any] = {"cost_model": bench.choose_cost_rate() if method == "rl" else [], "trials": []}
+    names = list(dict.fromkeys(name for name, _ in SEARCH[method]))
+    chosen = {name: START[name] for name in names if name in START}
+    best: dict[str, Any] | None = None
+    for name, values in SEARCH[method]:
+        for value in values:
+            row = bench.trial(method, {**chosen, name: value})
+            if best is None or row["cost"] < best["cost"]:
+                best = row
+            kept = {key: value for key, value in row.items() if key not in SCRIPTED}
+            kept |= {task: {m: v for m, v in row[task].items() if m != "rounds"} for task in SCRIPTED}
+            found["trials"].append(kept)
+            print(kept, file=sys.stderr, flush=True)
+        assert best is not None
+        chosen = {name: best[name] for name in names if name in best}
+    assert best is not None
+    found |= {"chosen": chosen, "rounds": [one for task in SCRIPTED for one in best[task]["rounds"]]}
+    with atomic_write(file) as stream:
+        stream.write(json.dumps(found) + "\n")
+
+
+def choose_rules(rounds: dict[str, list[Round]]) -> dict[str, dict[str, Any]]:
+    """The cost of every rule of the late ensemble, by what it explores with, and the best.
+
+    Args:
+        rounds: of each method, of all tasks.
+    """
+    cost = EditCost(cap=RunSettings().c_max)
+    played: list[dict[str, list[Round]]] = []
+    for task in SCRIPTED.values():
+        own = {method: [one for one in all_of if one.task == task.name] for method, all_of in rounds.items()}
+        until = len(next(iter(own.values()))) // 2
+        user = ChangingUser("changing", USER, CHANGED, until)
+        contexts = online_documents(task, 2 * until, SEED, _validation_log(task))
+        changing = {
+            method: edited(method, method, task, user, contexts, [one.response for one in alone], SEED, cost)
+            for method, alone in own.items()
+        }
+        played += [own, changing]
+
+    def paid(rule: Rule) -> float:
+        return fmean(
+            one.cost
+            for arms in played
+            for seed in range(LUCK)
+            for one in play_late(LateEnsemble(list(arms), rule, seed), arms)
+        )
+
+    found: dict[str, dict[str, float]] = {
+        "ucb": {f"alpha {alpha:g}": paid(Ucb(alpha)) for alpha in ALPHAS},
+        "discounted-ucb": {
+            f"alpha {alpha:g}, discount {discount:g}": paid(DiscountedUcb(alpha, discount))
+            for alpha in ALPHAS
+            for discount in DISCOUNTS
+        },
+        "thompson": {f"alpha {alpha:g}": paid(Thompson(alpha)) for alpha in ALPHAS},
+    }
+    return {rule: {"chosen": min(costs, key=costs.__getitem__), "costs": costs} for rule, costs in found.items()}
+
+
+def _validation_log(task: ScriptedTask) -> list[EditRecord]:
+    """Records of the log's contexts, so that the online phase passes over them as it did before."""
+    documents = task.offline(RunSettings().edits, SEED)
+    return [EditRecord(id=str(i), context=one.context, response="") for i, one in enumerate(documents)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rates", nargs="+", type=float, default=RATES)
-    parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--methods", nargs="+", default=list(RECIPE))
+    parser.add_argument("--out", type=Path, required=True, help="the folder that keeps what was found")
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--methods", nargs="+", default=list(SEARCH))
+    parser.add_argument("--jobs", type=int, default=2, help="methods searched side by side, each in one thread")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     args = parser.parse_args()
-    quiet_libraries()
-    defaults = RunSettings()
-    model, tokenizer, _ = load_model("embedded")
-    drawn = Sampling(defaults.log_temperature, defaults.max_new_tokens)
-    sampling = Sampling(defaults.temperature, defaults.max_new_tokens)
-    cost = EditCost(cap=defaults.c_max)
-    rows, played, fits, cost_rows = [], {}, {}, []
-
-    def as_triples(log: list[EditRecord]) -> list[Triple]:
-        costs = cost.batch([(record.response, str(record.edit)) for record in log])
-        known = {record.id: c for record, c in zip(log, costs, strict=True)}
-        return encode_log(log, tokenizer, max_length=512, costs=known).triples
-
-    for task in SCRIPTED.values():
-        base = LocalPolicy("base", model, tokenizer)
-        log = make_log(base, task, USER, defaults.edits, SEED, drawn)
-        contexts = online_documents(task, args.rounds, SEED, log)
-        triples = as_triples(log)
-        if "rl" in args.methods:
-            unseen = as_triples(make_log(base, task, USER, defaults.edits, SEED + 1, drawn))
-            for rate in COST_RATES:
-                recipe = RECIPE["rl"]
-                training = replace(recipe, seed=SEED, cost=replace(recipe.cost, learning_rate=rate))
-                fits[task.name, rate] = fit_cost_model(model, triples, training)
-                row = {"task": task.name, "rate": rate, **measured(fits[task.name, rate], unseen)["fit"]}
-                cost_rows.append(row)
-                print(row, file=sys.stderr, flush=True)
-        references = reference_logprobs(model, triples, batch_size=64)
-        for method in args.methods:
-            for rate in args.rates:
-                training = replace(RECIPE[method], learning_rate=rate, seed=SEED)
-                if method == "rl":
-                    cost_model = fits[task.name, RECIPE["rl"].cost.learning_rate]
-                    fitted = fit_rl(model, tokenizer, triples, cost_model, training)
-                else:
-                    fitted = fit(model, triples, references, training)
-                rounds = play(
-                    LocalPolicy(method, fitted.model, tokenizer), method, task, USER, contexts, SEED, cost, sampling
-                )
-                played[task.name, method, rate] = rounds
-                row = {
-                    "task": task.name,
-                    "method": method,
-                    "rate": rate,
-                    "cost": fmean(one.cost for one in rounds),
-                    "distance": fmean(one.distance for one in rounds),
-                    "malformed": fmean(one.malformed for one in rounds),
-                    "facts": fmean(one.facts for one in rounds),
-                    "length": fmean(one.length for one in rounds),
-                }
-                rows.append(row)
-                print(row, file=sys.stderr, flush=True)
-    cost_rate = (
-        max(COST_RATES, key=lambda rate: sum(row["r2"] for row in cost_rows if row["rate"] == rate))
-        if cost_rows
-        else None
-    )
-    chosen = {
-        method: min(
-            args.rates,
-            key=lambda rate: fmean(row["cost"] for row in rows if (row["method"], row["rate"]) == (method, rate)),
-        )
-        for method in args.methods
-    }
-    alphas = {
-        alpha: fmean(
-            one.cost
-            for task in SCRIPTED
-            for one in play_late(
-                LateEnsemble(args.methods, Ucb(alpha)), {m: played[task, m, chosen[m]] for m in args.methods}
-            )
-        )
-        for alpha in ALPHAS
-    }
-    found = {
-        "rows": rows,
-        "cost_model": cost_rows,
-        "cost_rate": cost_rate,
-        "rates": chosen,
-        "alphas": alphas,
-        "alpha": min(alphas, key=alphas.__getitem__),
-    }
-    print(
-        json.dumps(found, indent=2)
-        if args.json
-        else json.dumps({k: v for k, v in found.items() if k not in ("rows", "cost_model")})
-    )
+    args.out.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for done in [pool.submit(search, method, args.rounds, args.out) for method in args.methods]:
+            done.result()
+    found = {method: json.loads((args.out / f"{method}.json").read_text()) for method in args.methods}
+    arms = [method for method in RECIPE if method in found]
+    rules = choose_rules({method: [Round(**one) for one in found[method]["rounds"]] for method in arms})
+    if args.json:
+        kept = {method: {k: v for k, v in one.items() if k != "rounds"} for method, one in found.items()}
+        print(json.dumps(kept | {"rules": rules}, indent=2))
+        return
+    table = Table("method", "settings", *SCRIPTED, "mean", box=None)
+    for method, one in found.items():
+        for row in one["trials"]:
+            settings = ", ".join(f"{name} {row[name]:g}" for name in one["chosen"])
+            costs = [f"{row[task]['cost']:.3f} ({row[task]['malformed']:.0%} malformed)" for task in SCRIPTED]
+            style = "bold" if all(row[name] == value for name, value in one["chosen"].items()) else ""
+            table.add_row(method, settings, *costs, f"{row['cost']:.3f}", style=style)
+    console = Console(width=140)
+    console.print(table)
+    for rule, tried in rules.items():
+        console.print(f"{rule}: {tried['chosen']}", {name: round(cost, 4) for name, cost in tried["costs"].items()})
 
 
 if __name__ == "__main__":

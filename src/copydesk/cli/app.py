@@ -7,10 +7,12 @@ from types import FrameType
 
 import typer
 
+from copydesk.cli.bench import bench
 from copydesk.cli.cost import cost
 from copydesk.cli.demo import demo
 from copydesk.cli.ensemble import ensemble
 from copydesk.cli.keys import keys
+from copydesk.cli.models import models
 from copydesk.cli.policies import policies
 from copydesk.cli.serve import serve
 from copydesk.cli.simulate import simulate
@@ -36,6 +38,8 @@ app.command("train")(train)
 app.command("simulate")(simulate)
 app.command("cost")(cost)
 app.command("serve")(serve)
+app.add_typer(bench, name="bench")
+app.add_typer(models, name="models")
 app.add_typer(policies, name="policies")
 app.add_typer(keys, name="keys")
 app.add_typer(ensemble, name="ensemble")

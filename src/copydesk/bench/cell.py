@@ -1,0 +1,38 @@
+"""A cell: one log, of one user and seed, from which every method learns, and the columns that it is played in."""
+
+from dataclasses import dataclass
+
+from copydesk.bench.column import Column
+from copydesk.bench.settings import BenchSettings
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One log and the columns whose policies learn from it.
+
+    Attributes:
+        task: name of the task.
+        log: the user who made the log.
+        edits: its rows.
+        seed: of all that is random.
+        columns: where what was learnt is played.
+    """
+
+    task: str
+    log: str
+    edits: int
+    seed: int
+    columns: tuple[Column, ...]
+
+    @property
+    def name(self) -> str:
+        """Its name in files."""
+        return f"{self.task}-{self.log}-n{self.edits}-{self.seed}"
+
+
+def cells(settings: BenchSettings) -> list[Cell]:
+    """The cells of a benchmark, those of the first seed first."""
+    by_log: dict[tuple[str, str, int], list[Column]] = {}
+    for column in map(Column.of, settings.columns):
+        by_log.setdefault((column.task, column.log, column.edits or settings.edits), []).append(column)
+    return [Cell(*log, seed, tuple(columns)) for seed in settings.seeds for log, columns in by_log.items()]

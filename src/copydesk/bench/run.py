@@ -1,0 +1,138 @@
+"""Running a benchmark: every cell that is not finished, then the table of all."""
+
+import json
+import multiprocessing
+import os
+import platform
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+from copydesk import embedded
+from copydesk.bench.cell import Cell, cells
+from copydesk.bench.column import Column
+from copydesk.bench.folder import BenchFolder, read_rounds, write_json, write_rounds
+from copydesk.bench.methods import LATE
+from copydesk.bench.play import play_cell
+from copydesk.bench.settings import BenchSettings
+from copydesk.bench.users import usage_of
+from copydesk.ensemble import LateEnsemble
+from copydesk.errors import InputError
+from copydesk.learn.models import quiet_libraries
+from copydesk.report import summarize, write_report
+from copydesk.simulate.protocol import Round, play_late
+
+
+def usual_jobs(settings: BenchSettings) -> int:
+    """How many cells are played at a time unless told otherwise: as many as there are cores, with the embedded model.
+
+    A larger model has all cores, or the GPU, to itself.
+    """
+    if settings.model != embedded.NAME or settings.users or torch.cuda.is_available():
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run(settings: BenchSettings, path: Path, *, jobs: int = 1, resume: bool = False) -> dict[str, Any]:
+    """Play every cell that is not finished, and write `rounds.jsonl`, `results.json` and `report.html`.
+
+    Args:
+        settings: of the benchmark.
+        path: its folder.
+        jobs: cells played at a time, each in a process and a thread of its own. One is played here, in as many threads
+            as torch takes.
+        resume: go on in a folder that holds a run of the same settings.
+
+    Returns:
+        What results.json holds.
+
+    Raises:
+        InputError: the folder cannot be used, or a cell cannot be played.
+    """
+    folder = BenchFolder(path)
+    folder.open(settings, resume=resume)
+    todo = cells(settings)
+    if jobs == 1:
+        for cell in tqdm(todo, desc="logs", disable=None):
+            play_cell(settings, cell, path)
+    else:
+        _side_by_side(settings, todo, path, jobs)
+    return write_results(settings, folder)
+
+
+def _side_by_side(settings: BenchSettings, todo: Sequence[Cell], path: Path, jobs: int) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=spawn, initializer=_work_quietly) as pool:
+        waiting = [pool.submit(play_cell, settings, cell, path) for cell in todo]
+        try:
+            for done in tqdm(as_completed(waiting), desc="logs", total=len(waiting), disable=None):
+                done.result()
+        except BrokenProcessPool:
+            raise InputError(
+                "a process of the benchmark was killed, perhaps for want of memory; run again with --resume --jobs 1"
+            ) from None
+        except BaseException:
+            for process in multiprocessing.active_children():
+                process.terminate()  # what they had not finished is not there
+            raise
+
+
+def _work_quietly() -> None:
+    """What a process of the benchmark does first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it ends it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)
+    tqdm.set_lock(threading.RLock())  # its usual one is a semaphore of the system's, which a process that ends leaks
+    quiet_libraries()
+    sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # bars and remarks of several processes would be a muddle
+
+
+def write_results(settings: BenchSettings, folder: BenchFolder) -> dict[str, Any]:
+    """Put the late ensembles together and write `rounds.jsonl`, `results.json` and `report.html`.
+
+    All figures are computed from the rounds; returns what results.json holds.
+    """
+    write_rounds(folder.path / "rounds.jsonl", _all_rounds(settings, folder))
+    with (folder.path / "rounds.jsonl").open(encoding="utf-8") as file:
+        rounds = [json.loads(line) for line in file]
+    seconds: dict[str, float] = {}
+    for cell in cells(settings):
+        for step, taken in json.loads(folder.seconds(cell).read_text(encoding="utf-8")).items():
+            seconds[step] = round(seconds.get(step, 0.0) + taken, 2)
+    usage = usage_of(folder)
+    kept = settings.to_json() | {"machine": _machine()} | ({"usage": usage} if usage else {})
+    results = summarize(rounds, json.loads(json.dumps(kept)), seconds)  # as the file gives them back
+    write_json(folder.path / "results.json", results)
+    write_report(folder.path / "report.html", rounds, results)
+    return results
+
+
+def _all_rounds(settings: BenchSettings, folder: BenchFolder) -> Iterator[Round]:
+    """Every round, column by column, method by method, seed by seed."""
+    for column in settings.columns:
+        for method in settings.rows(Column.of(column)):
+            for seed in settings.seeds:
+                if method in LATE and not settings.learns_online:
+                    alone = {arm: read_rounds(folder.rounds(column, arm, seed)) for arm in settings.ensemble}
+                    yield from play_late(LateEnsemble(list(alone), settings.rule(method), seed), alone, method)
+                else:
+                    yield from read_rounds(folder.rounds(column, method, seed))
+
+
+def _machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }

@@ -1,0 +1,119 @@
+"""Teaching a policy from a simulated log: what all methods share is made once, then one method after the other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from copydesk.errors import InputError
+from copydesk.learn.cost.fit import fit_cost_model
+from copydesk.learn.cost.folder import FOLDER, CostModelFile, describe_cost_model, save_cost_model
+from copydesk.learn.encode import Encoded, Triple, encode_log
+from copydesk.learn.fit import fit, reference_logprobs
+from copydesk.learn.logprobs import TripleLogProbs
+from copydesk.learn.models import ModelInfo, load_model
+from copydesk.learn.policy_file import data_sha256
+from copydesk.learn.rl.fit import fit_rl
+from copydesk.learn.save import describe, save_policy
+from copydesk.learn.settings import TrainSettings
+from copydesk.log.cost import EditCost
+from copydesk.log.record import EditRecord
+from copydesk.policies import LocalPolicy
+from copydesk.simulate.clock import Clock
+from copydesk.simulate.protocol import Round
+
+
+@dataclass(frozen=True)
+class Student:
+    """π_ref: a model in memory, its tokenizer, and which model it is."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    info: ModelInfo
+
+    @property
+    def base(self) -> LocalPolicy:
+        """π_ref as a policy."""
+        return LocalPolicy("base", self.model, self.tokenizer)
+
+
+def load_student(model: str) -> Student:
+    """Load π_ref, as `load_model` does.
+
+    Raises:
+        InputError: it cannot be loaded, or is an adapter.
+    """
+    loaded, tokenizer, info = load_model(model)
+    if isinstance(loaded, PeftModel):
+        raise InputError(f"--model {model}: an adapter; merge it into its model first")
+    return Student(loaded, tokenizer, info)
+
+
+class Lesson:
+    """One log as every method reads it: tokens, costs and, once a method asks for them, reference log-probabilities.
+
+    Raises:
+        InputError: no row of the log fits.
+    """
+
+    def __init__(
+        self, student: Student, log: Sequence[EditRecord], cost: EditCost, max_length: int, clock: Clock
+    ) -> None:
+        self.student = student
+        self.cost = cost
+        self.max_length = max_length
+        self.clock = clock
+        costs = cost.batch([(record.response, str(record.edit)) for record in log])
+        known = {record.id: c for record, c in zip(log, costs, strict=True)}
+        self.encoded: Encoded = encode_log(log, student.tokenizer, max_length=max_length, costs=known)
+        self.sha256 = data_sha256(log)
+        self._references: TripleLogProbs | None = None
+
+    def references(self) -> TripleLogProbs:
+        """log π_ref of every row."""
+        if self._references is None:
+            with self.clock("reference", "reference log-probabilities"):
+                self._references = reference_logprobs(self.student.model, self.encoded.triples, batch_size=64)
+        return self._references
+
+    def teach(self, name: str, training: TrainSettings, folder: Path, unseen: Sequence[Round]) -> LocalPolicy:
+        """Train one method and write its policy into an empty folder.
+
+        Args:
+            name: the policy's.
+            training: the method and its settings.
+            folder: where to write; of `rl`, the cost model goes into it as well.
+            unseen: rounds of π_ref that no log held, to measure a cost model on.
+
+        Raises:
+            InputError: nobody edited anything, or training diverged.
+        """
+        student, triples, method = self.student, self.encoded.triples, training.method
+        file: CostModelFile | None = None
+        if method == "rl":
+            with self.clock("train.cost_model", f"fitting a cost model to {len(triples)} edits"):
+                cost_model = fit_cost_model(student.model, triples, training)
+                file = describe_cost_model(
+                    cost_model, student.info, self.cost.name, self.sha256, triples, self._as_rows(unseen)
+                )
+                save_cost_model(cost_model, file, folder / FOLDER)
+        else:
+            references = self.references()
+        with self.clock(f"train.{method}", f"training {method} on {len(triples)} edits"):
+            if method == "rl":
+                fitted = fit_rl(student.model, student.tokenizer, triples, cost_model, training)
+            else:
+                fitted = fit(student.model, triples, references, training)
+            record = describe(name, student.info, self.sha256, self.encoded, training, fitted.history, cost_model=file)
+            save_policy(fitted.model, student.tokenizer, record, folder)
+        return LocalPolicy(name, fitted.model, student.tokenizer)
+
+    def _as_rows(self, rounds: Sequence[Round]) -> list[Triple]:
+        """Rounds as rows with their costs."""
+        records = [
+            EditRecord(id=str(one.t), context=one.context, response=one.response, edit=one.edit) for one in rounds
+        ]
+        known = {str(one.t): one.cost for one in rounds}
+        return encode_log(records, self.student.tokenizer, max_length=self.max_length, costs=known).triples

@@ -1,0 +1,175 @@
+"""Whole small benchmarks on the embedded model."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from copydesk.bench.play import CellRun
+from copydesk.bench.run import run
+from copydesk.bench.settings import BenchSettings
+from copydesk.errors import InputError
+from copydesk.report import summarize
+
+SMALL = BenchSettings(
+    columns=("email/strong", "email/strong-to-other", "email/strong-then-other"),
+    methods=("base", "sft", "dpo", "late"),
+    rules=("late-thompson",),
+    seeds=(0, 1),
+    rounds=8,
+    edits=12,
+    recipe={"sft": {"epochs": 1.0}, "dpo": {"epochs": 1.0}},
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("bench") / "out"
+    return folder, run(SMALL, folder)
+
+
+def rounds_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "rounds.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_all_figures_are_computed_from_the_rounds(finished: tuple[Path, dict[str, Any]]) -> None:
+    folder, results = finished
+    rounds = rounds_of(folder)
+    assert summarize(rounds, results["settings"], results["seconds"]) == results
+    assert results == json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert results["columns"] == list(SMALL.columns)
+    assert len(rounds) == 8 * 2 * (4 + 5 + 5)
+    assert (folder / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert {"log", "train.sft", "train.dpo", "play.sft", "total"} <= set(results["seconds"])
+    assert results["settings"]["recipe"]["sft"]["epochs"] == 1.0
+
+
+def test_the_same_policies_meet_different_users(finished: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = finished
+    wrote: dict[str, list[str]] = {}
+    got: dict[str, list[str]] = {}
+    for one in rounds_of(folder):
+        if one["method"] == "sft" and one["seed"] == 0:
+            wrote.setdefault(one["user"], []).append(one["response"])
+            got.setdefault(one["user"], []).append(one["edit"])
+    assert wrote["strong"] == wrote["strong-to-other"] == wrote["strong-then-other"]
+    assert got["strong-then-other"] == got["strong"][:4] + got["strong-to-other"][4:] != got["strong"]
+
+
+def test_the_late_ensemble_plays_what_its_arms_played(finished: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = finished
+    rounds = rounds_of(folder)
+    alone = {(r["user"], r["seed"], r["t"], r["policy"]): r for r in rounds if not r["method"].startswith("late")}
+    late = [r for r in rounds if r["method"].startswith("late")]
+    assert {r["method"] for r in late} == {"late", "late-thompson"}
+    assert {r["policy"] for r in late} == {"sft", "dpo"}
+    for one in late:
+        played = alone[one["user"], one["seed"], one["t"], one["policy"]]
+        assert (one["response"], one["edit"], one["cost"]) == (played["response"], played["edit"], played["cost"])
+
+
+def test_a_seed_redraws_everything(finished: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = finished
+    first, second = ((folder / "logs" / f"email-strong-n12-{seed}.jsonl").read_text() for seed in (0, 1))
+    assert not {json.loads(line)["context"] for line in first.splitlines()} & {
+        json.loads(line)["context"] for line in second.splitlines()
+    }
+
+
+def test_what_is_finished_is_never_run_again(
+    finished: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "again"
+    shutil.copytree(finished[0], folder)
+
+    def never(self: CellRun) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr(CellRun, "student", property(never))
+    again = run(SMALL, folder, resume=True)
+    assert again == finished[1]
+    fewer = run(replace(SMALL, seeds=(1,), methods=("base", "dpo", "late"), rules=()), folder, resume=True)
+    assert fewer["methods"] == ["base", "dpo", "late"]
+    with pytest.raises(AssertionError, match=r"was loaded"):
+        run(replace(SMALL, seeds=(0, 1, 2)), folder, resume=True)
+
+
+def test_other_settings_are_another_run(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    folder, _ = finished
+    with pytest.raises(InputError, match=r"there is a run already; go on with it with --resume"):
+        run(SMALL, folder)
+    with pytest.raises(InputError, match=r"--resume: the run in .* had rounds 8, not 9"):
+        run(replace(SMALL, rounds=9), folder, resume=True)
+    with pytest.raises(InputError, match=r"had recipe"):
+        run(replace(SMALL, recipe={}), folder, resume=True)
+    (tmp_path / "mine.txt").write_text("keep me")
+    with pytest.raises(InputError, match=r"holds other things"):
+        run(SMALL, tmp_path)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_fault_in_a_cell_ends_the_run_in_one_line(tmp_path: Path, jobs: int) -> None:
+    settings = replace(SMALL, users={"strong": "./no-model"}, columns=("email/strong",), rules=())
+    with pytest.raises(InputError) as fault:
+        run(settings, tmp_path / "out", jobs=jobs)
+    assert "./no-model" in str(fault.value) and "\n" not in str(fault.value)
+
+
+def test_prompt_learners_play_and_can_be_arms(tmp_path: Path) -> None:
+    settings = BenchSettings(
+        columns=("email/strong",),
+        methods=("base", "oracle", "icl-2", "cipher-1", "late"),
+        arms=("base", "icl-2"),
+        seeds=(0,),
+        rounds=4,
+        edits=4,
+        max_new_tokens=24,
+    )
+    results = run(settings, tmp_path / "out")
+    rounds = rounds_of(tmp_path / "out")
+    assert results["methods"] == ["base", "oracle", "icl-2", "cipher-1", "late"]
+    assert [r["policy"] for r in rounds if r["method"] == "late"][:2] == ["base", "icl-2"]
+    assert all(r["policy"] == r["method"] for r in rounds if r["method"] != "late")
+
+
+def test_killed_anywhere_cells_side_by_side_go_on_to_the_end_of_one_after_the_other(
+    finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    config = tmp_path / "small.toml"
+    config.write_text(
+        "rounds = 8\nedits = 12\nseeds = [0, 1]\n[recipe.sft]\nepochs = 1.0\n[recipe.dpo]\nepochs = 1.0\n"
+    )
+    command = [
+        sys.executable, "-m", "copydesk", "bench", "paper", "--config", str(config), "--out", str(folder),
+        "--columns", "email/strong", "--methods", "base,sft,dpo,late", "--jobs", "2", "--json",
+    ]  # fmt: skip
+    ended = []
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        seen = len(list(folder.rglob("*")))
+        with subprocess.Popen(
+            [*command, *(["--resume"] if folder.exists() else [])],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        ) as process:  # fmt: skip
+            deadline = time.monotonic() + 100
+            while len(list(folder.rglob("*"))) < seen + 5 and process.poll() is None:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            process.send_signal(number)
+            if number == signal.SIGKILL:
+                os.killpg(process.pid, number)  # its workers, who would go on for a while and hold our pipes open
+            _, said = process.communicate(timeout=60)
+            ended.append((process.returncode, said.strip().splitlines()[-1:]))
+    assert ended[0] == (143, ["copydesk: interrupted; nothing half-written was left behind"]), ended
+    assert ended[1][0] == -signal.SIGKILL
+    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=True)
+    results = json.loads(done.stdout)
+    assert results["cells"]["email/strong"] == finished[1]["cells"]["email/strong"]

@@ -1,0 +1,101 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import copydesk.bench.run
+from copydesk.bench.settings import BenchSettings
+from copydesk.cli.app import app
+from copydesk.errors import InputError
+
+EXAMPLES = [*sorted((Path(__file__).parents[2] / "runs").glob("*.toml"))]
+SMALL = ["--columns", "email/strong", "--methods", "base", "--seeds", "0", "--rounds", "3", "--edits", "2"]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[BenchSettings, dict[str, Any]]]:
+    """The settings that would have been run."""
+    seen: list[tuple[BenchSettings, dict[str, Any]]] = []
+
+    def run(settings: BenchSettings, path: Path, **options: Any) -> dict[str, Any]:
+        seen.append((settings, options))
+        return {}
+
+    monkeypatch.setattr(copydesk.bench.run, "run", run)
+    return seen
+
+
+def paper(*words: str) -> str:
+    return CliRunner().invoke(app, ["bench", "paper", *words], catch_exceptions=False).stdout
+
+
+def test_it_plays_prints_the_table_and_says_where_the_report_is(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    printed = paper(*SMALL, "--jobs", "1", "--out", str(out))
+    assert "Base" in printed and str(out / "report.html") in printed.replace("\n", "")
+    again = json.loads(paper(*SMALL, "--jobs", "1", "--out", str(out), "--resume", "--json"))
+    assert again == json.loads((out / "results.json").read_text(encoding="utf-8"))
+    with pytest.raises(InputError, match=r"there is a run already"):
+        paper(*SMALL, "--out", str(out))
+    (out / "rounds.jsonl").unlink()
+    paper(*SMALL, "--jobs", "1", "--out", str(out), "--force")
+    assert (out / "rounds.jsonl").exists()
+
+
+def test_force_removes_nothing_that_is_not_a_run(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("keep me")
+    with pytest.raises(InputError, match=r"holds other things"):
+        paper(*SMALL, "--out", str(tmp_path), "--force")
+    assert (tmp_path / "mine.txt").read_text() == "keep me"
+
+
+def test_the_command_line_goes_before_the_file(tmp_path: Path, asked: list[tuple[BenchSettings, Any]]) -> None:
+    config = tmp_path / "a.toml"
+    config.write_text('rounds = 7\nedits = 9\nseeds = [5]\n[users]\nann = "a@http://h/v1"\n')
+    paper("--config", str(config), "--rounds", "3", "--user", "bob=b@http://h/v1", "--seeds", "1, 2", "--json")
+    settings, options = asked[0]
+    assert (settings.rounds, settings.edits, settings.seeds) == (3, 9, (1, 2))
+    assert settings.users == {"ann": "a@http://h/v1", "bob": "b@http://h/v1"}
+    assert options == {"jobs": 1, "resume": False}  # LLM users are asked by one process
+
+
+def test_shift_adds_columns_and_rules(asked: list[tuple[BenchSettings, Any]]) -> None:
+    paper("--columns", "email/strong,email/weak", "--shift", "--jobs", "2", "--resume", "--json")
+    settings, options = asked[0]
+    assert settings.columns[:2] == ("email/strong", "email/weak") and "email/strong-then-other" in settings.columns
+    assert settings.rules == ("late-discounted-ucb", "late-thompson")
+    assert options == {"jobs": 2, "resume": True}
+
+
+def test_a_sweep_takes_its_values(asked: list[tuple[BenchSettings, Any]]) -> None:
+    paper("--columns", "email/strong", "--sweep", "strength", "--values", "0.1,0.9", "--json")
+    assert asked[0][0].columns == ("email/p0.1", "email/p0.9")
+
+
+@pytest.mark.parametrize("config", EXAMPLES, ids=lambda path: path.stem)
+def test_the_settings_of_our_own_runs_are_sound(config: Path, asked: list[tuple[BenchSettings, Any]]) -> None:
+    paper("--config", str(config), "--json")
+    assert asked[0][0].columns
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--shift", "--sweep", "n"], r"--shift: a sweep has columns of its own"),
+        (["--values", "1,2"], r"--values: .* give --sweep"),
+        (["--sweep", "n", "--values", "many"], r"--values many: write numbers"),
+        (["--seeds", "one"], r"--seeds one: write numbers"),
+        (["--jobs", "0"], r"--jobs: 0 must be at least 1"),
+        (["--resume", "--force"], r"give one"),
+        (["--user", "strong"], r"--user strong: write NAME=SPEC"),
+        (["--columns", "email/nobody"], r"no user 'nobody'"),
+        (["--methods", "magic"], r"no method 'magic'"),
+    ],
+)
+def test_what_makes_no_sense_is_said_in_one_line(words: list[str], says: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=says) as fault:
+        paper(*words, "--out", str(tmp_path / "out"))
+    assert "\n" not in str(fault.value)
+    assert not (tmp_path / "out").exists()
