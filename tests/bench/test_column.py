@@ -1,32 +1,16 @@
 import pytest
 
-from copydesk.bench.column import Column, shifted
+from copydesk.bench.column import column_of, online_user, shifted
 from copydesk.errors import InputError
 from copydesk.simulate.luck import Stream, key
 from copydesk.simulate.tasks import EMAIL
 from copydesk.simulate.users import OTHER, STRONG, WEAK, User, get_user
 
 
-@pytest.mark.parametrize(
-    ("name", "column"),
-    [
-        ("email/strong", Column("email", "strong")),
-        ("prelude-email/weak", Column("prelude-email", "weak")),
-        ("email/strong-to-weak", Column("email", "strong", "weak")),
-        ("email/strong-then-other", Column("email", "strong", "other", changes=True)),
-        ("email/p0.35-n500", Column("email", "p0.35", edits=500)),
-        ("email/strong-to-weak-n50", Column("email", "strong", "weak", edits=50)),
-    ],
-)
-def test_a_name_is_read_and_written(name: str, column: Column) -> None:
-    assert Column.of(name) == column
-    assert column.name == name
-
-
 @pytest.mark.parametrize("name", ["email", "/strong", "email/", "a/b/c"])
 def test_what_is_no_column_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=r"write TASK/USER"):
-        Column.of(name)
+        column_of(name)
 
 
 def edits(user: User, rounds: int) -> list[str]:
@@ -38,18 +22,19 @@ def edits(user: User, rounds: int) -> list[str]:
 def test_who_is_met_is_who_the_name_says() -> None:
     of = {user.name: edits(user, 20) for user in (STRONG, WEAK, OTHER)}
     assert of["strong"] != of["other"] != of["weak"]
-    same = Column.of("email/strong").online(get_user, 20)
+    same = online_user(column_of("email/strong"), get_user, 20)
     assert (same.name, edits(same, 20)) == ("strong", of["strong"])
-    shift = Column.of("email/strong-to-weak").online(get_user, 20)
+    shift = online_user(column_of("email/strong-to-weak"), get_user, 20)
     assert (shift.name, edits(shift, 20)) == ("strong-to-weak", of["weak"])
-    change = Column.of("email/strong-then-other").online(get_user, 20)
+    change = online_user(column_of("email/strong-then-other"), get_user, 20)
     assert (change.name, edits(change, 20)) == ("strong-then-other", of["strong"][:10] + of["other"][10:])
-    sized = Column.of("email/strong-n50").online(get_user, 20)
+    sized = online_user(column_of("email/strong-n50"), get_user, 20)
     assert (sized.name, edits(sized, 20)) == ("strong-n50", of["strong"])
 
 
 def test_shifted_columns_are_columns_with_somebody_else_in_them() -> None:
     names = shifted(["email"])
-    assert {Column.of(name).user for name in names} == {
+    assert {name.partition("/")[2] for name in names} == {
         "strong-to-weak", "weak-to-strong", "strong-to-other", "strong-then-other"
     }  # fmt: skip
+    assert all(column_of(name).shifted for name in names)

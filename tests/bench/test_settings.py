@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from copydesk.bench.cell import cells
-from copydesk.bench.column import Column
+from copydesk.bench.column import column_of
 from copydesk.bench.settings import COLUMNS, BenchSettings
 from copydesk.bench.sweep import swept
 from copydesk.errors import InputError
@@ -68,8 +68,8 @@ def test_the_arms_are_the_trained_methods_unless_named() -> None:
 
 def test_other_rules_are_rows_only_where_somebody_else_is_met() -> None:
     settings = BenchSettings(rules=("late-thompson",))
-    assert "late-thompson" not in settings.rows(Column.of("email/strong"))
-    assert settings.rows(Column.of("email/strong-to-weak"))[-1] == "late-thompson"
+    assert "late-thompson" not in settings.rows(column_of("email/strong"))
+    assert settings.rows(column_of("email/strong-to-weak"))[-1] == "late-thompson"
 
 
 def test_columns_of_one_log_share_a_cell() -> None:

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from copydesk.bench.column import Column
+from copydesk.bench.column import column_of
 from copydesk.bench.settings import BenchSettings
+from copydesk.report.columns import Column
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,6 @@ class Cell:
 def cells(settings: BenchSettings) -> list[Cell]:
     """The cells of a benchmark, those of the first seed first."""
     by_log: dict[tuple[str, str, int], list[Column]] = {}
-    for column in map(Column.of, settings.columns):
+    for column in map(column_of, settings.columns):
         by_log.setdefault((column.task, column.log, column.edits or settings.edits), []).append(column)
     return [Cell(*log, seed, tuple(columns)) for seed in settings.seeds for log, columns in by_log.items()]

@@ -1,80 +1,37 @@
-"""A column of a table: a task, whose log was learnt from, and who is met online."""
+"""Who is met in a column of a table."""
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from copydesk.errors import InputError
+from copydesk.report.columns import Column, read_column
 from copydesk.simulate.users import ChangingUser, User
 
-_WORDS = re.compile(r"(?P<task>[^/]+)/(?P<log>[^/]+?)(-(?P<how>to|then)-(?P<met>[^/]+?))?(-n(?P<edits>\d+))?")
 
+def column_of(words: str) -> Column:
+    """Read a column that was asked for.
 
-@dataclass(frozen=True)
-class Column:
-    """`TASK/USER`: policies learn from a user's log and meet users online.
-
-    USER is `strong` (the user of the log is met online), `strong-to-weak` (another one is), or `strong-then-weak` (the
-    user of the log is, and after half of the rounds the other one). With `-n500` at its end the log has 500 edits.
-
-    Attributes:
-        task: name of the task.
-        log: the user who made the log.
-        met: who is met online instead of them, or after them; `None` if nobody.
-        changes: whether `met` comes only after half of the rounds.
-        edits: rows of the log; `None` leaves that to the run.
+    Raises:
+        InputError: it is not TASK/USER.
     """
-
-    task: str
-    log: str
-    met: str | None = None
-    changes: bool = False
-    edits: int | None = None
-
-    @classmethod
-    def of(cls, words: str) -> "Column":
-        """Read a column's name.
-
-        Raises:
-            InputError: it is not TASK/USER.
-        """
-        found = _WORDS.fullmatch(words)
-        if found is None:
-            raise InputError(f"--columns {words}: write TASK/USER, such as email/strong or email/strong-to-weak")
-        edits = found["edits"]
-        return cls(
-            found["task"], found["log"], found["met"], found["how"] == "then", None if edits is None else int(edits)
-        )
-
-    @property
-    def user(self) -> str:
-        """The part of its name behind the task."""
-        met = "" if self.met is None else f"-{'then' if self.changes else 'to'}-{self.met}"
-        return f"{self.log}{met}" + ("" if self.edits is None else f"-n{self.edits}")
-
-    @property
-    def name(self) -> str:
-        """Its name in tables and files."""
-        return f"{self.task}/{self.user}"
-
-    @property
-    def users(self) -> tuple[str, ...]:
-        """Everyone who edits anything, whoever made the log first."""
-        return (self.log,) if self.met is None else (self.log, self.met)
-
-    def online(self, user: Callable[[str], User], rounds: int) -> User:
-        """Who is met online, under the column's name.
-
-        Args:
-            user: opens a user by name.
-            rounds: T.
-        """
-        met = user(self.log if self.met is None else self.met)
-        return ChangingUser(self.user, user(self.log), met, rounds // 2) if self.changes else _called(self.user, met)
+    task, _, user = words.partition("/")
+    if not task or not user or "/" in user:
+        raise InputError(f"--columns {words}: write TASK/USER, such as email/strong or email/strong-to-weak")
+    return read_column(words)
 
 
-def _called(name: str, user: User) -> User:
-    return user if user.name == name else ChangingUser(name, user, user, 0)
+def online_user(column: Column, user: Callable[[str], User], rounds: int) -> User:
+    """Who is met online, under the name the column has behind its task.
+
+    Args:
+        column: where.
+        user: opens a user by name.
+        rounds: T, after half of which a user changes who does.
+    """
+    name = column.name.partition("/")[2]
+    met = user(column.met)
+    if column.changes:
+        return ChangingUser(name, user(column.log), met, rounds // 2)
+    return met if met.name == name else ChangingUser(name, met, met, 0)
 
 
 def shifted(tasks: list[str]) -> list[str]:

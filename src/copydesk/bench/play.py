@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from copydesk.bench.cell import Cell
-from copydesk.bench.column import Column
+from copydesk.bench.column import online_user
 from copydesk.bench.folder import BenchFolder, read_rounds, write_json, write_rounds
 from copydesk.bench.methods import BASE, LATE, ORACLE, prompted, trained
 from copydesk.bench.settings import BenchSettings
@@ -20,6 +20,7 @@ from copydesk.log.record import Context, EditRecord
 from copydesk.policies import LocalPolicy, Policy
 from copydesk.policies.prompted import Cipher, IclEdit, Learner, Memory, OracleTaste
 from copydesk.policies.prompted.encoder import encoder_for
+from copydesk.report.columns import Column, read_column
 from copydesk.simulate.clock import Clock
 from copydesk.simulate.live import play_live
 from copydesk.simulate.luck import Stream
@@ -113,8 +114,8 @@ class CellRun:
                     self.users.finished()
 
     def _edited(self, method: str, responses: Sequence[str], column: Column) -> list[Round]:
-        user = column.online(self.users, self.settings.rounds)
-        with self.clock(f"edit.{method}", f"{self.cell.name}: {column.user} edits what {method} wrote"):
+        user = online_user(column, self.users, self.settings.rounds)
+        with self.clock(f"edit.{method}", f"{self.cell.name}: {user.name} edits what {method} wrote"):
             return edited(method, method, self.task, user, self.contexts, responses, self.cell.seed, self.cost)
 
     def _live(self, method: str, arms: Sequence[str], column: Column) -> list[Round]:
@@ -122,7 +123,7 @@ class CellRun:
         learners = {arm: self._learner(arm) for arm in arms if prompted(arm)}
         alone = {arm: read_rounds(self.folder.rounds(column.name, arm, seed)) for arm in arms if arm not in learners}
         rule = settings.rule(method)  # one arm alone is played whatever the rule
-        user = column.online(self.users, settings.rounds)
+        user = online_user(column, self.users, settings.rounds)
         with self.clock(f"play.{method}", f"{self.cell.name}: {settings.rounds} rounds of {method}, one by one"):
             return play_live(
                 LateEnsemble(list(arms), rule, seed), alone, learners, method, self.task, user, self.contexts, seed,
@@ -162,7 +163,7 @@ class CellRun:
         training = self.settings.training(name, self.cell.seed)
         unseen: Sequence[Round] = []
         if name == "rl":
-            unseen = self._edited(BASE, self._responses(BASE), Column(self.cell.task, self.cell.log))
+            unseen = self._edited(BASE, self._responses(BASE), read_column(f"{self.cell.task}/{self.cell.log}"))
         with staged_folder(target) as staged:
             return self.lesson.teach(method, training, staged, unseen)
 

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from copydesk import embedded
 from copydesk.bench.cell import Cell, cells
-from copydesk.bench.column import Column
+from copydesk.bench.column import column_of
 from copydesk.bench.folder import BenchFolder, read_rounds, write_json, write_rounds
 from copydesk.bench.methods import LATE
 from copydesk.bench.play import play_cell
@@ -118,7 +118,7 @@ def write_results(settings: BenchSettings, folder: BenchFolder) -> dict[str, Any
 def _all_rounds(settings: BenchSettings, folder: BenchFolder) -> Iterator[Round]:
     """Every round, column by column, method by method, seed by seed."""
     for column in settings.columns:
-        for method in settings.rows(Column.of(column)):
+        for method in settings.rows(column_of(column)):
             for seed in settings.seeds:
                 if method in LATE and not settings.learns_online:
                     alone = {arm: read_rounds(folder.rounds(column, arm, seed)) for arm in settings.ensemble}

@@ -5,12 +5,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from copydesk import embedded
-from copydesk.bench.column import Column
+from copydesk.bench.column import column_of
 from copydesk.bench.methods import LATE, check_methods, prompted, trained
 from copydesk.ensemble import DiscountedUcb, Rule, Thompson, Ucb
 from copydesk.errors import InputError
 from copydesk.learn.settings import METHODS, Method, TrainSettings
 from copydesk.policies import Sampling
+from copydesk.report.columns import Column
 from copydesk.simulate.recipe import RECIPE
 from copydesk.simulate.tasks import SCRIPTED, get_task
 from copydesk.simulate.users import get_user
@@ -25,7 +26,7 @@ class BenchSettings:
     """What a benchmark is made of.
 
     Attributes:
-        columns: the names of the columns; see `Column`.
+        columns: the names of the columns; see `copydesk.report.columns.Column`.
         methods: the rows.
         rules: late ensembles by other rules, rows in those columns where somebody else is met than the user of the log.
         seeds: each redraws the log, the training and the rounds.
@@ -78,9 +79,9 @@ class BenchSettings:
         for name in ("columns", "methods", "seeds"):
             if not getattr(self, name):
                 raise InputError(f"--{name}: there is none; name at least one")
-        for column in map(Column.of, self.columns):
+        for column in map(column_of, self.columns):
             get_task(column.task)
-            for user in column.users:
+            for user in dict.fromkeys((column.log, column.met)):
                 if user in self.users:
                     continue
                 get_user(user)
@@ -126,7 +127,7 @@ class BenchSettings:
 
     def rows(self, column: Column) -> tuple[str, ...]:
         """The methods that play in a column."""
-        return self.methods if column.met is None else (*self.methods, *self.rules)
+        return self.methods if column.met == column.log else (*self.methods, *self.rules)
 
     def rule(self, method: str) -> Rule:
         """How a late ensemble chooses.

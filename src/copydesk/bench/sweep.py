@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from copydesk.bench.column import Column
+from copydesk.bench.column import column_of
 from copydesk.bench.methods import LATE
 from copydesk.bench.settings import BenchSettings
 from copydesk.errors import InputError
@@ -27,7 +27,7 @@ def swept(settings: BenchSettings, sweep: str, values: Sequence[float] = ()) -> 
     Raises:
         InputError: there is no such sweep, a value makes no sense, or no method is left.
     """
-    columns = [Column.of(name) for name in settings.columns]
+    columns = [column_of(name) for name in settings.columns]
     if sweep == "strength":
         for value in values:
             if not 0 < value <= 1:

@@ -76,7 +76,7 @@ def paper(
     try:
         import matplotlib  # noqa: F401  # the report needs it: better to know now than after the run
 
-        from copydesk.bench.column import Column, shifted
+        from copydesk.bench.column import column_of, shifted
         from copydesk.bench.config import read_config
         from copydesk.bench.folder import SETTINGS
         from copydesk.bench.methods import LATE
@@ -110,7 +110,7 @@ def paper(
     if shift and sweep is not None:
         raise InputError("--shift: a sweep has columns of its own; give --shift or --sweep")
     if shift:
-        tasks = list(dict.fromkeys(Column.of(name).task for name in settings.columns))
+        tasks = list(dict.fromkeys(column_of(name).task for name in settings.columns))
         more = [name for name in shifted(tasks) if name not in settings.columns]
         rules = tuple(name for name in LATE if name not in settings.methods) if "late" in settings.methods else ()
         settings = replace(settings, columns=(*settings.columns, *more), rules=rules)
