@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from copydesk.bench.folder import BenchFolder
 from copydesk.bench.play import CellRun
 from copydesk.bench.run import run
 from copydesk.bench.settings import BenchSettings
@@ -121,6 +122,8 @@ def test_a_fault_in_a_cell_ends_the_run_in_one_line(tmp_path: Path, jobs: int) -
     with pytest.raises(InputError) as fault:
         run(settings, tmp_path / "out", jobs=jobs)
     assert "./no-model" in str(fault.value) and "\n" not in str(fault.value)
+    # Nothing was finished, so there is no run yet to go on with.
+    BenchFolder(tmp_path / "out").open(replace(settings, rounds=9), resume=False)
 
 
 def test_prompt_learners_play_and_can_be_arms(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The folder of a benchmark: what was finished in it is never done again."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from copydesk.log.files import atomic_write
 from copydesk.simulate.protocol import Round
 
 SETTINGS = "bench.json"
+_PARTS = ("logs", "policies", "answers", "rounds")
 
 
 class BenchFolder:
@@ -36,6 +37,8 @@ class BenchFolder:
         if not known.is_file():
             if self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir())):
                 raise InputError(f"--out {self.path}: holds other things; name a new or empty folder")
+        elif not any(file for name in _PARTS for file in (self.path / name).glob("*")):
+            pass  # a run that ended before anything was finished
         elif not resume:
             raise InputError(
                 f"--out {self.path}: there is a run already; go on with it with --resume, or name a new folder"
@@ -51,7 +54,7 @@ class BenchFolder:
                 )
             return
         try:
-            for name in ("logs", "policies", "answers", "rounds", "seconds"):
+            for name in (*_PARTS, "seconds"):
                 (self.path / name).mkdir(parents=True, exist_ok=True)
         except OSError as fault:
             raise InputError(
@@ -133,8 +136,3 @@ def _comparable(settings: BenchSettings) -> dict[str, Any]:
 
 def _unseeded(settings: BenchSettings, method: Any) -> dict[str, Any]:
     return {name: value for name, value in settings.training(method, 0).to_json().items() if name != "seed"}
-
-
-def finished(files: Sequence[Path]) -> int:
-    """How many of these files are there."""
-    return sum(file.exists() for file in files)
