@@ -28,7 +28,7 @@ def simulate(
     rounds: Annotated[int, typer.Option(help="Online rounds, for every policy.")] = 200,
     seed: Annotated[int, typer.Option(help="Decides documents, responses and edits.")] = 0,
     temperature: Annotated[float, typer.Option(help="Of the responses.")] = 0.7,
-    alpha: Annotated[float, typer.Option(help="How much the late ensemble explores.")] = 0.1,
+    alpha: Annotated[float, typer.Option(help="How much the late ensemble explores.")] = 0.3,
     out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("simulation"),
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier run in that folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json on stdout.")] = False,

@@ -37,7 +37,7 @@ class PlaySettings:
     seed: int = 0
     model: str = "embedded"
     temperature: float = 0.7
-    alpha: float = 0.1
+    alpha: float = 0.3
     c_max: float = 3.0
     max_new_tokens: int = 160
 
