@@ -175,6 +175,8 @@ EMAIL = 'Hi Ann,\n\nthe "report" is done.\n\nBo'
         f"Here is the revised email:\n\n```\n{EMAIL}\n```",
         f"Here is the revised email:\n\n---\n\n{EMAIL}\n\n---\n\nLet me know if it should be shorter!",
         f"Here is the revised email:\n\n---\n\n{EMAIL}",
+        f"{EMAIL}\n</response>",
+        f"{EMAIL} </answer>",
         f"<answer>\n{EMAIL}\n</answer>",
         f"<revised_email>{EMAIL}</revised_email>",
         f"<think>Short, then.</think>\nHere is the revised email:\n\n{EMAIL}",

@@ -95,7 +95,7 @@ def unwrapped(reply: str, response: str = "") -> str:
     """The text in a reply, without what a model puts around it.
 
     That is, in this order: thought; a line such as "Sure! Here is the revised email:"; then, where they hold all that
-    is left, rules (`---`), a fence (three backticks), a tag or quotes. After rules and fences a closing remark goes as
+    is left, rules (`---`), a fence (three backticks), a tag (or its end alone) or quotes. After rules and fences a closing remark goes as
     well. What is around the response too belongs to the text.
 
     Args:
@@ -103,7 +103,7 @@ def unwrapped(reply: str, response: str = "") -> str:
         response: the text that it was to revise.
     """
     text, own = unthought(reply), response.strip()
-    for wrapper in (_INTRODUCTION, _RULES, _FENCE, _TAG, _INTRODUCTION, *_QUOTES):
+    for wrapper in (_INTRODUCTION, _RULES, _FENCE, _TAG, _CLOSING, _INTRODUCTION, *_QUOTES):
         found = wrapper.fullmatch(text)
         if found is not None and not wrapper.fullmatch(own):
             text = found["text"].strip()
@@ -139,6 +139,7 @@ _FENCE = re.compile(rf"```[\w-]*[ ]*\n(?P<text>(?:(?!```).)*)```{_FAREWELL}", re
 _TAG = re.compile(
     rf"<(?P<tag>(?:new|final|{_REVISED})?[ _-]?(?:{_THING}|output))>(?P<text>.*)</(?P=tag)>", re.DOTALL | re.IGNORECASE
 )
+_CLOSING = re.compile(rf"(?P<text>[^<]*?)\s*</(?:{_THING}|output)>", re.DOTALL | re.IGNORECASE)
 _QUOTES = [
     re.compile(f"{left}(?P<text>(?:(?!{left}|{right}).)*){right}", re.DOTALL)
     for left, right in (('"""', '"""'), ('"', '"'), ("“", "”"), ("«", "»"))
