@@ -95,8 +95,8 @@ def unwrapped(reply: str, response: str = "") -> str:
     """The text in a reply, without what a model puts around it.
 
     That is, in this order: thought; a line such as "Sure! Here is the revised email:"; then, where they hold all that
-    is left, rules (`---`), a fence (three backticks), a tag (or its end alone) or quotes. After rules and fences a closing remark goes as
-    well. What is around the response too belongs to the text.
+    is left, rules (`---`), a fence (three backticks), a tag (or its end alone) or quotes. After rules and fences a
+    closing remark goes as well. What is around the response too belongs to the text.
 
     Args:
         reply: what the model said.
