@@ -109,7 +109,7 @@ def one_seed(seed: int, args: argparse.Namespace) -> dict[str, Any]:
     known = {record.id: c for record, c in zip(log, costs, strict=True)}
     triples = encode_log(log, tokenizer, max_length=512, costs=known).triples
     documents = online_documents(task, args.documents, seed, log)
-    settings = replace(RECIPE["rl"], seed=seed, max_steps=args.steps, learning_rate=args.lr)
+    settings = replace(RECIPE["rl"], seed=seed, max_steps=args.steps, learning_rate=args.lr, beta=args.beta)
     cost_model = fit_cost_model(model, triples, settings)
     found: dict[str, Any] = {"seed": seed, "curves": {}}
     for kind in args.kinds:
@@ -175,7 +175,8 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=100, help="fresh ones, to measure on")
     parser.add_argument("--steps", type=int, default=24, help="the recipe takes 19")
     parser.add_argument("--every", type=int, default=4, help="steps between two measurements")
-    parser.add_argument("--lr", type=float, default=3e-3, help="three times the recipe's")
+    parser.add_argument("--lr", type=float, default=3e-3, help="more than the recipe's")
+    parser.add_argument("--beta", type=float, default=0.1)
     parser.add_argument("--quick", action="store_true", help="one seed, eight steps, a third of the data")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     args = parser.parse_args()
