@@ -9,8 +9,10 @@ from copydesk.learn.cost.settings import CostSettings
 from copydesk.learn.rl.settings import RlSettings
 from copydesk.learn.settings import TrainSettings
 from copydesk.learn.train import train
+from copydesk.log.jsonl import write_jsonl
 from copydesk.log.record import EditRecord
 from copydesk.policies import BestOfN, LocalPolicy, RemotePolicy, Sampling, open_policy
+from copydesk.policies.prompted import Cipher, IclEdit
 
 RL = TrainSettings(
     method="rl", max_steps=1, batch_size=4, accumulate=1, lora_r=2,
@@ -64,3 +66,14 @@ def test_a_cost_model_that_reads_other_tokens_is_refused(
     plain_tokenizer.save_pretrained(other)
     with pytest.raises(InputError, match="other tokens"):
         open_policy("best", f"best-of-2:{other}@{rl / 'cost_model'}")
+
+
+def test_a_policy_with_a_log_in_its_prompt_is_a_policy(model_folder: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    write_jsonl(log, [EditRecord(id="1", context="Tell Ada", response="Hi.", edit="Dear Ada.")])
+    for spec, kind in ((f"icl-2:{model_folder}@{log}", IclEdit), (f"cipher-1:{model_folder}@{log}", Cipher)):
+        policy = open_policy("learner", spec)
+        assert isinstance(policy, kind) and policy.name == "learner"
+        assert len(policy.respond(["Tell Ada"], [(1,)], Sampling(max_new_tokens=3))) == 1
+    with pytest.raises(InputError, match=r"there is no log"):
+        open_policy("learner", f"icl-2:{model_folder}@{tmp_path / 'none.jsonl'}")
