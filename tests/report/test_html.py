@@ -160,6 +160,16 @@ def test_rounds_without_the_scripts_measures(make_rounds: MakeRounds) -> None:
     assert "Facts right" not in page and "Malformed" not in page
 
 
+def test_how_safe_the_ensembles_are_over_all_columns_is_said(make_rounds: MakeRounds) -> None:
+    rounds = make_rounds(["email/strong", "email/strong-to-weak"], rounds=9)
+    for played in rounds:
+        played["cost"] += (played["method"], played["user"]) == ("sft", "strong-to-weak")  # else it is best everywhere
+    shifted = Page(page_of(rounds)).text
+    assert "Max SubOpt, all columns" in shifted
+    assert "of the best method of a single feedback counted as 1" in shifted
+    assert "all columns" not in Page(page_of(make_rounds(["email/strong", "email/weak"], rounds=9))).text
+
+
 def test_every_late_ensemble_shows_what_it_played(make_rounds: MakeRounds) -> None:
     page = Page(page_of(make_rounds(rounds=9, lates=["late-thompson"]))).text
     assert "Pulls of each arm: Late, Thompson" in page

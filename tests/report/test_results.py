@@ -64,6 +64,21 @@ def test_max_subopt_is_over_plain_columns() -> None:
     assert summarize(rounds, {}, {})["max_subopt"]["sft"]["mean"] == 0.0
 
 
+def test_where_others_are_met_max_subopt_is_over_all_columns_as_well() -> None:
+    shift = "email/strong-to-weak"
+    rounds = [played("sft", 0.2), played("dpo", 0.5), played("late", 0.3, policy="sft")]
+    rounds += [played("sft", 0.9, column=shift), played("dpo", 0.4, column=shift)]
+    rounds += [
+        played("late", 0.5, column=shift, policy="dpo"),
+        played("late-thompson", 0.1, column=shift, policy="dpo"),
+    ]
+    results = summarize([*rounds, played("sft", 0.0, column="email/p0.5")], {}, {})
+    wide = {method: cell["mean"] for method, cell in results["max_subopt_all"].items()}
+    assert wide == {"sft": pytest.approx(0.5), "dpo": pytest.approx(0.3), "late": pytest.approx(0.1)}
+    assert results["robustness_all"]["late"]["mean"] == pytest.approx(1 / 3)
+    assert not {"max_subopt_all", "robustness_all"} & set(summarize(rounds[:3], {}, {}))
+
+
 def test_regret_and_robustness_are_there_where_methods_for_them_are() -> None:
     alone = [played("sft", 0.5), played("dpo", 0.2), played("sft", 0.3, column="a/b"), played("dpo", 0.4, column="a/b")]
     assert not {"regret", "robustness"} & set(summarize(alone, {}, {}))

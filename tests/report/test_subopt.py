@@ -1,10 +1,16 @@
 """The largest gaps, and how safe the ensembles are."""
 
 import math
+from collections.abc import Mapping
 
 import pytest
 
-from copydesk.report.subopt import largest_gaps, max_subopt, robustness
+from copydesk.report.subopt import SeedCosts, max_subopt, plain_columns, robustness, unswept_columns
+from copydesk.report.subopt import largest_gaps as gaps_over
+
+
+def largest_gaps(costs: SeedCosts) -> Mapping[str, Mapping[int, float]]:
+    return gaps_over(costs, plain_columns(column for column, _ in costs))
 
 
 def test_shifts_and_sweeps_do_not_count_where_there_are_plain_columns() -> None:
@@ -19,11 +25,14 @@ def test_shifts_and_sweeps_do_not_count_where_there_are_plain_columns() -> None:
     assert largest_gaps(costs) == {"sft": {0: 0.0}, "dpo": {0: pytest.approx(0.3)}}
     others = {place: by_seed for place, by_seed in costs.items() if place[0] != "email/strong"}
     assert largest_gaps(others)["sft"] == {0: pytest.approx(8.9)}
+    table = unswept_columns(dict.fromkeys(column for column, _ in costs))
+    assert table == ["email/strong", "email/strong-to-weak"]
+    assert gaps_over(costs, table)["sft"] == {0: pytest.approx(8.9)}
 
 
-def test_a_method_that_missed_a_column_has_none() -> None:
+def test_a_method_that_missed_a_column_has_none_and_measures_nobody() -> None:
     costs = {("a/x", "sft"): {0: 0.2}, ("a/y", "sft"): {0: 0.2}, ("a/y", "cipher-5"): {0: 0.1}}
-    assert largest_gaps(costs) == {"sft": {0: pytest.approx(0.1)}}
+    assert largest_gaps(costs) == {"sft": {0: 0.0}}
 
 
 def test_the_oracle_is_not_what_others_are_measured_against() -> None:

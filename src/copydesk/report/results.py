@@ -6,11 +6,12 @@ from statistics import fmean
 from typing import Any
 
 from copydesk.errors import InputError
+from copydesk.report.columns import read_column
 from copydesk.report.methods import is_late, without_oracle
 from copydesk.report.regret import regret_cells
 from copydesk.report.rounds import Round, checked, column_of, methods_of
 from copydesk.report.spread import spread
-from copydesk.report.subopt import largest_gaps, max_subopt, plain_columns, robustness
+from copydesk.report.subopt import largest_gaps, max_subopt, plain_columns, robustness, unswept_columns
 
 MEASURES = ("accepted", "malformed", "facts", "length", "distance", "taste")
 """What a cell averages beside the cost, where rounds carry it as a number or a truth value."""
@@ -24,7 +25,8 @@ def summarize(rounds: Iterable[Round], settings: Mapping[str, Any], seconds: Map
     measures beside the cost are means over those rounds. `max_subopt` is a method's largest gap, over the plain columns
     (no shifted or changing user, no sweep; all columns where none is plain), to the best method of the column other
     than the oracle, taken per seed and then averaged. Where methods for it played, there are `regret`, see
-    `regret_cells`, and `robustness`, see there.
+    `regret_cells`, and `robustness`, see there. Where others are met than the user of the log, `max_subopt_all` and
+    `robustness_all` are the same over all columns but those of sweeps.
 
     Raises InputError when there are no rounds, or one lacks a field or has a cost that is no finite number.
     """
@@ -39,8 +41,9 @@ def summarize(rounds: Iterable[Round], settings: Mapping[str, Any], seconds: Map
     columns = list(dict.fromkeys(column for column, _ in by_cell))
     methods = methods_of(played)
     costs = {place: {seed: _mean_cost(own) for seed, own in seeds.items()} for place, seeds in by_cell.items()}
-    gaps = largest_gaps(costs)
-    regret, robust = regret_cells(played), robustness(gaps)
+    gaps = largest_gaps(costs, plain_columns(columns))
+    wide = largest_gaps(costs, unswept_columns(columns)) if any(read_column(name).shifted for name in columns) else {}
+    regret, robust, robust_all = regret_cells(played), robustness(gaps), robustness(wide)
     return {
         "settings": dict(settings),
         "columns": columns,
@@ -51,6 +54,8 @@ def summarize(rounds: Iterable[Round], settings: Mapping[str, Any], seconds: Map
         "max_subopt": max_subopt({m: gaps[m] for m in methods if m in gaps}),
         **({"regret": regret} if regret else {}),
         **({"robustness": robust} if robust else {}),
+        **({"max_subopt_all": max_subopt({m: wide[m] for m in methods if m in wide})} if wide else {}),
+        **({"robustness_all": robust_all} if robust_all else {}),
         "seconds": dict(seconds),
     }
 

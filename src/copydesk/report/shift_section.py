@@ -6,10 +6,10 @@ from typing import Any
 
 from copydesk.report import plots
 from copydesk.report.columns import Column
-from copydesk.report.methods import Look
+from copydesk.report.methods import Look, label_of
 from copydesk.report.parts import by_title, costs_table, figure, named, table
 from copydesk.report.rounds import Round
-from copydesk.report.table import regret_texts
+from copydesk.report.table import cost_text, regret_texts
 
 
 def shift_section(
@@ -28,13 +28,30 @@ def shift_section(
         '<p class="soft">The policies were trained on one user\'s edits, and somebody else is met online, or the user '
         "changes halfway.</p>"
     )
+    cells = by_title(results, [column.name for column in columns])
+    if "max_subopt_all" in results:
+        cells["Max SubOpt, all columns"] = results["max_subopt_all"]
     costs = costs_table(
-        "Mean edit cost ± standard deviation over seeds.", by_title(results, [c.name for c in columns]), shown
+        "Mean edit cost ± standard deviation over seeds. Max SubOpt is over these columns and those above.",
+        cells,
+        shown,
     )
     plots_html = f'<div class="plots block">{"".join(figures)}</div>' if figures else ""
     return (
         f"<section><h2>Users who are not those of the log</h2>{intro}{costs}"
-        f"{_table(columns, lates, shown)}{plots_html}</section>"
+        f"{_safety(results)}{_table(columns, lates, shown)}{plots_html}</section>"
+    )
+
+
+def _safety(results: Mapping[str, Any]) -> str:
+    """What the ensembles' Max SubOpt over all columns is, in one sentence."""
+    found = results.get("robustness_all", {})
+    if not found:
+        return ""
+    words = ", ".join(f"{label_of(name).lower()} {cost_text(cell)}" for name, cell in found.items())
+    return (
+        '<p class="soft">Max SubOpt over all columns, that of the best method of a single feedback counted as 1: '
+        f"{words}.</p>"
     )
 
 

@@ -21,21 +21,26 @@ def plain_columns(columns: Iterable[str]) -> list[str]:
     return [column for column in found if read_column(column).plain] or found
 
 
-def largest_gaps(costs: SeedCosts) -> dict[str, dict[int, float]]:
-    """Each method's largest gap, over the plain columns, to the best method of the column, by seed.
+def unswept_columns(columns: Iterable[str]) -> list[str]:
+    """The columns of a table: those of `plain_columns`, and those in which others are met than the user of the log."""
+    return [column for column in columns if not read_column(column).swept]
 
-    A method that did not play in all of them is left out: over fewer columns a maximum is smaller.
-    Shifted users and sweeps are left out, for their number would decide about the maximum; only where there is no plain
-    column are they all there is. The oracle is no method one could choose and is never the best; the gap of a method
-    that is cheaper than all others everywhere is 0.
+
+def largest_gaps(costs: SeedCosts, columns: Iterable[str]) -> dict[str, dict[int, float]]:
+    """Each method's largest gap, over some columns, to the best method of the column, by seed.
+
+    A method that did not play in all of them is left out and measures nobody: over fewer columns a maximum is smaller.
+    The oracle is no method one could choose and is never the best; the gap of a method that is cheaper than all others
+    everywhere is 0.
     """
-    plain = set(plain_columns(column for column, _ in costs))
+    counted = set(columns)
     columns_of = {method: {column for column, other in costs if other == method} for _, method in costs}
+    everywhere = [method for method, own in columns_of.items() if counted <= own]
     gaps: dict[str, dict[int, float]] = {}
     for (column, method), by_seed in costs.items():
-        if column not in plain or not plain <= columns_of[method]:
+        if column not in counted or method not in everywhere:
             continue
-        rivals = without_oracle(other for place, other in costs if place == column)
+        rivals = without_oracle(everywhere)
         for seed, cost in by_seed.items():
             there = [costs[column, other][seed] for other in rivals if seed in costs[column, other]]
             own = gaps.setdefault(method, {})

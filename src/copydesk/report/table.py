@@ -90,6 +90,14 @@ def regret_texts(cell: Mapping[str, Any]) -> tuple[str, str, str]:
     return cost_text(cell["regret"]), cost_text(cell["ratio"]) if "ratio" in cell else "–", best
 
 
+def safety_table(results: Mapping[str, Any]) -> Table:
+    """Max SubOpt over all columns, those in which others are met than the user of the log among them."""
+    table = _table("Max SubOpt, all columns", "Method", "Max SubOpt")
+    for method, cell in results.get("max_subopt_all", {}).items():
+        _add_row(table, label_of(method), cost_text(cell))
+    return table
+
+
 def sweep_table(sweep: Sweep) -> Table:
     """Mean cost, a row for each p or n, a column for each method."""
     table = _table(f"Mean edit cost: {sweep.title}", sweep.symbol, *map(label_of, sweep.methods))
@@ -130,6 +138,8 @@ def print_results(console: Console, results: Mapping[str, Any]) -> None:
     regrets = regret_table(results)
     if regrets.row_count and len(columns) > 1:
         tables.append(regrets)
+    if "max_subopt_all" in results:
+        tables.append(safety_table(results))
     tables += map(sweep_table, sweeps_of(results))
     for table in tables:
         console.print(table)
