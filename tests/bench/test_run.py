@@ -126,6 +126,14 @@ def test_a_fault_in_a_cell_ends_the_run_in_one_line(tmp_path: Path, jobs: int) -
     BenchFolder(tmp_path / "out").open(replace(settings, rounds=9), resume=False)
 
 
+def test_killed_before_it_began_it_can_begin(tmp_path: Path) -> None:
+    (tmp_path / ".copydesk-0123.tmp").write_text("{")
+    BenchFolder(tmp_path).open(SMALL, resume=False)
+    shutil.rmtree(tmp_path / "rounds")
+    BenchFolder(tmp_path).open(SMALL, resume=True)
+    assert (tmp_path / "rounds").is_dir()
+
+
 def test_prompt_learners_play_and_can_be_arms(tmp_path: Path) -> None:
     settings = BenchSettings(
         columns=("email/strong",),
@@ -153,26 +161,28 @@ def test_killed_anywhere_cells_side_by_side_go_on_to_the_end_of_one_after_the_ot
     )
     command = [
         sys.executable, "-m", "copydesk", "bench", "paper", "--config", str(config), "--out", str(folder),
-        "--columns", "email/strong", "--methods", "base,sft,dpo,late", "--jobs", "2", "--json",
+        "--columns", "email/strong", "--methods", "base,sft", "--jobs", "2", "--json",
     ]  # fmt: skip
-    ended = []
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        seen = len(list(folder.rglob("*")))
+    for number, part in ((signal.SIGTERM, "answers"), (signal.SIGKILL, "policies/*")):
+        seen = len(list(folder.glob(f"{part}/*")))
         with subprocess.Popen(
             [*command, *(["--resume"] if folder.exists() else [])],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         ) as process:  # fmt: skip
             deadline = time.monotonic() + 100
-            while len(list(folder.rglob("*"))) < seen + 5 and process.poll() is None:
+            while len(list(folder.glob(f"{part}/*"))) == seen and process.poll() is None:
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
-            process.send_signal(number)
             if number == signal.SIGKILL:
-                os.killpg(process.pid, number)  # its workers, who would go on for a while and hold our pipes open
+                os.killpg(process.pid, number)  # with its workers, who would go on for a while and hold our pipes open
+            else:
+                process.send_signal(number)
             _, said = process.communicate(timeout=60)
-            ended.append((process.returncode, said.strip().splitlines()[-1:]))
-    assert ended[0] == (143, ["copydesk: interrupted; nothing half-written was left behind"]), ended
-    assert ended[1][0] == -signal.SIGKILL
+        if number == signal.SIGTERM:
+            assert process.returncode == 143
+            assert said.splitlines()[-1] == "copydesk: interrupted; nothing half-written was left behind"
+        else:
+            assert process.returncode == -signal.SIGKILL, said
     done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=True)
-    results = json.loads(done.stdout)
-    assert results["cells"]["email/strong"] == finished[1]["cells"]["email/strong"]
+    cells = json.loads(done.stdout)["cells"]["email/strong"]
+    assert cells == {method: finished[1]["cells"]["email/strong"][method] for method in ("base", "sft")}

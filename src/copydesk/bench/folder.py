@@ -35,7 +35,7 @@ class BenchFolder:
         known = self.path / SETTINGS
         ours = _comparable(settings)
         if not known.is_file():
-            if self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir())):
+            if self.path.is_file() or (self.path.is_dir() and any(map(_foreign, self.path.iterdir()))):
                 raise InputError(f"--out {self.path}: holds other things; name a new or empty folder")
         elif not any(file for name in _PARTS for file in (self.path / name).glob("*")):
             pass  # a run that ended before anything was finished
@@ -52,15 +52,15 @@ class BenchFolder:
                     f"--resume: the run in {self.path} had {name} {theirs.get(name)!r}, not {ours.get(name)!r}; give "
                     f"the same settings (only {', '.join(GROWS)} may differ), or name a new folder"
                 )
-            return
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_json(known, ours)  # first of all: by this file a folder of ours is known
             for name in (*_PARTS, "seconds"):
-                (self.path / name).mkdir(parents=True, exist_ok=True)
+                (self.path / name).mkdir(exist_ok=True)
         except OSError as fault:
             raise InputError(
                 f"--out {self.path}: cannot be written ({(fault.strerror or str(fault)).lower()}); choose another"
             ) from None
-        write_json(known, ours)
 
     def _read(self, known: Path) -> dict[str, Any]:
         try:
@@ -123,6 +123,11 @@ def read_rounds(path: Path) -> list[Round]:
         return [Round(**json.loads(line)) for line in lines]
     except (OSError, ValueError, TypeError) as fault:
         raise InputError(f"{path}: damaged ({fault}); remove it and run again with --resume") from None
+
+
+def _foreign(entry: Path) -> bool:
+    """Whether a file is none that a run of ours leaves behind that is killed before it has begun."""
+    return not (entry.name.startswith(".copydesk-") and entry.suffix == ".tmp")
 
 
 def _comparable(settings: BenchSettings) -> dict[str, Any]:
