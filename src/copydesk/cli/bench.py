@@ -27,16 +27,26 @@ def root() -> None:
 def paper(
     columns: Annotated[
         str | None,
-        typer.Option(help="TASK/USER, with commas between. USER: strong, weak, other, p0.35, or A-to-B, A-then-B."),
+        typer.Option(
+            help="TASK/USER, with commas between. USER: strong, weak, other, p0.35, or A-to-B, A-then-B.",
+            show_default="the poster's four",
+        ),
     ] = None,
     methods: Annotated[
         str | None,
-        typer.Option(help="The rows: base, sft, dpo, rl, early, late; oracle, icl-K, cipher-K; late-thompson, ..."),
+        typer.Option(
+            help="The rows: base, sft, dpo, rl, early, late; oracle, icl-K, cipher-K; late-thompson, ...",
+            show_default="base,sft,dpo,rl,early,late",
+        ),
     ] = None,
-    seeds: Annotated[str | None, typer.Option(help="With commas between. Each redraws everything.")] = None,
-    rounds: Annotated[int | None, typer.Option(help="Online rounds of every method.")] = None,
-    edits: Annotated[int | None, typer.Option(help="Rows of every log.")] = None,
-    model: Annotated[str | None, typer.Option(help="What learns: embedded, smollm2, a hub id, ...")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="With commas between. Each redraws everything.", show_default="0,1,2")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Online rounds of every method.", show_default="200")] = None,
+    edits: Annotated[int | None, typer.Option(help="Rows of every log.", show_default="300")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="What learns: embedded, smollm2, a hub id, ...", show_default="embedded")
+    ] = None,
     user: Annotated[
         list[str] | None,
         typer.Option(help="NAME=SPEC: an LLM plays this user: MODEL@URL of an OpenAI-compatible server, or a model."),
