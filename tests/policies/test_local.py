@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -58,6 +59,15 @@ def test_gumbel_noise_samples_the_softmax() -> None:
     for _ in range(20_000):
         counts[noise(torch.zeros(1, 1, dtype=torch.long), logits).argmax()] += 1  # type: ignore[arg-type]
     torch.testing.assert_close(counts / counts.sum(), torch.softmax(logits[0] / 0.5, 0), atol=0.01, rtol=0)
+
+
+def test_no_token_is_written_whatever_the_model_thinks_of_it() -> None:
+    drawn = np.random.Generator(np.random.SFC64(np.random.SeedSequence([55]))).standard_exponential(100_000, np.float32)
+    assert drawn.min() == 0  # with this seed NumPy draws a 0, whose Gumbel variable would be infinite
+    noise = GumbelNoise([(55,)], temperature=1.0)
+    noisy = noise(torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 100_000))  # type: ignore[arg-type]
+    assert noisy.max() < 17  # the largest of so many; a model that puts 20 nats between two tokens is heard
+    assert noisy.argmax() == drawn.argmin()
 
 
 def test_two_policies_that_agree_write_the_same_with_the_same_luck(
