@@ -16,10 +16,11 @@ from safetensors.torch import load_file, save_file
 from tokenizers import normalizers
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from copydesk.cache import cache_folder
 from copydesk.learn.encode import Triple
 from copydesk.learn.logprobs import TripleLogProbs
 from copydesk.learn.models import ModelInfo
-from copydesk.learn.references import CacheKey, cache_folder, cache_key, cached_references
+from copydesk.learn.references import CacheKey, cache_key, cached_references
 from copydesk.log.record import EditRecord
 
 INFO = ModelInfo("model", "folder", None, "a" * 64, 10)

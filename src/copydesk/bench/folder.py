@@ -8,6 +8,7 @@ from typing import Any
 from copydesk.bench.cell import Cell
 from copydesk.bench.settings import GROWS, BenchSettings
 from copydesk.errors import InputError
+from copydesk.learn.settings import METHODS
 from copydesk.log.files import atomic_write
 from copydesk.simulate.protocol import Round
 
@@ -134,10 +135,6 @@ def _comparable(settings: BenchSettings) -> dict[str, Any]:
     """The settings that must not change, as they come out of a JSON file."""
     plain = {name: value for name, value in settings.to_json().items() if name not in (*GROWS, "recipe")}
     # What methods are trained with counts for all of them, whether they are rows now or later.
-    plain["recipe"] = {name: _unseeded(settings, name) for name in ("sft", "dpo", "rl", "early")}
+    plain["recipe"] = settings.recipe_json(METHODS)
     found: dict[str, Any] = json.loads(json.dumps(plain))
     return found
-
-
-def _unseeded(settings: BenchSettings, method: Any) -> dict[str, Any]:
-    return {name: value for name, value in settings.training(method, 0).to_json().items() if name != "seed"}

@@ -1,6 +1,6 @@
 """What a benchmark is made of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -182,6 +182,10 @@ class BenchSettings:
 
     def to_json(self) -> dict[str, Any]:
         """Every setting, as results.json keeps it, with how each method is trained."""
-        recipe = {name: self.training(name, 0).to_json() for name in METHODS if name in self.methods}
-        plain = asdict(self) | {"users": dict(self.users)}
-        return plain | {"recipe": {m: {k: v for k, v in one.items() if k != "seed"} for m, one in recipe.items()}}
+        recipe = self.recipe_json([name for name in METHODS if name in self.methods])
+        return asdict(self) | {"users": dict(self.users), "recipe": recipe}
+
+    def recipe_json(self, methods: Sequence[Method]) -> dict[str, dict[str, Any]]:
+        """How methods are trained, whatever the seed."""
+        every = {name: self.training(name, 0).to_json() for name in methods}
+        return {name: {k: v for k, v in one.items() if k != "seed"} for name, one in every.items()}

@@ -7,10 +7,10 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from copydesk import embedded
+from copydesk.cache import cache_folder
 from copydesk.errors import InputError
 from copydesk.learn.cost.settings import CostSettings
 from copydesk.learn.encode import Triple
-from copydesk.learn.references import cache_folder
 from copydesk.log.cost import EditCost
 from copydesk.log.files import atomic_write
 from copydesk.log.record import EditRecord

@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from copydesk.cache import cache_folder as cache_folder
+from copydesk.cache import cache_folder
 from copydesk.learn.encode import Triple
 from copydesk.learn.logprobs import TripleLogProbs
 from copydesk.learn.models import ModelInfo
