@@ -2,20 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from copydesk.log.files import atomic_write
 from copydesk.report.columns import Column, read_column
 from copydesk.report.methods import KNOWN, is_late, label_of, looks
+from copydesk.report.page import html_page
 from copydesk.report.paper_section import paper_section
 from copydesk.report.results import Saving, saving
 from copydesk.report.rounds import Round, arms_of, by_column
 from copydesk.report.sections import column_section, columns_section
 from copydesk.report.shift_section import shift_section
-from copydesk.report.svg import css_name
 from copydesk.report.sweep_section import sweep_section
 
 
@@ -48,19 +46,16 @@ def render(rounds: Sequence[Round], results: Mapping[str, Any]) -> str:
     shifted = [column for column in columns if column.shifted]
     sections.append(shift_section(shifted, own, results, shown))
     sections.append(sweep_section(results, shown))
-    template = Template(files("copydesk.report").joinpath("template.html").read_text(encoding="utf-8"))
-    return template.substitute(
+    return html_page(
         title=_sentence(saved.words) if saved else "Edit report",
-        accent_light=accent.light,
-        accent_dark=accent.dark,
-        colours_light="\n".join(f"  {css_name(name)}: {look.light};" for name, look in shown.items()),
-        colours_dark="\n".join(f"    {css_name(name)}: {look.dark};" for name, look in shown.items()),
-        eyebrow=escape("Copydesk report · " + _scope(columns)),
+        eyebrow="Copydesk report · " + _scope(columns),
         headline=headline,
         lead=_lead(saved, results),
         figures=_figures(saved, results),
-        sections="\n".join(filter(None, sections)),
+        sections=sections,
         details=_details("Settings", results["settings"]) + _details("Seconds", results["seconds"]),
+        shown=shown,
+        accent=accent,
     )
 
 

@@ -1,0 +1,1 @@
+"""What a log says before anything is trained on it."""

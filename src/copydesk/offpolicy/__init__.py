@@ -1,0 +1,1 @@
+"""What a policy would have cost on traffic that others answered: off-policy evaluation."""
