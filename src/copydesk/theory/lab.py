@@ -1,0 +1,82 @@
+"""The lab's worlds: one taste, met by users of any strength, and reference policies that cover it well or poorly."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from copydesk.theory.bounds import Coefficients, coefficients
+from copydesk.theory.classes import PolicyClass, class_around
+from copydesk.theory.coverage import largest_cost
+from copydesk.theory.fixed_point import World, caused, world_of
+from copydesk.theory.problem import gibbs
+from copydesk.theory.space import Array, Space
+from copydesk.theory.user import Mixing, edit_kernel, mixing
+
+SPACE = Space("ab", 4)
+CONTEXTS = np.array([0.4, 0.3, 0.2, 0.1])
+"""ρ: the learner sees little of the last context."""
+WANTED = ("abba", "bb", "aaab", "b")
+"""What people would most like to read in each context."""
+OTHERS = 30
+"""How many other tastes the class of policies knows of."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One world, what the learners choose from in it, and what the bounds need to know of it.
+
+    Attributes:
+        strength: m, the local edits that a user tries.
+        apart: how far the reference policy is from what people want: the largest difference of log π*/π_ref between two
+            responses to one context, in nats. 1 is good coverage, 6 poor.
+        fondness: π*(y|x) ∝ exp(−fondness · local edits from y to what is wanted).
+        seed: decides the other tastes.
+    """
+
+    strength: int
+    apart: float
+    fondness: float = 1.0
+    seed: int = 0
+
+    @cached_property
+    def optimum(self) -> Array:
+        """π*, (X, Y): the same for every strength and coverage."""
+        return self._towards(np.array([SPACE.responses.index(text) for text in WANTED]))
+
+    @cached_property
+    def world(self) -> World:
+        """The world in which it is the optimum; β is what puts π_ref that far from it."""
+        cost = self._caused(self.optimum)
+        beta = float(np.ptp(cost, axis=1).max()) / self.apart
+        return world_of(CONTEXTS, self.optimum, beta, SPACE.distance, SPACE.proposal, self.strength)
+
+    @cached_property
+    def members(self) -> PolicyClass:
+        """Π: 100 policies."""
+        tastes = np.random.default_rng(self.seed).integers(len(SPACE.responses), size=(OTHERS, len(CONTEXTS)))
+        others = np.stack([self._caused(self._towards(taste)) for taste in tastes])
+        return class_around(self.world, others, largest_cost(self.world))
+
+    @cached_property
+    def coefficients(self) -> Coefficients:
+        """What the bounds are made of."""
+        return coefficients(self.world, self.members)
+
+    @cached_property
+    def mixing(self) -> Mixing:
+        """How fast this user's edits lead to π*."""
+        return mixing(self.optimum, SPACE.proposal, self.strength)
+
+    @cached_property
+    def left(self) -> float:
+        """The quality of edits: the share of D(π_ref, π*) that one edit leaves, D(μ, π*)/D(π_ref, π*); 0 is perfect."""
+        problem = self.world.problem
+        return problem.distance(self.world.edited, self.optimum) / problem.distance(problem.reference, self.optimum)
+
+    def _towards(self, taste: np.ndarray) -> Array:
+        steps = SPACE.distance[taste] * SPACE.longest
+        return gibbs(np.ones_like(steps), steps, 1 / self.fondness)
+
+    def _caused(self, optimum: Array) -> Array:
+        return caused(edit_kernel(optimum, SPACE.proposal, self.strength), SPACE.distance)
