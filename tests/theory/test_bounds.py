@@ -1,0 +1,121 @@
+from math import exp, log, pi, sqrt
+
+import numpy as np
+import pytest
+
+from copydesk.theory.bounds import (
+    Coefficients,
+    dpo_bound,
+    hellinger_to_kl,
+    late_bound,
+    rl_bound,
+    rl_width,
+    sft_bound,
+)
+from copydesk.theory.classes import PolicyClass
+from copydesk.theory.coverage import chi_distance, preference_coverage, single_policy_coverage
+from copydesk.theory.fixed_point import world_of
+from copydesk.theory.lab import Setting
+from copydesk.theory.learners import learn_dpo, learn_rl, learn_sft
+from copydesk.theory.log import draw_log
+from copydesk.theory.problem import kl
+
+GIVEN = Coefficients(
+    members=5, beta=0.5, scale=2.0, c_pref=0.08, v_max=log(3), left=0.1, ratio=4.0, c_2=3.0, c_max=0.5, spread=0.2
+)
+DELTA = 0.05
+LOG = log(5 / DELTA)
+
+
+def test_each_bound_by_hand() -> None:
+    # σ'(log 3) = 3/16
+    assert dpo_bound(GIVEN, 100, DELTA).value == pytest.approx(sqrt(2 * 0.08 * LOG / 100) / (2 * 3 / 16))
+    phi = 4 * log(4) - 3  # (W log W − W + 1)/(√W − 1)² with W = 4
+    assert sft_bound(GIVEN, 100, DELTA).value == pytest.approx(phi * (sqrt(LOG / 100) + sqrt(2) * 0.1) ** 2)
+    each = log(15 / DELTA) / 100
+    by_hand = 0.5 * sqrt(28 / 3 * 3 * each) + 0.5 * sqrt(2 * each) + 0.2 * sqrt(each / 2)
+    assert rl_bound(GIVEN, 100, DELTA).value == pytest.approx(by_hand)
+    assert rl_width(GIVEN, 100, DELTA) == pytest.approx(7 / 12 * each)
+    assert late_bound(100, 4, 0.5).value == pytest.approx(0.5 * (4 * sqrt(800 * log(100)) + (1 + pi**2 / 3) * 4))
+    assert sft_bound(GIVEN, 100, DELTA).ingredients["χ_m"] == 0.1
+
+
+def test_a_late_ensemble_has_at_least_one_round() -> None:
+    with pytest.raises(ValueError, match=r"one round or more"):
+        late_bound(0, 4, 1.0)
+
+
+def test_what_hellinger_says_of_kl_holds_and_is_reached() -> None:
+    """Lemma 2, on random distributions, and at its limit."""
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        policy, other = rng.dirichlet(np.full(4, 0.3), 2) + 1e-9
+        policy, other = policy / policy.sum(), other / other.sum()
+        hellinger = ((np.sqrt(policy) - np.sqrt(other)) ** 2).sum()
+        assert kl(policy, other) <= hellinger_to_kl(float((policy / other).max())) * hellinger + 1e-12
+    assert hellinger_to_kl(1.0) == 2.0
+    assert hellinger_to_kl(1.0001) == pytest.approx(2.0, abs=1e-3)
+    rare = 1e-7  # nearly all alike, and on a rare response nine times as likely: the limit is reached
+    other = np.array([rare, 1 - rare])
+    policy = np.array([9 * rare, 1 - 9 * rare])
+    assert kl(policy, other) == pytest.approx(
+        hellinger_to_kl(9.0) * ((np.sqrt(policy) - np.sqrt(other)) ** 2).sum(), rel=1e-4
+    )
+
+
+def test_coverage_by_hand() -> None:
+    world = world_of(np.ones(1), np.array([[0.75, 0.25]]), 1.0, 1 - np.eye(2), np.full((2, 2), 0.5), 1)
+    reference = world.problem.reference[0]
+    by_hand = 0.75**2 / reference[0] + 0.25**2 / reference[1]
+    assert single_policy_coverage(world.problem) == pytest.approx(by_hand)
+    assert chi_distance(np.ones(1), np.array([[0.5, 0.5]]), np.array([[0.75, 0.25]])) == pytest.approx(sqrt(1 / 3))
+    # One other member, the uniform policy: u = log(2/3), log 2, which differ by log 3.
+    other = np.log(reference / 0.5)[None]
+    members = PolicyClass(np.stack([world.problem.cost, other]), world.problem.reference, 1.0)
+    edited = reference[0] / 6 + reference[1] / 2
+    regret = 0.25 * log(3)  # E_π u − E_π* u
+    assert members.policies[1, 0] == pytest.approx([0.5, 0.5])
+    assert preference_coverage(world, members) == pytest.approx(regret**2 / (edited * log(3) ** 2))
+
+
+def test_a_log_that_cannot_tell_a_member_from_the_optimum_bounds_nothing() -> None:
+    """The user never touches anything: no pair says which response is better."""
+    proposal = np.eye(2)
+    world = world_of(np.ones(1), np.array([[0.75, 0.25]]), 1.0, 1 - np.eye(2), proposal, 1)
+    members = PolicyClass(np.array([[[0.0, 0.0]], [[0.0, 1.0]]]), world.problem.reference, 1.0)
+    assert preference_coverage(world, members) == np.inf
+
+
+@pytest.mark.parametrize("strength", [1, 4, 32])
+@pytest.mark.parametrize("apart", [1.0, 3.0, 6.0])
+def test_every_bound_is_above_what_is_measured(strength: int, apart: float) -> None:
+    """In at least 1 − δ of the repetitions; at the longest log only what a weak user leaves keeps SFT's up."""
+    setting = Setting(strength, apart)
+    problem, members, given = setting.world.problem, setting.members, setting.coefficients
+    for n in (30, 1_000, 100_000):
+        held = {"sft": 0, "dpo": 0, "rl": 0}
+        for seed in range(20):
+            log_ = draw_log(setting.world, n, np.random.default_rng([n, seed]))
+            chosen = {
+                "sft": (learn_sft(members, log_), sft_bound),
+                "dpo": (learn_dpo(members, log_), dpo_bound),
+                "rl": (learn_rl(members, log_, rl_width(given, n, DELTA)), rl_bound),
+            }
+            for name, (member, bound) in chosen.items():
+                held[name] += problem.suboptimality(members.policies[member]) <= bound(given, n, DELTA).value
+        assert min(held.values()) >= 19, (n, held)
+
+
+def test_without_what_the_user_leaves_sft_would_break_its_bound() -> None:
+    setting = Setting(1, 6.0)
+    perfect = Coefficients(**{**vars(setting.coefficients), "left": 0.0})
+    log_ = draw_log(setting.world, 100_000, np.random.default_rng(0))
+    measured = setting.world.problem.suboptimality(setting.members.policies[learn_sft(setting.members, log_)])
+    assert sft_bound(perfect, 100_000, DELTA).value < measured < sft_bound(setting.coefficients, 100_000, DELTA).value
+
+
+def test_dpo_needs_what_the_poster_says() -> None:
+    """Its ε at n = 2 C_PREF log(|Π|/δ) / (s² σ'(−V_max)² ε²) is ε."""
+    slope = exp(-GIVEN.v_max) / (1 + exp(-GIVEN.v_max)) ** 2
+    needed = 2 * GIVEN.c_pref * LOG / (GIVEN.scale**2 * slope**2 * 0.1**2)
+    assert dpo_bound(GIVEN, round(needed), DELTA).value == pytest.approx(0.1, rel=1e-3)

@@ -1,0 +1,97 @@
+import json
+
+import numpy as np
+import pytest
+
+from copydesk.theory import study
+from copydesk.theory.curves import measure_curves
+from copydesk.theory.grid import Grid, measure_grid
+from copydesk.theory.lab import Setting
+from copydesk.theory.slopes import all_slopes
+from copydesk.theory.study import run_study, steps_of
+
+
+def test_the_reference_is_as_far_off_as_the_setting_says_and_people_want_the_same_everywhere() -> None:
+    near, far = Setting(2, 1.5), Setting(16, 5.0)
+    for setting in (near, far):
+        problem = setting.world.problem
+        ratios = np.log(problem.optimum / problem.reference)
+        assert np.ptp(ratios, axis=1).max() == pytest.approx(setting.apart)
+        assert setting.world.residual < 1e-14
+    assert near.world.problem.optimum == pytest.approx(far.world.problem.optimum)
+
+
+def test_curves_measure_every_learner_with_and_without_a_class() -> None:
+    curves = measure_curves(Setting(4, 3.0), 3, 0, (30, 300))
+    assert set(curves.measured) == {"sft", "dpo", "rl", "early"} == set(curves.tables)
+    assert curves.measured["dpo"].shape == (3, 2) == curves.tables["dpo"].shape
+    assert curves.measured["dpo"].mean(axis=0)[1] < curves.reference
+    assert all(curves.broken(name) == 0 for name in curves.bounds)
+    assert curves.tables["sft"][:, 1].mean() > curves.measured["sft"][:, 1].mean()
+    again = measure_curves(Setting(4, 3.0), 3, 0, (30, 300))
+    assert (again.measured["early"] == curves.measured["early"]).all()
+
+
+def test_a_broken_bound_is_counted() -> None:
+    curves = measure_curves(Setting(4, 3.0), 2, 0, (30, 300))
+    curves.bounds["sft"][:] = [-1, 10]
+    assert curves.broken("sft") == 0.5
+
+
+def test_dpo_wins_with_weak_users_and_sft_with_strong_ones() -> None:
+    grid = measure_grid(1_000, 5, 0, strengths=(1, 32), apart=(5.0, 6.0))
+    assert grid.winner.tolist() == [[1, 1], [0, 0]]
+    assert grid.regret("late").shape == (2, 2)
+    for name in ("sft", "dpo", "rl", "early"):
+        assert (grid.measured["late"].mean(axis=-1) < 1).all()
+        assert grid.measured[name].shape == (2, 2, 5)
+    assert (grid.regret("dpo")[0] == 0).all()
+    assert (grid.regret("dpo")[1] > 0).all()
+
+
+def made_grid() -> Grid:
+    """SubOpt/β is 1 + 2 coverage + 3 left for DPO and 1 + coverage + 6 left for SFT, with a little luck."""
+    strengths, apart = (1, 16), (1.0, 3.0, 5.0)
+    left = np.array([[0.5] * 3, [0.1] * 3])
+    coverage = np.broadcast_to([0.0, 0.5, 1.0], (2, 3))
+    luck = np.random.default_rng(0).normal(0, 0.01, (4, 2, 3, 40))
+    luck -= luck.mean(axis=-1, keepdims=True)
+    planes = [1 + coverage + 6 * left, 1 + 2 * coverage + 3 * left, 1 + 0 * left, 1 + 0 * left]
+    beta = np.full((2, 3), 0.1)
+    names = ("sft", "dpo", "rl", "early")
+    measured = {name: 0.1 * (plane[..., None] + noise) for name, plane, noise in zip(names, planes, luck, strict=True)}
+    return Grid(100, strengths, apart, measured, beta, left)
+
+
+def test_slopes_of_a_grid_made_by_hand() -> None:
+    coverage, strong, weak, quality, good, poor = all_slopes(made_grid(), 0)
+    assert [s.axis for s in (coverage, strong, weak, quality, good, poor)] == ["coverage"] * 3 + ["quality"] * 3
+    for slopes in (coverage, strong, weak):
+        assert slopes.slope["sft"].value == pytest.approx(1)
+        assert slopes.slope["dpo"].value == pytest.approx(2)
+        assert slopes.ratio.value == pytest.approx(2)
+        assert 1.9 < slopes.ratio.low < 2 < slopes.ratio.high < 2.1
+    for slopes in (quality, good, poor):
+        assert slopes.slope["sft"].value == pytest.approx(6)
+        assert slopes.ratio.value == pytest.approx(2)
+
+
+def test_a_whole_study_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "CURVES", (Setting(4, 3.0),))
+    monkeypatch.setattr(study, "REGRETS", (Setting(4, 3.0),))
+    monkeypatch.setattr(study, "ROUNDS", 20)
+    monkeypatch.setattr(study, "LENGTHS", (30,))
+    calls: list[None] = []
+    found = run_study(2, 0, lambda: calls.append(None))
+    document = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert len(calls) == steps_of(2)
+    assert document["settings"] == {"repeats": 2, "seed": 0, "delta": 0.05}
+    assert {"strength", "gap", "left", "contraction", "distance_left"} == set(document["users"][0])
+    assert document["curves"][0]["bound_broken"] == {"sft": 0, "dpo": 0, "rl": 0}
+    assert document["regrets"][0]["rounds"] == 20
+    assert len(document["fixed_points"]) == 3
+
+
+def test_one_repetition_has_no_spread() -> None:
+    with pytest.raises(ValueError, match=r"two repetitions"):
+        run_study(1)
