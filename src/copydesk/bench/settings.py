@@ -65,8 +65,8 @@ class BenchSettings:
     encoder: str | None = None
     temperature: float = 0.7
     alpha: float = 0.3
-    discounted_alpha: float = 0.01
-    discount: float = 0.9
+    discounted_alpha: float = 0.1
+    discount: float = 0.95
     thompson_alpha: float = 0.1
     c_max: float = 3.0
     max_length: int = 512

@@ -15,17 +15,17 @@ _COMMON = TrainSettings(full=True, epochs=4, batch_size=16, accumulate=1, max_le
 
 RECIPE: Mapping[Method, TrainSettings] = {
     "sft": replace(_COMMON, method="sft", learning_rate=5e-3),
-    "dpo": replace(_COMMON, method="dpo", learning_rate=3e-4, beta=0.3, epochs=8),
+    "dpo": replace(_COMMON, method="dpo", learning_rate=3e-4, beta=0.1, epochs=8),
     # A step is 64 responses to 16 contexts; one pass over the log takes about as long as four of the others'.
     "rl": replace(
         _COMMON,
         method="rl",
         learning_rate=2e-3,
-        beta=0.03,
+        beta=0.01,
         batch_size=64,
         # The paper's f̄, whose table simulations are held against.
         cost=CostSettings(epochs=3, learning_rate=1e-2, rows_per_step=8, pessimism="max"),
     ),
-    "early": replace(_COMMON, method="early", learning_rate=3e-3, lambda_sup=0.1),
+    "early": replace(_COMMON, method="early", learning_rate=1e-3, beta=0.1, lambda_sup=0.1),
 }
 """The settings of each method; the order is the order in which a late ensemble first tries them."""
