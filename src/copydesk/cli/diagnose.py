@@ -1,0 +1,113 @@
+"""`copydesk diagnose`: what a log says before anything is trained on it."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from copydesk import embedded
+from copydesk.cli.output import emit
+from copydesk.diagnose import diagnose as diagnosed
+from copydesk.diagnose.page import render
+from copydesk.diagnose.text import rendered
+from copydesk.errors import InputError
+from copydesk.log.cost import EditCost, Normalize, Unit
+from copydesk.log.files import atomic_write, open_to_read
+from copydesk.log.jsonl import read_jsonl
+from copydesk.log.record import EditRecord
+
+
+def diagnose(
+    data: Annotated[Path, typer.Option(help="The log: JSON Lines with context, response and edit.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="The model that wrote it, and is to be trained: a hub id, a folder, a .gguf file, 'embedded' or "
+            "'smollm2'. Measures coverage.",
+            show_default="coverage is not measured",
+        ),
+    ] = None,
+    sample: Annotated[int, typer.Option(help="With --model: edited rows that it scores.")] = 200,
+    seed: Annotated[int, typer.Option(help="Decides which, and the model's own responses.")] = 0,
+    region: Annotated[str, typer.Option(help="Of phone numbers without a country's code: US, GB, DE, ...")] = "US",
+    unit: Annotated[Unit, typer.Option(help="What the edit cost counts.")] = "subtoken",
+    normalize: Annotated[Normalize, typer.Option(help="Whose length the distance is divided by.")] = "response",
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(help="Whose sub-tokens, as for `copydesk cost`.", show_default="the model's, or embedded"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the diagnosis as a page here (HTML).", show_default=False)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace that page.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> None:
+    """Tell what a log says before anything is trained on it.
+
+    How much is edited, where, what into what, and whether that changes over time;
+    how alike people edit, and whether the model would write what they wrote. From
+    that, which method to train with, what to be careful about, and the reasons.
+
+    copydesk diagnose --data log.jsonl --model Qwen/Qwen3-0.6B --out diagnosis.html
+    """
+    if out is not None:
+        _check_out(out, data, force)
+    # What it says of rows too long names options of another command; the diagnosis counts them itself.
+    logging.getLogger("copydesk.learn.encode").setLevel(logging.ERROR)
+    if model is not None:
+        _quiet()
+    metric = EditCost(unit=unit, normalize=normalize, tokenizer=tokenizer or _readable(model))
+    diagnosis = diagnosed(_passing(data), model, metric=metric, sample=sample, seed=seed, region=region, name=str(data))
+    if out is not None:
+        page = render(diagnosis, str(data))
+        with atomic_write(out) as file:
+            file.write(page)
+    emit(
+        {"data": str(data), "out": str(out) if out else None, **diagnosis.to_json()},
+        rendered(diagnosis, str(data), out),
+        as_json=as_json,
+    )
+
+
+def _check_out(out: Path, data: Path, force: bool) -> None:
+    """Refuse before the work, not after it, what could not be written in the end."""
+    if out.exists() and data.exists() and out.samefile(data):
+        raise InputError(f"--out {out}: that is the log itself; choose another name")
+    if out.exists() and not force:
+        raise InputError(f"--out {out}: this file exists; choose another name, or replace it with --force")
+    try:
+        import matplotlib  # noqa: F401
+    except ModuleNotFoundError:
+        raise InputError("--out: the page's plots need matplotlib; run: pip install 'copydesk[report]'") from None
+
+
+def _quiet() -> None:
+    try:
+        from copydesk.learn.models import quiet_libraries
+    except ModuleNotFoundError as fault:
+        raise InputError(f"--model needs {fault.name}; install it with: pip install 'copydesk[train]'") from None
+    quiet_libraries()
+
+
+def _readable(model: str | None) -> str:
+    """Whose sub-tokens to count: the model's, where its tokenizer can be read without it."""
+    if model is None or (Path(model).exists() and not (Path(model) / "tokenizer.json").is_file()):
+        return embedded.NAME
+    return model
+
+
+def _passing(file: Path) -> Iterator[EditRecord]:
+    """The records of a log, with a progress bar on stderr where that is a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal or not file.is_file():
+        yield from read_jsonl(file)
+        return
+    with open_to_read(file) as lines:
+        total = sum(1 for _ in lines)
+    columns = TextColumn("rows"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield from progress.track(read_jsonl(file), total=total)

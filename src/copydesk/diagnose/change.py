@@ -1,0 +1,63 @@
+"""What an edit changed, word by word."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from rapidfuzz.distance import Levenshtein
+
+from copydesk.log.words import words
+
+
+@dataclass(frozen=True)
+class Run:
+    """Neighbouring words that were changed: `before[start:end]` became `after[to_start:to_end]`; one may be empty."""
+
+    start: int
+    end: int
+    to_start: int
+    to_end: int
+
+
+@dataclass(frozen=True)
+class Change:
+    """One edit as words (`copydesk.log.words`).
+
+    Attributes:
+        before: the words of the response.
+        after: the words of the edit.
+        runs: what differs, in order, with at least one kept word between two of them.
+        places: for each single operation (a word substituted, deleted or inserted) the word of the response at which
+            it was done; what was added at the very end is at `len(before)`.
+        kept: words of the response that are in the edit, in their order.
+    """
+
+    before: list[str]
+    after: list[str]
+    runs: list[Run]
+    places: list[int]
+    kept: int
+
+    @cached_property
+    def distance(self) -> int:
+        """The Levenshtein distance in words."""
+        return len(self.places)
+
+
+def change_of(response: str, edit: str) -> Change:
+    """Align a response with its edit (Levenshtein, over words)."""
+    before, after = words(response), words(edit)
+    runs: list[Run] = []
+    places: list[int] = []
+    kept, joined = 0, False
+    for step in Levenshtein.opcodes(before, after):
+        start, end, to_start, to_end = step.src_start, step.src_end, step.dest_start, step.dest_end
+        if step.tag == "equal":
+            kept, joined = kept + end - start, False
+            continue
+        places += range(start, end) if end > start else [start] * (to_end - to_start)
+        if joined:
+            runs[-1] = Run(runs[-1].start, end, runs[-1].to_start, to_end)
+        else:
+            runs.append(Run(start, end, to_start, to_end))
+        joined = True
+    return Change(before, after, runs, places, kept)

@@ -1,0 +1,115 @@
+"""Whether the reference policy would write what people wrote: the coverage that learning from preference needs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+RARE = 0.01
+"""An edit is one the reference would hardly ever write when it is less likely, per token, than 99% of responses are."""
+
+_DOUBT = 3.0  # standard errors between the responses and the model's own before they are called another's
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Log-probabilities of a sample under the reference, in nats.
+
+    Attributes:
+        edit: log π_ref(y'|x) of each edited row, shape [n].
+        response: log π_ref(y|x), shape [n].
+        edit_tokens: tokens of y', the end of the turn included, shape [n].
+        response_tokens: tokens of y, likewise.
+        own: log π_ref per token of responses that the reference has just written to some of the contexts, shape [m];
+            empty where it was not asked.
+        cut: rows that were too long for the model and were scored in part.
+    """
+
+    edit: Floats
+    response: Floats
+    edit_tokens: Floats
+    response_tokens: Floats
+    own: Floats
+    cut: int = 0
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What the reference policy makes of the edits; means over a sample of edited rows, in nats.
+
+    Attributes:
+        model: the reference, as it was named.
+        rows: of the sample.
+        cut: of them, those too long for the model, which were scored in part.
+        edit: mean log π_ref(y'|x).
+        response: mean log π_ref(y|x).
+        edit_per_token: mean over rows of log π_ref(y'|x) per token.
+        response_per_token: the same of y.
+        margin: mean of log π_ref(y'|x) − log π_ref(y|x).
+        margin_scale: the median of its absolute value.
+        rare: the share of y' whose log π_ref per token is below the 1st percentile of that of the y.
+        ess: the effective sample size of weights w = min(1, π_ref(y'|x)/π_ref(y|x)), (Σw)²/Σw², as a share of rows.
+        overlap: the mean over rows of min(1, (π_ref(y'|x)^(1/|y'|)) / (π_ref(y|x)^(1/|y|))): the same per token,
+            and not made up for where all edits are unlikely alike.
+        own_per_token: mean log π_ref per token of what the reference writes itself; `None` where it was not asked.
+        foreign: whether the y are so unlikely beside that that another model must have written them.
+    """
+
+    model: str
+    rows: int
+    cut: int
+    edit: float
+    response: float
+    edit_per_token: float
+    response_per_token: float
+    margin: float
+    margin_scale: float
+    rare: float
+    ess: float
+    overlap: float
+    own_per_token: float | None
+    foreign: bool
+
+
+def coverage(model: str, scores: Scores) -> Coverage:
+    """Measure the coverage of a model from its scores of at least one edited row.
+
+    An effective sample size is Kish's (*Survey Sampling*, 1965). Without the bound of 1 a single edit that is likelier
+    than its response would outweigh all others.
+    """
+    edit, response = scores.edit / scores.edit_tokens, scores.response / scores.response_tokens
+    margin = scores.edit - scores.response
+    own = float(scores.own.mean()) if len(scores.own) else None
+    return Coverage(
+        model=model,
+        rows=len(margin),
+        cut=scores.cut,
+        edit=float(scores.edit.mean()),
+        response=float(scores.response.mean()),
+        edit_per_token=float(edit.mean()),
+        response_per_token=float(response.mean()),
+        margin=float(margin.mean()),
+        margin_scale=float(np.median(np.abs(margin))),
+        rare=float((edit < np.quantile(response, RARE)).mean()),
+        ess=effective_share(np.minimum(margin, 0.0)),
+        overlap=float(np.exp(np.minimum(edit - response, 0.0)).mean()),
+        own_per_token=own,
+        foreign=own is not None and _below(response, scores.own),
+    )
+
+
+def effective_share(log_weights: ArrayLike) -> float:
+    """(Σw)²/Σw² divided by the number of weights, from their logarithms; between 1/n and 1."""
+    logs = np.asarray(log_weights, dtype=np.float64)
+    weights = np.exp(logs - logs.max())  # the largest is 1, so that not all can vanish
+    return float(weights.sum() ** 2 / (weights @ weights) / len(weights))
+
+
+def _below(found: Floats, own: Floats) -> bool:
+    """Whether the mean of `found` is lower than that of `own` beyond doubt (Welch's t)."""
+    if len(found) < 2 or len(own) < 2:
+        return False
+    error = np.sqrt(found.var(ddof=1) / len(found) + own.var(ddof=1) / len(own))
+    return bool(own.mean() - found.mean() > _DOUBT * error)

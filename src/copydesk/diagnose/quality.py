@@ -1,0 +1,77 @@
+"""How good the edits are to learn from: how much they keep, how alike they are, and whether one edit is enough."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from copydesk.diagnose.change import Change
+from copydesk.diagnose.consistency import Consistency
+
+NEAR_COST, NEAR_WORDS = 0.05, 2
+"""An edited row is near-identical when it costs at most so much, or when at most so many words were changed."""
+
+
+@dataclass(frozen=True)
+class EditedAgain:
+    """Texts that were edited once more.
+
+    Attributes:
+        rows: how many there are.
+        first: the mean cost of their first edit.
+        second: the mean cost of their second.
+        left: r = second/first, the share of what there was to mend that one edit leaves; `None` where `first` is 0.
+    """
+
+    rows: int
+    first: float
+    second: float
+    left: float | None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The quality of the edits.
+
+    Attributes:
+        kept: of an edited response, the share of words that is left, on average; `None` where nothing was edited.
+        near_identical: the share of edited rows that differ by next to nothing; 0 where nothing was edited.
+        consistency: how alike people edit.
+        edited_again: `None` where the log has no such rows.
+    """
+
+    kept: float | None
+    near_identical: float
+    consistency: Consistency
+    edited_again: EditedAgain | None
+
+
+class Keeping:
+    """Adds up how much edits keep, and how many keep nearly all."""
+
+    def __init__(self) -> None:
+        self._kept = 0.0
+        self._rows = self._near = 0
+
+    def add(self, change: Change, cost: float) -> None:
+        """Add one edited row."""
+        self._rows += 1
+        self._kept += change.kept / max(1, len(change.before))
+        self._near += cost <= NEAR_COST or change.distance <= NEAR_WORDS
+
+    @property
+    def kept(self) -> float | None:
+        """The mean share of words kept."""
+        return self._kept / self._rows if self._rows else None
+
+    @property
+    def near_identical(self) -> float:
+        """The share of near-identical rows."""
+        return self._near / self._rows if self._rows else 0.0
+
+
+def edited_again(pairs: Sequence[tuple[float, float]]) -> EditedAgain | None:
+    """What second edits cost beside the first, from the costs of both."""
+    if not pairs:
+        return None
+    first, second = fmean(one for one, _ in pairs), fmean(two for _, two in pairs)
+    return EditedAgain(len(pairs), first, second, second / first if first > 0 else None)
