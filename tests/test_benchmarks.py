@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -122,7 +123,7 @@ def test_overoptimisation_is_summed_up_over_seeds(load: Any) -> None:
     assert found["end"]["std"] == pytest.approx(0.2 / 2**0.5)
 
 
-@pytest.mark.parametrize("name", ["delayed_feedback", "gateway_overhead"])
+@pytest.mark.parametrize("name", ["delayed_feedback", "gateway_overhead", "offpolicy"])
 def test_help_says_what_a_figure_means(load: Any, name: str, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", [name, "--help"])
     with pytest.raises(SystemExit, match="0"):
@@ -220,3 +221,38 @@ def test_clients_ask_on_schedule_and_count_what_fails(load: Any, monkeypatch: py
         assert [json.loads(answer)["choices"][0]["message"]["content"] for answer in answers] == [module.ANSWER] * 7
     run = module.at_rate(url, module.request("stub"), rate=100.0, seconds=0.1, warm_up=0.0)
     assert (run["sent"], run["seconds"]) == (10, []) and run["fault"]
+
+
+def test_a_tabular_world_is_played_as_it_is_known(load: Any) -> None:
+    module = load("offpolicy")
+    world = module.World.draw(np.random.default_rng(0), None)
+    log = module.play(world, np.random.default_rng(1), 20_000)
+    assert log.c.mean() == pytest.approx(world.costs[log.x, log.y].mean(), abs=0.01)
+    share = np.bincount(log.x, minlength=module.CONTEXTS) / len(log.x)
+    np.testing.assert_allclose(share, world.rho, atol=0.02)
+    weights = (log.a == module.ARMS - 1) / log.p
+    assert weights.mean() == pytest.approx(1, abs=0.05)
+    assert (weights * log.c).mean() == pytest.approx(world.truth, abs=0.03)
+
+
+def test_a_log_is_judged_and_summed_up(load: Any) -> None:
+    module = load("offpolicy")
+    logs = [module.tabular(0.8, seed, 300, 100) for seed in range(3)]
+    assert list(logs[0]) == ["ips", "snips", "dr", "dr, cost model", "naive"]
+    figures = module.summed("new", logs)["estimators"]["snips"]
+    said = [log["snips"] for log in logs]
+    assert (figures["logs"], figures["refused"]) == (3, 0)
+    assert figures["rmse"] == pytest.approx((sum(one.error**2 for one in said) / 3) ** 0.5)
+    assert figures["cover"] == sum(one.covers for one in said) / 3
+    none = module.summary([module.Outcome(True)] * 2)
+    assert none["refused"] == 1 and none["cover"] is none["bias"] is None
+    module.show("title", [module.summed("new", logs), {"kind": "x", "truth": None, "estimators": {"ips": none}}])
+
+
+def test_the_bootstrap_holds_the_mean_it_is_made_from(load: Any) -> None:
+    rng = np.random.default_rng(0)
+    costs = rng.random(200)
+    terms = {"mean": (costs, np.ones(200))}
+    bootstrap = load("offpolicy").bootstrap
+    assert bootstrap(terms, costs.mean(), rng, 200) == {"mean": True}
+    assert bootstrap(terms, costs.mean() + 0.2, rng, 200) == {"mean": False}

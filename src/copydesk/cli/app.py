@@ -10,12 +10,15 @@ import typer
 from copydesk.cli.bench import bench
 from copydesk.cli.cost import cost
 from copydesk.cli.demo import demo
+from copydesk.cli.diagnose import diagnose
 from copydesk.cli.ensemble import ensemble
+from copydesk.cli.evaluate import evaluate
 from copydesk.cli.keys import keys
 from copydesk.cli.models import models
 from copydesk.cli.policies import policies
 from copydesk.cli.serve import serve
 from copydesk.cli.simulate import simulate
+from copydesk.cli.theory import theory
 from copydesk.cli.train import train
 from copydesk.errors import InputError, Interrupted
 
@@ -34,9 +37,12 @@ def root() -> None:
 
 
 app.command("demo")(demo)
+app.command("diagnose")(diagnose)
 app.command("train")(train)
 app.command("simulate")(simulate)
 app.command("cost")(cost)
+app.command("evaluate")(evaluate)
+app.command("theory")(theory)
 app.command("serve")(serve)
 app.add_typer(bench, name="bench")
 app.add_typer(models, name="models")

@@ -76,7 +76,8 @@ def fit_slopes(grid: Grid, axis: str, where: str, strengths: np.ndarray, apart: 
         nats = (grid.measured[name] / grid.beta[..., None])[part].reshape(-1, repeats)
         drawn[name] = along @ (nats @ weights.T)
     above, below = ("dpo", "sft") if axis == "coverage" else ("sft", "dpo")
-    ratio = drawn[above] / drawn[below]
+    with np.errstate(divide="ignore", invalid="ignore"):  # a slope can be 0 in a resample
+        ratio = drawn[above] / drawn[below]
     return Slopes(grid.n, axis, where, {name: _estimate(found) for name, found in drawn.items()}, _estimate(ratio))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from copydesk.theory.anchors import Anchor, find_anchors
 from copydesk.theory.curves import Curves, measure_curves
-from copydesk.theory.grid import LENGTHS, SINGLE, STRENGTHS, Grid, measure_grid
+from copydesk.theory.grid import APART, LENGTHS, SINGLE, STRENGTHS, Grid, measure_grid
 from copydesk.theory.lab import Setting
 from copydesk.theory.regret import Regret, measure_regret
 from copydesk.theory.slopes import Estimate, Slopes, all_slopes
@@ -48,13 +48,13 @@ class Study:
                 }
                 for regret in self.regrets
             ],
-            "fixed_points": [vars(anchor) for anchor in self.anchors],
+            "fixed_points": [vars(anchor).copy() for anchor in self.anchors],
         }
 
 
 def steps_of(repeats: int) -> int:
     """How often a study of this many repetitions reports that it went on."""
-    grid = len(LENGTHS) * len(STRENGTHS) * 6
+    grid = len(LENGTHS) * len(STRENGTHS) * len(APART)
     return repeats * (len(CURVES) + len(REGRETS)) + grid + 1
 
 

@@ -1,0 +1,201 @@
+"""Does the recommendation of `copydesk diagnose` pick the method that then wins?
+
+    python benchmarks/diagnose.py runs-out/table runs-out/strength runs-out/n
+
+Two families of simulated logs, of users of known strength.
+
+The embedded family: the logs of finished runs of `copydesk bench paper` (`runs/table.sh` and `runs/sweeps.sh`). Every
+log is diagnosed with the model that wrote it, and what each method then cost online is in the run's results. The
+constants of the advice were set beside logs of an earlier `runs/table.sh`.
+
+The lab: logs of the tabular lab (`copydesk theory`), responses spelled letter by letter, over six strengths and six
+coverages, with 100 and with 1,000 edits. Coverage is by the exact reference policy, and what each method loses is its
+SubOpt in nats, the mean over 20 logs.
+
+A row of the table is a way to choose: the advice, or always the same. `hit`: the share of logs for which it is the
+best of SFT, DPO, RL and the early ensemble, with Wilson's 95% interval. `near`: for which it is the best or within
+0.03 of it (in edit cost, or in nats). `lost`: how much more than the best it costs, on average, ± the standard error
+over logs.
+
+Some minutes on two cores. `--json` prints one document with the same figures; `--quick` is a part of the lab alone.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import sqrt
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from copydesk.diagnose import diagnose
+from copydesk.diagnose.advice import Facts, advise
+from copydesk.diagnose.coverage import effective_share
+from copydesk.diagnose.diagnose import facts_of
+from copydesk.errors import InputError
+from copydesk.log.record import EditRecord
+from copydesk.report.columns import read_column
+from copydesk.theory.grid import APART, STRENGTHS
+from copydesk.theory.lab import SPACE, Setting
+from copydesk.theory.log import Log, draw_log
+from copydesk.theory.trials import learn, left_to_gain
+
+METHODS = ("sft", "dpo", "rl", "early")
+NEAR = 0.03
+REPEATS = 20
+SAMPLE = 100
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A log, what was recommended for it, and what each method then cost."""
+
+    log: str
+    advice: str
+    predicted: dict[str, float]
+    facts: dict[str, Any]
+    costs: dict[str, float]
+
+
+def embedded_logs(folders: Sequence[Path]) -> list[tuple[str, Path, dict[str, float]]]:
+    """Of finished runs: each log's name, its file, and what every method cost the user of the log."""
+    found: dict[str, tuple[str, Path, dict[str, float]]] = {}
+    for folder in folders:
+        try:
+            results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(
+                f"{folder}: no finished run of `copydesk bench paper`; make one with runs/table.sh"
+            ) from None
+        for name in results["columns"]:
+            column = read_column(name)
+            cells = results["cells"][name]
+            if column.shifted or any(method not in cells for method in METHODS):
+                continue
+            for k, seed in enumerate(results["settings"]["seeds"]):
+                log = f"{column.task}-{column.log}-n{column.edits or results['settings']['edits']}-{seed}"
+                costs = {method: cells[method]["per_seed"][k] for method in METHODS}
+                found.setdefault(log, (log, folder / "logs" / f"{log}.jsonl", costs))
+    return list(found.values())
+
+
+def judge_embedded(folders: Sequence[Path]) -> list[Judged]:
+    """Diagnose every log of the runs with the embedded model."""
+    judged = []
+    for name, path, costs in track(embedded_logs(folders), "logs", console=Console(stderr=True), transient=True):
+        found = diagnose(path, "embedded", sample=SAMPLE)
+        assert found.advice is not None
+        facts = facts_of(found.counts, found.costs, found.quality, found.coverage)
+        judged.append(Judged(name, found.advice.method, found.advice.predicted, asdict(facts), costs))
+    return judged
+
+
+def judge_lab(strengths: Sequence[int], apart: Sequence[float], lengths: Sequence[int], repeats: int) -> list[Judged]:
+    """Diagnose one log of every setting and length."""
+    judged = []
+    settings = [(n, Setting(m, distance)) for n in lengths for m in strengths for distance in apart]
+    for n, setting in track(settings, "lab", console=Console(stderr=True), transient=True):
+        logs = [draw_log(setting.world, n, np.random.default_rng([n, repeat])) for repeat in range(repeats)]
+        beta = setting.world.problem.beta
+        gains = [left_to_gain(setting, learn(setting, log)) for log in logs]
+        costs = {method: fmean(gain[method] for gain in gains) / beta for method in METHODS}
+        facts = lab_facts(setting, logs[0])
+        advice = advise(facts)
+        name = f"lab-m{setting.strength}-{setting.apart:g}nats-n{n}"
+        judged.append(Judged(name, advice.method, advice.predicted, asdict(facts), costs))
+    return judged
+
+
+def lab_facts(setting: Setting, log: Log) -> Facts:
+    """What a log of the lab says, with coverage by the exact reference policy."""
+    records, margins = [], []
+    logs = np.log(setting.world.problem.reference)
+    for x, y, edit in np.argwhere(log.counts):
+        response, edited = (" ".join(SPACE.responses[k]) for k in (y, edit))
+        for _ in range(log.counts[x, y, edit]):
+            records.append(EditRecord(id=str(len(records)), context=f"context {x}", response=response, edit=edited))
+            if y != edit:
+                margins.append(logs[x, edit] - logs[x, y])
+    order = np.random.default_rng(log.n).permutation(len(records))
+    found = diagnose([records[k] for k in order])
+    facts = facts_of(found.counts, found.costs, found.quality, None)
+    margin = np.array(margins)
+    return replace(facts, ess=effective_share(np.minimum(margin, 0.0)), margin_scale=float(np.median(np.abs(margin))))
+
+
+def summed(judged: Sequence[Judged]) -> dict[str, dict[str, Any]]:
+    """Hits, near hits and what was lost, for the advice and for always choosing the same."""
+    ways = {"advice": [one.advice for one in judged]} | {f"always {m}": [m] * len(judged) for m in METHODS}
+    return {way: _judge(chosen, [one.costs for one in judged]) for way, chosen in ways.items()}
+
+
+def _judge(chosen: Sequence[str], costs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    lost = [own[method] - min(own.values()) for method, own in zip(chosen, costs, strict=True)]
+    n, hits = len(lost), sum(value == 0 for value in lost)
+    centre, z = hits / n, 1.96
+    middle = (centre + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * sqrt(centre * (1 - centre) / n + z * z / (4 * n * n))
+    return {
+        "logs": n,
+        "hit": centre,
+        "hit_low": middle - half,
+        "hit_high": middle + half,
+        "near": sum(value <= NEAR for value in lost) / n,
+        "lost": fmean(lost),
+        "lost_error": stdev(lost) / sqrt(n) if n > 1 else 0.0,
+    }
+
+
+def show(title: str, judged: Sequence[Judged]) -> None:
+    table = Table("way to choose", "logs", "hit", "95%", "near", "lost", title=title)
+    for way, own in summed(judged).items():
+        table.add_row(
+            way,
+            str(own["logs"]),
+            f"{own['hit']:.0%}",
+            f"{own['hit_low']:.0%} to {own['hit_high']:.0%}",
+            f"{own['near']:.0%}",
+            f"{own['lost']:.3f} ± {own['lost_error']:.3f}",
+        )
+    Console().print(table)
+    for one in judged:
+        best = min(one.costs, key=one.costs.__getitem__)
+        costs = ", ".join(f"{name} {value:.3f}" for name, value in one.costs.items())
+        print(f"{one.log}: {one.advice} recommended, {best} best ({costs})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", type=Path, help="folders of finished runs")
+    parser.add_argument("--quick", action="store_true", help="four settings of the lab")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+    options = parser.parse_args()
+    families: dict[str, list[Judged]] = {}
+    try:
+        if options.quick:
+            families["lab"] = judge_lab((1, 32), (2.0, 6.0), (100,), 5)
+        else:
+            families["lab"] = judge_lab(STRENGTHS, APART, (100, 1_000), REPEATS)
+        if options.runs:
+            families["embedded"] = judge_embedded(options.runs)
+    except InputError as fault:
+        sys.exit(f"diagnose: {fault}")
+    if options.json:
+        document = {
+            name: {"ways": summed(judged), "logs": [asdict(one) for one in judged]} for name, judged in families.items()
+        }
+        print(json.dumps(document, indent=2))
+        return
+    for name, judged in families.items():
+        show(name, judged)
+
+
+if __name__ == "__main__":
+    main()

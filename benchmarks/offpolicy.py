@@ -1,0 +1,446 @@
+"""Do the 95% intervals of off-policy evaluation hold the truth? Simulated logs of which the truth is known.
+
+    OMP_NUM_THREADS=1 python benchmarks/offpolicy.py
+
+Every log is evaluated as `copydesk evaluate` does it, with its refusals. A row of the table is a kind of log and an
+estimator. `refused` is the share of logs without an answer; the other figures are over the logs with one: `cover`,
+the share of intervals that hold the truth, ± its standard error; `bias` and `rmse` of the estimates; `width`, the
+mean width of the intervals; and, in the tabular family, `cover, bootstrap`, what studentised bootstrap intervals
+cover. `naive` is what one would look up without off-policy evaluation, on the same logs: the mean cost of the
+policy's own rows where it is an arm, else of all rows.
+
+The tabular family: 8 contexts, 20 answers and 3 logged policies, all drawn anew for every log of 500 rows. The
+ensemble plays the arm that was cheapest for this context so far, or, with probability 0.3, any. A cost is 0 if the
+answer is accepted, else from a beta distribution. `arm`: the policy is one of the three. `new, d`: it is none of
+them, and its logits differ from those the arms share by a normal deviate of size d (the arms' do by 0.7). `dr` has
+the regression of `copydesk evaluate`; `dr, cost model` a model that is off by a factor of 0.7 and noise. The truth is
+exact.
+
+The lognormal family: log w is normal, as the sum over the tokens of a long text nearly is, with a standard deviation
+of 0.4 in half of the 300 rows, which a near policy wrote, and s in the others. What weighs most costs least, as it
+would for a policy that is better than the log's. The truth is exact.
+
+The embedded family: the embedded model and one that was trained on 300 edits of a scripted user answer synthetic
+emails at temperature 0.7, and the user edits. A policy is `base + a (trained - base)`, weight by weight: the arms are
+a = 0 and a = 0.2, and the second is chosen with a probability of 0.2 to 0.8 that depends on the kind of email. `arm`:
+it is the policy, weighed by the choice. `new, a`: weighed by the texts. `dr, cost model` has a cost model that was
+fitted to those 300 edits, and one answer of the policy to each context. A pool of rounds is made once; the logs of
+300 rows are parts of it, disjoint within a partition of the pool and overlapping between partitions, so they share
+its luck. The truth is the mean cost of the policy's own answers to other documents, and has a standard error. `pool`
+is what self-normalised IPS says of the whole pool at once: where it is off by more than its error, so are all logs of
+it.
+
+About 20 minutes on one core, of which the embedded family takes 15; `--family` runs one alone, so two cores do it in
+15. `--json` prints one document with the same figures; `--quick` is fewer logs, within two minutes.
+"""
+
+import argparse
+import copy
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import sqrt
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from copydesk.offpolicy.baseline import fitted_baseline
+from copydesk.offpolicy.estimators import Fit, doubly_robust, effective_rows, interval, ips, mean, snips, standard_error
+from copydesk.offpolicy.overlap import Overlap
+from copydesk.offpolicy.traffic import Answered
+
+FAMILIES = ["tabular", "lognormal", "embedded"]
+CONTEXTS, ANSWERS, ARMS = 8, 20, 3
+EXPLORE = 0.3
+ARM_SHIFT = 0.7
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one estimator said of one log; nothing but `refused` where it refused."""
+
+    refused: bool
+    error: float = 0.0
+    covers: bool = False
+    width: float = 0.0
+    bootstrap: bool | None = None
+
+
+@dataclass(frozen=True)
+class World:
+    """Contexts (their probabilities), policies (contexts x answers) and mean costs, of which all is known."""
+
+    rho: np.ndarray
+    arms: np.ndarray
+    policy: np.ndarray
+    means: np.ndarray
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, shift: float | None) -> "World":
+        """Fresh ones; the policy is the last arm, or one that is `shift` away from what the arms share."""
+        shared = rng.normal(size=(CONTEXTS, ANSWERS))
+        arms = softmax(shared + ARM_SHIFT * rng.normal(size=(ARMS, CONTEXTS, ANSWERS)))
+        policy = arms[-1] if shift is None else softmax(shared + shift * rng.normal(size=(CONTEXTS, ANSWERS)))
+        kinds, answers = rng.random((CONTEXTS, 1)), rng.random((CONTEXTS, ANSWERS))
+        means = np.clip(0.15 + 0.5 * kinds + 0.35 * (answers - 0.5), 0.03, 0.97)
+        return cls(softmax(0.5 * rng.normal(size=CONTEXTS)), arms, policy, means)
+
+    @property
+    def costs(self) -> np.ndarray:
+        """The expected cost of every answer: 0 if accepted, else the mean of its beta distribution."""
+        return (1 - accepted(self.means)) * self.means
+
+    @property
+    def truth(self) -> float:
+        """The policy's expected cost."""
+        return float((self.rho[:, None] * self.policy * self.costs).sum())
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return odds / odds.sum(axis=-1, keepdims=True)
+
+
+def accepted(means: Any) -> Any:
+    return 0.3 * (1 - means)
+
+
+@dataclass(frozen=True)
+class Log:
+    """n rounds: context, arm, its propensity, answer, cost."""
+
+    x: np.ndarray
+    a: np.ndarray
+    p: np.ndarray
+    y: np.ndarray
+    c: np.ndarray
+
+
+def play(world: World, rng: np.random.Generator, rounds: int) -> Log:
+    """A log of an ensemble that learns, context by context, which arm is cheapest there."""
+    x = rng.choice(CONTEXTS, rounds, p=world.rho)
+    arms, answers = np.zeros(rounds, dtype=int), np.zeros(rounds, dtype=int)
+    propensities, costs = np.zeros(rounds), np.zeros(rounds)
+    sums, counts = np.zeros((CONTEXTS, ARMS)), np.zeros((CONTEXTS, ARMS))
+    for t in range(rounds):
+        best = np.where(counts[x[t]] > 0, sums[x[t]] / np.maximum(counts[x[t]], 1), -1.0).argmin()
+        chances = np.full(ARMS, EXPLORE / ARMS)
+        chances[best] += 1 - EXPLORE
+        arm = rng.choice(ARMS, p=chances)
+        answer = rng.choice(ANSWERS, p=world.arms[arm, x[t]])
+        middle = world.means[x[t], answer]
+        cost = 0.0 if rng.random() < accepted(middle) else rng.beta(3 * middle, 3 * (1 - middle))
+        arms[t], answers[t], propensities[t], costs[t] = arm, answer, chances[arm], cost
+        sums[x[t], arm] += cost
+        counts[x[t], arm] += 1
+    return Log(x, arms, propensities, answers, costs)
+
+
+def as_row(context: str, cost: float) -> Answered:
+    """A row of which only the context and the cost matter."""
+    return Answered("", context, "", {}, "stop", None, "", 1.0, frozenset(), cost)
+
+
+def judge(
+    weights: np.ndarray,
+    costs: np.ndarray,
+    fits: Mapping[str, Fit],
+    truth: float,
+    naive: np.ndarray,
+    covered: Mapping[str, bool] | None = None,
+) -> dict[str, Outcome]:
+    """What every estimator says of a log, the naive one included."""
+    overlap = Overlap.of(weights)
+    plain = mean(naive)
+    found = {name: Outcome(True) for name in fits} | {"naive": Outcome(True)}
+    if overlap.fault is not None:
+        return found
+    for name, fit in fits.items():
+        said = interval(fit, overlap.effective, least=0.0)
+        covers = said.low <= truth <= said.high
+        found[name] = Outcome(
+            False, fit.value - truth, covers, said.high - said.low, None if covered is None else covered[name]
+        )
+    said = interval(plain, len(naive), least=0.0)
+    found["naive"] = Outcome(False, plain.value - truth, said.low <= truth <= said.high, said.high - said.low)
+    return found
+
+
+def bootstrap(
+    terms: Mapping[str, tuple[np.ndarray, np.ndarray]], truth: float, rng: np.random.Generator, resamples: int
+) -> dict[str, bool]:
+    """Whether the studentised bootstrap interval of each ratio Σ a / Σ b holds the truth."""
+    n = len(next(iter(terms.values()))[0])
+    counts = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(float)
+    found = {}
+    for name, (a, b) in terms.items():
+        value = a.sum() / b.sum()
+        error = sqrt(((a - value * b) ** 2).sum()) / b.sum()
+        again, below = counts @ a, counts @ b
+        values = again / below
+        squares = counts @ (a * a) - 2 * values * (counts @ (a * b)) + values**2 * (counts @ (b * b))
+        errors = np.sqrt(np.maximum(squares, 1e-30)) / below
+        low, high = np.quantile((values - value) / errors, [0.025, 0.975])
+        found[name] = bool(value - high * error <= truth <= value - low * error)
+    return found
+
+
+def tabular(shift: float | None, seed: int, rounds: int, resamples: int) -> dict[str, Outcome]:
+    """One tabular log: what every estimator says of it."""
+    rng = np.random.default_rng([seed, 0 if shift is None else round(100 * shift)])
+    world = World.draw(rng, shift)
+    log = play(world, rng, rounds)
+    if shift is None:
+        weights, naive = (log.a == ARMS - 1) / log.p, log.c[log.a == ARMS - 1]
+    else:
+        weights, naive = world.policy[log.x, log.y] / world.arms[log.a, log.x, log.y], log.c
+    model = 0.7 * world.costs + 0.1 * rng.normal(size=world.costs.shape)
+    predicted, expected = model[log.x, log.y], (world.policy * model).sum(axis=1)[log.x]
+    rows = [as_row(f"kind{x}", float(c)) for x, c in zip(log.x, log.c, strict=True)]
+    e = fitted_baseline(rows, weights, seed).expected
+    fits = {
+        "ips": ips(weights, log.c),
+        "snips": snips(weights, log.c),
+        "dr": doubly_robust(weights, log.c, e, e),
+        "dr, cost model": doubly_robust(weights, log.c, predicted, expected),
+    }
+    ones = np.ones(rounds)
+    terms = {
+        "ips": (weights * log.c, ones),
+        "snips": (weights * log.c, weights),
+        "dr": (e + weights * (log.c - e), ones),
+        "dr, cost model": (expected + weights * (log.c - predicted), ones),
+    }
+    covered = bootstrap(terms, world.truth, rng, resamples) if Overlap.of(weights).fault is None else None
+    return judge(weights, log.c, fits, world.truth, naive, covered)
+
+
+def lognormal(size: float, seed: int, rounds: int) -> dict[str, Outcome]:
+    """One log with lognormal weights: what IPS and SNIPS say of it."""
+    rng = np.random.default_rng([seed, round(100 * size), rounds])
+    z = rng.normal(size=rounds)
+    sizes = np.where(rng.random(rounds) < 0.5, size, 0.4)
+    weights = np.exp(sizes * z - sizes**2 / 2)
+    costs = 0.45 - 0.12 * z + 0.2 * rng.normal(size=rounds)
+    # Under the policy z is normal around `sizes`, and no longer around 0.
+    truth = 0.45 - 0.12 * (size + 0.4) / 2
+    return judge(weights, costs, {"ips": ips(weights, costs), "snips": snips(weights, costs)}, truth, costs)
+
+
+def summary(outcomes: Sequence[Outcome]) -> dict[str, float | int | None]:
+    """Figures over logs; `None` where no log had an answer."""
+    answered = [one for one in outcomes if not one.refused]
+    found: dict[str, float | int | None] = {"logs": len(outcomes), "refused": 1 - len(answered) / len(outcomes)}
+    names = ("cover", "cover_error", "bias", "rmse", "width", "bootstrap")
+    if not answered:
+        return found | dict.fromkeys(names)
+    cover = fmean(one.covers for one in answered)
+    checked = [one.bootstrap for one in answered if one.bootstrap is not None]
+    return found | {
+        "cover": cover,
+        "cover_error": sqrt(cover * (1 - cover) / len(answered)),
+        "bias": fmean(one.error for one in answered),
+        "rmse": sqrt(fmean(one.error**2 for one in answered)),
+        "width": fmean(one.width for one in answered),
+        "bootstrap": fmean(checked) if checked else None,
+    }
+
+
+def summed(kind: str, logs: Sequence[dict[str, Outcome]], truth: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """The figures of a kind of log, by estimator."""
+    estimators = {name: summary([log[name] for log in logs]) for name in logs[0]}
+    return {"kind": kind, "truth": dict(truth) if truth else None, "estimators": estimators}
+
+
+def embedded(seed: int, pool: int, others: int, rounds: int, logs: int, with_model: bool) -> list[dict[str, Any]]:
+    """The embedded family: the figures of each kind of log."""
+    import torch
+
+    from copydesk.learn.cost.fit import fit_cost_model
+    from copydesk.learn.encode import encode_log, end_of_turn
+    from copydesk.learn.fit import fit, reference_logprobs
+    from copydesk.learn.models import load_model, quiet_libraries
+    from copydesk.log.cost import EditCost
+    from copydesk.offpolicy.weights import arm_weights, text_weights
+    from copydesk.policies import LocalPolicy, Sampling
+    from copydesk.simulate.protocol import make_log
+    from copydesk.simulate.recipe import RECIPE
+    from copydesk.simulate.tasks import EMAIL
+    from copydesk.simulate.users import STRONG
+
+    quiet_libraries()
+    model, tokenizer, _ = load_model("embedded")
+    sampling, cost = Sampling(0.7, 160), EditCost(cap=3.0)
+    taught = make_log(LocalPolicy("base", model, tokenizer), EMAIL, STRONG, 300, seed, sampling)
+    paid = cost.batch([(record.response, str(record.edit)) for record in taught])
+    known = {record.id: c for record, c in zip(taught, paid, strict=True)}
+    triples = encode_log(taught, tokenizer, max_length=512, costs=known).triples
+    recipe = replace(RECIPE["sft"], learning_rate=1e-3, epochs=2, seed=seed)
+    trained = fit(model, triples, reference_logprobs(model, triples, batch_size=64), recipe).model
+    say("trained")
+
+    def between(a: float) -> LocalPolicy:
+        mixed = copy.deepcopy(model)
+        with torch.no_grad():
+            for weight, one, other in zip(mixed.parameters(), model.parameters(), trained.parameters(), strict=True):
+                weight.copy_(one + a * (other - one))
+        return LocalPolicy(f"a={a:g}", mixed, tokenizer)
+
+    def costs_of(documents: Sequence[Any], responses: Sequence[str], stream: int) -> list[float]:
+        luck = [(seed, stream, place) for place in range(len(documents))]
+        edits = STRONG.edit(EMAIL, documents, responses, luck)
+        return cost.batch(list(zip(responses, edits, strict=True)))
+
+    # The first 300 documents are those of the log that was learnt from.
+    documents = EMAIL.offline(300 + pool + others, seed)[300:]
+    inside, outside = documents[:pool], documents[pool:]
+    arms = [between(0.0), between(0.2)]
+    kinds = sorted({document.kind for document in inside})
+    chances = np.array([0.2 + 0.6 * kinds.index(one.kind) / max(1, len(kinds) - 1) for one in inside])
+    picks = (np.random.default_rng([seed, 1]).random(pool) < chances).astype(int)
+    responses = [""] * pool
+    for pick, arm in enumerate(arms):
+        places = np.flatnonzero(picks == pick)
+        texts = arm.respond([inside[p].context for p in places], [(seed, 2, int(p)) for p in places], sampling)
+        for place, text in zip(places, texts, strict=True):
+            responses[place] = text
+    say("answered")
+    asked = {"temperature": sampling.temperature, "max_tokens": sampling.max_new_tokens}
+    costs = np.array(costs_of(inside, responses, 3))
+    # `LocalPolicy` gives no reason: an answer as long as the limit was cut off.
+    length = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in responses]
+    rows = [
+        Answered(
+            str(t), inside[t].context, responses[t], asked,
+            "length" if length[t] >= sampling.max_new_tokens else "stop", None, arms[picks[t]].name,
+            float(chances[t] if picks[t] else 1 - chances[t]), frozenset(arm.name for arm in arms), float(costs[t]),
+        )
+        for t in range(pool)
+    ]  # fmt: skip
+    cost_model = fit_cost_model(model, triples, replace(RECIPE["rl"], seed=seed)) if with_model else None
+    end = end_of_turn(tokenizer)
+
+    def predict(policy: LocalPolicy, texts: Sequence[str]) -> np.ndarray:
+        assert cost_model is not None
+        words = [[*tokenizer(text, add_special_tokens=False)["input_ids"], *end] for text in texts]
+        prompts = policy.encode([one.context for one in inside])
+        return np.asarray(cost_model.predict(list(zip(prompts, words, strict=True)))[:, 0], dtype=float)
+
+    by_name = {arm.name: arm for arm in arms}
+    found = []
+    for kind, a, judged in (
+        ("arm", 0.2, False),
+        ("new, 0.1", 0.1, True),
+        ("new, 0.3", 0.3, True),
+        ("new, 1", 1.0, False),
+    ):
+        policy = between(a)
+        own = policy.respond([one.context for one in outside], [(seed, 4, p) for p in range(others)], sampling)
+        mine = mean(costs_of(outside, own, 5))
+        truth = {"value": mine.value, "error": standard_error(mine)}
+        if kind == "arm":
+            weights = arm_weights(rows, {policy.name: 1.0}).weights
+        else:
+            weights = text_weights(rows, policy, by_name.__getitem__, batch_size=32).weights
+        predicted = expected = None
+        if cost_model is not None and judged:
+            drafts = policy.respond([one.context for one in inside], [(seed, 6, p) for p in range(pool)], sampling)
+            predicted, expected = predict(policy, responses), predict(policy, drafts)
+        outcomes = []
+        for number in range(logs):
+            partition, part = divmod(number, pool // rounds)
+            chosen = np.random.default_rng([seed, 7, partition]).permutation(pool)[part * rounds : (part + 1) * rounds]
+            w, c, some = weights[chosen], costs[chosen], [rows[t] for t in chosen]
+            e = fitted_baseline(some, w, number).expected
+            fits = {"ips": ips(w, c), "snips": snips(w, c), "dr": doubly_robust(w, c, e, e)}
+            if predicted is not None and expected is not None:
+                fits["dr, cost model"] = doubly_robust(w, c, predicted[chosen], expected[chosen])
+            naive = c[picks[chosen] == 1] if kind == "arm" else c
+            outcomes.append(judge(w, c, fits, truth["value"], naive))
+        whole = snips(weights, costs)
+        pooled = {"value": whole.value, "error": standard_error(whole), "effective": effective_rows(weights)}
+        found.append(summed(kind, outcomes, truth) | {"pool": pooled})
+        say(kind)
+    return found
+
+
+def say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
+
+
+def show(title: str, kinds: Sequence[dict[str, Any]]) -> None:
+    """A table for people."""
+    table = Table(title=title, title_justify="left", box=None)
+    for name in ("kind", "truth", "estimator", "refused", "cover", "cover, bootstrap", "bias", "rmse", "width"):
+        table.add_column(name, justify="left" if name in ("kind", "estimator") else "right")
+    for one in kinds:
+        for place, (name, figures) in enumerate(one["estimators"].items()):
+            truth = one["truth"]
+            said = f"{truth['value']:.4f} ± {truth['error']:.4f}" if truth and not place else ""
+            if truth and place == 1:
+                said = f"pool {one['pool']['value']:.4f} ± {one['pool']['error']:.4f}"
+            cells = [one["kind"] if not place else "", said, name, f"{figures['refused']:.1%}"]
+            if figures["cover"] is None:
+                table.add_row(*cells, *[""] * 5)
+                continue
+            cells.append(f"{figures['cover']:.1%} ± {figures['cover_error']:.1%}")
+            cells.append("" if figures["bootstrap"] is None else f"{figures['bootstrap']:.1%}")
+            table.add_row(*cells, f"{figures['bias']:+.4f}", f"{figures['rmse']:.4f}", f"{figures['width']:.4f}")
+    Console(width=140).print(table)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--family", nargs="+", choices=FAMILIES, default=FAMILIES)
+    parser.add_argument("--shifts", nargs="+", type=float, default=[0.3, 0.8, 1.3, 1.8, 2.5], help="of new policies")
+    parser.add_argument("--sizes", nargs="+", type=float, default=[0.8, 1.2, 1.5, 1.8], help="of lognormal weights")
+    parser.add_argument("--logs", type=int, default=1000, help="of each kind, but the embedded")
+    parser.add_argument("--rounds", type=int, default=500, help="in a tabular log")
+    parser.add_argument("--resamples", type=int, default=300, help="of the bootstrap")
+    parser.add_argument("--embedded-logs", type=int, default=204)
+    parser.add_argument("--pool", type=int, default=3600, help="rounds that the embedded family's logs are parts of")
+    parser.add_argument("--others", type=int, default=1800, help="documents that the truth is measured on")
+    parser.add_argument("--seed", type=int, default=0, help="of the embedded family; tabular logs have 0, 1, 2, ...")
+    parser.add_argument("--quick", action="store_true", help="fewer logs, a smaller pool, and no cost model")
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    args = parser.parse_args()
+    if args.quick:
+        args.shifts, args.logs, args.resamples = [0.8, 1.8], 100, 200
+        args.pool, args.others, args.embedded_logs = 600, 150, 10
+    return args
+
+
+def main() -> None:
+    args = arguments()
+    tables: dict[str, list[dict[str, Any]]] = {}
+    if "tabular" in args.family:
+        tables["tabular"] = []
+        for shift in [None, *args.shifts]:
+            logs = [tabular(shift, seed, args.rounds, args.resamples) for seed in range(args.logs)]
+            tables["tabular"].append(summed("arm" if shift is None else f"new, {shift:g}", logs))
+            say(f"tabular {shift}")
+    if "lognormal" in args.family:
+        tables["lognormal"] = []
+        for size in args.sizes:
+            logs = [lognormal(size, seed, 300) for seed in range(args.logs)]
+            tables["lognormal"].append(summed(f"lognormal, {size:g}", logs))
+    if "embedded" in args.family:
+        tables["embedded"] = embedded(args.seed, args.pool, args.others, 300, args.embedded_logs, not args.quick)
+    if args.json:
+        print(json.dumps({"settings": vars(args), **tables}, indent=2))
+        return
+    titles = {
+        "tabular": f"Tabular: {args.logs} logs of {args.rounds} rows",
+        "lognormal": f"Lognormal weights: {args.logs} logs of 300 rows",
+        "embedded": f"Embedded: {args.embedded_logs} logs of 300 rows from a pool of {args.pool}",
+    }
+    for family, kinds in tables.items():
+        show(titles[family], kinds)
+
+
+if __name__ == "__main__":
+    main()

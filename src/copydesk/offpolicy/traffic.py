@@ -1,0 +1,142 @@
+"""The traffic in a store: the answers whose edit has come, with what their costs and weights are made of."""
+
+import json
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, exists, select
+
+from copydesk.errors import InputError
+from copydesk.log.record import Context, Message
+from copydesk.log.store.records import as_context
+from copydesk.log.store.tables import arms, completions, edits, pulls
+
+_newer = edits.alias("newer")
+_LATEST = ~exists().where(_newer.c.completion_id == edits.c.completion_id, _newer.c.revision > edits.c.revision)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One answer and what its edit cost.
+
+    Attributes:
+        id: the completion's.
+        context: what was asked.
+        response: what was answered.
+        parameters: of the request.
+        finish_reason: why the answer ended there.
+        tokens: how many the policy wrote, its end included; `None` where it did not say.
+        policy: who answered.
+        propensity: the probability it was chosen with.
+        could: the arms that the ensemble could choose from; none if the policy was asked for by name.
+        cost: of the edit that counts.
+    """
+
+    id: str
+    context: Context
+    response: str
+    parameters: Mapping[str, Any]
+    finish_reason: str | None
+    tokens: int | None
+    policy: str
+    propensity: float
+    could: frozenset[str]
+    cost: float
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What a store holds.
+
+    Attributes:
+        rows: the answers whose edit has come, in the order they were given.
+        pending: how many answers of each policy have no edit yet, and so no cost.
+        specs: what each policy that ever was an arm is.
+        metric: how costs were computed; empty where there are none.
+    """
+
+    rows: Sequence[Answered]
+    pending: Mapping[str, int]
+    specs: Mapping[str, str]
+    metric: str
+
+
+def read_traffic(connection: Connection, *, user: str | None = None, since: datetime | None = None) -> Traffic:
+    """Read the answers of a store, with the latest edit of each.
+
+    Args:
+        connection: to the store.
+        user: only answers to this one.
+        since: only answers given at that time or later.
+
+    Raises:
+        InputError: their costs were computed in several ways, and cannot be averaged.
+    """
+    joined = completions.join(edits, and_(edits.c.completion_id == completions.c.id, _LATEST), isouter=True)
+    joined = joined.join(pulls, pulls.c.round == completions.c.round, isouter=True)
+    query = select(completions, edits.c.cost, edits.c.metric, pulls.c.seq.label("pulled"), pulls.c.without)
+    query = query.select_from(joined).order_by(completions.c.seq)
+    if user is not None:
+        query = query.where(completions.c.user == user)
+    if since is not None:
+        query = query.where(completions.c.at >= since.timestamp())
+    specs, moments, offered = _arms(connection)
+    rows: list[Answered] = []
+    pending: Counter[str] = Counter()
+    metrics: Counter[str] = Counter()
+    for row in connection.execute(query):
+        if row.cost is None:
+            pending[row.policy] += 1
+            continue
+        metrics[row.metric] += 1
+        could: frozenset[str] = frozenset()
+        if row.pulled is not None:
+            could = offered[bisect_right(moments, row.pulled)] - frozenset(json.loads(row.without or "[]"))
+        usage = json.loads(row.usage) if row.usage else {}
+        written = usage.get("completion_tokens") if isinstance(usage, dict) else None
+        rows.append(
+            Answered(
+                id=row.id,
+                context=_as_served(as_context(json.loads(row.context))),
+                response=row.response,
+                parameters=json.loads(row.parameters),
+                finish_reason=row.finish_reason,
+                tokens=written if isinstance(written, int) else None,
+                policy=row.policy,
+                propensity=row.propensity,
+                could=could,
+                cost=row.cost,
+            )
+        )
+    if len(metrics) > 1:
+        said = ", ".join(f"{name} ({count} rows)" for name, count in metrics.most_common())
+        raise InputError(
+            f"--store: the costs were computed in {len(metrics)} ways, {said}; choose rows of one with --since"
+        )
+    return Traffic(rows, dict(pending), specs, next(iter(metrics), ""))
+
+
+def _arms(connection: Connection) -> tuple[dict[str, str], list[int], list[frozenset[str]]]:
+    """Every arm's spec; the moments at which the arms changed, and the arms before the first, between and after."""
+    specs: dict[str, str] = {}
+    moments: list[int] = []
+    offered: list[frozenset[str]] = [frozenset()]
+    for row in connection.execute(select(arms).order_by(arms.c.seq)):
+        if row.action == "add":
+            specs[row.name] = row.spec or ""
+        moments.append(row.seq)
+        offered.append(offered[-1] | {row.name} if row.action == "add" else offered[-1] - {row.name})
+    return specs, moments, offered
+
+
+def _as_served(context: Context) -> Context:
+    """What a policy in the gateway was given: roles and words, a developer's turn as the system's."""
+    if isinstance(context, str):
+        return context
+    return tuple(
+        Message(role="system" if turn.role == "developer" else turn.role, content=turn.content) for turn in context
+    )

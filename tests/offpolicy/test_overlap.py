@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from copydesk.errors import InputError
+from copydesk.offpolicy.overlap import Overlap, check_overlap, expected_effective
+
+RNG = np.random.default_rng(0)
+
+
+def test_weights_that_are_about_one_are_enough() -> None:
+    overlap = Overlap.of(np.ones(50))
+    assert (overlap.rows, overlap.effective, overlap.largest) == (50, pytest.approx(50), pytest.approx(0.02))
+    check_overlap(overlap, "p", "do")
+    check_overlap(Overlap.of(RNG.lognormal(-0.125, 0.5, size=2000)), "p", "do")
+
+
+@pytest.mark.parametrize(
+    ("weights", "unreachable", "why"),
+    [
+        (np.ones(29), 0, r"29\.0 of 29 rows\): it takes 30 effective rows"),
+        (np.zeros(500), 0, r"size 0\.0 of 500 rows"),
+        (np.zeros(0), 0, r"size 0\.0 of 0 rows"),
+        (np.r_[np.ones(50) * 200, np.zeros(9950)], 0, r"it takes 100 effective rows"),
+        (np.r_[np.ones(300), 40.0], 0, r"one row alone has 12% of the weight"),
+        (np.full(500, 1e-6), 0, r"average 1e-06 and not 1"),
+        (np.ones(500), 26, r"in 26 rows another one was certain to answer"),
+    ],
+)
+def test_too_little_is_refused_in_one_line(weights, unreachable: int, why: str) -> None:
+    with pytest.raises(InputError, match=why) as refused:
+        check_overlap(Overlap.of(weights, unreachable), "p", "add it as an arm")
+    said = str(refused.value)
+    assert said.startswith("--policy p: ") and said.endswith("; add it as an arm") and "\n" not in said
+
+
+def test_an_average_that_is_off_by_chance_is_not() -> None:
+    few = np.r_[np.full(60, 1.6), np.full(60, 0.1)]  # 0.85, an error of 0.07
+    assert Overlap.of(few).fault is None
+    assert Overlap.of(np.tile(few, 20)).fault is not None
+    close = np.r_[np.full(6000, 1.05), np.full(6000, 0.81)]  # 0.93: many errors away, and near enough
+    assert Overlap.of(close).fault is None
+
+
+def test_the_spread_of_log_weights_tells_what_can_be_relied_on() -> None:
+    rng = np.random.default_rng(0)
+    near, far = 0.4 * rng.normal(size=3000), 1.5 * rng.normal(size=3000)
+    assert expected_effective(near, ["a"] * 3000) == pytest.approx(3000 / np.exp(0.16), rel=0.05)
+    both = expected_effective(np.r_[near, far], ["a"] * 3000 + ["b"] * 3000)
+    assert both == pytest.approx(6000 / ((np.exp(0.16) + np.exp(2.25)) / 2), rel=0.1)
+    assert expected_effective(np.r_[np.zeros(5), -np.inf], ["a"] * 6) == 6
+    assert expected_effective(np.full(3, -np.inf), ["a"] * 3) == 3
+    assert expected_effective(np.zeros(0), []) == 0
+    assert expected_effective(np.array([0.0, 1e6]), ["a", "a"]) < 1e-100
+    assert Overlap.of(np.ones(200), expected=100.0).fault is None
+    assert "99 effective rows can be relied on, and it takes 100" in str(Overlap.of(np.ones(200), expected=99.0).fault)
