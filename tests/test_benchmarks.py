@@ -256,3 +256,44 @@ def test_the_bootstrap_holds_the_mean_it_is_made_from(load: Any) -> None:
     bootstrap = load("offpolicy").bootstrap
     assert bootstrap(terms, costs.mean(), rng, 200) == {"mean": True}
     assert bootstrap(terms, costs.mean() + 0.2, rng, 200) == {"mean": False}
+
+
+def test_the_advice_is_judged_by_what_the_methods_then_cost(load: Any) -> None:
+    module = load("diagnose")
+    costs = {"sft": 0.1, "dpo": 0.2, "rl": 0.5, "early": 0.12}
+    other = {"sft": 0.4, "dpo": 0.3, "rl": 0.5, "early": 0.31}
+    judged = [module.Judged("a", "sft", {}, {}, costs), module.Judged("b", "early", {}, {}, other)]
+    ways = module.summed(judged)
+    assert (ways["advice"]["hit"], ways["advice"]["near"]) == (0.5, 1.0)
+    assert ways["advice"]["lost"] == pytest.approx(0.005)
+    assert ways["always rl"]["lost"] == pytest.approx(0.3)
+    assert 0 < ways["advice"]["hit_low"] < 0.5 < ways["advice"]["hit_high"] < 1
+
+
+def test_the_rule_is_given_what_the_lab_knows(load: Any) -> None:
+    module = load("diagnose")
+    weak, strong = module.judge_lab((1, 32), (6.0,), (200,), 2)
+    assert weak.log == "lab-m1-6nats-n200"
+    assert weak.facts["rows"] == 200 > strong.facts["edited"] > weak.facts["edited"]
+    assert weak.facts["consistency"] == pytest.approx(1 - 0.627, abs=0.001)
+    assert strong.facts["consistency"] > 0.98
+    assert weak.facts["high_cost"] == 0.25  # one letter of four
+    assert 0 < weak.facts["ess"] < 1 and weak.facts["margin_scale"] > 0.5
+    assert set(weak.costs) == {"sft", "dpo", "rl", "early"}
+
+
+def test_what_methods_cost_is_read_from_finished_runs(load: Any, tmp_path: Path) -> None:
+    module = load("diagnose")
+    cells = {method: {"per_seed": [0.1, 0.2]} for method in module.METHODS}
+    results = {
+        "columns": ["email/strong", "email/strong-to-weak", "email/strong-n50"],
+        "cells": dict.fromkeys(["email/strong", "email/strong-to-weak", "email/strong-n50"], cells),
+        "settings": {"seeds": [3, 4], "edits": 300},
+    }
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    found = module.embedded_logs([tmp_path])
+    names = ["email-strong-n300-3", "email-strong-n300-4", "email-strong-n50-3", "email-strong-n50-4"]
+    assert [name for name, _, _ in found] == names
+    assert found[1][1:] == (tmp_path / "logs" / "email-strong-n300-4.jsonl", dict.fromkeys(module.METHODS, 0.2))
+    with pytest.raises(SystemExit, match=r"diagnose: .*no finished run"):
+        module.main([str(tmp_path / "none")])
