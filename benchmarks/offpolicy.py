@@ -16,9 +16,10 @@ them, and its logits differ from those the arms share by a normal deviate of siz
 the regression of `copydesk evaluate`; `dr, cost model` a model that is off by a factor of 0.7 and noise. The truth is
 exact.
 
-The lognormal family: log w is normal, as the sum over the tokens of a long text nearly is, with a standard deviation
-of 0.4 in half of the 300 rows, which a near policy wrote, and s in the others. What weighs most costs least, as it
-would for a policy that is better than the log's. The truth is exact.
+The lognormal family: log w is normal, with a standard deviation of 0.4 in half of the rows (300 or 1,000), which a
+near policy wrote, and s in the others. What weighs most costs least, as it would for a policy that is better than the
+log's. `without the rule`: on what the spread of log w must let expect. (The tabular family has none: among 20 answers
+log w is not normal, and no answer is too rare to be seen.) The truth is exact.
 
 The embedded family: the embedded model and one that was trained on 300 edits of a scripted user answer synthetic
 emails at temperature 0.7, and the user edits. A policy is `base + a (trained - base)`, weight by weight: the arms are
@@ -40,6 +41,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from math import sqrt
 from statistics import fmean
 from typing import Any
@@ -50,12 +52,15 @@ from rich.table import Table
 
 from copydesk.offpolicy.baseline import fitted_baseline
 from copydesk.offpolicy.estimators import Fit, doubly_robust, effective_rows, interval, ips, mean, snips, standard_error
-from copydesk.offpolicy.overlap import Overlap
+from copydesk.offpolicy.overlap import Overlap, expected_effective
 from copydesk.offpolicy.traffic import Answered
 
 FAMILIES = ["tabular", "lognormal", "embedded"]
 CONTEXTS, ANSWERS, ARMS = 8, 20, 3
 EXPLORE = 0.3
+EMBEDDED = (("arm", 0.2, False), ("new, 0.1", 0.1, True), ("new, 0.3", 0.3, True), ("new, 1", 1.0, False))
+"""Kinds of the embedded family: a, and whether a cost model judges the policy's answers."""
+
 ARM_SHIFT = 0.7
 
 
@@ -152,9 +157,10 @@ def judge(
     truth: float,
     naive: np.ndarray,
     covered: Mapping[str, bool] | None = None,
+    expected: float | None = None,
 ) -> dict[str, Outcome]:
     """What every estimator says of a log, the naive one included."""
-    overlap = Overlap.of(weights)
+    overlap = Overlap.of(weights, expected=expected)
     plain = mean(naive)
     found = {name: Outcome(True) for name in fits} | {"naive": Outcome(True)}
     if overlap.fault is not None:
@@ -219,16 +225,19 @@ def tabular(shift: float | None, seed: int, rounds: int, resamples: int) -> dict
     return judge(weights, log.c, fits, world.truth, naive, covered)
 
 
-def lognormal(size: float, seed: int, rounds: int) -> dict[str, Outcome]:
+def lognormal(size: float, seed: int, rounds: int, rule: bool) -> dict[str, Outcome]:
     """One log with lognormal weights: what IPS and SNIPS say of it."""
     rng = np.random.default_rng([seed, round(100 * size), rounds])
     z = rng.normal(size=rounds)
     sizes = np.where(rng.random(rounds) < 0.5, size, 0.4)
-    weights = np.exp(sizes * z - sizes**2 / 2)
+    log_weights = sizes * z - sizes**2 / 2
+    weights = np.exp(log_weights)
     costs = 0.45 - 0.12 * z + 0.2 * rng.normal(size=rounds)
     # Under the policy z is normal around `sizes`, and no longer around 0.
     truth = 0.45 - 0.12 * (size + 0.4) / 2
-    return judge(weights, costs, {"ips": ips(weights, costs), "snips": snips(weights, costs)}, truth, costs)
+    fits = {"ips": ips(weights, costs), "snips": snips(weights, costs)}
+    expected = expected_effective(log_weights, [str(one) for one in sizes]) if rule else None
+    return judge(weights, costs, fits, truth, costs, expected=expected)
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, float | int | None]:
@@ -332,20 +341,16 @@ def embedded(seed: int, pool: int, others: int, rounds: int, logs: int, with_mod
 
     by_name = {arm.name: arm for arm in arms}
     found = []
-    for kind, a, judged in (
-        ("arm", 0.2, False),
-        ("new, 0.1", 0.1, True),
-        ("new, 0.3", 0.3, True),
-        ("new, 1", 1.0, False),
-    ):
+    for kind, a, judged in EMBEDDED:
         policy = between(a)
         own = policy.respond([one.context for one in outside], [(seed, 4, p) for p in range(others)], sampling)
         mine = mean(costs_of(outside, own, 5))
         truth = {"value": mine.value, "error": standard_error(mine)}
         if kind == "arm":
-            weights = arm_weights(rows, {policy.name: 1.0}).weights
+            weights, log_weights = arm_weights(rows, {policy.name: 1.0}).weights, None
         else:
             weights = text_weights(rows, policy, by_name.__getitem__, batch_size=32).weights
+            log_weights = np.log(np.maximum(weights, 1e-300))
         predicted = expected = None
         if cost_model is not None and judged:
             drafts = policy.respond([one.context for one in inside], [(seed, 6, p) for p in range(pool)], sampling)
@@ -360,7 +365,10 @@ def embedded(seed: int, pool: int, others: int, rounds: int, logs: int, with_mod
             if predicted is not None and expected is not None:
                 fits["dr, cost model"] = doubly_robust(w, c, predicted[chosen], expected[chosen])
             naive = c[picks[chosen] == 1] if kind == "arm" else c
-            outcomes.append(judge(w, c, fits, truth["value"], naive))
+            expected_rows = None
+            if log_weights is not None:
+                expected_rows = expected_effective(log_weights[chosen], [one.policy for one in some])
+            outcomes.append(judge(w, c, fits, truth["value"], naive, expected=expected_rows))
         whole = snips(weights, costs)
         pooled = {"value": whole.value, "error": standard_error(whole), "effective": effective_rows(weights)}
         found.append(summed(kind, outcomes, truth) | {"pool": pooled})
@@ -425,9 +433,10 @@ def main() -> None:
             say(f"tabular {shift}")
     if "lognormal" in args.family:
         tables["lognormal"] = []
-        for size in args.sizes:
-            logs = [lognormal(size, seed, 300) for seed in range(args.logs)]
-            tables["lognormal"].append(summed(f"lognormal, {size:g}", logs))
+        for rounds, rule, size in product((300, 1000), (False, True), args.sizes):
+            logs = [lognormal(size, seed, rounds, rule) for seed in range(args.logs)]
+            kind = f"{rounds} rows, s = {size:g}" + ("" if rule else ", without the rule")
+            tables["lognormal"].append(summed(kind, logs))
     if "embedded" in args.family:
         tables["embedded"] = embedded(args.seed, args.pool, args.others, 300, args.embedded_logs, not args.quick)
     if args.json:
@@ -435,7 +444,7 @@ def main() -> None:
         return
     titles = {
         "tabular": f"Tabular: {args.logs} logs of {args.rounds} rows",
-        "lognormal": f"Lognormal weights: {args.logs} logs of 300 rows",
+        "lognormal": f"Lognormal weights: {args.logs} logs",
         "embedded": f"Embedded: {args.embedded_logs} logs of 300 rows from a pool of {args.pool}",
     }
     for family, kinds in tables.items():

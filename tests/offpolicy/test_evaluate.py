@@ -14,6 +14,7 @@ from copydesk.learn.logprobs import Forward
 from copydesk.learn.models import load_model
 from copydesk.log.record import EditRecord
 from copydesk.offpolicy.evaluate import evaluate
+from copydesk.offpolicy.weights import Weighed
 from small_models import shaken
 
 DRAWN = {"temperature": 0.7, "max_tokens": 4}
@@ -91,6 +92,18 @@ def test_a_new_policy_is_weighed_by_the_texts(log, texts: None, model_folder: Pa
     tokenizer.save_pretrained(tmp_path / "far")
     with pytest.raises(InputError, match=r"overlap with the log is too small.*; serve it to a share of the traffic"):
         evaluate(log.read(), str(tmp_path / "far"))
+
+
+def test_uneven_weights_come_with_a_warning(
+    log, texts: None, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = log.read().rows[0]
+    # 37% of the rows are effective, and then 23%.
+    for weights, said in ((np.repeat([0.35, 3.6], [240, 60]), []), (np.repeat([0.2, 5.0], [250, 48]), ["23%"])):
+        weighed = Weighed([row] * len(weights), weights, {})
+        monkeypatch.setattr("copydesk.offpolicy.evaluate.text_weights", lambda *_, weighed=weighed, **__: weighed)
+        remarks = evaluate(log.read(), str(model_folder)).remarks
+        assert [remark.split()[0] for remark in remarks] == said
 
 
 @pytest.mark.parametrize("spec", ["qwen@https://host/v1", "/nowhere"])

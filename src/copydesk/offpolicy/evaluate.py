@@ -12,7 +12,7 @@ import numpy as np
 from copydesk.errors import InputError
 from copydesk.offpolicy.baseline import Baseline, fitted_baseline, model_baseline
 from copydesk.offpolicy.estimators import Estimate, Fit, doubly_robust, interval, ips, mean, snips
-from copydesk.offpolicy.overlap import Overlap, check_overlap
+from copydesk.offpolicy.overlap import UNEVEN, Overlap, check_overlap
 from copydesk.offpolicy.traffic import Answered, Traffic
 from copydesk.offpolicy.weights import Weighed, arm_weights, text_weights
 
@@ -120,6 +120,11 @@ def evaluate(
     overlap = Overlap.of(weighed.weights, weighed.unreachable, weighed.expected)
     check_overlap(overlap, policy, _left_out(weighed.left_out) + cure)
     remarks = _remarks(traffic, weighed, overlap)
+    if asked is not None and overlap.effective < UNEVEN * overlap.rows:
+        remarks.append(
+            f"{overlap.effective / overlap.rows:.0%} of the rows are effective: what the policy would write and the "
+            "log happens to lack counts nowhere, so the intervals are narrower than they should be."
+        )
     baseline = None
     if cost_model is None:
         baseline = fitted_baseline(weighed.rows, weighed.weights, seed)
