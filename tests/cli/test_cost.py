@@ -9,8 +9,8 @@ import typer
 from tokenizers import Tokenizer, models, pre_tokenizers
 from typer.testing import CliRunner, Result
 
+from commands import fault_of
 from copydesk.cli.cost import cost
-from copydesk.errors import InputError
 
 ROWS = [
     {"id": "a", "context": "c", "response": "a b c d", "edit": "a b c d"},
@@ -34,11 +34,7 @@ def document(*arguments: str) -> dict[str, Any]:
 
 
 def fault(*arguments: str) -> str:
-    result = run(*arguments)
-    assert isinstance(result.exception, InputError), result.output
-    assert result.stdout == ""
-    assert "\n" not in str(result.exception)
-    return str(result.exception)
+    return fault_of(run(*arguments))
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from commands import fault_of
 from copydesk.cli.diagnose import diagnose
-from copydesk.errors import InputError
 
 ROWS = [
     {
@@ -28,11 +28,7 @@ def run(*arguments: str) -> Result:
 
 
 def fault(*arguments: str) -> str:
-    result = run(*arguments)
-    assert isinstance(result.exception, InputError), result.output
-    assert result.stdout == ""
-    assert "\n" not in str(result.exception)
-    return str(result.exception)
+    return fault_of(run(*arguments))
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from commands import fault_of
 from copydesk.cli.evaluate import evaluate
-from copydesk.errors import InputError
 from copydesk.log.store import EditStore, append
 from copydesk.log.store.append import Completion
 
@@ -46,11 +46,7 @@ def run(*arguments: str) -> Result:
 
 
 def fault(*arguments: str) -> str:
-    result = run(*arguments)
-    assert isinstance(result.exception, InputError), result.output
-    assert result.stdout == ""
-    assert "\n" not in str(result.exception)
-    return str(result.exception)
+    return fault_of(run(*arguments))
 
 
 @pytest.fixture

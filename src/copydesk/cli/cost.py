@@ -1,23 +1,21 @@
 """`copydesk cost`: the edit cost of one pair of texts, or of every row of a log."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from copydesk import embedded
 from copydesk.cli.output import emit
+from copydesk.cli.rows import passing
 from copydesk.errors import InputError
 from copydesk.log.cost import EditCost, Normalize, Unit
-from copydesk.log.files import atomic_write, open_to_read
-from copydesk.log.jsonl import read_jsonl
+from copydesk.log.files import atomic_write
 from copydesk.log.record import EditRecord
 from copydesk.log.summary import CostSummary, summarize
 
@@ -70,7 +68,7 @@ def cost(
 
 def _cost_log(metric: EditCost, file: Path, out: Path | None) -> CostSummary:
     """Cost a log in one pass; the rows of `out` are written as they come and appear when all of them are there."""
-    costed = metric.over(_progress(file))
+    costed = metric.over(passing(file, "costs"))
     if out is None:
         summary = summarize(costed)
         return _not_empty(summary, file)
@@ -92,20 +90,6 @@ def _not_empty(summary: CostSummary, file: Path) -> CostSummary:
     if not summary.rows:
         raise InputError(f"{file}: the log is empty; it takes at least one row with context, response and edit")
     return summary
-
-
-def _progress(file: Path) -> Iterable[EditRecord]:
-    """The records of a log, with a progress bar on stderr where that is a terminal."""
-    records = read_jsonl(file)
-    console = Console(stderr=True)
-    if not console.is_terminal or not file.is_file():
-        yield from records
-        return
-    with open_to_read(file) as lines:
-        total = sum(1 for _ in lines)
-    columns = TextColumn("costs"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True) as progress:
-        yield from progress.track(records, total=total)
 
 
 def _pair_table(pair: dict[str, Any]) -> Table:

@@ -1,24 +1,20 @@
 """`copydesk diagnose`: what a log says before anything is trained on it."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from copydesk import embedded
 from copydesk.cli.output import emit
+from copydesk.cli.rows import passing
 from copydesk.diagnose import diagnose as diagnosed
 from copydesk.diagnose.page import render
 from copydesk.diagnose.text import rendered
 from copydesk.errors import InputError
 from copydesk.log.cost import EditCost, Normalize, Unit
-from copydesk.log.files import atomic_write, open_to_read
-from copydesk.log.jsonl import read_jsonl
-from copydesk.log.record import EditRecord
+from copydesk.log.files import atomic_write
 
 
 def diagnose(
@@ -61,7 +57,9 @@ def diagnose(
     if model is not None:
         _quiet()
     metric = EditCost(unit=unit, normalize=normalize, tokenizer=tokenizer or _readable(model))
-    diagnosis = diagnosed(_passing(data), model, metric=metric, sample=sample, seed=seed, region=region, name=str(data))
+    diagnosis = diagnosed(
+        passing(data, "rows"), model, metric=metric, sample=sample, seed=seed, region=region, name=str(data)
+    )
     if out is not None:
         page = render(diagnosis, str(data))
         with atomic_write(out) as file:
@@ -98,16 +96,3 @@ def _readable(model: str | None) -> str:
     if model is None or (Path(model).exists() and not (Path(model) / "tokenizer.json").is_file()):
         return embedded.NAME
     return model
-
-
-def _passing(file: Path) -> Iterator[EditRecord]:
-    """The records of a log, with a progress bar on stderr where that is a terminal."""
-    console = Console(stderr=True)
-    if not console.is_terminal or not file.is_file():
-        yield from read_jsonl(file)
-        return
-    with open_to_read(file) as lines:
-        total = sum(1 for _ in lines)
-    columns = TextColumn("rows"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True) as progress:
-        yield from progress.track(read_jsonl(file), total=total)

@@ -1,0 +1,29 @@
+"""The rows of a log, one by one, for commands that go through it once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from copydesk.log.files import open_to_read
+from copydesk.log.jsonl import read_jsonl
+from copydesk.log.record import EditRecord
+
+
+def passing(file: Path, what: str) -> Iterator[EditRecord]:
+    """The records of a log, with a progress bar on stderr, labelled `what`, where that is a terminal.
+
+    Raises:
+        InputError: the file cannot be read, or a row is faulty.
+    """
+    records = read_jsonl(file)
+    console = Console(stderr=True)
+    if not console.is_terminal or not file.is_file():
+        yield from records
+        return
+    with open_to_read(file) as lines:
+        total = sum(1 for _ in lines)
+    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield from progress.track(records, total=total)
