@@ -94,13 +94,15 @@ class Client:
         """Post that an answer was taken as it was."""
         return self._receipt({"completion_id": completion_id, "accepted": True})
 
-    def ensemble(self) -> dict[str, Any]:
-        """Where the ensemble stands, as `GET /v1/ensemble` says it."""
-        return self._send("GET", "/v1/ensemble")
+    def ensemble(self, user: str | None = None) -> dict[str, Any]:
+        """Where the ensemble stands, or what it offers a user, as `GET /v1/ensemble` says it."""
+        return self._send("GET", "/v1/ensemble", query={} if user is None else {"user": user})
 
-    def add_policy(self, name: str, spec: str) -> dict[str, Any]:
-        """Add a policy; see `POST /v1/policies`."""
-        return self._send("POST", "/v1/policies", {"name": name, "spec": spec})
+    def add_policy(self, name: str, spec: str, *, user: str | None = None, group: str | None = None) -> dict[str, Any]:
+        """Add a policy, for everyone unless it is for one user or one group; see `POST /v1/policies`."""
+        audience = {"user": user, "group": group}
+        given = {what: whom for what, whom in audience.items() if whom is not None}
+        return self._send("POST", "/v1/policies", {"name": name, "spec": spec, **given})
 
     def retire_policy(self, name: str) -> dict[str, Any]:
         """Retire a policy; see `DELETE /v1/policies/{name}`."""
@@ -122,9 +124,15 @@ class Client:
         done = self._send("POST", "/v1/edits", body)
         return Receipt(done["id"], done["cost"], done["revision"], done["counted"])
 
-    def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
         try:
-            answer = self._http.request(method, path, json=body)
+            answer = self._http.request(method, path, json=body, params=query)
             document = answer.json()
         except self._fault as fault:
             raise InputError(

@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 
 from copydesk.ensemble import EnsembleSettings, Ledger, verify
 from copydesk.errors import InputError
-from copydesk.log.store.events import ArmChanged, Edited, Event, Followed, Pulled, Withdrawn
+from copydesk.log.store.events import ArmChanged, Edited, Event, Followed, Joined, Pulled, Withdrawn
 
 SETTINGS = [
     EnsembleSettings(),
     EnsembleSettings(rule="thompson", scope="user", prior=3.0, seed=4),
     EnsembleSettings(rule="discounted-ucb", discount=0.9, scope="user"),
     EnsembleSettings(rule="fixed", shares={"a": 1, "b": 2}, seed=9),
+    EnsembleSettings(scope="group", prior=2.0),
+    EnsembleSettings(rule="thompson", scope="group", seed=2),
 ]
 
 
@@ -32,6 +34,8 @@ class Life:
         self.add(Followed(self.seq, self.now, settings.to_json()))
         for name in "abc":
             self.add(ArmChanged(self.seq, self.now, name, "add", f"spec-{name}"))
+        self.add(ArmChanged(self.seq, self.now, "u-own", "add", "spec-u", "default/u"))
+        self.add(ArmChanged(self.seq, self.now, "g-own", "add", "spec-g", "@default/g"))
 
     @property
     def seq(self) -> int:
@@ -42,15 +46,17 @@ class Life:
         self.events.append(event)
 
     def pull(self) -> None:
-        scope = f"default/{'uvw'[self.rng.integers(3)]}" if self.rng.random() < 0.8 else None
+        who = f"default/{'uvw'[self.rng.integers(3)]}" if self.rng.random() < 0.8 else None
         without = tuple(sorted(self.rng.choice(list("abc"), self.rng.integers(0, 2), replace=False)))
         without = tuple(str(name) for name in without if name in self.ledger.specs)
         if len(without) == len(self.ledger.specs):
             without = ()
-        found = self.ledger.ensemble.next_pull(scope, at=self.now, without=without)
+        found = self.ledger.next_pull(who, at=self.now, without=without)
+        asker = None if found.scope == who else who
         event = Pulled(
-            self.seq, self.now, f"c{found.id}", found.id, found.arm, found.propensity, scope, found.turn, without
-        )
+            self.seq, self.now, f"c{found.id}", found.id, found.arm, found.propensity, found.scope, found.turn, without,
+            asker,
+        )  # fmt: skip
         self.add(event)
         self.pulls.append(event)
 
@@ -86,6 +92,10 @@ class Life:
         else:
             self.add(ArmChanged(self.seq, self.now, "c", "add", "spec-c"))
 
+    def join(self) -> None:
+        group = ("g", "h", None)[self.rng.integers(3)]
+        self.add(Joined(self.seq, self.now, "default", "uvw"[self.rng.integers(3)], group))
+
     def live(self, steps: int) -> "Life":
         for _ in range(steps):
             self.now += float(self.rng.exponential(10_000))
@@ -94,8 +104,10 @@ class Life:
                 self.pull()
             elif luck < 0.85:
                 self.edit()
-            elif luck < 0.95:
+            elif luck < 0.91:
                 self.fail()
+            elif luck < 0.96:
+                self.join()
             else:
                 self.change()
         return self
@@ -104,7 +116,8 @@ class Life:
 def state(ledger: Ledger):
     ensemble = ledger.ensemble
     scopes = {scope: ensemble.counts(scope) for scope in ensemble.scopes}
-    return ensemble.arms, ensemble.retired, ensemble.awaited, scopes, ledger.specs, ledger.resting, ensemble.states()
+    people = ledger.audiences, ledger.groups
+    return ensemble.arms, ensemble.retired, ensemble.awaited, scopes, ledger.specs, ledger.resting, people
 
 
 @given(st.sampled_from(SETTINGS), st.integers(0, 10_000), st.integers(0, 120))
@@ -113,9 +126,7 @@ def test_a_rebuilt_ledger_stands_where_the_live_one_does_to_the_last_bit(setting
     cut = seed % len(life.events)
     rebuilt = Ledger().fold(life.events[:cut]).fold(life.events[cut:])
     assert state(rebuilt) == state(life.ledger)
-    assert rebuilt.ensemble.next_pull("default/u", at=life.now) == life.ledger.ensemble.next_pull(
-        "default/u", at=life.now
-    )
+    assert rebuilt.next_pull("default/u", at=life.now) == life.ledger.next_pull("default/u", at=life.now)
 
 
 @given(st.sampled_from(SETTINGS), st.integers(0, 10_000))
@@ -198,3 +209,49 @@ def test_settings_out_of_range_are_refused(wrong) -> None:
 def test_settings_survive_the_log() -> None:
     for settings in SETTINGS:
         assert EnsembleSettings.from_json({**settings.to_json(), "of_a_newer_version": 1}) == settings
+
+
+@given(st.sampled_from(SETTINGS), st.integers(0, 10_000))
+def test_an_arm_for_some_is_never_chosen_for_others(settings, seed) -> None:
+    group: str | None = None
+    for event in Life(settings, seed).live(120).events:
+        if isinstance(event, Joined) and event.user == "u":
+            group = event.group
+        if isinstance(event, Pulled) and event.who == "default/u" and event.arm == "g-own":
+            assert group == "g"
+        if isinstance(event, Pulled) and event.arm == "u-own":
+            assert event.who == "default/u"
+
+
+def test_whose_statistics_decide() -> None:
+    ledger = Ledger().fold([ArmChanged(1, 0.0, "a", "add", "x"), Joined(2, 0.0, "t", "ann", "sales")])
+    for scope, deciding in [("global", "t/ann"), ("user", "t/ann"), ("group", "@t/sales")]:
+        ledger.apply(Followed(3, 0.0, EnsembleSettings(scope=scope).to_json()))
+        assert ledger.next_pull("t/ann", at=0.0).scope == deciding
+        assert ledger.next_pull(None, at=0.0).scope is None
+    assert ledger.next_pull("t/bob", at=0.0).scope is None  # in no group: everyone's
+    assert ledger.next_pull("other/ann", at=0.0).scope is None
+    assert ledger.ensemble.prior == 10.0
+    ledger.apply(Joined(4, 0.0, "t", "ann", None))
+    assert ledger.deciding("t/ann") is None
+
+
+def test_an_arm_of_a_person_who_was_forgotten_is_for_nobody() -> None:
+    ledger = Ledger().fold([ArmChanged(1, 0.0, "a", "add", "x"), ArmChanged(2, 0.0, "b", "add", "y", "")])
+    assert not any(ledger.is_for("b", who) for who in (None, "t/ann", "t/"))
+    assert ledger.for_others(None) == {"b"}
+
+
+def test_a_choice_by_another_scope_or_for_somebody_else_is_found_out() -> None:
+    life = Life(EnsembleSettings(scope="group"), 3).live(200)
+
+    def faults(how) -> list[str]:
+        events = [how(event) if isinstance(event, Pulled) else event for event in life.events]
+        return verify(events).faults
+
+    assert faults(lambda event: event) == []
+    grouped = next(e for e in life.events if isinstance(e, Pulled) and e.scope is not None)
+    assert any("decided" in one for one in faults(lambda e: replace(e, scope=None) if e.seq == grouped.seq else e))
+    own = next(e for e in life.events if isinstance(e, Pulled) and e.arm == "u-own")
+    moved = faults(lambda e: replace(e, scope=None, asker="default/w", turn=0) if e.seq == own.seq else e)
+    assert "u-own (1) was logged" in moved[0]

@@ -1,19 +1,28 @@
 """The log a command learns from: a file, or what a gateway collected in its store."""
 
 import re
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from sqlalchemy import Connection
 
 from copydesk.errors import InputError
 from copydesk.log.jsonl import load_log
 from copydesk.log.record import EditRecord
 from copydesk.log.store import EditStore, read_edits
+from copydesk.log.store.people import read_people
 
 _AGO = re.compile(r"(\d+)([dh])")
 
 
 def collected(
-    data: Path | None, store: str | None, since: str | None, user: str | None, tenant: str | None
+    data: Path | None,
+    store: str | None,
+    since: str | None,
+    user: str | None,
+    tenant: str | None,
+    group: str | None = None,
 ) -> tuple[list[EditRecord], str]:
     """The records, and what to call where they come from.
 
@@ -23,7 +32,7 @@ def collected(
     if (data is None) == (store is None):
         raise InputError("give the log either as --data FILE or as --store URL")
     if data is not None:
-        for option, value in (("--since", since), ("--user", user), ("--tenant", tenant)):
+        for option, value in (("--since", since), ("--user", user), ("--group", group), ("--tenant", tenant)):
             if value is not None:
                 raise InputError(f"{option} {value}: it chooses rows of a store; give --store, or leave it out")
         return load_log(data), str(data)
@@ -31,12 +40,49 @@ def collected(
     try:
         moment = None if since is None else parse_since(since)
         with opened.reading() as connection:
-            records = [row.record for row in read_edits(connection, tenant=tenant, user=user, since=moment)]
-        if not records:
-            raise InputError(f"--store {opened.name}: it holds no such edits yet; collect some with `copydesk serve`")
+            found = read_edits(connection, tenant=tenant, user=user, group=group, since=moment)
+            records = [row.record for row in found]
+            if not records:
+                raise nothing_found(connection, opened.name, user=user, group=group, tenant=tenant)
         return records, opened.name
     finally:
         opened.close()
+
+
+def nothing_found(
+    connection: Connection, store: str, *, user: str | None, group: str | None, tenant: str | None
+) -> InputError:
+    """The fault of a command that found no edits of those it was asked for: what there is instead.
+
+    Args:
+        connection: to the store.
+        store: what to call it.
+        user: whose edits were asked for.
+        group: or those of which group.
+        tenant: of this one only.
+    """
+    if user is None and group is None:
+        return InputError(f"--store {store}: it holds no such edits yet; collect some with `copydesk serve`")
+    members: Counter[str] = Counter()
+    edits: Counter[str] = Counter()
+    for person in read_people(connection, "", tenant=tenant):
+        edits[person.user] += person.edits
+        if person.group is not None:
+            members[person.group] += 1
+    given = (("user", user), ("group", group), ("tenant", tenant))
+    asked = " of ".join(f"{what} {name!a}" for what, name in given if name is not None)
+    if group is not None and not members[group]:
+        there = f"its groups are {_largest(members)}" if +members else "nobody is in a group yet"
+    else:
+        there = f"there are edits of {_largest(edits)}" if +edits else "there are none of anybody who is named"
+    return InputError(f"--store {store}: it holds no such edits of {asked}; {there}; see `copydesk users`")
+
+
+def _largest(counts: Counter[str], most: int = 3) -> str:
+    """The largest of some counts: `'ann' (12), 'bob' (3) and 4 more`."""
+    said = [f"{name!a} ({count})" for name, count in (+counts).most_common(most)]
+    more = len(+counts) - len(said)
+    return ", ".join(said) + (f" and {more} more" if more else "")
 
 
 def parse_since(text: str) -> datetime:

@@ -13,7 +13,7 @@ from copydesk.ensemble import verify as check
 from copydesk.ensemble.ledger import Ledger
 from copydesk.errors import InputError
 from copydesk.log.store import DEFAULT, EditStore
-from copydesk.log.store.events import read_events
+from copydesk.log.store.events import read_events, read_forgettings
 
 ensemble = typer.Typer(help="Check the late ensemble of a store.", no_args_is_help=True)
 
@@ -41,7 +41,8 @@ def verify(
             live = client.ensemble()
     opened = EditStore.open(store, create=False)
     with opened.reading() as connection:
-        done = check(read_events(connection, until=None if live is None else live["seq"]))
+        until = None if live is None else live["seq"]
+        done = check(read_events(connection, until=until), read_forgettings(connection))
     opened.close()
     faults = done.faults + ([] if live is None else differences(done.ledger, live))
     if faults:
@@ -52,8 +53,17 @@ def verify(
         mean = "" if state.mean is None else f"{state.mean:.4f}"
         table.add_row(name, f"{state.pulls:g}", f"{state.pending:g}", mean)
     same = "" if live is None else " The gateway stands where the log says."
-    said = Text(f"{done.events} events, {done.choices} choices: all as the log says.{same}")
-    document = {"events": done.events, "choices": done.choices, "faults": [], "live": live is not None}
+    lost = (
+        f" {done.lost} choices cannot be made again: they were made on edits of people forgotten." if done.lost else ""
+    )
+    said = Text(f"{done.events} events, {done.choices} choices: all as the log says.{lost}{same}")
+    document = {
+        "events": done.events,
+        "choices": done.choices,
+        "lost": done.lost,
+        "faults": [],
+        "live": live is not None,
+    }
     emit(document, Group(said, table), as_json=as_json)
 
 

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from copydesk.cli.collected import parse_since
+from copydesk.cli.collected import nothing_found, parse_since
 from copydesk.cli.output import emit
 from copydesk.errors import InputError
 from copydesk.log.store import DEFAULT, EditStore
@@ -36,6 +36,10 @@ def evaluate(
     samples: Annotated[int, typer.Option(help="With --cost-model: answers to write to each context.")] = 4,
     seed: Annotated[int, typer.Option(help="Decides what is random.")] = 0,
     user: Annotated[str | None, typer.Option(help="Only answers to this user.", show_default="all")] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Only answers to users who are in this group now.", show_default="all")
+    ] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only answers to this tenant.", show_default="all")] = None,
     since: Annotated[
         str | None, typer.Option(help="Only answers since this date or time, or 7d, 12h.", show_default="all")
     ] = None,
@@ -58,7 +62,9 @@ def evaluate(
     opened = EditStore.open(store, create=False)
     try:
         with opened.reading() as connection:
-            traffic = read_traffic(connection, user=user, since=moment)
+            traffic = read_traffic(connection, tenant=tenant, user=user, group=group, since=moment)
+            if not traffic.rows and (user is not None or group is not None):
+                raise nothing_found(connection, opened.name, user=user, group=group, tenant=tenant)
     finally:
         opened.close()
     with contextlib.redirect_stdout(sys.stderr):  # what a library prints while it loads a model

@@ -9,6 +9,8 @@ from rich.text import Text
 from copydesk.cli.given import absolute, name_and_spec
 from copydesk.cli.output import emit
 from copydesk.client import Client
+from copydesk.errors import InputError
+from copydesk.log.store.keys import DEFAULT_TENANT
 
 policies = typer.Typer(help="Add, list and retire the policies of a running gateway.", no_args_is_help=True)
 
@@ -24,6 +26,12 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on 
 @policies.command("add")
 def add(
     policy: Annotated[str, typer.Argument(help="NAME=SPEC, as for `copydesk serve --policy`.")],
+    user: Annotated[
+        str | None, typer.Option("--for", help="The one user it is for.", show_default="for everyone")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option("--for-group", help="The group it is for.", show_default="for everyone")
+    ] = None,
     url: _Url = URL,
     key: _Key = None,
     as_json: _Json = False,
@@ -31,13 +39,19 @@ def add(
     """Open a policy in the gateway, and let the ensemble choose it from now on.
 
     A relative path is taken from where this command runs; the gateway must see it
-    under the same absolute path.
+    under the same absolute path. With --for or --for-group it is offered only to
+    requests of that user, or of users in that group: nobody else is answered by
+    it, not even who asks for it by name.
 
     copydesk policies add early-2=policies/early-2
+
+    copydesk policies add ann-1=policies/ann-1 --for ann
     """
+    if user is not None and group is not None:
+        raise InputError(f"--for {user} and --for-group {group}: a policy is for one user or for one group; give one")
     name, spec = name_and_spec(policy)
     with Client(url, key) as client:
-        done = client.add_policy(name, absolute(spec))
+        done = client.add_policy(name, absolute(spec), user=user, group=group)
     emit(done, Text(f"{name} is an arm now." if done["added"] else f"{name} is an arm already."), as_json=as_json)
 
 
@@ -55,14 +69,31 @@ def retire(
 
 
 @policies.command("list")
-def list_(url: _Url = URL, key: _Key = None, as_json: _Json = False) -> None:
-    """List the arms and what they stand at."""
+def list_(
+    user: Annotated[
+        str | None, typer.Option(help="Only what this user is offered, and what it costs them.", show_default="all")
+    ] = None,
+    url: _Url = URL,
+    key: _Key = None,
+    as_json: _Json = False,
+) -> None:
+    """List the arms, whom they are for, and what they stand at."""
     with Client(url, key) as client:
-        found = client.ensemble()
-    table = Table("policy", "status", "pulls", "pending", "mean cost")
+        found = client.ensemble(user)
+    table = Table("policy", "for", "status", "pulls", "pending", "mean cost")
     for arm in found["arms"]:
-        table.add_row(arm["name"], arm["status"], f"{arm['pulls']:g}", f"{arm['pending']:g}", _cost(arm))
+        pulls, pending = f"{arm['pulls']:g}", f"{arm['pending']:g}"
+        table.add_row(arm["name"], _audience(arm["audience"]), arm["status"], pulls, pending, _cost(arm))
     emit(found, table, as_json=as_json)
+
+
+def _audience(audience: dict[str, str] | None) -> str:
+    if audience is None:
+        return "everyone"
+    if not audience:
+        return "nobody"  # it was for a person who was forgotten
+    name = f"group {audience['group']}" if "group" in audience else audience["user"]
+    return name if audience["tenant"] == DEFAULT_TENANT else f"{name} ({audience['tenant']})"
 
 
 def _cost(arm: dict[str, Any]) -> str:

@@ -65,13 +65,17 @@ def serve(
     scope: Annotated[
         Scope | None,
         typer.Option(
-            help="Whose edits decide: everyone's, or each user's.", show_default="global", rich_help_panel=_ENSEMBLE
+            help="Whose edits decide: everyone's, each user's, or those of the user's group.",
+            show_default="global",
+            rich_help_panel=_ENSEMBLE,
         ),
     ] = None,
     prior: Annotated[
         float | None,
         typer.Option(
-            help="user: most pulls of others that count for a new user.", show_default="10", rich_help_panel=_ENSEMBLE
+            help="user, group: most pulls of others that count for a new one.",
+            show_default="10",
+            rich_help_panel=_ENSEMBLE,
         ),
     ] = None,
     expiry: Annotated[

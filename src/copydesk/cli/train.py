@@ -43,6 +43,9 @@ def train(
         typer.Option(help="With --store: edits from then on; a date, a time or 7d.", show_default="all edits"),
     ] = None,
     user: Annotated[str | None, typer.Option(help="With --store: this user's only.", show_default="everyone's")] = None,
+    group: Annotated[
+        str | None, typer.Option(help="With --store: this group's only.", show_default="everyone's")
+    ] = None,
     tenant: Annotated[
         str | None, typer.Option(help="With --store: this tenant's only.", show_default="all tenants'")
     ] = None,
@@ -267,7 +270,7 @@ def train(
             vllm_url=vllm_url,
         ),
     )
-    records, source = collected(data, store, since, user, tenant)
+    records, source = collected(data, store, since, user, tenant, group)
     try:
         from copydesk.learn.models import quiet_libraries
         from copydesk.learn.prepare import check_log

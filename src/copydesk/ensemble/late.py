@@ -130,7 +130,7 @@ class LateEnsemble:
 
     def states(self, scope: str | None = None, without: Collection[str] = ()) -> list[ArmState]:
         """What the rule sees: the arms it can choose from, weighed by age and with what a scope borrows."""
-        names = [arm for arm in self.arms if arm not in without]
+        names = [arm for arm, offered in self._offered.items() if offered and arm not in without]
         everyone = [self._everyone.weighted(arm) for arm in names]
         if self.prior is None or scope is None:
             return everyone
@@ -183,6 +183,17 @@ class LateEnsemble:
         if pull.scope is not None:
             self._scopes.setdefault(pull.scope, Tally(discount_of(self.rule))).play(pull.arm)
         self._awaited[pull.id] = pull
+
+    def skip(self, round: int, scope: str | None = None) -> None:
+        """Let the next round pass without counting it, as one of a person who was forgotten.
+
+        Raises ValueError when it is not the next.
+        """
+        if round != self.rounds + 1:
+            raise ValueError(f"round {round} is not the next one, {self.rounds + 1}")
+        self._everyone.skip()
+        if scope is not None:
+            self._scopes.setdefault(scope, Tally(discount_of(self.rule))).skip()
 
     def update(self, pull: Pull, cost: float) -> None:
         """Report the edit cost of a pull.

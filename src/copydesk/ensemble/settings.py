@@ -9,7 +9,7 @@ from copydesk.ensemble.rules import DiscountedUcb, Fixed, Rule, Thompson, Ucb
 from copydesk.errors import InputError
 
 RuleName = Literal["ucb", "thompson", "discounted-ucb", "fixed"]
-Scope = Literal["global", "user"]
+Scope = Literal["global", "user", "group"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,9 @@ class EnsembleSettings:
             times 0.3, a usual standard deviation of edit costs.
         discount: the weight an earlier pull keeps with each later one, for `discounted-ucb`.
         shares: of each arm, for `fixed`; without any all are played alike.
-        scope: whether everyone's statistics decide, or each user's.
-        prior: with users, at most how many pulls of the others count for an arm a user knows little of.
+        scope: whether everyone's statistics decide, each user's, or those of the user's group (for a user in none,
+            everyone's).
+        prior: with users or groups, at most how many pulls of the others count for an arm that one knows little of.
         expiry: seconds after which an edit is no longer awaited; `None` for ever.
         seed: decides what is random.
         metric: the name of the edit cost; costs of another are not comparable.

@@ -31,11 +31,15 @@ class Tally:
 
     def play(self, arm: str) -> int:
         """Count a pull, its edit awaited; returns its turn (1 is the first)."""
+        self.skip()
+        self._add(arm, self.turns, pending=1)
+        return self.turns
+
+    def skip(self) -> None:
+        """Let a turn pass in which nothing is known to have been played."""
         self.turns += 1
         if self.discount != 1:
             self._weighted = {name: state.scaled(self.discount) for name, state in self._weighted.items()}
-        self._add(arm, self.turns, pending=1)
-        return self.turns
 
     def observe(self, arm: str, turn: int, cost: float) -> None:
         """The cost of a pending pull has come."""

@@ -1,11 +1,11 @@
 """Checking a log against what it must be: every choice is made again, and every number added up again."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isclose
 
 from copydesk.ensemble.ledger import Ledger
-from copydesk.log.store.events import Edited, Event, Pulled
+from copydesk.log.store.events import Edited, Event, Forgotten, Pulled
 
 
 @dataclass(frozen=True)
@@ -16,30 +16,41 @@ class Verification:
         ledger: the ensemble rebuilt from the log.
         events: how many events were read.
         choices: how many choices were made again.
+        lost: how many could not be, since they were made on what a person who was forgotten had told.
         faults: what was found wrong, in sentences; empty when all is well.
     """
 
     ledger: Ledger
     events: int
     choices: int
+    lost: int
     faults: list[str]
 
 
-def verify(events: Iterable[Event]) -> Verification:
+def verify(events: Iterable[Event], forgotten: Sequence[Forgotten] = ()) -> Verification:
     """Rebuild the ensemble from its events and make each choice again.
 
-    A choice depends on the state before it, the round, the seed and the arms that could not be chosen, all of which
-    the log holds. So it must come out the same, and with the same propensity.
+    A choice depends on the state before it, the round, the seed, who asked and the arms that could not be chosen, all
+    of which the log holds. So it must come out the same, decided by the same scope and with the same propensity.
+
+    Args:
+        events: of the log, in order.
+        forgotten: those of them that say that somebody was forgotten. A choice between the first round that one of
+            them erased and the erasing itself was made on more than the log holds now, and is not made again.
     """
     ledger = Ledger()
     costs: dict[str, float] = {}
     faults: list[str] = []
-    read = choices = 0
+    read = choices = lost = 0
+    gaps = [(one.first, one.seq) for one in forgotten if one.first is not None]
     for event in events:
         read += 1
         if isinstance(event, Pulled):
-            choices += 1
-            faults += _check_choice(ledger, event)
+            if any(first < event.seq < erased for first, erased in gaps):
+                lost += 1
+            else:
+                choices += 1
+                faults += _check_choice(ledger, event)
         if isinstance(event, Edited):
             if event.previous_cost != costs.get(event.completion_id):
                 faults.append(f"event {event.seq}: the edit does not follow the revision before it")
@@ -48,15 +59,17 @@ def verify(events: Iterable[Event]) -> Verification:
             ledger.apply(event)
         except (ValueError, LookupError) as fault:
             faults.append(f"event {event.seq}: {fault}")
-    return Verification(ledger, read, choices, faults)
+    return Verification(ledger, read, choices, lost, faults)
 
 
 def _check_choice(ledger: Ledger, event: Pulled) -> list[str]:
     try:
-        again = ledger.ensemble.next_pull(event.scope, at=event.at, without=event.without)
+        again = ledger.next_pull(event.who, at=event.at, without=event.without)
     except (ValueError, LookupError) as fault:
         return [f"event {event.seq}, round {event.round}: the choice cannot be made again ({fault})"]
     if again.arm != event.arm or not isclose(again.propensity, event.propensity, rel_tol=1e-9):
         logged, chosen = f"{event.arm} ({event.propensity:g})", f"{again.arm} ({again.propensity:g})"
         return [f"event {event.seq}, round {event.round}: {logged} was logged, the log says {chosen}"]
+    if again.scope != event.scope:
+        return [f"event {event.seq}, round {event.round}: {event.scope} decided, the log says {again.scope}"]
     return []

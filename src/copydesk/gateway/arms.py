@@ -14,6 +14,7 @@ from copydesk.gateway.desk import Desk
 from copydesk.gateway.entries import standings
 from copydesk.gateway.errors import ApiError
 from copydesk.gateway.requests import ENSEMBLE, PolicyRequest, Word
+from copydesk.log.store.people import group_scope, user_scope
 
 router = APIRouter(tags=["ensemble"])
 
@@ -22,15 +23,21 @@ router = APIRouter(tags=["ensemble"])
 async def get_ensemble(
     desk: Annotated[Desk, Depends(desk_of)],
     caller: Annotated[Caller, Depends(allowed("read"))],
-    user: Annotated[Word | None, Query(description="This user's own rounds.")] = None,
+    user: Annotated[Word | None, Query(description="What this user is offered.")] = None,
 ) -> dict[str, Any]:
     """The arms with their pulls, edits and mean costs, and what the rule makes of them.
 
     `low` and `high` are a 95% confidence interval of the mean cost; `bound` is the lower bound UCB compares, `null`
-    with other rules and for an arm that was never played. `seq` is the place in the log all of this is of.
+    with other rules and for an arm that was never played. `audience` is the user or group an arm is for, `null` where
+    it is for everyone. `seq` is the place in the log all of this is of.
+
+    With `user` they are the arms that this user is offered, with the statistics that decide for them: their own, or
+    their group's. Without, a key that may not `admin` sees no arm that is for another tenant's users.
     """
-    scope = None if user is None else f"{caller.tenant}/{user}"
-    found: dict[str, Any] = await desk.ledger(lambda ledger, seq: _standing(ledger, seq, scope))
+    who = None if user is None else user_scope(caller.tenant, user)
+    found: dict[str, Any] = await desk.ledger(lambda ledger, seq: _standing(ledger, seq, who))
+    if "admin" not in caller.scopes:
+        found["arms"] = [arm for arm in found["arms"] if _is_seen(arm["audience"], caller.tenant)]
     for arm in found["arms"]:
         if arm["name"] not in desk.policies:
             arm["status"] = "unavailable"
@@ -39,10 +46,16 @@ async def get_ensemble(
 
 @router.get("/v1/models", tags=["completions"], summary="What can be asked for")
 async def get_models(
-    desk: Annotated[Desk, Depends(desk_of)], caller: Annotated[Caller, Depends(allowed("complete"))]
+    desk: Annotated[Desk, Depends(desk_of)],
+    caller: Annotated[Caller, Depends(allowed("complete"))],
+    user: Annotated[Word | None, Query(description="Also what is for this user only.")] = None,
 ) -> dict[str, Any]:
-    """The models in OpenAI's form: `copydesk`, for which the ensemble chooses, and every policy."""
-    names = [ENSEMBLE, *sorted(desk.policies)]
+    """The models in OpenAI's form: `copydesk`, for which the ensemble chooses, and every policy that is for everyone.
+
+    With `user` also those that are for this user or their group.
+    """
+    who = None if user is None else user_scope(caller.tenant, user)
+    names = [ENSEMBLE, *sorted(desk.policies.keys() - await desk.for_others(who))]
     return {
         "object": "list",
         "data": [{"id": name, "object": "model", "created": 0, "owned_by": "copydesk"} for name in names],
@@ -58,12 +71,18 @@ async def post_policy(
     """Open a policy and let the ensemble choose it from now on. A name is given once: a retrained policy is a new one.
 
     `spec` is a model or a policy's folder on this machine, `MODEL@URL` at an OpenAI-compatible server, or
-    `vllm:FOLDER@URL` to load an adapter into a vLLM server.
+    `vllm:FOLDER@URL` to load an adapter into a vLLM server. With `user` or `group` it is for this user of the key's
+    tenant only, or for the users of this group: nobody else is answered by it.
     """
     if asked.name == ENSEMBLE:
         raise ApiError(400, f"{ENSEMBLE!r} is what the ensemble is called", code="invalid_policy", param="name")
+    audience = None
+    if asked.user is not None:
+        audience = user_scope(caller.tenant, asked.user)
+    elif asked.group is not None:
+        audience = group_scope(caller.tenant, asked.group)
     try:
-        added = await desk.add(asked.name, asked.spec)
+        added = await desk.add(asked.name, asked.spec, audience)
     except InputError as fault:
         raise ApiError(400, str(fault), code="invalid_policy", param="spec") from None
     return {"object": "copydesk.policy", "name": asked.name, "added": added}
@@ -85,13 +104,18 @@ async def delete_policy(
     return {"object": "copydesk.policy", "name": name, "retired": True}
 
 
-def _standing(ledger: Ledger, seq: int, scope: str | None) -> dict[str, Any]:
-    settings = ledger.settings
-    arms = standings(ledger, scope)
+def _is_seen(audience: dict[str, str] | None, tenant: str) -> bool:
+    return audience is None or audience.get("tenant") == tenant
+
+
+def _standing(ledger: Ledger, seq: int, who: str | None) -> dict[str, Any]:
+    settings, scope = ledger.settings, ledger.deciding(who)
+    others = set() if who is None else ledger.for_others(who)
+    arms = [arm for arm in standings(ledger, scope) if arm["name"] not in others]
     rule = settings.make_rule() if settings is not None else Ucb()
     bounds: list[float | None] = [None] * len(arms)
     if ledger.started and isinstance(rule, Ucb):
-        states = ledger.ensemble.states(scope)
+        states = ledger.ensemble.states(scope, others)
         t = 1 + sum(state.pulls for state in states)
         bounds = [bound if math.isfinite(bound) else None for bound in rule.bounds(states, t)]
     for arm, bound in zip(arms, bounds, strict=True):

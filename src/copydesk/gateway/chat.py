@@ -22,6 +22,7 @@ from copydesk.gateway.errors import ApiError, error_body
 from copydesk.gateway.requests import BODY, ENSEMBLE, ChatRequest, read
 from copydesk.gateway.serving.policy import Json, PolicyFault, ServedPolicy
 from copydesk.log.store.append import Completion
+from copydesk.log.store.people import user_scope
 from copydesk.log.store.records import text_of
 
 logger = logging.getLogger(__name__)
@@ -46,9 +47,9 @@ class Round:
     round: int | None = None
 
     @property
-    def scope(self) -> str | None:
-        """Whose statistics decide; a user is one of their tenant."""
-        return None if self.user is None else f"{self.caller.tenant}/{self.user}"
+    def who(self) -> str | None:
+        """The scope of the user who asks; a user is one of their tenant."""
+        return None if self.user is None else user_scope(self.caller.tenant, self.user)
 
     @property
     def extension(self) -> Json:
@@ -147,12 +148,22 @@ async def _answered(
 ) -> tuple[Round, T]:
     """Who answered, kept open by `stack`, and what `ask` got of them; where one fails, the next one is asked."""
     tried: set[str] = set()
+    failed: PolicyFault | None = None
     while True:
-        current, policy = await _next(desk, asked, tried, stack)
+        try:
+            current, policy = await _next(desk, asked, tried, stack)
+        except NoArm:
+            if failed is None:
+                raise
+            raise _refusal(failed) from None
         try:
             return current, await ask(policy, current.body)
         except PolicyFault as fault:
-            await _on_fault(desk, current, fault, tried)
+            await desk.failed(current.id, current.policy, current.round, fault.message, rest=fault.at_fault)
+            if not fault.at_fault or current.round is None:  # nobody else would do better, or nobody else was meant
+                raise _refusal(fault) from None
+            tried.add(current.policy)
+            failed = fault
         except BaseException as fault:
             _abandon(desk, current, fault)
             raise
@@ -231,9 +242,9 @@ async def _next(desk: Desk, asked: Round, tried: set[str], stack: ExitStack) -> 
 
 async def _choose(desk: Desk, asked: Round, tried: set[str]) -> Round:
     if asked.requested == ENSEMBLE:
-        pull = await desk.choose(asked.id, asked.scope, tried)
+        pull = await desk.choose(asked.id, asked.who, tried)
         return replace(asked, policy=pull.arm, propensity=pull.propensity, round=pull.id)
-    if asked.requested not in desk.policies:
+    if asked.requested not in desk.policies or not await _may_ask(desk, asked):
         raise ApiError(
             404,
             f"the model {asked.requested!a} does not exist; GET /v1/models lists those that do",
@@ -243,14 +254,20 @@ async def _choose(desk: Desk, asked: Round, tried: set[str]) -> Round:
     return replace(asked, policy=asked.requested)
 
 
-async def _on_fault(desk: Desk, current: Round, fault: PolicyFault, tried: set[str]) -> None:
-    """After a policy gave no answer: let another one try where that can help, else say why there is none."""
-    await desk.failed(current.id, current.policy, current.round, fault.message, rest=fault.at_fault)
-    tried.add(current.policy)
-    if fault.at_fault and current.round is not None and set(desk.policies) - tried:
-        return
+async def _may_ask(desk: Desk, asked: Round) -> bool:
+    """Whether a policy may be asked for by name: one that learned from a person is no other's to read.
+
+    Who runs the gateway may try it, as long as no user is named.
+    """
+    if asked.who is None and "admin" in asked.caller.scopes:
+        return True
+    return asked.requested not in await desk.for_others(asked.who)
+
+
+def _refusal(fault: PolicyFault) -> ApiError:
+    """Why there is no answer, after a policy failed and no other can help."""
     headers = {} if fault.retry_after is None else {"retry-after": f"{max(1, round(fault.retry_after))}"}
-    raise ApiError(fault.status, fault.message, code=fault.code, param=fault.param, headers=headers)
+    return ApiError(fault.status, fault.message, code=fault.code, param=fault.param, headers=headers)
 
 
 def _abandon(desk: Desk, current: Round, fault: BaseException | None) -> None:

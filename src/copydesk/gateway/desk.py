@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Coroutine, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from copydesk.ensemble.late import Pull
@@ -20,12 +21,23 @@ from copydesk.gateway.serving.policy import ServedPolicy
 from copydesk.gateway.settings import GatewaySettings
 from copydesk.log.store import EditStore, find_completion
 from copydesk.log.store.append import Completion
+from copydesk.log.store.people import user_scope
 
 logger = logging.getLogger(__name__)
 
 _LOOK = 2.0  # seconds between two looks at what other gateways on this store have changed
 _AGAIN = 30.0  # seconds before a policy that could not be opened is tried again
 _REMEMBERED = 10_000  # completions whose edit can be costed without reading the store
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What an edit of an answer takes: whose answer, the scope of its user, its text, and who gave it."""
+
+    tenant: str
+    who: str | None
+    response: str
+    policy: str
 
 
 class Opens(Protocol):
@@ -51,11 +63,13 @@ class Desk:
         self.metrics = Metrics()
         self.scribe = Scribe(store)
         self.policies: dict[str, ServedPolicy] = {}
+        self.audiences: dict[str, str] = {}  # whom those are for that are not for everyone
         self._opener = opener
         self._specs: dict[str, str] = {}
         self._failed: dict[str, float] = {}
         self._streaks: dict[str, int] = {}
-        self._recent: OrderedDict[str, tuple[str, str, str]] = OrderedDict()
+        self._recent: OrderedDict[str, _Asked] = OrderedDict()
+        self._forgettings = 0
         self._users: Counter[ServedPolicy] = Counter()
         self._changing = asyncio.Lock()
         self._looking: asyncio.Task[None] | None = None
@@ -90,19 +104,25 @@ class Desk:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def add(self, name: str, spec: str) -> bool:
-        """Open a policy and make it an arm; returns whether it was none before.
+    async def add(self, name: str, spec: str, audience: str | None = None) -> bool:
+        """Open a policy and make it an arm, for everyone or for the users of one scope.
+
+        Returns:
+            Whether it was none before.
 
         Raises:
-            InputError: it cannot be opened, or the name was given to another.
+            InputError: it cannot be opened, or the name was given to another, or to be for others.
         """
-        await self.scribe.write(lambda tx, ledger: entries.check_name(ledger, name, spec))
+        await self.scribe.write(lambda tx, ledger: entries.check_name(ledger, name, spec, audience))
         async with self._changing:
-            await self._open(name, spec)
+            if audience is not None:
+                self.audiences[name] = audience  # before it can be asked for
             try:
-                return await self.scribe.write(entries.add_arm(name, spec), durable=True)
+                await self._open(name, spec)
+                return await self.scribe.write(entries.add_arm(name, spec, audience), durable=True)
             except InputError:
                 await self._let_go(name)
+                self.audiences.pop(name, None)
                 raise
 
     async def retire(self, name: str) -> None:
@@ -110,7 +130,7 @@ class Desk:
 
         Raises:
             LookupError: there is none.
-            InputError: it is the last.
+            InputError: it is the last that is for everyone.
         """
         await self.scribe.write(entries.retire_arm(name), durable=True)
         await self._look()
@@ -133,8 +153,15 @@ class Desk:
                 if self.policies.get(name) is not policy:
                     self.spawn(policy.close())
 
-    async def choose(self, completion_id: str, scope: str | None, tried: Collection[str]) -> Pull:
-        """Let the ensemble choose among the arms that can be reached and have not failed this request.
+    async def for_others(self, who: str | None) -> set[str]:
+        """The policies that are for some only, and not for the user with this scope."""
+        if not self.audiences:
+            return set()
+        others: set[str] = await self.ledger(lambda ledger, seq: ledger.for_others(who))
+        return others
+
+    async def choose(self, completion_id: str, who: str | None, tried: Collection[str]) -> Pull:
+        """Let the ensemble choose among the arms for a user that can be reached and have not failed this request.
 
         Raises:
             NoArm: there is none.
@@ -143,7 +170,7 @@ class Desk:
         # Who is open here is looked up when the entry is written: another gateway may have added an arm since.
         def work(tx: Any, ledger: Ledger) -> Pull:
             closed = [name for name in ledger.specs if name not in self.policies]
-            return entries.choose(completion_id, scope, closed, tried)(tx, ledger)
+            return entries.choose(completion_id, who, closed, tried)(tx, ledger)
 
         choosing = asyncio.ensure_future(self.scribe.write(work))
         try:
@@ -175,7 +202,8 @@ class Desk:
         for kind, count in (completion.usage or {}).items():
             if kind in ("prompt_tokens", "completion_tokens") and isinstance(count, int) and count > 0:
                 self.metrics.tokens.labels(completion.policy, kind.removesuffix("_tokens")).inc(count)
-        self._remember(completion.id, completion.tenant, completion.response, completion.policy)
+        who = None if completion.user is None else user_scope(completion.tenant, completion.user)
+        self._remember(completion.id, _Asked(completion.tenant, who, completion.response, completion.policy))
 
     async def edited(self, completion_id: str, tenant: str, edit: str | None) -> entries.Acknowledged:
         """Cost an edit and log it; `None` says that the answer was accepted. When this returns the edit is durable.
@@ -185,33 +213,36 @@ class Desk:
         """
         found = self._recent.get(completion_id)
         if found is None:
-            logged = await asyncio.to_thread(self._find, completion_id)
-            if logged is not None:
-                self._remember(completion_id, *logged)
-            found = logged
-        if found is None or found[0] != tenant:
+            found = await asyncio.to_thread(self._find, completion_id)
+            if found is not None:
+                self._remember(completion_id, found)
+        if found is None or found.tenant != tenant:
             raise LookupError(completion_id)
-        _, response, policy = found
-        text = response if edit is None else edit
-        cost = 0.0 if text == response else await asyncio.to_thread(self.settings.cost, response, text)
-        acknowledged = await self.scribe.write(entries.edit(completion_id, text, cost, self.metric), durable=True)
+        text = found.response if edit is None else edit
+        cost = 0.0 if text == found.response else await asyncio.to_thread(self.settings.cost, found.response, text)
+        entry = entries.edit(completion_id, text, cost, self.metric, found.who)
+        acknowledged = await self.scribe.write(entry, durable=True)
         if acknowledged.changed:
-            self.metrics.costs.labels(policy).observe(cost)
+            self.metrics.costs.labels(found.policy).observe(cost)
         return acknowledged
 
     async def ledger(self, read: Any) -> Any:
         """What `read` finds in the ensemble, which stands after everything that was logged by anyone."""
         return await self.scribe.write(lambda tx, ledger: read(ledger, tx.seq))
 
-    def _remember(self, completion_id: str, tenant: str, response: str, policy: str) -> None:
-        self._recent[completion_id] = (tenant, response, policy)
+    def _remember(self, completion_id: str, asked: _Asked) -> None:
+        self._recent[completion_id] = asked
         if len(self._recent) > _REMEMBERED:
             self._recent.popitem(last=False)
 
-    def _find(self, completion_id: str) -> tuple[str, str, str] | None:
+    def _find(self, completion_id: str) -> _Asked | None:
         with self.store.reading() as connection:
             found = find_completion(connection, completion_id)
-        return None if found is None else (found.tenant, found.record.response, str(found.record.policy))
+        if found is None:
+            return None
+        record = found.record
+        who = None if record.user is None else user_scope(found.tenant, record.user)
+        return _Asked(found.tenant, who, record.response, str(record.policy))
 
     async def _open(self, name: str, spec: str) -> None:
         if name not in self.policies:
@@ -219,14 +250,21 @@ class Desk:
             logger.info("%s is open: %s", name, spec)
 
     async def _let_go(self, name: str) -> None:
-        policy = self.policies.pop(name)
-        if policy not in self._users:
+        policy = self.policies.pop(name, None)
+        if policy is not None and policy not in self._users:
             await policy.close()
 
     async def _look(self) -> None:
-        """Open the arms that are not open yet, close those that were retired."""
+        """Open the arms that are not open yet, close those that were retired, and forget who was forgotten."""
         async with self._changing:
-            await self._match(await self.scribe.write(lambda tx, ledger: dict(ledger.specs)))
+            specs, audiences, forgettings = await self.scribe.write(
+                lambda tx, ledger: (dict(ledger.specs), dict(ledger.audiences), ledger.forgettings)
+            )
+            if forgettings != self._forgettings:
+                self._recent.clear()
+                self._forgettings = forgettings
+            self.audiences = audiences  # before those that are new can be asked for
+            await self._match(specs)
 
     async def _match(self, specs: Mapping[str, str]) -> None:
         for name in [name for name in self.policies if name not in specs]:

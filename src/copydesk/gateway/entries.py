@@ -15,6 +15,7 @@ from copydesk.errors import InputError
 from copydesk.gateway.scribe import Work
 from copydesk.log.store import append
 from copydesk.log.store.append import Completion, StoredEdit
+from copydesk.log.store.people import people_of
 from copydesk.log.store.transaction import Transaction
 
 
@@ -29,7 +30,7 @@ class Acknowledged:
     Attributes:
         stored: the revision that counts.
         changed: whether that is this one, and not one that was there already.
-        arms: the ensemble's statistics after it.
+        arms: the ensemble's statistics after it, of the arms that are for who edited.
     """
 
     stored: StoredEdit
@@ -56,67 +57,80 @@ def follow(settings: EnsembleSettings) -> Work[None]:
     return work
 
 
-def add_arm(name: str, spec: str) -> Work[bool]:
-    """Make a policy an arm; returns whether it was none.
+def add_arm(name: str, spec: str, audience: str | None) -> Work[bool]:
+    """Make a policy an arm, for everyone or for the users of one scope; returns whether it was none.
 
-    A policy is immutable: InputError when the name was given to another before.
+    A policy is immutable: InputError when the name was given to another before, or to be for others.
     """
 
     def work(tx: Transaction, ledger: Ledger) -> bool:
-        check_name(ledger, name, spec)
+        check_name(ledger, name, spec, audience)
         if name in ledger.specs:
             return False
-        ledger.apply(append.change_arm(tx, name, "add", spec, at=time.time()))
+        ledger.apply(append.change_arm(tx, name, "add", spec, at=time.time(), audience=audience))
         return True
 
     return work
 
 
-def check_name(ledger: Ledger, name: str, spec: str) -> None:
-    """Whether a policy may have this name.
+def check_name(ledger: Ledger, name: str, spec: str, audience: str | None) -> None:
+    """Whether a policy for these users may have this name.
 
     Raises:
-        InputError: another one has it, or had it.
+        InputError: another one has it, or had it, or it is for others.
     """
     if ledger.known.get(name, spec) != spec:
         raise InputError(
             f"policy {name!r} is {ledger.known[name]} already and stays it: its edits are in the log; choose a new name"
         )
+    if name in ledger.known and (given := ledger.audiences.get(name)) != audience:
+        raise InputError(f"policy {name!r} is for {_said(given)} and stays so; choose a new name")
+
+
+def _said(audience: str | None) -> str:
+    whom = {} if audience is None else people_of(audience)
+    for what in ("user", "group"):
+        if what in whom:
+            return f"the {what} {whom[what]!r}"
+    return "everyone" if audience is None else "nobody any more"
 
 
 def retire_arm(name: str) -> Work[None]:
-    """Choose an arm no more. LookupError when there is none; InputError when it is the last."""
+    """Choose an arm no more. LookupError when there is none; InputError when it is the last that is for everyone."""
 
     def work(tx: Transaction, ledger: Ledger) -> None:
         if name not in ledger.specs:
             raise LookupError(name)
-        if len(ledger.specs) == 1:
-            raise InputError(f"{name!r} is the only arm; add another one first")
+        left = ledger.specs.keys() - {name}
+        if not left or not (name in ledger.audiences or left - ledger.audiences.keys()):
+            raise InputError(f"{name!r} is the only arm for everyone; add another one first")
         ledger.apply(append.change_arm(tx, name, "retire", None, at=time.time()))
 
     return work
 
 
-def choose(completion_id: str, scope: str | None, closed: Collection[str], tried: Collection[str]) -> Work[Pull]:
-    """Let the ensemble choose an arm, and log it.
+def choose(completion_id: str, who: str | None, closed: Collection[str], tried: Collection[str]) -> Work[Pull]:
+    """Let the ensemble choose an arm among those for who asks, and log it.
 
     Arms that rest are passed over, unless there is no other. NoArm when none is left.
 
     Args:
         completion_id: of the request.
-        scope: who asks.
+        who: the scope of the user who asks.
         closed: arms that cannot be reached at all.
         tried: arms that failed to answer this request.
     """
 
     def work(tx: Transaction, ledger: Ledger) -> Pull:
         now = time.time()
-        out = {*closed, *tried} & set(ledger.specs)
-        resting = set(ledger.unavailable(now))
-        without = sorted(out | resting if set(ledger.specs) - out - resting else out)
-        if not set(ledger.specs) - set(without):
+        # The log need not say which arms are for others: it says who asked.
+        offered = ledger.specs.keys() - ledger.for_others(who)
+        out = {*closed, *tried} & offered
+        resting = offered.intersection(ledger.unavailable(now))
+        without = sorted(out | resting if offered - out - resting else out)
+        if not offered.difference(without):
             raise NoArm
-        pull = ledger.ensemble.next_pull(scope, at=now, without=without)
+        pull = ledger.next_pull(who, at=now, without=without)
         event = append.pulled(
             tx,
             completion_id,
@@ -124,9 +138,10 @@ def choose(completion_id: str, scope: str | None, closed: Collection[str], tried
             round=pull.id,
             arm=pull.arm,
             propensity=pull.propensity,
-            scope=scope,
+            scope=pull.scope,
             turn=pull.turn,
             without=without,
+            asker=None if pull.scope == who else who,
         )
         ledger.apply(event)
         return pull
@@ -158,15 +173,19 @@ def complete(completion: Completion) -> Work[None]:
     return work
 
 
-def edit(completion_id: str, text: str, cost: float, metric: str) -> Work[Acknowledged]:
-    """Log an edit and let the ensemble learn from it. LookupError when there is no such completion."""
+def edit(completion_id: str, text: str, cost: float, metric: str, who: str | None) -> Work[Acknowledged]:
+    """Log an edit and let the ensemble learn from it. LookupError when there is no such completion.
+
+    `who` is the scope of the user who edited: they are told of the arms that are for them.
+    """
     edit_id = f"edit-{ULID()}"
 
     def work(tx: Transaction, ledger: Ledger) -> Acknowledged:
         stored, event = append.edited(tx, edit_id, completion_id, text, cost, metric, at=time.time())
         if event is not None:
             ledger.apply(event)
-        return Acknowledged(stored, stored.id == edit_id, standings(ledger))
+        arms = [arm for arm in standings(ledger) if ledger.is_for(arm["name"], who)]
+        return Acknowledged(stored, stored.id == edit_id, arms)
 
     return work
 
@@ -182,6 +201,7 @@ def standings(ledger: Ledger, scope: str | None = None) -> list[dict[str, Any]]:
             "name": name,
             "status": "resting" if name in resting else "active",
             "resting_until": ledger.resting[name] if name in resting else None,
+            "audience": people_of(ledger.audiences[name]) if name in ledger.audiences else None,
             **figures(state),
         }
         for name, state in states.items()

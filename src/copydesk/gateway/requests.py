@@ -84,6 +84,14 @@ class PolicyRequest(BaseModel):
     spec: Annotated[
         Text, Field(min_length=1, max_length=4096, description="A model, a folder, `MODEL@URL` or `vllm:FOLDER@URL`.")
     ]
+    user: Annotated[Word | None, Field(description="The one user it is for.")] = None
+    group: Annotated[Word | None, Field(description="The group it is for.")] = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "PolicyRequest":
+        if self.user is not None and self.group is not None:
+            raise ValueError("give either 'user' or 'group', or neither: for everyone")
+        return self
 
 
 BODY = {"$ref": "#/components/schemas/ChatRequest"}

@@ -111,7 +111,10 @@ class Scribe:
         with self._store.writing(durable=any(entry.durable for entry in batch)) as tx:
             ledger = self._ledger or Ledger()
             if tx.began_at != self._seen:
+                known = ledger.forgettings
                 ledger.fold(read_events(tx.connection, self._seen))
+                if self._seen and ledger.forgettings != known:  # what was folded of that person is in the log no more
+                    ledger = Ledger().fold(read_events(tx.connection))
                 self._seen, self._ledger = tx.began_at, ledger
             for entry in batch:
                 entry.result = entry.fault = None

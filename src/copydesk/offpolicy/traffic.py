@@ -1,7 +1,6 @@
 """The traffic in a store: the answers whose edit has come, with what their costs and weights are made of."""
 
 import json
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from sqlalchemy import Connection, and_, exists, select
 
 from copydesk.errors import InputError
 from copydesk.log.record import Context, Message
-from copydesk.log.store.records import as_context
-from copydesk.log.store.tables import arms, completions, edits, pulls
+from copydesk.log.store.records import context_of, in_group
+from copydesk.log.store.tables import completions, edits, pulls
+from copydesk.offpolicy.offers import Offers
 
 _newer = edits.alias("newer")
 _LATEST = ~exists().where(_newer.c.completion_id == edits.c.completion_id, _newer.c.revision > edits.c.revision)
@@ -65,12 +65,21 @@ class Traffic:
     metric: str
 
 
-def read_traffic(connection: Connection, *, user: str | None = None, since: datetime | None = None) -> Traffic:
+def read_traffic(
+    connection: Connection,
+    *,
+    tenant: str | None = None,
+    user: str | None = None,
+    group: str | None = None,
+    since: datetime | None = None,
+) -> Traffic:
     """Read the answers of a store, with the latest edit of each.
 
     Args:
         connection: to the store.
+        tenant: only answers to this one.
         user: only answers to this one.
+        group: only answers to users who are in this group now.
         since: only answers given at that time or later.
 
     Raises:
@@ -80,11 +89,15 @@ def read_traffic(connection: Connection, *, user: str | None = None, since: date
     joined = joined.join(pulls, pulls.c.round == completions.c.round, isouter=True)
     query = select(completions, edits.c.cost, edits.c.metric, pulls.c.seq.label("pulled"), pulls.c.without)
     query = query.select_from(joined).order_by(completions.c.seq)
+    if tenant is not None:
+        query = query.where(completions.c.tenant == tenant)
     if user is not None:
         query = query.where(completions.c.user == user)
+    if group is not None:
+        query = query.where(in_group(group))
     if since is not None:
         query = query.where(completions.c.at >= since.timestamp())
-    specs, moments, offered = _arms(connection)
+    offers = Offers(connection)
     rows: list[Answered] = []
     pending: Counter[str] = Counter()
     metrics: Counter[str] = Counter()
@@ -95,13 +108,13 @@ def read_traffic(connection: Connection, *, user: str | None = None, since: date
         metrics[row.metric] += 1
         could: frozenset[str] = frozenset()
         if row.pulled is not None:
-            could = offered[bisect_right(moments, row.pulled)] - frozenset(json.loads(row.without or "[]"))
+            could = offers.at(row.pulled, row.tenant, row.user, row.without)
         usage = json.loads(row.usage) if row.usage else {}
         written = usage.get("completion_tokens") if isinstance(usage, dict) else None
         rows.append(
             Answered(
                 id=row.id,
-                context=_as_served(as_context(json.loads(row.context))),
+                context=_as_served(context_of(row)),
                 response=row.response,
                 parameters=json.loads(row.parameters),
                 finish_reason=row.finish_reason,
@@ -117,20 +130,7 @@ def read_traffic(connection: Connection, *, user: str | None = None, since: date
         raise InputError(
             f"--store: the costs were computed in {len(metrics)} ways, {said}; choose rows of one with --since"
         )
-    return Traffic(rows, dict(pending), specs, next(iter(metrics), ""))
-
-
-def _arms(connection: Connection) -> tuple[dict[str, str], list[int], list[frozenset[str]]]:
-    """Every arm's spec; the moments at which the arms changed, and the arms before the first, between and after."""
-    specs: dict[str, str] = {}
-    moments: list[int] = []
-    offered: list[frozenset[str]] = [frozenset()]
-    for row in connection.execute(select(arms).order_by(arms.c.seq)):
-        if row.action == "add":
-            specs[row.name] = row.spec or ""
-        moments.append(row.seq)
-        offered.append(offered[-1] | {row.name} if row.action == "add" else offered[-1] - {row.name})
-    return specs, moments, offered
+    return Traffic(rows, dict(pending), offers.specs, next(iter(metrics), ""))
 
 
 def _as_served(context: Context) -> Context:

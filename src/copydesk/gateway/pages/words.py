@@ -54,9 +54,8 @@ def _rule(settings: EnsembleSettings) -> str:
 def _scope(settings: EnsembleSettings) -> str:
     if settings.scope == "global":
         return "Everyone's, together."
-    return (
-        f"Each user's own. For a policy they know little of, at most {settings.prior:g} edits of the others count too."
-    )
+    whose = "Each user's own." if settings.scope == "user" else "Each group's own, and everyone's for who is in none."
+    return f"{whose} For a policy they know little of, at most {settings.prior:g} edits of the others count too."
 
 
 def _expiry(seconds: float | None) -> str:

@@ -36,7 +36,7 @@ def get_write(
         "write.html",
         caller=caller,
         ensemble=ENSEMBLE,
-        policies=sorted(desk.policies),
+        policies=sorted(desk.policies.keys() - desk.audiences.keys()),
         looks=looks,
         most=cost.cap,
         full=cost.cap if cost.normalize == "none" else 1.0,

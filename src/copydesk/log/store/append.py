@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import select
+from sqlalchemy import and_, select
 
 from copydesk.log.store import tables
-from copydesk.log.store.events import ArmChanged, Edited, Followed, Pulled, Withdrawn
+from copydesk.log.store.events import ArmChanged, Edited, Followed, Joined, Pulled, Withdrawn
 from copydesk.log.store.transaction import Transaction
 
 
@@ -67,10 +67,23 @@ def follow(tx: Transaction, settings: Mapping[str, Any], *, at: float) -> Follow
 
 
 def change_arm(
-    tx: Transaction, name: str, action: Literal["add", "retire"], spec: str | None, *, at: float
+    tx: Transaction,
+    name: str,
+    action: Literal["add", "retire"],
+    spec: str | None,
+    *,
+    at: float,
+    audience: str | None = None,
 ) -> ArmChanged:
-    """Log that a policy became an arm, or that an arm was retired."""
-    return ArmChanged(tx.append(tables.arms, at=at, name=name, action=action, spec=spec), at, name, action, spec)
+    """Log that a policy became an arm, for everyone or for the users of one scope, or that an arm was retired."""
+    seq = tx.append(tables.arms, at=at, name=name, action=action, spec=spec, audience=audience)
+    return ArmChanged(seq, at, name, action, spec, audience)
+
+
+def joined(tx: Transaction, tenant: str, user: str, group: str | None, *, at: float) -> Joined:
+    """Log that a user is in this group from here on, and in no other; in none if that is `None`."""
+    seq = tx.append(tables.memberships, at=at, tenant=tenant, user=user, group=group)
+    return Joined(seq, at, tenant, user, group)
 
 
 def pulled(
@@ -84,8 +97,9 @@ def pulled(
     scope: str | None,
     turn: int,
     without: Sequence[str],
+    asker: str | None = None,
 ) -> Pulled:
-    """Log a choice of the ensemble."""
+    """Log a choice of the ensemble; `asker` is the scope of the user who asked, where another one decided."""
     seq = tx.append(
         tables.pulls,
         at=at,
@@ -96,8 +110,9 @@ def pulled(
         scope=scope,
         turn=turn,
         without=json.dumps(list(without)) if without else None,
+        asker=asker,
     )
-    return Pulled(seq, at, completion_id, round, arm, propensity, scope, turn, tuple(without))
+    return Pulled(seq, at, completion_id, round, arm, propensity, scope, turn, tuple(without), asker)
 
 
 def withdrawn(
@@ -157,7 +172,8 @@ def edited(
     """
     edits, completions, pulls = tables.edits, tables.completions, tables.pulls
     query = select(pulls.c.round, pulls.c.arm, pulls.c.scope, pulls.c.turn, pulls.c.at, completions.c.id)
-    query = query.select_from(completions.outerjoin(pulls, pulls.c.round == completions.c.round))
+    chosen = and_(pulls.c.round == completions.c.round, pulls.c.arm != "")  # not one that was erased meanwhile
+    query = query.select_from(completions.outerjoin(pulls, chosen))
     found = tx.connection.execute(query.where(completions.c.id == completion_id)).first()
     if found is None:
         raise LookupError(f"there is no completion {completion_id!r}")

@@ -7,7 +7,7 @@ from functools import partial
 from heapq import merge
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, Table, select
+from sqlalchemy import Connection, Row, Table, and_, select
 
 from copydesk.log.store import tables
 
@@ -29,16 +29,29 @@ class Followed(Event):
 
 @dataclass(frozen=True)
 class ArmChanged(Event):
-    """A policy became an arm (`add`), or an arm was retired (`retire`)."""
+    """A policy became an arm (`add`), or an arm was retired (`retire`); `audience` is the scope it is for, if any."""
 
     name: str
     action: Literal["add", "retire"]
     spec: str | None
+    audience: str | None = None
+
+
+@dataclass(frozen=True)
+class Joined(Event):
+    """A user of a tenant is in this group from here on; in none if that is `None`."""
+
+    tenant: str
+    user: str
+    group: str | None
 
 
 @dataclass(frozen=True)
 class Pulled(Event):
-    """The ensemble chose, `without` those arms that could not be chosen."""
+    """The ensemble chose, `without` those arms that could not be chosen.
+
+    `scope` is whose statistics decided; `asker` is that of the user who asked, where it is another.
+    """
 
     completion_id: str
     round: int
@@ -47,6 +60,28 @@ class Pulled(Event):
     scope: str | None
     turn: int
     without: tuple[str, ...]
+    asker: str | None = None
+
+    @property
+    def who(self) -> str | None:
+        """The scope of the user who asked; `None` where the request named none."""
+        return self.scope if self.asker is None else self.asker
+
+
+@dataclass(frozen=True)
+class Erased(Event):
+    """A round whose person was forgotten since: that there was one is all that is left."""
+
+    round: int
+    scope: str | None
+    turn: int
+
+
+@dataclass(frozen=True)
+class Forgotten(Event):
+    """A person was forgotten: rounds from event `first` on may have been erased; none were where that is `None`."""
+
+    first: int | None
 
 
 @dataclass(frozen=True)
@@ -82,10 +117,16 @@ def read_setup(connection: Connection) -> Iterator[Event]:
     yield from merge(*_setup_streams(connection, 0, None), key=lambda event: event.seq)
 
 
+def read_forgettings(connection: Connection) -> list[Forgotten]:
+    """When persons were forgotten, in order."""
+    table = tables.forgettings
+    return [Forgotten(row.seq, row.at, row.first) for row in connection.execute(select(table).order_by(table.c.seq))]
+
+
 def _setup_streams(connection: Connection, after: int, until: int | None) -> Iterable[Iterator[Event]]:
     rows = partial(_rows, connection, after, until)
     yield (Followed(row.seq, row.at, json.loads(row.settings)) for row in rows(tables.settings))
-    yield (ArmChanged(row.seq, row.at, row.name, row.action, row.spec) for row in rows(tables.arms))
+    yield (ArmChanged(row.seq, row.at, row.name, row.action, row.spec, row.audience) for row in rows(tables.arms))
 
 
 def _rows(connection: Connection, after: int, until: int | None, table: Table, *columns: Any) -> Iterator[Row[Any]]:
@@ -95,27 +136,16 @@ def _rows(connection: Connection, after: int, until: int | None, table: Table, *
     if table is tables.edits:
         edits, completions, pulls = tables.edits, tables.completions, tables.pulls
         query = query.join_from(edits, completions, completions.c.id == edits.c.completion_id)
-        query = query.join(pulls, pulls.c.round == completions.c.round)
+        query = query.join(pulls, and_(pulls.c.round == completions.c.round, pulls.c.arm != ""))
     yield from connection.execute(query)
 
 
 def _streams(connection: Connection, after: int, until: int | None) -> Iterable[Iterator[Event]]:
     yield from _setup_streams(connection, after, until)
     rows = partial(_rows, connection, after, until)
-    yield (
-        Pulled(
-            row.seq,
-            row.at,
-            row.completion_id,
-            row.round,
-            row.arm,
-            row.propensity,
-            row.scope,
-            row.turn,
-            tuple(json.loads(row.without or "[]")),
-        )
-        for row in rows(tables.pulls)
-    )
+    yield (Joined(row.seq, row.at, row.tenant, row.user, row.group) for row in rows(tables.memberships))
+    yield (_pulled(row) for row in rows(tables.pulls))
+    yield (Forgotten(row.seq, row.at, row.first) for row in rows(tables.forgettings))
     yield (Withdrawn(row.seq, row.at, row.arm, row.round, row.rest_until) for row in rows(tables.withdrawals))
     edits, pulls = tables.edits, tables.pulls
     yield (
@@ -133,4 +163,13 @@ def _streams(connection: Connection, after: int, until: int | None) -> Iterable[
             edits.c.cost,
             edits.c.previous_cost,
         )
+    )
+
+
+def _pulled(row: Row[Any]) -> Pulled | Erased:
+    if not row.arm:
+        return Erased(row.seq, row.at, row.round, row.scope, row.turn)
+    without = tuple(json.loads(row.without or "[]"))
+    return Pulled(
+        row.seq, row.at, row.completion_id, row.round, row.arm, row.propensity, row.scope, row.turn, without, row.asker
     )

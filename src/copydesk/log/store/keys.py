@@ -43,9 +43,8 @@ def create_key(
     Raises:
         InputError: a name holds other signs than letters, digits, `_`, `.` and `-`, or a scope is unknown.
     """
-    for what, word in (("--name", name), ("--tenant", tenant)):
-        if not _NAME.fullmatch(word):
-            raise InputError(f"{what} {word!r}: use letters, digits, '_', '.' and '-', at most 64, a letter first")
+    _check_name("--name", name)
+    check_tenant(tenant)
     chosen = tuple(scope for scope in SCOPES if scope in set(scopes))
     if unknown := sorted(set(scopes) - set(SCOPES)):
         raise InputError(f"--scope {unknown[0]}: there is no such scope; choose among {', '.join(SCOPES)}")
@@ -64,6 +63,20 @@ def create_key(
         )
     )
     return key, f"ck-{key.id}-{secret}"
+
+
+def check_tenant(tenant: str) -> None:
+    """Whether a tenant may have this name.
+
+    Raises:
+        InputError: it holds other signs than letters, digits, `_`, `.` and `-`, or is too long.
+    """
+    _check_name("--tenant", tenant)
+
+
+def _check_name(option: str, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise InputError(f"{option} {name!r}: use letters, digits, '_', '.' and '-', at most 64, a letter first")
 
 
 def find_key(connection: Connection, text: str) -> Key | None:

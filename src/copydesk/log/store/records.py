@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, or_, select
 
 from copydesk.log.record import EditRecord, Message
-from copydesk.log.store.tables import completions, edits
+from copydesk.log.store.tables import completions, edits, memberships
 
 _newer = edits.alias("newer")
 _LATEST = ~exists().where(_newer.c.completion_id == edits.c.completion_id, _newer.c.revision > edits.c.revision)
+_BLOCK = 500  # rows that are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -50,28 +51,70 @@ def read_edits(
     *,
     tenant: str | None = None,
     user: str | None = None,
+    group: str | None = None,
     since: datetime | None = None,
+    until: datetime | None = None,
+    policy: str | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    pending: bool = False,
     after: int = 0,
     limit: int | None = None,
 ) -> Iterator[LoggedEdit]:
     """Completions whose edit has come, in the order in which the latest edit of each came; a stream.
 
     A completion that is edited again moves to the end, so that who reads on from where they stopped sees it again.
+    Memory does not grow with the number of rows.
 
     Args:
         connection: to the store.
         tenant: of these only; everyone's if `None`.
         user: of these only.
+        group: only of users who are in this group now.
         since: only edits that came at that time or later.
+        until: only edits that came before that time.
+        policy: only answers of this policy.
+        at_least: only edits that cost as much.
+        at_most: only edits that cost no more.
+        pending: also completions without an edit, which no bound on the cost leaves in; the time is then that of the
+            answer, and the order that of the answers.
         after: only edits with a number in the log above this one.
         limit: at most so many.
     """
-    query = _edited().where(edits.c.seq > after).order_by(edits.c.seq).limit(limit)
-    query = _only(query, tenant, user)
+    query = _only(_edited(outer=pending), tenant, user).limit(limit)
+    query = query.order_by(completions.c.seq if pending else edits.c.seq)
+    moment = completions.c.at if pending else edits.c.at
+    if after:
+        query = query.where(edits.c.seq > after)
+    if group is not None:
+        query = query.where(in_group(group))
     if since is not None:
-        query = query.where(edits.c.at >= since.timestamp())
-    for row in connection.execute(query):
+        query = query.where(moment >= since.timestamp())
+    if until is not None:
+        query = query.where(moment < until.timestamp())
+    if policy is not None:
+        query = query.where(completions.c.policy == policy)
+    if at_least is not None:
+        query = query.where(edits.c.cost >= at_least)
+    if at_most is not None:
+        query = query.where(edits.c.cost <= at_most)
+    for row in connection.execute(query, execution_options={"yield_per": _BLOCK}):
         yield _logged(row)
+
+
+def in_group(group: str) -> ColumnElement[bool]:
+    """Whether a completion is of a user who is in this group now."""
+    later = memberships.alias("later")
+    return exists().where(
+        memberships.c.tenant == completions.c.tenant,
+        memberships.c.user == completions.c.user,
+        memberships.c.group == group,
+        ~exists().where(
+            later.c.tenant == memberships.c.tenant,
+            later.c.user == memberships.c.user,
+            later.c.seq > memberships.c.seq,
+        ),
+    )
 
 
 def search_edits(
@@ -133,6 +176,14 @@ def place_of(connection: Connection, edit_id: str, tenant: str | None = None) ->
     return connection.execute(query).scalar()
 
 
+def context_of(row: Row[Any]) -> str | tuple[Message, ...]:
+    """The context of a completion: as it was imported, or as `as_context` makes it of a request."""
+    context = json.loads(row.context)
+    if row.imported is None:
+        return as_context(context)
+    return context if isinstance(context, str) else tuple(Message.model_validate(message) for message in context)
+
+
 def as_context(messages: Sequence[Mapping[str, Any]]) -> str | tuple[Message, ...]:
     """The messages of a request as a record's context: one message of a user alone is its text."""
     turns = [Message.model_validate({**message, "content": text_of(message.get("content"))}) for message in messages]
@@ -168,14 +219,20 @@ def _only(query: Select[Any], tenant: str | None, user: str | None) -> Select[An
 
 
 def _logged(row: Row[Any]) -> LoggedEdit:
+    record = _asked(row) if row.imported is None else _imported(row)
+    edited_at = None if row.edited_at is None else datetime.fromtimestamp(row.edited_at, UTC)
+    return LoggedEdit(record, row.tenant, row.edit_id, row.revision, edited_at, row.cost, row.metric)
+
+
+def _asked(row: Row[Any]) -> EditRecord:
     metadata = {
         "requested": row.requested,
         "finish_reason": row.finish_reason,
         "parameters": json.loads(row.parameters),
     }
-    record = EditRecord(
+    return EditRecord(
         id=row.id,
-        context=as_context(json.loads(row.context)),
+        context=context_of(row),
         response=row.response,
         edit=row.edit,
         user=row.user,
@@ -184,5 +241,17 @@ def _logged(row: Row[Any]) -> LoggedEdit:
         created_at=datetime.fromtimestamp(row.at, UTC),
         metadata=metadata,
     )
-    edited_at = None if row.edited_at is None else datetime.fromtimestamp(row.edited_at, UTC)
-    return LoggedEdit(record, row.tenant, row.edit_id, row.revision, edited_at, row.cost, row.metric)
+
+
+def _imported(row: Row[Any]) -> EditRecord:
+    """The record as it was before `copydesk.log.store.imports` took it in."""
+    fields = json.loads(row.imported)
+    return EditRecord(
+        id=row.id,
+        context=context_of(row),
+        response=row.response,
+        edit=row.edit,
+        user=row.user,
+        policy=row.policy or None,
+        **fields,
+    )

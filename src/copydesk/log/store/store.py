@@ -8,6 +8,7 @@ from typing import cast
 from sqlalchemy import Connection, Engine, text
 
 from copydesk.log.store.connect import connect, shown
+from copydesk.log.store.forget import scrub
 from copydesk.log.store.transaction import Transaction
 
 DEFAULT = "copydesk.db"
@@ -66,6 +67,14 @@ class EditStore:
             with self._engine.connect() as connection:
                 bare = cast(sqlite3.Connection, connection.connection.dbapi_connection)
                 bare.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def scrub(self) -> None:
+        """Rewrite the database's files, so that what was erased is in none of them; see `copydesk.log.store.forget`.
+
+        Raises:
+            InputError: another process uses the store just now.
+        """
+        scrub(self._engine)
 
     def close(self) -> None:
         """Close all connections."""

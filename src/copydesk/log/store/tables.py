@@ -1,4 +1,4 @@
-"""The store's tables. All but two are only ever appended to.
+"""The store's tables. All but two are only ever appended to, and nothing erases a row but forgetting a person.
 
 Every appended row takes the next number of one clock, `seq`, under its lock. So the numbers are in the order of the
 commits, and to read rows with `seq` above the last one seen is to read all that happened since, whoever wrote it.
@@ -32,6 +32,7 @@ arms = _appended(
     Column("name", Text, nullable=False),
     Column("action", Text, nullable=False),  # add or retire
     Column("spec", Text),
+    Column("audience", Text),  # the scope (a user or a group) it is for; none for everyone
 )
 """Policies that became arms, and arms that were retired."""
 
@@ -39,11 +40,12 @@ pulls = _appended(
     "pulls",
     Column("completion_id", Text, nullable=False, index=True),
     Column("round", BigInteger, nullable=False, unique=True),
-    Column("arm", Text, nullable=False),
+    Column("arm", Text, nullable=False),  # empty where the round was a person's who is forgotten
     Column("propensity", Double, nullable=False),
     Column("scope", Text),
     Column("turn", BigInteger, nullable=False),
     Column("without", Text),  # JSON list of arms that could not be chosen
+    Column("asker", Text),  # the scope of the user who asked, where that is not the one that decided
 )
 """The ensemble's choices. A request whose first arm failed has several."""
 
@@ -61,18 +63,20 @@ completions = _appended(
     "completions",
     Column("id", Text, nullable=False, unique=True),
     Column("tenant", Text, nullable=False, index=True),
-    Column("user", Text),
+    Column("user", Text, index=True),
     Column("requested", Text, nullable=False),  # the model the client named
-    Column("policy", Text, nullable=False),
+    Column("policy", Text, nullable=False),  # empty where an imported row does not say
     Column("propensity", Double, nullable=False),
     Column("round", BigInteger),
-    Column("context", Text, nullable=False),  # JSON: the messages as they were sent
+    Column("context", Text, nullable=False),  # JSON: the messages as they were sent; a text if it was imported as one
     Column("parameters", Text, nullable=False),  # JSON: the rest of the request
     Column("response", Text, nullable=False),
     Column("finish_reason", Text),
     Column("usage", Text),  # JSON
+    Column("imported", Text),  # JSON: what an imported row said that the columns do not; none if it was asked for here
+    Column("digest", Text, unique=True, index=True),  # of an imported row's content
 )
-"""What was answered."""
+"""What was answered, here or wherever an imported log comes from."""
 
 edits = _appended(
     "edits",
@@ -86,6 +90,26 @@ edits = _appended(
     UniqueConstraint("completion_id", "revision", name="uq_edits_revision"),
 )
 """What people made of the answers."""
+
+memberships = _appended(
+    "memberships",
+    Column("tenant", Text, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("group", Text),  # none: of no group from here on
+)
+"""Which group a user is in; the latest row counts."""
+
+forgettings = _appended(
+    "forgettings",
+    Column("salt", Text, nullable=False),
+    Column("subject", Text, nullable=False),  # a keyed hash of who was forgotten
+    Column("first", BigInteger),  # the number of the first choice that was erased; none if none was
+    Column("erased", Text, nullable=False),  # JSON: how many rows of what
+    Column("policies", Text, nullable=False),  # JSON: the names of those that had learned from the person
+    Column("previous", Text, nullable=False),  # the seal of the entry before
+    Column("seal", Text, nullable=False),  # a hash of this entry and of the one before
+)
+"""Who was forgotten, without saying who."""
 
 keys = Table(
     "keys",

@@ -1,6 +1,7 @@
 """One transaction that appends to the log."""
 
 import time
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -48,6 +49,12 @@ class Transaction:
         row = {"seq": self.seq, "at": time.time() if at is None else at, **values}
         self.connection.execute(_insert(table, self.connection.dialect.name, unless_known), row)
         return self.seq
+
+    def append_all(self, table: Table, rows: Sequence[Mapping[str, Any]], last: int) -> None:
+        """Append rows that the caller has numbered, from `seq` + 1 on, of which `last` is the number given out last."""
+        if rows:
+            self.connection.execute(_insert(table, self.connection.dialect.name, False), rows)
+        self.seq = last
 
     def finish(self) -> None:
         """Set the clock; the caller commits."""

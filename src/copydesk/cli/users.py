@@ -1,0 +1,105 @@
+"""`copydesk users`: the people in a store, and the groups they are in."""
+
+import time
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from copydesk.cli.output import emit
+from copydesk.errors import InputError
+from copydesk.log.store import DEFAULT, EditStore
+from copydesk.log.store.keys import DEFAULT_TENANT
+from copydesk.log.store.people import Person, metric_in_use, put_in_group, read_people
+
+users = typer.Typer(help="List the people in a store, and put them in groups.", invoke_without_command=True)
+
+_Store = Annotated[str, typer.Option(help="The gateway's store.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+@users.callback()
+def list_(
+    ctx: typer.Context,
+    store: _Store = DEFAULT,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's users.", show_default="all")] = None,
+    as_json: _Json = False,
+) -> None:
+    """List every user: what they asked for and edited, their group, and the policies that are for them.
+
+    copydesk users --store copydesk.db
+
+    copydesk users group sales ann bob
+    """
+    if ctx.invoked_subcommand is not None:
+        # What is given before the sub-command counts for it.
+        ctx.default_map = {ctx.invoked_subcommand: {"store": store, "tenant": tenant or DEFAULT_TENANT}}
+        return
+    opened = EditStore.open(store, create=False)
+    try:
+        with opened.reading() as connection:
+            metric = metric_in_use(connection)
+            found = list(read_people(connection, metric, tenant=tenant))
+    finally:
+        opened.close()
+    document = {"store": opened.name, "metric": metric, "users": [person.to_json() for person in found]}
+    emit(document, _rendered(found, metric), as_json=as_json)
+
+
+@users.command("group")
+def group(
+    words: Annotated[list[str], typer.Argument(metavar="NAME USER...", help="The group, and who is to be in it.")],
+    none: Annotated[bool, typer.Option("--none", help="Take the users out of their group; give no NAME.")] = False,
+    store: _Store = DEFAULT,
+    tenant: Annotated[str, typer.Option(help="Whose users they are.")] = DEFAULT_TENANT,
+    as_json: _Json = False,
+) -> None:
+    """Put users in a group, each in one at most.
+
+    A running gateway knows it at the next request.
+
+    copydesk users group sales ann bob
+
+    copydesk users group --none ann
+    """
+    name, members = (None, words) if none else (words[0], words[1:])
+    if not members:
+        raise InputError(f"users group {name}: name the users too, such as: copydesk users group {name} ann bob")
+    opened = EditStore.open(store, create=False)
+    try:
+        with opened.writing() as tx:
+            changed = put_in_group(tx, name, members, tenant, at=time.time())
+    finally:
+        opened.close()
+    where = "in no group" if name is None else f"in {name}"
+    said = f"{', '.join(changed)}: {where} now." if changed else f"They were {where} already."
+    emit({"group": name, "tenant": tenant, "users": members, "changed": changed}, Text(said), as_json=as_json)
+
+
+def _rendered(found: list[Person], metric: str) -> RenderableType:
+    if not found:
+        return Text("Nobody is named in this store; a request says who asks with its field `user`.")
+    table = Table("user", "group", "answers", "edits", "pending", "mean cost", "last seen", "policies for them")
+    tenants = {person.tenant for person in found} != {DEFAULT_TENANT}
+    for person in found:
+        table.add_row(
+            f"{person.user} ({person.tenant})" if tenants else person.user,
+            person.group or "",
+            str(person.completions),
+            str(person.edits),
+            str(person.pending),
+            "" if person.mean_cost is None else f"{person.mean_cost:.3f}",
+            _day(person.last_seen),
+            ", ".join(person.arms),
+        )
+    said = [Text(f"Costs are {metric}.")] if metric else []
+    if otherwise := sum(person.otherwise for person in found):
+        said.append(Text(f"{otherwise} edits were costed in another way, and are in no mean."))
+    return Group(table, *said)
+
+
+def _day(moment: datetime | None) -> str:
+    return "" if moment is None else moment.strftime("%Y-%m-%d %H:%M")

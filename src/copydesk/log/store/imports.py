@@ -1,0 +1,198 @@
+"""Taking rows of other logs into the store: each once, and so that it comes out as it went in."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any, Literal
+
+from sqlalchemy import Connection, and_, select, update
+
+from copydesk.log.record import EditRecord
+from copydesk.log.store import tables
+from copydesk.log.store.records import context_of
+from copydesk.log.store.transaction import Transaction
+
+Outcome = Literal["added", "updated", "known", "repeated", "clash"]
+"""What became of a row: stored; its edit stored as a revision of one that is there; there before this import began;
+there since, from an earlier row; or refused, as its id is that of another row."""
+
+
+@dataclass(frozen=True)
+class ImportedRow:
+    """A record with the digest of its content, and what its edit cost; `None` while that is pending."""
+
+    record: EditRecord
+    digest: str
+    cost: float | None
+
+
+def content_digest(record: EditRecord, tenant: str) -> str:
+    """32 hex digits that two rows of a tenant share when they are the same in everything but the id.
+
+    Raises:
+        ValueError: the metadata holds what JSON cannot, or a text half of a surrogate pair.
+        TypeError: the metadata holds something that is no JSON value.
+    """
+    created = None if record.created_at is None else record.created_at.astimezone(UTC).isoformat()
+    content = [
+        tenant,
+        _context(record),
+        record.response,
+        record.edit,
+        record.user,
+        record.policy,
+        record.propensity,
+        created,
+        record.metadata,
+    ]
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def add_rows(
+    tx: Transaction, rows: Sequence[ImportedRow], metric: str, tenant: str, *, since: int, at: float
+) -> list[Outcome]:
+    """Append the rows that are not there yet, in their order.
+
+    A row whose content is there already is not stored again. One whose id is there, with the same context, response
+    and user but another edit, is that row edited since: its edit becomes a revision. Where the user was not known
+    before, as that of a response nobody had touched yet, they are now.
+
+    Args:
+        tx: the open transaction.
+        rows: any number; a batch.
+        metric: the name of the edit cost that `cost` was computed with.
+        tenant: whose they are.
+        since: the log's number when the import began; rows above it came with this import.
+        at: when rows are said to have come that do not say it themselves, in seconds since 1970.
+
+    Returns:
+        What became of each row.
+    """
+    completions, edits = tables.completions, tables.edits
+    seen = known_digests(tx.connection, [row.digest for row in rows])
+    ids = _seen(tx.connection, completions.c.id, (row.record.id for row in rows))
+    new_completions: list[dict[str, Any]] = []
+    new_edits: list[dict[str, Any]] = []
+    outcomes: list[Outcome] = []
+    seq = tx.seq
+
+    def write() -> None:
+        tx.append_all(completions, new_completions, seq)
+        tx.append_all(edits, new_edits, seq)
+        new_completions.clear()
+        new_edits.clear()
+
+    for row in rows:
+        record = row.record
+        if (known := seen.get(row.digest)) is not None:
+            outcomes.append("known" if known <= since else "repeated")
+            continue
+        moment = at if record.created_at is None else record.created_at.timestamp()
+        if record.id in ids:
+            write()  # what is compared with may be of this batch
+            outcome, revision = _revise(tx.connection, row, tenant)
+            outcomes.append("repeated" if outcome == "known" and ids[record.id] > since else outcome)
+            if outcome == "updated":
+                _name_user(tx.connection, record)
+                seq += 1
+                new_edits.append(_edit(row, metric, seq, moment, *revision))
+            continue
+        seq += 1
+        seen[row.digest] = ids[record.id] = seq
+        new_completions.append(_completion(row, tenant, seq, moment))
+        if record.edit is not None:
+            seq += 1
+            new_edits.append(_edit(row, metric, seq, moment, 1, None))
+        outcomes.append("added")
+    write()
+    return outcomes
+
+
+def known_digests(connection: Connection, digests: Sequence[str]) -> dict[str, int]:
+    """Those of the digests that are there, and the number of their row in the log."""
+    return _seen(connection, tables.completions.c.digest, digests)
+
+
+def _seen(connection: Connection, column: Any, values: Iterable[str]) -> dict[str, int]:
+    """Those of the values that are there, and the number of their row."""
+    query = select(column, tables.completions.c.seq).where(column.in_(list(values)))
+    return {value: seq for value, seq in connection.execute(query)}
+
+
+def _revise(connection: Connection, row: ImportedRow, tenant: str) -> tuple[Outcome, tuple[int, float | None]]:
+    """What a row means whose id is there; of an update, the revision's number and the cost of the one before."""
+    completions, edits = tables.completions, tables.edits
+    record = row.record
+    there = connection.execute(select(completions).where(completions.c.id == record.id)).one()
+    of_store = there.tenant, context_of(there), there.response
+    if of_store != (tenant, record.context, record.response) or there.user not in (None, record.user):
+        return "clash", (0, None)
+    query = select(edits.c.edit, edits.c.cost, edits.c.revision).where(edits.c.completion_id == record.id)
+    revisions = connection.execute(query.order_by(edits.c.revision)).all()
+    if record.edit is None or any(one.edit == record.edit for one in revisions):
+        return "known", (0, None)
+    if not revisions:
+        return "updated", (1, None)
+    return "updated", (revisions[-1].revision + 1, float(revisions[-1].cost))
+
+
+def _name_user(connection: Connection, record: EditRecord) -> None:
+    completions = tables.completions
+    unknown = and_(completions.c.id == record.id, completions.c.user.is_(None))
+    connection.execute(update(completions).where(unknown).values(user=record.user))
+
+
+def _completion(row: ImportedRow, tenant: str, seq: int, at: float) -> dict[str, Any]:
+    record = row.record
+    rest: dict[str, Any] = {}
+    if record.propensity is not None:
+        rest["propensity"] = record.propensity
+    if record.created_at is not None:
+        rest["created_at"] = record.created_at.isoformat()  # with its own time zone, and to the microsecond
+    if record.metadata:
+        rest["metadata"] = record.metadata
+    return {
+        "seq": seq,
+        "at": at,
+        "id": record.id,
+        "tenant": tenant,
+        "user": record.user,
+        "requested": record.policy or "",
+        "policy": record.policy or "",
+        "propensity": 1.0 if record.propensity is None else record.propensity,
+        "round": None,
+        "context": _as_json(_context(record)),
+        "parameters": "{}",
+        "response": record.response,
+        "finish_reason": None,
+        "usage": None,
+        "imported": _as_json(rest),
+        "digest": row.digest,
+    }
+
+
+def _edit(row: ImportedRow, metric: str, seq: int, at: float, revision: int, previous: float | None) -> dict[str, Any]:
+    return {
+        "seq": seq,
+        "at": at,
+        "id": f"edit-{row.digest}",
+        "completion_id": row.record.id,
+        "revision": revision,
+        "edit": row.record.edit,
+        "cost": row.cost,
+        "previous_cost": previous,
+        "metric": metric,
+    }
+
+
+def _context(record: EditRecord) -> Any:
+    if isinstance(record.context, str):
+        return record.context
+    return [message.model_dump(mode="json") for message in record.context]
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False)

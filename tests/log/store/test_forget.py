@@ -1,0 +1,288 @@
+"""Forgetting a person: nothing of them stays, everything else does, and the log says what happened."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import inspect, select, text, update
+
+from copydesk.ensemble import verify
+from copydesk.ensemble.ledger import Ledger
+from copydesk.ensemble.settings import EnsembleSettings
+from copydesk.errors import InputError
+from copydesk.gateway import entries
+from copydesk.log.record import EditRecord
+from copydesk.log.store import EditStore, append, read_edits, tables
+from copydesk.log.store.append import Completion
+from copydesk.log.store.events import read_events, read_forgettings
+from copydesk.log.store.forget import belongings, check_chain, find_entries, forget
+from copydesk.log.store.imports import ImportedRow, add_rows, content_digest
+from copydesk.log.store.people import put_in_group
+
+MARK = "zyzzyva"  # stands in everything that is the person's, and nowhere else
+
+
+def who(user: str) -> str:
+    return f"default/{user}"
+
+
+class Traffic:
+    """A store with an ensemble and the rounds of several people."""
+
+    def __init__(self, store: EditStore, **settings) -> None:
+        self.store = store
+        self.rounds = 0
+        with store.writing() as tx:
+            ledger = Ledger()
+            entries.follow(EnsembleSettings(metric="m", **settings))(tx, ledger)
+            for arm in ("a", "b", "c"):
+                entries.add_arm(arm, f"policies/{arm}", None)(tx, ledger)
+
+    def play(self, user: str, *, cost: float | None = 0.5, answered: bool = True) -> str:
+        self.rounds += 1
+        name = f"c{self.rounds}"
+        said = MARK if user == MARK else "words"
+        with self.store.writing() as tx:
+            ledger = Ledger().fold(read_events(tx.connection))
+            pull = entries.choose(name, who(user), [], [])(tx, ledger)
+            if not answered:
+                entries.withdraw(name, pull.arm, pull.id, f"{said} failed", 0.0)(tx, ledger)
+                return name
+            done = Completion(
+                id=name,
+                at=1000.0 + self.rounds,
+                tenant="default",
+                user=user,
+                requested="copydesk",
+                policy=pull.arm,
+                propensity=pull.propensity,
+                round=pull.id,
+                messages=[{"role": "user", "content": f"{said} {name}"}],
+                parameters={"note": said},
+                response=f"{said} answered {name}",
+                finish_reason="stop",
+                usage=None,
+            )
+            append.completed(tx, done)
+            if cost is not None:
+                entries.edit(name, f"{said} edited {name}", cost, "m", who(user))(tx, ledger)
+        return name
+
+    def play_all(self) -> None:
+        for i in range(12):
+            self.play("bob", cost=0.1 + 0.05 * (i % 4))
+            self.play(MARK, cost=0.2 + 0.1 * (i % 5))
+            if i % 5 == 0:
+                self.play(MARK, cost=None)
+                self.play(MARK, answered=False)
+            self.play("cy", cost=0.3 + 0.02 * i)
+
+    def ledger(self) -> Ledger:
+        with self.store.reading() as connection:
+            return Ledger().fold(read_events(connection))
+
+    def forget(self) -> None:
+        with self.store.writing() as tx:
+            forget(tx, MARK, None, ["sft-1"])
+        self.store.scrub()
+
+    def check(self) -> tuple[int, int]:
+        with self.store.reading() as connection:
+            done = verify(read_events(connection), read_forgettings(connection))
+        assert done.faults == []
+        return done.choices, done.lost
+
+
+@pytest.fixture
+def store(store_url: str):
+    opened = EditStore.open(store_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=["global", "user", "group"])
+def traffic(store: EditStore, request) -> Traffic:
+    made = Traffic(store, scope=request.param, rule="discounted-ucb", discount=0.9)
+    if request.param == "group":
+        with store.writing() as tx:
+            put_in_group(tx, "writers", [MARK, "bob"], "default", at=1.0)
+    with store.writing() as tx:
+        ledger = Ledger().fold(read_events(tx.connection))
+        entries.add_arm("own", "policies/own", who(MARK))(tx, ledger)
+    made.play_all()
+    return made
+
+
+def contents(store: EditStore) -> str:
+    """Every value of every table as text."""
+    with store.reading() as connection:
+        names = inspect(connection).get_table_names()
+        return "\n".join(str(row) for name in names for row in connection.execute(text(f"SELECT * FROM {name}")))
+
+
+def of_others(store: EditStore) -> list[EditRecord]:
+    with store.reading() as connection:
+        return [row.record for row in read_edits(connection, pending=True) if row.record.user != MARK]
+
+
+def test_nothing_of_the_person_is_left_and_all_of_the_others_is(traffic: Traffic) -> None:
+    before = of_others(traffic.store)
+    assert MARK in contents(traffic.store)
+    traffic.forget()
+    assert MARK not in contents(traffic.store)
+    assert of_others(traffic.store) == before
+    assert len(before) == 24
+    with traffic.store.reading() as connection:
+        assert belongings(connection, MARK) == {}
+
+
+def test_the_statistics_are_those_of_the_others(traffic: Traffic) -> None:
+    with traffic.store.reading() as connection:
+        rows = [row for row in read_edits(connection) if row.record.user != MARK]
+    traffic.forget()
+    arms = traffic.ledger().ensemble.arms
+    for name, state in arms.items():
+        costs = [row.cost for row in rows if row.record.policy == name]
+        assert state.n == len(costs)
+        assert state.cost_sum == pytest.approx(sum(costs))
+    assert traffic.ledger().ensemble.rounds == traffic.rounds
+
+
+def test_the_log_can_still_be_verified_and_goes_on(traffic: Traffic) -> None:
+    everything, lost = traffic.check()
+    assert (everything, lost) == (traffic.rounds, 0)
+    traffic.forget()
+    choices, lost = traffic.check()
+    assert (choices, lost) == (1, 23)  # bob's first came before anything of the person
+    for user in ("bob", "cy", "dee", MARK):
+        traffic.play(user)
+    assert traffic.check() == (5, 23)
+    traffic.forget()
+    assert MARK not in contents(traffic.store)
+    traffic.play("bob")
+    assert traffic.check() == (5, 23)
+
+
+def test_a_choice_that_was_tampered_with_is_still_found_after_forgetting(traffic: Traffic) -> None:
+    traffic.forget()
+    traffic.play("bob")
+    with traffic.store.writing() as tx:
+        last = tx.connection.execute(select(tables.pulls).order_by(tables.pulls.c.seq.desc())).first()
+        other = next(arm for arm in "abc" if arm != last.arm)
+        tx.connection.execute(update(tables.pulls).where(tables.pulls.c.seq == last.seq).values(arm=other))
+    with traffic.store.reading() as connection:
+        assert verify(read_events(connection), read_forgettings(connection)).faults
+
+
+def test_an_edit_of_an_erased_answer_does_not_come_back(traffic: Traffic) -> None:
+    traffic.forget()
+    with traffic.store.writing() as tx, pytest.raises(LookupError):
+        append.edited(tx, "late", "c2", "late", 0.5, "m", at=1.0)
+
+
+def test_only_one_tenants_user_is_forgotten_where_one_is_named(store: EditStore) -> None:
+    for tenant in ("default", "other"):
+        record = EditRecord(id=f"{tenant}-1", context="c", response="r", edit=MARK, user="ann")
+        with store.writing() as tx:
+            row = ImportedRow(record, content_digest(record, tenant), 1.0)
+            add_rows(tx, [row], "m", tenant, since=0, at=1.0)
+            put_in_group(tx, "writers", ["ann"], tenant, at=1.0)
+    with store.writing() as tx:
+        entry = forget(tx, "ann", "other")
+    assert entry.erased == {"completions": 1, "edits": 1, "memberships": 1}
+    with store.reading() as connection:
+        assert [row.tenant for row in read_edits(connection)] == ["default"]
+        assert belongings(connection, "ann") == {"completions": 1, "edits": 1, "memberships": 1}
+
+
+def test_names_that_end_alike_are_not_the_same(store: EditStore) -> None:
+    made = Traffic(store, scope="user")
+    for user in ("ann", "x/ann", "a%n", "joann"):
+        made.play(user)
+    with store.writing() as tx:
+        assert forget(tx, "ann").erased == {"completions": 1, "edits": 1, "choices": 1}
+        assert forget(tx, "a_n").erased == {}
+    with store.reading() as connection:
+        assert sorted(str(row.record.user) for row in read_edits(connection)) == ["a%n", "joann", "x/ann"]
+
+
+def test_a_group_of_the_same_name_is_not_a_person(store: EditStore) -> None:
+    made = Traffic(store, scope="group")
+    with store.writing() as tx:
+        put_in_group(tx, "ann", ["bob"], "default", at=1.0)
+    made.play("bob")
+    with store.writing() as tx:
+        assert forget(tx, "ann").erased == {}
+    assert made.ledger().ensemble.counts("@default/ann")["a"].n == 1
+
+
+def test_the_entries_name_nobody_and_are_found_by_who_knows(store: EditStore) -> None:
+    with store.writing() as tx:
+        first = forget(tx, MARK, None, ["sft-2", "sft-1"])
+        forget(tx, "bob", "default")
+    assert MARK not in contents(store)
+    assert "bob" not in contents(store)
+    with store.reading() as connection:
+        assert find_entries(connection, MARK) == [first]
+        assert first.policies == ("sft-1", "sft-2")
+        assert find_entries(connection, "cy") == []
+        assert find_entries(connection, MARK, "default") == []
+        assert len(find_entries(connection, "bob", "default")) == 1
+        assert check_chain(connection) == 2
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        update(tables.forgettings).where(tables.forgettings.c.seq == 2).values(erased='{"edits": 1}'),
+        update(tables.forgettings).where(tables.forgettings.c.seq == 2).values(at=5.0),
+        update(tables.forgettings).where(tables.forgettings.c.seq == 2).values(policies="[]"),
+        tables.forgettings.delete().where(tables.forgettings.c.seq == 2),
+        tables.forgettings.delete().where(tables.forgettings.c.seq == 1),
+    ],
+)
+def test_a_changed_entry_is_found(tamper, store: EditStore) -> None:
+    with store.writing() as tx:
+        forget(tx, "a")
+        forget(tx, "b", None, ["sft"])
+        forget(tx, "c")
+    with store.reading() as connection:
+        assert check_chain(connection) == 3
+    with store.writing() as tx:
+        tx.connection.execute(tamper)
+    with store.reading() as connection, pytest.raises(InputError, match=r"changed or removed"):
+        check_chain(connection)
+
+
+def test_the_file_itself_holds_nothing_of_them(tmp_path: Path) -> None:
+    file = tmp_path / "log.db"
+    store = EditStore.open(str(file))
+    made = Traffic(store, scope="user")
+    made.play_all()
+    files = [file, file.with_name("log.db-wal")]
+    assert any(MARK.encode() in one.read_bytes() for one in files if one.exists())
+    with store.writing() as tx:
+        forget(tx, MARK)
+    store.scrub()
+    assert not any(MARK.encode() in one.read_bytes() for one in tmp_path.iterdir())
+    store.close()
+
+
+def test_a_store_in_use_is_said_and_can_be_scrubbed_later(tmp_path: Path, monkeypatch) -> None:
+    from copydesk.log.store import connect
+
+    monkeypatch.setattr(connect, "_WAIT", 0.1)
+    file = tmp_path / "log.db"
+    store = EditStore.open(str(file))
+    Traffic(store).play(MARK)
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN")
+    other.execute("SELECT * FROM completions").fetchall()
+    with store.writing() as tx:
+        forget(tx, MARK)
+    with pytest.raises(InputError, match=r"run the same command again"):
+        store.scrub()
+    other.close()
+    store.scrub()
+    assert not any(MARK.encode() in one.read_bytes() for one in tmp_path.iterdir())
+    store.close()

@@ -1,0 +1,112 @@
+"""What a store says of each user, and putting users in groups."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from copydesk.errors import InputError
+from copydesk.log.store import EditStore, append
+from copydesk.log.store.append import Completion
+from copydesk.log.store.events import Joined, read_events
+from copydesk.log.store.people import (
+    Person,
+    group_scope,
+    metric_in_use,
+    people_of,
+    put_in_group,
+    read_people,
+    user_scope,
+)
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[EditStore]:
+    opened = EditStore.open(store_url)
+    yield opened
+    opened.close()
+
+
+def answer(store: EditStore, name: str, user: str | None, *costs: float, tenant: str = "default", metric="m") -> None:
+    at = float(name.removeprefix("c"))
+    with store.writing() as tx:
+        asked = [{"role": "user", "content": "x"}]
+        completion = Completion(name, at, tenant, user, "copydesk", "a", 1.0, None, asked, {}, "y", "stop", None)
+        append.completed(tx, completion)
+        for revision, cost in enumerate(costs):
+            append.edited(tx, f"e{name}-{revision}", name, f"z{revision}", cost, metric, at=at + 1 + revision)
+
+
+def people(store: EditStore, **only: str) -> list[Person]:
+    with store.reading() as connection:
+        return list(read_people(connection, "m", **only))
+
+
+def test_users_are_summed_up(store: EditStore) -> None:
+    answer(store, "c10", "ann", 0.5, 0.2)  # a revision: the latest counts
+    answer(store, "c20", "ann", 0.6)
+    answer(store, "c30", "ann")
+    answer(store, "c40", "bob", 0.9, metric="another")
+    answer(store, "c50", "ann", 1.0, tenant="acme")
+    answer(store, "c60", None, 0.1)  # names nobody
+    found = {(one.tenant, one.user): one for one in people(store)}
+    assert list(found) == [("acme", "ann"), ("default", "ann"), ("default", "bob")]
+    ann, bob = found["default", "ann"], found["default", "bob"]
+    assert (ann.completions, ann.edits, ann.pending, ann.otherwise) == (3, 2, 1, 0)
+    assert ann.mean_cost == pytest.approx(0.4)
+    assert ann.last_seen is not None
+    assert ann.last_seen.timestamp() == 30.0
+    assert (bob.mean_cost, bob.otherwise) == (None, 1)
+    assert bob.last_seen is not None
+    assert bob.last_seen.timestamp() == 41.0  # by the edit
+    assert [one.user for one in people(store, tenant="acme")] == ["ann"]
+
+
+def test_groups_and_the_arms_for_people_are_told(store: EditStore) -> None:
+    answer(store, "c10", "ann")
+    with store.writing() as tx:
+        assert put_in_group(tx, "sales", ["ann", "bob", "ann"], "default", at=1.0) == ["ann", "bob"]
+        append.change_arm(tx, "for-ann", "add", "s", at=2.0, audience=user_scope("default", "ann"))
+        append.change_arm(tx, "for-sales", "add", "s", at=2.0, audience=group_scope("default", "sales"))
+        append.change_arm(tx, "gone", "add", "s", at=2.0, audience=user_scope("default", "ann"))
+        append.change_arm(tx, "gone", "retire", None, at=3.0)
+        append.change_arm(tx, "for-all", "add", "s", at=2.0)
+    ann, bob = people(store)
+    assert (ann.group, ann.arms) == ("sales", ("for-ann", "for-sales"))
+    assert (bob.user, bob.group, bob.completions, bob.last_seen, bob.arms) == ("bob", "sales", 0, None, ("for-sales",))
+    with store.writing() as tx:
+        assert put_in_group(tx, "sales", ["ann"], "default", at=2.0) == []  # nothing to log
+        assert put_in_group(tx, None, ["bob"], "default", at=2.0) == ["bob"]
+        assert put_in_group(tx, "support", ["ann"], "default", at=2.0) == ["ann"]
+    (ann,) = people(store)
+    assert (ann.group, ann.arms) == ("support", ("for-ann",))
+    with store.reading() as connection:
+        joined = [(one.user, one.group) for one in read_events(connection) if isinstance(one, Joined)]
+    assert joined == [("ann", "sales"), ("bob", "sales"), ("bob", None), ("ann", "support")]
+
+
+def test_the_metric_in_use_is_the_ensembles_or_the_latest_edits(store: EditStore) -> None:
+    def metric() -> str:
+        with store.reading() as connection:
+            return metric_in_use(connection)
+
+    assert metric() == ""
+    answer(store, "c10", "ann", 0.5, metric="old")
+    answer(store, "c20", "ann", 0.5, metric="new")
+    assert metric() == "new"
+    with store.writing() as tx:
+        append.follow(tx, {"metric": "followed"}, at=1.0)
+    assert metric() == "followed"
+
+
+@pytest.mark.parametrize("wrong", ["", "x" * 257, "a\x00b"])
+def test_names_no_request_could_hold_are_refused(store: EditStore, wrong: str) -> None:
+    for group, user in ((wrong, "ann"), ("sales", wrong)):
+        with store.writing() as tx, pytest.raises(InputError, match=r"give a name of 1 to 256 characters"):
+            put_in_group(tx, group, [user], "default", at=1.0)
+
+
+def test_no_user_is_called_what_a_group_is() -> None:
+    for name in ("a", "@a", "a/b", "/a", "ä"):
+        assert people_of(user_scope("t", name)) == {"tenant": "t", "user": name}
+        assert people_of(group_scope("t", name)) == {"tenant": "t", "group": name}
+    assert people_of("") == {}  # of a person who was forgotten
