@@ -11,32 +11,20 @@ edit arrives. In a log that only grows such ids never change.
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails, PydanticSerializationError
+from pydantic_core import PydanticSerializationError
 
 from copydesk.errors import InputError
 from copydesk.log.aliases import fold
+from copydesk.log.explain import explain
 from copydesk.log.files import atomic_write, open_to_read
 from copydesk.log.record import EditRecord
+from copydesk.log.strict_json import half_pair, parse_object
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-_EXPECTED = {
-    "id": "text that is not empty, or an integer",
-    "context": 'text, or a list of chat messages such as {"role": "user", "content": "..."}',
-    "response": "text",
-    "edit": "text (the response itself when it was accepted, null while it is pending)",
-    "user": "text that is not empty, an integer or null",
-    "policy": "text that is not empty, an integer or null",
-    "propensity": "a number above 0 and at most 1, or null",
-    "created_at": 'a date and time such as "2026-01-31T12:00:00Z", or null',
-    "metadata": "an object",
-}
 
 
 def read_jsonl(path: Path | str) -> Iterator[EditRecord]:
@@ -96,7 +84,7 @@ def _line(record: EditRecord) -> str:
     if record.metadata:
         row["metadata"] = record.metadata
     text = json.dumps(row, ensure_ascii=False, allow_nan=False)
-    if lone := _half_pair(text):
+    if lone := half_pair(text):
         raise ValueError(f"it holds {lone!a}, half of a surrogate pair")
     return text + "\n"
 
@@ -116,91 +104,11 @@ def _numbered(path: Path | str) -> Iterator[tuple[int, EditRecord]]:
 
 def _record(line: bytes, number: int) -> EditRecord:
     """One line's record; a `ValueError` says what is wrong with it and how to mend it."""
-    row = _object(line)
-    for key, value in row.items():
-        if b"\\u" in line and (lone := _half_pair(json.dumps([key, value], ensure_ascii=False))):
-            raise ValueError(f"field {key!a} holds {lone!a}, half of a surrogate pair, not a character; remove it")
-    fields, found = fold(row)
+    fields, found = fold(parse_object(line))
     if fields.get("id") is None:
         identity = [number, fields.get("user"), fields.get("context"), fields.get("response")]
         fields["id"] = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
     try:
         return EditRecord.model_validate(fields)
     except ValidationError as fault:
-        raise ValueError(_explain(fault.errors(include_url=False)[0], fields, found)) from None
-
-
-def _object(line: bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(
-            line.decode("utf-8"), object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant
-        )
-    except UnicodeDecodeError as fault:
-        raise ValueError(f"byte {fault.start + 1} of the line is not UTF-8; save the file as UTF-8") from None
-    except json.JSONDecodeError as fault:
-        if not line.endswith(b"\n"):
-            raise ValueError(
-                "the file ends in the middle of a row; copy it again in full or remove this line"
-            ) from None
-        raise ValueError(
-            f"not JSON at column {fault.colno} ({fault.msg}); each line must hold one JSON object"
-        ) from None
-    except RecursionError:
-        raise ValueError("lists or objects are nested too deeply; flatten the row") from None
-    if not isinstance(row, dict):
-        raise ValueError(f"{_kind(row)} where one JSON object is expected; write {{...}} on each line")
-    return row
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"field {twice!r} stands there twice; keep one of them")
-    return row
-
-
-def _finite(digits: str) -> float:
-    if math.isinf(value := float(digits)):
-        raise ValueError(f"{digits} is too large for a number; write a smaller one or text")
-    return value
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON; write null or leave the field out")
-
-
-def _half_pair(text: str) -> str | None:
-    """The first lone surrogate in a text, if there is one."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as fault:
-        return text[fault.start]
-    return None
-
-
-def _explain(detail: ErrorDetails, fields: dict[str, Any], found: dict[str, str]) -> str:
-    field = str(detail["loc"][0])
-    if field not in fields:
-        return f"field '{field}' is missing; every row needs context and response"
-    key = found.get(field, field)
-    name = f"'{field}'" if key == field else f"'{key}' (the {field})"
-    return f"field {name} must be {_EXPECTED[field]}; found {_kind(fields[field])}"
-
-
-def _kind(value: Any) -> str:
-    """What a JSON value is, in JSON's words, and the value itself where it is short."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return f"the number {value}"
-        case str():
-            return f"the text {value!a}" if len(value) <= 40 else "a longer text"
-        case list():
-            return "a list"
-        case _:
-            return "an object"
+        raise ValueError(explain(fault.errors(include_url=False)[0], fields, found)) from None

@@ -1,0 +1,286 @@
+"""Which key of a row is which field of an `EditRecord`, guessed from the first rows or given."""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from copydesk.errors import InputError
+from copydesk.log.aliases import ALIASES
+from copydesk.log.explain import explain
+from copydesk.log.paths import MISSING, lookup, without
+from copydesk.log.record import EditRecord
+from copydesk.log.strict_json import kind, parse_object
+from copydesk.log.turns import answer, common_beginning, is_chat, last_answer
+
+FIELDS = tuple(field for field in EditRecord.model_fields if field != "metadata")
+"""The fields that a key can be named for. All keys that are none of them go into the metadata."""
+
+NO_KEY = "none"
+"""Given in place of a key, it says that there is no such field."""
+
+_PLACE = re.compile(r"\[(-?\d+)\]")
+
+Shape = Literal["fields", "chat", "pair", "bare"]
+"""Where context and response come from.
+
+`fields`: each has a key. `chat`: the response is the assistant's last message in the context. `pair`: response and edit
+are chats, and the context is what both begin with. `bare`: there is no context, so it is the empty text.
+"""
+
+
+@dataclass(frozen=True)
+class FieldMapping:
+    """Which key of a row is which field.
+
+    A field that no key was found for in the first rows is taken from its own name or an alias where a later row has
+    one. JSON's null says that there is nothing. Where every value is text, as in CSV, an empty cell says so too, but
+    for context and response, which are the empty text then: so an empty edit is pending, and that somebody deleted
+    all of a response cannot be said there. Numbers, and chats under the key `messages`, are read from their text.
+    Metadata may be the text of a JSON object. A `cost` is checked and stays in the metadata as a number.
+
+    Attributes:
+        paths: field → key, or path such as `meta.user` or `messages[-1].content`.
+        how: field → how it was found, in a few words.
+        shape: where context and response come from.
+        absent: the fields that were said not to be there.
+        texts: whether every value is text.
+        others: the keys of the first rows that go into the metadata.
+    """
+
+    paths: Mapping[str, str]
+    how: Mapping[str, str]
+    shape: Shape = "fields"
+    absent: frozenset[str] = frozenset()
+    texts: bool = False
+    others: tuple[str, ...] = ()
+
+    def record(self, row: Mapping[str, Any], default_id: str) -> EditRecord:
+        """The record of a row; one that has no id gets the default one.
+
+        Raises:
+            ValueError: a field is missing or wrong; one clause says which, what is expected and what was found.
+        """
+        values, found, metadata = self._folded(row)
+        self._unfold_chats(values, found, metadata)
+        if values.get("id") is None:
+            values["id"] = default_id
+        values["metadata"] = metadata
+        try:
+            return EditRecord.model_validate(values)
+        except ValidationError as fault:
+            names = {**self.paths, **found}
+            raise ValueError(explain(fault.errors(include_url=False)[0], values, names)) from None
+
+    def describe(self) -> list[tuple[str, str, str]]:
+        """Field, key and how that was found, for a person to check; the key is empty where there is none."""
+        lines = []
+        for field in FIELDS:
+            key, how = self.paths.get(field, ""), self.how.get(field, "")
+            match field:
+                case "context" if self.shape == "pair":
+                    keys = f"{self.paths['response']}, {self.paths.get('edit', '')}".removesuffix(", ")
+                    key, how = keys, "the messages they begin with"
+                case "context" if self.shape == "bare":
+                    key, how = "", "no key: the empty text"
+                case "context" if self.shape == "chat" or self._turn is not None:
+                    how += ": the messages before the response"
+                case "response" if self.shape == "chat":
+                    key, how = self.paths["context"], "the assistant's last message"
+                case "edit" if not key:
+                    how = "no key: every row is pending"
+                case "edit" if self.texts:
+                    how += "; an empty cell is pending"
+                case "id" if not key:
+                    how = "no key: made from the content"
+            if how:
+                lines.append((field, key, how))
+        if self.others:
+            lines.append(("metadata", ", ".join(self.others), "all other keys"))
+        return lines
+
+    @property
+    def _turn(self) -> int | None:
+        """Which message of the context's chat the response is, where its path says that it is one."""
+        context, response = self.paths.get("context"), self.paths.get("response")
+        if context is None or response is None or not response.startswith(context):
+            return None
+        place = _PLACE.match(response, len(context))
+        return int(place[1]) if place else None
+
+    def _folded(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str], dict[str, Any]]:
+        """The fields' values as they stand in the row, the keys they were found under, and the metadata."""
+        values: dict[str, Any] = {}
+        found: dict[str, str] = {}
+        extra: dict[str, Any] = {}
+        for field, path in self.paths.items():
+            if (value := lookup(row, path)) is not MISSING:
+                values[field], found[field] = value, path
+        for key, value in without(row, self.paths.values()).items():
+            field = ALIASES.get(key, key)
+            if field not in FIELDS or field in self.paths or field in self.absent:
+                extra[key] = value
+            elif field in found:
+                raise ValueError(f"fields '{found[field]}' and '{key}' both mean '{field}'; keep one of them")
+            else:
+                values[field], found[field] = value, key
+        if self.texts:
+            extra = {key: value for key, value in extra.items() if value != ""}
+            for field in values.keys() - {"context", "response"}:
+                values[field] = values[field] if values[field] != "" else None
+            values["propensity"] = _number(values.get("propensity"))
+        return values, found, _metadata(extra, self.texts)
+
+    def _unfold_chats(self, values: dict[str, Any], found: Mapping[str, str], metadata: dict[str, Any]) -> None:
+        """Make texts of answers that are messages, and take the context or the response out of chats."""
+        if found.get("context") == "messages" and isinstance(values["context"], str):
+            values["context"] = _chat_of_text(values["context"])
+        if self.shape == "chat" and "response" not in values and is_chat(values.get("context")):
+            with _named("context", found):
+                before, values["response"], after = last_answer(values["context"])
+            values["context"] = before or ""
+            if after:
+                metadata["messages_after"] = after
+        if self._turn is not None and is_chat(values.get("context")):
+            values["context"] = values["context"][: self._turn] or ""
+        if self.shape in ("pair", "bare") and "context" not in values:
+            values["context"] = _beginning(values.get("response"), values.get("edit"))
+        for field in ("response", "edit"):
+            if isinstance(values.get(field), Mapping | list):
+                with _named(field, found):
+                    values[field] = answer(values[field], values.get("context"))
+
+
+OWN_FIELDS = FieldMapping({field: field for field in FIELDS}, dict.fromkeys(FIELDS, "its own name"))
+"""The mapping of rows whose keys are the fields' names (`Source.mapped`)."""
+
+
+def guess_mapping(
+    sample: Sequence[Mapping[str, Any]], given: Mapping[str, str], *, texts: bool = False
+) -> FieldMapping:
+    """Find out which keys are which fields: as given, else by the fields' own names and by `ALIASES`.
+
+    Args:
+        sample: the first rows that could be read.
+        given: field → key, path, or `none` where there is no such field; what `--context KEY` and the like say.
+        texts: whether every value is text (`Source.texts`).
+
+    Raises:
+        InputError: a key that was given is in none of the rows; two keys could be the same field; there is none that
+            could be the response.
+    """
+    keys = list(dict.fromkeys(key for row in sample for key in row))
+    if not keys:
+        raise InputError("no row could be read, so no fields are known; check the file and its --format")
+    there = f"the keys of the first rows are {', '.join(map(ascii, keys))}"
+    paths: dict[str, str] = {}
+    how: dict[str, str] = {}
+    for field, path in given.items():
+        if field not in FIELDS:
+            raise InputError(f"{field!r} is no field that a key can be named for; fields are {', '.join(FIELDS)}")
+        if path == NO_KEY:
+            continue
+        if all(lookup(row, path) is MISSING for row in sample):
+            raise InputError(f"{_flag(field)} {path}: none of the first rows has it; {there}")
+        paths[field], how[field] = path, f"given by {_flag(field)}"
+    for field in [field for field in FIELDS if field not in given]:
+        claimed = set(paths.values())
+        keys_of_field = [key for key in keys if ALIASES.get(key, key) == field and key not in claimed]
+        if len(keys_of_field) > 1:
+            both = " and ".join(map(repr, keys_of_field))
+            raise InputError(f"fields {both} could each be the {field}; say which with {_flag(field)} KEY")
+        for key in keys_of_field:
+            paths[field], how[field] = key, "its own name" if key == field else "guessed from its name"
+    shape = _shape(sample, paths)
+    if shape is None:
+        raise InputError(f"no key could be the response; name it with --response KEY ({there})")
+    absent = frozenset(field for field, path in given.items() if path == NO_KEY)
+    others = tuple(key for key in keys if key != "metadata" and key not in paths.values())
+    return FieldMapping(paths, how, shape, absent, texts, others)
+
+
+def _shape(sample: Sequence[Mapping[str, Any]], paths: Mapping[str, str]) -> Shape | None:
+    """Where context and response come from; `None` where there is no response."""
+    if "response" in paths:
+        if "context" in paths:
+            return "fields"
+        return "pair" if any(is_chat(lookup(row, paths["response"])) for row in sample) else "bare"
+    contexts = [lookup(row, paths["context"]) for row in sample] if "context" in paths else []
+    if paths.get("context") == "messages":
+        contexts = [_chat_of_text(value) if isinstance(value, str) else value for value in contexts]
+    return "chat" if any(map(is_chat, contexts)) else None
+
+
+def _flag(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
+
+
+@contextmanager
+def _named(field: str, found: Mapping[str, str]) -> Iterator[None]:
+    """Says which field a `ValueError` of the block is about."""
+    try:
+        yield
+    except ValueError as fault:
+        key = found.get(field, field)
+        name = f"'{field}'" if key == field else f"'{key}' (the {field})"
+        raise ValueError(f"field {name} {fault}") from None
+
+
+def _beginning(response: Any, edit: Any) -> Any:
+    """The context of a row that has none but in its answers."""
+    if not is_chat(response):
+        return ""
+    return common_beginning(response, edit if is_chat(edit) else response) or ""
+
+
+def _metadata(extra: dict[str, Any], texts: bool) -> Any:
+    """The metadata of a row: the value under that key with all other keys."""
+    value = extra.pop("metadata", None)
+    if "cost" in extra:
+        extra["cost"] = _cost(extra["cost"], texts)
+    if isinstance(value, str):
+        value = _object_of_text(value)
+    if value is None:
+        return extra
+    if not isinstance(value, Mapping):
+        raise ValueError(f"field 'metadata' must be an object; found {kind(value)}")
+    if both := sorted(extra.keys() & value.keys()):
+        raise ValueError(f"field {both[0]!r} stands both beside 'metadata' and in it; keep one of them")
+    return {**value, **extra}
+
+
+def _cost(value: Any, texts: bool) -> Any:
+    number = _number(value) if texts else value
+    good = isinstance(number, int | float) and not isinstance(number, bool) and 0 <= number < math.inf
+    if number is not None and not good:
+        raise ValueError(f"field 'cost' must be a number of at least 0, or null; found {kind(value)}")
+    return number
+
+
+def _number(value: Any) -> Any:
+    """The number that a text says, else the value as it is."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _object_of_text(text: str) -> Any:
+    try:
+        return parse_object(text.encode())
+    except ValueError:
+        return text
+
+
+def _chat_of_text(text: str) -> Any:
+    """The chat that is written there as JSON, else the text."""
+    try:
+        chat = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return chat if is_chat(chat) else text

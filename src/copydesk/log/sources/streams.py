@@ -1,0 +1,86 @@
+"""The bytes of a file or of a pipe: unpacked where they are packed, without a byte-order mark."""
+
+import io
+from collections.abc import Callable
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+
+from copydesk.errors import InputError
+
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_HEAD = 256
+_BUFFER = 64 * 1024
+
+
+def unpacked(file: BinaryIO, name: str) -> tuple[bytes, BinaryIO]:
+    """Read a stream of text, or a packed one, from where it is.
+
+    What is packed is known by its first bytes; several gzip members or zstd frames in a row are one stream.
+
+    Args:
+        file: can be read once; need not be seekable.
+        name: what messages call it.
+
+    Returns:
+        The first bytes, and a stream of all of them.
+
+    Raises:
+        InputError: it is not in UTF-8. Reading from the stream raises one too, where the file is damaged or ends early.
+    """
+    head, whole = _peeked(_Pulled(_reader(file), name), _HEAD)
+    for magic, codec in _MAGIC.items():
+        if head.startswith(magic):
+            packed = pa.CompressedInputStream(pa.PythonFile(whole, mode="r"), codec)
+            head, whole = _peeked(_Pulled(packed.read, name), _HEAD)
+            break
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head[:4]:
+        raise InputError(f"{name}: this is UTF-16 or no text at all; save it as UTF-8")
+    if head.startswith(_BYTE_ORDER_MARK):
+        whole.read(len(_BYTE_ORDER_MARK))
+        head = head.removeprefix(_BYTE_ORDER_MARK)
+    return head, whole
+
+
+class _Pulled(io.RawIOBase):
+    """A stream made of a function that gives the next bytes, at most so many and none at the end."""
+
+    def __init__(self, pull: Callable[[int], bytes], name: str) -> None:
+        self._pull = pull
+        self._name = name
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        try:
+            data = self._pull(len(buffer))
+        except OSError as fault:
+            reason = str(fault).lower()
+            if "truncated" in reason:
+                raise InputError(f"{self._name}: the file ends early; copy it again in full") from None
+            raise InputError(f"{self._name}: cannot be read ({reason}); copy it again") from None
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _reader(file: BinaryIO) -> Callable[[int], bytes]:
+    """What is there already, so that rows that trickle through a pipe are not held back."""
+    return file.read1 if isinstance(file, io.BufferedReader) else file.read
+
+
+def _peeked(raw: _Pulled, size: int) -> tuple[bytes, BinaryIO]:
+    """The first bytes of a stream, fewer only where it ends, and the stream with them still to come."""
+    buffered = io.BufferedReader(raw, _BUFFER)
+    head = buffered.read(size)
+    left = head
+
+    def pull(most: int) -> bytes:
+        nonlocal left
+        if not left:
+            return buffered.read1(most)
+        piece, left = left[:most], left[most:]
+        return piece
+
+    return head, cast(BinaryIO, io.BufferedReader(_Pulled(pull, ""), _BUFFER))

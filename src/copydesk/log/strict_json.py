@@ -1,0 +1,100 @@
+"""JSON as a log takes it: objects, in UTF-8, with finite numbers, whole characters and no key twice.
+
+Every fault is a `ValueError` of one clause that says what is wrong and how to mend it.
+"""
+
+import json
+import math
+from typing import Any
+
+_TOO_DEEP = "lists or objects are nested too deeply; flatten the row"
+
+
+def parse_object(text: bytes, unit: str = "line") -> dict[str, Any]:
+    r"""The one JSON object that is in `text`.
+
+    Args:
+        text: UTF-8; as it ends with `\n` or not, a fault says that the row is wrong or that the file ends within it.
+        unit: what messages call it.
+
+    Raises:
+        ValueError: it is not UTF-8, not JSON or not an object; a key stands there twice; a number is not finite; a
+            text holds half of a surrogate pair; it is nested too deeply.
+    """
+    try:
+        row = json.loads(
+            text.decode("utf-8"), object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant
+        )
+    except UnicodeDecodeError as fault:
+        raise ValueError(f"byte {fault.start + 1} of the {unit} is not UTF-8; save the file as UTF-8") from None
+    except json.JSONDecodeError as fault:
+        if not text.endswith(b"\n"):
+            raise ValueError(
+                "the file ends in the middle of a row; copy it again in full or remove this line"
+            ) from None
+        raise ValueError(
+            f"not JSON at column {fault.colno} ({fault.msg}); each {unit} must hold one JSON object"
+        ) from None
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    if not isinstance(row, dict):
+        raise ValueError(f"{kind(row)} where one JSON object is expected; write {{...}} on each {unit}")
+    if b"\\u" in text:
+        for key, value in row.items():
+            refuse_half_pair(key, value)
+    return row
+
+
+def refuse_half_pair(key: str, value: Any) -> None:
+    """Raise a `ValueError` if a key or anything in its value holds half of a surrogate pair."""
+    try:
+        text = json.dumps([key, value], ensure_ascii=False)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    if lone := half_pair(text):
+        raise ValueError(f"field {key!a} holds {lone!a}, half of a surrogate pair, not a character; remove it")
+
+
+def half_pair(text: str) -> str | None:
+    """The first lone surrogate in a text, if there is one."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as fault:
+        return text[fault.start]
+    return None
+
+
+def kind(value: Any) -> str:
+    """What a JSON value is, in JSON's words, and the value itself where it is short."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return f"the number {value}"
+        case str():
+            return f"the text {value!a}" if len(value) <= 40 else "a longer text"
+        case list():
+            return "a list"
+        case _:
+            return "an object"
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"field {twice!r} stands there twice; keep one of them")
+    return row
+
+
+def _finite(digits: str) -> float:
+    if math.isinf(value := float(digits)):
+        raise ValueError(f"{digits} is too large for a number; write a smaller one or text")
+    return value
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON; write null or leave the field out")
