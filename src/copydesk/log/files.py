@@ -1,5 +1,6 @@
 """Files on disk: opening one to read, and replacing one in a single step."""
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -38,21 +39,40 @@ def atomic_write(path: Path | str) -> Iterator[TextIO]:
         InputError: the folder is missing or may not be written to, `path` is a folder, the disk is full, or the text
             holds half of a surrogate pair, which no file can store as UTF-8.
     """
+    with staged_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+@contextmanager
+def staged_file(path: Path | str, *, tidy: bool = False) -> Iterator[Path]:
+    """An empty file beside `path` that takes its name when the block ends, and is removed when the block raises.
+
+    Args:
+        path: what to write; a symbolic link is written through, and the folder must exist.
+        tidy: first remove what killed writers left beside `path`. Of two who write the same file at a time, the one
+            who began first then fails.
+
+    Raises:
+        InputError: as `atomic_write`.
+    """
     target = Path(path).resolve()
     if target.is_dir():
         raise InputError(f"{path}: this is a folder, so no file can be written there; name a file in it")
     if not target.parent.is_dir():
         raise InputError(f"{path}: there is no folder {target.parent}; create it first")
-    # Opened by hand, not by `tempfile`, whose files are readable by their owner alone and would stay so.
-    temporary = target.parent / f".copydesk-{secrets.token_hex(8)}.tmp"
+    # The digest says whose it is, whatever the length of the name.
+    stem = f".copydesk-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]}"
+    # Made by hand, not by `tempfile`, whose files are readable by their owner alone and would stay so.
+    temporary = target.parent / f"{stem}-{secrets.token_hex(8)}.tmp"
     try:
-        file = temporary.open("x", encoding="utf-8", newline="")
+        for leftover in target.parent.glob(f"{stem}-*.tmp") if tidy else ():
+            leftover.unlink(missing_ok=True)
+        temporary.touch(exist_ok=False)
     except OSError as fault:
         raise InputError(f"{path}: cannot be written ({_reason(fault)}); choose a folder you may write to") from None
     try:
-        with file:
-            yield file
-            file.flush()
+        yield temporary
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(target)
     except UnicodeEncodeError as fault:
@@ -61,8 +81,9 @@ def atomic_write(path: Path | str) -> Iterator[TextIO]:
             f"{path}: the text holds {culprit!a}, half of a surrogate pair, which is not a character; remove it"
         ) from None
     except OSError as fault:
+        place = path if fault.filename in (None, str(temporary)) else fault.filename
         raise InputError(
-            f"{fault.filename or path}: writing failed ({_reason(fault)}); nothing was changed, mend that and run again"
+            f"{place}: writing failed ({_reason(fault)}); nothing was changed, mend that and run again"
         ) from None
     finally:
         temporary.unlink(missing_ok=True)
