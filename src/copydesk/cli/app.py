@@ -13,6 +13,9 @@ from copydesk.cli.demo import demo
 from copydesk.cli.diagnose import diagnose
 from copydesk.cli.ensemble import ensemble
 from copydesk.cli.evaluate import evaluate
+from copydesk.cli.export import export
+from copydesk.cli.forget import forget
+from copydesk.cli.import_ import import_
 from copydesk.cli.keys import keys
 from copydesk.cli.models import models
 from copydesk.cli.policies import policies
@@ -20,6 +23,7 @@ from copydesk.cli.serve import serve
 from copydesk.cli.simulate import simulate
 from copydesk.cli.theory import theory
 from copydesk.cli.train import train
+from copydesk.cli.users import users
 from copydesk.errors import InputError, Interrupted
 
 app = typer.Typer(
@@ -37,6 +41,8 @@ def root() -> None:
 
 
 app.command("demo")(demo)
+app.command("import")(import_)
+app.command("export")(export)
 app.command("diagnose")(diagnose)
 app.command("train")(train)
 app.command("simulate")(simulate)
@@ -49,6 +55,8 @@ app.add_typer(models, name="models")
 app.add_typer(policies, name="policies")
 app.add_typer(keys, name="keys")
 app.add_typer(ensemble, name="ensemble")
+app.add_typer(users, name="users")
+app.command("forget")(forget)
 
 
 def main() -> None:

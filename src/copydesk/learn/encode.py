@@ -61,6 +61,7 @@ class Encoded:
         cut_contexts: rows whose context lost its beginning.
         cut_answers: rows where even an answer alone was too long and lost its end, as was asked.
         left_out: rows left out because even an answer alone was too long.
+        users: of each triple, whose row it was; `None` where that is not known.
     """
 
     triples: list[Triple]
@@ -68,6 +69,7 @@ class Encoded:
     cut_contexts: int
     cut_answers: int
     left_out: int = 0
+    users: tuple[str | None, ...] = ()
 
     @property
     def shared(self) -> int:
@@ -104,6 +106,7 @@ def encode_log(
     end = end_of_turn(tokenizer)
     room_for_answer = max_length - 1  # an answer's first token is predicted from one before it
     triples: list[Triple] = []
+    users: list[str | None] = []
     pending = cut = shortened = left_out = 0
     for record in records:
         if record.edit is None:
@@ -119,6 +122,7 @@ def encode_log(
         shortened += longest > room_for_answer
         room_for_context = max(max_length - longest, 1)
         cut += len(context) > room_for_context
+        users.append(record.user)
         triples.append(
             Triple(
                 record.id,
@@ -158,7 +162,7 @@ def encode_log(
             left_out + len(triples),
             max_length,
         )
-    return Encoded(triples, pending, cut, shortened, left_out)
+    return Encoded(triples, pending, cut, shortened, left_out, tuple(users))
 
 
 def encode_context(context: Context, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -10,10 +10,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from copydesk.errors import InputError
+from copydesk.learn.people import People
 from copydesk.log.record import EditRecord
 
 FILE = "policy.json"
-FORMAT = 3  # 1 knew no left_out, final or remarks; 2 no cost_model
+FORMAT = 4  # 1 knew no left_out, final or remarks; 2 no cost_model; 3 not whom a policy learned from
 
 
 class Base(BaseModel):
@@ -32,7 +33,8 @@ class Data(BaseModel):
     """The log a policy was trained on.
 
     `rows` are those whose edit was known and which were not left out for their length, `edited` those of them the
-    person changed; `held_out` were not trained on. `pending` and `left_out` come on top of `rows`.
+    person changed; `held_out` were not trained on. `pending` and `left_out` come on top of `rows`. `people` says whose
+    the rows are, in hashes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +47,7 @@ class Data(BaseModel):
     cut_contexts: int
     cut_answers: int
     left_out: int = 0
+    people: People | None = None
 
 
 class CostModelRef(BaseModel):

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from copydesk.learn.cost.folder import CostModelFile
 from copydesk.learn.encode import Encoded
 from copydesk.learn.models import ModelInfo
+from copydesk.learn.people import People
 from copydesk.learn.policy_file import FILE, Base, Data, PolicyFile
 from copydesk.learn.settings import TrainSettings
 
@@ -44,6 +45,7 @@ def describe(
             cut_contexts=encoded.cut_contexts,
             cut_answers=encoded.cut_answers,
             left_out=encoded.left_out,
+            people=People.of(encoded.users, salt=sha256[:32]),
         ),
         settings=settings.to_json(),
         before=before or {},

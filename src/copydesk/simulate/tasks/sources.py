@@ -201,7 +201,7 @@ def _how_to_get(source: Source, folder: Path | None) -> str:
 
 def _read(datasets: Any, file: Path, source: Source) -> Any:
     """The rows of one file; of a Parquet file only the columns are copied (Elsevier's holds whole papers besides)."""
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq
 
     options: dict[str, Any] = {}
     try:

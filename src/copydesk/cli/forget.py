@@ -1,0 +1,135 @@
+"""`copydesk forget`: erase everything of one person."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from copydesk.cli.output import emit
+from copydesk.errors import InputError
+from copydesk.learn.forget import Forgetting, Learner, check_forgotten, forget_person, who_learned
+from copydesk.log.store import DEFAULT, EditStore
+from copydesk.log.store.forget import Entry, belongings
+
+
+def forget(
+    user: Annotated[str | None, typer.Option(help="Who is to be forgotten, as `copydesk users` lists them.")] = None,
+    store: Annotated[str, typer.Option(help="The store, a file or a URL.")] = DEFAULT,
+    tenant: Annotated[
+        str | None, typer.Option(help="Only this tenant's user of that name.", show_default="all tenants'")
+    ] = None,
+    policies: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folders in which to look for policies that learned from them. Give several.",
+            show_default="policies, and the arms of the store",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what there is of them and erase nothing.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check that they were forgotten; without --user, the log of all of it.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask on a terminal.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> None:
+    """Erase everything of one person: rows, statistics, caches. It cannot be undone.
+
+    Their completions and edits go, what the ensemble had learned from them goes,
+    and the database is written anew, so that no file of it holds them. The
+    policies that learned from them are listed: retire and retrain those. An entry
+    stays that says that somebody was forgotten, not who; --check finds it again.
+
+    copydesk forget --user ann --store copydesk.db
+
+    copydesk forget --user ann --store copydesk.db --check
+    """
+    if user is None and not check:
+        raise InputError("--user: who is to be forgotten? `copydesk users` lists who is there")
+    folders = [Path("policies")] if policies is None else policies
+    for folder in policies or []:
+        if not folder.is_dir():
+            raise InputError(f"--policies {folder}: there is no such folder; give one that holds policies")
+    opened = EditStore.open(store, create=False)
+    try:
+        if check:
+            _checked(opened, user, tenant, as_json)
+        elif dry_run:
+            _previewed(opened, str(user), tenant, folders, as_json)
+        else:
+            _ask(opened, str(user), tenant, yes)
+            _say(opened, str(user), forget_person(opened, str(user), tenant, folders), as_json)
+    finally:
+        opened.close()
+
+
+def _ask(store: EditStore, user: str, tenant: str | None, yes: bool) -> None:
+    if yes or not sys.stdin.isatty():
+        return
+    with store.reading() as connection:
+        said = _counted(belongings(connection, user, tenant))
+    if not typer.confirm(f"Erase {said} of {user!r} from {store.name}? This cannot be undone.", err=True):
+        raise InputError("nothing was erased")
+
+
+def _checked(store: EditStore, user: str | None, tenant: str | None, as_json: bool) -> None:
+    count, entries = check_forgotten(store, user, tenant)
+    said = f"{count} entries of who was forgotten, each as it was sealed."
+    if user is not None:
+        said += f" Nothing of {user!r} is in {store.name}."
+    document = {"store": store.name, "entries": count, "forgotten": [entry.to_json() for entry in entries]}
+    emit(document, Group(Text(said), *_entries(entries)), as_json=as_json)
+
+
+def _previewed(store: EditStore, user: str, tenant: str | None, folders: list[Path], as_json: bool) -> None:
+    with store.reading() as connection:
+        there = belongings(connection, user, tenant)
+    learners = who_learned(user, folders)
+    document = {"store": store.name, "user": user, "there": there, "policies": [one.to_json() for one in learners]}
+    said = Text(f"{store.name} holds {_counted(there)} of {user!r}. Nothing was erased.")
+    emit(document, Group(said, *_learners(learners)), as_json=as_json)
+
+
+def _say(store: EditStore, user: str, done: Forgetting, as_json: bool) -> None:
+    document: dict[str, Any] = {
+        "store": store.name,
+        "user": user,
+        "erased": done.erased,
+        "caches": done.caches,
+        "policies": [one.to_json() for one in done.learners],
+        "entries": [entry.to_json() for entry in done.entries],
+    }
+    said = [f"Erased from {store.name}: {_counted(done.erased)}. The database was written anew."]
+    if done.caches:
+        said.append(f"{done.caches} cached files of reference log-probabilities were removed; they are made again.")
+    said.append("Files that were imported, exported logs and backups are yours to erase.")
+    emit(document, Group(*map(Text, said), *_learners(done.learners), *_entries(done.entries)), as_json=as_json)
+
+
+def _learners(learners: list[Learner]) -> list[RenderableType]:
+    if not learners:
+        return [Text("No policy that was found learned from them.")]
+    table = Table("policy that learned from them", "folder", "")
+    for one in learners:
+        table.add_row(
+            one.name, str(one.folder), "" if one.certain else "may have: it does not say whom it learned from"
+        )
+    return [table, Text("Retire these (`copydesk policies retire`) and train them again without this person.")]
+
+
+def _entries(entries: list[Entry]) -> list[RenderableType]:
+    if not entries:
+        return []
+    table = Table("forgotten at", "erased", "seal")
+    for entry in entries:
+        moment = datetime.fromtimestamp(entry.at, UTC)
+        table.add_row(f"{moment:%Y-%m-%d %H:%M} UTC", _counted(entry.erased), entry.seal[:16])
+    return [table]
+
+
+def _counted(rows: dict[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in rows.items()) or "nothing"

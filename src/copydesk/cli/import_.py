@@ -1,0 +1,381 @@
+"""`copydesk import`: edits from elsewhere into the store."""
+
+import contextlib
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict
+from itertools import chain, islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from copydesk import embedded
+from copydesk.cli.output import emit
+from copydesk.cli.sourced import Given, Kind, find_source
+from copydesk.ensemble.ledger import Ledger
+from copydesk.ensemble.settings import EnsembleSettings
+from copydesk.errors import InputError
+from copydesk.log.cost import EditCost, Normalize, Unit
+from copydesk.log.intake import Intake, take_in
+from copydesk.log.intake.checked import Reading, checked
+from copydesk.log.intake.rejected import rejected_rows
+from copydesk.log.mapping import OWN_FIELDS, FieldMapping, guess_mapping
+from copydesk.log.record import EditRecord
+from copydesk.log.redact import Redactor
+from copydesk.log.sources.git import User
+from copydesk.log.sources.source import Row, Source
+from copydesk.log.store import DEFAULT, EditStore
+from copydesk.log.store.append import follow
+from copydesk.log.store.events import read_setup
+from copydesk.log.store.keys import DEFAULT_TENANT, check_tenant
+
+_SAMPLE = 100  # rows that fields are guessed from
+_SHOWN = 3  # rows that a dry run shows
+_WIDEST = 70  # characters of a text that it shows
+
+_FIELDS = "Which key is which field (KEY, a path such as meta.user, or none)"
+_PRODUCTS = "Products and git"
+_COST = "Edit cost, of a store that has none yet"
+
+
+def import_(
+    source: Annotated[
+        str, typer.Argument(help="A file, a folder, a data set's id on the hub, a git repository, or - for stdin.")
+    ],
+    store: Annotated[str, typer.Option(help="Where to: an SQLite file or a postgresql:// URL.")] = DEFAULT,
+    format: Annotated[
+        Kind | None,
+        typer.Option(help="Of the source; .gz and .zst are unpacked.", show_default="what its name or beginning says"),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show how rows would be read, check them all, and store nothing.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad row.")] = False,
+    redact: Annotated[
+        bool,
+        typer.Option(
+            "--redact", help="Replace e-mail addresses, phone numbers, keys and the like; not in id, user and policy."
+        ),
+    ] = False,
+    region: Annotated[str, typer.Option(help="With --redact: of phone numbers without a country's code.")] = "US",
+    tenant: Annotated[str, typer.Option(help="Whose edits they are.")] = DEFAULT_TENANT,
+    id_prefix: Annotated[str, typer.Option(help="Put before every id that rows have.", show_default=False)] = "",
+    max_text: Annotated[
+        int, typer.Option(help="Longest context, response or edit, in characters; longer rows are rejected.")
+    ] = 1_000_000,
+    rejected: Annotated[
+        Path | None, typer.Option(help="Where rejected rows go.", show_default="SOURCE.rejected.jsonl")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Of a data set.", show_default="train")] = None,
+    config: Annotated[str | None, typer.Option(help="Of a data set.", show_default=False)] = None,
+    context: Annotated[
+        str | None, typer.Option(help="What was asked.", rich_help_panel=_FIELDS, show_default="guessed")
+    ] = None,
+    response: Annotated[
+        str | None, typer.Option(help="What was answered.", rich_help_panel=_FIELDS, show_default="guessed")
+    ] = None,
+    edit: Annotated[
+        str | None,
+        typer.Option(help="What the person made of it.", rich_help_panel=_FIELDS, show_default="guessed"),
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option(help="Who edited.", rich_help_panel=_FIELDS, show_default="guessed")
+    ] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="Who answered.", rich_help_panel=_FIELDS, show_default="guessed")
+    ] = None,
+    propensity: Annotated[
+        str | None,
+        typer.Option(help="With what probability it was chosen.", rich_help_panel=_FIELDS, show_default="guessed"),
+    ] = None,
+    created_at: Annotated[
+        str | None, typer.Option(help="When.", rich_help_panel=_FIELDS, show_default="guessed")
+    ] = None,
+    id: Annotated[
+        str | None, typer.Option("--id", help="The row's name.", rich_help_panel=_FIELDS, show_default="guessed")
+    ] = None,
+    edits: Annotated[
+        str | None,
+        typer.Option(
+            help="The file beside it: edits (openai), scores (langfuse), demonstrations (tensorzero).",
+            rich_help_panel=_PRODUCTS,
+            show_default=False,
+        ),
+    ] = None,
+    requests: Annotated[
+        str | None,
+        typer.Option(help="The input file of a batch (openai).", rich_help_panel=_PRODUCTS, show_default=False),
+    ] = None,
+    user_tag: Annotated[
+        str | None,
+        typer.Option(
+            help="The tag that names the user (tensorzero).", rich_help_panel=_PRODUCTS, show_default="user_id"
+        ),
+    ] = None,
+    mark: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A regular expression of message lines that mark a machine's commit (git). Give several.",
+            rich_help_panel=_PRODUCTS,
+            show_default="the usual trailers",
+        ),
+    ] = None,
+    branch: Annotated[
+        str | None, typer.Option(help="Whose history (git).", rich_help_panel=_PRODUCTS, show_default="HEAD")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="Machine's commits from then on (git).", rich_help_panel=_PRODUCTS, show_default="all"),
+    ] = None,
+    author: Annotated[
+        User | None,
+        typer.Option(help="How the person is named (git).", rich_help_panel=_PRODUCTS, show_default="name"),
+    ] = None,
+    unit: Annotated[
+        Unit | None, typer.Option(help="What is counted.", rich_help_panel=_COST, show_default="subtoken")
+    ] = None,
+    normalize: Annotated[
+        Normalize | None,
+        typer.Option(help="Whose length it is divided by.", rich_help_panel=_COST, show_default="response"),
+    ] = None,
+    c_max: Annotated[
+        float | None, typer.Option(help="The largest cost there is.", rich_help_panel=_COST, show_default="3")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Whose sub-tokens.", rich_help_panel=_COST, show_default="embedded")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> None:
+    """Bring edits from elsewhere into the store, each once.
+
+    Reads JSON Lines, JSON, CSV, Parquet (packed or not), data sets, exports of
+    Langfuse and TensorZero, OpenAI chat logs, and git histories. Which key is
+    which field is guessed and shown. Bad rows go to a file beside the source with
+    their line and the reason; what is there already is not stored again. Stopped
+    or killed, the same command does the rest.
+
+    copydesk import edits.csv --dry-run
+
+    copydesk import edits.csv --store copydesk.db --user author --redact
+
+    copydesk import chats.jsonl --format openai --edits edits.jsonl
+    """
+    if max_text < 1:
+        raise InputError(f"--max-text {max_text}: must be at least 1")
+    check_tenant(tenant)
+    found = find_source(
+        Given(source, format, split, config, edits, requests, user_tag, mark or (), branch, since, author, rejected)
+    )
+    keys = {
+        "id": id,
+        "context": context,
+        "response": response,
+        "edit": edit,
+        "user": user,
+        "policy": policy,
+        "propensity": propensity,
+        "created_at": created_at,
+    }
+    given = {field: key for field, key in keys.items() if key is not None}
+    replace = Redactor(region).record if redact else None
+    with _closing(found.rows()) as stream:
+        sample = list(islice(stream, _SAMPLE))
+        mapping = _mapping(found, sample, given)
+        reading = Reading(mapping, tenant, id_prefix, max_text, replace)
+        _show(found, mapping, as_json)
+        rows = chain(sample, stream)
+        if dry_run:
+            _dry_run(found, rows, reading, as_json)
+            return
+        chosen = {"unit": unit, "normalize": normalize, "cap": c_max, "tokenizer": tokenizer}
+        opened = EditStore.open(store)
+        try:
+            metric = _metric(opened, {name: value for name, value in chosen.items() if value is not None})
+            with rejected_rows(found.rejected, found.unit) as bad, _progress(found) as progress:
+                done = take_in(found, rows, reading, opened, metric, bad, strict=strict, progress=progress)
+            if not done.rows:
+                raise InputError(f"{found.name}: there are no rows in it")
+            _report(found, opened, mapping, metric, done, bad.first, as_json)
+        finally:
+            opened.close()
+
+
+@contextlib.contextmanager
+def _closing(rows: Iterator[Row]) -> Iterator[Iterator[Row]]:
+    """Rows whose files and processes are closed at the end, however that comes."""
+    try:
+        yield rows
+    finally:
+        if isinstance(rows, Generator):
+            rows.close()
+
+
+def _mapping(source: Source, sample: list[Row], given: dict[str, str]) -> FieldMapping:
+    if not sample:
+        raise InputError(f"{source.name}: there are no rows in it")
+    if source.mapped and not given:
+        return OWN_FIELDS
+    fields = [row.fields for row in sample if row.fields is not None]
+    if not fields and sample[0].fault:
+        raise InputError(f"{source.name}:{sample[0].place}: {sample[0].fault} (nor could the rows after it be read)")
+    try:
+        return guess_mapping(fields, given, texts=source.texts)
+    except InputError as fault:
+        raise InputError(f"{source.name}: {fault}") from None
+
+
+def _metric(store: EditStore, chosen: dict[str, Any]) -> EditCost:
+    """The store's edit cost; a store that has none gets one, so that all its costs can be compared."""
+    with store.reading() as connection:
+        settings = Ledger().fold(read_setup(connection)).settings
+    if settings is not None and settings.cost:
+        metric = EditCost(**(dict(settings.cost) | chosen))
+        if metric.name != settings.metric:
+            raise InputError(
+                f"this store's costs are {settings.metric}, not {metric.name}; leave out the options of the edit cost, "
+                "or import into another store"
+            )
+        return metric
+    usual: dict[str, Any] = {"cap": 3.0, "tokenizer": embedded.NAME}
+    metric = EditCost(**(usual | chosen))
+    first = EnsembleSettings(metric=metric.name, cost=asdict(metric))
+    with store.writing() as tx:
+        follow(tx, first.to_json(), at=time.time())
+    return metric
+
+
+def _show(source: Source, mapping: FieldMapping, as_json: bool) -> None:
+    """How rows are read, before it starts."""
+    if as_json:
+        return
+    table = Table("field", "from", "", box=box.SIMPLE, title=f"{source.name}:", title_justify="left")
+    for field, key, how in mapping.describe():
+        table.add_row(field, key, how)
+    Console(markup=False, highlight=False, emoji=False).print(table)
+
+
+@contextlib.contextmanager
+def _progress(source: Source) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr where that is a terminal: rows so far, and the share that was read where it is known."""
+    console = Console(stderr=True)
+    columns = TextColumn("{task.fields[rows]:,} rows"), BarColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("rows", total=None, rows=0)
+
+        def show(rows: int) -> None:
+            share = source.progress()
+            total = None if share is None else 1.0
+            progress.update(task, rows=rows, completed=share or 0.0, total=total)
+
+        yield show
+
+
+def _dry_run(source: Source, rows: Iterator[Row], reading: Reading, as_json: bool) -> None:
+    """Read all rows and store none."""
+    good = bad = pending = 0
+    first: list[EditRecord] = []
+    faults: list[tuple[int, str]] = []
+    replaced: Counter[str] = Counter()
+    with _progress(source) as progress:
+        for one in checked(rows, reading, replaced):
+            if one.record is None:
+                bad += 1
+                if len(faults) < 5:
+                    faults.append((one.row.place, one.fault))
+            else:
+                good += 1
+                pending += one.record.pending
+                if len(first) < _SHOWN:
+                    first.append(one.record)
+            if (good + bad) % 1000 == 0:
+                progress(good + bad)
+    document = {
+        "source": source.name,
+        "dry_run": True,
+        "mapping": _described(reading.mapping),
+        "rows": good + bad,
+        "good": good,
+        "pending": pending,
+        "rejected": bad,
+        "first_rejected": _places(source, faults),
+        "replaced": dict(replaced),
+        "examples": [record.model_dump(mode="json", exclude_none=True) for record in first],
+    }
+    examples = [_example(record) for record in first]
+    said = f"{good} good rows ({pending} of them pending), {bad} bad ones. Nothing was stored."
+    emit(document, Group(*examples, Text(said), *_faults(source, faults), *_replaced(replaced)), as_json=as_json)
+
+
+def _report(
+    source: Source,
+    store: EditStore,
+    mapping: FieldMapping,
+    metric: EditCost,
+    done: Intake,
+    faults: list[tuple[int, str]],
+    as_json: bool,
+) -> None:
+    document = {
+        "source": source.name,
+        "store": store.name,
+        "metric": metric.name,
+        "mapping": _described(mapping),
+        **done.to_json(),
+        "rejected_file": str(source.rejected) if done.rejected else None,
+        "first_rejected": _places(source, faults),
+    }
+    table = Table(box=box.SIMPLE, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    said = {
+        "store": store.name,
+        "rows": f"{done.rows}",
+        "added": f"{done.added}" + (f" ({done.pending} of them pending)" if done.pending else ""),
+        "new edits of rows that were there": done.updated,
+        "there already": done.known,
+        "repeated in the source": done.repeated,
+        "rejected": f"{done.rejected}, in {source.rejected}" if done.rejected else 0,
+    }
+    for name, value in said.items():
+        if value or name in ("rows", "added"):
+            table.add_row(name, str(value))
+    emit(document, Group(table, *_faults(source, faults), *_replaced(done.replaced)), as_json=as_json)
+
+
+def _described(mapping: FieldMapping) -> list[dict[str, str]]:
+    return [{"field": field, "key": key, "how": how} for field, key, how in mapping.describe()]
+
+
+def _places(source: Source, faults: list[tuple[int, str]]) -> list[dict[str, Any]]:
+    return [{source.unit: place, "reason": reason} for place, reason in faults]
+
+
+def _example(record: EditRecord) -> RenderableType:
+    table = Table(box=box.SIMPLE, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for field, value in record.model_dump(mode="json", exclude_none=True).items():
+        if value != {}:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            table.add_row(field, text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…")
+    if record.edit is None:
+        table.add_row("edit", "pending")
+    return table
+
+
+def _faults(source: Source, faults: list[tuple[int, str]]) -> list[RenderableType]:
+    return [Text(f"{source.name}:{place}: {reason}") for place, reason in faults]
+
+
+def _replaced(replaced: Counter[str]) -> list[RenderableType]:
+    if not replaced:
+        return []
+    return [Text("Replaced: " + ", ".join(f"{count} {kind}" for kind, count in sorted(replaced.items())) + ".")]

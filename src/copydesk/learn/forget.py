@@ -1,0 +1,134 @@
+"""Forgetting a person altogether: their rows in the store, what was computed from them, and who learned from them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from copydesk.cache import cache_folder
+from copydesk.errors import InputError
+from copydesk.learn.policy_file import FILE, read_policy
+from copydesk.log.store import EditStore, tables
+from copydesk.log.store.forget import Entry, belongings, check_chain, find_entries, forget
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A policy that learned from a person.
+
+    Attributes:
+        name: of the policy.
+        folder: where it is.
+        certain: whether its `policy.json` says so; an older one does not say whom it learned from.
+    """
+
+    name: str
+    folder: Path
+    certain: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"name": self.name, "folder": str(self.folder), "certain": self.certain}
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """What came of it.
+
+    Attributes:
+        erased: how many rows of each kind.
+        caches: how many files of reference log-probabilities were removed.
+        learners: the policies that learned from the person, or may have.
+        entries: what the log says of it, this time and earlier.
+    """
+
+    erased: dict[str, int]
+    caches: int
+    learners: list[Learner]
+    entries: list[Entry]
+
+
+def forget_person(store: EditStore, user: str, tenant: str | None = None, folders: Sequence[Path] = ()) -> Forgetting:
+    """Erase everything of one person, and log that.
+
+    Their rows and the statistics made of them go in one transaction. Cached reference log-probabilities go all, as
+    they do not say whose rows they score; they are computed again when they are needed. Then the database's files are
+    written anew. Interrupted at any point, the same call again does the rest.
+
+    Args:
+        store: the store.
+        user: who.
+        tenant: whose user; of all tenants if `None`.
+        folders: where to look for policies that learned from the person, beside the arms of the store.
+
+    Raises:
+        InputError: nothing is known of this person; the database's files cannot be written anew just now.
+    """
+    with store.reading() as connection:
+        learners = who_learned(user, [*folders, *_arms(connection)])
+        known = belongings(connection, user, tenant)
+        before = find_entries(connection, user, tenant)
+    if not (known or before or any(learner.certain for learner in learners)):
+        raise InputError(f"--user {user}: nothing in {store.name} is theirs; `copydesk users` lists who is there")
+    caches = drop_references()
+    erased: dict[str, int] = {}
+    if known or not before:
+        with store.writing() as tx:
+            entry = forget(tx, user, tenant, [learner.name for learner in learners if learner.certain])
+        erased, before = entry.erased, [*before, entry]
+    store.scrub()
+    return Forgetting(erased, caches, learners, before)
+
+
+def check_forgotten(store: EditStore, user: str | None, tenant: str | None = None) -> tuple[int, list[Entry]]:
+    """Check that the entries are what was sealed, and that nothing of a person is left.
+
+    Returns:
+        How many entries there are, and those of this person.
+
+    Raises:
+        InputError: an entry was changed, something is left, or the person was never forgotten.
+    """
+    with store.reading() as connection:
+        count = check_chain(connection)
+        if user is None:
+            return count, []
+        left = belongings(connection, user, tenant)
+        entries = find_entries(connection, user, tenant)
+    if left:
+        said = ", ".join(f"{number} {kind}" for kind, number in left.items())
+        raise InputError(f"--user {user}: {store.name} holds {said} of theirs; erase them with copydesk forget")
+    if not entries:
+        raise InputError(f"--user {user}: {store.name} does not say that they were ever forgotten")
+    return count, entries
+
+
+def who_learned(user: str, folders: Iterable[Path]) -> list[Learner]:
+    """The policies in these folders and their sub-folders that learned from a person, or may have; by folder."""
+    found: dict[Path, Learner] = {}
+    for folder in folders:
+        for file in sorted(folder.rglob(FILE)) if folder.is_dir() else []:
+            place = file.parent.resolve()
+            if place in found:
+                continue
+            policy = read_policy(place)
+            people = policy.data.people
+            if people is None or people.include(user):
+                found[place] = Learner(policy.name, place, certain=people is not None)
+    return [found[place] for place in sorted(found)]
+
+
+def drop_references(folder: Path | None = None) -> int:
+    """Remove the cached reference log-probabilities of all logs; returns how many files there were."""
+    files = list(((folder or cache_folder()) / "references").glob("*.safetensors"))
+    for file in files:
+        file.unlink(missing_ok=True)
+    return len(files)
+
+
+def _arms(connection: Connection) -> list[Path]:
+    """The folders of all policies that are or were arms."""
+    specs = connection.execute(select(tables.arms.c.spec).where(tables.arms.c.spec.is_not(None))).scalars()
+    return [Path(spec) for spec in specs if (Path(spec) / FILE).is_file()]

@@ -1,0 +1,62 @@
+"""The file of rejected rows: line number, reason, and the row itself."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from copydesk.log.files import atomic_write
+from copydesk.log.sources.source import Row
+
+
+class Rejected:
+    """Collects rejected rows in a file that appears when all rows were seen, if there were any.
+
+    Attributes:
+        path: of the file.
+        count: how many there are so far.
+        first: the first few, as `(place, reason)`.
+    """
+
+    SHOWN = 5
+
+    def __init__(self, path: Path, unit: str, file: TextIO) -> None:
+        self.path = path
+        self.count = 0
+        self.first: list[tuple[int, str]] = []
+        self._unit = unit
+        self._file = file
+
+    def add(self, row: Row, reason: str) -> None:
+        """Keep a row with the reason why it was rejected."""
+        self.count += 1
+        if len(self.first) < self.SHOWN:
+            self.first.append((row.place, reason))
+        kept: dict[str, Any] = {self._unit: row.place, "reason": reason}
+        if row.fields is not None:
+            kept["row"] = row.fields
+        if row.raw is not None:
+            kept["raw"] = row.raw
+        # ASCII and `str`: a row may have been rejected for holding what no JSON file can.
+        self._file.write(json.dumps(kept, default=str) + "\n")
+
+
+class _None(Exception):
+    """There is nothing to write."""
+
+
+@contextmanager
+def rejected_rows(path: Path, unit: str) -> Iterator[Rejected]:
+    """A file for rejected rows at `path`, which stays what it was until the block ends.
+
+    Without any, a file of an earlier import is removed: its rows were mended.
+    """
+    try:
+        with atomic_write(path) as file:
+            rejected = Rejected(path, unit, file)
+            yield rejected
+            if not rejected.count:
+                raise _None
+    except _None:
+        path.unlink(missing_ok=True)
