@@ -17,6 +17,7 @@ from transformers import LlamaForCausalLM
 
 from copydesk.learn.encode import Triple
 from copydesk.learn.packing import lay_out
+from copydesk.log import EditCost, load_log
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -123,7 +124,7 @@ def test_overoptimisation_is_summed_up_over_seeds(load: Any) -> None:
     assert found["end"]["std"] == pytest.approx(0.2 / 2**0.5)
 
 
-@pytest.mark.parametrize("name", ["delayed_feedback", "gateway_overhead", "offpolicy"])
+@pytest.mark.parametrize("name", ["delayed_feedback", "gateway_overhead", "log_scale", "offpolicy"])
 def test_help_says_what_a_figure_means(load: Any, name: str, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", [name, "--help"])
     with pytest.raises(SystemExit, match="0"):
@@ -297,3 +298,62 @@ def test_what_methods_cost_is_read_from_finished_runs(load: Any, tmp_path: Path)
     assert found[1][1:] == (tmp_path / "logs" / "email-strong-n300-4.jsonl", dict.fromkeys(module.METHODS, 0.2))
     with pytest.raises(SystemExit, match=r"diagnose: .*no finished run"):
         module.main([str(tmp_path / "none")])
+
+
+def test_made_up_edits_are_of_the_size_they_are_said_to_be(load: Any, tmp_path: Path) -> None:
+    module = load("log_scale")
+    log = tmp_path / "log.jsonl"
+    assert module.write_log(log, 300, 0) == pytest.approx(300, rel=0.02)
+    records = load_log(log)
+    assert len({record.response for record in records}) == len(records) == 300
+    assert 0.25 < sum(record.accepted for record in records) / 300 < 0.42
+    costs = [cost for cost in EditCost().batch((r.response, str(r.edit)) for r in records) if cost]
+    assert 0.05 < np.median(costs) < 0.15 and max(costs) < 0.6
+    again = tmp_path / "again.jsonl"
+    module.write_log(again, 300, 0)
+    assert again.read_bytes() == log.read_bytes()
+
+
+def test_distances_are_compared_turn_by_turn(load: Any, tmp_path: Path) -> None:
+    module = load("log_scale")
+    ratios = module.ratio_of({"ours": [1.0, 2.0, 1.0], "editdistance": [4.0, 6.0, 7.0]})
+    assert ratios == {"ratio": 4.0, "ratio_low": 3.0, "ratio_high": 7.0}
+    log = tmp_path / "log.jsonl"
+    module.write_log(log, 60, 0)
+    found = module.compare_distances(log, pairs=20, repeats=2)
+    assert (found["pairs"], found["ratio_low"] <= found["ratio"] <= found["ratio_high"]) == (20, True)
+
+
+def test_a_command_is_measured_from_outside(load: Any, tmp_path: Path) -> None:
+    module = load("log_scale")
+    log = tmp_path / "log.jsonl"
+    log.write_text(json.dumps({"context": "", "response": "a b", "edit": "a"}))
+    seconds, peak = module.run(tmp_path, "cost", log, "--unit", "word")
+    assert 0 < seconds < 60 and peak > 20
+    with pytest.raises(module.Failed, match=r"missing\.jsonl: there is no such file"):
+        module.run(tmp_path, "cost", tmp_path / "missing.jsonl", "--unit", "word")
+    with pytest.raises(module.Failed, match=r"^No such command 'costs'"):  # said in a box
+        module.run(tmp_path, "costs")
+
+
+def test_memory_is_compared_where_there_are_two_figures(load: Any) -> None:
+    small = {"cost": {"peak_mib": 100.0}, "export": None, "diagnose": {"peak_mib": 50.0}}
+    large = {"cost": {"peak_mib": 110.0}, "export": {"peak_mib": 1.0}, "diagnose": None}
+    assert load("log_scale").memory_ratios(small, large) == {"cost": pytest.approx(1.1)}
+
+
+def test_what_was_left_out_is_said(load: Any, capsys: Any) -> None:
+    figures = {"rows_per_s": 1234.5, "peak_mib": 99.0}
+    found = dict.fromkeys(("import_sqlite", "import_postgres", "export", "diagnose")) | {
+        "cost": figures,
+        "cost_ratio": 4.5,
+        "cost_ratio_low": 4.0,
+        "cost_ratio_high": 5.0,
+        "memory_ratios": {"cost": 1.04},
+        "left_out": {"import_postgres": "no [server]"},
+        "settings": {"rows": 1000},
+    }
+    load("log_scale").show(found)
+    said = capsys.readouterr().out
+    assert "1,234" in said and "1.04" in said and "import_postgres is left out: no [server]" in said
+    assert "4.50 times as fast (4.00 to 5.00)" in said

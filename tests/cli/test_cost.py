@@ -79,6 +79,19 @@ def test_a_log(log: Path) -> None:
     assert "levenshtein/word/response" in shown
 
 
+def test_a_single_file_is_a_log(log: Path, tmp_path: Path) -> None:
+    named = document("--file", str(log), "--unit", "word")
+    assert document(str(log), "--unit", "word") == named
+    plain = log.rename(tmp_path / "edits of may")  # ends like no file, but is one
+    assert document(str(plain), "--unit", "word") == named | {"file": str(plain)}
+    assert document(str(plain), "--unit", "word", "--out", str(tmp_path / "costs"))["out"] == str(tmp_path / "costs")
+    assert f"{tmp_path}: this is a folder" in fault(str(tmp_path), "--unit", "word")
+
+
+def test_two_arguments_are_texts_even_where_one_names_a_file(log: Path) -> None:
+    assert document(str(log), str(log), "--unit", "word")["cost"] == 0
+
+
 def test_costs_are_written_beside_their_metric(log: Path, tmp_path: Path) -> None:
     out = tmp_path / "costs.jsonl"
     assert document("--file", str(log), "--unit", "word", "--out", str(out))["out"] == str(out)
@@ -124,8 +137,12 @@ def test_the_log_is_never_replaced_by_its_costs(log: Path) -> None:
     [
         ([], "needs a response and its edit"),
         (["a"], "needs a response and its edit"),
+        (["Dear all. " * 100], "needs a response and its edit"),
         (["a", "b", "--file", "log.jsonl"], "not both"),
-        (["a", "b", "--out", "costs.jsonl"], "with --file"),
+        (["log.jsonl", "--file", "log.jsonl"], "not both"),
+        (["a", "b", "--out", "costs.jsonl"], "give the log instead"),
+        (["missing.jsonl"], "missing.jsonl: there is no such file"),
+        (["missing.csv"], "missing.csv: there is no such file"),
         (["a", "b", "--cap", "0"], "cap is 0.0"),
         (["--file", "missing.jsonl", "--unit", "word"], "missing.jsonl: there is no such file"),
     ],

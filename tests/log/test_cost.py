@@ -1,7 +1,12 @@
 import json
+import os
 import random
 import re
-from collections.abc import Callable
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +14,11 @@ import editdistance
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rapidfuzz.distance import Levenshtein
 
 from copydesk.errors import InputError
 from copydesk.log import EditCost, EditRecord
-from copydesk.log.cost import Normalize, Unit
+from copydesk.log.cost import BLOCK, Normalize, Unit
 
 # Few letters, so that texts share much; white space, a combining mark, an emoji of two code points, a right-to-left
 # letter and a Chinese one, so that units differ from characters.
@@ -165,6 +171,99 @@ def test_over_keeps_the_order_and_gives_pending_rows_no_cost() -> None:
     costed = list(EditCost(unit="word").over(records))
     assert [row for row, _ in costed] == records
     assert [cost for _, cost in costed] == [0.5 if number % 3 else None for number in range(600)]
+
+
+def plain(metric: EditCost, response: str, edit: str) -> float:
+    """The definition, for one pair and with nothing shared between pairs."""
+    before, after = list(metric.units(response)), list(metric.units(edit))
+    lengths = {"response": len(before), "edit": len(after), "longest": max(len(before), len(after)), "none": 1}
+    cost = max(Levenshtein.distance(before, after), int(response != edit)) / max(1, lengths[metric.normalize])
+    return cost if metric.cap is None else min(cost, metric.cap)
+
+
+@given(
+    pairs=st.lists(st.tuples(TEXT, TEXT) | TEXT.map(lambda text: (text, text)) | st.tuples(st.text(), st.text())),
+    normalize=st.sampled_from(NORMALIZATIONS),
+    cap=st.none() | st.floats(0.01, 5),
+)
+def test_costs_are_those_of_the_definition_to_the_bit(
+    distance: EditCost, pairs: list[tuple[str, str]], normalize: Normalize, cap: float | None
+) -> None:
+    metric = EditCost(unit=distance.unit, normalize=normalize, cap=cap, tokenizer=distance.tokenizer)
+    assert metric.batch(pairs) == [plain(metric, a, b) for a, b in pairs]
+    assert [metric(a, b) for a, b in pairs] == metric.batch(pairs)
+
+
+@given(pairs=st.lists(st.tuples(st.text(st.characters(), max_size=8), st.text(st.characters(), max_size=8))))
+def test_characters_of_half_a_pair_cost_what_others_do(pairs: list[tuple[str, str]]) -> None:
+    metric = EditCost(unit="character", normalize="none")
+    assert metric.batch(pairs) == [plain(metric, a, b) for a, b in pairs]
+
+
+def test_many_blocks_keep_their_order(distance: EditCost) -> None:
+    pairs = [("a b c d", " ".join("abcd"[: number % 5])) for number in range(3 * BLOCK + 7)]
+    assert distance.batch(pairs) == [distance(a, b) for a, b in pairs[:5]] * (len(pairs) // 5) + [
+        distance(a, b) for a, b in pairs[: len(pairs) % 5]
+    ]
+
+
+def test_only_what_was_changed_is_cut_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut: list[str] = []
+    monkeypatch.setattr("copydesk.log.cost.words", lambda text: cut.append(text) or text.split())
+    assert EditCost(unit="word").batch([("a b", "a b"), ("a", "c"), ("a", "d"), ("c", "a")]) == [0, 1, 1, 1]
+    assert sorted(cut) == ["a", "c", "d"]
+
+
+def test_blocks_are_costed_at_the_same_time(monkeypatch: pytest.MonkeyPatch, tokenizer_folder: Path) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    both = threading.Barrier(2, timeout=20)  # breaks where one block waits for the other
+
+    def together(texts: list[str], tokenizer: str) -> list[list[int]]:
+        both.wait()
+        return [[ord(letter) for letter in text] for text in texts]
+
+    monkeypatch.setattr("copydesk.log.cost.subtokens", together)
+    assert EditCost(tokenizer=str(tokenizer_folder)).batch([("a", "b")] * 2 * BLOCK) == [1] * 2 * BLOCK
+
+
+def test_over_reads_no_more_than_a_few_blocks_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    read = 0
+
+    def endless() -> Iterator[EditRecord]:
+        nonlocal read
+        while True:
+            read += 1
+            yield record("a b", "a c")
+
+    costed = EditCost(unit="word").over(endless())
+    assert [cost for _, cost in islice(costed, 10 * BLOCK)] == [0.5] * 10 * BLOCK
+    assert read <= 13 * BLOCK
+    running = threading.active_count()
+    costed.close()  # type: ignore[attr-defined]
+    assert threading.active_count() < running
+
+
+def test_over_says_what_is_wrong_with_a_text(tokenizer_folder: Path) -> None:
+    records = [record("a b", "a c"), record("a", "\ud83d")]
+    with pytest.raises(InputError, match=r"half of a surrogate pair"):
+        list(EditCost(tokenizer=str(tokenizer_folder)).over(records))
+
+
+@pytest.mark.parametrize("parallelism", [{}, {"TOKENIZERS_PARALLELISM": "false"}])
+def test_costs_after_a_fork_and_where_the_tokenizer_may_start_no_threads(parallelism: dict[str, str]) -> None:
+    program = """
+import os
+from copydesk.log import EditCost
+pairs = [(f"Dear {n}", f"Hi {n}") for n in range(1000)]
+costs = EditCost().batch(pairs)
+if (child := os.fork()) == 0:
+    os._exit(0 if EditCost().batch(pairs) == costs else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "TOKENIZERS_PARALLELISM"} | parallelism
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=60)
+    assert (done.stdout, done.stderr) == ("0\n", "")
 
 
 def test_equal_names_mean_equal_metrics(tokenizer_folder: Path) -> None:

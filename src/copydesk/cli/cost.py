@@ -19,13 +19,18 @@ from copydesk.log.files import atomic_write
 from copydesk.log.record import EditRecord
 from copydesk.log.summary import CostSummary, summarize
 
+_SUFFIXES = {".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".gz", ".zst"}
+"""A single argument that ends like this is a log, so that a missing one is missed, and not its edit."""
+
 
 def cost(
-    response: Annotated[str | None, typer.Argument(help="What the policy wrote.")] = None,
+    response: Annotated[
+        str | None, typer.Argument(help="What the policy wrote; or, alone, a log (JSON Lines) whose rows to cost.")
+    ] = None,
     edit: Annotated[str | None, typer.Argument(help="What the person made of it.")] = None,
-    file: Annotated[Path | None, typer.Option(help="Cost every row of this log (JSON Lines) instead.")] = None,
+    file: Annotated[Path | None, typer.Option(help="The log; the same as giving it alone.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="With --file: write id, cost and metric of each row here (JSON Lines).")
+        Path | None, typer.Option(help="Of a log: write id, cost and metric of each row here (JSON Lines).")
     ] = None,
     unit: Annotated[Unit, typer.Option(help="What is counted.")] = "subtoken",
     normalize: Annotated[Normalize, typer.Option(help="Whose length the distance is divided by.")] = "response",
@@ -46,24 +51,34 @@ def cost(
 
     copydesk cost "Dear all" "Dear friends" --unit word
 
-    copydesk cost --file log.jsonl --out costs.jsonl
+    copydesk cost log.jsonl --out costs.jsonl
     """
     metric = EditCost(unit=unit, normalize=normalize, cap=cap, tokenizer=tokenizer)
+    if file is not None and response is not None:
+        raise InputError("copydesk cost takes two texts or a log, not both; leave one of them out")
+    if file is None and response is not None and edit is None and _names_a_file(response):
+        file = Path(response)
     if file is not None:
-        if response is not None:
-            raise InputError("copydesk cost takes two texts or --file, not both; leave one of them out")
         summary = _cost_log(metric, file, out)
         document = {"file": str(file), "metric": metric.name, **asdict(summary), "out": str(out) if out else None}
         document["quantiles"] = {f"{level:g}": value for level, value in summary.quantiles}
         emit(document, _summary_table(str(file), metric.name, summary), as_json=as_json)
     else:
         if response is None or edit is None:
-            raise InputError("copydesk cost needs a response and its edit, or --file LOG.jsonl; give both texts")
+            raise InputError("copydesk cost needs a response and its edit, or a log that exists; give both texts")
         if out is not None:
-            raise InputError("--out writes the costs of a log; give the log with --file")
+            raise InputError("--out writes the costs of a log, and these are two texts; give the log instead")
         lengths = {"response_units": len(metric.units(response)), "edit_units": len(metric.units(edit))}
         pair = {"cost": metric(response, edit), "metric": metric.name, **lengths}
         emit(pair, _pair_table(pair), as_json=as_json)
+
+
+def _names_a_file(argument: str) -> bool:
+    """Whether a single argument is a log, rather than a response whose edit was forgotten."""
+    try:
+        return Path(argument).suffix in _SUFFIXES or Path(argument).exists()
+    except (OSError, ValueError):  # too long for a name
+        return False
 
 
 def _cost_log(metric: EditCost, file: Path, out: Path | None) -> CostSummary:

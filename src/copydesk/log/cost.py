@@ -1,25 +1,31 @@
 """The edit cost Δ_edit(y, y'): how much a person had to change."""
 
 import math
-from collections.abc import Iterable, Iterator
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Literal, get_args
-
-from rapidfuzz.distance import Levenshtein
+from typing import Literal, TypeVar, get_args
 
 from copydesk import embedded
 from copydesk.errors import InputError
+from copydesk.log.distance import distances
 from copydesk.log.record import EditRecord
-from copydesk.log.subtokens import fingerprint, subtokens
+from copydesk.log.subtokens import fingerprint, load_tokenizer, subtokens
 from copydesk.log.words import words
 
 Unit = Literal["subtoken", "word", "character"]
 Normalize = Literal["response", "edit", "longest", "none"]
-Units = list[int] | list[str]
+Units = Sequence[int] | Sequence[str]
 
-_BLOCK = 256  # records whose texts are tokenized together
+BLOCK = 256
+"""Edits that are costed together."""
+
+Item = TypeVar("Item")
+Cost = TypeVar("Cost")
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class EditCost:
 
     def __call__(self, response: str, edit: str) -> float:
         """The cost of one edit."""
-        return self.batch([(response, edit)])[0]
+        return self._block([(response, edit)])[0]
 
     def of(self, record: EditRecord) -> float:
         """The cost of one logged edit.
@@ -76,21 +82,14 @@ class EditCost:
 
     def batch(self, pairs: Iterable[tuple[str, str]]) -> list[float]:
         """The costs of (response, edit) pairs, in their order; faster than one call each."""
-        pairs = list(pairs)
-        units = self._units([text for pair in pairs for text in pair])
-        return [
-            self._cost(before, after, changed=response != edit)
-            for (response, edit), before, after in zip(pairs, units[::2], units[1::2], strict=True)
-        ]
+        return [cost for _, cost in self._spread(self._block, pairs)]
 
     def over(self, records: Iterable[EditRecord]) -> Iterator[tuple[EditRecord, float | None]]:
-        """Every record with its cost, `None` while it is pending; a stream, in the order given."""
-        records = iter(records)
-        while block := list(islice(records, _BLOCK)):
-            pairs = [(record.response, record.edit) for record in block if record.edit is not None]
-            costs = iter(self.batch(pairs))
-            for record in block:
-                yield record, None if record.pending else next(costs)
+        """Every record with its cost, `None` while it is pending; a stream, in the order given.
+
+        All cores work on it, so it reads a few hundred records for each of them ahead.
+        """
+        return self._spread(self._logged, records)
 
     def units(self, text: str) -> Units:
         """What the cost counts: token ids, words or characters."""
@@ -110,17 +109,68 @@ class EditCost:
         cap = [] if self.cap is None else [f"cap={float(self.cap)!r}"]
         return "/".join(["levenshtein", unit, self.normalize, *cap])
 
-    def _units(self, texts: list[str]) -> list[Units]:
+    def _spread(
+        self, costs: Callable[[Sequence[Item]], Sequence[Cost]], items: Iterable[Item]
+    ) -> Iterator[tuple[Item, Cost]]:
+        """Each item with its cost, in their order, where `costs` knows those of a block of items."""
+        if self.unit == "subtoken":
+            load_tokenizer(self.tokenizer)  # once, before many threads ask for it
+        for block, found in _ahead(costs, _blocks(items)):
+            yield from zip(block, found, strict=True)
+
+    def _logged(self, records: Sequence[EditRecord]) -> list[float | None]:
+        known = [(record.response, record.edit) for record in records if record.edit is not None]
+        costs = iter(self._block(known))
+        return [None if record.pending else next(costs) for record in records]
+
+    def _block(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """Nothing is counted of what was not changed, and each text is cut into units once."""
+        changed = [(response, edit) for response, edit in pairs if response != edit]
+        texts = list(dict.fromkeys(chain.from_iterable(changed)))
+        units = dict(zip(texts, self._units(texts), strict=True))
+        before = [units[response] for response, _ in changed]
+        after = [units[edit] for _, edit in changed]
+        costs = map(self._cost, distances(before, after), before, after)
+        return [0.0 if response == edit else next(costs) for response, edit in pairs]
+
+    def _units(self, texts: list[str]) -> Sequence[Units]:
         match self.unit:
             case "subtoken":
-                return list(subtokens(texts, self.tokenizer))
+                return subtokens(texts, self.tokenizer)
             case "word":
                 return [words(text) for text in texts]
             case "character":
-                return [list(text) for text in texts]
+                return texts
 
-    def _cost(self, before: Units, after: Units, changed: bool) -> float:
-        distance = max(Levenshtein.distance(before, after), int(changed))
+    def _cost(self, distance: int, before: Units, after: Units) -> float:
+        """The cost of a text that was changed, so that a distance of 0 is a change that no unit shows."""
         lengths = {"response": len(before), "edit": len(after), "longest": max(len(before), len(after)), "none": 1}
-        cost = distance / max(1, lengths[self.normalize])
+        cost = max(1, distance) / max(1, lengths[self.normalize])
         return cost if self.cap is None else min(cost, self.cap)
+
+
+def _blocks(items: Iterable[Item]) -> Iterator[list[Item]]:
+    items = iter(items)
+    while block := list(islice(items, BLOCK)):
+        yield block
+
+
+def _ahead(work: Callable[[Item], Cost], items: Iterable[Item]) -> Iterator[tuple[Item, Cost]]:
+    """Each item with what `work` makes of it, in their order, while threads are at the next ones.
+
+    Tokenizing and counting leave Python to other threads. A tokenizer's own threads would do less: they stand still
+    while records are read, and are off where `TOKENIZERS_PARALLELISM` says so or the process was forked.
+    """
+    cores = os.cpu_count() or 1
+    pool = ThreadPoolExecutor(cores)
+    waiting: deque[tuple[Item, Future[Cost]]] = deque()
+    try:
+        for item in items:
+            waiting.append((item, pool.submit(work, item)))
+            if len(waiting) > cores:
+                first, made = waiting.popleft()
+                yield first, made.result()
+        for first, made in waiting:
+            yield first, made.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
