@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from copydesk.log.words import words
+from copydesk.log.words import _TOKEN, words
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,11 @@ from copydesk.log.words import words
 )
 def test_examples(text: str, cut: str) -> None:
     assert words(text) == cut.split()
+
+
+@given(st.text() | st.text(alphabet="a.,:'\"`-()t s\n1\x85\x1c") | st.text(alphabet="nocat' .", min_size=30))
+def test_a_text_is_cut_as_a_whole(text: str) -> None:
+    assert words(text) == _TOKEN.findall(text)
 
 
 @given(st.text() | st.text(alphabet="a.,:'\"`-()t s\n1"))
