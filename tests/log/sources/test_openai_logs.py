@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from copydesk.log import EditRecord
-from copydesk.log.sources.openai_logs import Lookup, decoded, moment, openai_source
+from copydesk.log.sources.openai_logs import openai_source
 from copydesk.log.sources.source import Row, Source
 
 ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Write to Ann."}]
@@ -216,22 +216,3 @@ def test_it_is_the_source_of_its_log() -> None:
     found = openai_source(source("log.jsonl", exchange()), source("edits.jsonl"))
     assert (found.name, found.unit, found.mapped, found.progress()) == ("log.jsonl", "line", True, 0.5)
     assert list(found.rows()) == list(found.rows())
-
-
-def test_the_index_is_on_disk() -> None:
-    with Lookup(source("edits.jsonl")) as lookup:
-        databases = lookup._rows.execute("PRAGMA database_list").fetchall()
-        assert [path for _, _, path in databases] == [""]
-        assert lookup._rows.execute("PRAGMA cache_size").fetchone()[0] == -2000
-
-
-def test_moments() -> None:
-    assert moment("2026-01-31T12:00:00Z") == moment("2026-01-31 12:00:00") == moment(1_769_860_800)
-    assert moment("soon") == moment(None) == 0.0
-
-
-def test_only_json_objects_and_lists_are_decoded() -> None:
-    assert decoded(' {"a": [1]}') == {"a": [1]}
-    faulty = ("[not json", '{"a": NaN}', "[1e999]", '["\\ud800"]', '["\ud800"]', '[1], "b": [2]', "[" * 100_000)
-    for text in (*faulty, "1", '"text"'):
-        assert decoded(text) == text

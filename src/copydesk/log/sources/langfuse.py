@@ -18,17 +18,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from copydesk.log.sources.openai_logs import (
-    Lookup,
-    answer_of,
-    decoded,
-    first,
-    messages_of,
-    moment,
-    record,
-    rest,
-    translated,
-)
+from copydesk.log.sources.fields import decoded, first, moment, record, rest, translated
+from copydesk.log.sources.lookup import Lookup
+from copydesk.log.sources.messages import answer_of, messages_of, role_of
 from copydesk.log.sources.source import Row, Source
 
 _READ = (
@@ -110,9 +102,9 @@ def _input(value: Any) -> str | list[dict[str, Any]]:
     found = decoded(value)
     if isinstance(found, dict) and isinstance(found.get("messages"), list):
         found = found["messages"]
-    elif _is_message(found):
+    elif role_of(found) is not None:
         found = [found]
-    if isinstance(found, list) and found and all(_is_message(message) for message in found):
+    if isinstance(found, list) and found and all(role_of(message) is not None for message in found):
         return messages_of(found)
     if found is None:
         raise ValueError("field 'input' is missing; it must be what was asked")
@@ -125,7 +117,7 @@ def _output(value: Any, structured: bool) -> str:
     match found:
         case {"choices": [{"message": message}]}:
             return answer_of(message)
-        case {"messages": [*_, message]} | [*_, message] if _is_message(message):
+        case {"messages": [*_, message]} | [*_, message] if role_of(message) is not None:
             return answer_of(message)
         case {"role": str()}:
             return answer_of(found)
@@ -135,10 +127,6 @@ def _output(value: Any, structured: bool) -> str:
             return found
         case _:
             return _indented(found) if structured else str(value)
-
-
-def _is_message(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("role"), str)
 
 
 def _indented(value: Any) -> str:

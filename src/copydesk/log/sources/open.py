@@ -18,6 +18,7 @@ from copydesk.log.sources.parquet import is_ours, parquet_rows
 from copydesk.log.sources.source import Row, Source
 from copydesk.log.sources.streams import unpacked
 
+_LOOK = 256  # rows between two looks at how far a file has been read, which cost a call to the system each
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -61,9 +62,11 @@ def _text_file(path: Path, name: str, format: Format) -> Source:
         nonlocal read
         with open_to_read(path) as file:
             size = max(1, os.fstat(file.fileno()).st_size)
-            for row in _rows_of(unpacked(file, name)[1], name, format):
-                read = min(1.0, file.tell() / size)
+            for number, row in enumerate(_rows_of(unpacked(file, name)[1], name, format)):
+                if number % _LOOK == 0:
+                    read = min(1.0, file.tell() / size)
                 yield row
+            read = 1.0
 
     return _source(name, rows, format, path.with_name(f"{path.name}.rejected.jsonl"), lambda: read)
 

@@ -13,14 +13,14 @@ for the text that only TensorZero can make of them, as JSON.
 https://www.tensorzero.com/docs/gateway/data-model
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from copydesk.log.sources.openai_logs import Lookup, decoded, first, moment, record, rest, translated
+from copydesk.log.sources.fields import as_json, decoded, first, moment, record, rest, translated
+from copydesk.log.sources.lookup import Lookup
 from copydesk.log.sources.source import Row, Source
 
 _READ = ("inference_id", "id", "input", "output", "dispreferred_outputs", "timestamp", "type")
@@ -99,7 +99,7 @@ def _output(value: Any) -> str:
         case {"raw": None, "parsed": None} | None:
             raise ValueError("field 'output' is missing; it must be what was answered")
         case {"parsed": parsed}:
-            return json.dumps(parsed, ensure_ascii=False)
+            return as_json(parsed)
         case _:
             raise ValueError("field 'output' must be a list of content blocks, or an object with the text as 'raw'")
 
@@ -124,7 +124,7 @@ def _messages(given: Any) -> list[dict[str, Any]]:
         raise ValueError("field 'input' must be an object with 'system' and 'messages'")
     chat: list[dict[str, Any]] = []
     if system := given.get("system"):
-        chat.append({"role": "system", "content": system if isinstance(system, str) else _as_json(system)})
+        chat.append({"role": "system", "content": system if isinstance(system, str) else as_json(system)})
     for message in given.get("messages") or []:
         if not isinstance(message, dict):
             raise ValueError("a message of the input is not an object with 'role' and 'content'")
@@ -143,11 +143,11 @@ def _turn(role: Any, content: Any) -> list[dict[str, Any]]:
             case {"type": "text", "text": str(text)} | {"type": "text" | "raw_text", "value": str(text)}:
                 texts.append(text)
             case {"type": "text", "text": filled} | {"type": "text", "value": filled}:
-                texts.append(_as_json(filled))
+                texts.append(as_json(filled))
             case {"type": "template" | "text", "arguments": filled}:
-                texts.append(_as_json(filled))
+                texts.append(as_json(filled))
             case {"type": "tool_call", "id": call, "name": name, "arguments": filled}:
-                written = filled if isinstance(filled, str) else _as_json(filled)
+                written = filled if isinstance(filled, str) else as_json(filled)
                 calls.append({"id": call, "type": "function", "function": {"name": name, "arguments": written}})
             case {"type": "tool_result", "id": call, "result": str(result)}:
                 results.append({"role": "tool", "content": result, "tool_call_id": call})
@@ -173,7 +173,3 @@ def _born(name: Any) -> str | None:
     except (AttributeError, TypeError, ValueError):
         return None
     return datetime.fromtimestamp((made.int >> 80) / 1000, UTC).isoformat() if made.version == 7 else None
-
-
-def _as_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,90 @@
+"""What commits change, file by file, as `git log` writes it with the arguments `DIFF`."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from copydesk.log.sources.git.commits import COMMIT
+from copydesk.log.sources.git.stream import Stream
+
+DIFF = (
+    *("--raw", "--patch", "--unified=0", "--diff-merges=first-parent", "--find-renames", "-l1000", "--no-relative"),
+    *("--diff-algorithm=histogram", "--no-color", "--no-ext-diff", "--no-textconv", "--submodule=short", "-O/dev/null"),
+)
+_HUNK = re.compile(rb"@@ -(\d+)(?:,(\d+))? \+\d+(?:,(\d+))? @@")
+
+
+@dataclass(frozen=True)
+class Hunk:
+    """Lines that are replaced: those from `at` on in the old file, by others. Either may be none."""
+
+    at: int
+    removed: list[bytes]
+    added: list[bytes]
+
+    @property
+    def end(self) -> int:
+        """The first line after them in the old file."""
+        return self.at + len(self.removed)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one commit does to one file; of a binary file there are no hunks."""
+
+    old: str
+    new: str
+    binary: bool
+    hunks: list[Hunk]
+
+
+def read_changes(stream: Stream) -> Iterator[Change]:
+    r"""The changes of the commit whose header was just taken.
+
+    First all files with their names in full, `:modes blobs status\0old\0` and for a rename `new\0`; then, after one
+    more `\0`, their hunks in the same order.
+    """
+    if not stream.starts(b"\n:"):
+        return
+    stream.until(b"\n")
+    files = []
+    while stream.starts(b":"):
+        old_mode, new_mode, *_, status = stream.until(b"\0")[1:].decode().split(" ")
+        old = new = stream.until(b"\0").decode("utf-8", "backslashreplace")
+        if status[0] in "RC":
+            new = stream.until(b"\0").decode("utf-8", "backslashreplace")
+        files.append((old, new, old_mode, new_mode))
+    stream.until(b"\0")
+    for old, new, old_mode, new_mode in files:
+        was, is_now = old_mode.startswith("100"), new_mode.startswith("100")
+        binary, hunks = _hunks(stream)
+        # What turns into a link or a submodule, or back, is a deletion and a creation.
+        if old_mode[:3] != new_mode[:3] and "000" not in (old_mode[:3], new_mode[:3]):
+            other_binary, other = _hunks(stream)
+            binary, hunks = (binary, hunks) if was else (other_binary, other)
+        if was or is_now:
+            yield Change(old, new, binary, hunks)
+
+
+def _hunks(stream: Stream) -> tuple[bool, list[Hunk]]:
+    """Whether a file is binary, and its hunks."""
+    binary, hunks = False, []
+    stream.until(b"\n")  # diff --git
+    while not (stream.ended() or stream.starts(b"diff --git ") or stream.starts(COMMIT)):
+        line = stream.until(b"\n")
+        if line.startswith(b"Binary files "):
+            binary = True
+        elif found := _HUNK.match(line):
+            at, removed, added = int(found[1]), int(found[2] or 1), int(found[3] or 1)
+            # Lines that are put in come after the one that is named.
+            hunks.append(Hunk(at if removed else at + 1, _lines(stream, removed), _lines(stream, added)))
+    return binary, hunks
+
+
+def _lines(stream: Stream, number: int) -> list[bytes]:
+    """So many lines of one side of a hunk, with their ends; only the last of a file may have none."""
+    lines = [stream.until(b"\n")[1:] + b"\n" for _ in range(number)]
+    if lines and stream.starts(b"\\"):
+        stream.until(b"\n")
+        lines[-1] = lines[-1][:-1]
+    return lines

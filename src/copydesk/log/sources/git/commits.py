@@ -1,0 +1,32 @@
+"""The commits of a history, as `git log` writes them with the arguments `LOG`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from copydesk.log.sources.git.stream import Stream
+
+COMMIT = b"\2"
+"""The first byte tells a commit from the lines of a diff, of which none begins with it."""
+
+_FIELDS = "%x02%H%x00%P%x00%aN%x00%aE%x00%aI%x00%B"
+LOG = ("log", "--first-parent", "--reverse", "-z", "--encoding=UTF-8", f"--format={_FIELDS}", "--no-notes")
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The header of a commit; the author as `.mailmap` has it, the date in ISO 8601."""
+
+    name: str
+    parents: str
+    author: str
+    email: str
+    date: str
+    message: str
+
+
+def read_commits(stream: Stream) -> Iterator[Commit]:
+    """Each commit's header. What follows it must be taken from the stream before the next."""
+    while not stream.ended():
+        if stream.until(COMMIT):
+            raise EOFError
+        yield Commit(*(stream.until(b"\0").decode("utf-8", "replace") for _ in range(6)))

@@ -1,0 +1,55 @@
+"""The machine's lines, followed from commit to commit."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from copydesk.log.sources.git.changes import Change
+from copydesk.log.sources.git.commits import Commit
+from copydesk.log.sources.git.groups import groups
+from copydesk.log.sources.git.marks import policy_of
+from copydesk.log.sources.git.texts import Found, Text
+
+
+class History:
+    """The machine's texts as they stand after the commits so far, by file."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, list[Text]] = {}
+        self._commits = 0
+
+    def take(self, commit: Commit, changes: Iterable[Change], mark: re.Match[str] | None) -> Iterator[Found]:
+        """Take in the next commit, the machine's if there is a mark; yield the texts that a person changed in it."""
+        self._commits += 1
+        # The names of two files may be exchanged, so that new ones count only after all old ones.
+        moved: dict[str, list[Text]] = {}
+        for change in changes:
+            texts = self._texts.pop(change.old, [])
+            if change.binary:
+                continue
+            kept: list[Text] = []
+            shift = 0
+            for group in groups(texts, change.hunks):
+                at = group.at + shift
+                shift += sum(len(hunk.added) - len(hunk.removed) for hunk in group.hunks)
+                if not group.hunks:
+                    kept.append(replace(group.texts[0], at=at))
+                    continue
+                before, after = group.spliced()
+                if mark is not None:
+                    if after:
+                        policy = policy_of(mark)
+                        kept.append(Text(after, at, commit, self._commits, policy, change.new, line=at))
+                elif group.texts:
+                    latest = max(group.texts, key=lambda text: text.number)
+                    text = replace(latest, lines=before, at=group.at)
+                    yield Found(text, change.old, after, change.new, at, commit)
+            if kept:
+                moved[change.new] = kept
+        self._texts |= moved
+
+    def accepted(self) -> Iterator[Found]:
+        """The texts that nobody changed."""
+        for path, texts in sorted(self._texts.items()):
+            for text in texts:
+                yield Found(text, path)

@@ -1,0 +1,126 @@
+r"""The history of a git repository: what a machine wrote, and what people made of those lines.
+
+A commit whose message marks it as written by a machine adds lines; each run of them in a file is one text. The first
+commit of a person that changes some of these lines is its edit; lines that nobody has changed up to the branch's end
+are accepted. So a row has
+
+- context: the path and the whole message of the machine's commit, as `path\n\nmessage`;
+- response: the machine's lines, widened to the lines beside them that the person's change replaced as well, as they
+  were just before that change;
+- edit: what stands there after it; the empty text where the lines, or the file, were deleted.
+
+Lines are followed through everything that changes elsewhere in the file, and through renames. Where a later commit of
+the machine changes its own lines, the text is the later one. Lines that move to another place count as deleted, and so
+do those of a file that was renamed while a new one took its name. Binary files, links and submodules are passed over.
+
+Only first parents are followed: a merge counts as one change, the machine's if its own message is marked. Name the
+branch itself where machine and person worked on one that was merged.
+
+https://git-scm.com/docs/git-log, https://git-scm.com/docs/git-interpret-trailers
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from copydesk.errors import InputError
+from copydesk.log.sources.git.changes import DIFF, read_changes
+from copydesk.log.sources.git.command import Git
+from copydesk.log.sources.git.commits import LOG, read_commits
+from copydesk.log.sources.git.history import History
+from copydesk.log.sources.git.marks import MARKS, marked, pattern
+from copydesk.log.sources.git.rows import User, row_of
+from copydesk.log.sources.source import Row, Source
+
+
+def git_source(
+    repository: Path | str,
+    *,
+    mark: Sequence[str] = MARKS,
+    since: datetime | None = None,
+    branch: str = "HEAD",
+    user: User = "name",
+) -> Source:
+    """The machine's lines in a repository, with what people made of them.
+
+    Edits come in the order of the history, then the lines that were accepted. An accepted row has no user, since nobody
+    knows who read it. The policy is what the marking trailer names. The metadata hold the repository's name, the path,
+    the machine's commit and the edit's, and first and last line of response and edit: those of the response (`path`,
+    `lines`) as they are just before the edit, those of the edit (`edit_path` where it is another, `edit_lines` where
+    there are any) just after it. An id names the machine's commit, the path and the first line there, so that it stays
+    the same when the history grows. Memory grows with the machine's lines that are still as they were, not with the
+    history.
+
+    Args:
+        repository: a folder in it, or a bare repository.
+        mark: regular expressions, searched for in the whole message without regard to case, `^` at the start of any
+            line; one that is found marks the commit.
+        since: what the machine committed before is left out.
+        branch: the branch, tag or commit whose history is read.
+        user: how the person who edited is named.
+
+    Raises:
+        InputError: an expression is not one; and once rows are read, git is missing, the folder is no repository, the
+            branch is not there, or no commit is marked.
+    """
+    marks = [pattern(expression) for expression in mark]
+    folder = Path(repository).resolve()
+    seen = _Seen()
+
+    def rows() -> Iterator[Row]:
+        seen.commits = 0
+        git = Git(str(repository))
+        tip = git.commit(branch)
+        beginning, seen.total = _beginning(git, tip, marks, since, branch)
+        place = 0
+        history = History()
+        # `X^@` stands for all parents of X: none where it is the first commit of all.
+        with git.output(*LOG, *DIFF, tip, "--not", f"{beginning}^@", "--") as stream:
+            for commit in read_commits(stream):
+                for found in history.take(commit, read_changes(stream), marked(commit.message, marks)):
+                    place += 1
+                    yield row_of(place, found, folder.name, user)
+                seen.commits += 1
+        for found in history.accepted():
+            place += 1
+            yield row_of(place, found, folder.name, user)
+
+    return Source(
+        name=str(repository),
+        rows=rows,
+        unit="row",
+        rejected=folder.with_name(f"{folder.name}.rejected.jsonl"),
+        mapped=True,
+        progress=lambda: seen.commits / seen.total if seen.total else None,
+    )
+
+
+@dataclass
+class _Seen:
+    commits: int = 0
+    total: int = 0
+
+
+def _beginning(
+    git: Git, tip: str, marks: list[re.Pattern[str]], since: datetime | None, branch: str
+) -> tuple[str, int]:
+    """The first commit that is marked, and how many there are from there on."""
+    # The oldest commits of a shallow clone come without their parents, so that all of their files seem to be new.
+    shallow = git.line("rev-parse", "--is-shallow-repository") == "true"
+    after = None if since is None else since if since.tzinfo is not None else since.replace(tzinfo=UTC)
+    beginning, commits = None, 0
+    with git.output(*LOG, tip, "--") as stream:
+        for commit in read_commits(stream):
+            if beginning is None and (commit.parents or not shallow) and marked(commit.message, marks):
+                late = after is None or datetime.fromisoformat(commit.date) >= after
+                beginning = commit.name if late else None
+            commits += beginning is not None
+    if beginning is None:
+        when = "" if after is None else f" since {after:%Y-%m-%d}"
+        raise InputError(
+            f"{git.repository}: no commit of {branch} is marked as written by a machine{when}; say with --mark what"
+            " such messages contain"
+        )
+    return beginning, commits
