@@ -85,7 +85,7 @@ def _largest(counts: Counter[str], most: int = 3) -> str:
     return ", ".join(said) + (f" and {more} more" if more else "")
 
 
-def parse_since(text: str) -> datetime:
+def parse_since(text: str, option: str = "--since") -> datetime:
     """A moment: a date, a date and time (of UTC unless it says otherwise), or how long ago: `7d`, `12h`.
 
     Raises:
@@ -97,5 +97,5 @@ def parse_since(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise InputError(f"--since {text}: write a date such as 2026-01-31, a time, or 7d for the last week") from None
+        raise InputError(f"{option} {text}: write a date such as 2026-01-31, a time, or 7d for the last week") from None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -8,17 +8,25 @@ import typer
 
 from copydesk import embedded
 from copydesk.cli.output import emit
-from copydesk.cli.rows import passing
+from copydesk.cli.rows import passing, passing_store
 from copydesk.diagnose import diagnose as diagnosed
 from copydesk.diagnose.page import render
 from copydesk.diagnose.text import rendered
 from copydesk.errors import InputError
 from copydesk.log.cost import EditCost, Normalize, Unit
 from copydesk.log.files import atomic_write
+from copydesk.log.store.connect import parse_url, shown
 
 
 def diagnose(
-    data: Annotated[Path, typer.Option(help="The log: JSON Lines with context, response and edit.")],
+    data: Annotated[
+        Path | None, typer.Option(help="The log: JSON Lines with context, response and edit.", show_default=False)
+    ] = None,
+    store: Annotated[str | None, typer.Option(help="Or a store, a file or a URL.", show_default=False)] = None,
+    user: Annotated[str | None, typer.Option(help="With --store: this user's only.", show_default="everyone's")] = None,
+    group: Annotated[
+        str | None, typer.Option(help="With --store: of users in this group now.", show_default="everyone's")
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -50,30 +58,38 @@ def diagnose(
 
     copydesk diagnose --data log.jsonl --model Qwen/Qwen3-0.6B --out diagnosis.html
     """
+    if (data is None) == (store is None):
+        raise InputError("give the log either as --data FILE or as --store URL")
+    if data is not None and (user or group):
+        raise InputError("--user and --group choose rows of a store; give --store, or leave them out")
     if out is not None:
         _check_out(out, data, force)
+    name = str(data or shown(parse_url(str(store))))
+    rows = (
+        passing_store(str(store), "rows", user=user, group=group, pending=True)
+        if data is None
+        else passing(data, "rows")
+    )
     # What it says of rows too long names options of another command; the diagnosis counts them itself.
     logging.getLogger("copydesk.learn.encode").setLevel(logging.ERROR)
     if model is not None:
         _quiet()
     metric = EditCost(unit=unit, normalize=normalize, tokenizer=tokenizer or _readable(model))
-    diagnosis = diagnosed(
-        passing(data, "rows"), model, metric=metric, sample=sample, seed=seed, region=region, name=str(data)
-    )
+    diagnosis = diagnosed(rows, model, metric=metric, sample=sample, seed=seed, region=region, name=name)
     if out is not None:
-        page = render(diagnosis, str(data))
+        page = render(diagnosis, name)
         with atomic_write(out) as file:
             file.write(page)
     emit(
-        {"data": str(data), "out": str(out) if out else None, **diagnosis.to_json()},
-        rendered(diagnosis, str(data), out),
+        {"data": name, "out": str(out) if out else None, **diagnosis.to_json()},
+        rendered(diagnosis, name, out),
         as_json=as_json,
     )
 
 
-def _check_out(out: Path, data: Path, force: bool) -> None:
+def _check_out(out: Path, data: Path | None, force: bool) -> None:
     """Refuse before the work, not after it, what could not be written in the end."""
-    if out.exists() and data.exists() and out.samefile(data):
+    if data is not None and out.exists() and data.exists() and out.samefile(data):
         raise InputError(f"--out {out}: that is the log itself; choose another name")
     if out.exists() and not force:
         raise InputError(f"--out {out}: this file exists; choose another name, or replace it with --force")

@@ -3,25 +3,23 @@
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from copydesk.cli.collected import parse_since
 from copydesk.cli.output import emit
-from copydesk.cli.rows import passing
+from copydesk.cli.rows import passing, passing_store
 from copydesk.errors import InputError
 from copydesk.log.exports import Exported, Filter, Form, Format, check_target, chosen
 from copydesk.log.exports import export as write
 from copydesk.log.exports.export import STDOUT
 from copydesk.log.record import EditRecord
-from copydesk.log.store import DEFAULT, EditStore, read_edits
+from copydesk.log.store import DEFAULT
 from copydesk.log.store.connect import parse_url, shown
 
 
@@ -79,7 +77,7 @@ def export(
         user=user,
         policy=policy,
         since=None if since is None else parse_since(since),
-        until=None if until is None else _parse_until(until),
+        until=None if until is None else parse_since(until, "--until"),
         at_least=at_least,
         at_most=at_most,
         pending=pending,
@@ -87,7 +85,7 @@ def export(
     done = Exported()
     if data is None:
         source = shown(parse_url(store or DEFAULT))
-        records = _of_store(store or DEFAULT, wanted, tenant, group)
+        records = passing_store(store or DEFAULT, "rows", tenant=tenant, group=group, **asdict(wanted))
     else:
         source = str(data)
         records = _of_file(data, wanted, out, done, {"--store": store, "--group": group, "--tenant": tenant})
@@ -100,23 +98,6 @@ def export(
         emit(document, _rendered(document), as_json=as_json)
 
 
-def _of_store(store: str, wanted: Filter, tenant: str | None, group: str | None) -> Generator[EditRecord, None, None]:
-    """The records that are wanted of a store."""
-    opened = EditStore.open(store, create=False)
-    console = Console(stderr=True)
-    try:
-        columns = TextColumn("rows"), BarColumn(), MofNCompleteColumn()
-        with (
-            opened.reading() as connection,
-            Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
-        ):
-            rows = read_edits(connection, tenant=tenant, group=group, **asdict(wanted))
-            for row in progress.track(rows, total=None):
-                yield row.record
-    finally:
-        opened.close()
-
-
 def _of_file(
     data: Path, wanted: Filter, out: Path, done: Exported, of_store: dict[str, str | None]
 ) -> Generator[EditRecord, None, None]:
@@ -127,13 +108,6 @@ def _of_file(
     if out.exists() and data.exists() and out.samefile(data):
         raise InputError(f"{out}: --out is the log itself and would replace it; choose another name")
     yield from chosen(passing(data, "rows"), wanted, done.left_out)
-
-
-def _parse_until(text: str) -> datetime:
-    try:
-        return parse_since(text)
-    except InputError as fault:
-        raise InputError(str(fault).replace("--since", "--until", 1)) from None
 
 
 def _rendered(document: dict[str, Any]) -> Table:

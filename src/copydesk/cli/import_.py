@@ -5,7 +5,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -185,11 +185,11 @@ def import_(
         "created_at": created_at,
     }
     given = {field: key for field, key in keys.items() if key is not None}
-    replace = Redactor(region).record if redact else None
+    redacted = Redactor(region).record if redact else None
     with _closing(found.rows()) as stream:
         sample = list(islice(stream, _SAMPLE))
         mapping = _mapping(found, sample, given)
-        reading = Reading(mapping, tenant, id_prefix, max_text, replace)
+        reading = Reading(mapping, tenant, id_prefix, max_text, redacted)
         _show(found, mapping, as_json)
         rows = chain(sample, stream)
         if dry_run:
@@ -239,17 +239,23 @@ def _metric(store: EditStore, chosen: dict[str, Any]) -> EditCost:
     if settings is not None and settings.cost:
         metric = EditCost(**(dict(settings.cost) | chosen))
         if metric.name != settings.metric:
-            raise InputError(
-                f"this store's costs are {settings.metric}, not {metric.name}; leave out the options of the edit cost, "
-                "or import into another store"
-            )
+            raise _other_cost(settings, metric)
         return metric
     usual: dict[str, Any] = {"cap": 3.0, "tokenizer": embedded.NAME}
     metric = EditCost(**(usual | chosen))
-    first = EnsembleSettings(metric=metric.name, cost=asdict(metric))
+    before = settings or EnsembleSettings()  # an older store's name its costs alone
+    if before.metric not in ("", metric.name):
+        raise _other_cost(before, metric)
     with store.writing() as tx:
-        follow(tx, first.to_json(), at=time.time())
+        follow(tx, replace(before, metric=metric.name, cost=asdict(metric)).to_json(), at=time.time())
     return metric
+
+
+def _other_cost(settings: EnsembleSettings, metric: EditCost) -> InputError:
+    return InputError(
+        f"this store's costs are {settings.metric}, not {metric.name}; leave out the options of the edit cost, "
+        "or import into another store"
+    )
 
 
 def _show(source: Source, mapping: FieldMapping, as_json: bool) -> None:

@@ -1,7 +1,8 @@
 """The rows of a log, one by one, for commands that go through it once."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -9,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from copydesk.log.files import open_to_read
 from copydesk.log.jsonl import read_jsonl
 from copydesk.log.record import EditRecord
+from copydesk.log.store import EditStore, read_edits
 
 
 def passing(file: Path, what: str) -> Iterator[EditRecord]:
@@ -27,3 +29,23 @@ def passing(file: Path, what: str) -> Iterator[EditRecord]:
     columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True) as progress:
         yield from progress.track(records, total=total)
+
+
+def passing_store(store: str, what: str, **wanted: Any) -> Generator[EditRecord, None, None]:
+    """The records of a store that `read_edits` finds for `wanted`, with their number on stderr likewise.
+
+    Raises:
+        InputError: the store cannot be opened.
+    """
+    opened = EditStore.open(store, create=False)
+    console = Console(stderr=True)
+    columns = TextColumn(what), BarColumn(), MofNCompleteColumn()
+    try:
+        with (
+            opened.reading() as connection,
+            Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
+        ):
+            for row in progress.track(read_edits(connection, **wanted), total=None):
+                yield row.record
+    finally:
+        opened.close()

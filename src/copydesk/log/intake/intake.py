@@ -107,12 +107,24 @@ def take_in(
         known = {id(one): next(costs) for one in fresh}
         return [(one, _before(there.get(one.digest), since), known.get(id(one))) for one in batch]
 
+    clashed = False
+
     def written(batch: Costed) -> Settled:
+        nonlocal clashed
+        if clashed and strict:
+            return []
         new = [(one, cost) for one, outcome, cost in batch if one.record is not None and outcome is None]
         with store.writing() as tx:
             imported = [ImportedRow(one.record, one.digest, cost) for one, cost in new if one.record is not None]
-            outcomes = iter(add_rows(tx, imported, name, reading.tenant, since=since, at=at))
-        return [(one, outcome or (None if one.record is None else next(outcomes))) for one, outcome, _ in batch]
+            outcomes = iter(add_rows(tx, imported, name, reading.tenant, since=since, at=at, strict=strict))
+        settled: Settled = []
+        for one, before, _ in batch:
+            outcome = before or (None if one.record is None else next(outcomes))
+            settled.append((one, outcome))
+            if outcome == "clash" and strict:
+                clashed = True
+                break
+        return settled
 
     def settle(batch: Settled) -> None:
         """Count what became of a batch, in the order of its rows."""
@@ -183,4 +195,4 @@ def _before(seq: int | None, since: int) -> Outcome | None:
 def _fault(one: Checked) -> str:
     if one.record is None:
         return one.fault
-    return f"field 'id': {one.record.id!r} is in the store already with other texts; {_MEND_ID}"
+    return f"field 'id': {one.record.id!r} is in the store already with other texts or another user; {_MEND_ID}"

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from copydesk.log.files import atomic_write
+from copydesk.log.files import staged_file
 from copydesk.log.sources.source import Row
 
 
@@ -39,7 +39,11 @@ class Rejected:
         if row.raw is not None:
             kept["raw"] = row.raw
         # ASCII and `str`: a row may have been rejected for holding what no JSON file can.
-        self._file.write(json.dumps(kept, default=str) + "\n")
+        try:
+            line = json.dumps(kept, default=str)
+        except RecursionError:  # the row is nested more deeply than JSON can be written
+            line = json.dumps({key: value for key, value in kept.items() if key != "row"})
+        self._file.write(line + "\n")
 
 
 class _None(Exception):
@@ -53,7 +57,7 @@ def rejected_rows(path: Path, unit: str) -> Iterator[Rejected]:
     Without any, a file of an earlier import is removed: its rows were mended.
     """
     try:
-        with atomic_write(path) as file:
+        with staged_file(path, tidy=True) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             rejected = Rejected(path, unit, file)
             yield rejected
             if not rejected.count:

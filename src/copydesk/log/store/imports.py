@@ -52,7 +52,14 @@ def content_digest(record: EditRecord, tenant: str) -> str:
 
 
 def add_rows(
-    tx: Transaction, rows: Sequence[ImportedRow], metric: str, tenant: str, *, since: int, at: float
+    tx: Transaction,
+    rows: Sequence[ImportedRow],
+    metric: str,
+    tenant: str,
+    *,
+    since: int,
+    at: float,
+    strict: bool = False,
 ) -> list[Outcome]:
     """Append the rows that are not there yet, in their order.
 
@@ -67,9 +74,10 @@ def add_rows(
         tenant: whose they are.
         since: the log's number when the import began; rows above it came with this import.
         at: when rows are said to have come that do not say it themselves, in seconds since 1970.
+        strict: whether to end at the first row that clashes.
 
     Returns:
-        What became of each row.
+        What became of each row, up to the one that ended it.
     """
     completions, edits = tables.completions, tables.edits
     seen = known_digests(tx.connection, [row.digest for row in rows])
@@ -95,9 +103,12 @@ def add_rows(
             write()  # what is compared with may be of this batch
             outcome, revision = _revise(tx.connection, row, tenant)
             outcomes.append("repeated" if outcome == "known" and ids[record.id] > since else outcome)
+            if outcome == "clash" and strict:
+                break
             if outcome == "updated":
                 _name_user(tx.connection, record)
                 seq += 1
+                seen[row.digest] = seq
                 new_edits.append(_edit(row, metric, seq, moment, *revision))
             continue
         seq += 1
@@ -112,8 +123,16 @@ def add_rows(
 
 
 def known_digests(connection: Connection, digests: Sequence[str]) -> dict[str, int]:
-    """Those of the digests that are there, and the number of their row in the log."""
-    return _seen(connection, tables.completions.c.digest, digests)
+    """Those of the digests that are there, as a row or as a revision of one, and the number they have in the log."""
+    edits = tables.edits
+    query = select(edits.c.id, edits.c.seq).where(edits.c.id.in_([_edit_id(digest) for digest in digests]))
+    numbers = {name: seq for name, seq in connection.execute(query)}
+    revisions = {digest: numbers[name] for digest in digests if (name := _edit_id(digest)) in numbers}
+    return revisions | _seen(connection, tables.completions.c.digest, digests)
+
+
+def _edit_id(digest: str) -> str:
+    return f"edit-{digest}"
 
 
 def _seen(connection: Connection, column: Any, values: Iterable[str]) -> dict[str, int]:
@@ -133,7 +152,7 @@ def _revise(connection: Connection, row: ImportedRow, tenant: str) -> tuple[Outc
     query = select(edits.c.edit, edits.c.cost, edits.c.revision).where(edits.c.completion_id == record.id)
     revisions = connection.execute(query.order_by(edits.c.revision)).all()
     if record.edit is None or any(one.edit == record.edit for one in revisions):
-        return "known", (0, None)
+        return ("known" if there.user == record.user else "clash"), (0, None)
     if not revisions:
         return "updated", (1, None)
     return "updated", (revisions[-1].revision + 1, float(revisions[-1].cost))
@@ -178,7 +197,7 @@ def _edit(row: ImportedRow, metric: str, seq: int, at: float, revision: int, pre
     return {
         "seq": seq,
         "at": at,
-        "id": f"edit-{row.digest}",
+        "id": _edit_id(row.digest),
         "completion_id": row.record.id,
         "revision": revision,
         "edit": row.record.edit,
