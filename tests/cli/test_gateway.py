@@ -81,6 +81,7 @@ def test_out_of_the_box_and_round_the_loop(tmp_path: Path) -> None:
         assert run("ensemble", "verify", "--store", store, "--url", ready["url"]) == {
             "events": 19,
             "choices": 9,
+            "lost": 0,
             "faults": [],
             "live": True,
         }

@@ -111,7 +111,7 @@ def _is_seen(audience: dict[str, str] | None, tenant: str) -> bool:
 def _standing(ledger: Ledger, seq: int, who: str | None) -> dict[str, Any]:
     settings, scope = ledger.settings, ledger.deciding(who)
     others = set() if who is None else ledger.for_others(who)
-    arms = [arm for arm in standings(ledger, scope) if arm["name"] not in others]
+    arms = standings(ledger, scope, others)
     rule = settings.make_rule() if settings is not None else Ucb()
     bounds: list[float | None] = [None] * len(arms)
     if ledger.started and isinstance(rule, Ucb):

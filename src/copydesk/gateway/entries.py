@@ -184,14 +184,13 @@ def edit(completion_id: str, text: str, cost: float, metric: str, who: str | Non
         stored, event = append.edited(tx, edit_id, completion_id, text, cost, metric, at=time.time())
         if event is not None:
             ledger.apply(event)
-        arms = [arm for arm in standings(ledger) if ledger.is_for(arm["name"], who)]
-        return Acknowledged(stored, stored.id == edit_id, arms)
+        return Acknowledged(stored, stored.id == edit_id, standings(ledger, without=ledger.for_others(who)))
 
     return work
 
 
-def standings(ledger: Ledger, scope: str | None = None) -> list[dict[str, Any]]:
-    """The statistics of every arm on offer, as JSON values; of one scope's own rounds where one is given."""
+def standings(ledger: Ledger, scope: str | None = None, without: Collection[str] = ()) -> list[dict[str, Any]]:
+    """The statistics of the arms on offer, as JSON values; of one scope's own rounds where one is given."""
     if not ledger.started:
         return []
     states = ledger.ensemble.arms if scope is None else ledger.ensemble.counts(scope)
@@ -205,6 +204,7 @@ def standings(ledger: Ledger, scope: str | None = None) -> list[dict[str, Any]]:
             **figures(state),
         }
         for name, state in states.items()
+        if name not in without
     ]
 
 
