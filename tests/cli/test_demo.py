@@ -123,9 +123,11 @@ def test_a_folder_that_holds_other_things_is_never_replaced(tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, kind: signal.Signals) -> None:
-    command = [sys.executable, "-m", "copydesk", "demo", "--out", str(tmp_path / "new" / "out")]
+@pytest.mark.parametrize(
+    ("kind", "more"), [(signal.SIGINT, []), (signal.SIGTERM, []), (signal.SIGTERM, ["--personal"])]
+)
+def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, kind: signal.Signals, more: list[str]) -> None:
+    command = [sys.executable, "-m", "copydesk", "demo", *more, "--out", str(tmp_path / "new" / "out")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("new/.out-*")) and time.monotonic() < deadline:

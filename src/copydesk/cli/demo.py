@@ -16,8 +16,11 @@ from copydesk.errors import InputError
 def demo(
     task: Annotated[str, typer.Option(help="What is written: email or summarization.")] = "email",
     user: Annotated[str, typer.Option(help="Who edits: strong (mends nearly all) or weak (a little).")] = "strong",
-    edits: Annotated[int, typer.Option(help="Rows of the log to learn from.")] = 300,
-    rounds: Annotated[int, typer.Option(help="Online rounds, for every method.")] = 200,
+    personal: Annotated[
+        bool, typer.Option("--personal", help="Six people of different tastes, all as strong as --user.")
+    ] = False,
+    edits: Annotated[int, typer.Option(help="Rows of the log to learn from, of all people together.")] = 300,
+    rounds: Annotated[int, typer.Option(help="Online rounds, for every method and person.")] = 200,
     seed: Annotated[int, typer.Option(help="Decides documents, responses, edits and training.")] = 0,
     out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("demo"),
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier run in that folder.")] = False,
@@ -30,7 +33,12 @@ def demo(
     among them online. Writes the log, the policies, every round, results.json
     and report.html, and prints how much less the user has to edit.
 
+    With --personal, people who want different things share a log. One policy learns
+    from everybody's edits and an adapter from each one's own; for each person a late
+    ensemble chooses between the two.
+
     copydesk demo --task summarization --user weak
+    copydesk demo --personal
     """
     try:
         import matplotlib  # noqa: F401  # the report needs it: better to know now than after the run
@@ -39,17 +47,19 @@ def demo(
         from copydesk.learn.staging import staged_folder
         from copydesk.report import print_examples, print_results
         from copydesk.simulate.outcome import write_results
+        from copydesk.simulate.personal.run import PersonalSettings, run_personal
         from copydesk.simulate.run import RunSettings, run
     except ModuleNotFoundError as fault:
         raise InputError(
             f"the demo needs {fault.name}; install it with: pip install 'copydesk[train,report]'"
         ) from None
-    settings = RunSettings(task=task, user=user, edits=edits, rounds=rounds, seed=seed)
+    kind = PersonalSettings if personal else RunSettings
+    settings = kind(task=task, user=user, edits=edits, rounds=rounds, seed=seed)
     log_to_stderr("copydesk.simulate")
     quiet_libraries()
     # Everything is written beside the folder and takes its name at the end: a run is there whole, or not at all.
     with staged_folder(out, marker="results.json", overwrite=force) as folder, contextlib.redirect_stdout(sys.stderr):
-        outcome = run(settings, folder)
+        outcome = run_personal(settings, folder) if isinstance(settings, PersonalSettings) else run(settings, folder)
         results = write_results(folder, [(settings, outcome)])
     if as_json:
         emit(results, Group(), as_json=True)

@@ -10,6 +10,8 @@ from copydesk.report.columns import Column, read_column
 from copydesk.report.methods import KNOWN, is_late, label_of, looks
 from copydesk.report.page import html_page
 from copydesk.report.paper_section import paper_section
+from copydesk.report.people import has_people
+from copydesk.report.people_section import people_section
 from copydesk.report.results import Saving, saving
 from copydesk.report.rounds import Round, arms_of, by_column
 from copydesk.report.sections import column_section, columns_section
@@ -40,9 +42,12 @@ def render(rounds: Sequence[Round], results: Mapping[str, Any]) -> str:
         headline = headline.replace(share, f"<em>{share}</em>")
     own = by_column(rounds)
     plain = [column.name for column in columns if column.plain]
-    sections = [column_section(name, own[name], results, shown) for name in plain]
-    paper = paper_section(results, shown)
-    sections = [columns_section(results, shown), paper, *sections] if len(plain) > 1 else [*sections, paper]
+    if has_people(results):
+        sections = [people_section(own, results, shown)]
+    else:
+        sections = [column_section(name, own[name], results, shown) for name in plain]
+        paper = paper_section(results, shown)
+        sections = [columns_section(results, shown), paper, *sections] if len(plain) > 1 else [*sections, paper]
     shifted = [column for column in columns if column.shifted]
     sections.append(shift_section(shifted, own, results, shown))
     sections.append(sweep_section(results, shown))

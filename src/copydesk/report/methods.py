@@ -29,6 +29,8 @@ KNOWN = {
     "late": Look("Late ensemble", "a bandit that chooses among the policies, round by round", "#cf4a1d", "#ff7f54"),
 }
 _BENCHED = {
+    "shared": Look("Shared policy", "learnt from everybody's edits", "#3f5fa8", "#8aa5ea"),
+    "own": Look("Own adapter", "learnt from the edits of one person alone", "#5c9a1f", "#a2d95c"),
     "oracle": Look("Oracle", "told in its prompt what people want, which no other is", "#20262e", "#f4f6f8", "dotted"),
     "late-discounted-ucb": Look(
         "Late, discounted UCB", "a late ensemble that forgets what is long past", "#8a2c06", "#b85a26", "dashdot"
@@ -44,7 +46,7 @@ _PROMPTED = {
     "cipher": [("#2420b5", "#6a6ef0"), ("#9330f0", "#cf6cff")],
 }
 _SPARE = [("#6b5bb5", "#a99bf0"), ("#7a6a3a", "#b8a66a"), ("#4d7f2e", "#93c66f"), ("#8c4a4a", "#d59090")]
-_ORDER = ("base", "oracle", "icl", "cipher", "sft", "dpo", "rl", "early", "late")
+_ORDER = ("base", "oracle", "icl", "cipher", "sft", "dpo", "rl", "early", "shared", "own", "late")
 
 
 def is_late(method: str) -> bool:

@@ -1,6 +1,6 @@
 """What it costs a late ensemble to find out which of its policies is the best."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -44,18 +44,19 @@ class Regret:
         return list(accumulate(late - best for late, best in zip(self.late_costs, self.best_costs, strict=True)))
 
 
-def regrets_of(rounds: Iterable[Round]) -> dict[str, list[Regret]]:
+def regrets_of(rounds: Iterable[Round], arms: Collection[str] | None = None) -> dict[str, list[Regret]]:
     """The regret of each late ensemble in one column, an entry a seed in ascending order.
 
-    The arms are the policies that any of the column's late ensembles played and that played alone there as well, in the
-    same rounds of the same seed. A seed without such an arm, and an ensemble without such a seed, is left out.
+    The arms are the policies that any of the column's late ensembles played, or those of the methods `arms`, and that
+    played alone there as well, in the same rounds of the same seed. A seed without such an arm, and an ensemble without
+    such a seed, is left out.
     """
     played = list(rounds)
-    arms = arms_of(played)
+    methods_of_arms = set(arms_of(played).values()) if arms is None else set(arms)
     costs: dict[tuple[str, int], dict[int, float]] = {}
     for one in played:
         method = str(one["method"])
-        if is_late(method) or str(one["policy"]) in arms:
+        if is_late(method) or method in methods_of_arms:
             costs.setdefault((method, int(one["seed"])), {})[int(one["t"])] = float(one["cost"])
     methods = methods_of(played)
     alone = [method for method in methods if not is_late(method)]
@@ -77,9 +78,12 @@ def regret_cells(rounds: Iterable[Round]) -> dict[str, dict[str, dict[str, Any]]
 
     `regret` is in the units of the cost, summed over the rounds of a seed; `ratio` is that of the totals, and is left
     out where an arm costs nothing in some seed; `best_total` is the total of the best arm and `best` its name, a seed
-    each. Columns without a late ensemble are left out.
+    each. Columns without a late ensemble are left out. What the ensemble of any column played is an arm in every one,
+    also where an ensemble that knew of the others' rounds never tried it.
     """
-    cells = {column: {m: _cell(r) for m, r in regrets_of(own).items()} for column, own in by_column(rounds).items()}
+    columns = by_column(rounds)
+    arms = {arm for own in columns.values() for arm in arms_of(own).values()}
+    cells = {column: {m: _cell(r) for m, r in regrets_of(own, arms).items()} for column, own in columns.items()}
     return {column: own for column, own in cells.items() if own}
 
 

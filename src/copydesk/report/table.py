@@ -12,6 +12,7 @@ from copydesk.report.columns import column_title, read_column
 from copydesk.report.diff import diff_plain, diff_rich
 from copydesk.report.examples import context_text, pick_examples
 from copydesk.report.methods import is_late, label_of, without_oracle
+from copydesk.report.people import has_people, rows_of
 from copydesk.report.results import saving
 from copydesk.report.rounds import Round, arms_of
 from copydesk.report.subopt import plain_columns
@@ -107,6 +108,16 @@ def sweep_table(sweep: Sweep) -> Table:
     return table
 
 
+def people_table(results: Mapping[str, Any]) -> Table:
+    """Mean cost and regret, a row for each person and one for everybody."""
+    methods = results["methods"]
+    table = _table("Mean edit cost", "Who", "Edits", "Taste shared with", *map(label_of, methods), "Regret")
+    for row in rows_of(results):
+        costs = (cost_text(row.cells[method]) for method in methods)
+        _add_row(table, row.name, row.edits, row.taste, *costs, "–" if row.regret is None else cost_text(row.regret))
+    return table
+
+
 def _table(title: str, first: str, *others: str) -> Table:
     table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
     table.add_column(Text(first), no_wrap=True)
@@ -124,8 +135,19 @@ def print_results(console: Console, results: Mapping[str, Any]) -> None:
     """Print the tables, and the saving in words.
 
     Each column has a table of its own as long as there are no more than four; the report has them all. A single plain
-    column always has one.
+    column always has one. People with different tastes stand in one table.
     """
+    for table in [people_table(results)] if has_people(results) else _tables(results):
+        console.print(table)
+        console.print()
+    saved = saving(results)
+    if saved:
+        words = f"{saved.words[0].upper()}{saved.words[1:]}"
+        costs = f"edit cost {saved.before:.2f} before, {saved.after:.2f} with {label_of(saved.method)}"
+        console.print(Text.assemble((words, "bold"), f" ({costs})."))
+
+
+def _tables(results: Mapping[str, Any]) -> list[Table]:
     columns = [read_column(name) for name in results["columns"]]
     plain = [column for column in columns if column.plain]
     if len(columns) <= WIDE:
@@ -140,15 +162,7 @@ def print_results(console: Console, results: Mapping[str, Any]) -> None:
         tables.append(regrets)
     if "max_subopt_all" in results:
         tables.append(safety_table(results))
-    tables += map(sweep_table, sweeps_of(results))
-    for table in tables:
-        console.print(table)
-        console.print()
-    saved = saving(results)
-    if saved:
-        words = f"{saved.words[0].upper()}{saved.words[1:]}"
-        costs = f"edit cost {saved.before:.2f} before, {saved.after:.2f} with {label_of(saved.method)}"
-        console.print(Text.assemble((words, "bold"), f" ({costs})."))
+    return [*tables, *map(sweep_table, sweeps_of(results))]
 
 
 def print_examples(console: Console, rounds: Sequence[Round], method: str, n: int = 3) -> None:

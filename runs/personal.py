@@ -1,0 +1,118 @@
+"""What `personal.sh` prints: the rate of an adapter, chosen on a user no table uses; and the table over several seeds.
+
+python runs/personal.py rate
+python runs/personal.py table FOLDER...
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+RATES = (1e-3, 5e-3, 2e-2, 5e-2)
+LENGTHS = (38, 300)
+"""As one person's log and as everybody's."""
+SEED = 1000
+PRIORS = (0.0, 1.0, 3.0, 10.0)
+"""The demo's is the last; it was not chosen by this."""
+
+
+def rate() -> None:
+    """Print the mean cost of SFT at each rate, with the user of p = 0.6."""
+    from copydesk.learn.fit import fit, reference_logprobs
+    from copydesk.learn.models import quiet_libraries
+    from copydesk.log.cost import EditCost
+    from copydesk.policies import LocalPolicy
+    from copydesk.simulate.clock import Clock
+    from copydesk.simulate.protocol import make_log, online_documents, play
+    from copydesk.simulate.recipe import RECIPE
+    from copydesk.simulate.run import RunSettings
+    from copydesk.simulate.tasks import SCRIPTED
+    from copydesk.simulate.teach import Lesson, load_student
+    from copydesk.simulate.users import get_user
+
+    quiet_libraries()
+    settings, user, student = RunSettings(), get_user("p0.6"), load_student("embedded")
+    cost = EditCost(cap=settings.c_max)
+    found: dict[float, list[float]] = {rate: [] for rate in RATES}
+    heads = [f"{task}, {count} edits" for task in SCRIPTED for count in LENGTHS]
+    for task in SCRIPTED.values():
+        for count in LENGTHS:
+            log = make_log(student.base, task, user, count, SEED, settings.sampling(settings.log_temperature))
+            contexts = online_documents(task, settings.rounds, SEED, log)
+            triples = Lesson(student, log, cost, 512, Clock()).encoded.triples
+            references = reference_logprobs(student.model, triples, batch_size=64)
+            for rate, costs in found.items():
+                training = replace(RECIPE["sft"], full=False, learning_rate=rate, seed=SEED)
+                fitted = fit(student.model, triples, references, training)
+                policy = LocalPolicy("sft", fitted.model, student.tokenizer)
+                rounds = play(policy, "sft", task, user, contexts, SEED, cost, settings.sampling())
+                costs.append(fmean(one.cost for one in rounds))
+                print(task.name, count, rate, costs[-1], file=sys.stderr, flush=True)
+    _markdown(
+        ["rate", *heads, "mean"],
+        [[f"{rate:g}", *(f"{one:.3f}" for one in costs), f"{fmean(costs):.3f}"] for rate, costs in found.items()],
+    )
+
+
+def table(folders: Sequence[Path]) -> None:
+    """Print the table of runs that differ in nothing but their seed."""
+    from copydesk.report import summarize
+    from copydesk.report.methods import label_of
+    from copydesk.report.people import column_of_person, rows_of
+
+    rounds = [
+        json.loads(line)
+        for folder in folders
+        for line in (folder / "rounds.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    settings = json.loads((folders[0] / "results.json").read_text(encoding="utf-8"))["settings"]
+    results = summarize(rounds, settings, {})
+    rows = []
+    for row in rows_of(results):
+        cells = [row.cells[method] for method in results["methods"]]
+        regret = [] if row.regret is None else [f"{row.regret['mean']:.2f} ± {row.regret['std']:.2f}"]
+        costs = (f"{cell['mean']:.3f} ± {cell['std']:.3f}" for cell in cells)
+        best = results["regret"].get(column_of_person(results, row.name), {}).get("late", {}).get("best", [])
+        rows.append([row.name, row.edits, row.taste, *costs, *regret, ", ".join(best)])
+    head = ["who", "edits", "taste shared with", *map(label_of, results["methods"]), "regret", "better, by seed"]
+    _markdown(head, rows)
+    _priors(rounds, settings)
+
+
+def _priors(rounds: Sequence[dict[str, Any]], settings: dict[str, Any]) -> None:
+    """Print what the late ensembles of the same rounds pay where they borrow less from each other."""
+    from copydesk.ensemble import LateEnsemble, Ucb
+    from copydesk.simulate.personal.late import play_together
+    from copydesk.simulate.protocol import Round
+
+    alone: dict[int, dict[str, dict[str, list[Round]]]] = {}
+    for one in (Round(**played) for played in rounds if played["method"] in ("shared", "own")):
+        alone.setdefault(one.seed, {}).setdefault(one.user, {}).setdefault(one.method, []).append(one)
+    rows = []
+    for prior in PRIORS:
+        paid: dict[str, list[float]] = {name: [] for name in [*settings["people"], "everybody"]}
+        for seed, people in alone.items():
+            ensemble = LateEnsemble(["shared", "own"], Ucb(settings["alpha"]), seed, prior=prior)
+            late = play_together(ensemble, people)
+            for name in settings["people"]:
+                paid[name].append(fmean(one.cost for one in late if one.user == name))
+            paid["everybody"].append(fmean(one.cost for one in late))
+        rows.append([f"{prior:g}", *(f"{fmean(costs):.3f}" for costs in paid.values())])
+    _markdown(["prior", *settings["people"], "everybody"], rows)
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    for line in (head, ["---"] * len(head), *rows):
+        print(f"| {' | '.join(line)} |")
+    print()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["rate"]:
+        rate()
+    else:
+        table([Path(folder) for folder in sys.argv[2:]])
