@@ -78,7 +78,7 @@ def _ask(store: EditStore, user: str, tenant: str | None, yes: bool) -> None:
 
 def _checked(store: EditStore, user: str | None, tenant: str | None, as_json: bool) -> None:
     count, entries = check_forgotten(store, user, tenant)
-    said = f"{count} entries of who was forgotten, each as it was sealed."
+    said = f"Entries of who was forgotten: {count}, each as it was sealed."
     if user is not None:
         said += f" Nothing of {user!r} is in {store.name}."
     document = {"store": store.name, "entries": count, "forgotten": [entry.to_json() for entry in entries]}
@@ -132,4 +132,4 @@ def _entries(entries: list[Entry]) -> list[RenderableType]:
 
 
 def _counted(rows: dict[str, int]) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in rows.items()) or "nothing"
+    return ", ".join(f"{count} {kind if count > 1 else kind[:-1]}" for kind, count in rows.items()) or "nothing"

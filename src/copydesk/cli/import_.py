@@ -227,9 +227,16 @@ def _mapping(source: Source, sample: list[Row], given: dict[str, str]) -> FieldM
     if not fields and sample[0].fault:
         raise InputError(f"{source.name}:{sample[0].place}: {sample[0].fault} (nor could the rows after it be read)")
     try:
-        return guess_mapping(fields, given, texts=source.texts)
+        mapping = guess_mapping(fields, given, texts=source.texts)
     except InputError as fault:
         raise InputError(f"{source.name}: {fault}") from None
+    if "edit" not in mapping.paths and "edit" not in given:
+        keys = ", ".join(map(repr, mapping.others)) or "no others"
+        raise InputError(
+            f"{source.name}: no key could be the edit; name it with --edit KEY (there are {keys}), or say --edit none "
+            "where every row still waits for it"
+        )
+    return mapping
 
 
 def _metric(store: EditStore, chosen: dict[str, Any]) -> EditCost:

@@ -8,7 +8,9 @@ from copydesk.log.record import EditRecord
 ALIASES: dict[str, str] = {
     **dict.fromkeys(("prompt", "input", "question", "instruction", "x", "messages"), "context"),
     **dict.fromkeys(("output", "completion", "original", "draft", "rejected", "y"), "response"),
-    **dict.fromkeys(("edited", "correction", "chosen", "revision", "y_prime", "post_edit"), "edit"),
+    **dict.fromkeys(
+        ("edited", "correction", "chosen", "corrected", "revision", "final", "y_prime", "post_edit"), "edit"
+    ),
     "user_id": "user",
 }
 """Alias → field. `chosen` and `rejected` are TRL's names for the preferred and the other answer of a pair."""
