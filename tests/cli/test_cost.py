@@ -9,7 +9,7 @@ import typer
 from tokenizers import Tokenizer, models, pre_tokenizers
 from typer.testing import CliRunner, Result
 
-from commands import fault_of
+from commands import document_of, fault_of
 from copydesk.cli.cost import cost
 
 ROWS = [
@@ -27,10 +27,7 @@ def run(*arguments: str) -> Result:
 
 
 def document(*arguments: str) -> dict[str, Any]:
-    result = run(*arguments, "--json")
-    assert result.exit_code == 0, result.output
-    read: dict[str, Any] = json.loads(result.stdout)
-    return read
+    return document_of(run(*arguments, "--json"))
 
 
 def fault(*arguments: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from commands import fault_of
+from commands import document_of, fault_of
 from copydesk.cli.export import export
 from copydesk.log import EditRecord, load_log, write_jsonl
 from copydesk.log.store import EditStore, tables
@@ -38,10 +38,7 @@ def run(*arguments: str) -> Result:
 
 
 def document(*arguments: str) -> dict[str, Any]:
-    result = run(*arguments, "--json")
-    assert result.exit_code == 0, result.output
-    read: dict[str, Any] = json.loads(result.stdout)
-    return read
+    return document_of(run(*arguments, "--json"))
 
 
 def fault(*arguments: str) -> str:

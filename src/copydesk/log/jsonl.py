@@ -70,7 +70,7 @@ def write_jsonl(path: Path | str, records: Iterable[EditRecord]) -> int:
     with atomic_write(path) as file:
         for rows, record in enumerate(records, start=1):
             try:
-                file.write(_line(record))
+                file.write(record_line(record))
             except (PydanticSerializationError, ValueError, TypeError) as fault:
                 raise InputError(
                     f"{path}: row {rows} (id {record.id!a}) cannot be written as JSON ({fault}); mend its metadata"
@@ -78,7 +78,13 @@ def write_jsonl(path: Path | str, records: Iterable[EditRecord]) -> int:
     return rows
 
 
-def _line(record: EditRecord) -> str:
+def record_line(record: EditRecord) -> str:
+    """A record as one line, without what is `None`, or empty metadata.
+
+    Raises:
+        ValueError: it holds a number that is not finite, or half of a surrogate pair.
+        TypeError: it holds what is no JSON value.
+    """
     row = record.model_dump(mode="json", exclude={"metadata"})
     row = {field: value for field, value in row.items() if value is not None}
     if record.metadata:

@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, select
+from sqlalchemy import Connection, and_, select
 
 from copydesk.errors import InputError
 from copydesk.log.record import Context, Message
-from copydesk.log.store.records import context_of, in_group
+from copydesk.log.store.records import LATEST, context_of, in_group
 from copydesk.log.store.tables import completions, edits, pulls
 from copydesk.offpolicy.offers import Offers
-
-_newer = edits.alias("newer")
-_LATEST = ~exists().where(_newer.c.completion_id == edits.c.completion_id, _newer.c.revision > edits.c.revision)
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ def read_traffic(
     Raises:
         InputError: their costs were computed in several ways, and cannot be averaged.
     """
-    joined = completions.join(edits, and_(edits.c.completion_id == completions.c.id, _LATEST), isouter=True)
+    joined = completions.join(edits, and_(edits.c.completion_id == completions.c.id, LATEST), isouter=True)
     joined = joined.join(pulls, pulls.c.round == completions.c.round, isouter=True)
     query = select(completions, edits.c.cost, edits.c.metric, pulls.c.seq.label("pulled"), pulls.c.without)
     query = query.select_from(joined).order_by(completions.c.seq)

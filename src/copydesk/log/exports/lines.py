@@ -5,21 +5,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from copydesk.log.jsonl import record_line
 from copydesk.log.record import EditRecord
 
 _CODECS = {".gz": "gzip", ".zst": "zstd"}
 
 
 def log_line(record: EditRecord) -> bytes:
-    """A record as `copydesk.log.write_jsonl` writes it: without what is `None`, or empty metadata.
-
-    Raises:
-        ValueError: the record holds a number that is not finite, or half of a surrogate pair.
-        TypeError: it holds what is no JSON value.
-    """
-    row = record.model_dump(mode="json", exclude={"metadata"})
-    row = {field: value for field, value in row.items() if value is not None}
-    return json_line(row | {"metadata": record.metadata} if record.metadata else row)
+    """A record as one line; the faults are those of `record_line`."""
+    return record_line(record).encode()
 
 
 def json_line(row: dict[str, Any]) -> bytes:

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, case, exists, func, select
+from sqlalchemy import Connection, Row, and_, case, func, select
 
 from copydesk.errors import InputError
 from copydesk.log.store import append
+from copydesk.log.store.records import LATEST
 from copydesk.log.store.tables import arms, completions, edits, memberships, settings
 from copydesk.log.store.transaction import Transaction
 
-_newer = edits.alias("newer")
-_LATEST = ~exists().where(_newer.c.completion_id == edits.c.completion_id, _newer.c.revision > edits.c.revision)
 _BLOCK = 500  # rows that are in memory at a time
 _LONGEST = 256  # characters of a user's or a group's name, as in the gateway's requests
 
@@ -127,7 +126,7 @@ def read_people(connection: Connection, metric: str, *, tenant: str | None = Non
         )
 
     cost = case((edits.c.metric == metric, edits.c.cost))
-    joined = completions.join(edits, and_(edits.c.completion_id == completions.c.id, _LATEST), isouter=True)
+    joined = completions.join(edits, and_(edits.c.completion_id == completions.c.id, LATEST), isouter=True)
     names = completions.c.tenant, completions.c.user
     query = select(
         *names,

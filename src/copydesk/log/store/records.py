@@ -12,7 +12,9 @@ from copydesk.log.record import EditRecord, Message
 from copydesk.log.store.tables import completions, edits, memberships
 
 _newer = edits.alias("newer")
-_LATEST = ~exists().where(_newer.c.completion_id == edits.c.completion_id, _newer.c.revision > edits.c.revision)
+LATEST = ~exists().where(_newer.c.completion_id == edits.c.completion_id, _newer.c.revision > edits.c.revision)
+"""Whether an edit is the one of its completion that counts."""
+
 _BLOCK = 500  # rows that are in memory at a time
 
 
@@ -199,7 +201,7 @@ def text_of(content: Any) -> str:
 
 
 def _edited(outer: bool = False) -> Select[Any]:
-    joined = completions.join(edits, and_(edits.c.completion_id == completions.c.id, _LATEST), isouter=outer)
+    joined = completions.join(edits, and_(edits.c.completion_id == completions.c.id, LATEST), isouter=outer)
     return select(
         completions,
         completions.c.seq.label("completion_seq"),
