@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install demo test lint bench clean
+.PHONY: install demo test lint bench docs clean
 
 install: $(INSTALLED)
 
@@ -30,6 +30,10 @@ test: lint
 
 bench: install
 	$(BIN)/copydesk bench paper --columns email/strong --seeds 0 --edits 100 --rounds 60 --out bench --force
+
+# The site for people to read is in site/.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf .venv

@@ -1,0 +1,24 @@
+"""Puts the repository's examples into the site, so that a link to one works here as it does in the repository."""
+
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+FOLDER = "examples"
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add what stands in the folder beside `docs`."""
+    folder = Path(config.config_file_path).parent / FOLDER
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        files.append(File.generated(config, f"{FOLDER}/{path.name}", abs_src_path=str(path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """In the repository the folder is beside `docs`, in the site it is within."""
+    if page.file.src_uri.startswith(f"{FOLDER}/"):
+        return markdown.replace("](../docs/", "](../")
+    return markdown.replace(f"](../{FOLDER}/", f"]({FOLDER}/")

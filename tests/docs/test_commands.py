@@ -1,0 +1,136 @@
+"""The tutorial and the how-to pages are run as they stand, block by block.
+
+A page is one shell: its `sh` blocks run in their order, its `python` blocks between them, in a folder of its own. A
+`text` block after one of them is what it prints: its lines must be there in their order, `…` standing for anything and
+a line `...` for lines left out. A block below `<!-- not run: why -->` is left to `test_command_lines.py`.
+`<!-- fixture: postgres -->` gives the page an empty database, `DATABASE_URL`.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from databases import new_database
+from fences import Fence, fences
+
+DOCS = Path(__file__).parents[2] / "docs"
+RUN = [DOCS / "tutorial.md", *sorted((DOCS / "howto").glob("*.md"))]
+SECONDS = 300
+PORT = "8040"  # the pages' own; a test listens on one that is free
+
+
+def runs(block: Fence) -> bool:
+    return block.language in ("sh", "python") and not block.note.startswith("not run")
+
+
+@pytest.mark.parametrize("page", [page for page in RUN if any(map(runs, fences(page)))], ids=lambda page: page.stem)
+def test_a_page_does_what_it_says(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    blocks = fences(page)
+    port = str(free_port())
+    said = run(blocks, tmp_path, environment(page, tmp_path, request), port)
+    last = -1
+    for number, block in enumerate(blocks):
+        if runs(block):
+            last = number
+        elif block.language == "text" and not block.note.startswith("not run"):
+            missing = first_missing(block.text.replace(PORT, port), said[last])
+            assert missing is None, f"{page.name}:{block.line}: {missing!r} is not in\n{said[last]}"
+
+
+def environment(page: Path, folder: Path, request: pytest.FixtureRequest) -> dict[str, str]:
+    """What the page's shell knows: this `copydesk`, a home of its own, and nobody else's hub."""
+    beside = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(folder / "home"),
+        "COPYDESK_CACHE": str(folder / "home" / "cache"),
+        "COLUMNS": "110",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "HF_HUB_OFFLINE": "1",
+        "NO_COLOR": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    if "<!-- fixture: postgres -->" in page.read_text(encoding="utf-8"):
+        beside["DATABASE_URL"] = new_database(request.getfixturevalue("postgres"))
+    return os.environ | beside
+
+
+def run(blocks: list[Fence], folder: Path, environment: dict[str, str], port: str) -> dict[int, str]:
+    """Run the blocks in one shell; what each printed, by its number. What they left running is stopped in the end."""
+    work = folder / "work"
+    work.mkdir()
+    (folder / "home").mkdir()
+    script = folder / "page.sh"
+    script.write_text("".join(marked(blocks, port)), encoding="utf-8")
+    log = folder / "page.log"
+    with log.open("wb") as out:
+        shell = subprocess.Popen(
+            ["bash", "-euo", "pipefail", str(script)],
+            cwd=work,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = shell.wait(timeout=SECONDS)
+        finally:
+            stop(shell.pid)
+    parts = re.split(r"^=== block (\d+)$\n?", log.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE)
+    said = dict(zip(map(int, parts[1::2]), parts[2::2], strict=True))
+    if code:
+        failed = max(said)
+        pytest.fail(f"the block at line {blocks[failed].line} ended with {code}:\n{said[failed]}", pytrace=False)
+    return said
+
+
+def marked(blocks: list[Fence], port: str) -> Iterator[str]:
+    for number, block in enumerate(blocks):
+        if runs(block):
+            text = block.text.replace(PORT, port)
+            text = re.sub(r"^copydesk serve\b", f"copydesk serve --port {port}", text, flags=re.MULTILINE)
+            yield f"\necho; echo '=== block {number}'\n"
+            yield text if block.language == "sh" else f"python - <<'END OF PYTHON'\n{text}END OF PYTHON\n"
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def stop(group: int) -> None:
+    """End the page's shell and all it started."""
+    with contextlib.suppress(ProcessLookupError):  # all of them have ended
+        os.killpg(group, signal.SIGKILL)
+
+
+def first_missing(expected: str, said: str) -> str | None:
+    """The first line of an expected output that was not printed after those before it."""
+    rest = iter(squeezed(said))
+    for line in squeezed(expected):
+        pattern = ".*".join(map(re.escape, line.split("…")))
+        if line != "..." and not any(re.fullmatch(pattern, one) for one in rest):
+            return line
+    return None
+
+
+def squeezed(text: str) -> list[str]:
+    """The lines without the blanks and rules that lay out a table; empty ones are left out."""
+    lines = (" ".join(re.sub(r"[━─│┃┏┓┗┛┡┩└┘╇┴┳╈┬┼╷╵]+", " ", line).split()) for line in text.splitlines())
+    return [line for line in lines if line]
+
+
+def test_the_check_of_an_output_can_fail() -> None:
+    assert first_missing("mean  0.…\n...\nlast\n", "head\nmean 0.25\nmore\nlast\n") is None
+    assert first_missing("mean 0.…\n", "mean 1.25\n") == "mean 0.…"
+    assert first_missing("last\nmean\n", "mean\nlast\n") == "mean"

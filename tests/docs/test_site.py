@@ -1,0 +1,102 @@
+"""The site builds without a warning, asks nobody else for anything, and its reference is complete."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from copydesk.cli.app import app
+from copydesk.learn.policy_file import PolicyFile
+from copydesk.log.record import EditRecord
+
+pytest.importorskip("mkdocs", reason="the site needs MkDocs: pip install 'copydesk[docs]'")
+
+ROOT = Path(__file__).parents[2]
+PUBLIC = ["", "log", "log/exports", "log/intake", "log/redact", "log/store", "ensemble", "policies", "diagnose"]
+"""Packages whose `__all__` says what a program may use."""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],
+        cwd=ROOT,
+        env={"PATH": "", "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+class Asked(HTMLParser):
+    """The addresses a browser fetches by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        told = dict(attrs)
+        fetches = tag in ("script", "img", "iframe", "source") or (tag == "link" and told.get("rel") != "canonical")
+        if fetches:
+            self.addresses += [value for name in ("src", "href") if (value := told.get(name))]
+
+
+def test_a_page_asks_no_other_host_for_anything(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 30
+    for page in pages:
+        asked = Asked()
+        asked.feed(page.read_text(encoding="utf-8"))
+        assert asked.addresses
+        assert not [address for address in asked.addresses if re.match(r"(https?:)?//", address)], page
+
+
+def test_every_command_and_every_option_has_its_place(site: Path) -> None:
+    for name, command in typer.main.get_command(app).commands.items():
+        page = (site / "reference" / "cli" / name / "index.html").read_text(encoding="utf-8")
+        for title, one in tree(command, f"copydesk {name}"):
+            assert f"{title}<a" in page
+            for param in one.params:
+                words = param.opts if param.param_type_name == "option" else [param.metavar or param.name.upper()]
+                for word in words:
+                    assert f"<code>{word}</code>" in page
+
+
+def tree(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    yield name, command
+    for inner, one in getattr(command, "commands", {}).items():
+        yield from tree(one, f"{name} {inner}")
+
+
+@pytest.mark.parametrize("package", PUBLIC, ids=lambda package: package or "copydesk")
+def test_every_public_name_is_described(site: Path, package: str) -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in (site / "reference" / "python").rglob("*.html"))
+    described = {name.rpartition(".")[2] for name in re.findall(r'id="(copydesk\.[\w.]+)"', pages)}
+    assert set(exported(package)) - {"__version__"} <= described
+
+
+def exported(package: str) -> list[str]:
+    """What a package's `__all__` lists, read without importing it."""
+    source = (ROOT / "src" / "copydesk" / package / "__init__.py").read_text(encoding="utf-8")
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "__all__":
+            return list(ast.literal_eval(node.value))
+    raise AssertionError(f"{package} has no __all__")
+
+
+@pytest.mark.parametrize("model", [EditRecord, PolicyFile])
+def test_the_page_of_the_files_names_every_field(model: Any) -> None:
+    page = (ROOT / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
+    for field in model.model_fields:
+        assert f"`{field}`" in page
