@@ -7,8 +7,11 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from commands import fault_of
+from commands import document_of, fault_of
 from copydesk.cli.diagnose import diagnose
+from copydesk.log.jsonl import read_jsonl
+from copydesk.log.store import EditStore
+from copydesk.log.store.imports import ImportedRow, add_rows, content_digest
 
 ROWS = [
     {
@@ -39,10 +42,30 @@ def log(tmp_path: Path) -> Path:
 
 
 def document(*arguments: str) -> dict[str, Any]:
-    result = run(*arguments, "--json")
-    assert result.exit_code == 0, result.output
-    read: dict[str, Any] = json.loads(result.stdout)
-    return read
+    return document_of(run(*arguments, "--json"))
+
+
+@pytest.fixture
+def store(log: Path, tmp_path: Path) -> str:
+    """The same rows in a store."""
+    store = EditStore.open(str(tmp_path / "log.db"))
+    with store.writing() as tx:
+        rows = [ImportedRow(record, content_digest(record, "default"), 0.5) for record in read_jsonl(log)]
+        add_rows(tx, rows, "m", "default", since=0, at=1000.0)
+    store.close()
+    return str(tmp_path / "log.db")
+
+
+def test_a_store_says_what_its_log_does(log: Path, store: str) -> None:
+    of_file, of_store = document("--data", str(log)), document("--store", store)
+    assert of_store.pop("data") == f"sqlite:///{store}"
+    assert of_file.pop("data") == str(log)
+    assert of_store == of_file
+    ann = run("--store", store, "--user", "ann@secret.example")
+    said = " ".join(ann.stdout.split())
+    assert "copydesk train --store" in said
+    assert "--user ann@secret.example --model" in said
+    assert document("--store", store, "--user", "bo")["counts"]["rows"] == 20
 
 
 def test_people_read_advice_cautions_figures_and_rewrites(log: Path) -> None:
@@ -113,6 +136,10 @@ def test_a_log_in_which_nobody_edited_anything(log: Path, tmp_path: Path) -> Non
     ("arguments", "says"),
     [
         (["--data", "missing.jsonl"], "missing.jsonl: there is no such file"),
+        ([], "either as --data FILE or as --store URL"),
+        (["--data", "a.jsonl", "--store", "a.db"], "either as --data FILE or as --store URL"),
+        (["--data", "a.jsonl", "--user", "ann"], "choose rows of a store"),
+        (["--store", "missing.db"], "missing.db: there is no such file"),
         (["--data", "LOG", "--sample", "1"], "--sample: 1 must be at least 2"),
         (["--data", "LOG", "--model", "./nowhere"], "--model ./nowhere"),
     ],

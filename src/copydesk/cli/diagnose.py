@@ -12,6 +12,7 @@ from copydesk.cli.rows import passing, passing_store
 from copydesk.diagnose import diagnose as diagnosed
 from copydesk.diagnose.page import render
 from copydesk.diagnose.text import rendered
+from copydesk.diagnose.words import Origin
 from copydesk.errors import InputError
 from copydesk.log.cost import EditCost, Normalize, Unit
 from copydesk.log.files import atomic_write
@@ -64,7 +65,7 @@ def diagnose(
         raise InputError("--user and --group choose rows of a store; give --store, or leave them out")
     if out is not None:
         _check_out(out, data, force)
-    name = str(data or shown(parse_url(str(store))))
+    log = _origin(data, store, user, group)
     rows = (
         passing_store(str(store), "rows", user=user, group=group, pending=True)
         if data is None
@@ -75,16 +76,25 @@ def diagnose(
     if model is not None:
         _quiet()
     metric = EditCost(unit=unit, normalize=normalize, tokenizer=tokenizer or _readable(model))
-    diagnosis = diagnosed(rows, model, metric=metric, sample=sample, seed=seed, region=region, name=name)
+    diagnosis = diagnosed(rows, model, metric=metric, sample=sample, seed=seed, region=region, name=log.name)
     if out is not None:
-        page = render(diagnosis, name)
+        page = render(diagnosis, log)
         with atomic_write(out) as file:
             file.write(page)
     emit(
-        {"data": name, "out": str(out) if out else None, **diagnosis.to_json()},
-        rendered(diagnosis, name, out),
+        {"data": log.name, "out": str(out) if out else None, **diagnosis.to_json()},
+        rendered(diagnosis, log, out),
         as_json=as_json,
     )
+
+
+def _origin(data: Path | None, store: str | None, user: str | None, group: str | None) -> Origin:
+    if data is not None:
+        return Origin(str(data), ("--data", str(data)))
+    chosen = {"--user": user, "--group": group}
+    options = [word for option, value in chosen.items() if value is not None for word in (option, value)]
+    name = shown(parse_url(str(store)))
+    return Origin(" ".join([name, *options]), ("--store", name if "://" in str(store) else str(store), *options))
 
 
 def _check_out(out: Path, data: Path | None, force: bool) -> None:

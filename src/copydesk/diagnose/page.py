@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from copydesk.diagnose.diagnose import Diagnosis
-from copydesk.diagnose.words import HONEST, command, figures, sentences
+from copydesk.diagnose.words import HONEST, Origin, command, figures, sentences
 from copydesk.report.methods import Look, label_of, looks
 from copydesk.report.page import html_page
 from copydesk.report.parts import figure, named, row, table
@@ -20,8 +20,8 @@ Shown = dict[str, Look]
 _PROSE = "white-space: normal; text-align: left; min-width: 30ch"
 
 
-def render(diagnosis: Diagnosis, log: str) -> str:
-    """The page; `log` is the log's name.
+def render(diagnosis: Diagnosis, log: Origin) -> str:
+    """The page; `log` is where the log comes from.
 
     Raises:
         InputError: matplotlib is not installed.
@@ -33,8 +33,8 @@ def render(diagnosis: Diagnosis, log: str) -> str:
     if advice is not None:
         headline = f"Train with <em>{escape(label_of(advice.method))}</em>."
     return html_page(
-        title=f"Diagnosis of {log}",
-        eyebrow=f"Copydesk diagnosis · {log}",
+        title=f"Diagnosis of {log.name}",
+        eyebrow=f"Copydesk diagnosis · {log.name}",
         headline=headline,
         lead=escape(advice.reasons[0] if advice else "Nobody edited anything in this log."),
         figures=_figures(diagnosis),
@@ -74,7 +74,7 @@ def _cautions(diagnosis: Diagnosis) -> str:
     return f'<section><h2>Be careful</h2><div class="methods">{items}</div></section>'
 
 
-def _advice(diagnosis: Diagnosis, log: str, shown: Shown) -> str:
+def _advice(diagnosis: Diagnosis, log: Origin, shown: Shown) -> str:
     advice = diagnosis.advice
     if advice is None:
         return ""

@@ -8,13 +8,13 @@ from rich.table import Table
 from rich.text import Text
 
 from copydesk.diagnose.diagnose import Diagnosis
-from copydesk.diagnose.words import HONEST, command, figures, phrase, sentences
+from copydesk.diagnose.words import HONEST, Origin, command, figures, phrase, sentences
 from copydesk.report.methods import label_of
 
 _SHOWN = 8
 
 
-def rendered(diagnosis: Diagnosis, log: str, page: Path | None = None) -> Group:
+def rendered(diagnosis: Diagnosis, log: Origin, page: Path | None = None) -> Group:
     """The advice first, then what it rests on; `page` names the page that was written, if one was."""
     parts: list[RenderableType] = [*_advice(diagnosis, log), *_cautions(diagnosis)]
     table = Table(box=box.SIMPLE, show_header=False, title="What the log says", title_justify="left")
@@ -28,7 +28,7 @@ def rendered(diagnosis: Diagnosis, log: str, page: Path | None = None) -> Group:
     return Group(*parts)
 
 
-def _advice(diagnosis: Diagnosis, log: str) -> list[RenderableType]:
+def _advice(diagnosis: Diagnosis, log: Origin) -> list[RenderableType]:
     advice = diagnosis.advice
     if advice is None:
         return [Text("Nobody edited anything in this log, so there is nothing to learn from it yet.", style="bold")]

@@ -1,20 +1,30 @@
 """What the terminal and the page say alike."""
 
 import shlex
+from dataclasses import dataclass
 
 from copydesk.diagnose.coverage import Coverage
 from copydesk.diagnose.diagnose import Diagnosis
 
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a log comes from: its name for people, and the options that give it to a command."""
+
+    name: str
+    options: tuple[str, ...]
+
+
 HONEST = "a rule of thumb from worst-case bounds; measured hit rate: docs/diagnose.md"
 
 
-def command(diagnosis: Diagnosis, log: str) -> str | None:
+def command(diagnosis: Diagnosis, log: Origin) -> str | None:
     """How to train as advised; `None` where there is nothing to learn."""
     advice = diagnosis.advice
     if advice is None:
         return None
     model = diagnosis.coverage.model if diagnosis.coverage else "MODEL"
-    words = ["copydesk", "train", "--data", log, "--model", model, "--method", advice.method]
+    words = ["copydesk", "train", *log.options, "--model", model, "--method", advice.method]
     words += ["--lambda-sup", f"{advice.lam:.2g}"] if advice.method == "early" else []
     words += ["--beta", f"{advice.beta:.2g}"] if advice.method != "sft" else []
     return shlex.join([*words, "--out", f"policies/{advice.method}-1"])
