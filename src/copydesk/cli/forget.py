@@ -12,7 +12,7 @@ from rich.text import Text
 
 from copydesk.cli.output import emit
 from copydesk.errors import InputError
-from copydesk.learn.forget import Forgetting, Learner, check_forgotten, forget_person, who_learned
+from copydesk.learn.forget import Forgetting, Learner, arm_folders, check_forgotten, forget_person, who_learned
 from copydesk.log.store import DEFAULT, EditStore
 from copydesk.log.store.forget import Entry, belongings
 
@@ -88,7 +88,7 @@ def _checked(store: EditStore, user: str | None, tenant: str | None, as_json: bo
 def _previewed(store: EditStore, user: str, tenant: str | None, folders: list[Path], as_json: bool) -> None:
     with store.reading() as connection:
         there = belongings(connection, user, tenant)
-    learners = who_learned(user, folders)
+        learners = who_learned(user, [*folders, *arm_folders(connection)])
     document = {"store": store.name, "user": user, "there": there, "policies": [one.to_json() for one in learners]}
     said = Text(f"{store.name} holds {_counted(there)} of {user!r}. Nothing was erased.")
     emit(document, Group(said, *_learners(learners)), as_json=as_json)

@@ -67,7 +67,7 @@ def forget_person(store: EditStore, user: str, tenant: str | None = None, folder
         InputError: nothing is known of this person; the database's files cannot be written anew just now.
     """
     with store.reading() as connection:
-        learners = who_learned(user, [*folders, *_arms(connection)])
+        learners = who_learned(user, [*folders, *arm_folders(connection)])
         known = belongings(connection, user, tenant)
         before = find_entries(connection, user, tenant)
     if not (known or before or any(learner.certain for learner in learners)):
@@ -128,7 +128,7 @@ def drop_references(folder: Path | None = None) -> int:
     return len(files)
 
 
-def _arms(connection: Connection) -> list[Path]:
+def arm_folders(connection: Connection) -> list[Path]:
     """The folders of all policies that are or were arms."""
     specs = connection.execute(select(tables.arms.c.spec).where(tables.arms.c.spec.is_not(None))).scalars()
     return [Path(spec) for spec in specs if (Path(spec) / FILE).is_file()]
