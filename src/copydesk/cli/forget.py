@@ -14,7 +14,7 @@ from copydesk.cli.output import emit
 from copydesk.errors import InputError
 from copydesk.learn.forget import Forgetting, Learner, arm_folders, check_forgotten, forget_person, who_learned
 from copydesk.log.store import DEFAULT, EditStore
-from copydesk.log.store.forget import Entry, belongings
+from copydesk.log.store.forget import Entry, belongings, counted
 
 
 def forget(
@@ -71,7 +71,7 @@ def _ask(store: EditStore, user: str, tenant: str | None, yes: bool) -> None:
     if yes or not sys.stdin.isatty():
         return
     with store.reading() as connection:
-        said = _counted(belongings(connection, user, tenant))
+        said = counted(belongings(connection, user, tenant))
     if not typer.confirm(f"Erase {said} of {user!r} from {store.name}? This cannot be undone.", err=True):
         raise InputError("nothing was erased")
 
@@ -90,7 +90,7 @@ def _previewed(store: EditStore, user: str, tenant: str | None, folders: list[Pa
         there = belongings(connection, user, tenant)
         learners = who_learned(user, [*folders, *arm_folders(connection)])
     document = {"store": store.name, "user": user, "there": there, "policies": [one.to_json() for one in learners]}
-    said = Text(f"{store.name} holds {_counted(there)} of {user!r}. Nothing was erased.")
+    said = Text(f"{store.name} holds {counted(there)} of {user!r}. Nothing was erased.")
     emit(document, Group(said, *_learners(learners)), as_json=as_json)
 
 
@@ -103,7 +103,7 @@ def _say(store: EditStore, user: str, done: Forgetting, as_json: bool) -> None:
         "policies": [one.to_json() for one in done.learners],
         "entries": [entry.to_json() for entry in done.entries],
     }
-    said = [f"Erased from {store.name}: {_counted(done.erased)}. The database was written anew."]
+    said = [f"Erased from {store.name}: {counted(done.erased)}. The database was written anew."]
     if done.caches:
         said.append(f"{done.caches} cached files of reference log-probabilities were removed; they are made again.")
     said.append("Files that were imported, exported logs and backups are yours to erase.")
@@ -127,9 +127,5 @@ def _entries(entries: list[Entry]) -> list[RenderableType]:
     table = Table("forgotten at", "erased", "seal")
     for entry in entries:
         moment = datetime.fromtimestamp(entry.at, UTC)
-        table.add_row(f"{moment:%Y-%m-%d %H:%M} UTC", _counted(entry.erased), entry.seal[:16])
+        table.add_row(f"{moment:%Y-%m-%d %H:%M} UTC", counted(entry.erased), entry.seal[:16])
     return [table]
-
-
-def _counted(rows: dict[str, int]) -> str:
-    return ", ".join(f"{count} {kind if count > 1 else kind[:-1]}" for kind, count in rows.items()) or "nothing"

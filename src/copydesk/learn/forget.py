@@ -10,8 +10,9 @@ from sqlalchemy import Connection, select
 from copydesk.cache import cache_folder
 from copydesk.errors import InputError
 from copydesk.learn.policy_file import FILE, read_policy
+from copydesk.learn.run_file import FILE as RUN_FILE
 from copydesk.log.store import EditStore, tables
-from copydesk.log.store.forget import Entry, belongings, check_chain, find_entries, forget
+from copydesk.log.store.forget import Entry, belongings, check_chain, counted, find_entries, forget
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Learner:
     Attributes:
         name: of the policy.
         folder: where it is.
-        certain: whether its `policy.json` says so; an older one does not say whom it learned from.
+        certain: whether its `policy.json` says so; an older or damaged one does not say whom it learned from.
     """
 
     name: str
@@ -98,7 +99,7 @@ def check_forgotten(store: EditStore, user: str | None, tenant: str | None = Non
         left = belongings(connection, user, tenant)
         entries = find_entries(connection, user, tenant)
     if left:
-        said = ", ".join(f"{number} {kind}" for kind, number in left.items())
+        said = counted(left)
         raise InputError(f"--user {user}: {store.name} holds {said} of theirs; erase them with copydesk forget")
     if not entries:
         raise InputError(f"--user {user}: {store.name} does not say that they were ever forgotten")
@@ -106,18 +107,29 @@ def check_forgotten(store: EditStore, user: str | None, tenant: str | None = Non
 
 
 def who_learned(user: str, folders: Iterable[Path]) -> list[Learner]:
-    """The policies in these folders and their sub-folders that learned from a person, or may have; by folder."""
+    """The policies in these folders and their sub-folders that learned from a person, or may have; by folder.
+
+    A run that is not finished yet may have.
+    """
     found: dict[Path, Learner] = {}
     for folder in folders:
-        for file in sorted(folder.rglob(FILE)) if folder.is_dir() else []:
+        for file in (*folder.rglob(FILE), *folder.rglob(RUN_FILE)) if folder.is_dir() else ():
             place = file.parent.resolve()
-            if place in found:
-                continue
-            policy = read_policy(place)
-            people = policy.data.people
-            if people is None or people.include(user):
-                found[place] = Learner(policy.name, place, certain=people is not None)
+            if place not in found and (learner := _learner(place, user)) is not None:
+                found[place] = learner
     return [found[place] for place in sorted(found)]
+
+
+def _learner(folder: Path, user: str) -> Learner | None:
+    try:
+        policy = read_policy(folder)
+    except InputError:
+        # Nobody should stay because a file is damaged, or not written yet.
+        return Learner(folder.name, folder, certain=False)
+    people = policy.data.people
+    if people is not None and not people.include(user):
+        return None
+    return Learner(policy.name, folder, certain=people is not None)
 
 
 def drop_references(folder: Path | None = None) -> int:

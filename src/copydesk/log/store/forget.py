@@ -68,6 +68,11 @@ def belongings(connection: Connection, user: str, tenant: str | None = None) -> 
     return {kind: count for kind, count in found.items() if count}
 
 
+def counted(rows: dict[str, int]) -> str:
+    """Numbers of rows of each kind in words."""
+    return ", ".join(f"{count} {kind if count > 1 else kind[:-1]}" for kind, count in rows.items()) or "nothing"
+
+
 def forget(tx: Transaction, user: str, tenant: str | None = None, policies: Sequence[str] = ()) -> Entry:
     """Erase what is of a person, all of it or nothing, and log that it was done.
 

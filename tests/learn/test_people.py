@@ -1,0 +1,61 @@
+"""Whom a policy learned from: one can ask about a person, and read nothing of anybody."""
+
+from typing import Any
+
+import pytest
+
+from copydesk.learn.encode import encode_log
+from copydesk.learn.models import ModelInfo
+from copydesk.learn.people import People
+from copydesk.learn.policy_file import read_policy
+from copydesk.learn.save import describe
+from copydesk.learn.settings import TrainSettings
+from copydesk.log.record import EditRecord
+
+
+def test_each_user_is_one_of_them_and_nobody_else() -> None:
+    people = People.of(["ann", None, "bob", "ann", None], "salt")
+    assert people.include("ann")
+    assert people.include("bob")
+    assert not any(people.include(other) for other in ("", "Ann", "ann ", "an", "cy"))
+    assert (len(people.users), people.unnamed) == (2, 2)
+
+
+def test_what_is_written_names_nobody_and_depends_on_the_log() -> None:
+    names = ["ann", "bob", "cyd"]
+    people = People.of(names, "salt")
+    assert not any(name in people.model_dump_json() for name in names)
+    assert people == People.of(reversed(names), "salt")
+    assert not set(people.users) & set(People.of(names, "another").users)
+
+
+def test_a_user_of_any_name_is_found() -> None:
+    names = ["é", "e\u0301", "x" * 5000, "\u2028", "a/b"]
+    people = People.of(names, "salt")
+    assert len(people.users) == 5
+    assert all(people.include(name) for name in names)
+
+
+@pytest.fixture
+def log(records: list[EditRecord]) -> list[EditRecord]:
+    named = ["ann", "bob", None, "ann"]
+    rows = [row.model_copy(update={"user": name}) for row, name in zip(records, named, strict=False)]
+    late = EditRecord(id="p", context="c", response="r", user="pending")
+    long = EditRecord(id="l", context="c", response="r " * 500, edit="e " * 500, user="long")
+    return [*rows, late, long]
+
+
+def test_the_file_of_a_policy_says_whose_rows_it_was_made_from(log: Any, plain_tokenizer: Any, tmp_path: Any) -> None:
+    encoded = encode_log(log, plain_tokenizer, max_length=256)
+    assert (encoded.pending, encoded.left_out) == (1, 1)
+    info = ModelInfo("embedded", "embedded", None, None, 1)
+    describe("p", info, "ab" * 32, encoded, TrainSettings(), [], held_out=1).write(tmp_path)
+    people = read_policy(tmp_path).data.people
+    assert people is not None
+    assert people.include("ann")
+    assert people.include("bob")
+    # Of these it saw nothing.
+    assert not people.include("pending")
+    assert not people.include("long")
+    assert people.unnamed == 1
+    assert "ann" not in (tmp_path / "policy.json").read_text()
