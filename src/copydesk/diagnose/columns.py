@@ -1,97 +1,116 @@
-"""What is kept of every row: eight numbers, so that a million rows take 64 MB."""
+"""What is kept of every row: its cost and moment, 16 bytes, in memory; five digests in a temporary file."""
 
 import json
+import sqlite3
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from copydesk.log.record import EditRecord
 
-Digests = NDArray[np.uint64]
-
 NOTHING = 0
 """The digest of what is not there."""
 
+_BLOCK = 1_000  # rows to a statement
+_CACHE = 16 << 10  # KiB of the file that are held in memory, however long it gets
+
 
 def digest(*parts: str) -> int:
-    """Eight bytes of BLAKE2b that stand for texts; `NOTHING` only where there are none."""
+    """Eight bytes of BLAKE2b that stand for texts, with a sign; `NOTHING` only where there are none."""
     written = json.dumps(parts).encode("ascii")
-    return int.from_bytes(blake2b(written, digest_size=8).digest(), "little") or 1
+    return int.from_bytes(blake2b(written, digest_size=8).digest(), "little", signed=True) or 1
 
 
 class Columns:
-    """Digests, cost and moment of the rows whose edit is known, in the order of the log."""
+    """Digests, cost and moment of the rows whose edit is known, in the order of the log.
+
+    The digests are in an SQLite file without a name, where `SQLITE_TMPDIR` or `TMPDIR` says; it goes with the object.
+    """
 
     def __init__(self) -> None:
-        self._row, self._response, self._edit = array("Q"), array("Q"), array("Q")
-        self._id, self._parent = array("Q"), array("Q")
         self._cost, self._moment = array("d"), array("d")
-        self._number = array("Q")
+        self._waiting: list[tuple[int, ...]] = []
+        self._file = sqlite3.connect("", isolation_level=None)
+        self._file.execute(f"PRAGMA cache_size = -{_CACHE}")
+        self._file.execute("PRAGMA journal_mode = OFF")
+        self._file.execute(
+            "CREATE TABLE rows (place INTEGER PRIMARY KEY, number INT, "
+            "row INT, response INT, edit INT, id INT, parent INT)"
+        )
 
     def add(self, number: int, record: EditRecord, cost: float) -> None:
         """Keep what is needed of a row; `number` counts all rows from 1."""
         edit = record.edit or ""
         context = record.context
         said = context if isinstance(context, str) else json.dumps([message.model_dump() for message in context])
-        self._number.append(number)
-        self._row.append(digest(said, record.response, edit))
-        self._response.append(digest(record.response.strip()) if record.response.strip() else NOTHING)
-        # An accepted text that comes again is a repetition, not a second edit.
-        self._edit.append(digest(edit.strip()) if record.edited and edit.strip() else NOTHING)
-        self._id.append(digest(record.id))
         parent = record.metadata.get("parent")
-        self._parent.append(digest(str(parent)) if isinstance(parent, str | int) else NOTHING)
+        self._waiting.append(
+            (
+                len(self._cost),
+                number,
+                digest(said, record.response, edit),
+                digest(record.response.strip()) if record.response.strip() else NOTHING,
+                # An accepted text that comes again is a repetition, not a second edit.
+                digest(edit.strip()) if record.edited and edit.strip() else NOTHING,
+                digest(record.id),
+                digest(str(parent)) if isinstance(parent, str | int) else NOTHING,
+            )
+        )
         self._cost.append(cost)
         self._moment.append(record.created_at.timestamp() if record.created_at is not None else float("nan"))
+        if len(self._waiting) == _BLOCK:
+            self._write()
 
     @property
     def costs(self) -> NDArray[np.float64]:
         """The cost of each row."""
-        return np.array(self._cost)
+        return np.asarray(self._cost)
 
     @property
     def moments(self) -> NDArray[np.float64]:
         """When each row was written, in seconds; not a number where that is not known."""
-        return np.array(self._moment)
+        return np.asarray(self._moment)
 
     def duplicates(self) -> tuple[int, list[int]]:
         """How many rows repeat an earlier one (context, response and edit), and the numbers of the first three."""
-        _, first = np.unique(np.array(self._row, dtype=np.uint64), return_index=True)
-        again = np.ones(len(self._row), dtype=bool)
-        again[first] = False
-        return int(again.sum()), [self._number[place] for place in np.flatnonzero(again)[:3]]
+        self._write()
+        self._index("row")
+        (different,) = self._file.execute("SELECT count(DISTINCT row) FROM rows").fetchone()
+        repeated = len(self._cost) - different
+        if not repeated:
+            return 0, []
+        query = """SELECT number FROM rows AS again WHERE EXISTS
+                   (SELECT 1 FROM rows WHERE row = again.row AND place < again.place) ORDER BY place LIMIT 3"""
+        return repeated, [number for (number,) in self._file.execute(query)]
 
-    def edited_again(self) -> list[tuple[float, float]]:
+    def edited_again(self) -> Iterator[tuple[float, float]]:
         """The costs (first, second) of rows that edit what an earlier edit had led to.
 
         Such a row's response is an earlier row's edit (white space around it aside), or its `metadata` names that row
         as `parent`.
         """
-        by_text = _shared(self._response, self._edit)
-        by_parent = _shared(self._parent, self._id)
-        edits: dict[int, int] = {}
-        ids: dict[int, int] = {}
-        pairs = []
-        for place, (response, edit, own, parent) in enumerate(
-            zip(self._response, self._edit, self._id, self._parent, strict=True)
-        ):
-            earlier = ids.get(parent) if parent in by_parent else None
-            if earlier is None and response in by_text:
-                earlier = edits.get(response)
+        self._write()
+        self._index("edit")
+        self._index("id")
+        query = f"""
+            SELECT place, coalesce(
+              (SELECT min(place) FROM rows WHERE later.parent != {NOTHING} AND id = later.parent
+                 AND edit != {NOTHING} AND place < later.place),
+              (SELECT min(place) FROM rows WHERE later.response != {NOTHING} AND edit = later.response
+                 AND place < later.place))
+            FROM rows AS later ORDER BY place"""
+        for place, earlier in self._file.execute(query):
             if earlier is not None:
-                pairs.append((self._cost[earlier], self._cost[place]))
-            if edit in by_text:
-                edits.setdefault(edit, place)
-            if edit != NOTHING and own in by_parent:
-                ids.setdefault(own, place)
-        return pairs
+                yield self._cost[earlier], self._cost[place]
 
+    def _write(self) -> None:
+        self._file.execute("BEGIN")
+        self._file.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", self._waiting)
+        self._file.execute("COMMIT")
+        self._waiting.clear()
 
-def _shared(one: Sequence[Any], other: Sequence[Any]) -> set[int]:
-    """The digests that occur in both columns."""
-    common = np.intersect1d(np.array(one, dtype=np.uint64), np.array(other, dtype=np.uint64))
-    return {int(value) for value in common if value != NOTHING}
+    def _index(self, column: str) -> None:
+        self._file.execute(f"CREATE INDEX IF NOT EXISTS {column}_index ON rows ({column}, place)")

@@ -83,8 +83,8 @@ def diagnose(
 ) -> Diagnosis:
     """Diagnose a log.
 
-    Rows are read once and not kept; of each there remain eight numbers, so that a log of any length fits. The model
-    scores a sample.
+    Rows are read once and not kept; of each there remain two numbers, and five in a temporary file, so that a log of
+    any length fits. The model scores a sample.
 
     Args:
         log: a file (JSON Lines) or records.

@@ -1,5 +1,6 @@
 """Whether edits cost more or less as time goes on."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SLICES = 10
+_BLOCK = 1 << 16
 _Z = 1.959964  # 97.5% of a standard normal
 
 
@@ -47,12 +49,16 @@ def drift(costs: NDArray[np.float64], moments: NDArray[np.float64]) -> Drift | N
         return None
     timed = bool(np.isfinite(moments).all())
     ordered = costs[np.argsort(moments, kind="stable")] if timed else costs
-    place = np.linspace(0.0, 1.0, n) - 0.5
+    place = np.linspace(-0.5, 0.5, n)
     square = float(place @ place)
     slope = float(place @ ordered) / square
-    leverage = 1 / n + place**2 / square
-    residual = (ordered - ordered.mean() - slope * place) / (1 - leverage)
-    error = float(np.sqrt((place**2) @ residual**2)) / square
+    mean, error = float(ordered.mean()), 0.0
+    for start in range(0, n, _BLOCK):  # in blocks, so that a long log takes no more memory than its costs
+        here, cost = place[start : start + _BLOCK], ordered[start : start + _BLOCK]
+        leverage = 1 / n + here**2 / square
+        residual = (cost - mean - slope * here) / (1 - leverage)
+        error += float(here**2 @ residual**2)
+    error = math.sqrt(error) / square
     low, high = slope - _Z * error, slope + _Z * error
     sentence = ""
     if low > 0 or high < 0:

@@ -1,8 +1,7 @@
 """How good the edits are to learn from: how much they keep, how alike they are, and whether one edit is enough."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import fmean
 
 from copydesk.diagnose.change import Change
 from copydesk.diagnose.consistency import Consistency
@@ -69,9 +68,11 @@ class Keeping:
         return self._near / self._rows if self._rows else 0.0
 
 
-def edited_again(pairs: Sequence[tuple[float, float]]) -> EditedAgain | None:
+def edited_again(pairs: Iterable[tuple[float, float]]) -> EditedAgain | None:
     """What second edits cost beside the first, from the costs of both."""
-    if not pairs:
+    rows, first, second = 0, 0.0, 0.0
+    for one, two in pairs:
+        rows, first, second = rows + 1, first + one, second + two
+    if not rows:
         return None
-    first, second = fmean(one for one, _ in pairs), fmean(two for _, two in pairs)
-    return EditedAgain(len(pairs), first, second, second / first if first > 0 else None)
+    return EditedAgain(rows, first / rows, second / rows, second / first if first > 0 else None)

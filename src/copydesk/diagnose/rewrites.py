@@ -7,7 +7,7 @@ from copydesk.diagnose.change import Change, Run
 LONGEST = 6
 """Words on either side of a rewrite; a longer one is writing anew, which seldom happens twice alike."""
 
-KEPT = 50_000
+KEPT = 20_000
 SHOWN = 20
 _USERS = 100  # what is told apart; a rewrite that so many people make needs no exact number
 
@@ -67,7 +67,7 @@ class _Seen:
 
 
 class Rewritings:
-    """Counts rewrites; never more than 100,000 different ones are held."""
+    """Counts rewrites; never more than 40,000 different ones are held."""
 
     def __init__(self, kept: int = KEPT) -> None:
         self._kept = kept
