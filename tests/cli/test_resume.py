@@ -60,7 +60,7 @@ def test_killed_at_any_moment_a_resumed_run_ends_with_the_same_weights(
     assert whole.returncode == 0, error
 
     chance = random.Random(7)
-    for step in (1, 20):
+    for step in (1,) if full else (1, 20):
         killed = start(model_folder, tmp_path / "killed", "--resume", *full)
         wait_for_step(tmp_path / "killed", step)
         time.sleep(chance.random() / 5)
@@ -95,10 +95,11 @@ def test_a_signal_saves_and_exits_with_a_clear_line(number: int, log: Path, mode
     step = int(last.split("step ")[1].split(" ")[0])
     unfinished = tmp_path / "policy.unfinished"
     assert sorted(entry.name for entry in unfinished.iterdir()) == [f"checkpoint-{step}", "run.json"]
-    resumed = start(model_folder, tmp_path / "policy", "--resume")
-    out, error = resumed.communicate(timeout=120)
-    assert resumed.returncode == 0, error
-    assert json.loads(out)["history"][-1]["step"] == STEPS
+    if number == signal.SIGTERM:  # what either of them leaves is the same
+        resumed = start(model_folder, tmp_path / "policy", "--resume")
+        out, error = resumed.communicate(timeout=120)
+        assert resumed.returncode == 0, error
+        assert json.loads(out)["history"][-1]["step"] == STEPS
 
 
 def test_rl_killed_in_either_stage_ends_with_the_same_policy(log: Path, model_folder: Path, tmp_path: Path) -> None:
