@@ -1,7 +1,6 @@
 """`copydesk import`: edits from elsewhere into the store."""
 
 import contextlib
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
@@ -11,20 +10,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 from copydesk import embedded
+from copydesk.cli.imported import described, example, fault_lines, places, replaced_line, report, show
 from copydesk.cli.output import emit
 from copydesk.cli.sourced import Given, Kind, find_source
 from copydesk.ensemble.ledger import Ledger
 from copydesk.ensemble.settings import EnsembleSettings
 from copydesk.errors import InputError
 from copydesk.log.cost import EditCost, Normalize, Unit
-from copydesk.log.intake import Intake, take_in
+from copydesk.log.intake import take_in
 from copydesk.log.intake.checked import Reading, checked
 from copydesk.log.intake.rejected import rejected_rows
 from copydesk.log.mapping import OWN_FIELDS, FieldMapping, guess_mapping
@@ -39,7 +37,6 @@ from copydesk.log.store.keys import DEFAULT_TENANT, check_tenant
 
 _SAMPLE = 100  # rows that fields are guessed from
 _SHOWN = 3  # rows that a dry run shows
-_WIDEST = 70  # characters of a text that it shows
 
 _FIELDS = "Which key is which field (KEY, a path such as meta.user, or none)"
 _PRODUCTS = "Products and git"
@@ -190,7 +187,7 @@ def import_(
         sample = list(islice(stream, _SAMPLE))
         mapping = _mapping(found, sample, given)
         reading = Reading(mapping, tenant, id_prefix, max_text, redacted)
-        _show(found, mapping, as_json)
+        show(found, mapping, as_json)
         rows = chain(sample, stream)
         if dry_run:
             _dry_run(found, rows, reading, as_json)
@@ -203,7 +200,7 @@ def import_(
                 done = take_in(found, rows, reading, opened, metric, bad, strict=strict, progress=progress)
             if not done.rows:
                 raise InputError(f"{found.name}: there are no rows in it")
-            _report(found, opened, mapping, metric, done, bad.first, as_json)
+            report(found, opened, mapping, metric, done, bad.first, as_json)
         finally:
             opened.close()
 
@@ -265,16 +262,6 @@ def _other_cost(settings: EnsembleSettings, metric: EditCost) -> InputError:
     )
 
 
-def _show(source: Source, mapping: FieldMapping, as_json: bool) -> None:
-    """How rows are read, before it starts."""
-    if as_json:
-        return
-    table = Table("field", "from", "", box=box.SIMPLE, title=f"{source.name}:", title_justify="left")
-    for field, key, how in mapping.describe():
-        table.add_row(field, key, how)
-    Console(markup=False, highlight=False, emoji=False).print(table)
-
-
 @contextlib.contextmanager
 def _progress(source: Source) -> Iterator[Callable[[int], None]]:
     """A bar on stderr where that is a terminal: rows so far, and the share that was read where it is known."""
@@ -283,12 +270,12 @@ def _progress(source: Source) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("rows", total=None, rows=0)
 
-        def show(rows: int) -> None:
+        def tell(rows: int) -> None:
             share = source.progress()
             total = None if share is None else 1.0
             progress.update(task, rows=rows, completed=share or 0.0, total=total)
 
-        yield show
+        yield tell
 
 
 def _dry_run(source: Source, rows: Iterator[Row], reading: Reading, as_json: bool) -> None:
@@ -313,82 +300,17 @@ def _dry_run(source: Source, rows: Iterator[Row], reading: Reading, as_json: boo
     document = {
         "source": source.name,
         "dry_run": True,
-        "mapping": _described(reading.mapping),
+        "mapping": described(reading.mapping),
         "rows": good + bad,
         "good": good,
         "pending": pending,
         "rejected": bad,
-        "first_rejected": _places(source, faults),
+        "first_rejected": places(source, faults),
         "replaced": dict(replaced),
         "examples": [record.model_dump(mode="json", exclude_none=True) for record in first],
     }
-    examples = [_example(record) for record in first]
+    examples = [example(record) for record in first]
     said = f"{good} good rows ({pending} of them pending), {bad} bad ones. Nothing was stored."
-    emit(document, Group(*examples, Text(said), *_faults(source, faults), *_replaced(replaced)), as_json=as_json)
-
-
-def _report(
-    source: Source,
-    store: EditStore,
-    mapping: FieldMapping,
-    metric: EditCost,
-    done: Intake,
-    faults: list[tuple[int, str]],
-    as_json: bool,
-) -> None:
-    document = {
-        "source": source.name,
-        "store": store.name,
-        "metric": metric.name,
-        "mapping": _described(mapping),
-        **done.to_json(),
-        "rejected_file": str(source.rejected) if done.rejected else None,
-        "first_rejected": _places(source, faults),
-    }
-    table = Table(box=box.SIMPLE, show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    said = {
-        "store": store.name,
-        "rows": f"{done.rows}",
-        "added": f"{done.added}" + (f" ({done.pending} of them pending)" if done.pending else ""),
-        "new edits of rows that were there": done.updated,
-        "there already": done.known,
-        "repeated in the source": done.repeated,
-        "rejected": f"{done.rejected}, in {source.rejected}" if done.rejected else 0,
-    }
-    for name, value in said.items():
-        if value or name in ("rows", "added"):
-            table.add_row(name, str(value))
-    emit(document, Group(table, *_faults(source, faults), *_replaced(done.replaced)), as_json=as_json)
-
-
-def _described(mapping: FieldMapping) -> list[dict[str, str]]:
-    return [{"field": field, "key": key, "how": how} for field, key, how in mapping.describe()]
-
-
-def _places(source: Source, faults: list[tuple[int, str]]) -> list[dict[str, Any]]:
-    return [{source.unit: place, "reason": reason} for place, reason in faults]
-
-
-def _example(record: EditRecord) -> RenderableType:
-    table = Table(box=box.SIMPLE, show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column()
-    for field, value in record.model_dump(mode="json", exclude_none=True).items():
-        if value != {}:
-            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            table.add_row(field, text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…")
-    if record.edit is None:
-        table.add_row("edit", "pending")
-    return table
-
-
-def _faults(source: Source, faults: list[tuple[int, str]]) -> list[RenderableType]:
-    return [Text(f"{source.name}:{place}: {reason}") for place, reason in faults]
-
-
-def _replaced(replaced: Counter[str]) -> list[RenderableType]:
-    if not replaced:
-        return []
-    return [Text("Replaced: " + ", ".join(f"{count} {kind}" for kind, count in sorted(replaced.items())) + ".")]
+    emit(
+        document, Group(*examples, Text(said), *fault_lines(source, faults), *replaced_line(replaced)), as_json=as_json
+    )
