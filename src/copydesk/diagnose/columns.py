@@ -15,7 +15,7 @@ NOTHING = 0
 """The digest of what is not there."""
 
 _BLOCK = 1_000  # rows to a statement
-_CACHE = 16 << 10  # KiB of the file that are held in memory, however long it gets
+_CACHE = 4 << 10  # KiB of the file that are held in memory, however long it gets
 
 
 def digest(*parts: str) -> int:
