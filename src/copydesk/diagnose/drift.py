@@ -49,12 +49,13 @@ def drift(costs: NDArray[np.float64], moments: NDArray[np.float64]) -> Drift | N
         return None
     timed = bool(np.isfinite(moments).all())
     ordered = costs[np.argsort(moments, kind="stable")] if timed else costs
-    place = np.linspace(-0.5, 0.5, n)
-    square = float(place @ place)
-    slope = float(place @ ordered) / square
+    # In blocks, so that a long log takes no more memory than its costs.
+    blocks = [slice(start, min(n, start + _BLOCK)) for start in range(0, n, _BLOCK)]
+    square = sum(float(_places(block, n) @ _places(block, n)) for block in blocks)
+    slope = sum(float(_places(block, n) @ ordered[block]) for block in blocks) / square
     mean, error = float(ordered.mean()), 0.0
-    for start in range(0, n, _BLOCK):  # in blocks, so that a long log takes no more memory than its costs
-        here, cost = place[start : start + _BLOCK], ordered[start : start + _BLOCK]
+    for block in blocks:
+        here, cost = _places(block, n), ordered[block]
         leverage = 1 / n + here**2 / square
         residual = (cost - mean - slope * here) / (1 - leverage)
         error += float(here**2 @ residual**2)
@@ -70,3 +71,9 @@ def drift(costs: NDArray[np.float64], moments: NDArray[np.float64]) -> Drift | N
         sentence += "." if timed else "; the rows are taken in the order of the log, as not all have a date."
     means = tuple(float(part.mean()) for part in np.array_split(ordered, SLICES))
     return Drift("created_at" if timed else "order", means, slope, low, high, sentence)
+
+
+def _places(block: slice, n: int) -> NDArray[np.float64]:
+    """Where the rows of a block are in the log, from -1/2 for the first to 1/2 for the last."""
+    places: NDArray[np.float64] = np.arange(block.start, block.stop) / (n - 1) - 0.5
+    return places
