@@ -58,6 +58,15 @@ def make_records() -> list[EditRecord]:
     return [*rows, EditRecord(id="row-late", context="Tell Max", response="Dear Max", edit=None)]
 
 
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real logs, where it is beside the project."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the real logs are not at {folder}")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The address of a real PostgreSQL server that runs as long as the tests do."""

@@ -54,14 +54,6 @@ def comes_out(store: str, rows: Sequence[EditRecord], folder: Path) -> None:
     (folder / "again.db").unlink()
 
 
-@pytest.fixture
-def shared_data() -> Path:
-    folder = Path(__file__).parents[2].parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip(f"the real logs are not at {folder}")
-    return folder
-
-
 def as_array(rows: Sequence[EditRecord], folder: Path) -> Path:
     file = folder / "log.json"
     file.write_text(json.dumps([row.model_dump(mode="json") for row in rows], ensure_ascii=False), encoding="utf-8")

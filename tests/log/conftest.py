@@ -28,14 +28,6 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def shared_data() -> Path:
-    folder = Path(__file__).parents[2].parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip(f"the real logs are not at {folder}")
-    return folder
-
-
 @pytest.fixture(scope="session")
 def nltk_words() -> Callable[[str], list[str]]:
     """NLTK's words sentence by sentence, where every period that ends a word ends a sentence; quotes all alike."""

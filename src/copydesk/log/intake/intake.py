@@ -16,7 +16,7 @@ from copydesk.log.intake.checked import Checked, Reading, checked
 from copydesk.log.intake.rejected import Rejected
 from copydesk.log.sources.source import Row, Source
 from copydesk.log.store import EditStore, tables
-from copydesk.log.store.imports import ImportedRow, Outcome, add_rows, known_digests
+from copydesk.log.store.imports import ImportedRow, Outcome, add_rows, known_digests, told
 
 Costed = list[tuple[Checked, Outcome | None, float | None]]
 """A batch with what is known of each row before it is written, and its cost."""
@@ -105,7 +105,8 @@ def take_in(
         fresh = [one for one in good if one.digest not in there and one.record and one.record.edit is not None]
         costs = iter(metric.batch((one.record.response, str(one.record.edit)) for one in fresh if one.record))
         known = {id(one): next(costs) for one in fresh}
-        return [(one, _before(there.get(one.digest), since), known.get(id(one))) for one in batch]
+        before = {digest: told(seq, since) for digest, seq in there.items()}
+        return [(one, before.get(one.digest), known.get(id(one))) for one in batch]
 
     clashed = False
 
@@ -183,13 +184,6 @@ def _until_bad(stream: Iterator[Checked]) -> Iterator[Checked]:
         yield one
         if one.record is None:
             return
-
-
-def _before(seq: int | None, since: int) -> Outcome | None:
-    """What a row is whose content has this number in the log, before it is written."""
-    if seq is None:
-        return None
-    return "known" if seq <= since else "repeated"
 
 
 def _fault(one: Checked) -> str:

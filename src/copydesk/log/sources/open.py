@@ -14,7 +14,6 @@ from copydesk.log.sources.data_set import data_set
 from copydesk.log.sources.formats import Format, format_of, format_of_name
 from copydesk.log.sources.json_array import json_array
 from copydesk.log.sources.json_lines import json_lines
-from copydesk.log.sources.parquet import is_ours, parquet_rows
 from copydesk.log.sources.source import Row, Source
 from copydesk.log.sources.streams import unpacked
 
@@ -88,6 +87,8 @@ def _pipe(file: BinaryIO, name: str, format: Format | None) -> Source:
 
 
 def _parquet_file(path: Path, name: str) -> Source:
+    from copydesk.log.sources.parquet import is_ours, parquet_rows  # slow to load, and not always needed
+
     read = 0.0
 
     def progress(share: float) -> None:

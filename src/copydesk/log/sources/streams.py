@@ -4,8 +4,6 @@ import io
 from collections.abc import Callable
 from typing import BinaryIO, cast
 
-import pyarrow as pa
-
 from copydesk.errors import InputError
 
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -32,6 +30,8 @@ def unpacked(file: BinaryIO, name: str) -> tuple[bytes, BinaryIO]:
     head, whole = _peeked(_Pulled(_reader(file), name), _HEAD)
     for magic, codec in _MAGIC.items():
         if head.startswith(magic):
+            import pyarrow as pa  # slow to load, and not always needed
+
             packed = pa.CompressedInputStream(pa.PythonFile(whole, mode="r"), codec)
             head, whole = _peeked(_Pulled(packed.read, name), _HEAD)
             break

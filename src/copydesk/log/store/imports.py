@@ -96,13 +96,13 @@ def add_rows(
     for row in rows:
         record = row.record
         if (known := seen.get(row.digest)) is not None:
-            outcomes.append("known" if known <= since else "repeated")
+            outcomes.append(told(known, since))
             continue
         moment = at if record.created_at is None else record.created_at.timestamp()
         if record.id in ids:
             write()  # what is compared with may be of this batch
             outcome, revision = _revise(tx.connection, row, tenant)
-            outcomes.append("repeated" if outcome == "known" and ids[record.id] > since else outcome)
+            outcomes.append(told(ids[record.id], since) if outcome == "known" else outcome)
             if outcome == "clash" and strict:
                 break
             if outcome == "updated":
@@ -120,6 +120,11 @@ def add_rows(
         outcomes.append("added")
     write()
     return outcomes
+
+
+def told(seq: int, since: int) -> Outcome:
+    """What a row is that says what the one with number `seq` in the log said, in an import that began at `since`."""
+    return "known" if seq <= since else "repeated"
 
 
 def known_digests(connection: Connection, digests: Sequence[str]) -> dict[str, int]:

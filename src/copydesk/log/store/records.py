@@ -221,39 +221,28 @@ def _only(query: Select[Any], tenant: str | None, user: str | None) -> Select[An
 
 
 def _logged(row: Row[Any]) -> LoggedEdit:
-    record = _asked(row) if row.imported is None else _imported(row)
-    edited_at = None if row.edited_at is None else datetime.fromtimestamp(row.edited_at, UTC)
-    return LoggedEdit(record, row.tenant, row.edit_id, row.revision, edited_at, row.cost, row.metric)
-
-
-def _asked(row: Row[Any]) -> EditRecord:
-    metadata = {
-        "requested": row.requested,
-        "finish_reason": row.finish_reason,
-        "parameters": json.loads(row.parameters),
-    }
-    return EditRecord(
-        id=row.id,
-        context=context_of(row),
-        response=row.response,
-        edit=row.edit,
-        user=row.user,
-        policy=row.policy,
-        propensity=row.propensity,
-        created_at=datetime.fromtimestamp(row.at, UTC),
-        metadata=metadata,
-    )
-
-
-def _imported(row: Row[Any]) -> EditRecord:
-    """The record as it was before `copydesk.log.store.imports` took it in."""
-    fields = json.loads(row.imported)
-    return EditRecord(
+    record = EditRecord(
         id=row.id,
         context=context_of(row),
         response=row.response,
         edit=row.edit,
         user=row.user,
         policy=row.policy or None,
-        **fields,
+        # What an imported row said beside this stands there as it was (`copydesk.log.store.imports`).
+        **(_of_request(row) if row.imported is None else json.loads(row.imported)),
     )
+    edited_at = None if row.edited_at is None else datetime.fromtimestamp(row.edited_at, UTC)
+    return LoggedEdit(record, row.tenant, row.edit_id, row.revision, edited_at, row.cost, row.metric)
+
+
+def _of_request(row: Row[Any]) -> dict[str, Any]:
+    """What else is known of an answer that was asked for here."""
+    return {
+        "propensity": row.propensity,
+        "created_at": datetime.fromtimestamp(row.at, UTC),
+        "metadata": {
+            "requested": row.requested,
+            "finish_reason": row.finish_reason,
+            "parameters": json.loads(row.parameters),
+        },
+    }
