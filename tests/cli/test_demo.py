@@ -1,8 +1,5 @@
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,8 +15,10 @@ from copydesk.learn.policy_file import read_policy
 from copydesk.log.jsonl import load_log
 from copydesk.report import summarize
 from copydesk.simulate.clock import Clock
+from processes import Command
 
-SMALL = ["demo", "--edits", "24", "--rounds", "12", "--seed", "3"]
+EDITS, ROUNDS = 12, 6
+SMALL = ["demo", "--edits", str(EDITS), "--rounds", str(ROUNDS), "--seed", "3"]
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +62,12 @@ def test_the_results_are_computed_from_the_rounds(finished: tuple[Path, str]) ->
 def test_every_method_plays_the_same_contexts_and_none_of_the_log(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     log = load_log(folder / "log.jsonl")
-    assert len(log) == 24
+    assert len(log) == EDITS
     contexts: dict[str, list[str]] = {}
     for played in rounds_in(folder):
         contexts.setdefault(played["method"], []).append(played["context"])
     assert len(contexts) == 6
-    assert all(seen == contexts["base"] and len(seen) == 12 for seen in contexts.values())
+    assert all(seen == contexts["base"] and len(seen) == ROUNDS for seen in contexts.values())
     assert not {record.context for record in log} & set(contexts["base"])
 
 
@@ -76,7 +75,7 @@ def test_the_policies_are_there_and_load(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     for method in ("sft", "dpo", "rl", "early"):
         record = read_policy(folder / "policies" / method)
-        assert (record.method, record.data.rows, record.settings["seed"]) == (method, 24, 3)
+        assert (record.method, record.data.rows, record.settings["seed"]) == (method, EDITS, 3)
         model, _, _ = load_model(str(folder / "policies" / method))
         assert model.num_parameters() == record.base.parameters
 
@@ -86,7 +85,7 @@ def test_the_cost_model_is_there_and_measured_on_rounds_of_base(finished: tuple[
     policy = read_policy(folder / "policies" / "rl")
     made = read_cost_model(folder / "policies" / "rl" / FOLDER)
     assert policy.cost_model == made.reference()
-    assert (made.rows, made.held_out) == (24, 12)
+    assert (made.rows, made.held_out) == (EDITS, ROUNDS)
     load_cost_model(folder / "policies" / "rl" / FOLDER)
     base = [one["cost"] for one in rounds_in(folder) if one["method"] == "base"]
     assert sum(one["rows"] * one["cost"] for one in made.calibration) == pytest.approx(sum(base))
@@ -127,16 +126,14 @@ def test_a_folder_that_holds_other_things_is_never_replaced(tmp_path: Path) -> N
     ("kind", "more"), [(signal.SIGINT, []), (signal.SIGTERM, []), (signal.SIGTERM, ["--personal"])]
 )
 def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, kind: signal.Signals, more: list[str]) -> None:
-    command = [sys.executable, "-m", "copydesk", "demo", *more, "--out", str(tmp_path / "new" / "out")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    run = Command("demo", *more, "--out", tmp_path / "new" / "out")
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("new/.out-*")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(kind)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 128 + kind
-    assert "interrupted" in said.splitlines()[-1]
-    assert "Traceback" not in said
+    run.send(kind)
+    assert run.wait() == 128 + kind
+    assert "interrupted" in run.err.splitlines()[-1]
+    assert "Traceback" not in run.err
     assert not any(tmp_path.iterdir())
 
 

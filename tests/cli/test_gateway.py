@@ -1,11 +1,8 @@
 """The gateway's commands: serve, keys, policies, ensemble, and training on what was collected."""
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +20,7 @@ from copydesk.errors import InputError
 from copydesk.learn.policy_file import read_policy
 from copydesk.log.store import EditStore
 from gateways import until
+from processes import Command
 
 
 def run(*words: str) -> dict:
@@ -34,37 +32,22 @@ def run(*words: str) -> dict:
 @contextmanager
 def serving(folder: Path, *words: str) -> Iterator[dict]:
     """`copydesk serve` in a folder; gives what it prints when it is ready."""
-    command = [sys.executable, "-m", "copydesk", "serve", "--port", "0", "--json", *words]
-    with (folder / "serve.log").open("ab") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
+    process = Command("serve", "--port", "0", "--json", *words, folder=folder)
     try:
-        lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if line == "}\n":
-                break
-        assert lines, (folder / "serve.log").read_text()
-        yield json.loads("".join(lines))
+        until(lambda: process.out.endswith("}\n") or process.code is not None, 60)
+        assert process.code is None, process.err
+        yield json.loads(process.out)
     finally:
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        process.send(signal.SIGINT)
+        assert process.wait(60) == 0, process.err
 
 
 def fails(folder: Path, *words: str) -> str:
     """What a command that must be refused says on stderr, in one line."""
-    done = subprocess.run(
-        [sys.executable, "-m", "copydesk", *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.count("\n") == 1, done.stderr
-    return done.stderr
+    refused = Command(*words, folder=folder)
+    assert refused.wait() == 2, refused.err
+    assert refused.err.count("\n") == 1, refused.err
+    return refused.err
 
 
 def test_out_of_the_box_and_round_the_loop(tmp_path: Path) -> None:
@@ -105,7 +88,7 @@ def test_out_of_the_box_and_round_the_loop(tmp_path: Path) -> None:
 
 def test_the_policies_of_a_demo_are_served(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
-    words = ["demo", "--edits", "16", "--rounds", "4", "--out", str(folder)]
+    words = ["demo", "--edits", "8", "--rounds", "4", "--out", str(folder)]
     assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
     with serving(tmp_path, "--from", "demo", "--rule", "thompson", "--alpha", "0.3") as ready:
         assert ready["policies"] == ["dpo", "early", "rl", "sft"]
@@ -221,10 +204,8 @@ def test_paths_are_found_from_anywhere(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_it_is_killed_while_it_starts_and_starts_again(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "copydesk", "serve", "--port", "0", "--json"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = Command("serve", "--port", "0", "--json", folder=tmp_path)
     until((tmp_path / "copydesk.db").exists)
     process.kill()
-    process.wait()
     with serving(tmp_path) as ready:
         assert httpx.get(f"{ready['url']}/healthz").status_code == 200

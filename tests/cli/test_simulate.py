@@ -20,7 +20,7 @@ def run(*arguments: str) -> str:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "out"
-    words = ["demo", "--edits", "16", "--rounds", "4", "--out", str(folder)]
+    words = ["demo", "--edits", "8", "--rounds", "4", "--out", str(folder)]
     assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
     return folder
 

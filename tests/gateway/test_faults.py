@@ -1,11 +1,8 @@
 """Under load from several clients a gateway is killed again and again at random moments, and nothing is lost."""
 
-import os
 import random
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -28,6 +25,7 @@ from copydesk.log.store import EditStore, tables
 from copydesk.log.store.events import read_events
 from databases import new_database
 from gateways import running, until
+from processes import Command
 
 KILLS = {"sqlite": 20, "postgresql": 6, "two gateways on one postgresql": 6}
 CLIENTS = 4
@@ -45,42 +43,38 @@ def upstream() -> Iterator[str]:
         yield f"{url}/v1"
 
 
-class Process:
-    """A gateway as a process of its own, on a port that stays the same."""
+class Gateway:
+    """A gateway in a process of its own, on a port that stays the same."""
 
-    def __init__(self, store: str, upstream: str, log: Path) -> None:
+    def __init__(self, store: str, upstream: str) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
         arms = [word for name in "abc" for word in ("--policy", f"{name}={name}@{upstream}")]
-        options = ["--store", store, "--port", str(self.port), "--rule", "thompson", "--tokenizer", "embedded"]
-        self._command = [sys.executable, "-m", "copydesk", "serve", *options, *arms]
-        self._log = log
+        options = ["--store", store, "--port", str(port), "--rule", "thompson", "--tokenizer", "embedded"]
+        self._words = ["serve", *options, *arms]
         self.start()
 
     def start(self) -> None:
-        with self._log.open("ab") as file:
-            environment = os.environ | {"OMP_NUM_THREADS": "1"}
-            self.process = subprocess.Popen(self._command, stdout=file, stderr=file, env=environment)
+        self.process = Command(*self._words)
 
     def ready(self) -> bool:
-        assert self.process.poll() is None, self._log.read_text()
+        assert self.process.code is None, self.process.err
         try:
             return httpx.get(f"{self.url}/healthz").status_code == 200
         except httpx.HTTPError:
             return False
 
     def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
+        self.process.kill()
 
 
 @dataclass
 class Crowd:
     """Clients that ask and edit without a pause, and remember what was acknowledged."""
 
-    gateways: list[Process]
+    gateways: list[Gateway]
     acknowledged: list[tuple[str, str, str]] = field(default_factory=list)
     refused: Counter[int] = field(default_factory=Counter)
     broken: int = 0
@@ -115,7 +109,7 @@ class Crowd:
                         self.refused[posted.status_code] += 1
 
 
-def check(store: EditStore, gateway: Process, crowd: Crowd) -> None:
+def check(store: EditStore, gateway: Gateway, crowd: Crowd) -> None:
     """Every edit acknowledged before now is there once, and the live ensemble is what the log makes of it."""
     acknowledged = list(crowd.acknowledged)
     live = httpx.get(f"{gateway.url}/v1/ensemble", timeout=30).json()
@@ -128,16 +122,16 @@ def check(store: EditStore, gateway: Process, crowd: Crowd) -> None:
     assert differences(rebuilt, live) == []
 
 
-def survive(store_url: str, upstream: str, gateways: int, kills: int, folder: Path) -> Crowd:
+def survive(store_url: str, upstream: str, number: int, kills: int) -> Crowd:
     luck = random.Random(7)
     with ExitStack() as stack:
-        processes = [Process(store_url, upstream, folder / f"{i}.log") for i in range(gateways)]
-        for process in processes:
-            stack.callback(process.kill)
-            until(process.ready, 60)
+        gateways = [Gateway(store_url, upstream) for _ in range(number)]
+        for gateway in gateways:
+            stack.callback(gateway.kill)
+            until(gateway.ready, 60)
         store = EditStore.open(store_url)
         stack.callback(store.close)
-        crowd = Crowd(processes)
+        crowd = Crowd(gateways)
         threads = [threading.Thread(target=crowd.run, args=(who,)) for who in range(CLIENTS)]
         for thread in threads:
             thread.start()
@@ -146,17 +140,17 @@ def survive(store_url: str, upstream: str, gateways: int, kills: int, folder: Pa
                 before = len(crowd.acknowledged)
                 until(lambda before=before: len(crowd.acknowledged) > before, 60)
                 time.sleep(luck.uniform(0, 0.3))
-                process = luck.choice(processes)
-                process.kill()
-                process.start()
-                until(process.ready, 60)
-                check(store, process, crowd)
+                gateway = luck.choice(gateways)
+                gateway.kill()
+                gateway.start()
+                until(gateway.ready, 60)
+                check(store, gateway, crowd)
         finally:
             crowd.stopping = True
             for thread in threads:
                 thread.join()
-        for process in processes:
-            check(store, process, crowd)
+        for gateway in gateways:
+            check(store, gateway, crowd)
         with store.reading() as connection:
             assert verify(read_events(connection)).faults == []  # every choice can be made again
         return crowd
@@ -166,7 +160,7 @@ def survive(store_url: str, upstream: str, gateways: int, kills: int, folder: Pa
 def test_killed_again_and_again(case: str, upstream: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     server = None if case == "sqlite" else request.getfixturevalue("postgres")
     url = f"sqlite:///{tmp_path / 'copydesk.db'}" if server is None else new_database(server)
-    crowd = survive(url, upstream, 2 if case.startswith("two") else 1, KILLS[case], tmp_path)
+    crowd = survive(url, upstream, 2 if case.startswith("two") else 1, KILLS[case])
     assert len(crowd.acknowledged) > KILLS[case]
     assert crowd.broken > 0  # the kills were felt
     assert set(crowd.refused) <= {503}
@@ -184,16 +178,16 @@ def test_told_to_stop_it_answers_what_was_asked(upstream: str, tmp_path: Path) -
 
     asked = threading.Event()
     with running(Starlette(routes=[Route("/v1/chat/completions", slowly, methods=["POST"])])) as url:
-        process = Process(str(tmp_path / "copydesk.db"), f"{url}/v1", tmp_path / "log")
-        until(process.ready, 60)
+        gateway = Gateway(str(tmp_path / "copydesk.db"), f"{url}/v1")
+        until(gateway.ready, 60)
         answers = []
         body = {"model": "a", "messages": [{"role": "user", "content": "hi"}]}
         ask = threading.Thread(
-            target=lambda: answers.append(httpx.post(f"{process.url}/v1/chat/completions", json=body, timeout=30))
+            target=lambda: answers.append(httpx.post(f"{gateway.url}/v1/chat/completions", json=body, timeout=30))
         )
         ask.start()
         assert asked.wait(30)
-        process.process.send_signal(signal.SIGTERM)
+        gateway.process.send(signal.SIGTERM)
         ask.join()
-        assert process.process.wait(30) == 0
+        assert gateway.process.wait(30) == 0
         assert answers[0].status_code == 200

@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 from copydesk.log.store import EditStore
 from gateways import Scripted, app_of, arms_of, running
 
-CASES = 3_000
+CASES = 5_000
 HOSTILE = [
     "'; DROP TABLE edits; --",
     "1) UNION SELECT hash FROM keys --",
