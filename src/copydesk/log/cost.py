@@ -1,10 +1,7 @@
 """The edit cost Δ_edit(y, y'): how much a person had to change."""
 
 import math
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -12,6 +9,7 @@ from typing import Literal, TypeVar, get_args
 
 from copydesk import embedded
 from copydesk.errors import InputError
+from copydesk.log.ahead import ahead
 from copydesk.log.distance import distances
 from copydesk.log.record import EditRecord
 from copydesk.log.subtokens import fingerprint, load_tokenizer, subtokens
@@ -21,7 +19,7 @@ Unit = Literal["subtoken", "word", "character"]
 Normalize = Literal["response", "edit", "longest", "none"]
 Units = Sequence[int] | Sequence[str]
 
-BLOCK = 256
+BLOCK = 512
 """Edits that are costed together."""
 
 Item = TypeVar("Item")
@@ -115,7 +113,7 @@ class EditCost:
         """Each item with its cost, in their order, where `costs` knows those of a block of items."""
         if self.unit == "subtoken":
             load_tokenizer(self.tokenizer)  # once, before many threads ask for it
-        for block, found in _ahead(costs, _blocks(items)):
+        for block, found in ahead(costs, _blocks(items)):
             yield from zip(block, found, strict=True)
 
     def _logged(self, records: Sequence[EditRecord]) -> list[float | None]:
@@ -153,24 +151,3 @@ def _blocks(items: Iterable[Item]) -> Iterator[list[Item]]:
     items = iter(items)
     while block := list(islice(items, BLOCK)):
         yield block
-
-
-def _ahead(work: Callable[[Item], Cost], items: Iterable[Item]) -> Iterator[tuple[Item, Cost]]:
-    """Each item with what `work` makes of it, in their order, while threads are at the next ones.
-
-    Tokenizing and counting leave Python to other threads. A tokenizer's own threads would do less: they stand still
-    while records are read, and are off where `TOKENIZERS_PARALLELISM` says so or the process was forked.
-    """
-    cores = os.cpu_count() or 1
-    pool = ThreadPoolExecutor(cores)
-    waiting: deque[tuple[Item, Future[Cost]]] = deque()
-    try:
-        for item in items:
-            waiting.append((item, pool.submit(work, item)))
-            if len(waiting) > cores:
-                first, made = waiting.popleft()
-                yield first, made.result()
-        for first, made in waiting:
-            yield first, made.result()
-    finally:
-        pool.shutdown(cancel_futures=True)

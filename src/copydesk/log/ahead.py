@@ -1,0 +1,32 @@
+"""Work on a stream of items, some of them ahead of the one that is wanted."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+def ahead(work: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[tuple[Item, Made]]:
+    """Each item with what `work` makes of it, in their order, while threads are at the next ones.
+
+    As many threads as there are cores: this is for work that leaves Python to other threads, as tokenizing and counting
+    edits do. A tokenizer's own threads would do less: they stand still while records are read, and are off where
+    `TOKENIZERS_PARALLELISM` says so or the process was forked.
+    """
+    cores = os.cpu_count() or 1
+    pool = ThreadPoolExecutor(cores)
+    waiting: deque[tuple[Item, Future[Made]]] = deque()
+    try:
+        for item in items:
+            waiting.append((item, pool.submit(work, item)))
+            if len(waiting) > cores:
+                first, made = waiting.popleft()
+                yield first, made.result()
+        for first, made in waiting:
+            yield first, made.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
