@@ -7,12 +7,11 @@ INSTALLED := .venv/.installed
 
 install: $(INSTALLED)
 
-# The lock file pins every package; the project itself is added without asking an index for anything. A module is compiled
-# when it is first imported: most never are.
+# The lock file pins every package; the project itself is added without asking an index for anything.
 $(INSTALLED): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; install it or run: make PYTHON=/path/to/python"; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
