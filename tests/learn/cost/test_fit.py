@@ -123,9 +123,7 @@ def test_members_start_apart_and_what_one_starts_at_does_not_depend_on_their_num
     tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainSettings
 ) -> None:
     forward = fitting_forward(tiny_model, 64)
-    few, more = (
-        CostModel(copy.deepcopy(tiny_model), replace(settings.cost, members=k), forward, 0.5) for k in (2, 60)
-    )
+    few, more = (CostModel(copy.deepcopy(tiny_model), replace(settings.cost, members=k), forward, 0.5) for k in (2, 60))
     for model in (few, more):
         model.part_members(answers(costed), 0.3, seed=1)
     asked = answers(costed)
