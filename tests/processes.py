@@ -12,8 +12,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
+
+import torch
 
 from copydesk.cli import main
 
@@ -24,9 +25,7 @@ _FORKED.set_forkserver_preload(["copydesk.learn.train", "copydesk.simulate.run",
 class Command:
     """`copydesk` with these words, in a folder; it begins at once."""
 
-    def __init__(
-        self, *words: str | Path, folder: Path | None = None, environment: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, *words: str | Path, folder: Path | None = None) -> None:
         self._said = tempfile.TemporaryDirectory(prefix="said")
         self._files = [Path(self._said.name) / name for name in ("out", "err")]
         for file in self._files:
@@ -34,7 +33,7 @@ class Command:
         # It ends with the tests at the latest.
         self._process = _FORKED.Process(
             target=_run,
-            args=([str(word) for word in words], folder or Path.cwd(), os.environ | (environment or {}), self._files),
+            args=([str(word) for word in words], folder or Path.cwd(), dict(os.environ), self._files),
             daemon=True,
         )
         self._process.start()
@@ -75,7 +74,7 @@ class Command:
         return self._process.exitcode
 
 
-def _run(words: list[str], folder: Path, environment: Mapping[str, str], files: list[Path]) -> None:
+def _run(words: list[str], folder: Path, environment: dict[str, str], files: list[Path]) -> None:
     for file, stream in zip(files, (1, 2), strict=True):
         opened = os.open(file, os.O_WRONLY | os.O_APPEND)
         os.dup2(opened, stream)
@@ -83,6 +82,7 @@ def _run(words: list[str], folder: Path, environment: Mapping[str, str], files: 
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    torch.set_num_threads(1)  # it read OMP_NUM_THREADS when it was loaded
     sys.argv = ["copydesk", *words]
     try:
         main()

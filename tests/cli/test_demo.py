@@ -1,6 +1,5 @@
 import json
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from copydesk.learn.policy_file import read_policy
 from copydesk.log.jsonl import load_log
 from copydesk.report import summarize
 from copydesk.simulate.clock import Clock
+from gateways import until
 from processes import Command
 
 EDITS, ROUNDS = 12, 6
@@ -127,9 +127,7 @@ def test_a_folder_that_holds_other_things_is_never_replaced(tmp_path: Path) -> N
 )
 def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, kind: signal.Signals, more: list[str]) -> None:
     run = Command("demo", *more, "--out", tmp_path / "new" / "out")
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("new/.out-*")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: list(tmp_path.glob("new/.out-*")), 120)
     run.send(kind)
     assert run.wait() == 128 + kind
     assert "interrupted" in run.err.splitlines()[-1]

@@ -34,7 +34,7 @@ def serving(folder: Path, *words: str) -> Iterator[dict]:
     """`copydesk serve` in a folder; gives what it prints when it is ready."""
     process = Command("serve", "--port", "0", "--json", *words, folder=folder)
     try:
-        until(lambda: process.out.endswith("}\n") or process.code is not None, 60)
+        until(lambda: process.out.endswith("\n}\n") or process.code is not None, 60)
         assert process.code is None, process.err
         yield json.loads(process.out)
     finally:

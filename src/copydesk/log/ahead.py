@@ -13,9 +13,7 @@ Made = TypeVar("Made")
 def ahead(work: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[tuple[Item, Made]]:
     """Each item with what `work` makes of it, in their order, while threads are at the next ones.
 
-    As many threads as there are cores: this is for work that leaves Python to other threads, as tokenizing and counting
-    edits do. A tokenizer's own threads would do less: they stand still while records are read, and are off where
-    `TOKENIZERS_PARALLELISM` says so or the process was forked.
+    As many threads as there are cores, so this is for work that leaves Python to other threads.
     """
     cores = os.cpu_count() or 1
     pool = ThreadPoolExecutor(cores)

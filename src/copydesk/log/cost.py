@@ -110,7 +110,11 @@ class EditCost:
     def _spread(
         self, costs: Callable[[Sequence[Item]], Sequence[Cost]], items: Iterable[Item]
     ) -> Iterator[tuple[Item, Cost]]:
-        """Each item with its cost, in their order, where `costs` knows those of a block of items."""
+        """Each item with its cost, in their order, where `costs` knows those of a block of items.
+
+        Tokenizing and counting leave Python to other threads. A tokenizer's own threads would do less: they stand still
+        while records are read, and are off where `TOKENIZERS_PARALLELISM` says so or the process was forked.
+        """
         if self.unit == "subtoken":
             load_tokenizer(self.tokenizer)  # once, before many threads ask for it
         for block, found in ahead(costs, _blocks(items)):
