@@ -48,7 +48,7 @@ from copydesk.simulate.users import ChangingUser, ScriptedUser
 
 USER = ScriptedUser("validation", 0.6)
 SEED = 1000
-CHANGED = ScriptedUser("changed", 0.6, turn=1)
+CHANGED = ScriptedUser("changed", 0.6, taste_offset=1)
 COST_RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 ALPHAS = (0.01, 0.03, 0.1, 0.3, 1.0)
 DISCOUNTS = (0.9, 0.95, 0.98, 0.99, 0.995)
@@ -101,7 +101,7 @@ class Bench:
 
     def encoded(self, log: list[EditRecord]) -> list[Triple]:
         """A log as rows with their costs."""
-        costs = self.cost.batch([(record.response, str(record.edit)) for record in log])
+        costs = self.cost.cost_batch([(record.response, str(record.edit)) for record in log])
         known = {record.id: c for record, c in zip(log, costs, strict=True)}
         return encode_log(log, self.tokenizer, max_length=512, costs=known).triples
 
@@ -217,7 +217,7 @@ def choose_rules(rounds: dict[str, list[Round]]) -> dict[str, dict[str, Any]]:
 
 def _validation_log(task: ScriptedTask) -> list[EditRecord]:
     """Records of the log's contexts, so that the online phase passes over them as it did before."""
-    documents = task.offline(RunSettings().edits, SEED)
+    documents = task.draw_offline(RunSettings().edits, SEED)
     return [EditRecord(id=str(i), context=one.context, response="") for i, one in enumerate(documents)]
 
 

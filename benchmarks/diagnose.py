@@ -77,10 +77,10 @@ def embedded_logs(folders: Sequence[Path]) -> list[tuple[str, Path, dict[str, fl
         for name in results["columns"]:
             column = read_column(name)
             cells = results["cells"][name]
-            if column.shifted or any(method not in cells for method in METHODS):
+            if column.is_shifted or any(method not in cells for method in METHODS):
                 continue
             for k, seed in enumerate(results["settings"]["seeds"]):
-                log = f"{column.task}-{column.log}-n{column.edits or results['settings']['edits']}-{seed}"
+                log = f"{column.task}-{column.log_user}-n{column.edits or results['settings']['edits']}-{seed}"
                 costs = {method: cells[method]["per_seed"][k] for method in METHODS}
                 found.setdefault(log, (log, folder / "logs" / f"{log}.jsonl", costs))
     return list(found.values())
@@ -108,7 +108,7 @@ def judge_lab(strengths: Sequence[int], apart: Sequence[float], lengths: Sequenc
         costs = {method: fmean(gain[method] for gain in gains) / beta for method in METHODS}
         facts = lab_facts(setting, logs[0])
         advice = advise(facts)
-        name = f"lab-m{setting.strength}-{setting.apart:g}nats-n{n}"
+        name = f"lab-m{setting.strength}-{setting.divergence:g}nats-n{n}"
         judged.append(Judged(name, advice.method, advice.predicted, asdict(facts), costs))
     return judged
 
@@ -131,7 +131,7 @@ def lab_facts(setting: Setting, log: Log) -> Facts:
         edited=int(edited.sum()),
         mean_cost=float(costs.mean()),
         high_cost=float(np.quantile(costs, 0.99)),
-        consistency=1 - setting.left,
+        consistency=1 - setting.distance_left,
         covered=1.0,
         distinct=1,
         vocabulary=setting.members.size,

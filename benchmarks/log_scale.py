@@ -122,7 +122,7 @@ def write_log(path: Path, count: int, seed: int) -> float:
     from copydesk.log import EditCost
 
     def tokens(some: Sequence[Mapping[str, Any]]) -> float:
-        return sum(len(EditCost().units(row["response"])) for row in some) / len(some)
+        return sum(len(EditCost().split_units(row["response"])) for row in some) / len(some)
 
     length = round(200 * TOKENS / tokens(list(rows(500, seed, 200))))
     with path.open("w", encoding="utf-8") as file:
@@ -143,8 +143,8 @@ def compare_distances(log: Path, pairs: int, repeats: int) -> dict[str, Any]:
     from copydesk.log.distance import distances
 
     changed = list(islice((record for record in read_jsonl(log) if record.edited), pairs))
-    before = [EditCost().units(record.response) for record in changed]
-    after = [EditCost().units(str(record.edit)) for record in changed]
+    before = [EditCost().split_units(record.response) for record in changed]
+    after = [EditCost().split_units(str(record.edit)) for record in changed]
 
     def ours() -> list[int]:
         blocks = ((before[at : at + BLOCK], after[at : at + BLOCK]) for at in range(0, len(before), BLOCK))

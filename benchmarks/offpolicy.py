@@ -160,10 +160,10 @@ def judge(
     expected: float | None = None,
 ) -> dict[str, Outcome]:
     """What every estimator says of a log, the naive one included."""
-    overlap = Overlap.of(weights, expected=expected)
+    overlap = Overlap.from_weights(weights, expected=expected)
     plain = mean(naive)
     found = {name: Outcome(True) for name in fits} | {"naive": Outcome(True)}
-    if overlap.fault is not None:
+    if overlap.why_insufficient is not None:
         return found
     for name, fit in fits.items():
         said = interval(fit, overlap.effective, least=0.0)
@@ -221,7 +221,11 @@ def tabular(shift: float | None, seed: int, rounds: int, resamples: int) -> dict
         "dr": (e + weights * (log.c - e), ones),
         "dr, cost model": (expected + weights * (log.c - predicted), ones),
     }
-    covered = bootstrap(terms, world.truth, rng, resamples) if Overlap.of(weights).fault is None else None
+    covered = (
+        bootstrap(terms, world.truth, rng, resamples)
+        if Overlap.from_weights(weights).why_insufficient is None
+        else None
+    )
     return judge(weights, log.c, fits, world.truth, naive, covered)
 
 
@@ -285,7 +289,7 @@ def embedded(seed: int, pool: int, others: int, rounds: int, logs: int, with_mod
     model, tokenizer, _ = load_model("embedded")
     sampling, cost = Sampling(0.7, 160), EditCost(cap=3.0)
     taught = make_log(LocalPolicy("base", model, tokenizer), EMAIL, STRONG, 300, seed, sampling)
-    paid = cost.batch([(record.response, str(record.edit)) for record in taught])
+    paid = cost.cost_batch([(record.response, str(record.edit)) for record in taught])
     known = {record.id: c for record, c in zip(taught, paid, strict=True)}
     triples = encode_log(taught, tokenizer, max_length=512, costs=known).triples
     recipe = replace(RECIPE["sft"], learning_rate=1e-3, epochs=2, seed=seed)
@@ -302,10 +306,10 @@ def embedded(seed: int, pool: int, others: int, rounds: int, logs: int, with_mod
     def costs_of(documents: Sequence[Any], responses: Sequence[str], stream: int) -> list[float]:
         luck = [(seed, stream, place) for place in range(len(documents))]
         edits = STRONG.edit(EMAIL, documents, responses, luck)
-        return cost.batch(list(zip(responses, edits, strict=True)))
+        return cost.cost_batch(list(zip(responses, edits, strict=True)))
 
     # The first 300 documents are those of the log that was learnt from.
-    documents = EMAIL.offline(300 + pool + others, seed)[300:]
+    documents = EMAIL.draw_offline(300 + pool + others, seed)[300:]
     inside, outside = documents[:pool], documents[pool:]
     arms = [between(0.0), between(0.2)]
     kinds = sorted({document.kind for document in inside})

@@ -77,14 +77,14 @@ class Watch(TrainerCallback):
         policy = LocalPolicy("policy", model, self.tokenizer)
         prompts = policy.encode([document.context for document in self.documents])
         seeds = [key(self.seed, Stream.ONLINE_RESPONSES, t) for t in range(len(prompts))]
-        drafts = policy.write(prompts, seeds, Sampling(1.0, LONGEST))
-        predicted = predicted_costs(self.cost_model, prompts, drafts, policy.ending)
-        responses = [policy.text(draft) for draft in drafts]
+        drafts = policy.generate_tokens(prompts, seeds, Sampling(1.0, LONGEST))
+        predicted = predicted_costs(self.cost_model, prompts, drafts, policy.end_of_turn)
+        responses = [policy.decode(draft) for draft in drafts]
         edits = [
-            self.user.mend(self.task, document, response, generator(self.seed, Stream.ONLINE_EDITS, t))
+            self.user.edit_response(self.task, document, response, generator(self.seed, Stream.ONLINE_EDITS, t))
             for t, (document, response) in enumerate(zip(self.documents, responses, strict=True))
         ]
-        true = self.cost.batch(list(zip(responses, edits, strict=True)))
+        true = self.cost.cost_batch(list(zip(responses, edits, strict=True)))
         malformed = [read(self.task, d, r).malformed for d, r in zip(self.documents, responses, strict=True)]
         self.rows.append(
             {
@@ -105,7 +105,7 @@ def one_seed(seed: int, args: argparse.Namespace) -> dict[str, Any]:
     model, tokenizer, _ = load_model("embedded")
     cost = EditCost(cap=C_MAX)
     log = make_log(LocalPolicy("base", model, tokenizer), task, user, args.edits, seed, Sampling(1.0, LONGEST))
-    costs = cost.batch([(record.response, str(record.edit)) for record in log])
+    costs = cost.cost_batch([(record.response, str(record.edit)) for record in log])
     known = {record.id: c for record, c in zip(log, costs, strict=True)}
     triples = encode_log(log, tokenizer, max_length=512, costs=known).triples
     documents = online_documents(task, args.documents, seed, log)

@@ -25,7 +25,7 @@ def main() -> None:
     results = json.loads((Path(sys.argv[1]) / "results.json").read_text(encoding="utf-8"))
     columns = [read_column(name) for name in results["columns"]]
     for kind in ("plain", "shifted"):
-        names = [column.name for column in columns if getattr(column, kind)]
+        names = [column.name for column in columns if getattr(column, f"is_{kind}")]
         subopt = [results["max_subopt"]] if kind == "plain" else []
         shown = [results["cells"][name] for name in names] + subopt
         head = ["method", *(column_title(name) for name in names), *["Max SubOpt"] * len(subopt)]
@@ -44,7 +44,7 @@ def main() -> None:
         table(["column", "late ensemble", "regret", "ratio", "best arm, by seed"], regrets)
     measures = ("cost", "distance", "taste", "malformed", "facts", "length")
     rows = []
-    for column in (column for column in columns if column.plain):
+    for column in (column for column in columns if column.is_plain):
         for method, cell in results["cells"][column.name].items():
             figures = [cell["mean"], *(cell.get(name) for name in measures[1:])]
             rows.append([column.title, label_of(method), *("–" if f is None else f"{f:.3f}" for f in figures)])
@@ -53,7 +53,7 @@ def main() -> None:
     for sweep in sweeps_of(results):
         print(f"{sweep.title}\n")
         rows = [
-            [sweep.text(value), *(spread(cells.get(method)) for method in sweep.methods)]
+            [sweep.format_value(value), *(spread(cells.get(method)) for method in sweep.methods)]
             for value, cells in sweep.cells.items()
         ]
         table([sweep.symbol, *map(label_of, sweep.methods)], rows)

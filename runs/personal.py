@@ -41,7 +41,7 @@ def rate() -> None:
     heads = [f"{task}, {count} edits" for task in SCRIPTED for count in LENGTHS]
     for task in SCRIPTED.values():
         for count in LENGTHS:
-            log = make_log(student.base, task, user, count, SEED, settings.sampling(settings.log_temperature))
+            log = make_log(student.policy, task, user, count, SEED, settings.sampling(settings.log_temperature))
             contexts = online_documents(task, settings.rounds, SEED, log)
             triples = Lesson(student, log, cost, 512, Clock()).encoded.triples
             references = reference_logprobs(student.model, triples, batch_size=64)

@@ -15,7 +15,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     for line in (folder / "rounds.jsonl").read_text(encoding="utf-8").splitlines():
         one = json.loads(line)
-        print(f"**Round {one['t']}**, {one['kind']}: {get_task(one['task']).taste(one['kind'])}\n")
+        print(f"**Round {one['t']}**, {one['kind']}: {get_task(one['task']).describe_taste(one['kind'])}\n")
         print(f"{quoted(one['response'])}\n")
         if one["edit"] == one["response"]:
             print("left as it was, cost 0\n")

@@ -40,8 +40,8 @@ def samples(seed: int) -> Iterator[tuple[str, Document, str]]:
     tasks = list(SCRIPTED.values())
     while True:
         task = tasks[int(rng.integers(len(tasks)))]
-        document = task.draw(rng)
-        yield task.name, document, task.answer(document, task.draw_manners(rng))
+        document = task.draw_document(rng)
+        yield task.name, document, task.write_response(document, task.draw_style(rng))
 
 
 def train_tokenizer(vocabulary: int, seed: int) -> PreTrainedTokenizerFast:
@@ -164,7 +164,7 @@ def examine(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: i
     for (task, document, _), text in zip(rows, texts, strict=True):
         reading = read(SCRIPTED[task], document, text)
         malformed.append(reading.malformed)
-        for slot, right in reading.right.items():
+        for slot, right in reading.correct_slots.items():
             slots[f"{task}/{document.kind}/{slot}"].append(right)
     accuracy = {slot: float(np.mean(right)) for slot, right in sorted(slots.items())}
     return {

@@ -20,7 +20,7 @@ from copydesk.log.store import EditStore
 
 Script = Callable[[Json], "str | PolicyFault"]
 
-SETTINGS = GatewaySettings(cost=EditCost(unit="word", cap=3.0), rest=0.2)
+SETTINGS = GatewaySettings(cost=EditCost(unit="word", cap=3.0), cooldown=0.2)
 
 
 class Scripted:
@@ -101,7 +101,7 @@ def app_of(store: EditStore | str, *policies: Scripted, **more: Any) -> FastAPI:
     """A gateway of these policies."""
     opened = EditStore.open(store) if isinstance(store, str) else store
     arms = {policy.name: f"script:{policy.name}" for policy in policies}
-    return create_app(opened, arms, **{"settings": SETTINGS, "opener": Opens(*policies), **more})
+    return create_app(opened, arms, **{"config": SETTINGS, "opener": Opens(*policies), **more})
 
 
 @contextlib.contextmanager

@@ -44,7 +44,7 @@ def as_rows(triples: list[Triple]) -> list[dict[str, Any]]:
 
 def test_our_work_is_what_is_laid_out(counting: ModuleType, triples: list[Triple]) -> None:
     edited = [triple for triple in triples if triple.edited]
-    batch = lay_out(edited, compare=True)
+    batch = lay_out(edited, with_response=True)
     work = counting.our_work(as_rows(triples))
     assert work.tokens == (batch["triple"] >= 0).sum()
     assert work.scored == len(batch["source"])
@@ -307,7 +307,7 @@ def test_made_up_edits_are_of_the_size_they_are_said_to_be(load: Any, tmp_path: 
     records = load_log(log)
     assert len({record.response for record in records}) == len(records) == 300
     assert 0.25 < sum(record.accepted for record in records) / 300 < 0.42
-    costs = [cost for cost in EditCost().batch((r.response, str(r.edit)) for r in records) if cost]
+    costs = [cost for cost in EditCost().cost_batch((r.response, str(r.edit)) for r in records) if cost]
     assert 0.05 < np.median(costs) < 0.15 and max(costs) < 0.6
     again = tmp_path / "again.jsonl"
     module.write_log(again, 300, 0)

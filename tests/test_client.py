@@ -30,7 +30,7 @@ def test_ask_and_edit(tmp_path: Path) -> None:
         assert client.accept(named.id).counted is False
         assert client.add_policy("b", "script:b")["added"]
         assert client.retire_policy("b")["retired"]
-        assert [arm["name"] for arm in client.ensemble()["arms"]] == ["a"]
+        assert [arm["name"] for arm in client.get_ensemble()["arms"]] == ["a"]
 
 
 def test_what_the_gateway_says_is_what_the_caller_reads(tmp_path: Path, monkeypatch) -> None:
@@ -39,7 +39,7 @@ def test_what_the_gateway_says_is_what_the_caller_reads(tmp_path: Path, monkeypa
     with running(app_of(store, Scripted("a"))) as url:
         with copydesk.Client(url) as client, pytest.raises(InputError, match="there is no completion"):
             client.accept("chatcmpl-x")
-        with store.writing() as tx:
+        with store.begin_write() as tx:
             _, key = create_key(tx.connection, "app", scopes=["complete"])
         with copydesk.Client(url) as client, pytest.raises(InputError, match="give an API key"):
             client.complete("x")
@@ -55,7 +55,7 @@ def test_there_is_no_gateway() -> None:
     stranger = Starlette(routes=[Route("/v1/ensemble", lambda request: PlainTextResponse("hi"))])
     with running(stranger) as url, copydesk.Client(url) as client:
         with pytest.raises(InputError, match="no Copydesk gateway"):
-            client.ensemble()
+            client.get_ensemble()
         with pytest.raises(InputError, match=r"answered 404|no Copydesk gateway"):
             client.accept("x")
 

@@ -29,7 +29,7 @@ def answered(name: str) -> list[tuple[Document, str]]:
     """Fresh documents and what the model writes of them at temperature 1."""
     task = SCRIPTED[name]
     model, tokenizer, _ = load_model("embedded")
-    contexts = list(islice(task.documents(SEED, Stream.ONLINE_DOCUMENTS), 400))
+    contexts = list(islice(task.iter_documents(SEED, Stream.ONLINE_DOCUMENTS), 400))
     responses = LocalPolicy("base", model, tokenizer).respond(
         [document.context for document in contexts],
         [key(SEED, Stream.ONLINE_RESPONSES, t) for t in range(len(contexts))],
@@ -61,7 +61,7 @@ def test_answers_are_complete_and_state_the_facts_of_every_slot(task: ScriptedTa
     for document, response in answered(task.name):
         reading = read(task, document, response)
         malformed.append(reading.malformed)
-        for slot, right in reading.right.items():
+        for slot, right in reading.correct_slots.items():
             slots[f"{document.kind}/{slot}"].append(right)
     assert fmean(malformed) < 0.08  # at temperature 1; played at 0.7 it is under 0.01
     assert fmean(right for rights in slots.values() for right in rights) >= 0.97
@@ -74,9 +74,9 @@ def test_answers_are_complete_and_state_the_facts_of_every_slot(task: ScriptedTa
 def test_it_covers_every_manner_about_as_often_as_it_was_shown(task: ScriptedTask) -> None:
     seen: dict[str, Counter[str | None]] = defaultdict(Counter)
     for document, response in answered(task.name):
-        for name, value in parse(task.kind[document.kind], response).manners.items():
+        for name, value in parse(task.kind_by_name[document.kind], response).style.items():
             seen[name][value] += 1
-    for manner in task.manners:
+    for manner in task.attributes:
         total = sum(seen[manner.name].values())
         for value, share in manner.shares.items():
             assert seen[manner.name][value] / total == pytest.approx(share, abs=0.08), (manner.name, value)
@@ -88,11 +88,11 @@ def test_strong_and_weak_users_rewrite_it_about_as_much(task: ScriptedTask) -> N
     means = {}
     for user in (STRONG, WEAK):
         edits = [
-            user.mend(task, document, response, generator(SEED, Stream.ONLINE_EDITS, t))
+            user.edit_response(task, document, response, generator(SEED, Stream.ONLINE_EDITS, t))
             for t, (document, response) in enumerate(answered(task.name))
         ]
         means[user.name] = fmean(
-            cost.batch([(row[1], edit) for row, edit in zip(answered(task.name), edits, strict=True)])
+            cost.cost_batch([(row[1], edit) for row, edit in zip(answered(task.name), edits, strict=True)])
         )
     assert means["weak"] == pytest.approx(means["strong"], rel=0.2)
 
@@ -102,9 +102,9 @@ def test_emails_need_less_editing_than_summaries() -> None:
     means = []
     for name, task in SCRIPTED.items():
         pairs = [
-            (response, STRONG.mend(task, document, response, generator(SEED, Stream.ONLINE_EDITS, t)))
+            (response, STRONG.edit_response(task, document, response, generator(SEED, Stream.ONLINE_EDITS, t)))
             for t, (document, response) in enumerate(answered(name))
         ]
-        means.append(fmean(cost.batch(pairs)))
+        means.append(fmean(cost.cost_batch(pairs)))
     email, summarization = means
     assert 0.35 < email < 0.7 < summarization < 1.2

@@ -62,7 +62,7 @@ class Client:
         self._url = url
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout)
-        self._fault = httpx.HTTPError
+        self._http_error = httpx.HTTPError
 
     def complete(
         self,
@@ -88,13 +88,13 @@ class Client:
 
     def edit(self, completion_id: str, edit: str) -> Receipt:
         """Post what a person made of an answer. When this returns the edit is safe; posting it again does no harm."""
-        return self._receipt({"completion_id": completion_id, "edit": edit})
+        return self._post_edit({"completion_id": completion_id, "edit": edit})
 
     def accept(self, completion_id: str) -> Receipt:
         """Post that an answer was taken as it was."""
-        return self._receipt({"completion_id": completion_id, "accepted": True})
+        return self._post_edit({"completion_id": completion_id, "accepted": True})
 
-    def ensemble(self, user: str | None = None) -> dict[str, Any]:
+    def get_ensemble(self, user: str | None = None) -> dict[str, Any]:
         """Where the ensemble stands, or what it offers a user, as `GET /v1/ensemble` says it."""
         return self._send("GET", "/v1/ensemble", query={} if user is None else {"user": user})
 
@@ -120,7 +120,7 @@ class Client:
     ) -> None:
         self.close()
 
-    def _receipt(self, body: dict[str, Any]) -> Receipt:
+    def _post_edit(self, body: dict[str, Any]) -> Receipt:
         done = self._send("POST", "/v1/edits", body)
         return Receipt(done["id"], done["cost"], done["revision"], done["counted"])
 
@@ -134,7 +134,7 @@ class Client:
         try:
             answer = self._http.request(method, path, json=body, params=query)
             document = answer.json()
-        except self._fault as fault:
+        except self._http_error as fault:
             raise InputError(
                 f"{self._url}: the gateway cannot be reached ({fault}); is `copydesk serve` running?"
             ) from None

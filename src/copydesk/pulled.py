@@ -51,7 +51,7 @@ class Source:
         return cache_folder() / "models" / self.name
 
     @property
-    def here(self) -> bool:
+    def is_downloaded(self) -> bool:
         """Whether it has been pulled."""
         return (self.folder / FILE).is_file()
 
@@ -91,6 +91,6 @@ def find(name: str) -> Path | None:
     source = source_of(name)
     if source is None:
         return None
-    if not source.here:
+    if not source.is_downloaded:
         raise InputError(f"model {name!r} is not on this machine yet; run: copydesk models pull {name}")
     return source.folder

@@ -14,8 +14,8 @@ def test_what_is_no_column_is_refused(name: str) -> None:
 
 
 def edits(user: User, rounds: int) -> list[str]:
-    documents = EMAIL.online(rounds, 0, frozenset())
-    responses = [EMAIL.answer(one, EMAIL.tastes["paper"]) for one in documents]
+    documents = EMAIL.draw_online(rounds, 0, frozenset())
+    responses = [EMAIL.write_response(one, EMAIL.tastes["paper"]) for one in documents]
     return user.edit(EMAIL, documents, responses, [key(0, Stream.ONLINE_EDITS, t) for t in range(1, rounds + 1)])
 
 
@@ -37,4 +37,4 @@ def test_shifted_columns_are_columns_with_somebody_else_in_them() -> None:
     assert {name.partition("/")[2] for name in names} == {
         "strong-to-weak", "weak-to-strong", "strong-to-other", "strong-then-other"
     }  # fmt: skip
-    assert all(column_of(name).shifted for name in names)
+    assert all(column_of(name).is_shifted for name in names)

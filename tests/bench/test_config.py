@@ -25,7 +25,7 @@ def test_tables_and_lists_become_settings(tmp_path: Path) -> None:
     )
     settings = BenchSettings(**read_config(file))
     assert (settings.columns, settings.seeds, settings.users) == (("email/strong",), (4,), {"ann": "m@http://h/v1"})
-    assert settings.training("rl", 0).cost.epochs == 2.0
+    assert settings.make_train_config("rl", 0).cost.epochs == 2.0
 
 
 @pytest.mark.parametrize(

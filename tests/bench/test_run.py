@@ -94,7 +94,7 @@ def test_what_is_finished_is_never_run_again(
     def never(self: CellRun) -> None:
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr(CellRun, "student", property(never))
+    monkeypatch.setattr(CellRun, "reference_policy", property(never))
     again = run(SMALL, folder, resume=True)
     assert again == finished[1]
     fewer = run(replace(SMALL, seeds=(1,), methods=("base", "dpo", "late"), rules=()), folder, resume=True)
@@ -123,14 +123,14 @@ def test_a_fault_in_a_cell_ends_the_run_in_one_line(tmp_path: Path, jobs: int) -
         run(settings, tmp_path / "out", jobs=jobs)
     assert "./no-model" in str(fault.value) and "\n" not in str(fault.value)
     # Nothing was finished, so there is no run yet to go on with.
-    BenchFolder(tmp_path / "out").open(replace(settings, rounds=9), resume=False)
+    BenchFolder(tmp_path / "out").prepare(replace(settings, rounds=9), resume=False)
 
 
 def test_killed_before_it_began_it_can_begin(tmp_path: Path) -> None:
     (tmp_path / ".copydesk-0123.tmp").write_text("{")
-    BenchFolder(tmp_path).open(SMALL, resume=False)
+    BenchFolder(tmp_path).prepare(SMALL, resume=False)
     shutil.rmtree(tmp_path / "rounds")
-    BenchFolder(tmp_path).open(SMALL, resume=True)
+    BenchFolder(tmp_path).prepare(SMALL, resume=True)
     assert (tmp_path / "rounds").is_dir()
 
 

@@ -50,33 +50,35 @@ def test_an_llm_may_be_any_user_and_read_real_documents() -> None:
 
 def test_the_recipe_is_the_simulations_for_the_embedded_model_and_the_usual_one_for_others() -> None:
     ours = BenchSettings()
-    assert ours.training("sft", 0).learning_rate == RECIPE["sft"].learning_rate
-    assert ours.training("sft", 7).seed == 7
+    assert ours.make_train_config("sft", 0).learning_rate == RECIPE["sft"].learning_rate
+    assert ours.make_train_config("sft", 7).seed == 7
     theirs = BenchSettings(model="smollm2")
-    assert theirs.training("sft", 0).learning_rate is None and not theirs.training("sft", 0).full
-    changed = BenchSettings(recipe={"rl": {"beta": 0.5, "cost.epochs": 9.0, "rl.responses": 8}}).training("rl", 0)
+    assert theirs.make_train_config("sft", 0).learning_rate is None and not theirs.make_train_config("sft", 0).full
+    changed = BenchSettings(recipe={"rl": {"beta": 0.5, "cost.epochs": 9.0, "rl.responses": 8}}).make_train_config(
+        "rl", 0
+    )
     assert (changed.beta, changed.cost.epochs, changed.rl.responses) == (0.5, 9.0, 8)
     assert changed.learning_rate == RECIPE["rl"].learning_rate
 
 
 def test_the_arms_are_the_trained_methods_unless_named() -> None:
-    assert BenchSettings(methods=("base", "late", "early", "sft", "icl-3")).ensemble == ("sft", "early")
+    assert BenchSettings(methods=("base", "late", "early", "sft", "icl-3")).ensemble_arms == ("sft", "early")
     named = BenchSettings(methods=("base", "late", "sft", "icl-3"), arms=("icl-3", "base"))
-    assert named.ensemble == ("icl-3", "base")
+    assert named.ensemble_arms == ("icl-3", "base")
     assert named.learns_online and not BenchSettings().learns_online
 
 
 def test_other_rules_are_rows_only_where_somebody_else_is_met() -> None:
     settings = BenchSettings(rules=("late-thompson",))
-    assert "late-thompson" not in settings.rows(column_of("email/strong"))
-    assert settings.rows(column_of("email/strong-to-weak"))[-1] == "late-thompson"
+    assert "late-thompson" not in settings.select_methods(column_of("email/strong"))
+    assert settings.select_methods(column_of("email/strong-to-weak"))[-1] == "late-thompson"
 
 
 def test_columns_of_one_log_share_a_cell() -> None:
     settings = BenchSettings(columns=("email/strong", "email/weak", "email/strong-to-weak", "email/strong-n9"))
     found = cells(settings)
     assert [cell.seed for cell in found] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
-    assert [column.name for column in found[0].columns] == ["email/strong", "email/strong-to-weak"]
+    assert [column.name for column in found[0].scenarios] == ["email/strong", "email/strong-to-weak"]
     assert [cell.edits for cell in found[:3]] == [300, 300, 9]
     assert len({cell.name for cell in found}) == 9
 

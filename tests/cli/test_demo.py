@@ -84,7 +84,7 @@ def test_the_cost_model_is_there_and_measured_on_rounds_of_base(finished: tuple[
     folder, _ = finished
     policy = read_policy(folder / "policies" / "rl")
     made = read_cost_model(folder / "policies" / "rl" / FOLDER)
-    assert policy.cost_model == made.reference()
+    assert policy.cost_model == made.to_ref()
     assert (made.rows, made.held_out) == (EDITS, ROUNDS)
     load_cost_model(folder / "policies" / "rl" / FOLDER)
     base = [one["cost"] for one in rounds_in(folder) if one["method"] == "base"]
@@ -142,4 +142,4 @@ def test_the_clock_adds_up() -> None:
         pass
     with clock("b", "second"):
         pass
-    assert clock.total() == {"a": 2.5, "b": 0.25, "total": 10.0}
+    assert clock.compute_durations() == {"a": 2.5, "b": 0.25, "total": 10.0}

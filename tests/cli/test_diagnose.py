@@ -49,7 +49,7 @@ def document(*arguments: str) -> dict[str, Any]:
 def store(log: Path, tmp_path: Path) -> str:
     """The same rows in a store."""
     store = EditStore.open(str(tmp_path / "log.db"))
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         rows = [ImportedRow(record, content_digest(record, "default"), 0.5) for record in read_jsonl(log)]
         add_rows(tx, rows, "m", "default", since=0, at=1000.0)
     store.close()

@@ -17,7 +17,7 @@ from copydesk.log.store.append import Completion
 def write(path: Path, rounds: int = 320, metrics: tuple[str, ...] = ("metric",)) -> str:
     """A store in which `a` and `b` are chosen with 0.25 and 0.75 and cost about 0.2 and 0.6; the last is pending."""
     store = EditStore.open(str(path))
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         for arm in ("a", "b"):
             append.change_arm(tx, arm, "add", f"no-{arm}@http://127.0.0.1:9/v1", at=0.0)
         for number in range(1, rounds + 1):

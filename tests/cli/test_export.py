@@ -48,7 +48,7 @@ def fault(*arguments: str) -> str:
 @pytest.fixture
 def filled(store_url: str) -> str:
     store = EditStore.open(store_url)
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         for tenant, records in (("default", LOG), ("other", [record("theirs", "a b c y", "bob", 2)])):
             rows = [ImportedRow(one, content_digest(one, tenant), COSTS.get(one.id, 0.25)) for one in records]
             add_rows(tx, rows, "metric", tenant, since=0, at=0.0)

@@ -64,7 +64,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Three rows of ann's, one of them another tenant's, one of bob's; policies in their folder, and an arm."""
     monkeypatch.chdir(tmp_path)
     opened = EditStore.open("copydesk.db")
-    with opened.writing() as tx:
+    with opened.begin_write() as tx:
         for tenant, names in (("default", ["ann", "ann", "bob"]), ("acme", ["ann"])):
             records = [
                 EditRecord(id=f"{tenant}-{i}", context="c", response=f"{name} {i}", edit="e" if i else None, user=name)
@@ -72,18 +72,18 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
             ]
             rows = [ImportedRow(one, content_digest(one, tenant), None if one.edit is None else 0.5) for one in records]
             add_rows(tx, rows, "m", tenant, since=0, at=0.0)
-        served = write_policy(tmp_path / "elsewhere" / "served", People.of(["ann"], "s"))
+        served = write_policy(tmp_path / "elsewhere" / "served", People.from_names(["ann"], "s"))
         change_arm(tx, "served", "add", str(served), at=0.0)
     opened.close()
-    write_policy(tmp_path / "policies" / "sft-1", People.of(["ann", "bob"], "s"))
-    write_policy(tmp_path / "policies" / "dpo-1", People.of(["bob"], "s"))
+    write_policy(tmp_path / "policies" / "sft-1", People.from_names(["ann", "bob"], "s"))
+    write_policy(tmp_path / "policies" / "dpo-1", People.from_names(["bob"], "s"))
     write_policy(tmp_path / "policies" / "older", None)
     return "copydesk.db"
 
 
 def left(store: str) -> list[str]:
     opened = EditStore.open(store)
-    with opened.reading() as connection:
+    with opened.begin_read() as connection:
         found = [one.record.id for one in read_edits(connection, pending=True)]
     opened.close()
     return found
@@ -126,7 +126,7 @@ def test_one_tenants_user_alone(store: str) -> None:
 
 
 def test_policies_are_looked_for_where_it_is_said(store: str, tmp_path: Path) -> None:
-    write_policy(tmp_path / "more" / "late", People.of(["ann"], "s"))
+    write_policy(tmp_path / "more" / "late", People.from_names(["ann"], "s"))
     found = forgotten("--user", "ann", "--policies", "more", "--dry-run")["policies"]
     assert [one["name"] for one in found] == ["served", "late"]
     assert "--policies missing: there is no such folder" in fault("--user", "ann", "--policies", "missing")
@@ -154,7 +154,7 @@ def test_it_can_be_checked(store: str) -> None:
     assert "forgotten: 2, each as it was sealed. Nothing of 'ann' is in" in shown
     assert "does not say that they were ever forgotten" in fault("--user", "zoe", "--check")
     opened = EditStore.open(store)
-    with opened.writing() as tx:
+    with opened.begin_write() as tx:
         tx.connection.execute(update(tables.forgettings).values(policies="[]"))
     opened.close()
     for words in (["--check"], ["--user", "ann", "--check"]):
@@ -209,12 +209,12 @@ def test_a_running_gateway_forgets_too(store: str, monkeypatch: pytest.MonkeyPat
         for user in ("ann", "bob", "ann", "cy", "ann", "bob"):
             reply = ask(client, user=user).json()
             late = reply["id"] if user == "ann" else late
-            assert late in made.state.desk._recent
+            assert late in made.state.desk._recent_completions
             edit = {"completion_id": reply["id"], "edit": f"{user} wrote"}
             assert client.post("/v1/edits", json=edit).status_code == 200
         document = forgotten("--user", "ann", "--store", "served.db")
         assert document["erased"] == {"completions": 3, "edits": 3, "choices": 3}
-        until(lambda: late not in made.state.desk._recent)
+        until(lambda: late not in made.state.desk._recent_completions)
         assert client.post("/v1/edits", json={"completion_id": late, "edit": "again"}).status_code == 404
         arms = client.get("/v1/ensemble").json()["arms"]
         assert sum(arm["observed"] for arm in arms) == 3

@@ -129,7 +129,7 @@ def test_a_log_that_was_changed_is_found_out(tmp_path: Path) -> None:
         for _ in range(4):
             client.accept(client.complete("Hi", max_tokens=2).id)
     store = EditStore.open(str(tmp_path / "copydesk.db"))
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         tx.connection.execute(text("UPDATE pulls SET arm = 'base'"))
     assert "was logged, the log says" in fails(tmp_path, "ensemble", "verify")
 

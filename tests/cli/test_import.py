@@ -60,7 +60,7 @@ def row(name: str, **fields: Any) -> dict[str, Any]:
 
 def stored(store: str = STORE, **which: Any) -> list[EditRecord]:
     opened = EditStore.open(store, create=False)
-    with opened.reading() as connection:
+    with opened.begin_read() as connection:
         found = [one.record for one in read_edits(connection, pending=True, **which)]
     opened.close()
     return found
@@ -221,8 +221,8 @@ def test_keys_are_named_where_they_cannot_be_guessed() -> None:
 
 def settings_of(store: str = STORE) -> Any:
     opened = EditStore.open(store, create=False)
-    with opened.reading() as connection:
-        settings = Ledger().fold(read_setup(connection)).settings
+    with opened.begin_read() as connection:
+        settings = Ledger().fold(read_setup(connection)).config
         costs = connection.execute(tables.edits.select()).all()
     opened.close()
     assert settings is not None
@@ -244,7 +244,7 @@ def test_the_first_import_says_how_edits_are_costed_and_later_ones_follow() -> N
 @pytest.mark.parametrize("metric", ["", "levenshtein/word/response/cap=3.0"])
 def test_a_store_that_does_not_say_how_its_costs_are_made_keeps_its_ensemble(metric: str) -> None:
     opened = EditStore.open(STORE)
-    with opened.writing() as tx:
+    with opened.begin_write() as tx:
         follow(tx, {"rule": "thompson", "scope": "user", "metric": metric}, at=0.0)
     opened.close()
     write("log.jsonl", row("a"))

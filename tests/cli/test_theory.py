@@ -39,7 +39,7 @@ def small() -> Study:
         grids=[measure_grid(30, 2, 0, strengths=(1, 32), apart=(1.0,))],
         slopes=[Slopes(30, "quality", "all coverages", {"sft": one, "dpo": one}, one)],
         regrets=[measure_regret(Setting(32, 1.0), 10, 2, 0)],
-        anchors=[],
+        fixed_points=[],
     )
 
 

@@ -37,7 +37,7 @@ def said(*words: str) -> Any:
 def store(tmp_path: Path) -> str:
     """Two edits of ann's, one of bob's that costs more than is averaged with, and an answer bob has not edited."""
     opened = EditStore.open(str(tmp_path / "copydesk.db"))
-    with opened.writing() as tx:
+    with opened.begin_write() as tx:
         append.follow(tx, {"metric": "m"}, at=0.0)
         for number, (user, cost) in enumerate([("ann", 0.25), ("ann", 0.75), ("bob", 0.5), ("bob", None)]):
             name, asked = f"c{number}", [{"role": "user", "content": "x"}]

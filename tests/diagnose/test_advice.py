@@ -56,9 +56,9 @@ def test_an_assumed_quality_is_never_given_as_the_users() -> None:
 
 
 def test_second_edits_are_better_evidence_than_consistency() -> None:
-    facts = replace(STRONG, consistency=0.1, again_rows=20, again_left=0.02)
+    facts = replace(STRONG, consistency=0.1, reedit_rows=20, reedit_left=0.02)
     assert advise(facts).method == "sft"
-    assert advise(replace(facts, again_rows=19)).predicted["sft"] > 0.9
+    assert advise(replace(facts, reedit_rows=19)).predicted["sft"] > 0.9
 
 
 def test_nearly_identical_pairs_are_not_for_dpo_alone() -> None:

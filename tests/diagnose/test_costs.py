@@ -9,7 +9,7 @@ def test_the_histogram_holds_every_row_and_the_dearest_in_its_last_bar() -> None
     log = [EditRecord(id=str(n), context="", response="a b c d", edit="a b c d"[: 2 * n - 1]) for n in range(1, 5)]
     log += [EditRecord(id="dear", context="", response="a", edit="b " * 50)]
     metric = EditCost(unit="word")
-    costed = list(metric.over(log))
+    costed = list(metric.iter_costs(log))
     costs = distribution(metric.name, summarize(costed), np.array([cost for _, cost in costed]))
     assert sum(costs.bars) == 5
     assert len(costs.bars) == BARS
@@ -22,11 +22,11 @@ def test_the_histogram_holds_every_row_and_the_dearest_in_its_last_bar() -> None
 
 def test_costs_that_are_all_0_have_a_histogram_too() -> None:
     log = [EditRecord(id="a", context="", response="a", edit="a")]
-    costs = distribution("m", summarize(EditCost(unit="word").over(log)), np.array([0.0]))
+    costs = distribution("m", summarize(EditCost(unit="word").iter_costs(log)), np.array([0.0]))
     assert costs.bars[0] == 1
 
 
 def test_a_log_that_is_all_pending_has_none() -> None:
     log = [EditRecord(id="a", context="", response="a")]
-    costs = distribution("m", summarize(EditCost(unit="word").over(log)), np.array([]))
+    costs = distribution("m", summarize(EditCost(unit="word").iter_costs(log)), np.array([]))
     assert (costs.bars, costs.mean, quantile(costs, 0.99)) == ((), None, 0.0)

@@ -9,10 +9,10 @@ def test_what_is_kept_and_what_is_nearly_identical() -> None:
     keeping.add(change_of("a b c d", "a b X Y"), 0.5)  # two words changed
     keeping.add(change_of("a b c d", "e f g d"), 0.75)
     keeping.add(change_of("a b c d", "e f g h"), 0.04)  # cheap, whatever its words
-    assert keeping.kept == pytest.approx((0.5 + 0.25 + 0) / 3)
-    assert keeping.near_identical == pytest.approx(2 / 3)
+    assert keeping.kept_share == pytest.approx((0.5 + 0.25 + 0) / 3)
+    assert keeping.near_identical_share == pytest.approx(2 / 3)
 
 
 def test_a_log_without_edits() -> None:
-    assert Keeping().kept is None
-    assert Keeping().near_identical == 0
+    assert Keeping().kept_share is None
+    assert Keeping().near_identical_share == 0

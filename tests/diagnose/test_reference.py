@@ -30,18 +30,18 @@ def test_scores_are_those_of_each_text_alone(
         expected = [[float(alone(tiny_model, t.context, a)) for a in (t.edit, t.response)] for t in triples]
     assert np.stack([scores.edit, scores.response], axis=1) == pytest.approx(np.array(expected), abs=1e-2)
     assert scores.edit_tokens.tolist() == [len(triple.edit) for triple in triples]
-    assert scores.cut == 0
-    assert 0 < len(scores.own) <= 3
+    assert scores.truncated == 0
+    assert 0 < len(scores.own_per_token) <= 3
     # an untrained model is about as sure of its own tokens as of any: ln of the vocabulary
-    assert scores.own.mean() == pytest.approx(-np.log(len(chat_tokenizer)), abs=0.5)
+    assert scores.own_per_token.mean() == pytest.approx(-np.log(len(chat_tokenizer)), abs=0.5)
     again = score_sample(rows, str(model_folder))
-    assert again.own.tolist() == scores.own.tolist()
+    assert again.own_per_token.tolist() == scores.own_per_token.tolist()
 
 
 def test_rows_longer_than_the_model_reads_are_scored_in_part(model_folder: Path) -> None:
     long = EditRecord(id="long", context="c", response="word " * 400, edit="words " * 400)
     scores = score_sample([long, long.model_copy(update={"id": "other"})], str(model_folder))
-    assert scores.cut == 2
+    assert scores.truncated == 2
     assert np.isfinite(scores.edit).all()
 
 

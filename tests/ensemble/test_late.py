@@ -50,7 +50,7 @@ def test_every_round_is_observed_or_pending(arms: list[str], steps: list[tuple[f
     pulls = play(ensemble, steps)
     states = ensemble.arms
     assert sum(state.n + state.pending for state in states.values()) == ensemble.rounds == len(steps)
-    assert sum(state.pending for state in states.values()) == len(ensemble.awaited)
+    assert sum(state.pending for state in states.values()) == len(ensemble.pending)
     for arm, state in states.items():
         seen = [cost for pull, (cost, _) in zip(pulls, steps, strict=True) if pull.arm == arm]
         if not state.pending:
@@ -63,7 +63,7 @@ def test_a_replayed_log_goes_on_where_the_live_ensemble_is(arms, steps, rule, se
     live = LateEnsemble(arms, rule, seed)
     pulls = play(live, steps)
     history = [
-        (pull.arm, None if pull.id in live.awaited else cost) for pull, (cost, _) in zip(pulls, steps, strict=True)
+        (pull.arm, None if pull.id in live.pending else cost) for pull, (cost, _) in zip(pulls, steps, strict=True)
     ]
     replayed = LateEnsemble.replay(arms, history, rule, seed)
     for arm, state in live.arms.items():
@@ -71,7 +71,7 @@ def test_a_replayed_log_goes_on_where_the_live_ensemble_is(arms, steps, rule, se
         assert (again.n, again.pending) == (state.n, state.pending)
         assert (again.cost_sum, again.cost_sq_sum) == pytest.approx((state.cost_sum, state.cost_sq_sum))
     for pull in pulls:
-        if pull.id in live.awaited:
+        if pull.id in live.pending:
             live.update(pull, 0.25)
             replayed.update(pull, 0.25)
     assert {a: (s.n, s.pending) for a, s in live.arms.items()} == {
@@ -131,8 +131,8 @@ def test_the_order_in_which_edits_come_does_not_matter(paid: list[float], random
     for arm in NAMES:
         assert other.arms[arm].n == one.arms[arm].n
         assert other.arms[arm].cost_sum == pytest.approx(one.arms[arm].cost_sum)
-    assert not one.awaited
-    assert not other.awaited
+    assert not one.pending
+    assert not other.pending
 
 
 def test_propensities_are_those_of_the_rule() -> None:

@@ -51,7 +51,7 @@ class Life:
         without = tuple(str(name) for name in without if name in self.ledger.specs)
         if len(without) == len(self.ledger.specs):
             without = ()
-        found = self.ledger.next_pull(who, at=self.now, without=without)
+        found = self.ledger.peek_pull(who, at=self.now, excluded=without)
         asker = None if found.scope == who else who
         event = Pulled(
             self.seq, self.now, f"c{found.id}", found.id, found.arm, found.propensity, found.scope, found.turn, without,
@@ -80,7 +80,7 @@ class Life:
         self.costs[name] = cost
 
     def fail(self) -> None:
-        waiting = [pull for pull in self.pulls if self.ledger.ensemble.pull(pull.round)]
+        waiting = [pull for pull in self.pulls if self.ledger.ensemble.get_pending_pull(pull.round)]
         if waiting:
             pull = waiting[self.rng.integers(len(waiting))]
             self.pulls.remove(pull)
@@ -115,9 +115,9 @@ class Life:
 
 def state(ledger: Ledger):
     ensemble = ledger.ensemble
-    scopes = {scope: ensemble.counts(scope) for scope in ensemble.scopes}
+    scopes = {scope: ensemble.scope_states(scope) for scope in ensemble.scopes}
     people = ledger.audiences, ledger.groups
-    return ensemble.arms, ensemble.retired, ensemble.awaited, scopes, ledger.specs, ledger.resting, people
+    return ensemble.arms, ensemble.retired, ensemble.pending, scopes, ledger.specs, ledger.cooldowns, people
 
 
 @given(st.sampled_from(SETTINGS), st.integers(0, 10_000), st.integers(0, 120))
@@ -126,14 +126,14 @@ def test_a_rebuilt_ledger_stands_where_the_live_one_does_to_the_last_bit(setting
     cut = seed % len(life.events)
     rebuilt = Ledger().fold(life.events[:cut]).fold(life.events[cut:])
     assert state(rebuilt) == state(life.ledger)
-    assert rebuilt.next_pull("default/u", at=life.now) == life.ledger.next_pull("default/u", at=life.now)
+    assert rebuilt.peek_pull("default/u", at=life.now) == life.ledger.peek_pull("default/u", at=life.now)
 
 
 @given(st.sampled_from(SETTINGS), st.integers(0, 10_000))
 def test_every_choice_of_a_log_can_be_made_again(settings, seed) -> None:
     life = Life(settings, seed).live(80)
     done = verify(life.events)
-    assert done.faults == []
+    assert done.errors == []
     assert done.events == len(life.events)
     assert done.choices == sum(isinstance(event, Pulled) for event in life.events)
     assert state(done.ledger) == state(life.ledger)
@@ -145,7 +145,7 @@ def tampered(how) -> list[str]:
     for place, event in enumerate(events):
         if (changed := how(event)) is not None:
             events[place] = changed
-            return verify(events).faults
+            return verify(events).errors
     raise AssertionError("nothing to tamper with")
 
 
@@ -170,7 +170,7 @@ def test_a_changed_cost_changes_later_choices() -> None:
     """The sums are checked through the choices that depend on them."""
     life = Life(EnsembleSettings(alpha=0.0), 5).live(150)
     events = [replace(e, cost=e.cost + 3) if isinstance(e, Edited) and e.arm == "a" else e for e in life.events]
-    assert verify(events).faults
+    assert verify(events).errors
 
 
 def test_a_retrained_policy_is_a_new_name_and_rest_ends_with_it() -> None:
@@ -180,12 +180,12 @@ def test_a_retrained_policy_is_a_new_name_and_rest_ends_with_it() -> None:
         _ = ledger.ensemble
     ledger.fold([ArmChanged(1, 0.0, "a", "add", "x"), ArmChanged(2, 0.0, "b", "add", "y")])
     ledger.apply(Withdrawn(3, 1.0, "a", None, 60.0))
-    assert ledger.unavailable(59.0) == ["a"]
-    assert ledger.unavailable(60.0) == []
+    assert ledger.arms_in_cooldown(59.0) == ["a"]
+    assert ledger.arms_in_cooldown(60.0) == []
     ledger.apply(ArmChanged(4, 2.0, "a", "retire", None))
     assert ledger.specs == {"b": "y"}
-    assert ledger.known == {"a": "x", "b": "y"}
-    assert ledger.unavailable(3.0) == []
+    assert ledger.known_specs == {"a": "x", "b": "y"}
+    assert ledger.arms_in_cooldown(3.0) == []
 
 
 @pytest.mark.parametrize(
@@ -217,29 +217,29 @@ def test_an_arm_for_some_is_never_chosen_for_others(settings, seed) -> None:
     for event in Life(settings, seed).live(120).events:
         if isinstance(event, Joined) and event.user == "u":
             group = event.group
-        if isinstance(event, Pulled) and event.who == "default/u" and event.arm == "g-own":
+        if isinstance(event, Pulled) and event.user_scope == "default/u" and event.arm == "g-own":
             assert group == "g"
         if isinstance(event, Pulled) and event.arm == "u-own":
-            assert event.who == "default/u"
+            assert event.user_scope == "default/u"
 
 
 def test_whose_statistics_decide() -> None:
     ledger = Ledger().fold([ArmChanged(1, 0.0, "a", "add", "x"), Joined(2, 0.0, "t", "ann", "sales")])
     for scope, deciding in [("global", "t/ann"), ("user", "t/ann"), ("group", "@t/sales")]:
         ledger.apply(Followed(3, 0.0, EnsembleSettings(scope=scope).to_json()))
-        assert ledger.next_pull("t/ann", at=0.0).scope == deciding
-        assert ledger.next_pull(None, at=0.0).scope is None
-    assert ledger.next_pull("t/bob", at=0.0).scope is None  # in no group: everyone's
-    assert ledger.next_pull("other/ann", at=0.0).scope is None
+        assert ledger.peek_pull("t/ann", at=0.0).scope == deciding
+        assert ledger.peek_pull(None, at=0.0).scope is None
+    assert ledger.peek_pull("t/bob", at=0.0).scope is None  # in no group: everyone's
+    assert ledger.peek_pull("other/ann", at=0.0).scope is None
     assert ledger.ensemble.prior == 10.0
     ledger.apply(Joined(4, 0.0, "t", "ann", None))
-    assert ledger.deciding("t/ann") is None
+    assert ledger.deciding_scope("t/ann") is None
 
 
 def test_an_arm_of_a_person_who_was_forgotten_is_for_nobody() -> None:
     ledger = Ledger().fold([ArmChanged(1, 0.0, "a", "add", "x"), ArmChanged(2, 0.0, "b", "add", "y", "")])
-    assert not any(ledger.is_for("b", who) for who in (None, "t/ann", "t/"))
-    assert ledger.for_others(None) == {"b"}
+    assert not any(ledger.is_offered_to("b", who) for who in (None, "t/ann", "t/"))
+    assert ledger.arms_hidden_from(None) == {"b"}
 
 
 def test_a_choice_by_another_scope_or_for_somebody_else_is_found_out() -> None:
@@ -247,11 +247,11 @@ def test_a_choice_by_another_scope_or_for_somebody_else_is_found_out() -> None:
 
     def faults(how) -> list[str]:
         events = [how(event) if isinstance(event, Pulled) else event for event in life.events]
-        return verify(events).faults
+        return verify(events).errors
 
     assert faults(lambda event: event) == []
     grouped = next(e for e in life.events if isinstance(e, Pulled) and e.scope is not None)
     assert any("decided" in one for one in faults(lambda e: replace(e, scope=None) if e.seq == grouped.seq else e))
     own = next(e for e in life.events if isinstance(e, Pulled) and e.arm == "u-own")
-    moved = faults(lambda e: replace(e, scope=None, asker="default/w", turn=0) if e.seq == own.seq else e)
+    moved = faults(lambda e: replace(e, scope=None, requester_scope="default/w", turn=0) if e.seq == own.seq else e)
     assert "u-own (1) was logged" in moved[0]

@@ -32,9 +32,9 @@ def test_an_edit_that_never_comes_expires_and_may_still_come() -> None:
     first = ensemble.choose(at=0.0)
     second = ensemble.choose(at=9.0)
     ensemble.choose(at=10.0)
-    assert sorted(ensemble.awaited) == [1, 2, 3]  # ten seconds are not more than ten
+    assert sorted(ensemble.pending) == [1, 2, 3]  # ten seconds are not more than ten
     ensemble.choose(at=10.5)
-    assert sorted(ensemble.awaited) == [2, 3, 4]
+    assert sorted(ensemble.pending) == [2, 3, 4]
     assert sum(state.pulls for state in ensemble.arms.values()) == 3
     with pytest.raises(ValueError, match="has not expired"):
         ensemble.readmit(second)
@@ -47,7 +47,7 @@ def test_without_an_expiry_pulls_are_awaited_for_ever() -> None:
     ensemble = LateEnsemble(["a"])
     ensemble.choose(at=0.0)
     ensemble.choose(at=1e12)
-    assert len(ensemble.awaited) == 2
+    assert len(ensemble.pending) == 2
 
 
 def test_arms_come_and_go() -> None:
@@ -70,9 +70,9 @@ def test_arms_come_and_go() -> None:
 
 def test_arms_that_cannot_answer_are_passed_over() -> None:
     ensemble = LateEnsemble(["a", "b"])
-    assert ensemble.choose(without={"a"}).arm == "b"
+    assert ensemble.choose(excluded={"a"}).arm == "b"
     with pytest.raises(ValueError, match="no arm to choose"):
-        ensemble.choose(without={"a", "b"})
+        ensemble.choose(excluded={"a", "b"})
     assert ensemble.rounds == 1
 
 
@@ -86,9 +86,11 @@ def test_users_with_different_wishes_get_different_arms_and_newcomers_what_most_
         pull = ensemble.choose(user)
         ensemble.update(pull, 0.2 * rng.random() + (0.0 if pull.arm == liked[user] else 0.5))
     for user, arm in liked.items():
-        assert ensemble.counts(user)[arm].pulls > 0.85 * sum(s.pulls for s in ensemble.counts(user).values())
+        assert ensemble.scope_states(user)[arm].pulls > 0.85 * sum(
+            s.pulls for s in ensemble.scope_states(user).values()
+        )
     everyone = sum(state.pulls for state in ensemble.arms.values())
-    assert everyone == sum(s.pulls for user in liked for s in ensemble.counts(user).values())
+    assert everyone == sum(s.pulls for user in liked for s in ensemble.scope_states(user).values())
     new = {state.name: state for state in ensemble.states("cid")}
     assert new["a"].n == new["b"].n == 5.0  # borrowed
     assert new["a"].mean == pytest.approx(ensemble.arms["a"].mean)
@@ -125,7 +127,7 @@ def test_following_another_discount_keeps_what_is_known() -> None:
     ensemble = LateEnsemble(["a", "b"])
     for cost in (0.25, 0.5, 0.5):
         ensemble.update(ensemble.choose("ann"), cost)
-    ensemble.follow(DiscountedUcb(1.0, 0.5), seed=1, prior=2.0, expiry=5.0)
+    ensemble.reconfigure(DiscountedUcb(1.0, 0.5), seed=1, prior=2.0, expiry=5.0)
     assert ensemble.states() == list(ensemble.arms.values())
     ensemble.update(ensemble.choose("ann"), 0.0)
     assert sum(state.pulls for state in ensemble.states()) == 2.5

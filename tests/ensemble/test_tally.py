@@ -24,12 +24,12 @@ def test_weights_are_powers_of_the_discount_whenever_costs_come(discount: float,
     for arm in "ab":
         weights = [discount ** (last - t) if a == arm else 0.0 for t, (a, _, _) in enumerate(rounds, start=1)]
         came = [t + delay <= last for t, (_, _, delay) in enumerate(rounds, start=1)]
-        state = tally.weighted(arm)
+        state = tally.weighted_state(arm)
         assert state.pulls == pytest.approx(sum(weights))
         assert state.n == pytest.approx(sum(w for w, c in zip(weights, came, strict=True) if c))
         costs = [w * c for w, (_, c, _), there in zip(weights, rounds, came, strict=True) if there]
         assert state.cost_sum == pytest.approx(sum(costs), abs=1e-9)
-        assert tally.count(arm).pulls == sum(a == arm for a, _, _ in rounds)
+        assert tally.unweighted_state(arm).pulls == sum(a == arm for a, _, _ in rounds)
 
 
 def test_an_arm_that_has_faded_is_as_new() -> None:
@@ -37,15 +37,15 @@ def test_an_arm_that_has_faded_is_as_new() -> None:
     tally.observe("a", tally.play("a"), 1.0)
     for _ in range(20):
         tally.play("b")
-    assert tally.weighted("a") == ArmState()
-    assert tally.count("a") == ArmState(n=1, cost_sum=1.0, cost_sq_sum=1.0)
+    assert tally.weighted_state("a") == ArmState()
+    assert tally.unweighted_state("a") == ArmState(n=1, cost_sum=1.0, cost_sq_sum=1.0)
 
 
 def test_restarting_weighs_what_was_played_alike() -> None:
     tally = Tally()
     for cost in (1.0, 0.0):
         tally.observe("a", tally.play("a"), cost)
-    tally.restart(0.5)
-    assert tally.weighted("a") == tally.count("a")
+    tally.set_discount(0.5)
+    assert tally.weighted_state("a") == tally.unweighted_state("a")
     tally.play("b")
-    assert tally.weighted("a").cost_sum == 0.5
+    assert tally.weighted_state("a").cost_sum == 0.5

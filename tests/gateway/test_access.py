@@ -17,7 +17,7 @@ def no_trust(monkeypatch) -> None:
 
 
 def key(store: EditStore, tenant: str = "default", *scopes: str) -> dict[str, str]:
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         _, text = create_key(tx.connection, "k", tenant=tenant, **({"scopes": scopes} if scopes else {}))
     return {"Authorization": f"Bearer {text}"}
 
@@ -91,7 +91,7 @@ def test_a_revoked_key_opens_nothing(serve, store: EditStore) -> None:
     client = serve(Scripted("a"))
     header, _ = key(store), key(store)
     assert client.get("/v1/models", headers=header).status_code == 200
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         revoke_key(tx.connection, header["Authorization"].split()[1])
     refused = client.get("/v1/models", headers=header)
     assert refused.status_code == 401
@@ -122,7 +122,7 @@ def test_bodies_that_a_page_elsewhere_could_send_unasked_are_refused(serve, kind
 def test_bodies_that_are_too_large_are_refused_announced_or_not(serve) -> None:
     from dataclasses import replace
 
-    client = serve(Scripted("a"), settings=replace(SETTINGS, max_body=1000))
+    client = serve(Scripted("a"), config=replace(SETTINGS, max_body=1000))
     header = {"content-type": "application/json"}
     large = b'{"model": "' + b"x" * 2000 + b'"}'
     assert client.post("/v1/chat/completions", content=large, headers=header).status_code == 413
@@ -149,15 +149,15 @@ def test_other_sites_may_call_it_only_where_they_are_named(serve) -> None:
 
     asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
     assert "access-control-allow-origin" not in serve(Scripted("a")).options("/v1/edits", headers=asked).headers
-    client = serve(Scripted("a"), settings=replace(SETTINGS, origins=("https://app.example",)))
+    client = serve(Scripted("a"), config=replace(SETTINGS, cors_origins=("https://app.example",)))
     allowed = client.options("/v1/edits", headers={**asked, "Access-Control-Request-Headers": "content-type"})
     assert allowed.headers["access-control-allow-origin"] == "https://app.example"
 
 
 def test_it_listens_to_others_only_with_a_key() -> None:
     for host in ("127.0.0.1", "127.0.0.5", "::1", "localhost"):
-        check_address(host, keyed=False)
+        check_address(host, has_key=False)
     for host in ("0.0.0.0", "::", "192.168.1.2", "gateway.example"):
-        check_address(host, keyed=True)
+        check_address(host, has_key=True)
         with pytest.raises(InputError, match="copydesk keys create"):
-            check_address(host, keyed=False)
+            check_address(host, has_key=False)

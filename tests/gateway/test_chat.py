@@ -13,13 +13,13 @@ from gateways import SETTINGS, Scripted, arms_of, ask, until
 
 
 def logged(store: EditStore, completion_id: str):
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         return find_completion(connection, completion_id)
 
 
 def withdrawals(store: EditStore) -> list[tuple]:
     table = tables.withdrawals
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         rows = connection.execute(select(table.c.arm, table.c.reason, table.c.rest_until).order_by(table.c.seq))
         return [tuple(row) for row in rows]
 
@@ -102,7 +102,7 @@ def failing(name: str, fault: PolicyFault, times: int = 10**9) -> Scripted:
 @pytest.mark.parametrize("stream", [False, True])
 def test_when_an_arm_fails_another_steps_in_and_the_failure_is_no_cost(serve, store: EditStore, stream: bool) -> None:
     bad, good = failing("bad", PolicyFault(502, "out of order")), Scripted("good")
-    client = serve(bad, good, settings=SETTINGS.__class__(cost=SETTINGS.cost, rest=60.0))
+    client = serve(bad, good, config=SETTINGS.__class__(cost=SETTINGS.cost, cooldown=60.0))
     for _ in range(4):
         answer = ask(client, stream=stream)
         assert answer.status_code == 200
@@ -122,7 +122,7 @@ def test_a_rested_arm_comes_back_and_rests_longer_each_time(serve, store: EditSt
     until(lambda: ask(client).headers["x-copydesk-policy"] == "bad")
     assert len(bad.asked) == 3
     at = tables.withdrawals.c.at
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         rests = [row.rest_until - row.at for row in connection.execute(select(tables.withdrawals).order_by(at))]
     assert rests == pytest.approx([0.2, 0.4])
 
@@ -145,7 +145,7 @@ def test_when_everyone_fails_the_last_one_says_why(serve, store: EditStore) -> N
 
 
 def test_a_request_that_is_to_blame_is_not_sent_around(serve, store: EditStore) -> None:
-    fault = PolicyFault(400, "too long", at_fault=False, code="context_length_exceeded", param="messages")
+    fault = PolicyFault(400, "too long", retriable_elsewhere=False, code="context_length_exceeded", param="messages")
     other = Scripted("b")
     client = serve(failing("a", fault), other)
     answer = ask(client)
@@ -167,7 +167,7 @@ def test_a_stream_that_breaks_off_says_so_and_is_not_logged_as_an_answer(serve, 
     lines = [line for line in ask(client, stream=True).text.splitlines() if line]
     assert json.loads(lines[-1].removeprefix("data: "))["error"]["message"] == "the line went dead"
     assert "[DONE]" not in lines[-1]
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         assert connection.execute(select(tables.completions)).all() == []
     assert [arm for arm, _, rest in withdrawals(store) if rest] == ["a"]
 
@@ -301,7 +301,7 @@ def test_each_user_may_have_an_ensemble_of_their_own(serve) -> None:
 
 def test_a_client_that_leaves_while_the_ensemble_chooses_leaves_no_pull_behind(serve, store: EditStore) -> None:
     client = serve(Scripted("a"))
-    with store.writing(), pytest.raises(httpx.ReadTimeout):  # nobody else can write meanwhile
+    with store.begin_write(), pytest.raises(httpx.ReadTimeout):  # nobody else can write meanwhile
         ask_quickly = httpx.Client(base_url=client.base_url, timeout=0.3)
         ask(ask_quickly)
     until(lambda: withdrawals(store))
@@ -340,11 +340,11 @@ def test_a_stream_nobody_reads_is_stopped_and_its_policy_let_go(store: EditStore
             with pytest.raises(Exception, match=r".*"):
                 await app(scope, receive, send)
             for _ in range(200):
-                if slow.stopped and not app.state.desk._users:
+                if slow.stopped and not app.state.desk._open_requests:
                     break
                 await asyncio.sleep(0.01)
             assert slow.stopped == 1
-            assert not app.state.desk._users
+            assert not app.state.desk._open_requests
 
     asyncio.run(run())
     assert [arm for arm, _, _ in withdrawals(store)] == ["slow"]

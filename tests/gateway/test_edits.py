@@ -52,7 +52,7 @@ def test_the_same_edit_again_changes_nothing_a_different_one_is_a_revision(serve
     assert (second["revision"], second["cost"], second["changed"]) == (2, 0.0, True)
     arm = arms_of(client)["a"]
     assert (arm["pulls"], arm["observed"], arm["mean_cost"]) == (1, 1, 0.0)
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         history = connection.execute(select(tables.edits.c.edit).order_by(tables.edits.c.seq)).scalars().all()
     assert history == ["one 2", "one two"]
 

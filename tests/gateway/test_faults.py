@@ -113,7 +113,7 @@ def check(store: EditStore, gateway: Gateway, crowd: Crowd) -> None:
     """Every edit acknowledged before now is there once, and the live ensemble is what the log makes of it."""
     acknowledged = list(crowd.acknowledged)
     live = httpx.get(f"{gateway.url}/v1/ensemble", timeout=30).json()
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         rebuilt = Ledger().fold(read_events(connection, until=live["seq"]))
         rows = connection.execute(select(tables.edits.c.id, tables.edits.c.completion_id, tables.edits.c.edit)).all()
     found = Counter(tuple(row) for row in rows)
@@ -151,8 +151,8 @@ def survive(store_url: str, upstream: str, number: int, kills: int) -> Crowd:
                 thread.join()
         for gateway in gateways:
             check(store, gateway, crowd)
-        with store.reading() as connection:
-            assert verify(read_events(connection)).faults == []  # every choice can be made again
+        with store.begin_read() as connection:
+            assert verify(read_events(connection)).errors == []  # every choice can be made again
         return crowd
 
 

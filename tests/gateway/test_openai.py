@@ -131,7 +131,7 @@ def test_a_key_that_is_needed(tmp_path: Path, monkeypatch) -> None:
 
     monkeypatch.setattr(access, "_TRUSTED", 0.0)
     store = EditStore.open(str(tmp_path / "copydesk.db"))
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         _, key = create_key(tx.connection, "app", scopes=["complete"])
     with running(app_of(store, Scripted("a"))) as url:
         with pytest.raises(openai.AuthenticationError):

@@ -34,7 +34,7 @@ def test_prometheus_is_told_of_requests_policies_and_arms(serve) -> None:
 def test_when_the_store_goes_away_nothing_is_acknowledged_and_it_recovers(serve, store: EditStore) -> None:
     client = serve(Scripted("a"))
     name = ask(client).json()["id"]
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         tx.connection.execute(text("ALTER TABLE edits RENAME TO gone"))
         tx.connection.execute(text("ALTER TABLE pulls RENAME TO gone_too"))
     refused = client.post("/v1/edits", json={"completion_id": name, "edit": "x"})
@@ -42,7 +42,7 @@ def test_when_the_store_goes_away_nothing_is_acknowledged_and_it_recovers(serve,
     assert refused.json()["error"]["code"] == "store_unavailable"
     assert ask(client).status_code == 503
     assert client.get("/healthz").status_code == 503
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         tx.connection.execute(text("ALTER TABLE gone RENAME TO edits"))
         tx.connection.execute(text("ALTER TABLE gone_too RENAME TO pulls"))
     done = client.post("/v1/edits", json={"completion_id": name, "edit": "x"})

@@ -46,13 +46,13 @@ def play(client: httpx.Client, user: str, liked: str, rounds: int) -> list[str]:
 
 
 def join(store: EditStore, group: str | None, *users: str) -> None:
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         put_in_group(tx, group, users, "default", at=time.time())
 
 
 def is_verified(store: EditStore) -> bool:
-    with store.reading() as connection:
-        return verify(read_events(connection), read_forgettings(connection)).faults == []
+    with store.begin_read() as connection:
+        return verify(read_events(connection), read_forgettings(connection)).errors == []
 
 
 def test_each_user_is_served_their_own_policy_in_the_end(store_url: str) -> None:
@@ -103,7 +103,7 @@ def test_a_group_learns_together_and_has_policies_of_its_own(store: EditStore) -
 
 def test_a_policy_for_one_answers_nobody_else_by_name(store: EditStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access, "_TRUSTED", 0.0)
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         keys = {
             scope: {"Authorization": f"Bearer {create_key(tx.connection, 'k', scopes=[scope, 'complete'])[1]}"}
             for scope in ("complete", "admin")
@@ -135,7 +135,7 @@ def test_who_sees_whom_an_arm_is_for(store: EditStore, monkeypatch: pytest.Monke
     monkeypatch.setattr(access, "_TRUSTED", 0.0)
 
     def key(tenant: str, *scopes: str) -> dict[str, str]:
-        with store.writing() as tx:
+        with store.begin_write() as tx:
             return {"Authorization": f"Bearer {create_key(tx.connection, 'k', tenant=tenant, scopes=scopes)[1]}"}
 
     admin, mine, other = key("acme", "admin", "read"), key("acme", "read"), key("other", "read")
@@ -179,7 +179,7 @@ def test_when_all_that_are_for_a_user_fail_the_fault_is_told(serve) -> None:
     from copydesk.gateway.serving.policy import PolicyFault
 
     shared, own, _ = policies()
-    shared.script = lambda request: PolicyFault(502, "it is down", at_fault=True)
+    shared.script = lambda request: PolicyFault(502, "it is down", retriable_elsewhere=True)
     client = serve(shared, opener=Opens(shared, own))
     give(client, "ann-1", user="ann")
     refused = ask(client, user="bob")

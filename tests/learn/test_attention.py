@@ -11,13 +11,13 @@ BATCH = lay_out(
         Triple("b", (1, 2, 3), (10, 11, 0), (10, 12, 13, 0)),
         Triple("c", (4, 5), (6, 0), (6, 0)),
     ],
-    compare=True,
+    with_response=True,
     row_tokens=400,
 )
 
 
 def test_a_branch_sees_its_trunk_and_itself() -> None:
-    batch = lay_out([Triple("b", (1,), (10, 11, 0), (10, 12, 0))], compare=True)
+    batch = lay_out([Triple("b", (1,), (10, 11, 0), (10, 12, 0))], with_response=True)
     seen = dense_mask(batch["triple"], batch["branch"])[0, 0].int().tolist()
     assert seen == [
         [1, 0, 0, 0, 0, 0],

@@ -201,7 +201,7 @@ def test_terminated_a_run_saves_and_resumes(adapter: bool, tiny_model: LlamaForC
     assert not same_weights(whole.model, model)
     with StopOnSignal() as stop:
         stopped = train(model, tmp_path / "stopped", stop, At(3, lambda: signal.raise_signal(signal.SIGTERM)))
-    assert (stop.stopped, stopped.state.global_step) == (signal.SIGTERM, 3)
+    assert (stop.stop_signal, stopped.state.global_step) == (signal.SIGTERM, 3)
     assert contents(tmp_path / "stopped") == ["checkpoint-3"]
     resumed = train(model, tmp_path / "stopped")
     assert same_weights(resumed.model, whole.model)
@@ -225,7 +225,7 @@ def test_two_processes_stop_together_and_resume(tiny_model: LlamaForCausalLM, tm
         terminate = At(5, lambda: rank == 1 and (signal.raise_signal(signal.SIGTERM), save_late()))
         with StopOnSignal() as stop:
             train(tiny_model, tmp_path / "stopped", stop, terminate, **options)
-        assert stop.stopped == signal.SIGTERM
+        assert stop.stop_signal == signal.SIGTERM
         dist.barrier()
         assert contents(tmp_path / "stopped") == ["checkpoint-5"]
         assert (tmp_path / "stopped" / "checkpoint-5" / "rng_state_1.pth").is_file()

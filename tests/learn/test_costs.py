@@ -28,7 +28,7 @@ def test_costs_are_edit_costs_of_the_rows_whose_edit_is_known(records: list[Edit
     metric = EditCost(unit="word", cap=0.5)
     costs = row_costs(records, CostSettings(unit="word", c_max=0.5), metric)
     known = [record for record in records if not record.pending]
-    assert costs == {record.id: metric.of(record) for record in known}
+    assert costs == {record.id: metric.cost_of(record) for record in known}
     assert max(costs.values()) == 0.5
     assert min(costs.values()) == 0
 
@@ -64,7 +64,7 @@ def test_sub_tokens_are_the_models_own(model_folder: Path) -> None:
     _, tokenizer, _ = load_model(str(model_folder))
     metric = metric_for(str(model_folder), tokenizer, CostSettings(c_max=2.0))
     assert metric == EditCost(cap=2.0, tokenizer=str(model_folder))
-    assert metric.units("Dear Ada") == tokenizer("Dear Ada", add_special_tokens=False)["input_ids"]
+    assert metric.split_units("Dear Ada") == tokenizer("Dear Ada", add_special_tokens=False)["input_ids"]
     assert metric_for(str(model_folder), tokenizer, FIELD) is None
 
 
@@ -75,7 +75,7 @@ def test_also_where_no_file_of_the_model_holds_its_tokenizer_alone(
     gguf.write_bytes(b"GGUF")
     metric = metric_for(str(gguf), chat_tokenizer, CostSettings())
     assert metric is not None
-    assert metric.units("Dear Ada") == chat_tokenizer("Dear Ada", add_special_tokens=False)["input_ids"]
+    assert metric.split_units("Dear Ada") == chat_tokenizer("Dear Ada", add_special_tokens=False)["input_ids"]
     assert "subtoken:small.json@" in metric.name
     assert metric_for(str(gguf), chat_tokenizer, CostSettings()) == metric
 

@@ -158,7 +158,7 @@ def test_a_row_with_an_answer_that_alone_is_too_long_is_left_out(
 def test_an_answer_loses_its_end_when_that_is_asked(
     plain_tokenizer: PreTrainedTokenizerFast, caplog: pytest.LogCaptureFixture
 ) -> None:
-    encoded = encode_log([LONG, SHORT], plain_tokenizer, 20, cut_answers=True)
+    encoded = encode_log([LONG, SHORT], plain_tokenizer, 20, truncate_answers=True)
     cut, _ = encoded.triples
     (whole,) = encode_log([LONG], plain_tokenizer, 200).triples
     assert (encoded.left_out, encoded.cut_answers) == (0, 1)
@@ -213,7 +213,7 @@ def test_when_asked_every_row_is_kept_and_fits(
 ) -> None:
     log = [EditRecord(id=str(i), context=x, response=y, edit=z) for i, (x, y, z) in enumerate(rows)]
     whole = encode_log(log, plain_tokenizer, 1000).triples
-    encoded = encode_log(log, plain_tokenizer, max_length, cut_answers=True)
+    encoded = encode_log(log, plain_tokenizer, max_length, truncate_answers=True)
     assert (len(encoded.triples), encoded.left_out) == (len(log), 0)
     for one, full in zip(encoded.triples, whole, strict=True):
         assert one.context and one.response and one.edit
@@ -241,4 +241,4 @@ def test_a_change_the_tokenizer_does_not_see_is_no_edit(plain_tokenizer: PreTrai
 
 def test_the_tokens_shared_are_those_of_edited_rows(plain_tokenizer: PreTrainedTokenizerFast) -> None:
     log = [row(response="zzq", edit="zzk"), row(response="zq", edit="zk"), row(response="same", edit="same")]
-    assert encode_log(log, plain_tokenizer, 64).shared == 3
+    assert encode_log(log, plain_tokenizer, 64).shared_tokens == 3

@@ -87,7 +87,7 @@ def test_nothing_is_measured_on_no_rows() -> None:
 def test_costs_count_where_the_method_uses_them() -> None:
     settings = dataclasses.replace(SETTINGS, method="early", lambda_cost=3.0)
     costed = [dataclasses.replace(triple, cost=cost) for triple, cost in zip(TRIPLES, (0.9, 0.0), strict=True)]
-    figures = evaluate(costed, POLICY, REFERENCE, settings, value=0.1)
+    figures = evaluate(costed, POLICY, REFERENCE, settings, baseline_value=0.1)
     # Log-ratios of y: -2 and 1; beta is 0.5.
     term = ((0.9 - 1.0 - 0.1) ** 2 + (0.0 + 0.5 - 0.1) ** 2) / 2
     assert figures["loss/cost"] == pytest.approx(term)

@@ -68,8 +68,8 @@ def test_log_probabilities_and_gradients_are_those_of_single_sequences(
         if adapter:
             model = with_adapter(model)
         if packed:
-            batch = lay_out(SHAPES, compare=True, layout=forward.layout, row_tokens=40)
-            with forward.attending(model):
+            batch = lay_out(SHAPES, with_response=True, layout=forward.layout, row_tokens=40)
+            with forward.use_attention(model):
                 edit, response = batch_logprobs(model, batch, len(SHAPES), forward)
         else:
             edit, response = plain(model, SHAPES)
@@ -108,10 +108,10 @@ def test_any_triples_packed_any_way_score_as_if_alone(
     family: str, forward: Forward, batch: list[Triple], row_tokens: int | None
 ) -> None:
     model = MODELS[family]
-    with torch.no_grad(), forward.attending(model):
-        laid_out = lay_out(batch, compare=True, row_tokens=row_tokens)
+    with torch.no_grad(), forward.use_attention(model):
+        laid_out = lay_out(batch, with_response=True, row_tokens=row_tokens)
         found = batch_logprobs(model, laid_out, len(batch), forward)
-        only_edits = batch_logprobs(model, lay_out(batch, compare=False), len(batch), forward)
+        only_edits = batch_logprobs(model, lay_out(batch, with_response=False), len(batch), forward)
     with torch.no_grad():
         for one, wanted in zip(found, plain(model, batch), strict=True):
             assert torch.allclose(one, wanted, rtol=1e-4, atol=1e-4)
@@ -121,8 +121,8 @@ def test_any_triples_packed_any_way_score_as_if_alone(
 def test_the_order_and_company_of_a_triple_do_not_matter() -> None:
     model = make("qwen3")
     with torch.no_grad():
-        together = batch_logprobs(model, lay_out(SHAPES, compare=True, row_tokens=1000), len(SHAPES), PACKED)
+        together = batch_logprobs(model, lay_out(SHAPES, with_response=True, row_tokens=1000), len(SHAPES), PACKED)
         for place, triple in enumerate(SHAPES):
-            by_itself = batch_logprobs(model, lay_out([triple], compare=True), 1, PACKED)
+            by_itself = batch_logprobs(model, lay_out([triple], with_response=True), 1, PACKED)
             assert torch.allclose(together.edit[place], by_itself.edit[0], rtol=1e-4)
             assert torch.allclose(together.response[place], by_itself.response[0], rtol=1e-4)

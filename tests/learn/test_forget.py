@@ -30,8 +30,8 @@ def write_policy(folder: Path, people: People | None) -> Path:
 def policies(tmp_path: Path) -> Path:
     """One that learned from ann, one that did not, one that does not say."""
     folder = tmp_path / "policies"
-    write_policy(folder / "hers", People.of(["ann", "bob"], "s"))
-    write_policy(folder / "deep" / "his", People.of(["bob"], "s"))
+    write_policy(folder / "hers", People.from_names(["ann", "bob"], "s"))
+    write_policy(folder / "deep" / "his", People.from_names(["bob"], "s"))
     write_policy(folder / "older", None)
     return folder
 
@@ -44,7 +44,7 @@ def store(store_url: str):
         for user in ("ann", "bob")
         for i in range(2)
     ]
-    with opened.writing() as tx:
+    with opened.begin_write() as tx:
         rows = [ImportedRow(one, content_digest(one, "default"), 0.5) for one in records]
         add_rows(tx, rows, "m", "default", since=0, at=0.0)
     yield opened
@@ -69,7 +69,7 @@ def write_references() -> Path:
 
 
 def ids(store: EditStore) -> list[str]:
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         return [one.record.id for one in read_edits(connection)]
 
 
@@ -88,17 +88,17 @@ def test_references_are_removed_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_everything_goes_and_it_is_said_what(store: EditStore, policies: Path, tmp_path: Path) -> None:
-    served = write_policy(tmp_path / "elsewhere" / "served", People.of(["ann"], "t"))
-    retired = write_policy(tmp_path / "elsewhere" / "retired", People.of(["ann"], "t"))
-    with store.writing() as tx:
+    served = write_policy(tmp_path / "elsewhere" / "served", People.from_names(["ann"], "t"))
+    retired = write_policy(tmp_path / "elsewhere" / "retired", People.from_names(["ann"], "t"))
+    with store.begin_write() as tx:
         change_arm(tx, "a", "add", str(served), at=0.0)
         change_arm(tx, "b", "add", str(retired), at=0.0)
         change_arm(tx, "c", "add", "http://127.0.0.1/v1", at=0.0)
         change_arm(tx, "b", "retire", None, at=0.0)
     references = write_references()
     done = forget_person(store, "ann", folders=[policies])
-    assert (done.erased, done.caches) == ({"completions": 2, "edits": 2}, 2)
-    assert {one.name: one.certain for one in done.learners} == {
+    assert (done.erased, done.cache_files_removed) == ({"completions": 2, "edits": 2}, 2)
+    assert {one.name: one.certain for one in done.affected_policies} == {
         "hers": True, "older": False, "served": True, "retired": True,
     }  # fmt: skip
     (entry,) = done.entries
@@ -113,7 +113,7 @@ def test_again_it_adds_no_entry_until_there_is_something_new(store: EditStore) -
     again = forget_person(store, "ann")
     assert (again.erased, again.entries) == ({}, first.entries)
     record = EditRecord(id="new", context="c", response="r", edit="e", user="ann")
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         add_rows(tx, [ImportedRow(record, content_digest(record, "default"), 0.5)], "m", "default", since=0, at=0.0)
     with pytest.raises(InputError, match=r"--user ann: .* holds 1 completion.* of theirs; erase them"):
         check_forgotten(store, "ann")
@@ -136,7 +136,7 @@ def test_who_is_not_known_is_a_fault_and_nothing_is_touched(store: EditStore, po
 
 
 def test_who_is_known_to_a_policy_alone_is_forgotten_too(store: EditStore, tmp_path: Path) -> None:
-    write_policy(tmp_path / "policies" / "p", People.of(["zoe"], "s"))
+    write_policy(tmp_path / "policies" / "p", People.from_names(["zoe"], "s"))
     done = forget_person(store, "zoe", folders=[tmp_path / "policies"])
-    assert (done.erased, [one.name for one in done.learners]) == ({}, ["p"])
+    assert (done.erased, [one.name for one in done.affected_policies]) == ({}, ["p"])
     assert check_forgotten(store, "zoe") == (1, done.entries)

@@ -40,7 +40,7 @@ def end_of_step(stop: StopOnSignal, step: int = 3) -> TrainerControl:
 
 def end_of_training(stop: StopOnSignal) -> int:
     stop.on_train_end(ARGS, TrainerState(), TrainerControl())
-    return stop.stopped or 0
+    return stop.stop_signal or 0
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -13,7 +13,7 @@ ROWS = [Triple("a", (5, 6, 7), (8, 9, 0), (8, 4, 4, 0)), Triple("b", (4,), (3, 9
 
 
 def test_sums_are_in_float32_whatever_the_weights(tiny_model: LlamaForCausalLM) -> None:
-    batch = lay_out(ROWS, compare=True)
+    batch = lay_out(ROWS, with_response=True)
     wanted = batch_logprobs(tiny_model, batch, 2, Forward())
     found = batch_logprobs(tiny_model.bfloat16(), batch, 2, Forward())
     assert found.edit.dtype == found.response.dtype == torch.float32
@@ -21,7 +21,7 @@ def test_sums_are_in_float32_whatever_the_weights(tiny_model: LlamaForCausalLM) 
 
 
 def test_what_fills_the_padding_does_not_matter(tiny_model: LlamaForCausalLM) -> None:
-    batch = lay_out([*ROWS, Triple("c", tuple(range(1, 30)), (3, 0), (4, 0))], compare=True, row_tokens=20)
+    batch = lay_out([*ROWS, Triple("c", tuple(range(1, 30)), (3, 0), (4, 0))], with_response=True, row_tokens=20)
     assert (batch["triple"] < 0).any()
     other = batch | {"input_ids": batch["input_ids"].masked_fill(batch["triple"] < 0, 7)}
     for one, two in zip(*(batch_logprobs(tiny_model, b, 3, Forward()) for b in (batch, other)), strict=True):
@@ -29,7 +29,7 @@ def test_what_fills_the_padding_does_not_matter(tiny_model: LlamaForCausalLM) ->
 
 
 def test_an_unedited_row_has_one_score(tiny_model: LlamaForCausalLM) -> None:
-    scores = batch_logprobs(tiny_model, lay_out(ROWS, compare=True), 2, Forward())
+    scores = batch_logprobs(tiny_model, lay_out(ROWS, with_response=True), 2, Forward())
     assert scores.edit[1] == scores.response[1]
     assert scores.edit[1].item() == pytest.approx(alone(tiny_model, (4,), (3, 9, 0)).item(), rel=1e-5)
     assert scores.edit[0] != scores.response[0]

@@ -378,7 +378,7 @@ COSTS = torch.tensor([0.9, 0.2, 0.0])
 
 
 def test_the_cost_term_by_hand(batch: Batch) -> None:
-    loss, metrics = offline_cost(batch["response"], batch["ref_response"], COSTS, beta=BETA, value=0.3)
+    loss, metrics = offline_cost(batch["response"], batch["ref_response"], COSTS, beta=BETA, baseline_value=0.3)
     # Log-ratios of y: -0.5, 1, 1.
     residuals = [0.9 - 0.25 - 0.3, 0.2 + 0.5 - 0.3, 0.0 + 0.5 - 0.3]
     assert metrics["loss/cost"].tolist() == pytest.approx([r**2 / (2 * BETA) for r in residuals])
@@ -393,7 +393,7 @@ def test_at_the_reference_its_gradient_is_that_of_policy_optimisation() -> None:
     costs = torch.tensor([0.1, 0.9, 0.4, 0.0], dtype=torch.float64)
     log_pi = logits.log_softmax(0)
     reference = log_pi.detach()
-    term, _ = offline_cost(log_pi, reference, costs, beta=0.1, value=0.05, weights=reference.exp())
+    term, _ = offline_cost(log_pi, reference, costs, beta=0.1, baseline_value=0.05, weights=reference.exp())
     (ours,) = torch.autograd.grad(term, logits, retain_graph=True)
     (policy_gradient,) = torch.autograd.grad((log_pi.exp() * costs).sum(), logits)
     torch.testing.assert_close(ours, policy_gradient)
@@ -409,7 +409,9 @@ def test_its_minimum_is_the_optimal_policy() -> None:
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss, _ = offline_cost(free.log_softmax(0), reference, costs, beta=beta, value=value, weights=reference.exp())
+        loss, _ = offline_cost(
+            free.log_softmax(0), reference, costs, beta=beta, baseline_value=value, weights=reference.exp()
+        )
         loss.backward()
         return loss
 
@@ -429,15 +431,15 @@ def test_soft_minimum_lies_between_the_least_and_the_mean_cost() -> None:
 
 def test_without_the_cost_term_the_early_ensemble_is_the_papers_to_the_bit(batch: Batch) -> None:
     paper, metrics = early_ensemble(**batch, beta=BETA, lambda_sup=0.7)
-    ours, same = early_ensemble(**batch, beta=BETA, lambda_sup=0.7, lambda_cost=0.0, costs=COSTS, value=0.3)
+    ours, same = early_ensemble(**batch, beta=BETA, lambda_sup=0.7, lambda_cost=0.0, costs=COSTS, baseline_value=0.3)
     assert torch.equal(paper, ours)
     assert metrics.keys() == same.keys()
 
 
 def test_with_it_the_term_is_added_and_kept_apart(batch: Batch) -> None:
     paper, _ = early_ensemble(**batch, beta=BETA, lambda_sup=0.7)
-    term, _ = offline_cost(batch["response"], batch["ref_response"], COSTS, beta=BETA, value=0.3)
-    loss, metrics = early_ensemble(**batch, beta=BETA, lambda_sup=0.7, lambda_cost=2.0, costs=COSTS, value=0.3)
+    term, _ = offline_cost(batch["response"], batch["ref_response"], COSTS, beta=BETA, baseline_value=0.3)
+    loss, metrics = early_ensemble(**batch, beta=BETA, lambda_sup=0.7, lambda_cost=2.0, costs=COSTS, baseline_value=0.3)
     assert loss.item() == pytest.approx((paper + 2.0 * term).item())
     assert {"loss/cost", "loss/preference", "loss/supervised"} <= metrics.keys()
     with pytest.raises(ValueError, match="cost"):
@@ -448,7 +450,7 @@ def test_with_it_the_term_is_added_and_kept_apart(batch: Batch) -> None:
 def test_a_row_of_weight_zero_adds_no_cost(batch: Batch, held: float) -> None:
     weights = torch.tensor([1.0, 1.0, 0.0])
     response = torch.cat([batch["response"][:2], torch.tensor([held])])
-    loss, metrics = offline_cost(response, batch["ref_response"], COSTS, beta=BETA, value=0.3, weights=weights)
-    two, _ = offline_cost(batch["response"][:2], batch["ref_response"][:2], COSTS[:2], beta=BETA, value=0.3)
+    loss, metrics = offline_cost(response, batch["ref_response"], COSTS, beta=BETA, baseline_value=0.3, weights=weights)
+    two, _ = offline_cost(batch["response"][:2], batch["ref_response"][:2], COSTS[:2], beta=BETA, baseline_value=0.3)
     assert loss.item() == pytest.approx(two.item())
     assert metrics["loss/cost"].isnan().tolist() == [False, False, True]

@@ -4,7 +4,7 @@ from copydesk.learn.order import EpochOrder
 
 
 def test_every_row_comes_once_and_padding_last() -> None:
-    order = list(EpochOrder(rows=10, multiple=4, seed=0))
+    order = list(EpochOrder(row_count=10, multiple=4, seed=0))
     assert sorted(order[:10]) == list(range(10))
     assert order[10:] == [10, 10]
     assert len(EpochOrder(10, 4, 0)) == 12

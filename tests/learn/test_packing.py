@@ -9,7 +9,7 @@ TRIPLE = Triple("a", (1, 2, 3), (10, 11, 0), (10, 12, 13, 0))
 
 
 def test_a_packed_triple_holds_what_is_shared_once() -> None:
-    batch = lay_out([TRIPLE], compare=True)
+    batch = lay_out([TRIPLE], with_response=True)
     assert batch["input_ids"].tolist() == [[1, 2, 3, 10, 11, 0, 12, 13, 0]]
     assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 4, 5, 4, 5, 6]]
     assert batch["branch"].tolist() == [[TRUNK] * 4 + [RESPONSE] * 2 + [EDIT] * 3]
@@ -20,19 +20,19 @@ def test_a_packed_triple_holds_what_is_shared_once() -> None:
 
 
 def test_supervision_needs_no_response() -> None:
-    batch = lay_out([TRIPLE], compare=False)
+    batch = lay_out([TRIPLE], with_response=False)
     assert batch["input_ids"].tolist() == [[1, 2, 3, 10, 12, 13, 0]]
     assert batch["branch"].unique().tolist() == [TRUNK]
 
 
 def test_an_accepted_row_has_no_branches() -> None:
-    batch = lay_out([Triple("a", (1, 2), (5, 0), (5, 0))], compare=True)
+    batch = lay_out([Triple("a", (1, 2), (5, 0), (5, 0))], with_response=True)
     assert batch["input_ids"].tolist() == [[1, 2, 5, 0]]
     assert batch["part"].tolist() == [TRUNK, TRUNK]
 
 
 def test_separate_rows_hold_one_answer_each() -> None:
-    batch = lay_out([TRIPLE], compare=True, layout="separate")
+    batch = lay_out([TRIPLE], with_response=True, layout="separate")
     assert batch["input_ids"].tolist() == [[1, 2, 3, 10, 12, 13, 0], [1, 2, 3, 10, 11, 0, 0]]
     assert batch["triple"].tolist() == [[0] * 7, [0] * 6 + [-1]]
     assert batch["part"].tolist() == [EDIT] * 4 + [RESPONSE] * 3
@@ -40,10 +40,10 @@ def test_separate_rows_hold_one_answer_each() -> None:
 
 def test_rows_are_filled_up_to_the_budget() -> None:
     short = Triple("b", (1,), (2, 0), (2, 0))
-    batch = lay_out([short, TRIPLE, short, short], compare=True)
+    batch = lay_out([short, TRIPLE, short, short], with_response=True)
     assert batch["input_ids"].shape == (2, 9)
-    assert lay_out([short, TRIPLE, short, short], compare=True, row_tokens=18)["input_ids"].shape == (1, 18)
-    assert lay_out([short, TRIPLE, short, short], compare=True, row_tokens=4)["input_ids"].shape == (4, 9)
+    assert lay_out([short, TRIPLE, short, short], with_response=True, row_tokens=18)["input_ids"].shape == (1, 18)
+    assert lay_out([short, TRIPLE, short, short], with_response=True, row_tokens=4)["input_ids"].shape == (4, 9)
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.none() | st.integers(1, 100))
@@ -60,7 +60,7 @@ def test_every_run_has_its_place_and_no_row_overflows(lengths: list[int], row_to
 @pytest.mark.parametrize("compare", [True, False])
 def test_every_scored_token_is_the_one_its_source_predicts(compare: bool) -> None:
     triples = [TRIPLE, Triple("b", (4, 5), (6, 0), (6, 0)), Triple("c", (7,), (8, 9, 0), (0,))]
-    batch = lay_out(triples, compare=compare, row_tokens=30)
+    batch = lay_out(triples, with_response=compare, row_tokens=30)
     ids, positions = batch["input_ids"].flatten(), batch["position_ids"].flatten()
     columns = (batch[name].tolist() for name in ("source", "target", "owner", "part"))
     for source, target, owner, part in zip(*columns, strict=True):

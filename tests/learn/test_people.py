@@ -14,26 +14,26 @@ from copydesk.log.record import EditRecord
 
 
 def test_each_user_is_one_of_them_and_nobody_else() -> None:
-    people = People.of(["ann", None, "bob", "ann", None], "salt")
-    assert people.include("ann")
-    assert people.include("bob")
-    assert not any(people.include(other) for other in ("", "Ann", "ann ", "an", "cy"))
+    people = People.from_names(["ann", None, "bob", "ann", None], "salt")
+    assert people.contains("ann")
+    assert people.contains("bob")
+    assert not any(people.contains(other) for other in ("", "Ann", "ann ", "an", "cy"))
     assert (len(people.users), people.unnamed) == (2, 2)
 
 
 def test_what_is_written_names_nobody_and_depends_on_the_log() -> None:
     names = ["ann", "bob", "cyd"]
-    people = People.of(names, "salt")
+    people = People.from_names(names, "salt")
     assert not any(name in people.model_dump_json() for name in names)
-    assert people == People.of(reversed(names), "salt")
-    assert not set(people.users) & set(People.of(names, "another").users)
+    assert people == People.from_names(reversed(names), "salt")
+    assert not set(people.users) & set(People.from_names(names, "another").users)
 
 
 def test_a_user_of_any_name_is_found() -> None:
     names = ["é", "e\u0301", "x" * 5000, "\u2028", "a/b"]
-    people = People.of(names, "salt")
+    people = People.from_names(names, "salt")
     assert len(people.users) == 5
-    assert all(people.include(name) for name in names)
+    assert all(people.contains(name) for name in names)
 
 
 @pytest.fixture
@@ -52,10 +52,10 @@ def test_the_file_of_a_policy_says_whose_rows_it_was_made_from(log: Any, plain_t
     describe("p", info, "ab" * 32, encoded, TrainSettings(), [], held_out=1).write(tmp_path)
     people = read_policy(tmp_path).data.people
     assert people is not None
-    assert people.include("ann")
-    assert people.include("bob")
+    assert people.contains("ann")
+    assert people.contains("bob")
     # Of these it saw nothing.
-    assert not people.include("pending")
-    assert not people.include("long")
+    assert not people.contains("pending")
+    assert not people.contains("long")
     assert people.unnamed == 1
     assert "ann" not in (tmp_path / "policy.json").read_text()

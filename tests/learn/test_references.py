@@ -347,7 +347,7 @@ def test_another_model_tokenizer_template_or_log_is_another_key(
         make_key(records=records[1:]),
         make_key(records=records[::-1]),
         make_key(max_length=65),
-        make_key(cut_answers=True),
+        make_key(truncate_answers=True),
     ]
     assert None not in keys
     assert all([computed(tmp_path, key) for key in keys])

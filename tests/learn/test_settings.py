@@ -37,14 +37,21 @@ def test_a_senseless_value_is_named(name: str, value: object) -> None:
 
 
 def test_the_rate_follows_method_and_full_unless_given() -> None:
-    assert TrainSettings(method="dpo").rate < TrainSettings(method="early").rate < TrainSettings(method="sft").rate
-    assert TrainSettings(method="sft", full=True).rate < TrainSettings(method="sft").rate
-    assert TrainSettings(learning_rate=0.5).rate == 0.5
+    assert (
+        TrainSettings(method="dpo").effective_learning_rate
+        < TrainSettings(method="early").effective_learning_rate
+        < TrainSettings(method="sft").effective_learning_rate
+    )
+    assert (
+        TrainSettings(method="sft", full=True).effective_learning_rate
+        < TrainSettings(method="sft").effective_learning_rate
+    )
+    assert TrainSettings(learning_rate=0.5).effective_learning_rate == 0.5
 
 
 def test_what_is_kept_holds_the_rate_that_was_used() -> None:
     kept = TrainSettings(method="sft").to_json()
-    assert kept["learning_rate"] == TrainSettings(method="sft").rate
+    assert kept["learning_rate"] == TrainSettings(method="sft").effective_learning_rate
     assert json.loads(json.dumps(kept)) == kept
 
 

@@ -191,7 +191,7 @@ def test_rl_makes_a_cost_model_and_policy_json_names_it(
     policy = read_policy(report.folder)
     assert policy == report.policy
     made = read_cost_model(report.folder / FOLDER)
-    assert policy.cost_model == made.reference()
+    assert policy.cost_model == made.to_ref()
     assert policy.cost_model.sha256 == made.weights_sha256
     assert made.metric == EditCost(cap=3.0, tokenizer=str(model_folder)).name
     assert (made.rows, made.held_out, made.base.spec) == (9, 3, str(model_folder))

@@ -62,7 +62,7 @@ def test_no_way_round_is_shorter(distance: EditCost, a: str, b: str, c: str) -> 
 
 @given(a=TEXT, b=TEXT)
 def test_between_the_difference_of_lengths_and_the_longer_length(distance: EditCost, a: str, b: str) -> None:
-    lengths = len(distance.units(a)), len(distance.units(b))
+    lengths = len(distance.split_units(a)), len(distance.split_units(b))
     assert abs(lengths[0] - lengths[1]) <= distance(a, b) <= max(1, *lengths)
 
 
@@ -77,7 +77,7 @@ def test_any_unicode_text(distance: EditCost, a: str, b: str) -> None:
 
 @given(a=TEXT, b=TEXT)
 def test_each_normalisation_divides_by_its_length(distance: EditCost, a: str, b: str) -> None:
-    first, second = len(distance.units(a)), len(distance.units(b))
+    first, second = len(distance.split_units(a)), len(distance.split_units(b))
     lengths = {"response": first, "edit": second, "longest": max(first, second), "none": 1}
     for normalize in NORMALIZATIONS:
         metric = EditCost(unit=distance.unit, normalize=normalize, tokenizer=distance.tokenizer)
@@ -153,29 +153,29 @@ def record(response: str, edit: str | None) -> EditRecord:
 
 
 def test_a_record_costs_what_its_texts_cost() -> None:
-    assert EditCost(unit="word").of(record("a b", "a c")) == 0.5
+    assert EditCost(unit="word").cost_of(record("a b", "a c")) == 0.5
 
 
 def test_a_pending_record_has_no_cost() -> None:
     with pytest.raises(InputError, match="'r1': its edit is still pending"):
-        EditCost(unit="word").of(record("a b", None))
+        EditCost(unit="word").cost_of(record("a b", None))
 
 
 @given(pairs=st.lists(st.tuples(TEXT, TEXT), max_size=5))
 def test_a_batch_costs_what_its_pairs_cost(distance: EditCost, pairs: list[tuple[str, str]]) -> None:
-    assert distance.batch(pairs) == [distance(a, b) for a, b in pairs]
+    assert distance.cost_batch(pairs) == [distance(a, b) for a, b in pairs]
 
 
 def test_over_keeps_the_order_and_gives_pending_rows_no_cost() -> None:
     records = [record("a b", "a c" if number % 3 else None) for number in range(600)]
-    costed = list(EditCost(unit="word").over(records))
+    costed = list(EditCost(unit="word").iter_costs(records))
     assert [row for row, _ in costed] == records
     assert [cost for _, cost in costed] == [0.5 if number % 3 else None for number in range(600)]
 
 
 def plain(metric: EditCost, response: str, edit: str) -> float:
     """The definition, for one pair and with nothing shared between pairs."""
-    before, after = list(metric.units(response)), list(metric.units(edit))
+    before, after = list(metric.split_units(response)), list(metric.split_units(edit))
     lengths = {"response": len(before), "edit": len(after), "longest": max(len(before), len(after)), "none": 1}
     cost = max(Levenshtein.distance(before, after), int(response != edit)) / max(1, lengths[metric.normalize])
     return cost if metric.cap is None else min(cost, metric.cap)
@@ -190,19 +190,19 @@ def test_costs_are_those_of_the_definition_to_the_bit(
     distance: EditCost, pairs: list[tuple[str, str]], normalize: Normalize, cap: float | None
 ) -> None:
     metric = EditCost(unit=distance.unit, normalize=normalize, cap=cap, tokenizer=distance.tokenizer)
-    assert metric.batch(pairs) == [plain(metric, a, b) for a, b in pairs]
-    assert [metric(a, b) for a, b in pairs] == metric.batch(pairs)
+    assert metric.cost_batch(pairs) == [plain(metric, a, b) for a, b in pairs]
+    assert [metric(a, b) for a, b in pairs] == metric.cost_batch(pairs)
 
 
 @given(pairs=st.lists(st.tuples(st.text(st.characters(), max_size=8), st.text(st.characters(), max_size=8))))
 def test_characters_of_half_a_pair_cost_what_others_do(pairs: list[tuple[str, str]]) -> None:
     metric = EditCost(unit="character", normalize="none")
-    assert metric.batch(pairs) == [plain(metric, a, b) for a, b in pairs]
+    assert metric.cost_batch(pairs) == [plain(metric, a, b) for a, b in pairs]
 
 
 def test_many_blocks_keep_their_order(distance: EditCost) -> None:
     pairs = [("a b c d", " ".join("abcd"[: number % 5])) for number in range(3 * BLOCK + 7)]
-    assert distance.batch(pairs) == [distance(a, b) for a, b in pairs[:5]] * (len(pairs) // 5) + [
+    assert distance.cost_batch(pairs) == [distance(a, b) for a, b in pairs[:5]] * (len(pairs) // 5) + [
         distance(a, b) for a, b in pairs[: len(pairs) % 5]
     ]
 
@@ -210,7 +210,7 @@ def test_many_blocks_keep_their_order(distance: EditCost) -> None:
 def test_only_what_was_changed_is_cut_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
     cut: list[str] = []
     monkeypatch.setattr("copydesk.log.cost.words", lambda text: cut.append(text) or text.split())
-    assert EditCost(unit="word").batch([("a b", "a b"), ("a", "c"), ("a", "d"), ("c", "a")]) == [0, 1, 1, 1]
+    assert EditCost(unit="word").cost_batch([("a b", "a b"), ("a", "c"), ("a", "d"), ("c", "a")]) == [0, 1, 1, 1]
     assert sorted(cut) == ["a", "c", "d"]
 
 
@@ -223,7 +223,7 @@ def test_blocks_are_costed_at_the_same_time(monkeypatch: pytest.MonkeyPatch, tok
         return [[ord(letter) for letter in text] for text in texts]
 
     monkeypatch.setattr("copydesk.log.cost.subtokens", together)
-    assert EditCost(tokenizer=str(tokenizer_folder)).batch([("a", "b")] * 2 * BLOCK) == [1] * 2 * BLOCK
+    assert EditCost(tokenizer=str(tokenizer_folder)).cost_batch([("a", "b")] * 2 * BLOCK) == [1] * 2 * BLOCK
 
 
 def test_over_reads_no_more_than_a_few_blocks_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +236,7 @@ def test_over_reads_no_more_than_a_few_blocks_ahead(monkeypatch: pytest.MonkeyPa
             read += 1
             yield record("a b", "a c")
 
-    costed = EditCost(unit="word").over(endless())
+    costed = EditCost(unit="word").iter_costs(endless())
     assert [cost for _, cost in islice(costed, 10 * BLOCK)] == [0.5] * 10 * BLOCK
     assert read <= 13 * BLOCK
     running = threading.active_count()
@@ -247,7 +247,7 @@ def test_over_reads_no_more_than_a_few_blocks_ahead(monkeypatch: pytest.MonkeyPa
 def test_over_says_what_is_wrong_with_a_text(tokenizer_folder: Path) -> None:
     records = [record("a b", "a c"), record("a", "\ud83d")]
     with pytest.raises(InputError, match=r"half of a surrogate pair"):
-        list(EditCost(tokenizer=str(tokenizer_folder)).over(records))
+        list(EditCost(tokenizer=str(tokenizer_folder)).iter_costs(records))
 
 
 @pytest.mark.parametrize("parallelism", [{}, {"TOKENIZERS_PARALLELISM": "false"}])
@@ -256,9 +256,9 @@ def test_costs_after_a_fork_and_where_the_tokenizer_may_start_no_threads(paralle
 import os
 from copydesk.log import EditCost
 pairs = [(f"Dear {n}", f"Hi {n}") for n in range(1000)]
-costs = EditCost().batch(pairs)
+costs = EditCost().cost_batch(pairs)
 if (child := os.fork()) == 0:
-    os._exit(0 if EditCost().batch(pairs) == costs else 1)
+    os._exit(0 if EditCost().cost_batch(pairs) == costs else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     environment = {name: value for name, value in os.environ.items() if name != "TOKENIZERS_PARALLELISM"} | parallelism

@@ -13,13 +13,13 @@ EDITED = {"role": "assistant", "content": "e"}
 
 
 def record(row: dict[str, Any], *, texts: bool = False, **given: str) -> EditRecord:
-    return guess_mapping([row], given, texts=texts).record(row, "default")
+    return guess_mapping([row], given, texts=texts).build_record(row, "default")
 
 
 def fault(row: dict[str, Any], sample: dict[str, Any] | None = None, *, texts: bool = False, **given: str) -> str:
     mapping = guess_mapping([row if sample is None else sample], given, texts=texts)
     with pytest.raises(ValueError) as raised:
-        mapping.record(row, "default")
+        mapping.build_record(row, "default")
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
@@ -116,10 +116,10 @@ def test_none_says_that_there_is_no_such_field() -> None:
 
 def test_a_field_the_first_rows_have_not_is_found_when_it_comes() -> None:
     mapping = guess_mapping([{"prompt": "q", "completion": "r"}], {})
-    found = mapping.record({"prompt": "q", "completion": "r", "edited": "e", "user_id": 7}, "default")
+    found = mapping.build_record({"prompt": "q", "completion": "r", "edited": "e", "user_id": 7}, "default")
     assert (found.edit, found.user) == ("e", "7")
     with pytest.raises(ValueError, match=r"fields 'edited' and 'chosen' both mean 'edit'; keep one of them"):
-        mapping.record({"prompt": "q", "completion": "r", "edited": "e", "chosen": "e"}, "default")
+        mapping.build_record({"prompt": "q", "completion": "r", "edited": "e", "chosen": "e"}, "default")
 
 
 def test_two_keys_that_could_be_one_field_are_named_with_the_flag_that_decides() -> None:
@@ -250,8 +250,8 @@ def test_a_chat_that_is_written_as_text() -> None:
 def test_rows_that_have_the_names_already() -> None:
     row = {"id": "a", "context": "c", "response": "r", "edit": "e", "user": "u", "output": "kept"}
     assert isinstance(OWN_FIELDS, FieldMapping)
-    assert OWN_FIELDS.record(row, "default") == EditRecord(
+    assert OWN_FIELDS.build_record(row, "default") == EditRecord(
         id="a", context="c", response="r", edit="e", user="u", metadata={"output": "kept"}
     )
     with pytest.raises(ValueError, match=r"field 'response' is missing"):
-        OWN_FIELDS.record({"context": "c"}, "default")
+        OWN_FIELDS.build_record({"context": "c"}, "default")

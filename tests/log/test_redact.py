@@ -64,7 +64,7 @@ def redactor() -> Redactor:
     ],
 )
 def test_each_kind_is_found_and_its_surroundings_are_kept(redactor: Redactor, text: str, redacted: str) -> None:
-    assert redactor.text(text)[0] == redacted
+    assert redactor.redact_text(text)[0] == redacted
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_each_kind_is_found_and_its_surroundings_are_kept(redactor: Redactor, te
     ],
 )
 def test_what_only_looks_like_it_stays(redactor: Redactor, text: str) -> None:
-    assert redactor.text(text) == (text, {})
+    assert redactor.redact_text(text) == (text, {})
 
 
 def test_a_row_has_one_placeholder_for_each_secret_in_the_order_of_appearance(redactor: Redactor) -> None:
@@ -99,7 +99,7 @@ def test_a_row_has_one_placeholder_for_each_secret_in_the_order_of_appearance(re
         user="ann@example.org",
         metadata={"from": ["cy@example.org", 3, None, {"bo@example.org": f"{TOKEN}"}]},
     )
-    redacted, counts = redactor.record(record)
+    redacted, counts = redactor.redact_record(record)
     assert redacted == EditRecord(
         id="ann@example.org",
         context=[
@@ -112,7 +112,7 @@ def test_a_row_has_one_placeholder_for_each_secret_in_the_order_of_appearance(re
         metadata={"from": ["[EMAIL_2]", 3, None, {"bo@example.org": "[KEY_1]"}]},
     )
     assert counts == {"EMAIL": 7, "PHONE": 2, "KEY": 1}
-    assert redactor.record(redacted) == (redacted, {})
+    assert redactor.redact_record(redacted) == (redacted, {})
 
 
 def test_what_one_text_gives_away_is_replaced_where_it_stands_alone_in_the_others(redactor: Redactor) -> None:
@@ -123,39 +123,39 @@ def test_what_one_text_gives_away_is_replaced_where_it_stands_alone_in_the_other
         response=f"It is {secret}.",
         edit=f"It is {secret}, not {secret}x.",
     )
-    redacted, _ = redactor.record(record)
+    redacted, _ = redactor.redact_record(record)
     assert redacted.response == "It is [KEY_1]."
     assert redacted.edit == f"It is [KEY_1], not {secret}x."
 
 
 def test_placeholders_that_are_there_already_keep_their_numbers_to_themselves(redactor: Redactor) -> None:
     record = EditRecord(id="1", context="[EMAIL_2] [PHONE_7]", response="ann@example.org", edit="[EMAIL_1]")
-    redacted, counts = redactor.record(record)
+    redacted, counts = redactor.redact_record(record)
     assert (redacted.context, redacted.response, redacted.edit) == ("[EMAIL_2] [PHONE_7]", "[EMAIL_3]", "[EMAIL_1]")
     assert counts == {"EMAIL": 1}
 
 
 def test_a_placeholder_within_what_is_found_stays(redactor: Redactor) -> None:
     text = "https://bob:Mp48Y3tT3QDg[EMAIL_1]x@localhost/path, ann@example.org"
-    assert redactor.text(text)[0] == "https://bob:Mp48Y3tT3QDg[EMAIL_1]x@localhost/path, [EMAIL_2]"
+    assert redactor.redact_text(text)[0] == "https://bob:Mp48Y3tT3QDg[EMAIL_1]x@localhost/path, [EMAIL_2]"
 
 
 def test_a_row_with_nothing_in_it_is_the_row_itself(redactor: Redactor) -> None:
     record = EditRecord(id="1", context="Hello", response="Dear Ann", edit=None, metadata={"n": 1})
-    redacted, counts = redactor.record(record)
+    redacted, counts = redactor.redact_record(record)
     assert redacted is record
     assert not counts
 
 
 def test_only_the_kinds_that_were_asked_for_are_replaced() -> None:
-    text, counts = Redactor(kinds=["PHONE"]).text(f"ann@example.org, (650) 253-0000, {TOKEN}")
+    text, counts = Redactor(kinds=["PHONE"]).redact_text(f"ann@example.org, (650) 253-0000, {TOKEN}")
     assert text == f"ann@example.org, [PHONE_1], {TOKEN}"
     assert counts == {"PHONE": 1}
 
 
 def test_phone_numbers_without_a_country_are_those_of_the_region() -> None:
     here = Redactor("GB", kinds=["PHONE"])
-    assert here.text("call 020 7946 0958, not (650) 253-0000")[0] == "call [PHONE_1], not (650) 253-0000"
+    assert here.redact_text("call 020 7946 0958, not (650) 253-0000")[0] == "call [PHONE_1], not (650) 253-0000"
 
 
 _PIECES = st.one_of(
@@ -180,10 +180,10 @@ def test_kept_is_kept_changed_is_changed_and_twice_is_once(
     record = EditRecord(
         id="1", context=context, response=response, edit=response if kept else edit, metadata={"m": edit}
     )
-    redacted, counts = redactor.record(record)
+    redacted, counts = redactor.redact_record(record)
     assert redacted.accepted == record.accepted
     assert (redacted.context == redacted.response) == (context == response)
-    assert redactor.record(redacted) == (redacted, {})
+    assert redactor.redact_record(redacted) == (redacted, {})
     assert bool(counts) == (redacted != record)
     if (context, response) == (redacted.context, redacted.response):
         return
@@ -222,7 +222,7 @@ def test_neither_the_network_nor_another_cache_is_touched(tmp_path: Path, monkey
     monkeypatch.setattr("tldextract.extract", refuse)  # what Presidio calls; it would fetch the list of suffixes
     monkeypatch.setenv("HOME", str(tmp_path))
     kinds = ["EMAIL", "PHONE", "IP"]
-    assert Redactor(kinds=kinds).text("ann@example.org, 10.0.0.1")[1] == {"EMAIL": 1, "IP": 1}
+    assert Redactor(kinds=kinds).redact_text("ann@example.org, 10.0.0.1")[1] == {"EMAIL": 1, "IP": 1}
     assert not asked
     assert not list(tmp_path.iterdir())
 
@@ -237,7 +237,7 @@ def test_real_logs_change_only_where_there_is_something(redactor: Redactor, shar
     for name in ("defacto", "expertqa", "lamp"):
         with (shared_data / f"{name}.jsonl").open(encoding="utf-8") as file:
             records = [EditRecord.model_validate(json.loads(line)) for line in file]
-        redacted = [redactor.record(record) for record in records]
+        redacted = [redactor.redact_record(record) for record in records]
         assert all(new.accepted == old.accepted for (new, _), old in zip(redacted, records, strict=True))
         changed[name] = [sum(counts.values()) for _, counts in redacted if counts]
     # DeFacto's are the addresses and telephone numbers of a newsroom; the others hold none.

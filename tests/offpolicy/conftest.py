@@ -19,7 +19,7 @@ class Log:
         self.rounds = 0
 
     def arm(self, name: str, spec: str = "embedded", action: str = "add") -> None:
-        with self.store.writing() as tx:
+        with self.store.begin_write() as tx:
             append.change_arm(tx, name, action, spec, at=0.0)  # type: ignore[arg-type]
 
     def answer(
@@ -42,7 +42,7 @@ class Log:
             "messages": [{"role": "user", "content": f"Write to {name}"}], "parameters": {"temperature": 0.7},
             "response": f"Dear {name}", "finish_reason": "stop", "usage": None,
         }  # fmt: skip
-        with self.store.writing() as tx:
+        with self.store.begin_write() as tx:
             if chosen:
                 append.pulled(
                     tx, name, at=at, round=number, arm=policy, propensity=propensity, scope=None, turn=0,
@@ -54,7 +54,7 @@ class Log:
         return name
 
     def read(self, **chosen: Any) -> Traffic:
-        with self.store.reading() as connection:
+        with self.store.begin_read() as connection:
             return read_traffic(connection, **chosen)
 
 

@@ -36,7 +36,7 @@ def test_errors_by_hand() -> None:
     for place in range(3):
         rest = [i for i in range(3) if i != place]
         w, c = np.array(W)[rest], np.array(C)[rest]
-        assert fit.value - w @ c / w.sum() == pytest.approx(fit.pull[place] / 3)
+        assert fit.value - w @ c / w.sum() == pytest.approx(fit.influence[place] / 3)
     said = interval(mean(C), 3, least=0.0)
     assert said.low == 0.0 and said.high > said.value
 

@@ -127,7 +127,7 @@ def cost_model(model_folder: Path, records: list[EditRecord], tmp_path: Path) ->
     """One that says 0.3 of everything."""
     base, tokenizer, info = load_model(str(model_folder))
     triples = encode_log(records, tokenizer, 256, costs={record.id: 0.3 for record in records}).triples
-    model = CostModel(base, CostSettings(members=1, lora_r=2), Forward(), start=0.3)  # type: ignore[arg-type]
+    model = CostModel(base, CostSettings(members=1, lora_r=2), Forward(), initial_cost=0.3)  # type: ignore[arg-type]
     save_cost_model(model, describe_cost_model(model, info, "metric", "0", triples, triples), tmp_path / "costs")
     return tmp_path / "costs"
 

@@ -9,7 +9,7 @@ from copydesk.log.store.people import put_in_group
 
 
 def give(log: Any, name: str, audience: str) -> None:
-    with log.store.writing() as tx:
+    with log.store.begin_write() as tx:
         append.change_arm(tx, name, "add", "s", at=0.0, audience=audience)
 
 
@@ -20,26 +20,26 @@ def personal(log: Any) -> Any:
     give(log, "ann-1", "default/ann")
     give(log, "sales-1", "@default/sales")
     log.answer("a", 1.0, 0.5)
-    with log.store.writing() as tx:
+    with log.store.begin_write() as tx:
         put_in_group(tx, "sales", ["ann"], "default", at=0.0)
     log.answer("a", 1.0, 0.5, without=["ann-1"])
     log.answer("a", 1.0, 0.5, user="bob")
     log.answer("a", 1.0, 0.5, user=None)
     log.answer("a", 1.0, 0.5, tenant="other")
-    with log.store.writing() as tx:
+    with log.store.begin_write() as tx:
         put_in_group(tx, None, ["ann"], "default", at=0.0)
     log.answer("a", 1.0, 0.5)
     return log
 
 
 def test_an_arm_for_some_could_not_be_chosen_for_others(personal: Any) -> None:
-    assert [set(row.could) for row in personal.read().rows] == [
+    assert [set(row.available_arms) for row in personal.read().rows] == [
         {"a", "ann-1"}, {"a", "sales-1"}, {"a"}, {"a"}, {"a"}, {"a", "ann-1"},
     ]  # fmt: skip
 
 
 def test_the_traffic_of_a_group_or_a_tenant(personal: Any) -> None:
-    with personal.store.writing() as tx:
+    with personal.store.begin_write() as tx:
         put_in_group(tx, "sales", ["bob"], "default", at=0.0)
     assert [row.id for row in personal.read(group="sales").rows] == ["c3"]
     assert [row.id for row in personal.read(tenant="other").rows] == ["c5"]

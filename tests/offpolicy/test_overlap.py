@@ -8,10 +8,10 @@ RNG = np.random.default_rng(0)
 
 
 def test_weights_that_are_about_one_are_enough() -> None:
-    overlap = Overlap.of(np.ones(50))
+    overlap = Overlap.from_weights(np.ones(50))
     assert (overlap.rows, overlap.effective, overlap.largest) == (50, pytest.approx(50), pytest.approx(0.02))
     check_overlap(overlap, "p", "do")
-    check_overlap(Overlap.of(RNG.lognormal(-0.125, 0.5, size=2000)), "p", "do")
+    check_overlap(Overlap.from_weights(RNG.lognormal(-0.125, 0.5, size=2000)), "p", "do")
 
 
 @pytest.mark.parametrize(
@@ -28,17 +28,17 @@ def test_weights_that_are_about_one_are_enough() -> None:
 )
 def test_too_little_is_refused_in_one_line(weights, unreachable: int, why: str) -> None:
     with pytest.raises(InputError, match=why) as refused:
-        check_overlap(Overlap.of(weights, unreachable), "p", "add it as an arm")
+        check_overlap(Overlap.from_weights(weights, unreachable), "p", "add it as an arm")
     said = str(refused.value)
     assert said.startswith("--policy p: ") and said.endswith("; add it as an arm") and "\n" not in said
 
 
 def test_an_average_that_is_off_by_chance_is_not() -> None:
     few = np.r_[np.full(60, 1.6), np.full(60, 0.1)]  # 0.85, an error of 0.07
-    assert Overlap.of(few).fault is None
-    assert Overlap.of(np.tile(few, 20)).fault is not None
+    assert Overlap.from_weights(few).why_insufficient is None
+    assert Overlap.from_weights(np.tile(few, 20)).why_insufficient is not None
     close = np.r_[np.full(6000, 1.05), np.full(6000, 0.81)]  # 0.93: many errors away, and near enough
-    assert Overlap.of(close).fault is None
+    assert Overlap.from_weights(close).why_insufficient is None
 
 
 def test_the_spread_of_log_weights_tells_what_can_be_relied_on() -> None:
@@ -51,5 +51,7 @@ def test_the_spread_of_log_weights_tells_what_can_be_relied_on() -> None:
     assert expected_effective(np.full(3, -np.inf), ["a"] * 3) == 3
     assert expected_effective(np.zeros(0), []) == 0
     assert expected_effective(np.array([0.0, 1e6]), ["a", "a"]) < 1e-100
-    assert Overlap.of(np.ones(200), expected=100.0).fault is None
-    assert "99 effective rows can be relied on, and it takes 100" in str(Overlap.of(np.ones(200), expected=99.0).fault)
+    assert Overlap.from_weights(np.ones(200), expected=100.0).why_insufficient is None
+    assert "99 effective rows can be relied on, and it takes 100" in str(
+        Overlap.from_weights(np.ones(200), expected=99.0).why_insufficient
+    )

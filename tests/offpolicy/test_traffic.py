@@ -25,7 +25,7 @@ def test_a_row_knows_who_could_have_answered(log) -> None:
     log.answer("b", 1.0, 0.1, chosen=False)
     log.arm("a", action="retire")
     log.answer("b", 1.0, 0.1)
-    assert [sorted(row.could) for row in log.read().rows] == [["a"], ["a", "b"], ["a"], [], ["b"]]
+    assert [sorted(row.available_arms) for row in log.read().rows] == [["a"], ["a", "b"], ["a"], [], ["b"]]
 
 
 def test_rows_are_chosen_by_user_and_time(log) -> None:

@@ -79,10 +79,10 @@ def test_the_policy_that_answered_weighs_one() -> None:
 @pytest.mark.parametrize("temperature", [0.7, 1.0])
 def test_another_policys_weights_average_one_over_what_is_sampled(temperature: float) -> None:
     old, new = policy_of("old", 1, size=0.03), policy_of("new", 2, size=0.03)
-    drafts = old.write([[1, 2]] * 1500, [(5, i) for i in range(1500)], Sampling(temperature, 3))
+    drafts = old.generate_tokens([[1, 2]] * 1500, [(5, i) for i in range(1500)], Sampling(temperature, 3))
     assert {draft.ended for draft in drafts} == {True, False}
     rows = [
-        answered(old.text(one), "stop" if one.ended else "length", temperature=temperature, max_tokens=3)
+        answered(old.decode(one), "stop" if one.ended else "length", temperature=temperature, max_tokens=3)
         for one in drafts
     ]
     weights = text_weights(rows, new, lambda name: old, batch_size=64).weights

@@ -29,7 +29,7 @@ class ByFirstToken:
         self.asked += answers
         return torch.tensor([[answer[0] / 1000] for _, answer in answers])
 
-    def pessimistic(self, predictions: Tensor) -> Tensor:
+    def compute_pessimistic(self, predictions: Tensor) -> Tensor:
         return 1 - predictions[:, 0]
 
 

@@ -82,12 +82,12 @@ def test_the_same_question_twice_in_a_batch_is_asked_once(file: Path) -> None:
 @pytest.mark.parametrize("fault", [InputError("it went wrong"), KeyboardInterrupt(), Interrupted(15)])
 def test_what_had_arrived_before_a_fault_is_kept(file: Path, fault: BaseException) -> None:
     sampling = Sampling(temperature=0.5, max_new_tokens=7, batch_size=2)
-    broken = CachedPolicy(Counting("question 7", fault), "m", file, rows=2)
+    broken = CachedPolicy(Counting("question 7", fault), "m", file, commit_every=2)
     with pytest.raises(type(fault)):
         broken.respond(CONTEXTS, SEEDS, sampling)
     assert broken.misses == 6
     inner = Counting()
-    assert len(CachedPolicy(inner, "m", file, rows=2).respond(CONTEXTS, SEEDS, sampling)) == 10
+    assert len(CachedPolicy(inner, "m", file, commit_every=2).respond(CONTEXTS, SEEDS, sampling)) == 10
     assert inner.asked == CONTEXTS[6:]
 
 
@@ -110,9 +110,9 @@ def test_a_server_that_fails_midway_is_asked_only_for_what_is_missing(file: Path
         assert asked == CONTEXTS[:4]
         broken.clear()
         # That they were cut off is kept as well.
-        assert policy.write(CONTEXTS, SEEDS, SAMPLING) == [Answer(context, True) for context in CONTEXTS]
+        assert policy.collect_responses(CONTEXTS, SEEDS, SAMPLING) == [Answer(context, True) for context in CONTEXTS]
         assert asked == CONTEXTS and (policy.hits, policy.misses) == (4, 10)
-        assert policy.write(CONTEXTS, SEEDS, SAMPLING) == [Answer(context, True) for context in CONTEXTS]
+        assert policy.collect_responses(CONTEXTS, SEEDS, SAMPLING) == [Answer(context, True) for context in CONTEXTS]
         assert asked == CONTEXTS
 
 
@@ -122,7 +122,7 @@ def test_a_model_in_this_process_tells_what_it_did_not_end(
     local = LocalPolicy("tiny", tiny_model, chat_tokenizer)
     written = answers(local, CONTEXTS, SEEDS, SAMPLING)
     assert [answer.text for answer in written] == local.respond(CONTEXTS, SEEDS, SAMPLING)
-    assert [answer.cut for answer in written].count(True) >= 5  # of 320 tokens one ends a response
+    assert [answer.truncated for answer in written].count(True) >= 5  # of 320 tokens one ends a response
     cached = CachedPolicy(local, "tiny", file)
     assert answers(cached, CONTEXTS, SEEDS, SAMPLING) == written == answers(cached, CONTEXTS, SEEDS, SAMPLING)
     end = chat_tokenizer.convert_tokens_to_ids("<|end|>")
@@ -139,7 +139,7 @@ def test_whatever_cannot_tell_is_taken_to_have_ended() -> None:
 
 def ask_much(file: Path, ready: Barrier) -> None:
     ready.wait()
-    policy = CachedPolicy(Counting(), "m", file, rows=1)
+    policy = CachedPolicy(Counting(), "m", file, commit_every=1)
     for start in range(0, 60, 3):
         contexts = [f"question {i}" for i in range(start, start + 6)]
         found = policy.respond(contexts, [(0,)] * 6, Sampling(batch_size=1))
@@ -191,5 +191,5 @@ def test_a_damaged_file_says_so_in_one_line(file: Path) -> None:
 def test_a_folder_that_is_not_there_and_rows_that_make_no_sense(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere.+unable to open"):
         CachedPolicy(Counting(), "m", tmp_path / "nowhere" / "answers.db")
-    with pytest.raises(InputError, match=r"rows: 0"):
-        CachedPolicy(Counting(), "m", tmp_path / "answers.db", rows=0)
+    with pytest.raises(InputError, match=r"commit_every: 0"):
+        CachedPolicy(Counting(), "m", tmp_path / "answers.db", commit_every=0)

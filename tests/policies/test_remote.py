@@ -127,7 +127,7 @@ def test_a_seed_is_31_bits_and_the_same_everywhere() -> None:
 def test_what_was_cut_off_and_what_holds_nothing() -> None:
     said = {"question 0": ("too lo", "length"), "question 1": (None, "stop"), "question 2": ("\ud800", "stop")}
     with serving(lambda request: said[request["messages"][0]["content"]]) as (_, policy):
-        answers = policy.write(QUESTIONS[:3], SEEDS[:3], SAMPLING)
+        answers = policy.collect_responses(QUESTIONS[:3], SEEDS[:3], SAMPLING)
     assert answers == [Answer("too lo", True), Answer("", False), Answer("?", False)]
 
 

@@ -16,7 +16,7 @@ from copydesk.report.columns import Column, column_title, read_column
         ),
         (
             "email/strong-then-other",
-            Column("email/strong-then-other", "email", "strong", "other", changes=True),
+            Column("email/strong-then-other", "email", "strong", "other", changes_midway=True),
             "Email, strong user, who turns into other halfway",
         ),
         (
@@ -44,12 +44,12 @@ def test_a_name_is_read(name: str, column: Column, title: str) -> None:
 @pytest.mark.parametrize("user", ["paul", "p", "pilot-2", "strong-n0", "-n5", "tomato-together", "-to-weak", "a/b", ""])
 def test_every_other_user_is_a_name(user: str) -> None:
     column = read_column(f"email/{user}")
-    assert (column.log, column.met, column.plain) == (user, user, True)
+    assert (column.log_user, column.online_user, column.is_plain) == (user, user, True)
 
 
 def test_a_column_is_of_one_sort() -> None:
     names = ["strong", "strong-to-weak", "strong-then-weak", "strong-n50", "p1", "strong-to-weak-n50"]
     columns = [read_column(f"email/{name}") for name in names]
-    assert [column.plain for column in columns] == [True, False, False, False, False, False]
-    assert [column.shifted for column in columns] == [False, True, True, False, False, False]
-    assert [column.swept for column in columns] == [None, None, None, "n", "p", "n"]
+    assert [column.is_plain for column in columns] == [True, False, False, False, False, False]
+    assert [column.is_shifted for column in columns] == [False, True, True, False, False, False]
+    assert [column.swept_parameter for column in columns] == [None, None, None, "n", "p", "n"]

@@ -24,7 +24,7 @@ def test_ordinary_ones_of_each_kind_in_turn() -> None:
             rounds += pair(len(rounds), kind, saved)
     examples = pick_examples(rounds, "late")
     assert [example.after["kind"] for example in examples] == ["a", "b", "a"]
-    assert [round(example.saving, 2) for example in examples] == [0.5, 0.3, 0.55]
+    assert [round(example.cost_reduction, 2) for example in examples] == [0.5, 0.3, 0.55]
 
 
 def test_both_sides_answer_the_same_context(make_rounds: MakeRounds) -> None:

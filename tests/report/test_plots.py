@@ -46,7 +46,7 @@ def test_regret_has_a_line_for_each_rule_and_a_rule_where_the_user_changes(make_
     svg = plots.regret_over_rounds(rounds)
     assert "Late ensemble" in svg and "Late, Thompson" in svg
     assert css_name("late-thompson") in svg and css_name("sft") not in svg
-    assert plots.regret_over_rounds(rounds, turn=15).count("var(--rule") == svg.count("var(--rule") + 1
+    assert plots.regret_over_rounds(rounds, change_round=15).count("var(--rule") == svg.count("var(--rule") + 1
 
 
 def test_each_late_ensemble_has_its_own_pulls(make_rounds: MakeRounds) -> None:

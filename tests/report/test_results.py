@@ -194,4 +194,4 @@ class TestSaving:
         ],
     )
     def test_words(self, before: float, after: float, words: str) -> None:
-        assert Saving("late", "base", before, after).words == words
+        assert Saving("late", "base", before, after).description == words

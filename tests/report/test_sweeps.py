@@ -40,20 +40,20 @@ def test_columns_are_grouped_by_what_they_share(make_round: MakeRound) -> None:
 
 def test_straight_lines_cross_in_between() -> None:
     [found] = crossings(sweep_of("p", sft={0.2: 0.9, 0.6: 0.1}, dpo={0.2: 0.5, 0.6: 0.5}))
-    assert (found.one, found.other, found.cheaper) == ("sft", "dpo", "sft")
-    assert found.at == pytest.approx(0.4)
+    assert (found.first, found.second, found.cheaper) == ("sft", "dpo", "sft")
+    assert found.value == pytest.approx(0.4)
 
 
 def test_the_length_of_the_log_is_on_a_log_axis() -> None:
     [found] = crossings(sweep_of("n", sft={10: 0.6, 1000: 0.4}, dpo={10: 0.5, 1000: 0.5}))
-    assert found.at == pytest.approx(100)
+    assert found.value == pytest.approx(100)
 
 
 def test_every_pair_and_every_crossing_in_ascending_order() -> None:
     found = crossings(
         sweep_of("p", sft={0: 1, 1: 0, 2: 1}, dpo={0: 0.5, 1: 0.5, 2: 0.5}, rl={0: 0.75, 1: 0.75, 2: 0.75})
     )
-    assert [(one.one, one.other, one.at, one.cheaper) for one in found] == [
+    assert [(one.first, one.second, one.value, one.cheaper) for one in found] == [
         ("sft", "rl", 0.25, "sft"),
         ("sft", "dpo", 0.5, "sft"),
         ("sft", "dpo", 1.5, "dpo"),
@@ -63,7 +63,7 @@ def test_every_pair_and_every_crossing_in_ascending_order() -> None:
 
 def test_curves_may_meet_at_a_point_and_go_through() -> None:
     [found] = crossings(sweep_of("p", sft={0: 1, 1: 0.5, 2: 0}, dpo={0: 0.5, 1: 0.5, 2: 0.5}))
-    assert found.at == 1
+    assert found.value == 1
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_touching_is_not_crossing(sft: dict[float, float]) -> None:
 
 def test_only_points_that_both_have_count() -> None:
     [found] = crossings(sweep_of("p", sft={0: 1, 1: 9, 2: 0}, dpo={0: 0.5, 2: 0.5}))
-    assert found.at == pytest.approx(1.0)
+    assert found.value == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("values", [[0.35], [0.2, 0.8]])

@@ -15,9 +15,9 @@ seeds = st.integers(0, 2**32 - 1)
 @settings(max_examples=300)
 def test_what_was_rendered_is_parsed_to_the_same_draft(task: ScriptedTask, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    document = task.draw(rng)
-    kind = task.kind[document.kind]
-    draft = compose(kind, task.draw_manners(rng), document.facts)
+    document = task.draw_document(rng)
+    kind = task.kind_by_name[document.kind]
+    draft = compose(kind, task.draw_style(rng), document.facts)
     assert parse(kind, render(kind, draft)) == draft
 
 
@@ -25,17 +25,19 @@ def test_what_was_rendered_is_parsed_to_the_same_draft(task: ScriptedTask, seed:
 @settings(max_examples=200)
 def test_incomplete_and_disordered_drafts_survive_too(task: ScriptedTask, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    document = task.draw(rng)
-    kind = task.kind[document.kind]
-    whole = compose(kind, task.draw_manners(rng), document.facts)
+    document = task.draw_document(rng)
+    kind = task.kind_by_name[document.kind]
+    whole = compose(kind, task.draw_style(rng), document.facts)
     kept = [
-        part for part in whole.parts if not kind.part[part].body or part in ("detail", "recap") or rng.random() < 0.7
+        part
+        for part in whole.parts
+        if not kind.part_by_name[part].body or part in ("detail", "recap") or rng.random() < 0.7
     ]
-    if not [part for part in kept if kind.part[part].manner == "wording"]:
+    if not [part for part in kept if kind.part_by_name[part].attribute == "wording"]:
         return  # nothing left shows the wording
     rng.shuffle(kept)
-    facts = {slot: whole.facts[slot] for part in kept for slot in kind.part[part].slots}
-    draft = Draft(whole.manners, facts, tuple(kept))
+    facts = {slot: whole.facts[slot] for part in kept for slot in kind.part_by_name[part].slots}
+    draft = Draft(whole.style, facts, tuple(kept))
     assert parse(kind, render(kind, draft)) == draft
 
 
@@ -49,28 +51,28 @@ def test_any_text_at_all_is_read_without_losing_a_character_of_noise(task: Scrip
 
 
 def test_a_repeated_part_is_noise_and_the_first_counts() -> None:
-    kind = EMAIL.kind["problem"]
+    kind = EMAIL.kind_by_name["problem"]
     draft = parse(kind, "Since: Monday. Since: Friday.")
     assert draft.facts == {"day": "Monday"}
     assert draft.noise == (Noise("Since: Friday."),)
 
 
 def test_manners_that_disagree_are_none() -> None:
-    kind = EMAIL.kind["problem"]
+    kind = EMAIL.kind_by_name["problem"]
     draft = parse(kind, "- Since: Monday.\nI would be very grateful for some advice.")
-    assert draft.manners["layout"] is None
-    assert draft.manners["wording"] is None
-    assert draft.manners["greeting"] == "none"
+    assert draft.style["layout"] is None
+    assert draft.style["wording"] is None
+    assert draft.style["greeting"] == "none"
 
 
 def test_a_sentence_of_another_kind_is_noise() -> None:
-    draft = parse(SUMMARIZATION.kind["wiki"], "The film under review is a comedy with Farrow in the lead.")
+    draft = parse(SUMMARIZATION.kind_by_name["wiki"], "The film under review is a comedy with Farrow in the lead.")
     assert not draft.parts
     assert len(draft.noise) == 1
 
 
 @pytest.mark.parametrize("task", SCRIPTED.values(), ids=lambda task: task.name)
 def test_layouts_look_as_they_should(task: ScriptedTask) -> None:
-    document = task.draw(np.random.default_rng(3))
+    document = task.draw_document(np.random.default_rng(3))
     manners = dict(task.tastes[document.kind]) | {"layout": "bullets"}
-    assert "\n- " in task.answer(document, manners)
+    assert "\n- " in task.write_response(document, manners)

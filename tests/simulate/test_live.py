@@ -10,7 +10,7 @@ from copydesk.simulate.tasks import EMAIL
 from copydesk.simulate.users import STRONG
 
 COST = EditCost(unit="word", cap=3.0)
-CONTEXTS = EMAIL.online(12, 0, frozenset())
+CONTEXTS = EMAIL.draw_online(12, 0, frozenset())
 
 
 class Copies:

@@ -26,13 +26,13 @@ class Letters:
 
     name = "letters"
 
-    def taste(self, kind: str) -> str:
+    def describe_taste(self, kind: str) -> str:
         return TASTES[kind]
 
-    def offline(self, count: int, seed: int) -> list[Document]:
+    def draw_offline(self, count: int, seed: int) -> list[Document]:
         raise NotImplementedError
 
-    def online(self, count: int, seed: int, unlike: frozenset[str]) -> list[Document]:
+    def draw_online(self, count: int, seed: int, exclude: frozenset[str]) -> list[Document]:
         raise NotImplementedError
 
 
@@ -79,7 +79,7 @@ def edit_one(script: Script, response: str = RESPONSE, **settings: Any) -> tuple
     """What becomes of one response, and the counts that are not 0."""
     with user_of(script, **settings) as user:
         edited = user.edit(Letters(), [LETTER], [response], [(4, 2)])
-        return edited[0], {name: count for name, count in user.tally.to_json().items() if count}
+        return edited[0], {name: count for name, count in user.stats.to_json().items() if count}
 
 
 def test_a_text_to_taste_is_left_as_it_is() -> None:
@@ -118,7 +118,7 @@ def test_all_questions_go_out_before_all_revisions_and_each_text_keeps_its_own()
         assert edits == ["Revision 0", "Response 1", "Revision 2", "Response 3", "Revision 4"]
         assert asked == list("01234024")
         user.edit(Letters(), documents[:1], responses[:1], [(0,)])
-        assert (user.tally.yes, user.tally.no) == (2, 4)  # over all calls
+        assert (user.stats.yes, user.stats.no) == (2, 4)  # over all calls
         assert user.edit(Letters(), [], [], []) == []
 
 
@@ -172,7 +172,7 @@ def test_what_is_around_a_reply_costs_nobody_anything() -> None:
 
 def test_the_counts_are_json() -> None:
     with user_of(Script(["yes"])) as user:
-        assert user.tally.to_json() == asdict(user.tally) and set(user.tally.to_json().values()) == {0}
+        assert user.stats.to_json() == asdict(user.stats) and set(user.stats.to_json().values()) == {0}
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
@@ -221,6 +221,6 @@ def test_a_model_in_this_process_plays_the_user() -> None:
         return user.edit(Letters(), documents, [RESPONSE] * 2, luck), user
 
     first, user = edits([(0, 1), (0, 2)])
-    assert user.tally.yes + user.tally.no == 2 and user.tally.neither > 0
-    assert (first, user.tally) == ((again := edits([(0, 1), (0, 2)]))[0], again[1].tally)
+    assert user.stats.yes + user.stats.no == 2 and user.stats.neither > 0
+    assert (first, user.stats) == ((again := edits([(0, 1), (0, 2)]))[0], again[1].stats)
     assert all(edit for edit in first)

@@ -22,26 +22,26 @@ def test_a_strength_is_a_user() -> None:
 def test_another_taste_is_that_of_the_next_kind(task) -> None:  # type: ignore[no-untyped-def]
     kinds = list(task.tastes)
     for place, kind in enumerate(kinds):
-        assert OTHER.taste(task, kind, 1) == task.tastes[kinds[(place + 1) % len(kinds)]] != task.tastes[kind]
-        assert STRONG.taste(task, kind, 1) == task.tastes[kind]
-    perfect = ScriptedUser("perfect", 1.0, turn=1)
+        assert OTHER.target_style(task, kind, 1) == task.tastes[kinds[(place + 1) % len(kinds)]] != task.tastes[kind]
+        assert STRONG.target_style(task, kind, 1) == task.tastes[kind]
+    perfect = ScriptedUser("perfect", 1.0, taste_offset=1)
     for seed in range(20):
-        document = task.draw(np.random.default_rng(seed))
-        wish = ideal(task, document, perfect.taste(task, document.kind, 1))
-        assert perfect.mend(task, document, ideal(task, document), np.random.default_rng(seed)) == wish
-        assert read(task, document, wish, perfect.taste(task, document.kind, 1)).to_taste
+        document = task.draw_document(np.random.default_rng(seed))
+        wish = ideal(task, document, perfect.target_style(task, document.kind, 1))
+        assert perfect.edit_response(task, document, ideal(task, document), np.random.default_rng(seed)) == wish
+        assert read(task, document, wish, perfect.target_style(task, document.kind, 1)).to_taste
         assert not read(task, document, wish).to_taste
 
 
 def test_every_taste_is_told_in_words() -> None:
     for task in (EMAIL, SUMMARIZATION):
-        words = [task.taste(kind) for kind in task.tastes]
+        words = [task.describe_taste(kind) for kind in task.tastes]
         assert len(set(words)) == len(task.tastes) and all(words)
 
 
 def test_a_changing_user_is_judged_by_the_taste_of_the_day() -> None:
-    user = ChangingUser("strong-then-other", STRONG, OTHER, until=5)
-    documents = EMAIL.online(10, 0, frozenset())
+    user = ChangingUser("strong-then-other", STRONG, OTHER, change_round=5)
+    documents = EMAIL.draw_online(10, 0, frozenset())
     wishes = [ideal(EMAIL, one) for one in documents]
     rounds = edited("ideal", "ideal", EMAIL, user, documents, wishes, 0, EditCost(unit="word"))
     assert [one.taste for one in rounds] == [True] * 5 + [False] * 5
@@ -53,11 +53,11 @@ def test_a_changing_user_of_whom_nobody_knows_the_taste_is_not_judged() -> None:
     class Somebody:
         name = "somebody"
 
-        def edit(self, task, documents, responses, luck):  # type: ignore[no-untyped-def]
+        def edit(self, task, documents, responses, seeds):  # type: ignore[no-untyped-def]
             return [response + "!" for response in responses]
 
-    documents = EMAIL.online(4, 0, frozenset())
-    user = ChangingUser("strong-then-somebody", STRONG, Somebody(), until=2)
+    documents = EMAIL.draw_online(4, 0, frozenset())
+    user = ChangingUser("strong-then-somebody", STRONG, Somebody(), change_round=2)
     rounds = edited("x", "x", EMAIL, user, documents, ["Hi."] * 4, 0, EditCost(unit="word"))
     assert all(one.distance is None and one.taste is None for one in rounds)
     assert {"distance", "malformed", "facts", "taste"}.isdisjoint(rounds[0].to_json())
@@ -70,7 +70,7 @@ def test_a_script_cannot_read_real_documents() -> None:
 
 
 def test_the_luck_of_a_round_does_not_depend_on_its_place_in_a_batch() -> None:
-    documents = EMAIL.online(4, 0, frozenset())
+    documents = EMAIL.draw_online(4, 0, frozenset())
     luck = [key(0, Stream.ONLINE_EDITS, t) for t in range(1, 5)]
     responses = ["Hi."] * 4
     whole = WEAK.edit(EMAIL, documents, responses, luck)

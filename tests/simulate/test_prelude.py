@@ -90,29 +90,29 @@ def texts(documents: list[Document]) -> list[str]:
 def test_the_online_phase_meets_preludes_documents_in_its_order(
     task: PreludeTask, names: tuple[str, ...], seed: int
 ) -> None:
-    assert texts(task.online(200, seed, frozenset())) == preludes_run(names, 200, seed)
+    assert texts(task.draw_online(200, seed, frozenset())) == preludes_run(names, 200, seed)
 
 
 @pytest.mark.parametrize(("task", "names"), TASKS, ids=["summarization", "email"])
 def test_a_log_of_the_same_seed_changes_nothing_about_them(task: PreludeTask, names: tuple[str, ...]) -> None:
-    log = task.offline(280, 1)
+    log = task.draw_offline(280, 1)
     known = frozenset(document.context for document in log)
     assert len(known) == 280
-    assert texts(task.online(200, 1, known)) == preludes_run(names, 200, 1)
-    assert known.isdisjoint(document.context for document in task.online(200, 1, frozenset()))
+    assert texts(task.draw_online(200, 1, known)) == preludes_run(names, 200, 1)
+    assert known.isdisjoint(document.context for document in task.draw_online(200, 1, frozenset()))
 
 
 def test_documents_of_the_log_are_passed_over() -> None:
-    plain = EMAIL.online(40, 0, frozenset())
+    plain = EMAIL.draw_online(40, 0, frozenset())
     unlike = frozenset(document.context for document in plain[:7])
-    others = EMAIL.online(40, 0, unlike)
+    others = EMAIL.draw_online(40, 0, unlike)
     assert unlike.isdisjoint(document.context for document in others)
     assert {document.context for document in plain[7:]} < {document.context for document in others}
 
 
 @pytest.mark.parametrize(("task", "names"), TASKS, ids=["summarization", "email"])
 def test_an_equal_number_of_each_kind_from_its_own_source(task: PreludeTask, names: tuple[str, ...]) -> None:
-    for documents in (task.online(40, 3, frozenset()), task.offline(40, 3)):
+    for documents in (task.draw_online(40, 3, frozenset()), task.draw_offline(40, 3)):
         for kind, name in zip(task.kinds, names, strict=True):
             of_kind = [document for document in documents if document.kind == kind.name]
             assert len(of_kind) == 40 // len(names)
@@ -120,19 +120,19 @@ def test_an_equal_number_of_each_kind_from_its_own_source(task: PreludeTask, nam
 
 
 def test_what_is_left_over_goes_to_the_first_kinds() -> None:
-    kinds = [document.kind for document in EMAIL.online(6, 0, frozenset())]
+    kinds = [document.kind for document in EMAIL.draw_online(6, 0, frozenset())]
     assert [kinds.count(kind.name) for kind in EMAIL.kinds] == [2, 2, 1, 1]
-    assert len(SUMMARIZATION.offline(3, 0)) == 3
+    assert len(SUMMARIZATION.draw_offline(3, 0)) == 3
 
 
 def test_a_log_is_its_seed_s() -> None:
-    assert EMAIL.offline(20, 5) == EMAIL.offline(20, 5)
-    assert EMAIL.offline(20, 5) != EMAIL.offline(20, 6)
+    assert EMAIL.draw_offline(20, 5) == EMAIL.draw_offline(20, 5)
+    assert EMAIL.draw_offline(20, 5) != EMAIL.draw_offline(20, 6)
 
 
 def test_the_agent_sees_an_instruction_and_the_text_alone() -> None:
     for task in (SUMMARIZATION, EMAIL):
-        for document in task.offline(20, 0):
+        for document in task.draw_offline(20, 0):
             assert document.context.startswith(f"{task.instruction}\n")
             assert document.context == document.context.strip()
             assert document.facts == {}
@@ -141,19 +141,19 @@ def test_the_agent_sees_an_instruction_and_the_text_alone() -> None:
 def test_the_tastes_are_preludes() -> None:
     for task in (SUMMARIZATION, EMAIL):
         protocol: Task = task
-        assert all(protocol.taste(kind.name) == kind.taste for kind in task.kinds)
-    assert SUMMARIZATION.taste("movie") == "question answering style"
-    assert EMAIL.taste("problem") == "informal, conversational, no closing"
+        assert all(protocol.describe_taste(kind.name) == kind.taste for kind in task.kinds)
+    assert SUMMARIZATION.describe_taste("movie") == "question answering style"
+    assert EMAIL.describe_taste("problem") == "informal, conversational, no closing"
 
 
 def test_too_few_documents_says_of_which_source() -> None:
     with pytest.raises(
         InputError, match=r"prelude-email: 132 documents of ampere are needed, and 131 of its 131 can be used; ask"
     ):
-        EMAIL.offline(528, 0)
-    log = frozenset(document.context for document in EMAIL.offline(400, 0))
+        EMAIL.draw_offline(528, 0)
+    log = frozenset(document.context for document in EMAIL.draw_offline(400, 0))
     with pytest.raises(InputError, match=r"50 documents of ampere are needed, and 31 of its 131 can be used"):
-        EMAIL.online(200, 0, log)
+        EMAIL.draw_online(200, 0, log)
 
 
 def test_a_log_has_no_empty_documents(tmp_path: Path, folder: Path) -> None:
@@ -162,17 +162,17 @@ def test_a_log_has_no_empty_documents(tmp_path: Path, folder: Path) -> None:
         (tmp_path / f"{source}.jsonl").write_text("".join(lines))
     (tmp_path / "slf5k.jsonl").write_text('{"post": " "}\n{"post": "a"}\n{"post": null}\n{"post": "b"}\n')
     task = PreludeTask(EMAIL.name, EMAIL.instruction, EMAIL.kinds, folder=tmp_path)
-    problems = [document for document in task.offline(8, 0) if document.kind == "problem"]
+    problems = [document for document in task.draw_offline(8, 0) if document.kind == "problem"]
     assert sorted(texts(problems)) == ["a", "b"]
 
 
 def test_the_folder_of_the_task_comes_before_the_variable(tmp_path: Path) -> None:
     task = PreludeTask(EMAIL.name, EMAIL.instruction, EMAIL.kinds, folder=tmp_path / "elsewhere")
     with pytest.raises(InputError, match=r"elsewhere: there is no such folder"):
-        task.online(4, 0, frozenset())
+        task.draw_online(4, 0, frozenset())
 
 
 def test_without_a_folder_the_hub_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COPYDESK_PRELUDE")
     with pytest.raises(InputError, match=r"slf5k: the hub cannot be reached.*JeremyAlain/SLF5K"):
-        EMAIL.online(4, 0, frozenset())
+        EMAIL.draw_online(4, 0, frozenset())

@@ -19,7 +19,7 @@ COST = EditCost(unit="word", cap=3.0)
 KNOWN = {
     document.context: document
     for stream in (Stream.LOG_DOCUMENTS, Stream.ONLINE_DOCUMENTS)
-    for document in islice(EMAIL.documents(0, stream), 100)
+    for document in islice(EMAIL.iter_documents(0, stream), 100)
 }
 
 
@@ -72,7 +72,7 @@ def test_a_round_costs_what_the_user_was_put_to() -> None:
     for played in rounds_of(Blunt()):
         assert played.cost == COST(played.response, played.edit) > 0
         assert played.malformed and played.facts == 0
-        assert played.length == len(COST.units(played.response))
+        assert played.length == len(COST.split_units(played.response))
         assert played.cost <= 3
 
 

@@ -13,14 +13,14 @@ every_task = pytest.mark.parametrize("task", SCRIPTED.values(), ids=lambda task:
 
 def coverage(task: ScriptedTask, kind: str) -> float:
     """The share of the reference policy's answers that are wholly in the manners of a kind's taste."""
-    shares = {manner.name: manner.shares for manner in task.manners}
+    shares = {manner.name: manner.shares for manner in task.attributes}
     return float(np.prod([shares[name][value] for name, value in task.tastes[kind].items()]))
 
 
 @every_task
 def test_documents_of_a_seed_are_the_same_and_of_another_are_not(task: ScriptedTask) -> None:
     first, again, other = (
-        [d.context for d in islice(task.documents(seed, Stream.LOG_DOCUMENTS), 50)] for seed in (1, 1, 2)
+        [d.context for d in islice(task.iter_documents(seed, Stream.LOG_DOCUMENTS), 50)] for seed in (1, 1, 2)
     )
     assert first == again
     assert not set(first) & set(other)
@@ -28,15 +28,17 @@ def test_documents_of_a_seed_are_the_same_and_of_another_are_not(task: ScriptedT
 
 @every_task
 def test_no_context_of_a_log_recurs_online(task: ScriptedTask) -> None:
-    log = frozenset(d.context for d in islice(task.documents(0, Stream.LOG_DOCUMENTS), 2000))
-    online = [d.context for d in islice(task.documents(0, Stream.ONLINE_DOCUMENTS, unlike=log), 2000)]
+    log = frozenset(d.context for d in islice(task.iter_documents(0, Stream.LOG_DOCUMENTS), 2000))
+    online = [d.context for d in islice(task.iter_documents(0, Stream.ONLINE_DOCUMENTS, exclude=log), 2000)]
     assert len(log) == len(set(online)) == 2000
     assert not log & set(online)
 
 
 def test_contexts_that_are_known_are_passed_over() -> None:
-    usual = [d.context for d in islice(EMAIL.documents(0, Stream.ONLINE_DOCUMENTS), 3)]
-    without = [d.context for d in islice(EMAIL.documents(0, Stream.ONLINE_DOCUMENTS, unlike=frozenset(usual[:1])), 2)]
+    usual = [d.context for d in islice(EMAIL.iter_documents(0, Stream.ONLINE_DOCUMENTS), 3)]
+    without = [
+        d.context for d in islice(EMAIL.iter_documents(0, Stream.ONLINE_DOCUMENTS, exclude=frozenset(usual[:1])), 2)
+    ]
     assert without == usual[1:]
 
 
@@ -44,10 +46,12 @@ def test_contexts_that_are_known_are_passed_over() -> None:
 def test_a_context_says_neither_kind_nor_taste_but_every_fact(task: ScriptedTask) -> None:
     rng = np.random.default_rng(0)
     for _ in range(100):
-        document = task.draw(rng)
+        document = task.draw_document(rng)
         assert all(f" {value}" in document.context for value in document.facts.values())
-        answer = task.answer(document, task.tastes[document.kind])
-        stated = [slot for part in task.kind[document.kind].facts if part.name != "detail" for slot in part.slots]
+        answer = task.write_response(document, task.tastes[document.kind])
+        stated = [
+            slot for part in task.kind_by_name[document.kind].fact_parts if part.name != "detail" for slot in part.slots
+        ]
         # Every fact stands after a space, in context and response alike, so it is the same tokens in both.
         assert all(f" {document.facts[slot]}" in answer for slot in stated)
 
@@ -61,7 +65,7 @@ def test_the_facts_of_one_document_cannot_be_confused(task: ScriptedTask) -> Non
 
 @every_task
 def test_every_manner_has_a_taste_in_every_kind_and_shares_add_up(task: ScriptedTask) -> None:
-    for manner in task.manners:
+    for manner in task.attributes:
         assert sum(manner.shares.values()) == pytest.approx(1)
         assert max(manner.shares, key=manner.shares.__getitem__) == manner.values[0], "the default comes first"
         assert all(task.tastes[kind.name][manner.name] in manner.values for kind in task.kinds)

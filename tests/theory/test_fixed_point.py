@@ -20,7 +20,7 @@ def test_a_world_of_two_responses_by_hand() -> None:
     assert world.problem.optimum == pytest.approx(np.array([[0.75, 0.25]]))
     assert world.residual < 1e-15
     reference = world.problem.reference[0]
-    assert world.edited[0, 1] == pytest.approx(reference[0] / 6 + reference[1] / 2)
+    assert world.edited_distribution[0, 1] == pytest.approx(reference[0] / 6 + reference[1] / 2)
 
 
 @pytest.mark.parametrize("strength", [1, 4, 32])

@@ -99,5 +99,5 @@ def test_logs_are_drawn_by_the_protocol_and_add_up() -> None:
     log_ = draw_log(setting.world, 1_000, rng) + draw_log(setting.world, 199_000, rng)
     assert log_.n == 200_000
     assert log_.contexts == pytest.approx(setting.world.problem.contexts, abs=0.005)
-    shares = log_.edited / log_.edited.sum(axis=1, keepdims=True)
-    assert np.abs(shares - setting.world.edited).max() < 0.02
+    shares = log_.edit_counts / log_.edit_counts.sum(axis=1, keepdims=True)
+    assert np.abs(shares - setting.world.edited_distribution).max() < 0.02

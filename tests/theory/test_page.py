@@ -82,7 +82,7 @@ def study_of(slopes: Sequence[Slopes] = (HOLDS, FAILS, OPEN, QUALITY)) -> Study:
         grids=[measure_grid(30, 2, 0, strengths=(1, 32), apart=(1.0, 6.0))],
         slopes=list(slopes),
         regrets=[measure_regret(Setting(1, 6.0), 30, 2, 0)],
-        anchors=[anchor],
+        fixed_points=[anchor],
     )
 
 
@@ -179,7 +179,7 @@ def test_the_fixed_points_are_counted(study: Study) -> None:
         return [Anchor(4, apart, f"start {k}", residual, 10, distance) for k, distance in enumerate(distances)]
 
     found = [*anchors(1, 0, 1e-10), *anchors(3, 0.5, 0.5), *anchors(5, 0, 0.4), *anchors(6, 0.3, 0.2, residual=0.1)]
-    text = Page(render(replace(study, anchors=found))).text
+    text = Page(render(replace(study, fixed_points=found))).text
     assert "In 1 of 4 settings every start leads to the setting's own π* (m = 4, 1 nat)." in text
     assert "In 2 of 4 there are several fixed points" in text and "(m = 4, 3 nats; m = 4, 5 nats)" in text
     assert "in 1 of them the starts disagree with each other" in text

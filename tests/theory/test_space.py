@@ -19,7 +19,7 @@ def test_distance_is_levenshtein_by_the_longest_length() -> None:
 
 def test_local_edits_put_in_take_out_or_replace_one_letter() -> None:
     space = Space("ab", 3)
-    near = {space.responses[k] for k in np.flatnonzero(space.local[space.responses.index("ab")])}
+    near = {space.responses[k] for k in np.flatnonzero(space.local_edits[space.responses.index("ab")])}
     assert near == {"a", "b", "aa", "bb", "aab", "bab", "abb", "aba"}
 
 
@@ -29,5 +29,5 @@ def test_the_proposal_is_symmetric_and_tries_every_local_edit_alike() -> None:
     assert np.allclose(proposal.sum(axis=1), 1, atol=1e-15)
     assert (proposal == proposal.T).all()
     assert (proposal >= 0).all()
-    moves = proposal[space.local > 0]
+    moves = proposal[space.local_edits > 0]
     assert len(set(moves)) == 1

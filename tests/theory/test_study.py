@@ -16,7 +16,7 @@ def test_the_reference_is_as_far_off_as_the_setting_says_and_people_want_the_sam
     for setting in (near, far):
         problem = setting.world.problem
         ratios = np.log(problem.optimum / problem.reference)
-        assert np.ptp(ratios, axis=1).max() == pytest.approx(setting.apart)
+        assert np.ptp(ratios, axis=1).max() == pytest.approx(setting.divergence)
         assert setting.world.residual < 1e-14
     assert near.world.problem.optimum == pytest.approx(far.world.problem.optimum)
 
@@ -26,7 +26,7 @@ def test_curves_measure_every_learner_with_and_without_a_class() -> None:
     assert set(curves.measured) == {"sft", "dpo", "rl", "early"} == set(curves.tables)
     assert curves.measured["dpo"].shape == (3, 2) == curves.tables["dpo"].shape
     assert curves.measured["dpo"].mean(axis=0)[1] < curves.reference
-    assert all(curves.broken(name) == 0 for name in curves.bounds)
+    assert all(curves.bound_violation_rate(name) == 0 for name in curves.bounds)
     assert curves.tables["sft"][:, 1].mean() > curves.measured["sft"][:, 1].mean()
     again = measure_curves(Setting(4, 3.0), 3, 0, (30, 300))
     assert (again.measured["early"] == curves.measured["early"]).all()
@@ -35,18 +35,18 @@ def test_curves_measure_every_learner_with_and_without_a_class() -> None:
 def test_a_broken_bound_is_counted() -> None:
     curves = measure_curves(Setting(4, 3.0), 2, 0, (30, 300))
     curves.bounds["sft"][:] = [-1, 10]
-    assert curves.broken("sft") == 0.5
+    assert curves.bound_violation_rate("sft") == 0.5
 
 
 def test_dpo_wins_with_weak_users_and_sft_with_strong_ones() -> None:
     grid = measure_grid(1_000, 5, 0, strengths=(1, 32), apart=(5.0, 6.0))
     assert grid.winner.tolist() == [[1, 1], [0, 0]]
-    assert grid.regret("late").shape == (2, 2)
+    assert grid.compute_regret("late").shape == (2, 2)
     for name in ("sft", "dpo", "rl", "early"):
         assert (grid.measured["late"].mean(axis=-1) < 1).all()
         assert grid.measured[name].shape == (2, 2, 5)
-    assert (grid.regret("dpo")[0] == 0).all()
-    assert (grid.regret("dpo")[1] > 0).all()
+    assert (grid.compute_regret("dpo")[0] == 0).all()
+    assert (grid.compute_regret("dpo")[1] > 0).all()
 
 
 def made_grid() -> Grid:

@@ -45,7 +45,7 @@ def test_both_losses_at_once_are_at_rest() -> None:
         kept[:, np.arange(30), np.arange(30)] = 0
         return float(
             (kept * np.logaddexp(0, -margins)).sum()
-            - 0.3 * (log.edited * np.log(policy)).sum()
+            - 0.3 * (log.edit_counts * np.log(policy)).sum()
             + 0.05 * (theta**2).sum()
         )
 
@@ -72,7 +72,7 @@ def test_sft_without_a_class_reaches_what_people_left_and_no_more() -> None:
     setting = Setting(1, 3.0)
     problem = setting.world.problem
     table = fit_table(problem.reference, expected_log(setting), preference=0, supervision=1)
-    assert table == pytest.approx(setting.world.edited, abs=1e-4)
+    assert table == pytest.approx(setting.world.edited_distribution, abs=1e-4)
     assert problem.distance(table, problem.optimum) > 0.1
 
 

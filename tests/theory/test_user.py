@@ -35,7 +35,7 @@ def test_detailed_balance_with_the_optimum(strength: int, apart: float) -> None:
 @pytest.mark.parametrize("strength", [1, 4, 16])
 def test_edits_come_closer_at_least_as_fast_as_gap_and_contraction_say(strength: int) -> None:
     setting = Setting(strength, 4.0)
-    problem, edited = setting.world.problem, setting.world.edited
+    problem, edited = setting.world.problem, setting.world.edited_distribution
     contexts, optimum = problem.contexts, problem.optimum
     before, after = (chi_distance(contexts, policy, optimum) for policy in (problem.reference, edited))
     assert 0 < after <= setting.mixing.left * before
@@ -45,7 +45,7 @@ def test_edits_come_closer_at_least_as_fast_as_gap_and_contraction_say(strength:
 
 
 def test_stronger_users_leave_less() -> None:
-    left = [Setting(strength, 3.0).left for strength in (1, 2, 4, 8, 16, 32)]
+    left = [Setting(strength, 3.0).distance_left for strength in (1, 2, 4, 8, 16, 32)]
     assert left == sorted(left, reverse=True)
     assert left[0] > 0.5
     assert left[-1] < 0.02

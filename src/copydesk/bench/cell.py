@@ -13,27 +13,27 @@ class Cell:
 
     Attributes:
         task: name of the task.
-        log: the user who made the log.
+        log_user: the user who made the log.
         edits: its rows.
         seed: of all that is random.
-        columns: where what was learnt is played.
+        scenarios: where what was learnt is played.
     """
 
     task: str
-    log: str
+    log_user: str
     edits: int
     seed: int
-    columns: tuple[Column, ...]
+    scenarios: tuple[Column, ...]
 
     @property
     def name(self) -> str:
         """Its name in files."""
-        return f"{self.task}-{self.log}-n{self.edits}-{self.seed}"
+        return f"{self.task}-{self.log_user}-n{self.edits}-{self.seed}"
 
 
 def cells(settings: BenchSettings) -> list[Cell]:
     """The cells of a benchmark, those of the first seed first."""
     by_log: dict[tuple[str, str, int], list[Column]] = {}
     for column in map(column_of, settings.columns):
-        by_log.setdefault((column.task, column.log, column.edits or settings.edits), []).append(column)
+        by_log.setdefault((column.task, column.log_user, column.edits or settings.edits), []).append(column)
     return [Cell(*log, seed, tuple(columns)) for seed in settings.seeds for log, columns in by_log.items()]

@@ -19,18 +19,18 @@ def column_of(words: str) -> Column:
     return read_column(words)
 
 
-def online_user(column: Column, user: Callable[[str], User], rounds: int) -> User:
+def online_user(scenario: Column, user: Callable[[str], User], rounds: int) -> User:
     """Who is met online, under the name the column has behind its task.
 
     Args:
-        column: where.
+        scenario: where.
         user: opens a user by name.
         rounds: T, after half of which a user changes who does.
     """
-    name = column.name.partition("/")[2]
-    met = user(column.met)
-    if column.changes:
-        return ChangingUser(name, user(column.log), met, rounds // 2)
+    name = scenario.name.partition("/")[2]
+    met = user(scenario.online_user)
+    if scenario.changes_midway:
+        return ChangingUser(name, user(scenario.log_user), met, rounds // 2)
     return met if met.name == name else ChangingUser(name, met, met, 0)
 
 

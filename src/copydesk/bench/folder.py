@@ -26,7 +26,7 @@ class BenchFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def open(self, settings: BenchSettings, *, resume: bool) -> None:
+    def prepare(self, settings: BenchSettings, *, resume: bool) -> None:
         """Make the folder, or go on in one of the same settings.
 
         Raises:
@@ -45,7 +45,7 @@ class BenchFolder:
                 f"--out {self.path}: there is a run already; go on with it with --resume, or name a new folder"
             )
         else:
-            theirs = self._read(known)
+            theirs = self._read_config(known)
             differ = sorted(name for name in ours.keys() | theirs if ours.get(name) != theirs.get(name))
             if differ:
                 name = differ[0]
@@ -63,40 +63,40 @@ class BenchFolder:
                 f"--out {self.path}: cannot be written ({(fault.strerror or str(fault)).lower()}); choose another"
             ) from None
 
-    def _read(self, known: Path) -> dict[str, Any]:
+    def _read_config(self, known: Path) -> dict[str, Any]:
         try:
             read: dict[str, Any] = json.loads(known.read_text(encoding="utf-8"))
         except (OSError, ValueError) as fault:
             raise InputError(f"{known}: damaged ({fault}); name a new folder") from None
         return read
 
-    def log(self, cell: Cell) -> Path:
+    def log_path(self, cell: Cell) -> Path:
         """The log of a cell."""
         return self.path / "logs" / f"{cell.name}.jsonl"
 
-    def policy(self, cell: Cell, method: str) -> Path:
+    def policy_path(self, cell: Cell, method: str) -> Path:
         """A trained policy's folder."""
         return self.path / "policies" / cell.name / method
 
-    def answers(self, cell: Cell, method: str) -> Path:
+    def answers_path(self, cell: Cell, method: str) -> Path:
         """What a policy wrote online, whoever reads it."""
         return self.path / "answers" / f"{cell.name}-{method}.json"
 
-    def rounds(self, column: str, method: str, seed: int) -> Path:
+    def rounds_path(self, column: str, method: str, seed: int) -> Path:
         """The rounds a method played in a column."""
         return self.path / "rounds" / f"{column.replace('/', '-')}-{seed}-{method}.jsonl"
 
-    def seconds(self, cell: Cell) -> Path:
+    def seconds_path(self, cell: Cell) -> Path:
         """How long the steps of a cell took."""
         return self.path / "seconds" / f"{cell.name}.json"
 
     @property
-    def usage(self) -> Path:
+    def usage_path(self) -> Path:
         """What LLM users were asked and answered, a line for each run and cell."""
         return self.path / "usage.jsonl"
 
     @property
-    def replies(self) -> Path:
+    def replies_path(self) -> Path:
         """What LLMs answered, kept by what they were asked."""
         return self.path / "replies.sqlite"
 

@@ -50,34 +50,34 @@ class CellRun:
         try:
             for method in self.settings.methods:
                 if method not in LATE:
-                    self._play(method)
+                    self._play_alone(method)
             if self.settings.learns_online:
                 self._play_late()
         finally:
-            self._keep_seconds()
-            self.users.keep_usage(self.cell)
+            self._save_seconds()
+            self.users.append_usage(self.cell)
 
     @cached_property
-    def student(self) -> Student:
+    def reference_policy(self) -> Student:
         """π_ref."""
         with self.clock("load", "loading the model"):
             return load_student(self.settings.model)
 
     @cached_property
-    def cost(self) -> EditCost:
+    def edit_cost(self) -> EditCost:
         """Δ_edit, in the model's sub-tokens."""
         return EditCost(cap=self.settings.c_max, tokenizer=self.settings.model)
 
     @cached_property
     def log(self) -> list[EditRecord]:
         """What was logged offline."""
-        file = self.folder.log(self.cell)
+        file = self.folder.log_path(self.cell)
         if not file.exists():
-            cell, contexts = self.cell, self.task.offline(self.cell.edits, self.cell.seed)
-            with self.clock("log", f"{cell.name}: {cell.edits} responses, edited by the {cell.log} user"):
+            cell, contexts = self.cell, self.task.draw_offline(self.cell.edits, self.cell.seed)
+            with self.clock("log", f"{cell.name}: {cell.edits} responses, edited by the {cell.log_user} user"):
                 sampling = self.settings.sampling(1.0)
-                responses = answer(self.student.base, contexts, cell.seed, sampling, Stream.LOG_RESPONSES)
-                user = self.users(cell.log)
+                responses = answer(self.reference_policy.policy, contexts, cell.seed, sampling, Stream.LOG_RESPONSES)
+                user = self.users(cell.log_user)
                 write_jsonl(file, log_of(BASE, self.task, user, contexts, responses, cell.seed))
         return load_log(file)
 
@@ -87,92 +87,96 @@ class CellRun:
         return online_documents(self.task, self.settings.rounds, self.cell.seed, self.log)
 
     @cached_property
-    def lesson(self) -> Lesson:
+    def trainer(self) -> Lesson:
         """The log as methods read it."""
-        return Lesson(self.student, self.log, self.cost, self.settings.max_length, self.clock)
+        return Lesson(self.reference_policy, self.log, self.edit_cost, self.settings.max_length, self.clock)
 
-    def _play(self, method: str) -> None:
+    def _play_alone(self, method: str) -> None:
         """Play a method alone wherever it has not played yet."""
-        for column in self.cell.columns:
-            file = self.folder.rounds(column.name, method, self.cell.seed)
+        for column in self.cell.scenarios:
+            file = self.folder.rounds_path(column.name, method, self.cell.seed)
             if file.exists():
                 continue
             if prompted(method):
-                rounds = self._live(method, (method,), column)
+                rounds = self._play_live(method, (method,), column)
             else:
-                rounds = self._edited(method, self._responses(method), column)
+                rounds = self._simulate_edits(method, self._load_or_generate_responses(method), column)
             write_rounds(file, rounds)
-            self.users.finished()
+            self.users.mark_finished()
 
     def _play_late(self) -> None:
         """Play the late ensembles, some of whose arms learn from every edit."""
-        for column in self.cell.columns:
-            for method in self.settings.rows(column):
-                file = self.folder.rounds(column.name, method, self.cell.seed)
+        for column in self.cell.scenarios:
+            for method in self.settings.select_methods(column):
+                file = self.folder.rounds_path(column.name, method, self.cell.seed)
                 if method in LATE and not file.exists():
-                    write_rounds(file, self._live(method, self.settings.ensemble, column))
-                    self.users.finished()
+                    write_rounds(file, self._play_live(method, self.settings.ensemble_arms, column))
+                    self.users.mark_finished()
 
-    def _edited(self, method: str, responses: Sequence[str], column: Column) -> list[Round]:
+    def _simulate_edits(self, method: str, responses: Sequence[str], column: Column) -> list[Round]:
         user = online_user(column, self.users, self.settings.rounds)
         with self.clock(f"edit.{method}", f"{self.cell.name}: {user.name} edits what {method} wrote"):
-            return edited(method, method, self.task, user, self.contexts, responses, self.cell.seed, self.cost)
+            return edited(method, method, self.task, user, self.contexts, responses, self.cell.seed, self.edit_cost)
 
-    def _live(self, method: str, arms: Sequence[str], column: Column) -> list[Round]:
+    def _play_live(self, method: str, arms: Sequence[str], column: Column) -> list[Round]:
         settings, seed = self.settings, self.cell.seed
-        learners = {arm: self._learner(arm) for arm in arms if prompted(arm)}
-        alone = {arm: read_rounds(self.folder.rounds(column.name, arm, seed)) for arm in arms if arm not in learners}
-        rule = settings.rule(method)  # one arm alone is played whatever the rule
+        learners = {arm: self._build_learner(arm) for arm in arms if prompted(arm)}
+        alone = {
+            arm: read_rounds(self.folder.rounds_path(column.name, arm, seed)) for arm in arms if arm not in learners
+        }
+        rule = settings.make_rule(method)  # one arm alone is played whatever the rule
         user = online_user(column, self.users, settings.rounds)
         with self.clock(f"play.{method}", f"{self.cell.name}: {settings.rounds} rounds of {method}, one by one"):
             return play_live(
                 LateEnsemble(list(arms), rule, seed), alone, learners, method, self.task, user, self.contexts, seed,
-                self.cost, settings.sampling(),
+                self.edit_cost, settings.sampling(),
             )  # fmt: skip
 
-    def _responses(self, method: str) -> list[str]:
+    def _load_or_generate_responses(self, method: str) -> list[str]:
         """What a policy that does not learn online writes in every round, whoever reads it."""
-        file = self.folder.answers(self.cell, method)
+        file = self.folder.answers_path(self.cell, method)
         if not file.exists():
-            policy = self._policy(method)
+            policy = self._open_policy(method)
             with self.clock(f"play.{method}", f"{self.cell.name}: {self.settings.rounds} rounds of {method}"):
                 write_json(file, answer(policy, self.contexts, self.cell.seed, self.settings.sampling()))
         responses: list[str] = json.loads(file.read_text(encoding="utf-8"))
         return responses
 
-    def _policy(self, method: str) -> Policy:
+    def _open_policy(self, method: str) -> Policy:
         if method == BASE:
-            return self.student.base
+            return self.reference_policy.policy
         if method == ORACLE:
             kinds = {document.context: document.kind for document in self.contexts}
 
             def taste(context: Context) -> str:
-                return self.task.taste(kinds[str(context)])
+                return self.task.describe_taste(kinds[str(context)])
 
-            return OracleTaste(method, self.student.base, taste)
-        return self._trained(method)
+            return OracleTaste(method, self.reference_policy.policy, taste)
+        return self._load_or_train(method)
 
-    def _trained(self, method: str) -> Policy:
+    def _load_or_train(self, method: str) -> Policy:
         """A trained policy: from its folder, or taught now."""
-        target = self.folder.policy(self.cell, method)
+        target = self.folder.policy_path(self.cell, method)
         if target.exists():
             model, tokenizer, _ = load_model(str(target))
             return LocalPolicy(method, model, tokenizer)
         name = trained(method)
         assert name is not None
-        training = self.settings.training(name, self.cell.seed)
+        training = self.settings.make_train_config(name, self.cell.seed)
         unseen: Sequence[Round] = []
         if name == "rl":
-            unseen = self._edited(BASE, self._responses(BASE), read_column(f"{self.cell.task}/{self.cell.log}"))
+            unseen = self._simulate_edits(
+                BASE, self._load_or_generate_responses(BASE), read_column(f"{self.cell.task}/{self.cell.log_user}")
+            )
         with staged_folder(target) as staged:
-            return self.lesson.teach(method, training, staged, unseen)
+            return self.trainer.train(method, training, staged, unseen)
 
-    def _learner(self, method: str) -> Learner:
+    def _build_learner(self, method: str) -> Learner:
         """A prompt learner that has read the log."""
         known = prompted(method)
         assert known is not None
         kind, k = known
-        writer = self.student.base
+        writer = self.reference_policy.policy
         encoder = encoder_for(writer, self.settings.encoder)
         learner: Learner
         learner = (
@@ -182,11 +186,11 @@ class CellRun:
             learner.learn(self.log)
         return learner
 
-    def _keep_seconds(self) -> None:
+    def _save_seconds(self) -> None:
         """Add what this run took to what the runs before it took."""
-        file = self.folder.seconds(self.cell)
+        file = self.folder.seconds_path(self.cell)
         before: dict[str, float] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        now = self.clock.total()
+        now = self.clock.compute_durations()
         if len(now) > 1:  # something was done, besides looking whether anything was left to do
             write_json(file, {name: round(before.get(name, 0.0) + now.get(name, 0.0), 2) for name in {**before, **now}})
 

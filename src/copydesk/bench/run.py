@@ -58,7 +58,7 @@ def run(settings: BenchSettings, path: Path, *, jobs: int = 1, resume: bool = Fa
         InputError: the folder cannot be used, or a cell cannot be played.
     """
     folder = BenchFolder(path)
-    folder.open(settings, resume=resume)
+    folder.prepare(settings, resume=resume)
     todo = cells(settings)
     if jobs == 1:
         for cell in tqdm(todo, desc="logs", disable=None):
@@ -105,7 +105,7 @@ def write_results(settings: BenchSettings, folder: BenchFolder) -> dict[str, Any
         rounds = [json.loads(line) for line in file]
     seconds: dict[str, float] = {}
     for cell in cells(settings):
-        for step, taken in json.loads(folder.seconds(cell).read_text(encoding="utf-8")).items():
+        for step, taken in json.loads(folder.seconds_path(cell).read_text(encoding="utf-8")).items():
             seconds[step] = round(seconds.get(step, 0.0) + taken, 2)
     usage = usage_of(folder)
     kept = settings.to_json() | {"machine": _machine()} | ({"usage": usage} if usage else {})
@@ -118,13 +118,13 @@ def write_results(settings: BenchSettings, folder: BenchFolder) -> dict[str, Any
 def _all_rounds(settings: BenchSettings, folder: BenchFolder) -> Iterator[Round]:
     """Every round, column by column, method by method, seed by seed."""
     for column in settings.columns:
-        for method in settings.rows(column_of(column)):
+        for method in settings.select_methods(column_of(column)):
             for seed in settings.seeds:
                 if method in LATE and not settings.learns_online:
-                    alone = {arm: read_rounds(folder.rounds(column, arm, seed)) for arm in settings.ensemble}
-                    yield from play_late(LateEnsemble(list(alone), settings.rule(method), seed), alone, method)
+                    alone = {arm: read_rounds(folder.rounds_path(column, arm, seed)) for arm in settings.ensemble_arms}
+                    yield from play_late(LateEnsemble(list(alone), settings.make_rule(method), seed), alone, method)
                 else:
-                    yield from read_rounds(folder.rounds(column, method, seed))
+                    yield from read_rounds(folder.rounds_path(column, method, seed))
 
 
 def _machine() -> dict[str, Any]:

@@ -81,7 +81,7 @@ class BenchSettings:
                 raise InputError(f"--{name}: there is none; name at least one")
         for column in map(column_of, self.columns):
             get_task(column.task)
-            for user in dict.fromkeys((column.log, column.met)):
+            for user in dict.fromkeys((column.log_user, column.online_user)):
                 if user in self.users:
                     continue
                 get_user(user)
@@ -99,7 +99,7 @@ class BenchSettings:
                 raise InputError(f"--arms: {arm} is an ensemble and cannot be an arm of one; leave it out")
             if arm not in self.methods:
                 raise InputError(f"--arms: {arm} is not among --methods; add it there")
-        if any(name in LATE for name in (*self.methods, *self.rules)) and not self.ensemble:
+        if any(name in LATE for name in (*self.methods, *self.rules)) and not self.ensemble_arms:
             raise InputError("--methods: the late ensemble has no arms; add sft or another method, or name --arms")
         for name, least in (("rounds", 1), ("edits", 2), ("max_length", 2)):
             if getattr(self, name) < least:
@@ -110,26 +110,26 @@ class BenchSettings:
             if trained(method) is None:
                 raise InputError(f"recipe.{method}: there is no such training method; choose from {', '.join(METHODS)}")
         for name in METHODS:
-            self.training(name, 0)
+            self.make_train_config(name, 0)
         self.sampling()
         for name in LATE:
-            self.rule(name)
+            self.make_rule(name)
 
     @property
-    def ensemble(self) -> tuple[str, ...]:
+    def ensemble_arms(self) -> tuple[str, ...]:
         """The arms of the late ensembles, in the order in which they are first tried."""
         return self.arms or tuple(name for name in METHODS if name in self.methods)
 
     @property
     def learns_online(self) -> bool:
         """Whether an arm learns from every edit, so that a late ensemble must be played and not put together."""
-        return any(prompted(arm) for arm in self.ensemble)
+        return any(prompted(arm) for arm in self.ensemble_arms)
 
-    def rows(self, column: Column) -> tuple[str, ...]:
+    def select_methods(self, column: Column) -> tuple[str, ...]:
         """The methods that play in a column."""
-        return self.methods if column.met == column.log else (*self.methods, *self.rules)
+        return self.methods if column.online_user == column.log_user else (*self.methods, *self.rules)
 
-    def rule(self, method: str) -> Rule:
+    def make_rule(self, method: str) -> Rule:
         """How a late ensemble chooses.
 
         Raises:
@@ -150,7 +150,7 @@ class BenchSettings:
         """How responses are drawn, at the online phase's temperature or another."""
         return Sampling(self.temperature if temperature is None else temperature, self.max_new_tokens, self.batch_size)
 
-    def training(self, method: Method, seed: int) -> TrainSettings:
+    def make_train_config(self, method: Method, seed: int) -> TrainSettings:
         """How a method is trained.
 
         Raises:
@@ -187,5 +187,5 @@ class BenchSettings:
 
     def recipe_json(self, methods: Sequence[Method]) -> dict[str, dict[str, Any]]:
         """How methods are trained, whatever the seed."""
-        every = {name: self.training(name, 0).to_json() for name in methods}
+        every = {name: self.make_train_config(name, 0).to_json() for name in methods}
         return {name: {k: v for k, v in one.items() if k != "seed"} for name, one in every.items()}

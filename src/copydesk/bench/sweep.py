@@ -38,7 +38,7 @@ def swept(settings: BenchSettings, sweep: str, values: Sequence[float] = ()) -> 
         for value in values:
             if value < 2 or value != int(value):
                 raise InputError(f"--values: a log cannot have {value:g} edits; give whole numbers of at least 2")
-        plain = list(dict.fromkeys((column.task, column.log) for column in columns))
+        plain = list(dict.fromkeys((column.task, column.log_user) for column in columns))
         names = [f"{task}/{user}-n{int(value)}" for task, user in plain for value in values or EDITS]
     else:
         raise InputError(f"--sweep {sweep}: there is no such sweep; choose strength or n")

@@ -21,7 +21,7 @@ class Users:
         self._settings = settings
         self._folder = folder
         self._llms: dict[str, LlmUser] = {}
-        self._counted: dict[str, dict[str, int]] = {}
+        self._finished_stats: dict[str, dict[str, int]] = {}
 
     def __call__(self, name: str) -> User:
         """The user of that name: an LLM if the settings say so, else a script.
@@ -34,30 +34,36 @@ class Users:
             return get_user(name)
         if name not in self._llms:
             policy, identity = _opened(name, spec)
-            cached = CachedPolicy(policy, identity, self._folder.replies)
+            cached = CachedPolicy(policy, identity, self._folder.replies_path)
             tokens, rows = self._settings.user_tokens, self._settings.batch_size
             self._llms[name] = LlmUser(name, cached, max_new_tokens=tokens, batch_size=rows)
         return self._llms[name]
 
-    def finished(self) -> None:
+    def mark_finished(self) -> None:
         """Count what users did up to here: it is in the folder now. What is not finished is done, and counted, anew."""
-        self._counted = {name: user.tally.to_json() for name, user in self._llms.items()}
+        self._finished_stats = {name: user.stats.to_json() for name, user in self._llms.items()}
 
-    def keep_usage(self, cell: Cell) -> None:
+    def append_usage(self, cell: Cell) -> None:
         """Add a line for each LLM user to the folder's `usage.jsonl`."""
-        with self._folder.usage.open("a", encoding="utf-8") as file:
+        with self._folder.usage_path.open("a", encoding="utf-8") as file:
             for name, user in self._llms.items():
                 assert isinstance(user.policy, CachedPolicy)
                 asked, of = user.policy, user.policy.policy
                 requests = asdict(of.usage) if isinstance(of, RemotePolicy) else {"requests": asked.misses}
-                line = {"cell": cell.name, "user": name, "known": asked.hits, **requests, **self._counted.get(name, {})}
+                line = {
+                    "cell": cell.name,
+                    "user": name,
+                    "known": asked.hits,
+                    **requests,
+                    **self._finished_stats.get(name, {}),
+                }
                 file.write(json.dumps(line) + "\n")
 
 
 def usage_of(folder: BenchFolder) -> dict[str, dict[str, int]]:
     """What each LLM user was asked and answered, over all runs into the folder."""
     total: dict[str, Counter[str]] = {}
-    lines = folder.usage.read_text(encoding="utf-8").splitlines() if folder.usage.exists() else []
+    lines = folder.usage_path.read_text(encoding="utf-8").splitlines() if folder.usage_path.exists() else []
     for line in lines:
         counts: dict[str, Any] = json.loads(line)
         name = counts.pop("user")

@@ -39,7 +39,7 @@ def collected(
     opened = EditStore.open(str(store), create=False)
     try:
         moment = None if since is None else parse_since(since)
-        with opened.reading() as connection:
+        with opened.begin_read() as connection:
             found = read_edits(connection, tenant=tenant, user=user, group=group, since=moment)
             records = [row.record for row in found]
             if not records:

@@ -68,7 +68,7 @@ def cost(
             raise InputError("copydesk cost needs a response and its edit, or a log that exists; give both texts")
         if out is not None:
             raise InputError("--out writes the costs of a log, and these are two texts; give the log instead")
-        lengths = {"response_units": len(metric.units(response)), "edit_units": len(metric.units(edit))}
+        lengths = {"response_units": len(metric.split_units(response)), "edit_units": len(metric.split_units(edit))}
         pair = {"cost": metric(response, edit), "metric": metric.name, **lengths}
         emit(pair, _pair_table(pair), as_json=as_json)
 
@@ -83,7 +83,7 @@ def _names_a_file(argument: str) -> bool:
 
 def _cost_log(metric: EditCost, file: Path, out: Path | None) -> CostSummary:
     """Cost a log in one pass; the rows of `out` are written as they come and appear when all of them are there."""
-    costed = metric.over(passing(file, "costs"))
+    costed = metric.iter_costs(passing(file, "costs"))
     if out is None:
         summary = summarize(costed)
         return _not_empty(summary, file)

@@ -38,13 +38,13 @@ def verify(
     live: dict[str, Any] | None = None
     if url is not None:
         with Client(url, key) as client:
-            live = client.ensemble()
+            live = client.get_ensemble()
     opened = EditStore.open(store, create=False)
-    with opened.reading() as connection:
+    with opened.begin_read() as connection:
         until = None if live is None else live["seq"]
         done = check(read_events(connection, until=until), read_forgettings(connection))
     opened.close()
-    faults = done.faults + ([] if live is None else differences(done.ledger, live))
+    faults = done.errors + ([] if live is None else differences(done.ledger, live))
     if faults:
         raise InputError(f"{opened.name}: {faults[0]}" + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""))
     states = done.ledger.ensemble.arms if done.ledger.started else {}
@@ -54,13 +54,15 @@ def verify(
         table.add_row(name, f"{state.pulls:g}", f"{state.pending:g}", mean)
     same = "" if live is None else " The gateway stands where the log says."
     lost = (
-        f" {done.lost} choices cannot be made again: they were made on edits of people forgotten." if done.lost else ""
+        f" {done.unverifiable} choices cannot be made again: they were made on edits of people forgotten."
+        if done.unverifiable
+        else ""
     )
     said = Text(f"{done.events} events, {done.choices} choices: all as the log says.{lost}{same}")
     document = {
         "events": done.events,
         "choices": done.choices,
-        "lost": done.lost,
+        "lost": done.unverifiable,
         "faults": [],
         "live": live is not None,
     }

@@ -61,7 +61,7 @@ def evaluate(
     moment = None if since is None else parse_since(since)
     opened = EditStore.open(store, create=False)
     try:
-        with opened.reading() as connection:
+        with opened.begin_read() as connection:
             traffic = read_traffic(connection, tenant=tenant, user=user, group=group, since=moment)
             if not traffic.rows and (user is not None or group is not None):
                 raise nothing_found(connection, opened.name, user=user, group=group, tenant=tenant)

@@ -70,7 +70,7 @@ def forget(
 def _ask(store: EditStore, user: str, tenant: str | None, yes: bool) -> None:
     if yes or not sys.stdin.isatty():
         return
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         said = counted(belongings(connection, user, tenant))
     if not typer.confirm(f"Erase {said} of {user!r} from {store.name}? This cannot be undone.", err=True):
         raise InputError("nothing was erased")
@@ -86,7 +86,7 @@ def _checked(store: EditStore, user: str | None, tenant: str | None, as_json: bo
 
 
 def _previewed(store: EditStore, user: str, tenant: str | None, folders: list[Path], as_json: bool) -> None:
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         there = belongings(connection, user, tenant)
         learners = who_learned(user, [*folders, *arm_folders(connection)])
     document = {"store": store.name, "user": user, "there": there, "policies": [one.to_json() for one in learners]}
@@ -99,15 +99,19 @@ def _say(store: EditStore, user: str, done: Forgetting, as_json: bool) -> None:
         "store": store.name,
         "user": user,
         "erased": done.erased,
-        "caches": done.caches,
-        "policies": [one.to_json() for one in done.learners],
+        "caches": done.cache_files_removed,
+        "policies": [one.to_json() for one in done.affected_policies],
         "entries": [entry.to_json() for entry in done.entries],
     }
     said = [f"Erased from {store.name}: {counted(done.erased)}. The database was written anew."]
-    if done.caches:
-        said.append(f"{done.caches} cached files of reference log-probabilities were removed; they are made again.")
+    if done.cache_files_removed:
+        said.append(
+            f"{done.cache_files_removed} cached files of reference log-probabilities were removed; they are made again."
+        )
     said.append("Files that were imported, exported logs and backups are yours to erase.")
-    emit(document, Group(*map(Text, said), *_learners(done.learners), *_entries(done.entries)), as_json=as_json)
+    emit(
+        document, Group(*map(Text, said), *_learners(done.affected_policies), *_entries(done.entries)), as_json=as_json
+    )
 
 
 def _learners(learners: list[Learner]) -> list[RenderableType]:

@@ -182,7 +182,7 @@ def import_(
         "created_at": created_at,
     }
     given = {field: key for field, key in keys.items() if key is not None}
-    redacted = Redactor(region).record if redact else None
+    redacted = Redactor(region).redact_record if redact else None
     with _closing(found.rows()) as stream:
         sample = list(islice(stream, _SAMPLE))
         mapping = _mapping(found, sample, given)
@@ -196,11 +196,11 @@ def import_(
         opened = EditStore.open(store)
         try:
             metric = _metric(opened, {name: value for name, value in chosen.items() if value is not None})
-            with rejected_rows(found.rejected, found.unit) as bad, _progress(found) as progress:
+            with rejected_rows(found.rejected_path, found.unit) as bad, _progress(found) as progress:
                 done = take_in(found, rows, reading, opened, metric, bad, strict=strict, progress=progress)
             if not done.rows:
                 raise InputError(f"{found.name}: there are no rows in it")
-            report(found, opened, mapping, metric, done, bad.first, as_json)
+            report(found, opened, mapping, metric, done, bad.samples, as_json)
         finally:
             opened.close()
 
@@ -218,17 +218,17 @@ def _closing(rows: Iterator[Row]) -> Iterator[Iterator[Row]]:
 def _mapping(source: Source, sample: list[Row], given: dict[str, str]) -> FieldMapping:
     if not sample:
         raise InputError(f"{source.name}: there are no rows in it")
-    if source.mapped and not given:
+    if source.has_record_fields and not given:
         return OWN_FIELDS
     fields = [row.fields for row in sample if row.fields is not None]
-    if not fields and sample[0].fault:
-        raise InputError(f"{source.name}:{sample[0].place}: {sample[0].fault} (nor could the rows after it be read)")
+    if not fields and sample[0].error:
+        raise InputError(f"{source.name}:{sample[0].number}: {sample[0].error} (nor could the rows after it be read)")
     try:
-        mapping = guess_mapping(fields, given, texts=source.texts)
+        mapping = guess_mapping(fields, given, texts=source.all_text)
     except InputError as fault:
         raise InputError(f"{source.name}: {fault}") from None
     if "edit" not in mapping.paths and "edit" not in given:
-        keys = ", ".join(map(repr, mapping.others)) or "no others"
+        keys = ", ".join(map(repr, mapping.metadata_keys)) or "no others"
         raise InputError(
             f"{source.name}: no key could be the edit; name it with --edit KEY (there are {keys}), or say --edit none "
             "where every row still waits for it"
@@ -238,8 +238,8 @@ def _mapping(source: Source, sample: list[Row], given: dict[str, str]) -> FieldM
 
 def _metric(store: EditStore, chosen: dict[str, Any]) -> EditCost:
     """The store's edit cost; a store that has none gets one, so that all its costs can be compared."""
-    with store.reading() as connection:
-        settings = Ledger().fold(read_setup(connection)).settings
+    with store.begin_read() as connection:
+        settings = Ledger().fold(read_setup(connection)).config
     if settings is not None and settings.cost:
         metric = EditCost(**(dict(settings.cost) | chosen))
         if metric.name != settings.metric:
@@ -250,7 +250,7 @@ def _metric(store: EditStore, chosen: dict[str, Any]) -> EditCost:
     before = settings or EnsembleSettings()  # an older store's name its costs alone
     if before.metric not in ("", metric.name):
         raise _other_cost(before, metric)
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         follow(tx, replace(before, metric=metric.name, cost=asdict(metric)).to_json(), at=time.time())
     return metric
 
@@ -289,7 +289,7 @@ def _dry_run(source: Source, rows: Iterator[Row], reading: Reading, as_json: boo
             if one.record is None:
                 bad += 1
                 if len(faults) < 5:
-                    faults.append((one.row.place, one.fault))
+                    faults.append((one.row.number, one.error))
             else:
                 good += 1
                 pending += one.record.pending

@@ -46,7 +46,7 @@ def report(
         "metric": metric.name,
         "mapping": described(mapping),
         **done.to_json(),
-        "rejected_file": str(source.rejected) if done.rejected else None,
+        "rejected_file": str(source.rejected_path) if done.rejected else None,
         "first_rejected": places(source, faults),
     }
     table = Table(box=box.SIMPLE, show_header=False)
@@ -59,7 +59,7 @@ def report(
         "new edits of rows that were there": done.updated,
         "there already": done.known,
         "repeated in the source": done.repeated,
-        "rejected": f"{done.rejected}, in {source.rejected}" if done.rejected else 0,
+        "rejected": f"{done.rejected}, in {source.rejected_path}" if done.rejected else 0,
     }
     for name, value in said.items():
         if value or name in ("rows", "added"):

@@ -36,7 +36,7 @@ def create(
     copydesk keys create --name assistant --scope complete --scope edit
     """
     opened = EditStore.open(store)
-    with opened.writing() as tx:
+    with opened.begin_write() as tx:
         chosen = scope or [one for one in SCOPES if one != "admin"]
         key, text = create_key(tx.connection, name, tenant=tenant, scopes=chosen)
     opened.close()
@@ -53,7 +53,7 @@ def revoke(
 ) -> None:
     """Revoke a key; a running gateway refuses it within five seconds."""
     opened = EditStore.open(store, create=False)
-    with opened.writing() as tx:
+    with opened.begin_write() as tx:
         revoked = revoke_key(tx.connection, key)
     opened.close()
     emit(
@@ -65,7 +65,7 @@ def revoke(
 def list_(store: _Store = DEFAULT, as_json: _Json = False) -> None:
     """List the keys, without their secrets."""
     opened = EditStore.open(store, create=False)
-    with opened.reading() as connection:
+    with opened.begin_read() as connection:
         found = list_keys(connection)
     opened.close()
     table = Table("id", "name", "tenant", "scopes", "made", "revoked")

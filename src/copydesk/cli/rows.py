@@ -42,7 +42,7 @@ def passing_store(store: str, what: str, **wanted: Any) -> Generator[EditRecord,
     columns = TextColumn(what), BarColumn(), MofNCompleteColumn()
     try:
         with (
-            opened.reading() as connection,
+            opened.begin_read() as connection,
             Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
         ):
             for row in progress.track(read_edits(connection, **wanted), total=None):

@@ -149,7 +149,7 @@ def serve(
         if not given and not before.specs:
             given = {"base": embedded.NAME}
         ensemble = _ensemble(
-            before.settings or EnsembleSettings(),
+            before.config or EnsembleSettings(),
             rule=rule,
             alpha=alpha,
             discount=discount,
@@ -159,7 +159,7 @@ def serve(
             expiry=expiry,
             seed=seed,
         )
-        cost = _cost(before.settings, given, unit=cost_unit, normalize=cost_normalize, cap=c_max, tokenizer=tokenizer)
+        cost = _cost(before.config, given, unit=cost_unit, normalize=cost_normalize, cap=c_max, tokenizer=tokenizer)
         try:
             from copydesk.gateway.serve import serve as run
             from copydesk.gateway.settings import GatewaySettings
@@ -173,10 +173,10 @@ def serve(
             max_text=max_text,
             timeout=timeout,
             retries=retries,
-            rest=rest,
+            cooldown=rest,
             max_batch=max_batch,
             max_new_tokens=max_new_tokens,
-            origins=tuple(origin or ()),
+            cors_origins=tuple(origin or ()),
         )
         log_to_stderr("copydesk")
 
@@ -187,7 +187,7 @@ def serve(
             sys.stdout.flush()
 
         try:
-            run(opened, given, settings, ensemble, host=host, port=port, ready=ready)
+            run(opened, given, settings, ensemble, host=host, port=port, on_ready=ready)
         except Interrupted:
             return  # told to stop, it answered what was asked and stopped: that is how a gateway ends well
     finally:
@@ -196,7 +196,7 @@ def serve(
 
 def _ledger(store: EditStore) -> Ledger:
     """The arms and settings a store has; its rounds do not matter here."""
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         return Ledger().fold(read_setup(connection))
 
 

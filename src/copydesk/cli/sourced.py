@@ -59,7 +59,7 @@ def find_source(given: Given) -> Source:
     """
     _check_options(given)
     source = _open(given)
-    return source if given.rejected is None else replace(source, rejected=given.rejected)
+    return source if given.rejected is None else replace(source, rejected_path=given.rejected)
 
 
 def _open(given: Given) -> Source:

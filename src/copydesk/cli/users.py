@@ -40,7 +40,7 @@ def list_(
         return
     opened = EditStore.open(store, create=False)
     try:
-        with opened.reading() as connection:
+        with opened.begin_read() as connection:
             metric = metric_in_use(connection)
             found = list(read_people(connection, metric, tenant=tenant))
     finally:
@@ -70,7 +70,7 @@ def group(
         raise InputError(f"users group {name}: name the users too, such as: copydesk users group {name} ann bob")
     opened = EditStore.open(store, create=False)
     try:
-        with opened.writing() as tx:
+        with opened.begin_write() as tx:
             changed = put_in_group(tx, name, members, tenant, at=time.time())
     finally:
         opened.close()

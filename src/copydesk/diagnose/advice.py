@@ -73,8 +73,8 @@ class Facts:
         high_cost: their 99% quantile, for c_max.
         consistency: a, the mean application rate of common rewrites; `None` where none is common.
         covered: the share of changes that are common rewrites.
-        again_rows: texts that were edited twice.
-        again_left: r, what their second edits cost beside the first; `None` where that is not known.
+        reedit_rows: texts that were edited twice.
+        reedit_left: r, what their second edits cost beside the first; `None` where that is not known.
         distinct: common rewrites.
         vocabulary: different words.
         ess: the effective sample size as a share of rows; `None` where no model was asked.
@@ -88,8 +88,8 @@ class Facts:
     high_cost: float
     consistency: float | None = None
     covered: float = 0.0
-    again_rows: int = 0
-    again_left: float | None = None
+    reedit_rows: int = 0
+    reedit_left: float | None = None
     distinct: int = 0
     vocabulary: int = 0
     ess: float | None = None
@@ -167,9 +167,9 @@ def _size(facts: Facts) -> Formula:
 
 def _left(facts: Facts) -> Formula:
     name = "χ, what one edit of these users leaves"
-    if facts.again_left is not None and facts.again_rows >= AGAIN:
-        numbers = f"{facts.again_left:.2f}, from {facts.again_rows} texts edited twice"
-        return Formula(name, _AGAIN_TELLS, numbers, _share(facts.again_left))
+    if facts.reedit_left is not None and facts.reedit_rows >= AGAIN:
+        numbers = f"{facts.reedit_left:.2f}, from {facts.reedit_rows} texts edited twice"
+        return Formula(name, _AGAIN_TELLS, numbers, _share(facts.reedit_left))
     if facts.consistency is not None and facts.covered >= COVERED:
         return Formula(name, _CONSISTENCY_TELLS, f"1 − {facts.consistency:.2f}", _share(1 - facts.consistency))
     return Formula(name, _NOTHING_TELLS, "not measured", UNKNOWN_LEFT)

@@ -25,22 +25,22 @@ class Change:
     Attributes:
         before: the words of the response.
         after: the words of the edit.
-        runs: what differs, in order, with at least one kept word between two of them.
-        places: for each single operation (a word substituted, deleted or inserted) the word of the response at which
+        spans: what differs, in order, with at least one kept word between two of them.
+        positions: for each single operation (a word substituted, deleted or inserted) the word of the response at which
             it was done; what was added at the very end is at `len(before)`.
         kept: words of the response that are in the edit, in their order.
     """
 
     before: list[str]
     after: list[str]
-    runs: list[Run]
-    places: list[int]
+    spans: list[Run]
+    positions: list[int]
     kept: int
 
     @cached_property
     def distance(self) -> int:
         """The Levenshtein distance in words."""
-        return len(self.places)
+        return len(self.positions)
 
 
 def change_of(response: str, edit: str) -> Change:

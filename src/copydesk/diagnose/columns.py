@@ -31,8 +31,8 @@ class Columns:
     """
 
     def __init__(self) -> None:
-        self._cost, self._moment = array("d"), array("d")
-        self._waiting: list[tuple[int, ...]] = []
+        self._costs, self._timestamps = array("d"), array("d")
+        self._pending: list[tuple[int, ...]] = []
         self._file = sqlite3.connect("", isolation_level=None)
         self._file.execute(f"PRAGMA cache_size = -{_CACHE}")
         self._file.execute("PRAGMA journal_mode = OFF")
@@ -47,9 +47,9 @@ class Columns:
         context = record.context
         said = context if isinstance(context, str) else json.dumps([message.model_dump() for message in context])
         parent = record.metadata.get("parent")
-        self._waiting.append(
+        self._pending.append(
             (
-                len(self._cost),
+                len(self._costs),
                 number,
                 digest(said, record.response, edit),
                 digest(record.response.strip()) if record.response.strip() else NOTHING,
@@ -59,42 +59,42 @@ class Columns:
                 digest(str(parent)) if isinstance(parent, str | int) else NOTHING,
             )
         )
-        self._cost.append(cost)
-        self._moment.append(record.created_at.timestamp() if record.created_at is not None else float("nan"))
-        if len(self._waiting) == _BLOCK:
-            self._write()
+        self._costs.append(cost)
+        self._timestamps.append(record.created_at.timestamp() if record.created_at is not None else float("nan"))
+        if len(self._pending) == _BLOCK:
+            self._flush()
 
     @property
     def costs(self) -> NDArray[np.float64]:
         """The cost of each row."""
-        return np.asarray(self._cost)
+        return np.asarray(self._costs)
 
     @property
-    def moments(self) -> NDArray[np.float64]:
+    def timestamps(self) -> NDArray[np.float64]:
         """When each row was written, in seconds; not a number where that is not known."""
-        return np.asarray(self._moment)
+        return np.asarray(self._timestamps)
 
-    def duplicates(self) -> tuple[int, list[int]]:
+    def find_duplicates(self) -> tuple[int, list[int]]:
         """How many rows repeat an earlier one (context, response and edit), and the numbers of the first three."""
-        self._write()
-        self._index("row")
+        self._flush()
+        self._create_index("row")
         (different,) = self._file.execute("SELECT count(DISTINCT row) FROM rows").fetchone()
-        repeated = len(self._cost) - different
+        repeated = len(self._costs) - different
         if not repeated:
             return 0, []
         query = """SELECT number FROM rows AS again WHERE EXISTS
                    (SELECT 1 FROM rows WHERE row = again.row AND place < again.place) ORDER BY place LIMIT 3"""
         return repeated, [number for (number,) in self._file.execute(query)]
 
-    def edited_again(self) -> Iterator[tuple[float, float]]:
+    def iter_repeated_edit_costs(self) -> Iterator[tuple[float, float]]:
         """The costs (first, second) of rows that edit what an earlier edit had led to.
 
         Such a row's response is an earlier row's edit (white space around it aside), or its `metadata` names that row
         as `parent`.
         """
-        self._write()
-        self._index("edit")
-        self._index("id")
+        self._flush()
+        self._create_index("edit")
+        self._create_index("id")
         query = f"""
             SELECT place, coalesce(
               (SELECT min(place) FROM rows WHERE later.parent != {NOTHING} AND id = later.parent
@@ -104,13 +104,13 @@ class Columns:
             FROM rows AS later ORDER BY place"""
         for place, earlier in self._file.execute(query):
             if earlier is not None:
-                yield self._cost[earlier], self._cost[place]
+                yield self._costs[earlier], self._costs[place]
 
-    def _write(self) -> None:
+    def _flush(self) -> None:
         self._file.execute("BEGIN")
-        self._file.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", self._waiting)
+        self._file.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", self._pending)
         self._file.execute("COMMIT")
-        self._waiting.clear()
+        self._pending.clear()
 
-    def _index(self, column: str) -> None:
+    def _create_index(self, column: str) -> None:
         self._file.execute(f"CREATE INDEX IF NOT EXISTS {column}_index ON rows ({column}, place)")

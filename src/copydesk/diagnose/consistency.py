@@ -84,7 +84,7 @@ def consistency(changes: Sequence[Change], seed: int = 0) -> Consistency:
     found = [_rewritings(change) for change in changes]
     counts = Counter(one for own in found for one in own)
     common = {one: count for one, count in counts.items() if count >= COMMON}
-    total = sum(len(change.runs) for change in changes)
+    total = sum(len(change.spans) for change in changes)
     covered = sum(common.values()) / total if total else 0.0
     vocabulary = len({word for change in changes for word in (*change.before, *change.after)})
     best: dict[str, tuple[int, str]] = {}
@@ -118,7 +118,7 @@ def consistency(changes: Sequence[Change], seed: int = 0) -> Consistency:
 
 
 def _rewritings(change: Change) -> list[tuple[str, str]]:
-    return [found for run in change.runs if (found := rewriting(change, run)) is not None]
+    return [found for run in change.spans if (found := rewriting(change, run)) is not None]
 
 
 def _phrases(words: list[str], lengths: set[int]) -> list[str]:

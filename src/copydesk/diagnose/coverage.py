@@ -22,17 +22,17 @@ class Scores:
         response: log π_ref(y|x), shape [n].
         edit_tokens: tokens of y', the end of the turn included, shape [n].
         response_tokens: tokens of y, likewise.
-        own: log π_ref per token of responses that the reference has just written to some of the contexts, shape [m];
-            empty where it was not asked.
-        cut: rows that were too long for the model and were scored in part.
+        own_per_token: log π_ref per token of responses that the reference has just written to some of the contexts,
+            shape [m]; empty where it was not asked.
+        truncated: rows that were too long for the model and were scored in part.
     """
 
     edit: Floats
     response: Floats
     edit_tokens: Floats
     response_tokens: Floats
-    own: Floats
-    cut: int = 0
+    own_per_token: Floats
+    truncated: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,11 @@ def coverage(model: str, scores: Scores) -> Coverage:
     """
     edit, response = scores.edit / scores.edit_tokens, scores.response / scores.response_tokens
     margin = scores.edit - scores.response
-    own = float(scores.own.mean()) if len(scores.own) else None
+    own = float(scores.own_per_token.mean()) if len(scores.own_per_token) else None
     return Coverage(
         model=model,
         rows=len(margin),
-        cut=scores.cut,
+        cut=scores.truncated,
         edit=float(scores.edit.mean()),
         response=float(scores.response.mean()),
         edit_per_token=float(edit.mean()),
@@ -96,7 +96,7 @@ def coverage(model: str, scores: Scores) -> Coverage:
         ess=effective_share(np.minimum(margin, 0.0)),
         overlap=float(np.exp(np.minimum(edit - response, 0.0)).mean()),
         own_per_token=own,
-        foreign=own is not None and _below(response, scores.own),
+        foreign=own is not None and _below(response, scores.own_per_token),
     )
 
 

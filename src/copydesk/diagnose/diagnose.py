@@ -110,7 +110,7 @@ def diagnose(
     compared: Reservoir[tuple[str, str]] = Reservoir(CONSISTENCY_ROWS, seed)
 
     def passing() -> Iterator[tuple[EditRecord, float | None]]:
-        for number, (record, cost) in enumerate(metric.over(records), start=1):
+        for number, (record, cost) in enumerate(metric.iter_costs(records), start=1):
             counting.add(record)
             response, edit = leaks.add(number, record)
             if cost is not None:
@@ -131,15 +131,17 @@ def diagnose(
         raise InputError(f"{name}: the log is empty; it takes at least one row with context, response and edit")
     costs = distribution(metric.name, summary, columns.costs)
     alike = consistency([change_of(*pair) for pair in compared.items()], seed)
-    quality = Quality(keeping.kept, keeping.near_identical, alike, edited_again(columns.edited_again()))
+    quality = Quality(
+        keeping.kept_share, keeping.near_identical_share, alike, edited_again(columns.iter_repeated_edit_costs())
+    )
     covered = _coverage(model, scored.items(), seed)
-    found, repeated = leaks.result(), columns.duplicates()
+    found, repeated = leaks.result(), columns.find_duplicates()
     return Diagnosis(
         counts=counts,
         costs=costs,
         where=placing.result(),
         rewrites=rewritings.result(),
-        drift=drift(columns.costs, columns.moments),
+        drift=drift(columns.costs, columns.timestamps),
         quality=quality,
         coverage=covered,
         leaks=found,
@@ -159,8 +161,8 @@ def facts_of(counts: Counts, costs: Costs, quality: Quality, covered: Coverage |
         high_cost=quantile(costs, 0.99),
         consistency=alike.mean,
         covered=alike.covered,
-        again_rows=again.rows if again else 0,
-        again_left=again.left if again else None,
+        reedit_rows=again.rows if again else 0,
+        reedit_left=again.left if again else None,
         distinct=alike.distinct,
         vocabulary=alike.vocabulary,
         ess=covered.ess if covered else None,

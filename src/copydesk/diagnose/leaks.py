@@ -82,7 +82,7 @@ class LeakSearch:
         counted: set[Kind] = set()
 
         def look(field: str, text: str) -> str:
-            spans = self.spans(text)
+            spans = self.find_spans(text)
             for kind, start, _ in spans:
                 if kind not in counted:
                     counted.add(kind)
@@ -96,7 +96,7 @@ class LeakSearch:
             look("context", text)
         return response, edit
 
-    def spans(self, text: str) -> list[Span]:
+    def find_spans(self, text: str) -> list[Span]:
         """Where something personal stands in a text, in order and without overlap."""
         found = [Span("e-mail address", *match.span()) for match in _EMAIL.finditer(text)] if "@" in text else []
         if self._phones is not None and _DIGITS.search(text):

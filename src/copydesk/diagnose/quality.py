@@ -58,12 +58,12 @@ class Keeping:
         self._near += cost <= NEAR_COST or change.distance <= NEAR_WORDS
 
     @property
-    def kept(self) -> float | None:
+    def kept_share(self) -> float | None:
         """The mean share of words kept."""
         return self._kept / self._rows if self._rows else None
 
     @property
-    def near_identical(self) -> float:
+    def near_identical_share(self) -> float:
         """The share of near-identical rows."""
         return self._near / self._rows if self._rows else 0.0
 

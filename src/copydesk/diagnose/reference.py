@@ -33,7 +33,7 @@ def score_sample(records: Sequence[EditRecord], model: str, seed: int = 0) -> Sc
     """
     base, tokenizer, _ = load_model(model)
     reads = min(LONGEST, getattr(base.config.get_text_config(), "max_position_embeddings", None) or LONGEST)
-    encoded = encode_log(records, tokenizer, reads, cut_answers=True)
+    encoded = encode_log(records, tokenizer, reads, truncate_answers=True)
     triples = encoded.triples
     scored = reference_logprobs(base, triples)
     end = end_of_turn(tokenizer)
@@ -61,6 +61,6 @@ def score_sample(records: Sequence[EditRecord], model: str, seed: int = 0) -> Sc
         response=scored.response.numpy().astype(np.float64),
         edit_tokens=np.array([float(len(triple.edit)) for triple in triples]),
         response_tokens=np.array([float(len(triple.response)) for triple in triples]),
-        own=likely / np.array([float(len(triple.response)) for triple in drawn]),
-        cut=max(encoded.cut_contexts, encoded.cut_answers),  # hardly ever an answer without its context
+        own_per_token=likely / np.array([float(len(triple.response)) for triple in drawn]),
+        truncated=max(encoded.cut_contexts, encoded.cut_answers),  # hardly ever an answer without its context
     )

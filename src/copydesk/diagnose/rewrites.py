@@ -80,7 +80,7 @@ class Rewritings:
     def add(self, number: int, change: Change, user: str | None) -> None:
         """Count the rewrites of one edit; `number` is the row's, from 1."""
         who = None if user is None else self._users.setdefault(user, len(self._users))
-        for run in change.runs:
+        for run in change.spans:
             self._changes += 1
             found = rewriting(change, run)
             if found is None:

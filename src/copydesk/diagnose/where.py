@@ -35,7 +35,7 @@ class Placing:
     def add(self, change: Change) -> None:
         """Add one edit. What is written into an empty response is in the first tenth."""
         length = max(1, len(change.before))
-        for place in change.places:
+        for place in change.positions:
             self._changed[min(TENTHS - 1, TENTHS * place // length)] += 1
 
     def result(self) -> Where:

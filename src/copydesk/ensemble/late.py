@@ -70,43 +70,43 @@ class LateEnsemble:
         self.prior = prior
         self.expiry = expiry
         self._offered = dict.fromkeys(arms, True)
-        self._everyone = Tally(discount_of(self.rule))
-        self._scopes: dict[str, Tally] = {}
-        self._awaited: dict[int, Pull] = {}
+        self._global_stats = Tally(discount_of(self.rule))
+        self._scope_stats: dict[str, Tally] = {}
+        self._pending: dict[int, Pull] = {}
 
     @property
     def arms(self) -> dict[str, ArmState]:
         """The statistics of the arms on offer, everyone's, by name and in order (a copy)."""
-        return {arm: self._everyone.count(arm) for arm, offered in self._offered.items() if offered}
+        return {arm: self._global_stats.unweighted_state(arm) for arm, offered in self._offered.items() if offered}
 
     @property
     def retired(self) -> dict[str, ArmState]:
         """The statistics of the arms that are offered no more (a copy)."""
-        return {arm: self._everyone.count(arm) for arm, offered in self._offered.items() if not offered}
+        return {arm: self._global_stats.unweighted_state(arm) for arm, offered in self._offered.items() if not offered}
 
     @property
     def rounds(self) -> int:
         """How many pulls were made, those included whose edit is awaited."""
-        return self._everyone.turns
+        return self._global_stats.turns
 
     @property
-    def awaited(self) -> dict[int, str]:
+    def pending(self) -> dict[int, str]:
         """The pulls that have no cost yet: id to arm (a copy)."""
-        return {pull.id: pull.arm for pull in self._awaited.values()}
+        return {pull.id: pull.arm for pull in self._pending.values()}
 
-    def pull(self, id: int) -> Pull | None:
+    def get_pending_pull(self, id: int) -> Pull | None:
         """The pull of a round, while its edit is awaited."""
-        return self._awaited.get(id)
+        return self._pending.get(id)
 
     @property
     def scopes(self) -> list[str]:
         """Every scope that a pull was made for."""
-        return list(self._scopes)
+        return list(self._scope_stats)
 
-    def counts(self, scope: str) -> dict[str, ArmState]:
+    def scope_states(self, scope: str) -> dict[str, ArmState]:
         """The statistics of the arms on offer among one scope's own rounds."""
-        tally = self._tally(scope)
-        return {arm: tally.count(arm) for arm in self.arms}
+        tally = self._stats_for_scope(scope)
+        return {arm: tally.unweighted_state(arm) for arm in self.arms}
 
     def add(self, arm: str) -> None:
         """Offer an arm from the next choice on; one that was retired comes back with what is known of it."""
@@ -121,41 +121,41 @@ class LateEnsemble:
             raise ValueError(f"there is no arm {arm!r}")
         self._offered[arm] = False
 
-    def follow(self, rule: Rule, seed: int, prior: float | None, expiry: float | None) -> None:
+    def reconfigure(self, rule: Rule, seed: int, prior: float | None, expiry: float | None) -> None:
         """Go on with other settings. Under another discount, what was played so far weighs alike from here on."""
         if discount_of(rule) != discount_of(self.rule):
-            for tally in (self._everyone, *self._scopes.values()):
-                tally.restart(discount_of(rule))
+            for tally in (self._global_stats, *self._scope_stats.values()):
+                tally.set_discount(discount_of(rule))
         self.rule, self.seed, self.prior, self.expiry = rule, seed, prior, expiry
 
-    def states(self, scope: str | None = None, without: Collection[str] = ()) -> list[ArmState]:
+    def states(self, scope: str | None = None, excluded: Collection[str] = ()) -> list[ArmState]:
         """What the rule sees: the arms it can choose from, weighed by age and with what a scope borrows."""
-        names = [arm for arm, offered in self._offered.items() if offered and arm not in without]
-        everyone = [self._everyone.weighted(arm) for arm in names]
+        names = [arm for arm, offered in self._offered.items() if offered and arm not in excluded]
+        everyone = [self._global_stats.weighted_state(arm) for arm in names]
         if self.prior is None or scope is None:
             return everyone
-        tally = self._tally(scope)
-        own = [tally.weighted(arm) for arm in names]
+        tally = self._stats_for_scope(scope)
+        own = [tally.weighted_state(arm) for arm in names]
         return [_with_prior(mine, all_, self.prior) for mine, all_ in zip(own, everyone, strict=True)]
 
-    def choose(self, scope: str | None = None, *, at: float = 0.0, without: Collection[str] = ()) -> Pull:
+    def choose(self, scope: str | None = None, *, at: float = 0.0, excluded: Collection[str] = ()) -> Pull:
         """Choose the arm of the next round t (= pulls so far + 1) and count it as played.
 
         Args:
             scope: who asks.
             at: when, in seconds on any clock; for the expiry.
-            without: arms that cannot answer now.
+            excluded: arms that cannot answer now.
 
         Raises ValueError when no arm is left, or when the rule returns something that is no distribution over them.
         """
-        pull = self.next_pull(scope, at=at, without=without)
+        pull = self.peek_pull(scope, at=at, excluded=excluded)
         self.play(pull)
         return pull
 
-    def next_pull(self, scope: str | None = None, *, at: float = 0.0, without: Collection[str] = ()) -> Pull:
+    def peek_pull(self, scope: str | None = None, *, at: float = 0.0, excluded: Collection[str] = ()) -> Pull:
         """What `choose` would choose, not counted as played."""
         self._expire(at)
-        states = self.states(scope, without)
+        states = self.states(scope, excluded)
         if not states:
             raise ValueError("there is no arm to choose from")
         # A generator of its own for each round: a choice can be made again from a log without replaying the others.
@@ -167,7 +167,7 @@ class LateEnsemble:
             raise ValueError(f"the rule gave {probabilities}, no distribution over {len(states)} arms")
         certain = max(probabilities) == 1
         index = probabilities.index(1) if certain else int(rng.choice(len(probabilities), p=probabilities))
-        turn = 0 if scope is None else 1 + self._tally(scope).turns
+        turn = 0 if scope is None else 1 + self._stats_for_scope(scope).turns
         return Pull(self.rounds + 1, states[index].name, probabilities[index], scope, turn, at)
 
     def play(self, pull: Pull) -> None:
@@ -179,10 +179,10 @@ class LateEnsemble:
         if pull.id != self.rounds + 1:
             raise ValueError(f"pull {pull.id} is not that of round {self.rounds + 1}")
         self._offered.setdefault(pull.arm, False)
-        self._everyone.play(pull.arm)
+        self._global_stats.play(pull.arm)
         if pull.scope is not None:
-            self._scopes.setdefault(pull.scope, Tally(discount_of(self.rule))).play(pull.arm)
-        self._awaited[pull.id] = pull
+            self._scope_stats.setdefault(pull.scope, Tally(discount_of(self.rule))).play(pull.arm)
+        self._pending[pull.id] = pull
 
     def skip(self, round: int, scope: str | None = None) -> None:
         """Let the next round pass without counting it, as one of a person who was forgotten.
@@ -191,9 +191,9 @@ class LateEnsemble:
         """
         if round != self.rounds + 1:
             raise ValueError(f"round {round} is not the next one, {self.rounds + 1}")
-        self._everyone.skip()
+        self._global_stats.skip()
         if scope is not None:
-            self._scopes.setdefault(scope, Tally(discount_of(self.rule))).skip()
+            self._scope_stats.setdefault(scope, Tally(discount_of(self.rule))).skip()
 
     def update(self, pull: Pull, cost: float) -> None:
         """Report the edit cost of a pull.
@@ -201,10 +201,10 @@ class LateEnsemble:
         Raises ValueError when the pull was not made by this ensemble, already has a cost, or when the cost is no
         finite number of at least 0. A refused update changes nothing.
         """
-        self._check_awaited(pull)
+        self._check_pending(pull)
         _check_cost(pull, cost)
-        del self._awaited[pull.id]
-        for tally, turn in self._tallies(pull):
+        del self._pending[pull.id]
+        for tally, turn in self._stats_for_pull(pull):
             tally.observe(pull.arm, turn, float(cost))
 
     def revise(self, pull: Pull, old: float, new: float) -> None:
@@ -212,11 +212,11 @@ class LateEnsemble:
 
         Raises ValueError when the edit is still awaited, or a cost is no finite number of at least 0.
         """
-        if pull.id in self._awaited or not 1 <= pull.id <= self.rounds:
+        if pull.id in self._pending or not 1 <= pull.id <= self.rounds:
             raise ValueError(f"pull {pull.id} has no cost yet")
         _check_cost(pull, old)
         _check_cost(pull, new)
-        for tally, turn in self._tallies(pull):
+        for tally, turn in self._stats_for_pull(pull):
             tally.revise(pull.arm, turn, float(old), float(new))
 
     def withdraw(self, pull: Pull) -> None:
@@ -224,9 +224,9 @@ class LateEnsemble:
 
         Raises ValueError when the pull is not awaited.
         """
-        self._check_awaited(pull)
-        del self._awaited[pull.id]
-        for tally, turn in self._tallies(pull):
+        self._check_pending(pull)
+        del self._pending[pull.id]
+        for tally, turn in self._stats_for_pull(pull):
             tally.withdraw(pull.arm, turn)
 
     def readmit(self, pull: Pull) -> None:
@@ -234,10 +234,10 @@ class LateEnsemble:
 
         Raises ValueError when it is awaited already, or was never made.
         """
-        if pull.id in self._awaited or not 1 <= pull.id <= self.rounds:
+        if pull.id in self._pending or not 1 <= pull.id <= self.rounds:
             raise ValueError(f"pull {pull.id} has not expired")
-        self._awaited[pull.id] = pull
-        for tally, turn in self._tallies(pull):
+        self._pending[pull.id] = pull
+        for tally, turn in self._stats_for_pull(pull):
             tally.readmit(pull.arm, turn)
 
     @classmethod
@@ -270,24 +270,24 @@ class LateEnsemble:
         if self.expiry is None:
             return
         # Oldest first, as they were made; a clock set back only delays.
-        while self._awaited and (oldest := next(iter(self._awaited.values()))).at < now - self.expiry:
+        while self._pending and (oldest := next(iter(self._pending.values()))).at < now - self.expiry:
             self.withdraw(oldest)
 
-    def _check_awaited(self, pull: Pull) -> None:
-        found = self._awaited.get(pull.id)
+    def _check_pending(self, pull: Pull) -> None:
+        found = self._pending.get(pull.id)
         if found is None and 1 <= pull.id <= self.rounds:
             raise ValueError(f"pull {pull.id} already has its cost; each pull is updated once")
         if found is None or found.arm != pull.arm:
             raise ValueError(f"pull {pull.id} of arm {pull.arm!r} was not made by this ensemble")
 
-    def _tally(self, scope: str) -> Tally:
-        return self._scopes.get(scope) or Tally(discount_of(self.rule))
+    def _stats_for_scope(self, scope: str) -> Tally:
+        return self._scope_stats.get(scope) or Tally(discount_of(self.rule))
 
-    def _tallies(self, pull: Pull) -> list[tuple[Tally, int]]:
+    def _stats_for_pull(self, pull: Pull) -> list[tuple[Tally, int]]:
         """Where a pull is counted, and its turn there."""
-        found = [(self._everyone, pull.id)]
+        found = [(self._global_stats, pull.id)]
         if pull.scope is not None:
-            found.append((self._scopes[pull.scope], pull.turn))
+            found.append((self._scope_stats[pull.scope], pull.turn))
         return found
 
 

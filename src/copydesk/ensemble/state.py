@@ -48,11 +48,11 @@ class ArmState:
         half = Z * self.std / sqrt(self.n)
         return max(0.0, self.mean - half), self.mean + half
 
-    def played(self) -> "ArmState":
+    def with_pull(self) -> "ArmState":
         """The state after one more pull, its edit awaited."""
         return self.plus(pending=1)
 
-    def observed(self, cost: float) -> "ArmState":
+    def with_cost(self, cost: float) -> "ArmState":
         """The state after the cost of one pending pull has come."""
         return self.plus(n=1, pending=-1, cost_sum=cost, cost_sq_sum=cost * cost)
 
@@ -74,6 +74,8 @@ class ArmState:
             self.name,
         )
 
-    def scaled(self, by: float) -> "ArmState":
-        """The state of the same costs with every pull weighing `by` times as much."""
-        return ArmState(self.n * by, self.pending * by, self.cost_sum * by, self.cost_sq_sum * by, self.name)
+    def scale(self, factor: float) -> "ArmState":
+        """The state of the same costs with every pull weighing `factor` times as much."""
+        return ArmState(
+            self.n * factor, self.pending * factor, self.cost_sum * factor, self.cost_sq_sum * factor, self.name
+        )

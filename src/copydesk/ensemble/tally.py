@@ -18,14 +18,14 @@ class Tally:
         self._counts: dict[str, ArmState] = {}
         self._weighted: dict[str, ArmState] = {}
 
-    def count(self, arm: str) -> ArmState:
+    def unweighted_state(self, arm: str) -> ArmState:
         """Every pull of the arm, all alike."""
         return self._counts.get(arm) or ArmState(name=arm)
 
-    def weighted(self, arm: str) -> ArmState:
+    def weighted_state(self, arm: str) -> ArmState:
         """Every pull of the arm, weighed by its age."""
         if self.discount == 1:
-            return self.count(arm)
+            return self.unweighted_state(arm)
         state = self._weighted.get(arm) or ArmState(name=arm)
         return state if state.pulls > _FADED else ArmState(name=arm)
 
@@ -39,7 +39,7 @@ class Tally:
         """Let a turn pass in which nothing is known to have been played."""
         self.turns += 1
         if self.discount != 1:
-            self._weighted = {name: state.scaled(self.discount) for name, state in self._weighted.items()}
+            self._weighted = {name: state.scale(self.discount) for name, state in self._weighted.items()}
 
     def observe(self, arm: str, turn: int, cost: float) -> None:
         """The cost of a pending pull has come."""
@@ -57,7 +57,7 @@ class Tally:
         """A pull that was withdrawn is pending again."""
         self._add(arm, turn, pending=1)
 
-    def restart(self, discount: float) -> None:
+    def set_discount(self, discount: float) -> None:
         """Go on with another discount: what was played so far weighs alike from here on."""
         self.discount = discount
         self._weighted = dict(self._counts)
@@ -66,7 +66,7 @@ class Tally:
         self, arm: str, turn: int, n: float = 0, pending: float = 0, cost_sum: float = 0.0, cost_sq_sum: float = 0.0
     ) -> None:
         more = {"n": n, "pending": pending, "cost_sum": cost_sum, "cost_sq_sum": cost_sq_sum}
-        self._counts[arm] = self.count(arm).plus(**more)
+        self._counts[arm] = self.unweighted_state(arm).plus(**more)
         if self.discount != 1:
             state = self._weighted.get(arm) or ArmState(name=arm)
             self._weighted[arm] = state.plus(**more, weight=self.discount ** (self.turns - turn))

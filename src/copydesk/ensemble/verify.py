@@ -16,15 +16,15 @@ class Verification:
         ledger: the ensemble rebuilt from the log.
         events: how many events were read.
         choices: how many choices were made again.
-        lost: how many could not be, since they were made on what a person who was forgotten had told.
-        faults: what was found wrong, in sentences; empty when all is well.
+        unverifiable: how many could not be, since they were made on what a person who was forgotten had told.
+        errors: what was found wrong, in sentences; empty when all is well.
     """
 
     ledger: Ledger
     events: int
     choices: int
-    lost: int
-    faults: list[str]
+    unverifiable: int
+    errors: list[str]
 
 
 def verify(events: Iterable[Event], forgotten: Sequence[Forgotten] = ()) -> Verification:
@@ -42,7 +42,7 @@ def verify(events: Iterable[Event], forgotten: Sequence[Forgotten] = ()) -> Veri
     costs: dict[str, float] = {}
     faults: list[str] = []
     read = choices = lost = 0
-    gaps = [(one.first, one.seq) for one in forgotten if one.first is not None]
+    gaps = [(one.first_seq, one.seq) for one in forgotten if one.first_seq is not None]
     for event in events:
         read += 1
         if isinstance(event, Pulled):
@@ -64,7 +64,7 @@ def verify(events: Iterable[Event], forgotten: Sequence[Forgotten] = ()) -> Veri
 
 def _check_choice(ledger: Ledger, event: Pulled) -> list[str]:
     try:
-        again = ledger.next_pull(event.who, at=event.at, without=event.without)
+        again = ledger.peek_pull(event.user_scope, at=event.at, excluded=event.unavailable_arms)
     except (ValueError, LookupError) as fault:
         return [f"event {event.seq}, round {event.round}: the choice cannot be made again ({fault})"]
     if again.arm != event.arm or not isclose(again.propensity, event.propensity, rel_tol=1e-9):

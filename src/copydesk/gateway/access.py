@@ -33,10 +33,10 @@ class Access:
 
     def __init__(self, store: EditStore) -> None:
         self._store = store
-        self._known: dict[str, tuple[Key | None, float]] = {}
-        self._closed: tuple[bool, float] = (False, 0.0)
+        self._key_cache: dict[str, tuple[Key | None, float]] = {}
+        self._requires_key: tuple[bool, float] = (False, 0.0)
 
-    async def caller(self, request: Request, scope: str) -> Caller:
+    async def authenticate(self, request: Request, scope: str) -> Caller:
         """Who sent a request.
 
         Raises:
@@ -44,7 +44,7 @@ class Access:
         """
         text = _presented(request)
         if text is None:
-            if await self.closed():
+            if await self.requires_key():
                 raise ApiError(
                     401,
                     "give an API key: Authorization: Bearer ck-...",
@@ -52,9 +52,9 @@ class Access:
                     headers={"WWW-Authenticate": "Bearer"},
                 )
             return _ANYONE
-        key = await self._key(text)
+        key = await self._lookup_key(text)
         if key is None:
-            if not await self.closed():
+            if not await self.requires_key():
                 return _ANYONE  # clients that always send some key work with an open gateway
             raise ApiError(
                 401,
@@ -66,29 +66,29 @@ class Access:
             raise ApiError(403, f"this API key does not allow this; it takes the scope {scope!r}", code="missing_scope")
         return Caller(key.tenant, key.scopes, key)
 
-    async def closed(self) -> bool:
+    async def requires_key(self) -> bool:
         """Whether a key is needed."""
-        closed, until = self._closed
+        closed, until = self._requires_key
         if time.monotonic() >= until:
-            closed = await asyncio.to_thread(self._any)
-            self._closed = (closed, time.monotonic() + _TRUSTED)
+            closed = await asyncio.to_thread(self._has_any_key)
+            self._requires_key = (closed, time.monotonic() + _TRUSTED)
         return closed
 
-    async def _key(self, text: str) -> Key | None:
-        key, until = self._known.get(text, (None, 0.0))
+    async def _lookup_key(self, text: str) -> Key | None:
+        key, until = self._key_cache.get(text, (None, 0.0))
         if time.monotonic() >= until:
-            key = await asyncio.to_thread(self._find, text)
-            if len(self._known) > 10_000:
-                self._known.clear()  # someone tries keys
-            self._known[text] = (key, time.monotonic() + _TRUSTED)
+            key = await asyncio.to_thread(self._find_key, text)
+            if len(self._key_cache) > 10_000:
+                self._key_cache.clear()  # someone tries keys
+            self._key_cache[text] = (key, time.monotonic() + _TRUSTED)
         return key
 
-    def _any(self) -> bool:
-        with self._store.reading() as connection:
+    def _has_any_key(self) -> bool:
+        with self._store.begin_read() as connection:
             return any_key(connection)
 
-    def _find(self, text: str) -> Key | None:
-        with self._store.reading() as connection:
+    def _find_key(self, text: str) -> Key | None:
+        with self._store.begin_read() as connection:
             return find_key(connection, text)
 
 

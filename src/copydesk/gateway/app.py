@@ -48,7 +48,7 @@ class _Documented(FastAPI):
 def create_app(
     store: EditStore,
     arms: Mapping[str, str],
-    settings: GatewaySettings | None = None,
+    config: GatewaySettings | None = None,
     ensemble: EnsembleSettings | None = None,
     opener: Opens | None = None,
 ) -> FastAPI:
@@ -57,16 +57,16 @@ def create_app(
     Args:
         store: where everything is logged; it stays open when the application ends.
         arms: policies to open and offer, beside those the store has: name to spec, as `Opener` takes it.
-        settings: all else.
-        ensemble: what the ensemble follows; its metric is that of `settings.cost`.
+        config: all else.
+        ensemble: what the ensemble follows; its metric is that of `config.cost`.
         opener: opens policies in place of `Opener(settings)`.
 
     Raises:
         InputError: on start-up, as `Desk.start`.
     """
-    settings = settings or GatewaySettings()
-    desk = Desk(store, settings, opener or Opener(settings))
-    follows = replace(ensemble or EnsembleSettings(), metric=desk.metric, cost=asdict(settings.cost))
+    config = config or GatewaySettings()
+    desk = Desk(store, config, opener or Opener(config))
+    follows = replace(ensemble or EnsembleSettings(), metric=desk.metric, cost=asdict(config.cost))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -90,10 +90,10 @@ def create_app(
     for router in (chat.router, edits.router, arm_routes.router, operations.router):
         app.include_router(router)
     add_pages(app)
-    if settings.origins:
+    if config.cors_origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=list(settings.origins),
+            allow_origins=list(config.cors_origins),
             allow_methods=["GET", "POST"],
             allow_headers=["authorization", "content-type"],
             expose_headers=["x-copydesk-completion", "x-copydesk-policy", "x-copydesk-propensity"],
@@ -101,8 +101,8 @@ def create_app(
     app.add_middleware(
         Guard,
         metrics=desk.metrics,
-        max_body=settings.max_body,
-        hosts=settings.open_to,
-        closed=desk.access.closed,
+        max_body=config.max_body,
+        allowed_hosts=config.allowed_hosts,
+        requires_key=desk.authenticator.requires_key,
     )
     return app

@@ -35,7 +35,7 @@ async def get_ensemble(
     their group's. Without, a key that may not `admin` sees no arm that is for another tenant's users.
     """
     who = None if user is None else user_scope(caller.tenant, user)
-    found: dict[str, Any] = await desk.ledger(lambda ledger, seq: _standing(ledger, seq, who))
+    found: dict[str, Any] = await desk.read_ledger(lambda ledger, seq: _standing(ledger, seq, who))
     if "admin" not in caller.scopes:
         found["arms"] = [arm for arm in found["arms"] if _is_seen(arm["audience"], caller.tenant)]
     for arm in found["arms"]:
@@ -55,7 +55,7 @@ async def get_models(
     With `user` also those that are for this user or their group.
     """
     who = None if user is None else user_scope(caller.tenant, user)
-    names = [ENSEMBLE, *sorted(desk.policies.keys() - await desk.for_others(who))]
+    names = [ENSEMBLE, *sorted(desk.policies.keys() - await desk.policies_hidden_from(who))]
     return {
         "object": "list",
         "data": [{"id": name, "object": "model", "created": 0, "owned_by": "copydesk"} for name in names],
@@ -82,7 +82,7 @@ async def post_policy(
     elif asked.group is not None:
         audience = group_scope(caller.tenant, asked.group)
     try:
-        added = await desk.add(asked.name, asked.spec, audience)
+        added = await desk.add_policy(asked.name, asked.spec, audience)
     except InputError as fault:
         raise ApiError(400, str(fault), code="invalid_policy", param="spec") from None
     return {"object": "copydesk.policy", "name": asked.name, "added": added}
@@ -96,7 +96,7 @@ async def delete_policy(
 ) -> dict[str, Any]:
     """Choose a policy no more. Its statistics and edits stay; edits of its answers are still taken."""
     try:
-        await desk.retire(name)
+        await desk.retire_policy(name)
     except LookupError:
         raise ApiError(404, f"there is no policy {name!a}", code="policy_not_found", param="name") from None
     except InputError as fault:
@@ -109,8 +109,8 @@ def _is_seen(audience: dict[str, str] | None, tenant: str) -> bool:
 
 
 def _standing(ledger: Ledger, seq: int, who: str | None) -> dict[str, Any]:
-    settings, scope = ledger.settings, ledger.deciding(who)
-    others = set() if who is None else ledger.for_others(who)
+    settings, scope = ledger.config, ledger.deciding_scope(who)
+    others = set() if who is None else ledger.arms_hidden_from(who)
     arms = standings(ledger, scope, others)
     rule = settings.make_rule() if settings is not None else Ucb()
     bounds: list[float | None] = [None] * len(arms)
@@ -124,7 +124,7 @@ def _standing(ledger: Ledger, seq: int, who: str | None) -> dict[str, Any]:
         "object": "copydesk.ensemble",
         "seq": seq,
         "rounds": ledger.ensemble.rounds if ledger.started else 0,
-        "pending": len(ledger.ensemble.awaited) if ledger.started else 0,
+        "pending": len(ledger.ensemble.pending) if ledger.started else 0,
         "settings": None if settings is None else settings.to_json(),
         "arms": arms,
     }

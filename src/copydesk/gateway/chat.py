@@ -37,7 +37,7 @@ class Round:
     """One request on its way: what was asked, and who is to answer."""
 
     id: str
-    at: float
+    created_at: float
     caller: Caller
     body: Json
     requested: str
@@ -47,7 +47,7 @@ class Round:
     round: int | None = None
 
     @property
-    def who(self) -> str | None:
+    def requester(self) -> str | None:
         """The scope of the user who asks; a user is one of their tenant."""
         return None if self.user is None else user_scope(self.caller.tenant, self.user)
 
@@ -70,10 +70,10 @@ class Round:
 class Answer:
     """What came back so far, and whether the log knows how it ended."""
 
-    text: list[str] = field(default_factory=list)
+    text_parts: list[str] = field(default_factory=list)
     finish_reason: str | None = None
     usage: Json | None = None
-    settled: bool = False
+    logged: bool = False
 
 
 @router.post(
@@ -93,7 +93,7 @@ class Answer:
 async def chat_completions(request: Request) -> Response:
     """Answer a chat, as OpenAI's API does. `model: "copydesk"` lets the late ensemble choose among the policies."""
     desk = desk_behind(request)
-    caller = await desk.access.caller(request, "complete")
+    caller = await desk.authenticator.authenticate(request, "complete")
     body, asked = await read(request, ChatRequest)
     _check_lengths(body, desk)
     asked_for = Round(f"chatcmpl-{ULID()}", time.time(), caller, body, asked.model, asked.user or None)
@@ -121,7 +121,7 @@ async def _whole(desk: Desk, asked: Round) -> Response:
         await _log(desk, current, given)
         answer |= {"id": current.id, "model": current.policy, "copydesk": current.extension}
         answer.setdefault("object", "chat.completion")
-        answer.setdefault("created", int(current.at))
+        answer.setdefault("created", int(current.created_at))
         return _json(answer, current.headers)
 
 
@@ -159,8 +159,12 @@ async def _answered(
         try:
             return current, await ask(policy, current.body)
         except PolicyFault as fault:
-            await desk.failed(current.id, current.policy, current.round, fault.message, rest=fault.at_fault)
-            if not fault.at_fault or current.round is None:  # nobody else would do better, or nobody else was meant
+            await desk.record_failure(
+                current.id, current.policy, current.round, fault.message, cooldown=fault.retriable_elsewhere
+            )
+            if (
+                not fault.retriable_elsewhere or current.round is None
+            ):  # nobody else would do better, or nobody else was meant
                 raise _refusal(fault) from None
             tried.add(current.policy)
             failed = fault
@@ -189,13 +193,15 @@ async def _events(
             chunk = await anext(chunks, None)
         desk.metrics.policy_seconds.labels(current.policy).observe(time.perf_counter() - started)
         await _log(desk, current, answer)
-        answer.settled = True
+        answer.logged = True
         for event in held:
             yield event
         yield b"data: [DONE]\n\n"
     except PolicyFault as fault:
-        answer.settled = True
-        await desk.failed(current.id, current.policy, current.round, fault.message, rest=fault.at_fault)
+        answer.logged = True
+        await desk.record_failure(
+            current.id, current.policy, current.round, fault.message, cooldown=fault.retriable_elsewhere
+        )
         yield _event(error_body(fault.status, fault.message, code=fault.code))
     except Exception:
         logger.exception("an answer of %s could not be finished", current.policy)
@@ -205,7 +211,7 @@ async def _events(
 async def _ending(desk: Desk, current: Round, answer: Answer, chunks: AsyncIterator[Json], stack: ExitStack) -> None:
     """What is left to do when a stream is over, however far it came: stop the policy, and the pull if nobody waits."""
     with stack:
-        if not answer.settled:
+        if not answer.logged:
             _abandon(desk, current, None)
         with suppress(Exception):
             await chunks.aclose()  # type: ignore[attr-defined]
@@ -220,13 +226,13 @@ class _Stream(StreamingResponse):
 
     def __init__(self, events: AsyncIterator[bytes], over: Callable[[], None], **more: Any) -> None:
         super().__init__(events, **more)
-        self._over = over
+        self._on_close = over
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._over()
+            self._on_close()
 
 
 async def _next(desk: Desk, asked: Round, tried: set[str], stack: ExitStack) -> tuple[Round, ServedPolicy]:
@@ -234,15 +240,15 @@ async def _next(desk: Desk, asked: Round, tried: set[str], stack: ExitStack) -> 
     while True:
         current = await _choose(desk, asked, tried)
         try:
-            return current, stack.enter_context(desk.using(current.policy))
+            return current, stack.enter_context(desk.use_policy(current.policy))
         except LookupError:  # it was retired in between
-            await desk.failed(current.id, current.policy, current.round, "retired", rest=False)
+            await desk.record_failure(current.id, current.policy, current.round, "retired", cooldown=False)
             tried.add(current.policy)
 
 
 async def _choose(desk: Desk, asked: Round, tried: set[str]) -> Round:
     if asked.requested == ENSEMBLE:
-        pull = await desk.choose(asked.id, asked.who, tried)
+        pull = await desk.choose_arm(asked.id, asked.requester, tried)
         return replace(asked, policy=pull.arm, propensity=pull.propensity, round=pull.id)
     if asked.requested not in desk.policies or not await _may_ask(desk, asked):
         raise ApiError(
@@ -259,9 +265,9 @@ async def _may_ask(desk: Desk, asked: Round) -> bool:
 
     Who runs the gateway may try it, as long as no user is named.
     """
-    if asked.who is None and "admin" in asked.caller.scopes:
+    if asked.requester is None and "admin" in asked.caller.scopes:
         return True
-    return asked.requested not in await desk.for_others(asked.who)
+    return asked.requested not in await desk.policies_hidden_from(asked.requester)
 
 
 def _refusal(fault: PolicyFault) -> ApiError:
@@ -275,15 +281,15 @@ def _abandon(desk: Desk, current: Round, fault: BaseException | None) -> None:
     since this may be running in a task that is being cancelled."""
     gone = fault is None or isinstance(fault, asyncio.CancelledError)
     reason = "the client went away" if gone else f"{type(fault).__name__}: {fault}"
-    desk.spawn(desk.failed(current.id, current.policy, current.round, reason, rest=False))
+    desk.spawn(desk.record_failure(current.id, current.policy, current.round, reason, cooldown=False))
 
 
 async def _log(desk: Desk, current: Round, answer: Answer) -> None:
     body = current.body
-    await desk.completed(
+    await desk.record_completion(
         Completion(
             id=current.id,
-            at=current.at,
+            at=current.created_at,
             tenant=current.caller.tenant,
             user=current.user,
             requested=current.requested,
@@ -292,7 +298,7 @@ async def _log(desk: Desk, current: Round, answer: Answer) -> None:
             round=current.round,
             messages=body["messages"],
             parameters={name: value for name, value in body.items() if name not in ("messages", "model", "user")},
-            response=_storable("".join(answer.text)),
+            response=_storable("".join(answer.text_parts)),
             finish_reason=answer.finish_reason,
             usage=answer.usage,
         )
@@ -308,13 +314,13 @@ def _take(answer: Answer, chunk: Json) -> None:
             continue
         delta = choice.get("delta")
         if isinstance(delta, dict) and isinstance(delta.get("content"), str):
-            answer.text.append(delta["content"])
+            answer.text_parts.append(delta["content"])
         if isinstance(choice.get("finish_reason"), str):
             answer.finish_reason = choice["finish_reason"]
 
 
 def _check_lengths(body: Json, desk: Desk) -> None:
-    messages, settings = body["messages"], desk.settings
+    messages, settings = body["messages"], desk.config
     if len(messages) > settings.max_messages:
         raise ApiError(
             400,

@@ -23,6 +23,6 @@ def allowed(scope: str) -> Callable[[Request], Awaitable[Caller]]:
     """A dependency: the caller, once it is known that their key has this scope."""
 
     async def caller(request: Request) -> Caller:
-        return await desk_behind(request).access.caller(request, scope)
+        return await desk_behind(request).authenticator.authenticate(request, scope)
 
     return caller

@@ -35,7 +35,7 @@ class _Asked:
     """What an edit of an answer takes: whose answer, the scope of its user, its text, and who gave it."""
 
     tenant: str
-    who: str | None
+    requester: str | None
     response: str
     policy: str
 
@@ -57,22 +57,22 @@ class Desk:
 
     def __init__(self, store: EditStore, settings: GatewaySettings, opener: Opens) -> None:
         self.store = store
-        self.settings = settings
+        self.config = settings
         self.metric = settings.cost.name
-        self.access = Access(store)
+        self.authenticator = Access(store)
         self.metrics = Metrics()
-        self.scribe = Scribe(store)
+        self.log_writer = Scribe(store)
         self.policies: dict[str, ServedPolicy] = {}
         self.audiences: dict[str, str] = {}  # whom those are for that are not for everyone
         self._opener = opener
         self._specs: dict[str, str] = {}
-        self._failed: dict[str, float] = {}
-        self._streaks: dict[str, int] = {}
-        self._recent: OrderedDict[str, _Asked] = OrderedDict()
-        self._forgettings = 0
-        self._users: Counter[ServedPolicy] = Counter()
-        self._changing = asyncio.Lock()
-        self._looking: asyncio.Task[None] | None = None
+        self._reopen_after: dict[str, float] = {}
+        self._failure_streaks: dict[str, int] = {}
+        self._recent_completions: OrderedDict[str, _Asked] = OrderedDict()
+        self._forgotten_count = 0
+        self._open_requests: Counter[ServedPolicy] = Counter()
+        self._change_lock = asyncio.Lock()
+        self._sync_task: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[Any]] = set()
 
     async def start(self, arms: Mapping[str, str], ensemble: EnsembleSettings) -> None:
@@ -82,20 +82,20 @@ class Desk:
             InputError: one of the given policies cannot be opened or its name is taken, or the store's costs were
                 computed in another way.
         """
-        await self.scribe.write(entries.follow(ensemble))
+        await self.log_writer.write(entries.follow(ensemble))
         for name, spec in arms.items():
-            await self.add(name, spec)
-        await self._look()
-        self._looking = asyncio.get_running_loop().create_task(self._keep_looking())
+            await self.add_policy(name, spec)
+        await self._sync_policies()
+        self._sync_task = asyncio.get_running_loop().create_task(self._sync_forever())
 
     async def close(self) -> None:
         """Let go of everything; what was acknowledged is in the store."""
-        if self._looking is not None:
-            self._looking.cancel()
+        if self._sync_task is not None:
+            self._sync_task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)  # what is still to be logged
         for policy in self.policies.values():
             await policy.close()
-        await asyncio.to_thread(self.scribe.close)
+        await asyncio.to_thread(self.log_writer.close)
         await self._opener.close()
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
@@ -104,7 +104,7 @@ class Desk:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def add(self, name: str, spec: str, audience: str | None = None) -> bool:
+    async def add_policy(self, name: str, spec: str, audience: str | None = None) -> bool:
         """Open a policy and make it an arm, for everyone or for the users of one scope.
 
         Returns:
@@ -113,54 +113,54 @@ class Desk:
         Raises:
             InputError: it cannot be opened, or the name was given to another, or to be for others.
         """
-        await self.scribe.write(lambda tx, ledger: entries.check_name(ledger, name, spec, audience))
-        async with self._changing:
+        await self.log_writer.write(lambda tx, ledger: entries.check_name(ledger, name, spec, audience))
+        async with self._change_lock:
             if audience is not None:
                 self.audiences[name] = audience  # before it can be asked for
             try:
-                await self._open(name, spec)
-                return await self.scribe.write(entries.add_arm(name, spec, audience), durable=True)
+                await self._open_policy(name, spec)
+                return await self.log_writer.write(entries.add_arm(name, spec, audience), durable=True)
             except InputError:
-                await self._let_go(name)
+                await self._close_policy(name)
                 self.audiences.pop(name, None)
                 raise
 
-    async def retire(self, name: str) -> None:
+    async def retire_policy(self, name: str) -> None:
         """Choose an arm no more; requests that it is answering are answered.
 
         Raises:
             LookupError: there is none.
             InputError: it is the last that is for everyone.
         """
-        await self.scribe.write(entries.retire_arm(name), durable=True)
-        await self._look()
+        await self.log_writer.write(entries.retire_arm(name), durable=True)
+        await self._sync_policies()
 
     @contextlib.contextmanager
-    def using(self, name: str) -> Iterator[ServedPolicy]:
+    def use_policy(self, name: str) -> Iterator[ServedPolicy]:
         """A policy that stays open until the block ends, even if it is retired meanwhile.
 
         Raises:
             LookupError: it is not open.
         """
         policy = self.policies[name]
-        self._users[policy] += 1
+        self._open_requests[policy] += 1
         try:
             yield policy
         finally:
-            self._users[policy] -= 1
-            if not self._users[policy]:
-                del self._users[policy]
+            self._open_requests[policy] -= 1
+            if not self._open_requests[policy]:
+                del self._open_requests[policy]
                 if self.policies.get(name) is not policy:
                     self.spawn(policy.close())
 
-    async def for_others(self, who: str | None) -> set[str]:
+    async def policies_hidden_from(self, requester: str | None) -> set[str]:
         """The policies that are for some only, and not for the user with this scope."""
         if not self.audiences:
             return set()
-        others: set[str] = await self.ledger(lambda ledger, seq: ledger.for_others(who))
+        others: set[str] = await self.read_ledger(lambda ledger, seq: ledger.arms_hidden_from(requester))
         return others
 
-    async def choose(self, completion_id: str, who: str | None, tried: Collection[str]) -> Pull:
+    async def choose_arm(self, completion_id: str, requester: str | None, tried: Collection[str]) -> Pull:
         """Let the ensemble choose among the arms for a user that can be reached and have not failed this request.
 
         Raises:
@@ -170,73 +170,75 @@ class Desk:
         # Who is open here is looked up when the entry is written: another gateway may have added an arm since.
         def work(tx: Any, ledger: Ledger) -> Pull:
             closed = [name for name in ledger.specs if name not in self.policies]
-            return entries.choose(completion_id, who, closed, tried)(tx, ledger)
+            return entries.choose(completion_id, requester, closed, tried)(tx, ledger)
 
-        choosing = asyncio.ensure_future(self.scribe.write(work))
+        choosing = asyncio.ensure_future(self.log_writer.write(work))
         try:
             return await asyncio.shield(choosing)
         except asyncio.CancelledError:
-            self.spawn(self._take_back(choosing, completion_id))
+            self.spawn(self._undo_choice(choosing, completion_id))
             raise
 
-    async def _take_back(self, choosing: asyncio.Future[Pull], completion_id: str) -> None:
+    async def _undo_choice(self, choosing: asyncio.Future[Pull], completion_id: str) -> None:
         """The client went away while the ensemble chose for it."""
         with contextlib.suppress(entries.NoArm):
             pull = await choosing
-            await self.failed(completion_id, pull.arm, pull.id, "the client went away", rest=False)
+            await self.record_failure(completion_id, pull.arm, pull.id, "the client went away", cooldown=False)
 
-    async def failed(self, completion_id: str, arm: str, round: int | None, reason: str, *, rest: bool) -> None:
-        """Log that a policy did not answer; `rest` says whether it is to blame."""
+    async def record_failure(
+        self, completion_id: str, arm: str, round: int | None, reason: str, *, cooldown: bool
+    ) -> None:
+        """Log that a policy did not answer; `cooldown` says whether it is to blame."""
         seconds = None
-        if rest:
+        if cooldown:
             self.metrics.failures.labels(arm).inc()
-            streak = self._streaks[arm] = self._streaks.get(arm, 0) + 1
-            seconds = min(self.settings.rest * 2 ** min(streak - 1, 30), self.settings.longest_rest)
+            streak = self._failure_streaks[arm] = self._failure_streaks.get(arm, 0) + 1
+            seconds = min(self.config.cooldown * 2 ** min(streak - 1, 30), self.config.max_cooldown)
             logger.warning("%s failed and rests for %g s: %s", arm, seconds, reason)
-        await self.scribe.write(entries.withdraw(completion_id, arm, round, reason, seconds))
+        await self.log_writer.write(entries.withdraw(completion_id, arm, round, reason, seconds))
 
-    async def completed(self, completion: Completion) -> None:
+    async def record_completion(self, completion: Completion) -> None:
         """Log an answer."""
-        await self.scribe.write(entries.complete(completion))
-        self._streaks.pop(completion.policy, None)
+        await self.log_writer.write(entries.complete(completion))
+        self._failure_streaks.pop(completion.policy, None)
         for kind, count in (completion.usage or {}).items():
             if kind in ("prompt_tokens", "completion_tokens") and isinstance(count, int) and count > 0:
                 self.metrics.tokens.labels(completion.policy, kind.removesuffix("_tokens")).inc(count)
         who = None if completion.user is None else user_scope(completion.tenant, completion.user)
-        self._remember(completion.id, _Asked(completion.tenant, who, completion.response, completion.policy))
+        self._cache_completion(completion.id, _Asked(completion.tenant, who, completion.response, completion.policy))
 
-    async def edited(self, completion_id: str, tenant: str, edit: str | None) -> entries.Acknowledged:
+    async def record_edit(self, completion_id: str, tenant: str, edit: str | None) -> entries.Acknowledged:
         """Cost an edit and log it; `None` says that the answer was accepted. When this returns the edit is durable.
 
         Raises:
             LookupError: the tenant has no such completion.
         """
-        found = self._recent.get(completion_id)
+        found = self._recent_completions.get(completion_id)
         if found is None:
-            found = await asyncio.to_thread(self._find, completion_id)
+            found = await asyncio.to_thread(self._load_completion, completion_id)
             if found is not None:
-                self._remember(completion_id, found)
+                self._cache_completion(completion_id, found)
         if found is None or found.tenant != tenant:
             raise LookupError(completion_id)
         text = found.response if edit is None else edit
-        cost = 0.0 if text == found.response else await asyncio.to_thread(self.settings.cost, found.response, text)
-        entry = entries.edit(completion_id, text, cost, self.metric, found.who)
-        acknowledged = await self.scribe.write(entry, durable=True)
+        cost = 0.0 if text == found.response else await asyncio.to_thread(self.config.cost, found.response, text)
+        entry = entries.edit(completion_id, text, cost, self.metric, found.requester)
+        acknowledged = await self.log_writer.write(entry, durable=True)
         if acknowledged.changed:
             self.metrics.costs.labels(found.policy).observe(cost)
         return acknowledged
 
-    async def ledger(self, read: Any) -> Any:
+    async def read_ledger(self, read: Any) -> Any:
         """What `read` finds in the ensemble, which stands after everything that was logged by anyone."""
-        return await self.scribe.write(lambda tx, ledger: read(ledger, tx.seq))
+        return await self.log_writer.write(lambda tx, ledger: read(ledger, tx.seq))
 
-    def _remember(self, completion_id: str, asked: _Asked) -> None:
-        self._recent[completion_id] = asked
-        if len(self._recent) > _REMEMBERED:
-            self._recent.popitem(last=False)
+    def _cache_completion(self, completion_id: str, asked: _Asked) -> None:
+        self._recent_completions[completion_id] = asked
+        if len(self._recent_completions) > _REMEMBERED:
+            self._recent_completions.popitem(last=False)
 
-    def _find(self, completion_id: str) -> _Asked | None:
-        with self.store.reading() as connection:
+    def _load_completion(self, completion_id: str) -> _Asked | None:
+        with self.store.begin_read() as connection:
             found = find_completion(connection, completion_id)
         if found is None:
             return None
@@ -244,43 +246,43 @@ class Desk:
         who = None if record.user is None else user_scope(found.tenant, record.user)
         return _Asked(found.tenant, who, record.response, str(record.policy))
 
-    async def _open(self, name: str, spec: str) -> None:
+    async def _open_policy(self, name: str, spec: str) -> None:
         if name not in self.policies:
             self.policies[name] = await self._opener.open(name, spec)
             logger.info("%s is open: %s", name, spec)
 
-    async def _let_go(self, name: str) -> None:
+    async def _close_policy(self, name: str) -> None:
         policy = self.policies.pop(name, None)
-        if policy is not None and policy not in self._users:
+        if policy is not None and policy not in self._open_requests:
             await policy.close()
 
-    async def _look(self) -> None:
+    async def _sync_policies(self) -> None:
         """Open the arms that are not open yet, close those that were retired, and forget who was forgotten."""
-        async with self._changing:
-            specs, audiences, forgettings = await self.scribe.write(
-                lambda tx, ledger: (dict(ledger.specs), dict(ledger.audiences), ledger.forgettings)
+        async with self._change_lock:
+            specs, audiences, forgettings = await self.log_writer.write(
+                lambda tx, ledger: (dict(ledger.specs), dict(ledger.audiences), ledger.forgotten_count)
             )
-            if forgettings != self._forgettings:
-                self._recent.clear()
-                self._forgettings = forgettings
+            if forgettings != self._forgotten_count:
+                self._recent_completions.clear()
+                self._forgotten_count = forgettings
             self.audiences = audiences  # before those that are new can be asked for
-            await self._match(specs)
+            await self._reconcile_policies(specs)
 
-    async def _match(self, specs: Mapping[str, str]) -> None:
+    async def _reconcile_policies(self, specs: Mapping[str, str]) -> None:
         for name in [name for name in self.policies if name not in specs]:
-            await self._let_go(name)
+            await self._close_policy(name)
         for name, spec in specs.items():
-            if name in self.policies or self._failed.get(name, 0.0) > time.monotonic():
+            if name in self.policies or self._reopen_after.get(name, 0.0) > time.monotonic():
                 continue
             try:
-                await self._open(name, spec)
+                await self._open_policy(name, spec)
             except InputError as fault:
-                self._failed[name] = time.monotonic() + _AGAIN
+                self._reopen_after[name] = time.monotonic() + _AGAIN
                 logger.warning("the arm %s cannot be opened and is left out for now: %s", name, fault)
 
-    async def _keep_looking(self) -> None:
+    async def _sync_forever(self) -> None:
         while True:
             await asyncio.sleep(_LOOK)
             with contextlib.suppress(Exception):  # a store that is away for a while: the requests say so
-                await self._look()
-                await asyncio.to_thread(self.store.tidy)
+                await self._sync_policies()
+                await asyncio.to_thread(self.store.checkpoint)

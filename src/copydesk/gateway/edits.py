@@ -30,13 +30,13 @@ async def post_edit(
     latest counts, and the history stays. `counted` says whether the ensemble learns from it: it does where it chose
     the policy, not where the policy was asked for by name.
     """
-    if asked.edit is not None and len(asked.edit) > desk.settings.max_text:
-        most = desk.settings.max_text
+    if asked.edit is not None and len(asked.edit) > desk.config.max_text:
+        most = desk.config.max_text
         raise ApiError(
             400, f"the edit has {len(asked.edit)} characters; at most {most} are taken", code="too_long", param="edit"
         )
     try:
-        done = await desk.edited(asked.completion_id, caller.tenant, asked.edit)
+        done = await desk.record_edit(asked.completion_id, caller.tenant, asked.edit)
     except LookupError:
         raise ApiError(
             404,
@@ -44,7 +44,7 @@ async def post_edit(
             code="completion_not_found",
             param="completion_id",
         ) from None
-    stored = done.stored
+    stored = done.stored_edit
     return {
         "object": "copydesk.edit",
         "id": stored.id,
@@ -76,7 +76,7 @@ def get_edits(
     To get the next page, give the `edit_id` of the last row as `after`. A completion whose edit is revised comes again,
     with the same `completion_id`.
     """
-    with desk.store.reading() as connection:
+    with desk.store.begin_read() as connection:
         place = 0 if after is None else place_of(connection, after, caller.tenant)
         if place is None:
             raise ApiError(

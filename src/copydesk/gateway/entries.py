@@ -28,31 +28,31 @@ class Acknowledged:
     """An edit that is in the log.
 
     Attributes:
-        stored: the revision that counts.
+        stored_edit: the revision that counts.
         changed: whether that is this one, and not one that was there already.
         arms: the ensemble's statistics after it, of the arms that are for who edited.
     """
 
-    stored: StoredEdit
+    stored_edit: StoredEdit
     changed: bool
     arms: list[dict[str, Any]]
 
 
-def follow(settings: EnsembleSettings) -> Work[None]:
+def follow(config: EnsembleSettings) -> Work[None]:
     """Let the ensemble follow these settings, if it does not yet.
 
     InputError when its costs were computed in another way.
     """
 
     def work(tx: Transaction, ledger: Ledger) -> None:
-        before = ledger.settings
-        if before is not None and before.metric != settings.metric and ledger.started and ledger.ensemble.rounds:
+        before = ledger.config
+        if before is not None and before.metric != config.metric and ledger.started and ledger.ensemble.rounds:
             raise InputError(
-                f"this store's costs are {before.metric}, not {settings.metric}; start with the settings they were "
+                f"this store's costs are {before.metric}, not {config.metric}; start with the settings they were "
                 "computed with, or with another store"
             )
-        if ledger.settings != settings:
-            ledger.apply(append.follow(tx, settings.to_json(), at=time.time()))
+        if ledger.config != config:
+            ledger.apply(append.follow(tx, config.to_json(), at=time.time()))
 
     return work
 
@@ -79,11 +79,12 @@ def check_name(ledger: Ledger, name: str, spec: str, audience: str | None) -> No
     Raises:
         InputError: another one has it, or had it, or it is for others.
     """
-    if ledger.known.get(name, spec) != spec:
+    if ledger.known_specs.get(name, spec) != spec:
         raise InputError(
-            f"policy {name!r} is {ledger.known[name]} already and stays it: its edits are in the log; choose a new name"
+            f"policy {name!r} is {ledger.known_specs[name]} already and stays it: its edits are in the log; "
+            "choose a new name"
         )
-    if name in ledger.known and (given := ledger.audiences.get(name)) != audience:
+    if name in ledger.known_specs and (given := ledger.audiences.get(name)) != audience:
         raise InputError(f"policy {name!r} is for {_said(given)} and stays so; choose a new name")
 
 
@@ -109,28 +110,30 @@ def retire_arm(name: str) -> Work[None]:
     return work
 
 
-def choose(completion_id: str, who: str | None, closed: Collection[str], tried: Collection[str]) -> Work[Pull]:
+def choose(
+    completion_id: str, requester: str | None, unreachable: Collection[str], tried: Collection[str]
+) -> Work[Pull]:
     """Let the ensemble choose an arm among those for who asks, and log it.
 
     Arms that rest are passed over, unless there is no other. NoArm when none is left.
 
     Args:
         completion_id: of the request.
-        who: the scope of the user who asks.
-        closed: arms that cannot be reached at all.
+        requester: the scope of the user who asks.
+        unreachable: arms that cannot be reached at all.
         tried: arms that failed to answer this request.
     """
 
     def work(tx: Transaction, ledger: Ledger) -> Pull:
         now = time.time()
         # The log need not say which arms are for others: it says who asked.
-        offered = ledger.specs.keys() - ledger.for_others(who)
-        out = {*closed, *tried} & offered
-        resting = offered.intersection(ledger.unavailable(now))
+        offered = ledger.specs.keys() - ledger.arms_hidden_from(requester)
+        out = {*unreachable, *tried} & offered
+        resting = offered.intersection(ledger.arms_in_cooldown(now))
         without = sorted(out | resting if offered - out - resting else out)
         if not offered.difference(without):
             raise NoArm
-        pull = ledger.next_pull(who, at=now, without=without)
+        pull = ledger.peek_pull(requester, at=now, excluded=without)
         event = append.pulled(
             tx,
             completion_id,
@@ -141,7 +144,7 @@ def choose(completion_id: str, who: str | None, closed: Collection[str], tried: 
             scope=pull.scope,
             turn=pull.turn,
             without=without,
-            asker=None if pull.scope == who else who,
+            asker=None if pull.scope == requester else requester,
         )
         ledger.apply(event)
         return pull
@@ -149,12 +152,12 @@ def choose(completion_id: str, who: str | None, closed: Collection[str], tried: 
     return work
 
 
-def withdraw(completion_id: str, arm: str, round: int | None, reason: str, rest: float | None) -> Work[None]:
+def withdraw(completion_id: str, arm: str, round: int | None, reason: str, cooldown: float | None) -> Work[None]:
     """Log that a request was not answered, and let its arm rest for so many seconds."""
 
     def work(tx: Transaction, ledger: Ledger) -> None:
         now = time.time()
-        rest_until = None if rest is None else now + rest
+        rest_until = None if cooldown is None else now + cooldown
         ledger.apply(
             append.withdrawn(
                 tx, completion_id, at=now, arm=arm, round=round, reason=reason[:500], rest_until=rest_until
@@ -173,10 +176,10 @@ def complete(completion: Completion) -> Work[None]:
     return work
 
 
-def edit(completion_id: str, text: str, cost: float, metric: str, who: str | None) -> Work[Acknowledged]:
+def edit(completion_id: str, text: str, cost: float, metric: str, requester: str | None) -> Work[Acknowledged]:
     """Log an edit and let the ensemble learn from it. LookupError when there is no such completion.
 
-    `who` is the scope of the user who edited: they are told of the arms that are for them.
+    `requester` is the scope of the user who edited: they are told of the arms that are for them.
     """
     edit_id = f"edit-{ULID()}"
 
@@ -184,27 +187,29 @@ def edit(completion_id: str, text: str, cost: float, metric: str, who: str | Non
         stored, event = append.edited(tx, edit_id, completion_id, text, cost, metric, at=time.time())
         if event is not None:
             ledger.apply(event)
-        return Acknowledged(stored, stored.id == edit_id, standings(ledger, without=ledger.for_others(who)))
+        return Acknowledged(
+            stored, stored.id == edit_id, standings(ledger, excluded=ledger.arms_hidden_from(requester))
+        )
 
     return work
 
 
-def standings(ledger: Ledger, scope: str | None = None, without: Collection[str] = ()) -> list[dict[str, Any]]:
+def standings(ledger: Ledger, scope: str | None = None, excluded: Collection[str] = ()) -> list[dict[str, Any]]:
     """The statistics of the arms on offer, as JSON values; of one scope's own rounds where one is given."""
     if not ledger.started:
         return []
-    states = ledger.ensemble.arms if scope is None else ledger.ensemble.counts(scope)
-    resting = ledger.unavailable(time.time())
+    states = ledger.ensemble.arms if scope is None else ledger.ensemble.scope_states(scope)
+    resting = ledger.arms_in_cooldown(time.time())
     return [
         {
             "name": name,
             "status": "resting" if name in resting else "active",
-            "resting_until": ledger.resting[name] if name in resting else None,
+            "resting_until": ledger.cooldowns[name] if name in resting else None,
             "audience": people_of(ledger.audiences[name]) if name in ledger.audiences else None,
             **figures(state),
         }
         for name, state in states.items()
-        if name not in without
+        if name not in excluded
     ]
 
 

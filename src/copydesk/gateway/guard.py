@@ -30,8 +30,8 @@ class Guard:
         app: what is guarded.
         metrics: told of every request.
         max_body: bytes.
-        hosts: the names answered to while no key is needed.
-        closed: whether a key is needed.
+        allowed_hosts: the names answered to while no key is needed.
+        requires_key: whether a key is needed.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class Guard:
         *,
         metrics: Metrics,
         max_body: int,
-        hosts: tuple[str, ...],
-        closed: Callable[[], Awaitable[bool]],
+        allowed_hosts: tuple[str, ...],
+        requires_key: Callable[[], Awaitable[bool]],
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._max_body = max_body
-        self._hosts = hosts
-        self._closed = closed
+        self._allowed_hosts = allowed_hosts
+        self._requires_key = requires_key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer or refuse one request."""
@@ -67,30 +67,30 @@ class Guard:
             await send(message)
 
         try:
-            refusal = await self._refusal(scope, Headers(scope=scope))
+            refusal = await self._check_request(scope, Headers(scope=scope))
             if refusal is not None:
                 await error_response(*refusal)(scope, receive, send_guarded)
                 return
-            await self._app(scope, self._limited(receive), send_guarded)
+            await self._app(scope, self._limit_body(receive), send_guarded)
         finally:
             # The route's pattern, not the path: a metric for every path that was ever asked for would never end.
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.requests.labels(route, status).inc()
             self._metrics.seconds.labels(route).observe(time.perf_counter() - started)
 
-    async def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
+    async def _check_request(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self._max_body:
             return 413, f"the body is too large; at most {self._max_body} bytes are taken"
         host = headers.get("host", "")
-        if _without_port(host) not in self._hosts and not await self._closed():
+        if _without_port(host) not in self._allowed_hosts and not await self._requires_key():
             return 403, "without an API key the gateway answers to this machine's own names only, such as localhost"
         with_body = scope["method"] in ("POST", "PUT", "PATCH") and scope["path"].startswith("/v1/")
         if with_body and not is_json(headers):
             return 415, "send JSON, with Content-Type: application/json"
         return None
 
-    def _limited(self, receive: Receive) -> Receive:
+    def _limit_body(self, receive: Receive) -> Receive:
         taken = 0
 
         async def limited() -> Message:

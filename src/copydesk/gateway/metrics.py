@@ -26,9 +26,9 @@ class Metrics:
         self.costs = Histogram("edit_cost", "Costs of edits, revisions included.", ["policy"], buckets=_COSTS, **made)
         self.pulls = Gauge("arm_pulls", "Pulls of an arm, those pending included.", ["arm"], **made)
         self.pending = Gauge("arm_pending", "Pulls of an arm whose edit is awaited.", ["arm"], **made)
-        self.mean = Gauge("arm_mean_cost", "Mean cost of an arm's edits.", ["arm"], **made)
+        self.mean_cost = Gauge("arm_mean_cost", "Mean cost of an arm's edits.", ["arm"], **made)
         self.available = Gauge("arm_available", "Whether an arm can be chosen now.", ["arm"], **made)
 
-    def text(self) -> bytes:
+    def render(self) -> bytes:
         """All of it in Prometheus' text format."""
         return generate_latest(self.registry)

@@ -22,7 +22,7 @@ _PATIENCE = 5.0  # seconds
 async def healthz(desk: Annotated[Desk, Depends(desk_of)]) -> JSONResponse:
     """200 when the store can be written to and a policy is open; no key is needed."""
     try:
-        await asyncio.wait_for(desk.ledger(lambda ledger, seq: seq), _PATIENCE)
+        await asyncio.wait_for(desk.read_ledger(lambda ledger, seq: seq), _PATIENCE)
     except (StoreUnavailable, TimeoutError):
         return JSONResponse({"status": "the store cannot be written to"}, 503)
     if not desk.policies:
@@ -40,8 +40,8 @@ async def metrics(
     desk: Annotated[Desk, Depends(desk_of)], caller: Annotated[Caller, Depends(allowed("read"))]
 ) -> Response:
     """Requests, policies and arms in Prometheus' text format."""
-    arms: list[dict[str, Any]] = await desk.ledger(lambda ledger, seq: standings(ledger))
-    for gauge in (desk.metrics.pulls, desk.metrics.pending, desk.metrics.mean, desk.metrics.available):
+    arms: list[dict[str, Any]] = await desk.read_ledger(lambda ledger, seq: standings(ledger))
+    for gauge in (desk.metrics.pulls, desk.metrics.pending, desk.metrics.mean_cost, desk.metrics.available):
         gauge.clear()
     for arm in arms:
         name = arm["name"]
@@ -49,5 +49,5 @@ async def metrics(
         desk.metrics.pending.labels(name).set(arm["pending"])
         desk.metrics.available.labels(name).set(arm["status"] == "active" and name in desk.policies)
         if arm["mean_cost"] is not None:
-            desk.metrics.mean.labels(name).set(arm["mean_cost"])
-    return Response(desk.metrics.text(), headers={"content-type": CONTENT_TYPE})
+            desk.metrics.mean_cost.labels(name).set(arm["mean_cost"])
+    return Response(desk.metrics.render(), headers={"content-type": CONTENT_TYPE})

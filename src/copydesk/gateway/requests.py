@@ -67,7 +67,7 @@ class EditRequest(BaseModel):
     accepted: Annotated[Literal[True] | None, Field(description="The answer was taken as it was.")] = None
 
     @model_validator(mode="after")
-    def _one(self) -> "EditRequest":
+    def _check_exactly_one(self) -> "EditRequest":
         if (self.edit is None) == (self.accepted is None):
             raise ValueError("give either the edited text as 'edit', or 'accepted': true")
         return self
@@ -88,7 +88,7 @@ class PolicyRequest(BaseModel):
     group: Annotated[Word | None, Field(description="The group it is for.")] = None
 
     @model_validator(mode="after")
-    def _one(self) -> "PolicyRequest":
+    def _check_at_most_one(self) -> "PolicyRequest":
         if self.user is not None and self.group is not None:
             raise ValueError("give either 'user' or 'group', or neither: for everyone")
         return self

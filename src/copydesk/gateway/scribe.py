@@ -30,11 +30,11 @@ class StoreUnavailable(Exception):
 
 @dataclass
 class _Entry:
-    work: Work[Any]
+    command: Work[Any]
     durable: bool
     future: asyncio.Future[Any]
     result: Any = None
-    fault: Exception | None = None
+    error: Exception | None = None
 
 
 class Scribe:
@@ -48,17 +48,17 @@ class Scribe:
 
     def __init__(self, store: EditStore) -> None:
         self._store = store
-        self._entries: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._ledger: Ledger | None = None
-        self._seen = 0
+        self._applied_seq = 0
         self._thread = threading.Thread(target=self._run, name="scribe", daemon=True)
         self._thread.start()
 
-    async def write(self, work: Work[T], *, durable: bool = False) -> T:
+    async def write(self, command: Work[T], *, durable: bool = False) -> T:
         """Run an entry in a transaction; returns what it returned, after the commit.
 
         Args:
-            work: the entry.
+            command: the entry.
             durable: whether it must outlive a crash of the machine too when this returns.
 
         Raises:
@@ -66,20 +66,20 @@ class Scribe:
             Exception: whatever the entry raised.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._entries.put(_Entry(work, durable, future))
+        self._queue.put(_Entry(command, durable, future))
         return await future
 
     def close(self) -> None:
         """Write what is waiting, and stop."""
-        self._entries.put(None)
+        self._queue.put(None)
         self._thread.join()
 
     def _run(self) -> None:
-        while (first := self._entries.get()) is not None:
+        while (first := self._queue.get()) is not None:
             batch, last = [first], False
             while len(batch) < _MOST and not last:
                 try:
-                    entry = self._entries.get_nowait()
+                    entry = self._queue.get_nowait()
                 except queue.Empty:
                     break
                 if entry is None:
@@ -98,37 +98,39 @@ class Scribe:
                 return
             except Exception as fault:
                 # Nothing was committed, or nobody knows: the ensemble is made anew from the log.
-                self._ledger, self._seen = None, 0
+                self._ledger, self._applied_seq = None, 0
                 known = isinstance(fault, DBAPIError)
                 logger.warning("the store could not be written to: %s", str(fault).splitlines()[0], exc_info=not known)
                 if attempt or not known:
                     for entry in batch:
-                        entry.fault = StoreUnavailable("the store cannot be written to")
+                        entry.error = StoreUnavailable("the store cannot be written to")
                     return
                 time.sleep(0.2)
 
     def _transact(self, batch: list[_Entry]) -> None:
-        with self._store.writing(durable=any(entry.durable for entry in batch)) as tx:
+        with self._store.begin_write(durable=any(entry.durable for entry in batch)) as tx:
             ledger = self._ledger or Ledger()
-            if tx.began_at != self._seen:
-                known = ledger.forgettings
-                ledger.fold(read_events(tx.connection, self._seen))
-                if self._seen and ledger.forgettings != known:  # what was folded of that person is in the log no more
+            if tx.start_seq != self._applied_seq:
+                known = ledger.forgotten_count
+                ledger.fold(read_events(tx.connection, self._applied_seq))
+                if (
+                    self._applied_seq and ledger.forgotten_count != known
+                ):  # what was folded of that person is in the log no more
                     ledger = Ledger().fold(read_events(tx.connection))
-                self._seen, self._ledger = tx.began_at, ledger
+                self._applied_seq, self._ledger = tx.start_seq, ledger
             for entry in batch:
-                entry.result = entry.fault = None
+                entry.result = entry.error = None
                 before = tx.seq
                 try:
-                    entry.result = entry.work(tx, ledger)
+                    entry.result = entry.command(tx, ledger)
                 except DBAPIError:
                     raise
                 except Exception as fault:
                     if tx.seq != before:
                         raise  # half an entry must not be committed
-                    entry.fault = fault
+                    entry.error = fault
             written = tx.seq
-        self._seen, self._ledger = written, ledger
+        self._applied_seq, self._ledger = written, ledger
 
 
 def _answer(batch: list[_Entry]) -> None:
@@ -136,8 +138,8 @@ def _answer(batch: list[_Entry]) -> None:
         for entry in batch:
             if entry.future.done():
                 continue  # the client went away
-            if entry.fault is not None:
-                entry.future.set_exception(entry.fault)
+            if entry.error is not None:
+                entry.future.set_exception(entry.error)
             else:
                 entry.future.set_result(entry.result)
 

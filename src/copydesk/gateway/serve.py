@@ -22,40 +22,40 @@ _GRACE = 30  # seconds for answers under way when it is told to stop
 def serve(
     store: EditStore,
     arms: Mapping[str, str],
-    settings: GatewaySettings,
+    config: GatewaySettings,
     ensemble: EnsembleSettings,
     *,
     host: str,
     port: int,
-    ready: Callable[[str, list[str]], None],
+    on_ready: Callable[[str, list[str]], None],
 ) -> None:
     """Serve until SIGINT or SIGTERM, then answer what was asked and return.
 
     Args:
         store: where everything is logged.
         arms: policies to open, beside those the store has.
-        settings: of the gateway.
+        config: of the gateway.
         ensemble: what the ensemble follows.
         host: the address to listen on.
         port: 0 for any that is free.
-        ready: told the gateway's address and the policies' names once it answers.
+        on_ready: told the gateway's address and the policies' names once it answers.
 
     Raises:
         InputError: the address is taken or open to others without a key, or a policy cannot be opened.
     """
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         check_address(host, any_key(connection))
     with contextlib.closing(_listen(host, port)) as listener, asyncio.Runner(loop_factory=_new_loop) as runner:
-        runner.run(_serve(store, arms, settings, ensemble, listener, ready))
+        runner.run(_serve(store, arms, config, ensemble, listener, on_ready))
 
 
-def check_address(host: str, keyed: bool) -> None:
+def check_address(host: str, has_key: bool) -> None:
     """Whether the gateway may listen there.
 
     Raises:
         InputError: others could reach it, and there is no key.
     """
-    if keyed or host == "localhost":
+    if has_key or host == "localhost":
         return
     with contextlib.suppress(ValueError):
         if ipaddress.ip_address(host).is_loopback:

@@ -17,12 +17,12 @@ class GatewaySettings:
         max_messages: the most messages of a request.
         timeout: seconds an upstream server may be silent.
         retries: how often a request that an upstream server could not take is sent again.
-        rest: seconds an arm rests after a failure; twice as long after each further one.
-        longest_rest: seconds, at most.
+        cooldown: seconds an arm rests after a failure; twice as long after each further one.
+        max_cooldown: seconds, at most.
         max_batch: requests a local model answers side by side.
         max_new_tokens: where a local model's answer ends that was given no limit.
-        origins: web sites whose pages may call the gateway (CORS).
-        open_to: without any API key, only these names of the machine are answered to: a page of another site that
+        cors_origins: web sites whose pages may call the gateway (CORS).
+        allowed_hosts: without any API key, only these names of the machine are answered to: a page of another site that
             points its own name here must not read the log.
     """
 
@@ -32,16 +32,17 @@ class GatewaySettings:
     max_messages: int = 1_000
     timeout: float = 120.0
     retries: int = 2
-    rest: float = 5.0
-    longest_rest: float = 300.0
+    cooldown: float = 5.0
+    max_cooldown: float = 300.0
     max_batch: int = 16
     max_new_tokens: int = 512
-    origins: tuple[str, ...] = ()
-    open_to: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
+    cors_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
 
     def __post_init__(self) -> None:
-        for name in ("max_body", "max_text", "max_messages", "timeout", "rest", "max_batch", "max_new_tokens"):
+        for name in ("max_body", "max_text", "max_messages", "timeout", "cooldown", "max_batch", "max_new_tokens"):
             if not getattr(self, name) > 0:
-                raise InputError(f"--{name.replace('_', '-')}: {getattr(self, name)} must be above 0")
+                flag = "rest" if name == "cooldown" else name.replace("_", "-")
+                raise InputError(f"--{flag}: {getattr(self, name)} must be above 0")
         if self.retries < 0:
             raise InputError(f"--retries: {self.retries} must be at least 0")

@@ -41,20 +41,20 @@ class AtomicCheckpoints(Trainer):
     entry, because the losses added up since the last entry are not in it.
     """
 
-    _writing: Path | None = None
+    _staging_folder: Path | None = None
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Save whole or not at all; a disk that is full or gone is an `InputError`."""
         folder, step = self._folder, self.state.global_step
         name = f"checkpoint-{step}"
-        self._writing = folder / f"{_WRITING}{name}"
+        self._staging_folder = folder / f"{_WRITING}{name}"
         try:
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
-                _bring_to_disk(self._writing)
+                _bring_to_disk(self._staging_folder)
                 _remove(folder / name)
-                (self._writing / name).rename(folder / name)
+                (self._staging_folder / name).rename(folder / name)
         except BaseException as fault:
             reason = _why_not_written(fault)
             if reason is None:
@@ -66,8 +66,8 @@ class AtomicCheckpoints(Trainer):
             ) from None
         finally:
             if self.args.should_save:
-                shutil.rmtree(self._writing, ignore_errors=True)
-            self._writing = None
+                shutil.rmtree(self._staging_folder, ignore_errors=True)
+            self._staging_folder = None
         if self.args.should_save:
             for other in _checkpoints(folder):
                 if other.name != name:
@@ -78,11 +78,11 @@ class AtomicCheckpoints(Trainer):
         return Path(str(self.args.output_dir))
 
     def _get_output_dir(self, trial: Any) -> str:
-        return str(self._writing) if self._writing else super()._get_output_dir(trial)
+        return str(self._staging_folder) if self._staging_folder else super()._get_output_dir(trial)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As `Trainer` does; in a checkpoint, only the weights that are trained, under the names they have here."""
-        if self._writing is None or output_dir is None or self.is_distributed_loading_by_transformers:
+        if self._staging_folder is None or output_dir is None or self.is_distributed_loading_by_transformers:
             super().save_model(output_dir, _internal_call)
         elif self.args.should_save and not self.is_fsdp_enabled and not self.is_deepspeed_enabled:
             Path(output_dir).mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ def row_costs(records: Iterable[EditRecord], settings: CostSettings, metric: Edi
     """
     rows = [record for record in records if record.edit is not None]
     if metric is not None:
-        costs = metric.batch([(record.response, str(record.edit)) for record in rows])
+        costs = metric.cost_batch([(record.response, str(record.edit)) for record in rows])
         return {record.id: cost for record, cost in zip(rows, costs, strict=True)}
     name = settings.field
     for record in rows:

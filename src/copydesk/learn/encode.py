@@ -72,7 +72,7 @@ class Encoded:
     users: tuple[str | None, ...] = ()
 
     @property
-    def shared(self) -> int:
+    def shared_tokens(self) -> int:
         """Tokens that y and y' of the edited rows have in common at their beginning, summed over the rows."""
         return sum(triple.fork for triple in self.triples if triple.edited)
 
@@ -82,7 +82,7 @@ def encode_log(
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
     *,
-    cut_answers: bool = False,
+    truncate_answers: bool = False,
     weights: Mapping[str, float] | None = None,
     costs: Mapping[str, float] | None = None,
 ) -> Encoded:
@@ -96,7 +96,7 @@ def encode_log(
         records: the log.
         tokenizer: of the model that is to read the triples.
         max_length: in tokens, at least 2: one to read and one to write.
-        cut_answers: keep the rows that would be left out; their answers lose their end.
+        truncate_answers: keep the rows that would be left out; their answers lose their end.
         weights: the weight of a row by its id; a row that is not in it weighs 1.
         costs: the cost of a row by its id, of the whole texts, whatever is cut off; see `row_costs`.
 
@@ -116,7 +116,7 @@ def encode_log(
         response = _plain_ids(tokenizer, record.response) + end
         edit = _plain_ids(tokenizer, record.edit) + end
         longest = max(len(response), len(edit))
-        if longest > room_for_answer and not cut_answers:
+        if longest > room_for_answer and not truncate_answers:
             left_out += 1
             continue
         shortened += longest > room_for_answer

@@ -16,7 +16,7 @@ def evaluate(
     policy: TripleLogProbs,
     references: TripleLogProbs,
     settings: TrainSettings,
-    value: float = 0.0,
+    baseline_value: float = 0.0,
 ) -> dict[str, float]:
     """Measure a policy on triples, from its log-probabilities and the reference policy's.
 
@@ -25,7 +25,7 @@ def evaluate(
         policy: their log-probabilities under the policy.
         references: those under the reference policy.
         settings: the method and what its objective needs.
-        value: V of `offline_cost`, where the method uses costs.
+        baseline_value: V of `offline_cost`, where the method uses costs.
 
     Returns:
         The same figures whatever the method, so that methods compare. `loss`, the method's own objective; but not of
@@ -42,7 +42,7 @@ def evaluate(
     terms = (policy.edit, policy.response, references.edit, references.response, edited)
     options = settings.preference_options() | {"weights": weights}
     if settings.method == "early":
-        options |= settings.cost_options(torch.tensor([triple.cost or 0.0 for triple in triples]), value)
+        options |= settings.cost_options(torch.tensor([triple.cost or 0.0 for triple in triples]), baseline_value)
     joint_loss, metrics = early_ensemble(*terms, lambda_sup=settings.lambda_sup, **options)
     if settings.method == "sft":
         loss, _ = supervised(policy.edit, references.edit, weights=weights)

@@ -29,24 +29,25 @@ class Fitted:
         model: with a LoRA adapter, or, after full training, an ordinary model; in evaluation mode.
         history: what was logged, about twenty times over the run: step, epoch, loss and the objective's metrics.
         forward: how the model was run on triples.
-        shards: where processes share out the weights (FSDP, DeepSpeed), the model to run, in all of them together.
-        weights: then, in the main process, all weights of the model.
+        sharded_model: where processes share out the weights (FSDP, DeepSpeed), the model to run, in all of them
+            together.
+        full_state_dict: then, in the main process, all weights of the model.
     """
 
     model: PreTrainedModel | PeftModel
     history: list[dict[str, float]]
     forward: Forward
-    shards: nn.Module | None = None
-    weights: dict[str, Tensor] | None = None
+    sharded_model: nn.Module | None = None
+    full_state_dict: dict[str, Tensor] | None = None
 
     def score(self, triples: Sequence[Triple], batch_size: int = 8) -> TripleLogProbs:
         """log π of every y' and y under the trained policy; in several processes, called by all of them."""
         return score_triples(
-            self.shards or self.model,
+            self.sharded_model or self.model,
             triples,
             batch_size=batch_size,
             forward=self.forward,
-            share=self.shards is None,
+            distribute=self.sharded_model is None,
             description="held out",
         )
 
@@ -58,7 +59,9 @@ def reference_logprobs(
 
     Several processes divide the triples among them.
     """
-    return score_triples(model, triples, batch_size=batch_size, forward=forward, share=True, description="reference")
+    return score_triples(
+        model, triples, batch_size=batch_size, forward=forward, distribute=True, description="reference"
+    )
 
 
 def fit(

@@ -40,14 +40,14 @@ class Forgetting:
 
     Attributes:
         erased: how many rows of each kind.
-        caches: how many files of reference log-probabilities were removed.
-        learners: the policies that learned from the person, or may have.
+        cache_files_removed: how many files of reference log-probabilities were removed.
+        affected_policies: the policies that learned from the person, or may have.
         entries: what the log says of it, this time and earlier.
     """
 
     erased: dict[str, int]
-    caches: int
-    learners: list[Learner]
+    cache_files_removed: int
+    affected_policies: list[Learner]
     entries: list[Entry]
 
 
@@ -67,7 +67,7 @@ def forget_person(store: EditStore, user: str, tenant: str | None = None, folder
     Raises:
         InputError: nothing is known of this person; the database's files cannot be written anew just now.
     """
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         learners = who_learned(user, [*folders, *arm_folders(connection)])
         known = belongings(connection, user, tenant)
         before = find_entries(connection, user, tenant)
@@ -76,10 +76,10 @@ def forget_person(store: EditStore, user: str, tenant: str | None = None, folder
     caches = drop_references()
     erased: dict[str, int] = {}
     if known or not before:
-        with store.writing() as tx:
+        with store.begin_write() as tx:
             entry = forget(tx, user, tenant, [learner.name for learner in learners if learner.certain])
         erased, before = entry.erased, [*before, entry]
-    store.scrub()
+    store.vacuum()
     return Forgetting(erased, caches, learners, before)
 
 
@@ -92,7 +92,7 @@ def check_forgotten(store: EditStore, user: str | None, tenant: str | None = Non
     Raises:
         InputError: an entry was changed, something is left, or the person was never forgotten.
     """
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         count = check_chain(connection)
         if user is None:
             return count, []
@@ -127,7 +127,7 @@ def _learner(folder: Path, user: str) -> Learner | None:
         # Nobody should stay because a file is damaged, or not written yet.
         return Learner(folder.name, folder, certain=False)
     people = policy.data.people
-    if people is not None and not people.include(user):
+    if people is not None and not people.contains(user):
         return None
     return Learner(policy.name, folder, certain=people is not None)
 

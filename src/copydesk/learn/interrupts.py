@@ -20,17 +20,17 @@ class StopOnSignal(TrainerCallback):
     second signal gives them back at once and is then raised again, so it does what it did before. Outside the main
     thread, where Python allows no handlers, entering does nothing. A signal that is ignored stays ignored.
 
-    A signal that comes during the last step lets training end as it would; `stopped` tells of it all the same.
+    A signal that comes during the last step lets training end as it would; `stop_signal` tells of it all the same.
 
     With several processes, all stop after the same step when any of them was told to.
 
     Attributes:
-        stopped: once training has ended, the signal that came; `None` if none did.
+        stop_signal: once training has ended, the signal that came; `None` if none did.
     """
 
     def __init__(self) -> None:
-        self.stopped: int | None = None
-        self._asked = 0
+        self.stop_signal: int | None = None
+        self._received_signal = 0
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -38,26 +38,26 @@ class StopOnSignal(TrainerCallback):
             for number in (signal.SIGINT, signal.SIGTERM):
                 # `None` is a handler that was not set from Python and cannot be given back.
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                    self._previous[number] = signal.signal(number, self._ask)
+                    self._previous[number] = signal.signal(number, self._handle_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
         while self._previous:
             signal.signal(*self._previous.popitem())
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
+    def _handle_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._received_signal:
             self.__exit__()
             signal.raise_signal(number)
             return
-        self._asked = number
+        self._received_signal = number
         logger.warning("finishing this step and saving; interrupt again to stop at once")
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
         """Stop here when any process was asked to; saved and logged at the same step, so that no loss goes missing."""
-        if self._asked_anywhere(args) and state.global_step < state.max_steps:
+        if self._reduce_signal(args) and state.global_step < state.max_steps:
             control.should_save = control.should_log = control.should_training_stop = True
         return control
 
@@ -65,13 +65,13 @@ class StopOnSignal(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
         """Remember a signal that ended training, or came when it was ending anyway."""
-        self.stopped = self._asked_anywhere(args) or None
+        self.stop_signal = self._reduce_signal(args) or None
         return control
 
-    def _asked_anywhere(self, args: TrainingArguments) -> int:
+    def _reduce_signal(self, args: TrainingArguments) -> int:
         """The signal that any process has had, agreed upon by all; 0 if none."""
         if not (dist.is_available() and dist.is_initialized()):
-            return self._asked
-        asked = torch.tensor(self._asked, device=args.device)
+            return self._received_signal
+        asked = torch.tensor(self._received_signal, device=args.device)
         dist.all_reduce(asked, op=dist.ReduceOp.MAX)
         return int(asked)

@@ -32,7 +32,7 @@ class Forward:
     Attributes:
         layout: of the rows.
         attention: for packed rows, what computes it: SDPA with a mask, FlexAttention with a block mask, or SDPA run by
-            run (see `copydesk.learn.attention`). The model must be set to it, see `attending`.
+            run (see `copydesk.learn.attention`). The model must be set to it, see `use_attention`.
         fused: whether log-probabilities come straight from the output layer, a chunk of tokens at a time.
     """
 
@@ -40,13 +40,15 @@ class Forward:
     attention: Attention = "sdpa"
     fused: bool = True
 
-    def lay_out(self, triples: Sequence[Triple], *, compare: bool, row_tokens: int | None = None) -> dict[str, Tensor]:
+    def lay_out(
+        self, triples: Sequence[Triple], *, with_response: bool, row_tokens: int | None = None
+    ) -> dict[str, Tensor]:
         """Lay out triples for this way, see `packing.lay_out`; by default in one row where that costs nothing."""
         if row_tokens is None and self.attention != "sdpa":
             row_tokens = sys.maxsize
-        return lay_out(triples, compare=compare, layout=self.layout, row_tokens=row_tokens)
+        return lay_out(triples, with_response=with_response, layout=self.layout, row_tokens=row_tokens)
 
-    def inputs(self, batch: dict[str, Tensor]) -> dict[str, Any]:
+    def build_model_inputs(self, batch: dict[str, Tensor]) -> dict[str, Any]:
         """What a model is called with for a batch that `lay_out` made."""
         about: dict[str, Any] = {"attention_mask": (batch["triple"] >= 0).long()}
         if self.layout == "packed":
@@ -60,7 +62,7 @@ class Forward:
         return {"input_ids": batch["input_ids"], **about, "use_cache": False}
 
     @contextmanager
-    def attending(self, model: nn.Module) -> Iterator[None]:
+    def use_attention(self, model: nn.Module) -> Iterator[None]:
         """Set a model to this attention while this lasts, which is to include the backward pass."""
         config: Any = model.config.get_text_config()  # type: ignore[operator, union-attr]
         before = config._attn_implementation
@@ -85,7 +87,7 @@ def batch_logprobs(model: nn.Module, batch: dict[str, Tensor], count: int, forwa
         Each float32 of shape [B], in nats, summed over the answer's tokens. Where y was not laid out (nothing was
         edited, or only y' is needed) the second is the first.
     """
-    inputs = forward.inputs(batch)
+    inputs = forward.build_model_inputs(batch)
     bare: nn.Module = extract_model_from_parallel(model)
     with scoring_head(bare, batch["source"], batch["target"], fused=forward.fused):
         logits = model(**inputs).logits[0]

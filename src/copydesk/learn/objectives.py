@@ -138,7 +138,7 @@ def early_ensemble(
     pairs: float | Tensor | None = None,
     lambda_cost: float = 0.0,
     costs: Tensor | None = None,
-    value: float = 0.0,
+    baseline_value: float = 0.0,
 ) -> tuple[Tensor, Metrics]:
     """The early ensemble: one policy learns from the preference, the supervision and, if asked, the cost at once.
 
@@ -154,7 +154,7 @@ def early_ensemble(
         pairs: `rows` of `preference`, the weight the preference mean is over.
         lambda_cost: the weight λ_cost.
         costs: c, shape [B]; needed where `lambda_cost` is above 0.
-        value: V of `offline_cost`.
+        baseline_value: V of `offline_cost`.
 
     Source: ℓ_PREF(π) + λ ℓ_SUP(π) of https://arxiv.org/abs/2601.19055. The cost term is `offline_cost`'s.
     """
@@ -177,7 +177,7 @@ def early_ensemble(
         if costs is None:
             raise ValueError("lambda_cost is above 0, so every row needs its cost")
         cost_loss, about_costs = offline_cost(
-            response, ref_response, costs, beta=beta, value=value, weights=weights, rows=rows
+            response, ref_response, costs, beta=beta, baseline_value=baseline_value, weights=weights, rows=rows
         )
         loss, metrics = loss + lambda_cost * cost_loss, metrics | about_costs
     return loss, metrics
@@ -189,7 +189,7 @@ def offline_cost(
     costs: Tensor,
     *,
     beta: float,
-    value: float,
+    baseline_value: float,
     weights: Tensor | None = None,
     rows: float | Tensor | None = None,
 ) -> tuple[Tensor, Metrics]:
@@ -217,7 +217,7 @@ def offline_cost(
         ref_response: log π_ref(y|x), shape [B].
         costs: c, shape [B].
         beta: β.
-        value: V.
+        baseline_value: V.
         weights: w, shape [B].
         rows: the weight the mean is over; by default that of this batch.
 
@@ -227,7 +227,7 @@ def offline_cost(
     """
     weights = torch.ones_like(ref_response) if weights is None else weights
     counted = weights > 0
-    residual = torch.where(counted, costs + beta * (response - ref_response) - value, 0.0)
+    residual = torch.where(counted, costs + beta * (response - ref_response) - baseline_value, 0.0)
     losses = residual**2 / (2 * beta)
     return _mean(losses, weights, rows), _only(counted, {"loss/cost": losses})
 

@@ -45,10 +45,10 @@ class Run:
     kind: int
 
 
-def packed_run(owner: int, triple: Triple, compare: bool) -> Run:
-    """A triple as one run; without `compare`, and where nothing was edited, it is x and y' with no branches."""
+def packed_run(owner: int, triple: Triple, with_response: bool) -> Run:
+    """A triple as one run; without `with_response`, and where nothing was edited, it is x and y' with no branches."""
     context = len(triple.context)
-    if not (compare and triple.edited):
+    if not (with_response and triple.edited):
         tokens = triple.context + triple.edit
         return Run(owner, tokens, len(tokens), (), context, TRUNK)
     shared = triple.fork
@@ -58,23 +58,23 @@ def packed_run(owner: int, triple: Triple, compare: bool) -> Run:
     return Run(owner, tokens, context + shared, branches, context, TRUNK)
 
 
-def separate_runs(owner: int, triple: Triple, compare: bool) -> list[Run]:
+def separate_runs(owner: int, triple: Triple, with_response: bool) -> list[Run]:
     """A triple as a run for x and y', and one for x and y where they are compared and differ."""
     context = len(triple.context)
-    if not (compare and triple.edited):
-        return [packed_run(owner, triple, compare)]
+    if not (with_response and triple.edited):
+        return [packed_run(owner, triple, with_response)]
     answers = ((EDIT, triple.edit), (RESPONSE, triple.response))
     return [Run(owner, triple.context + answer, context + len(answer), (), context, kind) for kind, answer in answers]
 
 
 def lay_out(
-    triples: Sequence[Triple], *, compare: bool, layout: Layout = "packed", row_tokens: int | None = None
+    triples: Sequence[Triple], *, with_response: bool, layout: Layout = "packed", row_tokens: int | None = None
 ) -> dict[str, Tensor]:
     """Lay out B triples as R rows of L tokens, and say which tokens are to be scored.
 
     Args:
         triples: the batch of B.
-        compare: whether y is needed too; otherwise y' alone is laid out.
+        with_response: whether y is needed too; otherwise y' alone is laid out.
         layout: see `Layout`.
         row_tokens: rows are filled up to so many tokens, or as many as the longest triple needs; `None` for the latter.
 
@@ -88,10 +88,10 @@ def lay_out(
         branches.
     """
     if layout == "packed":
-        runs = [packed_run(owner, triple, compare) for owner, triple in enumerate(triples)]
+        runs = [packed_run(owner, triple, with_response) for owner, triple in enumerate(triples)]
         rows = fill_rows([len(run.tokens) for run in runs], row_tokens)
     else:
-        runs = [run for owner, triple in enumerate(triples) for run in separate_runs(owner, triple, compare)]
+        runs = [run for owner, triple in enumerate(triples) for run in separate_runs(owner, triple, with_response)]
         rows = [[place] for place in range(len(runs))]
     width = max(sum(len(runs[place].tokens) for place in row) for row in rows)
     input_ids, position_ids, branch = (torch.zeros(len(rows), width, dtype=torch.long) for _ in range(3))

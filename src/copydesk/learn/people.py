@@ -24,7 +24,7 @@ class People(BaseModel):
     unnamed: int
 
     @classmethod
-    def of(cls, names: Iterable[str | None], salt: str) -> Self:
+    def from_names(cls, names: Iterable[str | None], salt: str) -> Self:
         """The users of a log, one name for each row."""
         named: set[str] = set()
         unnamed = 0
@@ -35,7 +35,7 @@ class People(BaseModel):
                 named.add(name)
         return cls(salt=salt, users=tuple(sorted(_hash(name, salt) for name in named)), unnamed=unnamed)
 
-    def include(self, user: str) -> bool:
+    def contains(self, user: str) -> bool:
         """Whether this user is one of them."""
         return _hash(user, self.salt) in self.users
 

@@ -31,24 +31,24 @@ class Prepared:
         tokenizer: its tokenizer.
         info: which model it is.
         encoded: the log as tokens.
-        sha256: hash of the log.
-        trained_on: the rows to train on.
-        held_out: the rows to measure with.
+        log_sha256: hash of the log.
+        train_rows: the rows to train on.
+        held_out_rows: the rows to measure with.
         forward: how to run the model.
         references: the reference log-probabilities of any of the rows.
-        metric: the name of the rows' costs; empty where no method needs any.
+        cost_metric: the name of the rows' costs; empty where no method needs any.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     info: ModelInfo
     encoded: Encoded
-    sha256: str
-    trained_on: list[Triple]
-    held_out: list[Triple]
+    log_sha256: str
+    train_rows: list[Triple]
+    held_out_rows: list[Triple]
     forward: Forward
     references: Callable[[Sequence[Triple]], TripleLogProbs]
-    metric: str = ""
+    cost_metric: str = ""
 
 
 def prepare(
@@ -77,10 +77,10 @@ def prepare(
         metric = settings.cost.source if measure is None else measure.name
         known = row_costs(log, settings.cost, measure)
     encoded = encode_log(
-        log, tokenizer, settings.max_length, cut_answers=settings.cut_answers, weights=weights, costs=known
+        log, tokenizer, settings.max_length, truncate_answers=settings.cut_answers, weights=weights, costs=known
     )
     forward = fitting_forward(base, longest(encoded.triples))
-    key = cache_key(info, base, tokenizer, log, max_length=settings.max_length, cut_answers=settings.cut_answers)
+    key = cache_key(info, base, tokenizer, log, max_length=settings.max_length, truncate_answers=settings.cut_answers)
 
     def compute() -> TripleLogProbs:
         return reference_logprobs(base, encoded.triples, settings.batch_size * 2, forward)

@@ -73,12 +73,12 @@ def _log_probs(model: nn.Module, forward: Forward) -> TripleLogProbs | None:
         Triple("probe", tuple(tokens[:9]), tuple(tokens[9:15]), (*tokens[9:11], *tokens[17:22])),
         Triple("probe", tuple(tokens[20:24]), tuple(tokens[2:5]), tuple(tokens[6:11])),
     ]
-    batch = forward.lay_out(triples, compare=True, row_tokens=64)
+    batch = forward.lay_out(triples, with_response=True, row_tokens=64)
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     try:
-        with forward.attending(model):
+        with forward.use_attention(model):
             return batch_logprobs(model, {name: tensor.to(device) for name, tensor in batch.items()}, 2, forward)
     except (RuntimeError, ValueError, TypeError, AttributeError, IndexError):
         return None

@@ -73,7 +73,7 @@ def cache_key(
     records: Iterable[EditRecord],
     *,
     max_length: int,
-    cut_answers: bool = False,
+    truncate_answers: bool = False,
 ) -> CacheKey | None:
     """The key of the scores that `model`, as `load_model` gave it, has for a log that `encode_log` encodes.
 
@@ -95,7 +95,7 @@ def cache_key(
         template="none" if template is None else _sha256(_json(template)),
         log=data_sha256(records),
         max_length=max_length,
-        cut_answers=cut_answers,
+        cut_answers=truncate_answers,
     )
 
 

@@ -33,7 +33,7 @@ def common_arguments(settings: TrainSettings, folder: Path, *, save: bool) -> di
         "output_dir": str(folder),
         "num_train_epochs": settings.epochs,
         "max_steps": settings.max_steps or -1,
-        "learning_rate": settings.rate,
+        "learning_rate": settings.effective_learning_rate,
         "lr_scheduler_type": "cosine",
         "warmup_steps": settings.warmup_ratio,
         "per_device_train_batch_size": settings.batch_size,
@@ -87,10 +87,10 @@ def run(make: Callable[[Path], T], checkpoints: Path | None) -> T:
         if checkpoints is not None:
             trainer.add_callback(stack.enter_context(stop))
         trainer.train(resume_from_checkpoint=str(start) if start else None)
-    if stop.stopped is not None:
+    if stop.stop_signal is not None:
         state = trainer.state
         raise Interrupted(
-            stop.stopped,
+            stop.stop_signal,
             f"interrupted after step {state.global_step} of {state.max_steps}, which is saved; give the same command "
             "with --resume to go on",
         )

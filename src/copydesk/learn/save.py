@@ -45,7 +45,7 @@ def describe(
             cut_contexts=encoded.cut_contexts,
             cut_answers=encoded.cut_answers,
             left_out=encoded.left_out,
-            people=People.of(encoded.users, salt=sha256[:32]),
+            people=People.from_names(encoded.users, salt=sha256[:32]),
         ),
         settings=settings.to_json(),
         before=before or {},
@@ -53,7 +53,7 @@ def describe(
         history=history,
         final=history[-1] if history else {},
         remarks=remarks or [],
-        cost_model=None if cost_model is None else cost_model.reference(),
+        cost_model=None if cost_model is None else cost_model.to_ref(),
     )
 
 

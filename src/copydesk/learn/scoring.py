@@ -21,7 +21,7 @@ def score_triples(
     *,
     batch_size: int = 8,
     forward: Forward | None = None,
-    share: bool = False,
+    distribute: bool = False,
     description: str = "scoring",
 ) -> TripleLogProbs:
     """log π(y'|x) and log π(y|x) of every triple, without gradient and without dropout.
@@ -34,7 +34,8 @@ def score_triples(
         triples: n of them.
         batch_size: triples in one forward pass.
         forward: how to run the model; found out if not given.
-        share: let every process, where there are several, score a part; each holds all triples and the whole model.
+        distribute: let every process, where there are several, score a part; each holds all triples and the whole
+            model.
         description: what the progress bar says.
 
     Returns:
@@ -48,18 +49,18 @@ def score_triples(
     was_training = model.training
     model.eval()
     starts = range(0, len(order), batch_size)
-    share = share and processes.count() > 1
-    if share:
+    distribute = distribute and processes.count() > 1
+    if distribute:
         starts = starts[processes.rank() :: processes.count()]
     quiet = not (sys.stderr.isatty() and processes.is_main())
-    with forward.attending(model):
+    with forward.use_attention(model):
         for start in tqdm(starts, desc=description, leave=False, disable=quiet):
             places = order[start : start + batch_size]
-            batch = forward.lay_out([triples[place] for place in places], compare=True)
+            batch = forward.lay_out([triples[place] for place in places], with_response=True)
             batch = {name: tensor.to(device) for name, tensor in batch.items()}
             scores[:, places] = torch.stack(batch_logprobs(model, batch, len(places), forward)).cpu()
     model.train(was_training)
-    if share:
+    if distribute:
         scores = reduce(scores.to(device), reduction="sum").cpu()
     return TripleLogProbs(*scores)
 

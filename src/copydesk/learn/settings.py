@@ -35,7 +35,8 @@ class TrainSettings:
         epochs: passes over the log. Logs of edits are small; three passes fit them without learning them by heart.
             `rl` has epochs of its own, in `rl`.
         max_steps: stop after so many optimizer steps, whatever `epochs` says.
-        learning_rate: the peak rate; `None` takes the default of the method and of LoRA or full weights (see `rate`).
+        learning_rate: the peak rate; `None` takes the default of the method and of LoRA or full weights (see
+            `effective_learning_rate`).
         warmup_ratio: the share of the steps over which the rate rises to its peak; it then falls as a cosine to zero.
         batch_size: triples in one forward pass, on each device; with `rl`, the policy's own responses.
         accumulate: passes added up to one optimizer step; 4 x 4 is the usual 16 and fits an 8B model on one large GPU.
@@ -125,7 +126,7 @@ class TrainSettings:
             raise InputError(f"max_length: {self.max_length} must be at least 2, one token to read and one to write")
 
     @property
-    def rate(self) -> float:
+    def effective_learning_rate(self) -> float:
         """The peak learning rate: the one given, else the default of the method."""
         if self.learning_rate is not None:
             return self.learning_rate
@@ -145,14 +146,18 @@ class TrainSettings:
             "dpop_penalty": self.dpop_penalty,
         }
 
-    def cost_options(self, costs: Any, value: float) -> dict[str, Any]:
+    def cost_options(self, costs: Any, baseline_value: float) -> dict[str, Any]:
         """What `early_ensemble` is told of costs, by the names of its arguments: nothing unless the method uses them.
 
         Args:
             costs: of the rows, shape [B].
-            value: V of `offline_cost`.
+            baseline_value: V of `offline_cost`.
         """
-        return {"lambda_cost": self.lambda_cost, "costs": costs, "value": value} if self.uses_costs else {}
+        return (
+            {"lambda_cost": self.lambda_cost, "costs": costs, "baseline_value": baseline_value}
+            if self.uses_costs
+            else {}
+        )
 
     def to_json(self) -> dict[str, str | int | float | bool | None]:
         """Every setting as `policy.json` keeps it, the learning rate as it was used.
@@ -160,7 +165,7 @@ class TrainSettings:
         Those of costs and of policy optimisation stand there as `cost.NAME` and `rl.NAME`, where the method reads them.
         """
         own = [one.name for one in fields(self) if one.name not in ("cost", "rl")]
-        flat = {name: getattr(self, name) for name in own} | {"learning_rate": self.rate}
+        flat = {name: getattr(self, name) for name in own} | {"learning_rate": self.effective_learning_rate}
         if self.uses_costs:
             flat |= {f"cost.{name}": value for name, value in self.cost.to_json(model=self.method == "rl").items()}
         if self.method == "rl":

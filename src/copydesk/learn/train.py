@@ -148,11 +148,11 @@ def _learn(
     prepared: Prepared, settings: TrainSettings, out: Path, *, overwrite: bool, resume: bool, last: bool
 ) -> PolicyFile:
     """One method's policy, from the first step to its folder; `last` if the reference policy is not needed again."""
-    trained_on, held_out = prepared.trained_on, prepared.held_out
+    trained_on, held_out = prepared.train_rows, prepared.held_out_rows
     run = RunFile(
         settings=settings.to_json(),
         base=Base(**asdict(prepared.info)),
-        data_sha256=prepared.sha256,
+        data_sha256=prepared.log_sha256,
         rows_sha256=_rows_sha256(trained_on),
         processes=processes.count(),
     )
@@ -188,7 +188,7 @@ def _learn(
     record = describe(
         out.absolute().name,
         prepared.info,
-        prepared.sha256,
+        prepared.log_sha256,
         prepared.encoded,
         settings,
         fitted.history,
@@ -201,7 +201,7 @@ def _learn(
     if processes.is_main():
         try:
             with staged_folder(out, overwrite=overwrite, within=checkpoints) as folder:
-                save_policy(fitted.model, prepared.tokenizer, record, folder, fitted.weights)
+                save_policy(fitted.model, prepared.tokenizer, record, folder, fitted.full_state_dict)
                 if optimised is not None:
                     save_cost_model(optimised.cost_model, optimised.file, folder / FOLDER)
         except (OSError, SafetensorError) as fault:

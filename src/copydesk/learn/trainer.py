@@ -50,7 +50,7 @@ class Collator:
     """
 
     def __init__(self, method: Method, forward: Forward, row_tokens: int | None = None) -> None:
-        self.compare, self.forward, self.row_tokens = method != "sft", forward, row_tokens
+        self.needs_response, self.forward, self.row_tokens = method != "sft", forward, row_tokens
 
     def __call__(self, batch: Sequence[Example]) -> dict[str, Tensor]:
         """Returns what `lay_out` does, and `edited`, `weight`, `cost`, `ref_edit` and `ref_response` of shape [B].
@@ -58,7 +58,7 @@ class Collator:
         The cost is 0 where none is known.
         """
         triples = [example.triple for example in batch]
-        return self.forward.lay_out(triples, compare=self.compare, row_tokens=self.row_tokens) | {
+        return self.forward.lay_out(triples, with_response=self.needs_response, row_tokens=self.row_tokens) | {
             "edited": torch.tensor([triple.edited for triple in triples]),
             "weight": torch.tensor([triple.weight for triple in triples]),
             "cost": torch.tensor([triple.cost or 0.0 for triple in triples]),
@@ -95,16 +95,16 @@ class EditTrainer(RowTrainer):
         super().__init__(model, args, rows, PADDING, collator)
         weights = torch.tensor([row.triple.weight for row in rows], dtype=torch.float64)
         edited = torch.tensor([row.triple.edited for row in rows])
-        self.share_edited = float(weights[edited].sum() / weights.sum())
+        self.edited_weight_share = float(weights[edited].sum() / weights.sum())
         # V of `offline_cost`.
-        self.value = soft_minimum([row.triple for row in rows], settings.beta) if settings.uses_costs else 0.0
+        self.baseline_value = soft_minimum([row.triple for row in rows], settings.beta) if settings.uses_costs else 0.0
         self._since_last_log = RunningMeans(args.device)
         self._warned = False
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """As `Trainer` does, with the attention that packed rows need."""
         bare: Any = self.model
-        with self.forward.attending(bare):
+        with self.forward.use_attention(bare):
             return super().train(*args, **kwargs)
 
     def compute_loss(
@@ -124,7 +124,7 @@ class EditTrainer(RowTrainer):
         """
         settings, edited, weights = self.settings, inputs["edited"], inputs["weight"]
         rows = weights.sum() if num_items_in_batch is None else num_items_in_batch
-        with self.forward.attending(self.accelerator.unwrap_model(model)):
+        with self.forward.use_attention(self.accelerator.unwrap_model(model)):
             edit, response = batch_logprobs(model, inputs, len(weights), self.forward)
         loss: Tensor
         if settings.method == "sft":
@@ -132,11 +132,11 @@ class EditTrainer(RowTrainer):
         else:
             terms = (edit, response, inputs["ref_edit"], inputs["ref_response"], edited)
             form = settings.preference_options() | {"weights": weights}
-            pairs = rows * self.share_edited
+            pairs = rows * self.edited_weight_share
             if settings.method == "dpo":
                 loss, metrics = preference(*terms, rows=pairs, **form)
             else:
-                form |= settings.cost_options(inputs["cost"], self.value)
+                form |= settings.cost_options(inputs["cost"], self.baseline_value)
                 loss, metrics = early_ensemble(*terms, lambda_sup=settings.lambda_sup, rows=rows, pairs=pairs, **form)
         self._since_last_log.add(metrics, weights)
         if num_items_in_batch is not None:

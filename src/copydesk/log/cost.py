@@ -66,9 +66,9 @@ class EditCost:
 
     def __call__(self, response: str, edit: str) -> float:
         """The cost of one edit."""
-        return self._block([(response, edit)])[0]
+        return self._cost_pairs([(response, edit)])[0]
 
-    def of(self, record: EditRecord) -> float:
+    def cost_of(self, record: EditRecord) -> float:
         """The cost of one logged edit.
 
         Raises:
@@ -78,20 +78,20 @@ class EditCost:
             raise InputError(f"record {record.id!r}: its edit is still pending, so it has no cost yet; leave it out")
         return self(record.response, record.edit)
 
-    def batch(self, pairs: Iterable[tuple[str, str]]) -> list[float]:
+    def cost_batch(self, pairs: Iterable[tuple[str, str]]) -> list[float]:
         """The costs of (response, edit) pairs, in their order; faster than one call each."""
-        return [cost for _, cost in self._spread(self._block, pairs)]
+        return [cost for _, cost in self._iter_batched(self._cost_pairs, pairs)]
 
-    def over(self, records: Iterable[EditRecord]) -> Iterator[tuple[EditRecord, float | None]]:
+    def iter_costs(self, records: Iterable[EditRecord]) -> Iterator[tuple[EditRecord, float | None]]:
         """Every record with its cost, `None` while it is pending; a stream, in the order given.
 
         All cores work on it, so it reads a few hundred records for each of them ahead.
         """
-        return self._spread(self._logged, records)
+        return self._iter_batched(self._cost_records, records)
 
-    def units(self, text: str) -> Units:
+    def split_units(self, text: str) -> Units:
         """What the cost counts: token ids, words or characters."""
-        return self._units([text])[0]
+        return self._split_texts([text])[0]
 
     @property
     def name(self) -> str:
@@ -107,7 +107,7 @@ class EditCost:
         cap = [] if self.cap is None else [f"cap={float(self.cap)!r}"]
         return "/".join(["levenshtein", unit, self.normalize, *cap])
 
-    def _spread(
+    def _iter_batched(
         self, costs: Callable[[Sequence[Item]], Sequence[Cost]], items: Iterable[Item]
     ) -> Iterator[tuple[Item, Cost]]:
         """Each item with its cost, in their order, where `costs` knows those of a block of items.
@@ -120,22 +120,22 @@ class EditCost:
         for block, found in ahead(costs, _blocks(items)):
             yield from zip(block, found, strict=True)
 
-    def _logged(self, records: Sequence[EditRecord]) -> list[float | None]:
+    def _cost_records(self, records: Sequence[EditRecord]) -> list[float | None]:
         known = [(record.response, record.edit) for record in records if record.edit is not None]
-        costs = iter(self._block(known))
+        costs = iter(self._cost_pairs(known))
         return [None if record.pending else next(costs) for record in records]
 
-    def _block(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+    def _cost_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Nothing is counted of what was not changed, and each text is cut into units once."""
         changed = [(response, edit) for response, edit in pairs if response != edit]
         texts = list(dict.fromkeys(chain.from_iterable(changed)))
-        units = dict(zip(texts, self._units(texts), strict=True))
+        units = dict(zip(texts, self._split_texts(texts), strict=True))
         before = [units[response] for response, _ in changed]
         after = [units[edit] for _, edit in changed]
-        costs = map(self._cost, distances(before, after), before, after)
+        costs = map(self._normalize_distance, distances(before, after), before, after)
         return [0.0 if response == edit else next(costs) for response, edit in pairs]
 
-    def _units(self, texts: list[str]) -> Sequence[Units]:
+    def _split_texts(self, texts: list[str]) -> Sequence[Units]:
         match self.unit:
             case "subtoken":
                 return subtokens(texts, self.tokenizer)
@@ -144,7 +144,7 @@ class EditCost:
             case "character":
                 return texts
 
-    def _cost(self, distance: int, before: Units, after: Units) -> float:
+    def _normalize_distance(self, distance: int, before: Units, after: Units) -> float:
         """The cost of a text that was changed, so that a distance of 0 is a change that no unit shows."""
         lengths = {"response": len(before), "edit": len(after), "longest": max(len(before), len(after)), "none": 1}
         cost = max(1, distance) / max(1, lengths[self.normalize])

@@ -46,28 +46,28 @@ class FieldMapping:
 
     Attributes:
         paths: field → key, or path such as `meta.user` or `messages[-1].content`.
-        how: field → how it was found, in a few words.
+        found_by: field → how it was found, in a few words.
         shape: where context and response come from.
-        absent: the fields that were said not to be there.
-        texts: whether every value is text.
-        others: the keys of the first rows that go into the metadata.
+        absent_fields: the fields that were said not to be there.
+        all_text: whether every value is text.
+        metadata_keys: the keys of the first rows that go into the metadata.
     """
 
     paths: Mapping[str, str]
-    how: Mapping[str, str]
+    found_by: Mapping[str, str]
     shape: Shape = "fields"
-    absent: frozenset[str] = frozenset()
-    texts: bool = False
-    others: tuple[str, ...] = ()
+    absent_fields: frozenset[str] = frozenset()
+    all_text: bool = False
+    metadata_keys: tuple[str, ...] = ()
 
-    def record(self, row: Mapping[str, Any], default_id: str) -> EditRecord:
+    def build_record(self, row: Mapping[str, Any], default_id: str) -> EditRecord:
         """The record of a row; one that has no id gets the default one.
 
         Raises:
             ValueError: a field is missing or wrong; one clause says which, what is expected and what was found.
         """
-        values, found, metadata = self._folded(row)
-        self._unfold_chats(values, found, metadata)
+        values, found, metadata = self._split_row(row)
+        self._extract_from_chats(values, found, metadata)
         if values.get("id") is None:
             values["id"] = default_id
         values["metadata"] = metadata
@@ -81,31 +81,31 @@ class FieldMapping:
         """Field, key and how that was found, for a person to check; the key is empty where there is none."""
         lines = []
         for field in FIELDS:
-            key, how = self.paths.get(field, ""), self.how.get(field, "")
+            key, how = self.paths.get(field, ""), self.found_by.get(field, "")
             match field:
                 case "context" if self.shape == "pair":
                     keys = f"{self.paths['response']}, {self.paths.get('edit', '')}".removesuffix(", ")
                     key, how = keys, "the messages they begin with"
                 case "context" if self.shape == "bare":
                     key, how = "", "no key: the empty text"
-                case "context" if self.shape == "chat" or self._turn is not None:
+                case "context" if self.shape == "chat" or self._response_index is not None:
                     how += ": the messages before the response"
                 case "response" if self.shape == "chat":
                     key, how = self.paths["context"], "the assistant's last message"
                 case "edit" if not key:
                     how = "no key: every row is pending"
-                case "edit" if self.texts:
+                case "edit" if self.all_text:
                     how += "; an empty cell is pending"
                 case "id" if not key:
                     how = "no key: made from the content"
             if how:
                 lines.append((field, key, how))
-        if self.others:
-            lines.append(("metadata", ", ".join(self.others), "all other keys"))
+        if self.metadata_keys:
+            lines.append(("metadata", ", ".join(self.metadata_keys), "all other keys"))
         return lines
 
     @property
-    def _turn(self) -> int | None:
+    def _response_index(self) -> int | None:
         """Which message of the context's chat the response is, where its path says that it is one."""
         context, response = self.paths.get("context"), self.paths.get("response")
         if context is None or response is None or not response.startswith(context):
@@ -113,7 +113,7 @@ class FieldMapping:
         place = _PLACE.match(response, len(context))
         return int(place[1]) if place else None
 
-    def _folded(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str], dict[str, Any]]:
+    def _split_row(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str], dict[str, Any]]:
         """The fields' values as they stand in the row, the keys they were found under, and the metadata."""
         values: dict[str, Any] = {}
         found: dict[str, str] = {}
@@ -123,20 +123,20 @@ class FieldMapping:
                 values[field], found[field] = value, path
         for key, value in without(row, self.paths.values()).items():
             field = ALIASES.get(key, key)
-            if field not in FIELDS or field in self.paths or field in self.absent:
+            if field not in FIELDS or field in self.paths or field in self.absent_fields:
                 extra[key] = value
             elif field in found:
                 raise ValueError(f"fields '{found[field]}' and '{key}' both mean '{field}'; keep one of them")
             else:
                 values[field], found[field] = value, key
-        if self.texts:
+        if self.all_text:
             extra = {key: value for key, value in extra.items() if value != ""}
             for field in values.keys() - {"context", "response"}:
                 values[field] = values[field] if values[field] != "" else None
             values["propensity"] = _number(values.get("propensity"))
-        return values, found, _metadata(extra, self.texts)
+        return values, found, _metadata(extra, self.all_text)
 
-    def _unfold_chats(self, values: dict[str, Any], found: Mapping[str, str], metadata: dict[str, Any]) -> None:
+    def _extract_from_chats(self, values: dict[str, Any], found: Mapping[str, str], metadata: dict[str, Any]) -> None:
         """Make texts of answers that are messages, and take the context or the response out of chats."""
         if found.get("context") == "messages" and isinstance(values["context"], str):
             values["context"] = _chat_of_text(values["context"])
@@ -146,8 +146,8 @@ class FieldMapping:
             values["context"] = before or ""
             if after:
                 metadata["messages_after"] = after
-        if self._turn is not None and is_chat(values.get("context")):
-            values["context"] = values["context"][: self._turn] or ""
+        if self._response_index is not None and is_chat(values.get("context")):
+            values["context"] = values["context"][: self._response_index] or ""
         if self.shape in ("pair", "bare") and "context" not in values:
             values["context"] = _beginning(values.get("response"), values.get("edit"))
         for field in ("response", "edit"):
@@ -157,7 +157,7 @@ class FieldMapping:
 
 
 OWN_FIELDS = FieldMapping({field: field for field in FIELDS}, dict.fromkeys(FIELDS, "its own name"))
-"""The mapping of rows whose keys are the fields' names (`Source.mapped`)."""
+"""The mapping of rows whose keys are the fields' names (`Source.has_record_fields`)."""
 
 
 def guess_mapping(
@@ -168,7 +168,7 @@ def guess_mapping(
     Args:
         sample: the first rows that could be read.
         given: field → key, path, or `none` where there is no such field; what `--context KEY` and the like say.
-        texts: whether every value is text (`Source.texts`).
+        texts: whether every value is text (`Source.all_text`).
 
     Raises:
         InputError: a key that was given is in none of the rows; two keys could be the same field; there is none that

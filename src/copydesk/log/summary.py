@@ -36,7 +36,7 @@ class CostSummary:
 
 
 def summarize(costed: Iterable[tuple[EditRecord, float | None]]) -> CostSummary:
-    """Summarise records with their costs, as `EditCost.over` gives them."""
+    """Summarise records with their costs, as `EditCost.iter_costs` gives them."""
     pending = accepted = 0
     costs = array("d")  # 8 bytes a row, so that millions of rows fit
     for record, cost in costed:

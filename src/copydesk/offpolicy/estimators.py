@@ -35,15 +35,15 @@ class Fit:
 
     Attributes:
         value: the estimate.
-        pull: how far each row draws it away: the influence of the row, times n; its mean is 0.
+        influence: how far each row draws it away: the influence of the row, times n; its mean is 0.
     """
 
     value: float
-    pull: Floats
+    influence: Floats
 
     def minus(self, other: "Fit") -> "Fit":
         """The difference of two estimates from the same rows."""
-        return Fit(self.value - other.value, self.pull - other.pull)
+        return Fit(self.value - other.value, self.influence - other.influence)
 
 
 def mean(costs: ArrayLike) -> Fit:
@@ -115,8 +115,8 @@ def interval(fit: Fit, effective: float, *, least: float = -np.inf) -> Estimate:
 
 def standard_error(fit: Fit) -> float:
     """The standard error of an estimate."""
-    n = len(fit.pull)
-    return sqrt(float(fit.pull @ fit.pull) / (n * (n - 1)))
+    n = len(fit.influence)
+    return sqrt(float(fit.influence @ fit.influence) / (n * (n - 1)))
 
 
 def student(freedom: float) -> float:

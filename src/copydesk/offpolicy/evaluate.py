@@ -117,7 +117,7 @@ def evaluate(
         asked = _open(policy, policy)
         weighed = text_weights(traffic.rows, asked, lambda name: _open_arm(name, traffic.specs), batch_size=batch_size)
         cure = _ADD
-    overlap = Overlap.of(weighed.weights, weighed.unreachable, weighed.expected)
+    overlap = Overlap.from_weights(weighed.weights, weighed.unreachable, weighed.expected)
     check_overlap(overlap, policy, _left_out(weighed.left_out) + cure)
     remarks = _remarks(traffic, weighed, overlap)
     if asked is not None and overlap.effective < UNEVEN * overlap.rows:

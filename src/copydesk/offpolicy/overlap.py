@@ -61,7 +61,7 @@ class Overlap:
     expected: float | None = None
 
     @classmethod
-    def of(cls, weights: Floats, unreachable: int = 0, expected: float | None = None) -> "Overlap":
+    def from_weights(cls, weights: Floats, unreachable: int = 0, expected: float | None = None) -> "Overlap":
         """Look at the weights of n rows."""
         n, total = len(weights), float(weights.sum())
         largest = float(weights.max() / total) if total > 0 else 0.0
@@ -70,15 +70,15 @@ class Overlap:
         return cls(n, effective_rows(weights) if n else 0.0, largest, average, error, unreachable, expected)
 
     @property
-    def least_effective(self) -> float:
+    def min_effective_rows(self) -> float:
         """How many effective rows an answer takes."""
         return max(LEAST_EFFECTIVE, LEAST_SHARE * self.rows)
 
     @property
-    def fault(self) -> str | None:
+    def why_insufficient(self) -> str | None:
         """Why there is no answer, in a few words; `None` where there is one."""
-        if self.effective < self.least_effective:
-            return f"it takes {self.least_effective:.0f} effective rows"
+        if self.effective < self.min_effective_rows:
+            return f"it takes {self.min_effective_rows:.0f} effective rows"
         if self.expected is not None and self.expected < LEAST_EXPECTED:
             return (
                 f"by the spread of the weights {self.expected:.0f} effective rows can be relied on, and it takes "
@@ -118,19 +118,19 @@ def expected_effective(log_weights: Floats, who: Sequence[str]) -> float:
     return len(policies) ** 2 / squares if squares else 0.0
 
 
-def check_overlap(overlap: Overlap, policy: str, cure: str) -> None:
+def check_overlap(overlap: Overlap, policy: str, fix: str) -> None:
     """Refuse to answer from too little.
 
     Args:
         overlap: what there is.
         policy: whose.
-        cure: what a person can do about it.
+        fix: what a person can do about it.
 
     Raises:
         InputError: the overlap is too small.
     """
-    if overlap.fault is not None:
+    if overlap.why_insufficient is not None:
         raise InputError(
             f"--policy {policy}: the overlap with the log is too small (effective sample size {overlap.effective:.1f} "
-            f"of {overlap.rows} rows): {overlap.fault}; {cure}"
+            f"of {overlap.rows} rows): {overlap.why_insufficient}; {fix}"
         )

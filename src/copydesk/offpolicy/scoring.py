@@ -54,7 +54,7 @@ def limit_of(row: Answered) -> int:
 def answer_tokens(policy: LocalPolicy, row: Answered) -> list[int]:
     """An answer in a policy's tokens, with the one that ends it, unless it was cut off."""
     words = list(policy.tokenizer(row.response, add_special_tokens=False)["input_ids"])
-    return words if row.finish_reason == "length" else [*words, policy.ending[-1]]
+    return words if row.finish_reason == "length" else [*words, policy.end_of_turn[-1]]
 
 
 @torch.inference_mode()
@@ -78,7 +78,7 @@ def answer_logprobs(policy: LocalPolicy, rows: Sequence[Answered], *, batch_size
     prompts = policy.encode([row.context for row in rows])
     answers = [answer_tokens(policy, row) for row in rows]
     order = sorted(range(len(rows)), key=lambda place: -len(prompts[place]) - len(answers[place]))
-    ends = sorted({policy.ending[-1], policy.tokenizer.eos_token_id or policy.ending[-1]})
+    ends = sorted({policy.end_of_turn[-1], policy.tokenizer.eos_token_id or policy.end_of_turn[-1]})
     found = np.zeros(len(rows))
     starts = range(0, len(order), batch_size)
     for start in tqdm(starts, desc=f"{policy.name} reads", leave=False, disable=not sys.stderr.isatty()):
@@ -86,7 +86,7 @@ def answer_logprobs(policy: LocalPolicy, rows: Sequence[Answered], *, batch_size
         texts = [torch.tensor(prompts[place] + answers[place]) for place in places]
         length = max(len(text) for text in texts)
         # Padding stands behind, where no token that counts attends to it.
-        ids = torch.stack([pad(text, (0, length - len(text)), value=policy.ending[-1]) for text in texts])
+        ids = torch.stack([pad(text, (0, length - len(text)), value=policy.end_of_turn[-1]) for text in texts])
         mask = torch.stack([pad(torch.ones_like(text), (0, length - len(text))) for text in texts])
         logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False).logits
         for place, row_logits in zip(places, logits, strict=True):

@@ -29,7 +29,7 @@ class Answered:
         tokens: how many the policy wrote, its end included; `None` where it did not say.
         policy: who answered.
         propensity: the probability it was chosen with.
-        could: the arms that the ensemble could choose from; none if the policy was asked for by name.
+        available_arms: the arms that the ensemble could choose from; none if the policy was asked for by name.
         cost: of the edit that counts.
     """
 
@@ -41,7 +41,7 @@ class Answered:
     tokens: int | None
     policy: str
     propensity: float
-    could: frozenset[str]
+    available_arms: frozenset[str]
     cost: float
 
 
@@ -105,7 +105,7 @@ def read_traffic(
         metrics[row.metric] += 1
         could: frozenset[str] = frozenset()
         if row.pulled is not None:
-            could = offers.at(row.pulled, row.tenant, row.user, row.without)
+            could = offers.arms_at(row.pulled, row.tenant, row.user, row.without)
         usage = json.loads(row.usage) if row.usage else {}
         written = usage.get("completion_tokens") if isinstance(usage, dict) else None
         rows.append(
@@ -118,7 +118,7 @@ def read_traffic(
                 tokens=written if isinstance(written, int) else None,
                 policy=row.policy,
                 propensity=row.propensity,
-                could=could,
+                available_arms=could,
                 cost=row.cost,
             )
         )

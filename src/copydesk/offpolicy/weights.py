@@ -57,9 +57,9 @@ def arm_weights(rows: Sequence[Answered], shares: Mapping[str, float]) -> Weighe
     left_out: Counter[str] = Counter()
     kept: list[Answered] = []
     for row in rows:
-        if not row.could:
+        if not row.available_arms:
             left_out["a policy was asked for by name"] += 1
-        elif not row.could >= shares.keys():
+        elif not row.available_arms >= shares.keys():
             left_out["the policy was no arm then, or out of reach"] += 1
         else:
             kept.append(row)

@@ -48,7 +48,7 @@ class BestOfN:
             )
         prompts = [prompt for prompt in self.policy.encode(contexts) for _ in range(self.n)]
         luck = [seed if draft == 0 else (*seed, draft) for seed in seeds for draft in range(self.n)]
-        drafts = self.policy.write(prompts, luck, sampling)
-        costs = predicted_costs(self.cost_model, prompts, drafts, self.policy.ending).pessimistic
+        drafts = self.policy.generate_tokens(prompts, luck, sampling)
+        costs = predicted_costs(self.cost_model, prompts, drafts, self.policy.end_of_turn).pessimistic
         best = costs.view(-1, self.n).argmin(dim=1).tolist()
-        return [self.policy.text(drafts[row * self.n + draft]) for row, draft in enumerate(best)]
+        return [self.policy.decode(drafts[row * self.n + draft]) for row, draft in enumerate(best)]

@@ -28,7 +28,7 @@ class CachedPolicy:
         policy: what is asked; its name is the name of this one too.
         identity: tells one policy from another in the file, such as the spec it was opened from.
         file: made if it is not there; its folder must be.
-        rows: answers in a group.
+        commit_every: answers in a group.
 
     Attributes:
         hits: contexts answered so far without asking.
@@ -38,13 +38,13 @@ class CachedPolicy:
         InputError: the file is none of ours, damaged, or cannot be opened.
     """
 
-    def __init__(self, policy: Policy, identity: str, file: Path, *, rows: int = 64) -> None:
-        if rows < 1:
-            raise InputError(f"rows: {rows} must be at least 1")
+    def __init__(self, policy: Policy, identity: str, file: Path, *, commit_every: int = 64) -> None:
+        if commit_every < 1:
+            raise InputError(f"commit_every: {commit_every} must be at least 1")
         self.policy = policy
         self.identity = identity
         self.file = file
-        self.rows = rows
+        self.commit_every = commit_every
         self.hits = 0
         self.misses = 0
         with _opened(file):
@@ -61,9 +61,11 @@ class CachedPolicy:
         Raises:
             InputError: the policy cannot answer, or the file is damaged.
         """
-        return [answer.text for answer in self.write(contexts, seeds, sampling)]
+        return [answer.text for answer in self.collect_responses(contexts, seeds, sampling)]
 
-    def write(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[Answer]:
+    def collect_responses(
+        self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling
+    ) -> list[Answer]:
         """One answer for each context, from the file or from the policy; see `respond`."""
         keys = [self._key(context, seed, sampling) for context, seed in zip(contexts, seeds, strict=True)]
         with _opened(self.file) as connection:
@@ -78,7 +80,7 @@ class CachedPolicy:
                         found[key] = answer
                         arrived.append((key, answer))
                         self.misses += 1
-                        if len(arrived) >= self.rows:
+                        if len(arrived) >= self.commit_every:
                             _keep(connection, arrived)
                             arrived.clear()
             finally:
@@ -100,7 +102,7 @@ class CachedPolicy:
     ) -> Generator[tuple[str, Answer]]:
         """Answers with their keys: a server's as they arrive, another policy's group by group."""
         remote = self.policy if isinstance(self.policy, RemotePolicy) else None
-        size = max(self.rows, sampling.batch_size) if remote is None else max(len(asked), 1)
+        size = max(self.commit_every, sampling.batch_size) if remote is None else max(len(asked), 1)
         for start in range(0, len(asked), size):
             keys, contexts, seeds = zip(*asked[start : start + size], strict=True)
             if remote is None:
@@ -116,10 +118,10 @@ def answers(
 ) -> list[Answer]:
     """What `policy.respond` gives, and which of it was cut off; a policy that cannot tell is taken to have ended."""
     if isinstance(policy, LocalPolicy):
-        written = policy.write(policy.encode(contexts), seeds, sampling)
-        return [Answer(policy.text(one), not one.ended) for one in written]
+        written = policy.generate_tokens(policy.encode(contexts), seeds, sampling)
+        return [Answer(policy.decode(one), not one.ended) for one in written]
     if isinstance(policy, RemotePolicy | CachedPolicy):
-        return policy.write(contexts, seeds, sampling)
+        return policy.collect_responses(contexts, seeds, sampling)
     return [Answer(text, False) for text in policy.respond(contexts, seeds, sampling)]
 
 

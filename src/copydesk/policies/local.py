@@ -18,20 +18,20 @@ class LocalPolicy:
         self.name = name
         self.model = model
         self.tokenizer = tokenizer
-        self.ending = end_of_turn(tokenizer)
+        self.end_of_turn = end_of_turn(tokenizer)
 
     def respond(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
         """One response for each context, written in batches with a key-value cache.
 
         `seeds[i]` alone decides the luck of the i-th response. Shows a progress bar on a terminal.
         """
-        return [self.text(one) for one in self.write(self.encode(contexts), seeds, sampling)]
+        return [self.decode(one) for one in self.generate_tokens(self.encode(contexts), seeds, sampling)]
 
     def encode(self, contexts: Sequence[Context]) -> list[list[int]]:
         """What the model reads of each context, as token ids."""
         return [encode_context(context, self.tokenizer) for context in contexts]
 
-    def write(
+    def generate_tokens(
         self, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], sampling: Sampling
     ) -> list[Generated]:
         """A response to each prompt, as token ids."""
@@ -39,13 +39,13 @@ class LocalPolicy:
             self.model,
             prompts,
             seeds,
-            end=self.ending[-1],
+            end=self.end_of_turn[-1],
             temperature=sampling.temperature,
             max_new_tokens=sampling.max_new_tokens,
             batch_size=sampling.batch_size,
             description=f"{self.name} answers",
         )
 
-    def text(self, response: Generated) -> str:
+    def decode(self, response: Generated) -> str:
         """A response as text."""
         return str(self.tokenizer.decode(response.tokens, skip_special_tokens=True))

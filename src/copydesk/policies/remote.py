@@ -27,7 +27,7 @@ class Answer(NamedTuple):
     """A response as text, and whether it was cut off before the policy had ended it."""
 
     text: str
-    cut: bool
+    truncated: bool
 
 
 @dataclass
@@ -87,16 +87,18 @@ class RemotePolicy:
         self.model = model
         self.url = url
         self.usage = Usage()
-        self._key = api_key
+        self._api_key = api_key
         self._concurrency = concurrency
         self._retries = retries
         self._timeout = timeout
 
     def respond(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
         """One response for each context; see `stream`."""
-        return [answer.text for answer in self.write(contexts, seeds, sampling)]
+        return [answer.text for answer in self.collect_responses(contexts, seeds, sampling)]
 
-    def write(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[Answer]:
+    def collect_responses(
+        self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling
+    ) -> list[Answer]:
         """One answer for each context; see `stream`."""
         with closing(self.stream(contexts, seeds, sampling)) as arriving:
             found = dict(arriving)
@@ -155,7 +157,7 @@ class RemotePolicy:
         put: Callable[[tuple[int, Answer]], None],
     ) -> None:
         client = _openai().AsyncOpenAI(
-            api_key=self._key or "none",  # the package insists on one; who wants none does not look
+            api_key=self._api_key or "none",  # the package insists on one; who wants none does not look
             base_url=self.url,
             max_retries=self._retries,
             timeout=self._timeout,
@@ -185,17 +187,21 @@ class RemotePolicy:
             )
             completion = raw.parse()
         except openai.APIStatusError as fault:
-            raise self._fault(_said(fault.status_code, fault.body), fault.status_code) from None
+            raise self._build_error(_said(fault.status_code, fault.body), fault.status_code) from None
         except openai.APITimeoutError:
-            raise self._fault(f"no answer within {self._timeout:g} s; allow more, or ask for less at a time") from None
+            raise self._build_error(
+                f"no answer within {self._timeout:g} s; allow more, or ask for less at a time"
+            ) from None
         except openai.APIConnectionError as fault:
-            raise self._fault(f"cannot be reached ({_cause(fault)}); is it running there?") from None
+            raise self._build_error(f"cannot be reached ({_cause(fault)}); is it running there?") from None
         except ValueError:
             completion = None  # said to be JSON and is not
         choices = getattr(completion, "choices", None)
         if completion is None or not choices:
             error = getattr(completion, "error", None)  # some servers say so with a status of 200
-            raise self._fault(_said(200, error) if error else "no chat completion; does its API begin at this address?")
+            raise self._build_error(
+                _said(200, error) if error else "no chat completion; does its API begin at this address?"
+            )
         self.usage.requests += 1
         self.usage.retried += raw.retries_taken
         if completion.usage is not None:
@@ -205,15 +211,15 @@ class RemotePolicy:
         # Half of a surrogate pair, which JSON may hold, no file could keep.
         return Answer(text.encode("utf-8", "replace").decode(), choices[0].finish_reason == "length")
 
-    def _fault(self, said: str, status: int = 0) -> InputError:
+    def _build_error(self, said: str, status: int = 0) -> InputError:
         mend = {
             401: f"; set {own_key(self.name)}, COPYDESK_UPSTREAM_KEY or OPENAI_API_KEY to a key it takes",
             404: "; check the model's name, and that its API begins at this address",
             429: "; ask for less at a time",
         }.get(status, "")
         line = " ".join(f"{self.name}: {self.model} at {self.url}: {said}".split())
-        if self._key is not None:
-            line = line.replace(self._key, "***")
+        if self._api_key is not None:
+            line = line.replace(self._api_key, "***")
         return InputError(line + mend)
 
 

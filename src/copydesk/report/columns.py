@@ -20,42 +20,42 @@ class Column:
     Attributes:
         name: as it stands in results.json.
         task: the task.
-        log: who made the log.
-        met: who is met online, in the end.
-        changes: whether the user met online is `log` before it is `met`.
+        log_user: who made the log.
+        online_user: who is met online, in the end.
+        changes_midway: whether the user met online is `log_user` before it is `online_user`.
         strength: p of the user, where users are told apart by that.
         edits: n of the log, where logs are told apart by that.
     """
 
     name: str
     task: str
-    log: str
-    met: str
-    changes: bool = False
+    log_user: str
+    online_user: str
+    changes_midway: bool = False
     strength: float | None = None
     edits: int | None = None
 
     @property
-    def swept(self) -> Literal["n", "p"] | None:
+    def swept_parameter(self) -> Literal["n", "p"] | None:
         """What is varied, where the column is a point of a sweep."""
         if self.edits is not None:
             return "n"
         return None if self.strength is None else "p"
 
     @property
-    def shifted(self) -> bool:
+    def is_shifted(self) -> bool:
         """Whether somebody is met online whose edits are not in the log, and no more than that is varied."""
-        return self.swept is None and self.met != self.log
+        return self.swept_parameter is None and self.online_user != self.log_user
 
     @property
-    def plain(self) -> bool:
+    def is_plain(self) -> bool:
         """Whether it is a task and a user and nothing else."""
-        return self.swept is None and not self.shifted
+        return self.swept_parameter is None and not self.is_shifted
 
     @property
     def title(self) -> str:
         """The column for people, e.g. `Email, strong user`."""
-        about = f"{self.task_title}, {self.who}"
+        about = f"{self.task_title}, {self.user_title}"
         return about if self.edits is None else f"{about}, {self.edits:,} edits"
 
     @property
@@ -64,15 +64,15 @@ class Column:
         return self.task[:1].upper() + self.task[1:].replace("-", " ")
 
     @property
-    def who(self) -> str:
+    def user_title(self) -> str:
         """Whose log it is and who is met, for people."""
         if self.strength is not None:
             return f"user of strength {self.strength:g}"
-        if self.met == self.log:
-            return f"{self.log} user"
-        if self.changes:
-            return f"{self.log} user, who turns into {self.met} halfway"
-        return f"log of {self.log}, meets {self.met}"
+        if self.online_user == self.log_user:
+            return f"{self.log_user} user"
+        if self.changes_midway:
+            return f"{self.log_user} user, who turns into {self.online_user} halfway"
+        return f"log of {self.log_user}, meets {self.online_user}"
 
 
 def read_column(name: str) -> Column:
@@ -84,7 +84,7 @@ def read_column(name: str) -> Column:
     if found := re.fullmatch(r"p([0-9]{1,4}(?:\.[0-9]{1,9})?)", user):
         return Column(name, task, user, user, strength=float(found[1]), edits=edits)
     if found := re.fullmatch(r"(.+?)-(to|then)-(.+)", user):
-        return Column(name, task, found[1], found[3], changes=found[2] == "then", edits=edits)
+        return Column(name, task, found[1], found[3], changes_midway=found[2] == "then", edits=edits)
     return Column(name, task, user, user, edits=edits)
 
 

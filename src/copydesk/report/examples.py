@@ -17,7 +17,7 @@ class Example:
     after: Round
 
     @property
-    def saving(self) -> float:
+    def cost_reduction(self) -> float:
         """How much less the second response was edited, in the units of the cost."""
         return float(self.before["cost"] - self.after["cost"])
 
@@ -36,8 +36,8 @@ def pick_examples(rounds: Iterable[Round], method: str, baseline: str = "base", 
         if after["method"] == method and match is not None and match["context"] == after["context"]:
             by_kind.setdefault(str(after["kind"]), []).append(Example(match, after))
     for examples in by_kind.values():
-        usual = median(example.saving for example in examples)
-        examples.sort(key=lambda example: abs(example.saving - usual))
+        usual = median(example.cost_reduction for example in examples)
+        examples.sort(key=lambda example: abs(example.cost_reduction - usual))
     in_turn = chain.from_iterable(zip_longest(*by_kind.values()))
     return [example for example in in_turn if example is not None][:n]
 

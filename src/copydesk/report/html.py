@@ -36,23 +36,23 @@ def render(rounds: Sequence[Round], results: Mapping[str, Any]) -> str:
     saved = saving(results)
     accent = shown[saved.method] if saved else KNOWN["late"]
     columns = [read_column(name) for name in results["columns"]]
-    headline = _sentence(saved.words) if saved else "How much people edit."
+    headline = _sentence(saved.description) if saved else "How much people edit."
     if saved and "%" in headline:
         share = next(word for word in headline.split() if word.endswith("%"))
         headline = headline.replace(share, f"<em>{share}</em>")
     own = by_column(rounds)
-    plain = [column.name for column in columns if column.plain]
+    plain = [column.name for column in columns if column.is_plain]
     if has_people(results):
         sections = [people_section(own, results, shown)]
     else:
         sections = [column_section(name, own[name], results, shown) for name in plain]
         paper = paper_section(results, shown)
         sections = [columns_section(results, shown), paper, *sections] if len(plain) > 1 else [*sections, paper]
-    shifted = [column for column in columns if column.shifted]
+    shifted = [column for column in columns if column.is_shifted]
     sections.append(shift_section(shifted, own, results, shown))
     sections.append(sweep_section(results, shown))
     return html_page(
-        title=_sentence(saved.words) if saved else "Edit report",
+        title=_sentence(saved.description) if saved else "Edit report",
         eyebrow="Copydesk report · " + _scope(columns),
         headline=headline,
         lead=_lead(saved, results),
@@ -72,7 +72,7 @@ def _scope(columns: Sequence[Column]) -> str:
     """What the page is about: every column where they are few, else how many there are of each sort."""
     if len(columns) <= 4:
         return ", ".join(column.title for column in columns)
-    plain, shifted = sum(column.plain for column in columns), sum(column.shifted for column in columns)
+    plain, shifted = sum(column.is_plain for column in columns), sum(column.is_shifted for column in columns)
     counts = [(plain, "columns of a task and a user"), (shifted, "with users who are not those of the log"),
               (len(columns) - plain - shifted, "points of sweeps")]  # fmt: skip
     return ", ".join(f"{count} {words}" for count, words in counts if count)

@@ -91,10 +91,10 @@ def cost_by_kind(rounds: Sequence[Round]) -> str:
     return draw_svg(draw, shown, label, height=0.35 + len(kinds) * (0.4 + 0.15 * len(shown)))
 
 
-def regret_over_rounds(rounds: Sequence[Round], turn: float | None = None) -> str:
+def regret_over_rounds(rounds: Sequence[Round], change_round: float | None = None) -> str:
     """Regret so far of each late ensemble, a band of one std over seeds; a vertical rule where the user changes.
 
-    `turn` is the last round of the first user.
+    `change_round` is the last round of the first user.
     """
     regrets = regrets_of(rounds)
     shown = looks(regrets)
@@ -108,8 +108,8 @@ def regret_over_rounds(rounds: Sequence[Round], turn: float | None = None) -> st
             ends[name] = draw_curves(axes, np.arange(1, width + 1), curves, name, shown[name])
             length = max(length, width)
         axes.axhline(0, color=RULE, linewidth=1.2)
-        if turn is not None:
-            axes.axvline(turn + 0.5, color=RULE, linewidth=1.2)
+        if change_round is not None:
+            axes.axvline(change_round + 0.5, color=RULE, linewidth=1.2)
         axes.set(xlabel="round", xlim=(1, max(2, length)))
         name_lines(axes, ends, shown)
 

@@ -42,7 +42,9 @@ def summarize(rounds: Iterable[Round], settings: Mapping[str, Any], seconds: Map
     methods = methods_of(played)
     costs = {place: {seed: _mean_cost(own) for seed, own in seeds.items()} for place, seeds in by_cell.items()}
     gaps = largest_gaps(costs, plain_columns(columns))
-    wide = largest_gaps(costs, unswept_columns(columns)) if any(read_column(name).shifted for name in columns) else {}
+    wide = (
+        largest_gaps(costs, unswept_columns(columns)) if any(read_column(name).is_shifted for name in columns) else {}
+    )
     regret, robust, robust_all = regret_cells(played), robustness(gaps), robustness(wide)
     return {
         "settings": dict(settings),
@@ -97,7 +99,7 @@ class Saving:
         return 1 - self.after / self.before if self.before else 0.0
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """The saving as a sentence that starts in lower case, e.g. `people edit 63% less than before`."""
         if not self.before:
             return "people edit now, and did not before" if self.after else "nobody edited anything, before or after"

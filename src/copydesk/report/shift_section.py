@@ -72,7 +72,7 @@ def _table(columns: Sequence[Column], lates: Mapping[str, Mapping[str, Any]], sh
 
 
 def _plot(column: Column, rounds: Sequence[Round]) -> str:
-    turn = max(int(played["t"]) for played in rounds) // 2 if column.changes else None
+    turn = max(int(played["t"]) for played in rounds) // 2 if column.changes_midway else None
     note = "Regret so far, against the single arm that is the best over all rounds."
     if turn is not None:
         note += f" The user changes after round {turn}."

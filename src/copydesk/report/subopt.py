@@ -18,12 +18,12 @@ SeedCosts = Mapping[tuple[str, str], Mapping[int, float]]
 def plain_columns(columns: Iterable[str]) -> list[str]:
     """The columns that stand for a task and a user and nothing else; all of them where none does."""
     found = list(columns)
-    return [column for column in found if read_column(column).plain] or found
+    return [column for column in found if read_column(column).is_plain] or found
 
 
 def unswept_columns(columns: Iterable[str]) -> list[str]:
     """The columns of a table: those of `plain_columns`, and those in which others are met than the user of the log."""
-    return [column for column in columns if not read_column(column).swept]
+    return [column for column in columns if not read_column(column).swept_parameter]
 
 
 def largest_gaps(costs: SeedCosts, columns: Iterable[str]) -> dict[str, dict[int, float]]:

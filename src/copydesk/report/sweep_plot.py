@@ -29,7 +29,7 @@ def cost_over_sweep(sweep: Sweep) -> str:
         values = list(sweep.cells)
         if sweep.symbol == "n":
             axes.set_xscale("log")
-            axes.set_xticks(values, [sweep.text(value) for value in values])
+            axes.set_xticks(values, [sweep.format_value(value) for value in values])
             axes.set_xticks([], minor=True)
         axes.set(xlabel=AXES[sweep.symbol], ylabel="edit cost")
         axes.set_ylim(bottom=0)

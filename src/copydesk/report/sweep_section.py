@@ -25,13 +25,15 @@ def _sweep(sweep: Sweep, shown: Mapping[str, Look]) -> str:
     where = crossed and f'<div><h3>Where two methods cross</h3><ul class="crossings">{crossed}</ul></div>'
     rows = []
     for value, cells in sweep.cells.items():
-        rows.append(row(sweep.text(value), [cost_cell(cells.get(method), least_of(cells)) for method in sweep.methods]))
+        rows.append(
+            row(sweep.format_value(value), [cost_cell(cells.get(method), least_of(cells)) for method in sweep.methods])
+        )
     head = [sweep.symbol, *(shown[method].label for method in sweep.methods)]
     caption = f"{sweep.title}: mean edit cost ± standard deviation over seeds."
     return f'<div class="plots block">{plot}{where}</div>{table(caption, head, rows)}'
 
 
 def _words(sweep: Sweep, crossing: Crossing, shown: Mapping[str, Look]) -> str:
-    at = f"{crossing.at:.2f}" if sweep.symbol == "p" else f"{crossing.at:,.0f}"
-    one, other, cheaper = (shown[name].label for name in (crossing.one, crossing.other, crossing.cheaper))
+    at = f"{crossing.value:.2f}" if sweep.symbol == "p" else f"{crossing.value:,.0f}"
+    one, other, cheaper = (shown[name].label for name in (crossing.first, crossing.second, crossing.cheaper))
     return f"{one} and {other} cross at {sweep.symbol}\u00a0≈\u00a0{at}; beyond that {cheaper} is cheaper"

@@ -29,7 +29,7 @@ class Sweep:
         """The methods that played somewhere, in the order of the tables."""
         return in_order(method for cells in self.cells.values() for method in cells)
 
-    def text(self, value: float) -> str:
+    def format_value(self, value: float) -> str:
         """A p or n for people."""
         return f"{value:,.0f}" if self.symbol == "n" else f"{value:g}"
 
@@ -42,9 +42,9 @@ class Sweep:
 class Crossing:
     """Where the mean cost of two methods is the same, and which of them is cheaper beyond that."""
 
-    one: str
-    other: str
-    at: float
+    first: str
+    second: str
+    value: float
     cheaper: str
 
 
@@ -52,11 +52,13 @@ def sweeps_of(results: Mapping[str, Any]) -> list[Sweep]:
     """The sweeps in results.json: one for each task and, where n is varied, for each user."""
     points: dict[tuple[str, str], list[Column]] = {}
     for column in map(read_column, results["columns"]):
-        if column.swept:
+        if column.swept_parameter:
             points.setdefault(_about(column), []).append(column)
     return [
         Sweep(
-            columns[0].swept or "n", title, {_value(c): results["cells"][c.name] for c in sorted(columns, key=_value)}
+            columns[0].swept_parameter or "n",
+            title,
+            {_value(c): results["cells"][c.name] for c in sorted(columns, key=_value)},
         )
         for (_, title), columns in points.items()
     ]
@@ -64,9 +66,9 @@ def sweeps_of(results: Mapping[str, Any]) -> list[Sweep]:
 
 def _about(column: Column) -> tuple[str, str]:
     """What tells sweeps apart: what is varied, and of what."""
-    if column.swept == "p":
+    if column.swept_parameter == "p":
         return "p", f"{column.task_title}, by the strength of the user"
-    return "n", f"{column.task_title}, {column.who}, by the edits in the log"
+    return "n", f"{column.task_title}, {column.user_title}, by the edits in the log"
 
 
 def _value(column: Column) -> float:
@@ -89,7 +91,7 @@ def crossings(sweep: Sweep) -> list[Crossing]:
         for at, after in _zeros(gaps):
             where = exp(at) if sweep.symbol == "n" else at
             found.append(Crossing(one, other, where, one if after < 0 else other))
-    return sorted(found, key=lambda crossing: crossing.at)
+    return sorted(found, key=lambda crossing: crossing.value)
 
 
 def _axis(sweep: Sweep, value: float) -> float:

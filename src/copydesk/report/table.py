@@ -78,7 +78,7 @@ def regret_table(results: Mapping[str, Any]) -> Table:
     """What it cost each late ensemble to find the best of its policies, a row a column and ensemble; sweeps aside."""
     table = _table("Regret over the rounds of a seed", "Column", "Late ensemble", "Regret", "Ratio", "Best single arm")
     for column in map(read_column, results["columns"]):
-        methods = {} if column.swept else results.get("regret", {}).get(column.name, {})
+        methods = {} if column.swept_parameter else results.get("regret", {}).get(column.name, {})
         for method, cell in methods.items():
             _add_row(table, column.title, label_of(method), *regret_texts(cell))
     return table
@@ -104,7 +104,7 @@ def sweep_table(sweep: Sweep) -> Table:
     table = _table(f"Mean edit cost: {sweep.title}", sweep.symbol, *map(label_of, sweep.methods))
     for value, cells in sweep.cells.items():
         costs = (cost_text(cells[method]) if method in cells else "–" for method in sweep.methods)
-        _add_row(table, sweep.text(value), *costs)
+        _add_row(table, sweep.format_value(value), *costs)
     return table
 
 
@@ -142,16 +142,16 @@ def print_results(console: Console, results: Mapping[str, Any]) -> None:
         console.print()
     saved = saving(results)
     if saved:
-        words = f"{saved.words[0].upper()}{saved.words[1:]}"
+        words = f"{saved.description[0].upper()}{saved.description[1:]}"
         costs = f"edit cost {saved.before:.2f} before, {saved.after:.2f} with {label_of(saved.method)}"
         console.print(Text.assemble((words, "bold"), f" ({costs})."))
 
 
 def _tables(results: Mapping[str, Any]) -> list[Table]:
     columns = [read_column(name) for name in results["columns"]]
-    plain = [column for column in columns if column.plain]
+    plain = [column for column in columns if column.is_plain]
     if len(columns) <= WIDE:
-        alone = [column for column in columns if not column.swept]
+        alone = [column for column in columns if not column.swept_parameter]
     else:
         alone = plain if len(plain) == 1 else []
     tables = [column_table(results, column.name) for column in alone]

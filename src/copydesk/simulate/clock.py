@@ -24,6 +24,6 @@ class Clock:
         yield
         self._seconds[step] = round(self._now() - started, 2)
 
-    def total(self) -> dict[str, float]:
-        """The seconds of every step, and `total`."""
+    def compute_durations(self) -> dict[str, float]:
+        """The seconds of every step, and `compute_durations`."""
         return self._seconds | {"total": round(self._now() - self._started, 2)}

@@ -20,19 +20,21 @@ class Part:
     """A piece of a response: one sentence or line, in the variant that one manner chooses.
 
     A manner's value without a template leaves the part out. `body` parts are laid out as the `layout` manner says.
-    `when` names further manners, and the values of theirs, under which the part is there at all.
+    `conditions` names further manners, and the values of theirs, under which the part is there at all.
     """
 
     name: str
-    manner: str
+    attribute: str
     variants: Mapping[str, str]
     body: bool = False
     question: str = ""
-    when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    conditions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def wanted(self, manners: Mapping[str, str | None]) -> bool:
+    def applies_to(self, style: Mapping[str, str | None]) -> bool:
         """Whether a response with these manners has this part."""
-        return manners[self.manner] in self.variants and all(manners[m] in values for m, values in self.when.items())
+        return style[self.attribute] in self.variants and all(
+            style[m] in values for m, values in self.conditions.items()
+        )
 
     @cached_property
     def slots(self) -> tuple[str, ...]:
@@ -60,11 +62,11 @@ class Noise:
 class Draft:
     """A response as its reader sees it.
 
-    `manners` holds None where the text disagrees with itself or does not show. `facts` holds what the text states,
+    `style` holds None where the text disagrees with itself or does not show. `facts` holds what the text states,
     right or wrong. `order` is the sequence of parts as written, with the noise between them.
     """
 
-    manners: Mapping[str, str | None]
+    style: Mapping[str, str | None]
     facts: Mapping[str, str]
     order: tuple[str | Noise, ...]
 
@@ -88,7 +90,7 @@ class Kind:
     """A kind of document: what it tells (slots), how it tells it (lines) and what a response is made of (parts).
 
     `lines` are groups of alternative wordings of one line of the context; `opening_lines` of them stay in place at the
-    start and the others come in any order. Parts are in canonical order; `facts` are those a response must have.
+    start and the others come in any order. Parts are in canonical order; `fact_parts` are those a response must have.
     """
 
     name: str
@@ -99,12 +101,12 @@ class Kind:
     opening_lines: int = 0
 
     @cached_property
-    def part(self) -> Mapping[str, Part]:
+    def part_by_name(self) -> Mapping[str, Part]:
         """The parts by name."""
         return {part.name: part for part in self.parts}
 
     @cached_property
-    def facts(self) -> tuple[Part, ...]:
+    def fact_parts(self) -> tuple[Part, ...]:
         """The parts that state the document's facts: body parts with slots."""
         return tuple(part for part in self.parts if part.body and part.slots)
 
@@ -150,7 +152,7 @@ def parse(kind: Kind, text: str) -> Draft:
         part = pattern.part
         order.append(part.name)
         facts.update(match.groupdict())
-        seen.setdefault(part.manner, []).append(pattern.value)
+        seen.setdefault(part.attribute, []).append(pattern.value)
         if part.body:
             seen.setdefault("layout", []).append(pattern.layout)
         at = match.end()
@@ -160,33 +162,33 @@ def parse(kind: Kind, text: str) -> Draft:
 def _manners(kind: Kind, order: Sequence[str | Noise], seen: Mapping[str, list[str]]) -> dict[str, str | None]:
     manners: dict[str, str | None] = {}
     for part in kind.parts:
-        if part.manner == "length":
+        if part.attribute == "length":
             manners["length"] = "long" if part.name in order else "medium" if "detail" in order else "short"
         elif part.body:
-            manners[part.manner] = _agreed(seen.get(part.manner, []) or ["", "unseen"])
+            manners[part.attribute] = _agreed(seen.get(part.attribute, []) or ["", "unseen"])
         else:
-            manners[part.manner] = _agreed(seen.get(part.manner, ["none"]))
+            manners[part.attribute] = _agreed(seen.get(part.attribute, ["none"]))
     manners["layout"] = _agreed(seen.get("layout", []) or ["", "unseen"])
     return manners
 
 
-def compose(kind: Kind, manners: Mapping[str, str], facts: Mapping[str, str]) -> Draft:
+def compose(kind: Kind, style: Mapping[str, str], facts: Mapping[str, str]) -> Draft:
     """The draft with these manners that states every fact right, in canonical order and without noise."""
-    parts = [part for part in kind.parts if part.wanted(manners)]
+    parts = [part for part in kind.parts if part.applies_to(style)]
     stated = {slot: facts[slot] for part in parts for slot in part.slots}
-    return Draft(dict(manners), stated, tuple(part.name for part in parts))
+    return Draft(dict(style), stated, tuple(part.name for part in parts))
 
 
 def render(kind: Kind, draft: Draft) -> str:
     """Write a draft as text. Every manner that a part of it needs must have a value."""
     text, body_before, number = "", False, 0
-    layout = draft.manners["layout"]
+    layout = draft.style["layout"]
     for item in draft.order:
         if isinstance(item, Noise):
             piece, body = item.text, True
         else:
-            part = kind.part[item]
-            piece = SLOT.sub(lambda m: draft.facts[m[1]], part.variants[str(draft.manners[part.manner])])
+            part = kind.part_by_name[item]
+            piece = SLOT.sub(lambda m: draft.facts[m[1]], part.variants[str(draft.style[part.attribute])])
             body = part.body
             if body:
                 number += 1

@@ -86,7 +86,7 @@ class _Text:
     context: str
     response: str
     taste: str
-    luck: Sequence[int]
+    seed: Sequence[int]
 
 
 class LlmUser:
@@ -105,7 +105,7 @@ class LlmUser:
         tries: how often a reply is asked for, at most.
 
     Attributes:
-        tally: what happened so far.
+        stats: what happened so far.
 
     Raises:
         InputError: tries is less than 1, or the sampling makes no sense.
@@ -126,12 +126,12 @@ class LlmUser:
         self.name = name
         self.policy = policy
         self.tries = tries
-        self.tally = Tally()
+        self.stats = Tally()
         first = Sampling(temperature, max_new_tokens, batch_size)
         self._sampling = (first, Sampling(max(temperature, _AGAIN), max_new_tokens, batch_size))
 
     def edit(
-        self, task: Task, documents: Sequence[Document], responses: Sequence[str], luck: Sequence[Sequence[int]]
+        self, task: Task, documents: Sequence[Document], responses: Sequence[str], seeds: Sequence[Sequence[int]]
     ) -> list[str]:
         """What this user makes of each response.
 
@@ -139,22 +139,22 @@ class LlmUser:
             task: knows what the user wants of each kind of document.
             documents: what the responses are to.
             responses: the texts.
-            luck: `luck[i]` are the integers that seed the i-th user's randomness.
+            seeds: `luck[i]` are the integers that seed the i-th user's randomness.
 
         Raises:
             InputError: the policy cannot answer.
         """
         texts = [
-            _Text(document.context, response, task.taste(document.kind), seed)
-            for document, response, seed in zip(documents, responses, luck, strict=True)
+            _Text(document.context, response, task.describe_taste(document.kind), seed)
+            for document, response, seed in zip(documents, responses, seeds, strict=True)
         ]
-        content = self._ask(texts, _JUDGES, _QUESTION, self._verdict)
+        content = self._ask(texts, _JUDGES, _QUESTION, self._read_verdict)
         wrong = [text for text, good in zip(texts, content, strict=True) if not good]
-        self.tally.yes += len(texts) - len(wrong)
-        self.tally.no += len(wrong)
-        revisions = iter(self._ask(wrong, _REVISES, _REVISION, self._revision))
+        self.stats.yes += len(texts) - len(wrong)
+        self.stats.no += len(wrong)
+        revisions = iter(self._ask(wrong, _REVISES, _REVISION, self._read_revision))
         return [
-            text.response if good else self._edited(text, next(revisions))
+            text.response if good else self._apply_revision(text, next(revisions))
             for text, good in zip(texts, content, strict=True)
         ]
 
@@ -169,40 +169,40 @@ class LlmUser:
                 prompt.format(context=text.context, response=text.response, taste=text.taste)
                 for text in (texts[row] for row in waiting)
             ]
-            seeds = [(*texts[row].luck, purpose, attempt) for row in waiting]
+            seeds = [(*texts[row].seed, purpose, attempt) for row in waiting]
             replies = answers(self.policy, prompts, seeds, self._sampling[attempt > 0]) if waiting else []
             for row, reply in zip(waiting, replies, strict=True):
                 found[row] = read(texts[row], reply)
             waiting = [row for row in waiting if found[row] is None]
         return found
 
-    def _verdict(self, text: _Text, reply: Answer) -> bool | None:
+    def _read_verdict(self, text: _Text, reply: Answer) -> bool | None:
         found = verdict(reply.text)
         if found is None:
-            self.tally.neither += 1
+            self.stats.neither += 1
         else:
-            self.tally.unwrapped += unthought(reply.text) != reply.text.strip()
+            self.stats.unwrapped += unthought(reply.text) != reply.text.strip()
         return found
 
-    def _revision(self, text: _Text, reply: Answer) -> str | None:
+    def _read_revision(self, text: _Text, reply: Answer) -> str | None:
         bare = unwrapped(reply.text, text.response)
-        if reply.cut or len(bare) > _LONGEST * max(len(text.response), _SHORT):
-            self.tally.runaway += 1
+        if reply.truncated or len(bare) > _LONGEST * max(len(text.response), _SHORT):
+            self.stats.runaway += 1
         elif not bare:
-            self.tally.empty += 1
+            self.stats.empty += 1
         elif refused(bare) and not refused(text.response):
-            self.tally.refused += 1
+            self.stats.refused += 1
         else:
-            self.tally.unwrapped += bare != reply.text.strip()
+            self.stats.unwrapped += bare != reply.text.strip()
             return bare
         return None
 
-    def _edited(self, text: _Text, revision: str | None) -> str:
+    def _apply_revision(self, text: _Text, revision: str | None) -> str:
         """The text after its revision; itself, to the last space, where nothing came of that."""
         if revision is None:
-            self.tally.gave_up += 1
+            self.stats.gave_up += 1
         elif revision == text.response.strip():
-            self.tally.unchanged += 1
+            self.stats.unchanged += 1
         else:
             return revision
         return text.response

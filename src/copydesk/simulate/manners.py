@@ -25,6 +25,6 @@ class Manner:
         """Every value, the default one first."""
         return tuple(self.shares)
 
-    def draw(self, rng: np.random.Generator) -> str:
+    def sample(self, rng: np.random.Generator) -> str:
         """A value drawn with the reference policy's shares."""
         return self.values[int(rng.choice(len(self.shares), p=np.array(list(self.shares.values()))))]

@@ -56,4 +56,4 @@ def play_policies(policies: Sequence[Policy], settings: OnlineSettings, log: Seq
     rounds = [one for alone in played.values() for one in alone]
     if len(played) > 1:
         rounds += play_late(LateEnsemble(list(played), Ucb(settings.alpha), settings.seed), played)
-    return Outcome(rounds, clock.total())
+    return Outcome(rounds, clock.compute_durations())

@@ -50,7 +50,7 @@ class Round:
 
 def make_log(policy: Policy, task: Task, user: User, count: int, seed: int, sampling: Sampling) -> list[EditRecord]:
     """The offline phase: `count` fresh documents, answered by π_ref and edited by the user."""
-    contexts = task.offline(count, seed)
+    contexts = task.draw_offline(count, seed)
     responses = answer(policy, contexts, seed, sampling, Stream.LOG_RESPONSES)
     return log_of(policy.name, task, user, contexts, responses, seed)
 
@@ -94,7 +94,7 @@ def _luck(count: int, seed: int, stream: Stream, first: int = 1) -> list[tuple[i
 
 def online_documents(task: Task, count: int, seed: int, log: Iterable[EditRecord]) -> list[Document]:
     """The contexts x_1 .. x_T of the online phase; none of them is in the log."""
-    return task.online(count, seed, frozenset(str(record.context) for record in log))
+    return task.draw_online(count, seed, frozenset(str(record.context) for record in log))
 
 
 def play(
@@ -125,7 +125,7 @@ def edited(
 ) -> list[Round]:
     """The rounds in which a user edits these responses, of which the first is round number `first`."""
     edits = user.edit(task, contexts, responses, _luck(len(contexts), seed, Stream.ONLINE_EDITS, first))
-    costs = cost.batch(list(zip(responses, edits, strict=True)))
+    costs = cost.cost_batch(list(zip(responses, edits, strict=True)))
     measures = _measures(task, user, contexts, responses, cost, first)
     return [
         Round(
@@ -141,7 +141,7 @@ def edited(
             response=response,
             edit=edit,
             cost=paid,
-            length=len(cost.units(response)),
+            length=len(cost.split_units(response)),
             **known,
         )
         for t, (document, response, edit, paid, known) in enumerate(
@@ -156,11 +156,11 @@ def _measures(
     """What is known of each response beside its cost, where task and user are scripts."""
     if not (isinstance(task, ScriptedTask) and isinstance(user, ScriptedUser | ChangingUser)):
         return [{} for _ in contexts]
-    tastes = [user.taste(task, document.kind, t) for t, document in enumerate(contexts, start=first)]
+    tastes = [user.target_style(task, document.kind, t) for t, document in enumerate(contexts, start=first)]
     if None in tastes:
         return [{} for _ in contexts]
     wishes = [ideal(task, document, taste) for document, taste in zip(contexts, tastes, strict=True)]
-    distances = cost.batch(list(zip(responses, wishes, strict=True)))
+    distances = cost.cost_batch(list(zip(responses, wishes, strict=True)))
     readings = [
         read(task, document, response, taste)
         for document, response, taste in zip(contexts, responses, tastes, strict=True)

@@ -11,7 +11,7 @@ from copydesk.simulate.task import Document
 
 def ideal(task: ScriptedTask, document: Document, taste: Manners | None = None) -> str:
     """The response wholly to a taste, every fact right; the taste is the task's own unless another is given."""
-    return task.answer(document, task.tastes[document.kind] if taste is None else taste)
+    return task.write_response(document, task.tastes[document.kind] if taste is None else taste)
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class Reading:
     malformed: bool
     facts: float
     to_taste: bool
-    right: Mapping[str, bool]
+    correct_slots: Mapping[str, bool]
 
 
 def read(task: ScriptedTask, document: Document, response: str, taste: Manners | None = None) -> Reading:
     """Judge a response by the document and a taste, as `ideal` takes it; `right` tells slot by slot."""
-    kind = task.kind[document.kind]
+    kind = task.kind_by_name[document.kind]
     draft = parse(kind, response)
-    missing = [part.name for part in kind.facts if part.name not in draft.order and part.name != "detail"]
+    missing = [part.name for part in kind.fact_parts if part.name not in draft.order and part.name != "detail"]
     states = [slot for part in kind.parts if part.name in draft.order or part.name in missing for slot in part.slots]
     right = {slot: draft.facts.get(slot) == document.facts[slot] for slot in states}
     malformed = bool(draft.noise or missing) or list(draft.parts) != [
@@ -42,5 +42,5 @@ def read(task: ScriptedTask, document: Document, response: str, taste: Manners |
         malformed=malformed,
         facts=sum(right.values()) / len(right) if right else 0.0,
         to_taste=draft == compose(kind, task.tastes[document.kind] if taste is None else taste, document.facts),
-        right=right,
+        correct_slots=right,
     )

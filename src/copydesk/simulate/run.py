@@ -62,7 +62,7 @@ def run(settings: RunSettings, folder: Path) -> Outcome:
         cost = EditCost(cap=settings.c_max, tokenizer=settings.model)
     with clock("log", f"{settings.edits} responses of the reference policy, edited by the {user.name} user"):
         sampling = settings.sampling(settings.log_temperature)
-        log = make_log(student.base, task, user, settings.edits, settings.seed, sampling)
+        log = make_log(student.policy, task, user, settings.edits, settings.seed, sampling)
         write_jsonl(folder / "log.jsonl", log)
     contexts = online_documents(task, settings.rounds, settings.seed, log)
 
@@ -70,13 +70,13 @@ def run(settings: RunSettings, folder: Path) -> Outcome:
         with clock(f"play.{policy.name}", f"{settings.rounds} rounds of {policy.name}"):
             return play(policy, policy.name, task, user, contexts, settings.seed, cost, settings.sampling())
 
-    of_base = alone(student.base)
+    of_base = alone(student.policy)
     lesson = Lesson(student, log, cost, max_length=512, clock=clock)
     played: dict[str, Sequence[Round]] = {}
     for method, recipe in settings.recipe.items():
         target = folder / "policies" / method
         target.mkdir(parents=True)
-        played[method] = alone(lesson.teach(method, replace(recipe, seed=settings.seed), target, of_base))
+        played[method] = alone(lesson.train(method, replace(recipe, seed=settings.seed), target, of_base))
     rounds = [*of_base, *(one for own in played.values() for one in own)]
     ensemble = LateEnsemble(list(played), Ucb(settings.alpha), settings.seed)
-    return Outcome(rounds + play_late(ensemble, played), clock.total())
+    return Outcome(rounds + play_late(ensemble, played), clock.compute_durations())

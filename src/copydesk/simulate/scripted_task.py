@@ -17,43 +17,43 @@ from copydesk.simulate.task import Document
 class ScriptedTask:
     """Synthetic documents without end and the users' taste, one full set of manners for each kind (as in PRELUDE).
 
-    `wishes` tells each taste in words, for users and policies that read words.
+    `taste_descriptions` tells each taste in words, for users and policies that read words.
     """
 
     name: str
     instruction: str
-    manners: Sequence[Manner]
+    attributes: Sequence[Manner]
     kinds: Sequence[Kind]
     tastes: Mapping[str, Manners]
-    wishes: Mapping[str, str]
+    taste_descriptions: Mapping[str, str]
 
     @cached_property
-    def kind(self) -> Mapping[str, Kind]:
+    def kind_by_name(self) -> Mapping[str, Kind]:
         """The kinds by name."""
         return {kind.name: kind for kind in self.kinds}
 
-    def taste(self, kind: str) -> str:
+    def describe_taste(self, kind: str) -> str:
         """The taste in words."""
-        return self.wishes[kind]
+        return self.taste_descriptions[kind]
 
-    def offline(self, count: int, seed: int) -> list[Document]:
+    def draw_offline(self, count: int, seed: int) -> list[Document]:
         """The contexts of a log."""
-        return list(islice(self.documents(seed, Stream.LOG_DOCUMENTS), count))
+        return list(islice(self.iter_documents(seed, Stream.LOG_DOCUMENTS), count))
 
-    def online(self, count: int, seed: int, unlike: frozenset[str]) -> list[Document]:
-        """The contexts of the online phase, none of them in `unlike`."""
-        return list(islice(self.documents(seed, Stream.ONLINE_DOCUMENTS, unlike), count))
+    def draw_online(self, count: int, seed: int, exclude: frozenset[str]) -> list[Document]:
+        """The contexts of the online phase, none of them in `exclude`."""
+        return list(islice(self.iter_documents(seed, Stream.ONLINE_DOCUMENTS, exclude), count))
 
-    def documents(self, seed: int, stream: Stream, unlike: frozenset[str] = frozenset()) -> Iterator[Document]:
-        """Documents without end, no context twice and none of those in `unlike`."""
-        rng, seen = generator(seed, stream), set(unlike)
+    def iter_documents(self, seed: int, stream: Stream, exclude: frozenset[str] = frozenset()) -> Iterator[Document]:
+        """Documents without end, no context twice and none of those in `exclude`."""
+        rng, seen = generator(seed, stream), set(exclude)
         while True:
-            document = self.draw(rng)
+            document = self.draw_document(rng)
             if document.context not in seen:
                 seen.add(document.context)
                 yield document
 
-    def draw(self, rng: np.random.Generator) -> Document:
+    def draw_document(self, rng: np.random.Generator) -> Document:
         """A fresh document of a random kind."""
         kind = self.kinds[int(rng.integers(len(self.kinds)))]
         facts = {slot: str(rng.choice(list(values))) for slot, values in kind.slots.items()}
@@ -63,11 +63,11 @@ class ScriptedTask:
         text = "\n".join(line.format(**facts) for line in fixed + free)
         return Document(f"{self.instruction}\n{text}", kind.name, facts)
 
-    def draw_manners(self, rng: np.random.Generator) -> Manners:
+    def draw_style(self, rng: np.random.Generator) -> Manners:
         """Manners with the shares that the reference policy was shown."""
-        return {manner.name: manner.draw(rng) for manner in self.manners}
+        return {manner.name: manner.sample(rng) for manner in self.attributes}
 
-    def answer(self, document: Document, manners: Manners) -> str:
+    def write_response(self, document: Document, style: Manners) -> str:
         """The complete, correct response to a document in these manners."""
-        kind = self.kind[document.kind]
-        return render(kind, compose(kind, manners, document.facts))
+        kind = self.kind_by_name[document.kind]
+        return render(kind, compose(kind, style, document.facts))

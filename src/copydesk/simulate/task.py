@@ -22,14 +22,14 @@ class Task(Protocol):
         """Its name on the command line and in every round."""
         ...
 
-    def taste(self, kind: str) -> str:
+    def describe_taste(self, kind: str) -> str:
         """What users want of responses to this kind of document, in words. No policy is told."""
         ...
 
-    def offline(self, count: int, seed: int) -> list[Document]:
+    def draw_offline(self, count: int, seed: int) -> list[Document]:
         """The contexts of a log."""
         ...
 
-    def online(self, count: int, seed: int, unlike: frozenset[str]) -> list[Document]:
-        """The contexts x_1 .. x_T of the online phase, none of which reads like one of `unlike`."""
+    def draw_online(self, count: int, seed: int, exclude: frozenset[str]) -> list[Document]:
+        """The contexts x_1 .. x_T of the online phase, none of which reads like one of `exclude`."""
         ...

@@ -34,7 +34,7 @@ class Student:
     info: ModelInfo
 
     @property
-    def base(self) -> LocalPolicy:
+    def policy(self) -> LocalPolicy:
         """π_ref as a policy."""
         return LocalPolicy("base", self.model, self.tokenizer)
 
@@ -61,47 +61,47 @@ class Lesson:
     def __init__(
         self, student: Student, log: Sequence[EditRecord], cost: EditCost, max_length: int, clock: Clock
     ) -> None:
-        self.student = student
+        self.reference_policy = student
         self.cost = cost
         self.max_length = max_length
-        self.clock = clock
-        costs = cost.batch([(record.response, str(record.edit)) for record in log])
+        self.timer = clock
+        costs = cost.cost_batch([(record.response, str(record.edit)) for record in log])
         known = {record.id: c for record, c in zip(log, costs, strict=True)}
         self.encoded: Encoded = encode_log(log, student.tokenizer, max_length=max_length, costs=known)
         self.sha256 = data_sha256(log)
         self._references: TripleLogProbs | None = None
 
-    def references(self) -> TripleLogProbs:
+    def compute_references(self) -> TripleLogProbs:
         """log π_ref of every row."""
         if self._references is None:
-            with self.clock("reference", "reference log-probabilities"):
-                self._references = reference_logprobs(self.student.model, self.encoded.triples, batch_size=64)
+            with self.timer("reference", "reference log-probabilities"):
+                self._references = reference_logprobs(self.reference_policy.model, self.encoded.triples, batch_size=64)
         return self._references
 
-    def teach(self, name: str, training: TrainSettings, folder: Path, unseen: Sequence[Round]) -> LocalPolicy:
+    def train(self, name: str, training: TrainSettings, folder: Path, held_out: Sequence[Round]) -> LocalPolicy:
         """Train one method and write its policy into an empty folder.
 
         Args:
             name: the policy's.
             training: the method and its settings.
             folder: where to write; of `rl`, the cost model goes into it as well.
-            unseen: rounds of π_ref that no log held, to measure a cost model on.
+            held_out: rounds of π_ref that no log held, to measure a cost model on.
 
         Raises:
             InputError: nobody edited anything, or training diverged.
         """
-        student, triples, method = self.student, self.encoded.triples, training.method
+        student, triples, method = self.reference_policy, self.encoded.triples, training.method
         file: CostModelFile | None = None
         if method == "rl":
-            with self.clock("train.cost_model", f"fitting a cost model to {len(triples)} edits"):
+            with self.timer("train.cost_model", f"fitting a cost model to {len(triples)} edits"):
                 cost_model = fit_cost_model(student.model, triples, training)
                 file = describe_cost_model(
-                    cost_model, student.info, self.cost.name, self.sha256, triples, self._as_rows(unseen)
+                    cost_model, student.info, self.cost.name, self.sha256, triples, self._to_triples(held_out)
                 )
                 save_cost_model(cost_model, file, folder / FOLDER)
         else:
-            references = self.references()
-        with self.clock(f"train.{method}", f"training {method} on {len(triples)} edits"):
+            references = self.compute_references()
+        with self.timer(f"train.{method}", f"training {method} on {len(triples)} edits"):
             if method == "rl":
                 fitted = fit_rl(student.model, student.tokenizer, triples, cost_model, training)
             else:
@@ -110,10 +110,10 @@ class Lesson:
             save_policy(fitted.model, student.tokenizer, record, folder)
         return LocalPolicy(name, fitted.model, student.tokenizer)
 
-    def _as_rows(self, rounds: Sequence[Round]) -> list[Triple]:
+    def _to_triples(self, rounds: Sequence[Round]) -> list[Triple]:
         """Rounds as rows with their costs."""
         records = [
             EditRecord(id=str(one.t), context=one.context, response=one.response, edit=one.edit) for one in rounds
         ]
         known = {str(one.t): one.cost for one in rounds}
-        return encode_log(records, self.student.tokenizer, max_length=self.max_length, costs=known).triples
+        return encode_log(records, self.reference_policy.tokenizer, max_length=self.max_length, costs=known).triples

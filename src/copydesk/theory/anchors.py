@@ -46,5 +46,5 @@ def find_anchors(settings: Sequence[Setting]) -> list[Anchor]:
                 CONTEXTS, problem.reference, problem.beta, SPACE.distance, SPACE.proposal, setting.strength, start=cost
             )
             apart = problem.distance(world.problem.optimum, setting.optimum)
-            found.append(Anchor(setting.strength, setting.apart, start, world.residual, world.iterations, apart))
+            found.append(Anchor(setting.strength, setting.divergence, start, world.residual, world.iterations, apart))
     return found

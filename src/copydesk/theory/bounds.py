@@ -69,7 +69,7 @@ def coefficients(world: World, members: PolicyClass) -> Coefficients:
         scale=members.scale,
         c_pref=preference_coverage(world, members),
         v_max=largest_margin(world, members),
-        left=chi_distance(problem.contexts, world.edited, optimum),
+        left=chi_distance(problem.contexts, world.edited_distribution, optimum),
         ratio=float((members.policies / optimum).max()),
         c_2=single_policy_coverage(problem),
         c_max=largest_cost(world),

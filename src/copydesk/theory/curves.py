@@ -22,7 +22,7 @@ class Curves:
 
     Attributes:
         setting: the world.
-        lengths: n, (N,).
+        log_sizes: n, (N,).
         measured: SubOpt of each learner, (R, N): R repetitions. The log of a repetition grows from n to n.
         tables: the same without a class, by softmax tables.
         bounds: the bound of each learner that has one, (N,), with probability 1 − δ.
@@ -30,13 +30,13 @@ class Curves:
     """
 
     setting: Setting
-    lengths: tuple[int, ...]
+    log_sizes: tuple[int, ...]
     measured: Mapping[str, Array]
     tables: Mapping[str, Array]
     bounds: Mapping[str, Array]
     reference: float
 
-    def broken(self, learner: str) -> float:
+    def bound_violation_rate(self, learner: str) -> float:
         """The share of repetitions, over all n, in which the bound was below what was measured."""
         return float((self.measured[learner] > self.bounds[learner]).mean())
 
@@ -52,7 +52,7 @@ def measure_curves(
     measured: dict[str, list[list[float]]] = {name: [] for name in LEARNERS}
     tables: dict[str, list[list[float]]] = {name: [] for name in LEARNERS}
     for repeat in range(repeats):
-        rng = np.random.default_rng([seed, setting.strength, round(1000 * setting.apart), repeat])
+        rng = np.random.default_rng([seed, setting.strength, round(1000 * setting.divergence), repeat])
         log = draw_log(setting.world, lengths[0], rng)
         rows, table_rows = [], []
         for i, n in enumerate(lengths):

@@ -32,7 +32,7 @@ class World:
     iterations: int = 0
 
     @property
-    def edited(self) -> Array:
+    def edited_distribution(self) -> Array:
         """μ(y'|x) = Σ_y π_ref(y|x) q(y'|x, y), what SFT sees: (X, Y)."""
         return np.asarray(np.einsum("xy,xyz->xz", self.problem.reference, self.edits))
 

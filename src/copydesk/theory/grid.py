@@ -29,22 +29,22 @@ class Grid:
         strengths, apart: the axes, (S,) and (A,) (`lab.Setting`).
         measured: SubOpt of each learner, (S, A, R); of `late` the mean over the rounds it played.
         beta: β of each world, (S, A): SubOpt/β is in nats.
-        left: what an edit leaves of the distance to π*, (S, A) (`Setting.left`).
+        distance_left: what an edit leaves of the distance to π*, (S, A) (`Setting.distance_left`).
     """
 
     n: int
     strengths: tuple[int, ...]
-    apart: tuple[float, ...]
+    divergences: tuple[float, ...]
     measured: Mapping[str, Array]
     beta: Array
-    left: Array
+    distance_left: Array
 
     @property
     def winner(self) -> np.ndarray:
         """The number in `SINGLE` of the method that uses one kind of feedback and has the least mean SubOpt, (S, A)."""
         return np.asarray(np.stack([self.measured[name].mean(axis=-1) for name in SINGLE]).argmin(axis=0))
 
-    def regret(self, learner: str) -> Array:
+    def compute_regret(self, learner: str) -> Array:
         """Mean SubOpt less that of the winner, (S, A); below 0 where the learner is better than all three."""
         best = np.min([self.measured[name].mean(axis=-1) for name in SINGLE], axis=0)
         return np.asarray(self.measured[learner].mean(axis=-1) - best)
@@ -69,7 +69,7 @@ def measure_grid(
         for a, distance in enumerate(apart):
             setting = Setting(strength, distance)
             world = setting.world
-            beta[s, a], left[s, a] = world.problem.beta, setting.left
+            beta[s, a], left[s, a] = world.problem.beta, setting.distance_left
             for repeat in range(repeats):
                 rng = np.random.default_rng([seed, n, strength, round(1000 * distance), repeat])
                 chosen = learn(setting, draw_log(world, n, rng))

@@ -28,34 +28,34 @@ class Setting:
 
     Attributes:
         strength: m, the local edits that a user tries.
-        apart: how far the reference policy is from what people want: the largest difference of log π*/π_ref between two
-            responses to one context, in nats. 1 is good coverage, 6 poor.
-        fondness: π*(y|x) ∝ exp(−fondness · local edits from y to what is wanted).
+        divergence: how far the reference policy is from what people want: the largest difference of log π*/π_ref
+            between two responses to one context, in nats. 1 is good coverage, 6 poor.
+        sharpness: π*(y|x) ∝ exp(−sharpness · local edits from y to what is wanted).
         seed: decides the other tastes.
     """
 
     strength: int
-    apart: float
-    fondness: float = 1.0
+    divergence: float
+    sharpness: float = 1.0
     seed: int = 0
 
     @cached_property
     def optimum(self) -> Array:
         """π*, (X, Y): the same for every strength and coverage."""
-        return self._towards(np.array([SPACE.responses.index(text) for text in WANTED]))
+        return self._gibbs_around(np.array([SPACE.responses.index(text) for text in WANTED]))
 
     @cached_property
     def world(self) -> World:
         """The world in which it is the optimum; β is what puts π_ref that far from it."""
-        cost = self._caused(self.optimum)
-        beta = float(np.ptp(cost, axis=1).max()) / self.apart
+        cost = self._expected_edit_cost(self.optimum)
+        beta = float(np.ptp(cost, axis=1).max()) / self.divergence
         return world_of(CONTEXTS, self.optimum, beta, SPACE.distance, SPACE.proposal, self.strength)
 
     @cached_property
     def members(self) -> PolicyClass:
         """Π: 100 policies."""
         tastes = np.random.default_rng(self.seed).integers(len(SPACE.responses), size=(OTHERS, len(CONTEXTS)))
-        others = np.stack([self._caused(self._towards(taste)) for taste in tastes])
+        others = np.stack([self._expected_edit_cost(self._gibbs_around(taste)) for taste in tastes])
         return class_around(self.world, others, largest_cost(self.world))
 
     @cached_property
@@ -69,14 +69,16 @@ class Setting:
         return mixing(self.optimum, SPACE.proposal, self.strength)
 
     @cached_property
-    def left(self) -> float:
+    def distance_left(self) -> float:
         """The quality of edits: the share of D(π_ref, π*) that one edit leaves, D(μ, π*)/D(π_ref, π*); 0 is perfect."""
         problem = self.world.problem
-        return problem.distance(self.world.edited, self.optimum) / problem.distance(problem.reference, self.optimum)
+        return problem.distance(self.world.edited_distribution, self.optimum) / problem.distance(
+            problem.reference, self.optimum
+        )
 
-    def _towards(self, taste: np.ndarray) -> Array:
+    def _gibbs_around(self, taste: np.ndarray) -> Array:
         steps = SPACE.distance[taste] * SPACE.longest
-        return gibbs(np.ones_like(steps), steps, 1 / self.fondness)
+        return gibbs(np.ones_like(steps), steps, 1 / self.sharpness)
 
-    def _caused(self, optimum: Array) -> Array:
+    def _expected_edit_cost(self, optimum: Array) -> Array:
         return caused(edit_kernel(optimum, SPACE.proposal, self.strength), SPACE.distance)

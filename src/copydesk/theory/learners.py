@@ -13,7 +13,7 @@ from copydesk.theory.space import Array
 
 def sft_scores(members: PolicyClass, log: Log) -> Array:
     """ℓ_SUP of each member, mean_i log π(y'_i|x_i): (K,)."""
-    return np.asarray(np.einsum("kxy,xy->k", members.log_policies, log.edited) / log.n)
+    return np.asarray(np.einsum("kxy,xy->k", members.log_policies, log.edit_counts) / log.n)
 
 
 def dpo_scores(members: PolicyClass, log: Log) -> Array:
@@ -46,7 +46,7 @@ def learn_rl(members: PolicyClass, log: Log, width: float) -> int:
     max_{f ∈ F_n} mean_i E_{y ~ π(·|x_i)} [f(x_i, y) + β log π(y|x_i)/π_ref(y|x_i)]. A width of 0 is no pessimism.
     """
     paid = (log.counts * log.distance).sum(axis=2)
-    errors = (members.costs**2 * log.answered - 2 * members.costs * paid).sum(axis=(1, 2)) / log.n
+    errors = (members.costs**2 * log.response_counts - 2 * members.costs * paid).sum(axis=(1, 2)) / log.n
     allowed = members.costs[errors <= errors.min() + width]
     seen = log.contexts[:, None] * members.policies
     expected = seen.reshape(members.size, -1) @ allowed.reshape(len(allowed), -1).T

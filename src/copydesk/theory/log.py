@@ -26,19 +26,19 @@ class Log:
         return int(self.counts.sum())
 
     @cached_property
-    def answered(self) -> Array:
+    def response_counts(self) -> Array:
         """How often each response was given, (X, Y)."""
         return np.asarray(self.counts.sum(axis=2), dtype=np.float64)
 
     @cached_property
-    def edited(self) -> Array:
+    def edit_counts(self) -> Array:
         """How often each edit was made of some response, (X, Y')."""
         return np.asarray(self.counts.sum(axis=1), dtype=np.float64)
 
     @cached_property
     def contexts(self) -> Array:
         """The share of each context, (X,)."""
-        return np.asarray(self.answered.sum(axis=1) / self.n)
+        return np.asarray(self.response_counts.sum(axis=1) / self.n)
 
     def __add__(self, other: "Log") -> "Log":
         return Log(self.counts + other.counts, self.distance)

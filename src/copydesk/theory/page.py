@@ -55,7 +55,7 @@ def render(study: Study) -> str:
             maps_section(study.grids, shown),
             slopes_section(study),
             regret_section(study.regrets),
-            user_section(users, study.anchors),
+            user_section(users, study.fixed_points),
         ],
         details=_details(study),
         footer=FOOTER,

@@ -37,13 +37,13 @@ def subopt_over_edits(curves: Curves, measured: Mapping[str, Array], bounds: Map
     def draw(axes: "Axes") -> None:
         axes.axhline(1, color=RULE, linewidth=1.2)
         for name, look in shown.items():
-            _line_and_band(axes, curves.lengths, measured[name] / curves.reference, FLOOR, name, look)
+            _line_and_band(axes, curves.log_sizes, measured[name] / curves.reference, FLOOR, name, look)
             if name in bounds:
-                axes.plot(curves.lengths, bounds[name] / curves.reference, color=look.light, linewidth=1.2,
+                axes.plot(curves.log_sizes, bounds[name] / curves.reference, color=look.light, linewidth=1.2,
                           linestyle=_DASHES)  # fmt: skip
         axes.set(xscale="log", yscale="log", ylim=(FLOOR * 0.8, CEILING))
         axes.minorticks_off()
-        axes.set_xticks(curves.lengths, [f"{n:,}" for n in curves.lengths])
+        axes.set_xticks(curves.log_sizes, [f"{n:,}" for n in curves.log_sizes])
         powers = [10.0**k for k in range(-3, 4)]
         axes.set_yticks(powers, [f"≤ {FLOOR:g}", *(f"{power:,g}" for power in powers[1:])])
         axes.set_xlabel("n, the edits in the log", fontsize=SMALL)
@@ -77,7 +77,7 @@ def winner_map(grid: Grid) -> str:
 def regret_map(grid: Grid, learner: str, largest: float) -> str:
     """Strength by coverage: how many nats more a learner loses than the winner. The darkest cell is `largest`."""
     shown = looks(["base"])  # the grey of the page
-    regret = grid.regret(learner) / grid.beta
+    regret = grid.compute_regret(learner) / grid.beta
 
     def draw(axes: "Axes") -> None:
         for s, a in np.ndindex(*grid.beta.shape):
@@ -106,7 +106,7 @@ def ratios(fits: Sequence[Slopes]) -> str:
             colour = shown["dpo" if fit.axis == "coverage" else "sft"].light
             axes.plot([max(fit.ratio.low, left / 2), fit.ratio.high], [i, i], color=colour, linewidth=2)
             axes.plot([fit.ratio.value], [i], color=colour, marker="o", markersize=6)
-            axes.annotate(f"{fit.axis}, {fit.where}, n = {fit.n:,}", (0, i), xycoords=("axes fraction", "data"),
+            axes.annotate(f"{fit.axis}, {fit.subset}, n = {fit.n:,}", (0, i), xycoords=("axes fraction", "data"),
                           xytext=(0, 6), textcoords="offset points", va="bottom", fontsize=11)  # fmt: skip
         axes.set(
             xscale="log", xlim=(left, right), ylim=(len(fits) - 0.6, -0.9), yticks=[], xlabel="ratio of the slopes"
@@ -174,7 +174,7 @@ def _cell(axes: "Axes", row: int, column: int, colour: str, alpha: float) -> Non
 def _map_axes(axes: "Axes", grid: Grid) -> None:
     rows, columns = grid.beta.shape
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
-    axes.set_xticks(range(columns), [f"{distance:g}" for distance in grid.apart])
+    axes.set_xticks(range(columns), [f"{distance:g}" for distance in grid.divergences])
     axes.set_yticks(range(rows), [str(strength) for strength in grid.strengths])
     axes.set_xlabel("coverage, from good to poor (nats)", fontsize=SMALL)
     axes.set_ylabel("m, from weak users to strong", fontsize=SMALL)

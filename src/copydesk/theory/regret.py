@@ -42,7 +42,7 @@ def measure_regret(
     spread = 0.0
     arms = 0
     for repeat in range(repeats):
-        rng = np.random.default_rng([seed, 7, setting.strength, round(1000 * setting.apart), repeat])
+        rng = np.random.default_rng([seed, 7, setting.strength, round(1000 * setting.divergence), repeat])
         chosen = learn(setting, draw_log(setting.world, EDITS, rng))
         policies = [setting.members.policies[k] for k in chosen.values()]
         arms = len(policies)

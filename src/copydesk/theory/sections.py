@@ -72,7 +72,7 @@ def tables_section(curves: Sequence[Curves], shown: Shown) -> str:
 
 
 def _halving(curves: Curves) -> str:
-    longest = f"over {curves.lengths[-1]:,}"
+    longest = f"over {curves.log_sizes[-1]:,}"
 
     def text(edits: float) -> str:
         return f"{edits:,.0f}" if edits < inf else longest
@@ -93,7 +93,7 @@ def maps_section(grids: Sequence[Grid], shown: Shown) -> str:
     )
     blocks = []
     for grid in grids:
-        largest = max(float((grid.regret(name) / grid.beta).max()) for name in ("early", "late"))
+        largest = max(float((grid.compute_regret(name) / grid.beta).max()) for name in ("early", "late"))
         figures = [figure("The winner", "What it loses to π*.", "", plots.winner_map(grid))]
         for name in ("early", "late"):
             mean, most = regrets(grid)[name]
@@ -151,17 +151,17 @@ def slopes_section(study: Study) -> str:
 
 def _weak_fails(fits: Iterable[Slopes]) -> bool:
     """Whether SFT moves more with coverage in a fit that weak users are part of."""
-    return any(fit.axis == "coverage" and not fit.where.startswith("strong") and verdict(fit) == FAILS for fit in fits)
+    return any(fit.axis == "coverage" and not fit.subset.startswith("strong") and verdict(fit) == FAILS for fit in fits)
 
 
 def _why(curves: Iterable[Curves]) -> str:
     """What the weakest and the strongest users leave, in figures."""
-    settings = sorted((one.setting for one in curves), key=lambda one: (one.strength, one.apart))
+    settings = sorted((one.setting for one in curves), key=lambda one: (one.strength, one.divergence))
     groups = [list(found) for _, found in groupby(settings, lambda one: one.strength)]
     figures = []
     for found in groups[:1] + groups[1:][-1:]:
         left = " and ".join(
-            f"{one.coefficients.left:.2f} at {apart_text(one.apart)}" for one in found[:1] + found[1:][-1:]
+            f"{one.coefficients.left:.2f} at {apart_text(one.divergence)}" for one in found[:1] + found[1:][-1:]
         )
         figures.append(f"with m = {found[0].strength}, λᵐ is {found[0].mixing.left:.2f}, and χₘ is {left}")
     return (
@@ -177,7 +177,7 @@ def _slopes(fits: Iterable[Slopes]) -> str:
         texts = [f"{fit.n:,}", *(nats(fit.slope[name].value) for name in ("sft", "dpo"))]
         texts.append(ratio_text(fit))
         cells = [f"<td>{text}</td>" for text in texts]
-        rows.append(row(escape(f"{capital(fit.axis)}: {fit.where}"), [*cells, f"<td>{verdict(fit)}</td>"]))
+        rows.append(row(escape(f"{capital(fit.axis)}: {fit.subset}"), [*cells, f"<td>{verdict(fit)}</td>"]))
     caption = "Slopes in nats, and their ratio with its 95% interval. A dash: the slope to divide by may be 0."
     return table(caption, ["Along", "n", "Slope of SFT", "Slope of DPO", "Ratio", "Poster's sentence"], rows)
 

@@ -27,7 +27,7 @@ class Slopes:
         n: edits in the log.
         axis: `coverage`, from good to poor (`apart`, scaled to [0, 1] over the grid), or `quality`, from edits that
             lead all the way to π* to edits that leave everything (`left`, which is in [0, 1]).
-        where: the settings it was fitted to, in words.
+        subset: the settings it was fitted to, in words.
         slope: per learner.
         ratio: over coverage DPO's slope divided by SFT's, over quality SFT's divided by DPO's. Above 1 the poster's
             sentence holds.
@@ -35,14 +35,14 @@ class Slopes:
 
     n: int
     axis: str
-    where: str
+    subset: str
     slope: dict[str, Estimate]
     ratio: Estimate
 
 
 def all_slopes(grid: Grid, seed: int) -> list[Slopes]:
     """Both axes over the whole grid; coverage also by users, strong and weak; quality also by coverage."""
-    strengths, apart = np.array(grid.strengths), np.array(grid.apart)
+    strengths, apart = np.array(grid.strengths), np.array(grid.divergences)
     everyone, all_coverage = np.ones(len(strengths), bool), np.ones(len(apart), bool)
     coverage = [
         ("all users", everyone),
@@ -63,9 +63,9 @@ def fit_slopes(grid: Grid, axis: str, where: str, strengths: np.ndarray, apart: 
     over the repetitions.
     """
     part = np.ix_(strengths, apart)
-    distances = np.array(grid.apart)
-    scaled = np.broadcast_to((distances - distances.min()) / np.ptp(distances), grid.left.shape)
-    along = (scaled if axis == "coverage" else grid.left)[part].ravel()
+    distances = np.array(grid.divergences)
+    scaled = np.broadcast_to((distances - distances.min()) / np.ptp(distances), grid.distance_left.shape)
+    along = (scaled if axis == "coverage" else grid.distance_left)[part].ravel()
     along = (along - along.mean()) / ((along - along.mean()) ** 2).sum()
     repeats = next(iter(grid.measured.values())).shape[-1]
     rng = np.random.default_rng([seed, grid.n])

@@ -33,12 +33,12 @@ class Space:
         return steps.astype(np.float64) / self.longest
 
     @cached_property
-    def local(self) -> Array:
+    def local_edits(self) -> Array:
         """Which strings are one local edit apart (a letter put in, taken out or replaced), (Y, Y) of 0 and 1."""
         return (np.abs(self.distance * self.longest - 1) < 1e-9).astype(np.float64)
 
     @cached_property
     def proposal(self) -> Array:
         """A symmetric kernel (Y, Y) that tries local edits: each with the same probability, else it stays."""
-        moves = self.local / self.local.sum(axis=1).max()
+        moves = self.local_edits / self.local_edits.sum(axis=1).max()
         return np.asarray(moves + np.diag(1 - moves.sum(axis=1)))

@@ -28,7 +28,7 @@ class Study:
     grids: list[Grid]
     slopes: list[Slopes]
     regrets: list[Regret]
-    anchors: list[Anchor]
+    fixed_points: list[Anchor]
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the single repetitions: means over them, bounds, winners, slopes, fixed points."""
@@ -41,14 +41,14 @@ class Study:
             "regrets": [
                 {
                     "strength": regret.setting.strength,
-                    "apart": regret.setting.apart,
+                    "apart": regret.setting.divergence,
                     "rounds": len(regret.bound),
                     "regret": {name: rows[:, -1].mean() for name, rows in regret.measured.items()},
                     "bound": regret.bound[-1],
                 }
                 for regret in self.regrets
             ],
-            "fixed_points": [vars(anchor).copy() for anchor in self.anchors],
+            "fixed_points": [vars(anchor).copy() for anchor in self.fixed_points],
         }
 
 
@@ -75,21 +75,21 @@ def run_study(repeats: int = 20, seed: int = 0, done: Callable[[], None] = lambd
 
 
 def _user(setting: Setting) -> dict[str, Any]:
-    return {"strength": setting.strength, **vars(setting.mixing), "distance_left": setting.left}
+    return {"strength": setting.strength, **vars(setting.mixing), "distance_left": setting.distance_left}
 
 
 def _curve(curves: Curves) -> dict[str, Any]:
     return {
         "strength": curves.setting.strength,
-        "apart": curves.setting.apart,
-        "n": list(curves.lengths),
+        "apart": curves.setting.divergence,
+        "n": list(curves.log_sizes),
         "reference": curves.reference,
         "coefficients": {name: float(value) for name, value in vars(curves.setting.coefficients).items()},
         "subopt": {name: rows.mean(axis=0).tolist() for name, rows in curves.measured.items()},
         "std": {name: rows.std(axis=0, ddof=1).tolist() for name, rows in curves.measured.items()},
         "tables": {name: rows.mean(axis=0).tolist() for name, rows in curves.tables.items()},
         "bounds": {name: values.tolist() for name, values in curves.bounds.items()},
-        "bound_broken": {name: curves.broken(name) for name in curves.bounds},
+        "bound_broken": {name: curves.bound_violation_rate(name) for name in curves.bounds},
     }
 
 
@@ -97,12 +97,12 @@ def _grid(grid: Grid) -> dict[str, Any]:
     return {
         "n": grid.n,
         "strengths": list(grid.strengths),
-        "apart": list(grid.apart),
+        "apart": list(grid.divergences),
         "winner": [[SINGLE[k] for k in row] for row in grid.winner],
         "subopt": {name: values.mean(axis=-1).tolist() for name, values in grid.measured.items()},
-        "regret": {name: grid.regret(name).tolist() for name in ("early", "late")},
+        "regret": {name: grid.compute_regret(name).tolist() for name in ("early", "late")},
         "beta": grid.beta.tolist(),
-        "left": grid.left.tolist(),
+        "left": grid.distance_left.tolist(),
     }
 
 
@@ -110,7 +110,7 @@ def _slopes(slopes: Slopes) -> dict[str, Any]:
     return {
         "n": slopes.n,
         "axis": slopes.axis,
-        "where": slopes.where,
+        "where": slopes.subset,
         "slope": {name: _estimate(value) for name, value in slopes.slope.items()},
         "ratio": _estimate(slopes.ratio),
     }

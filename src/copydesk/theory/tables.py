@@ -26,7 +26,7 @@ def fit_table(
     wins = preference * log.counts.astype(np.float64)
     diagonal = np.arange(reference.shape[1])
     wins[:, diagonal, diagonal] = 0.0
-    wanted = supervision * log.edited
+    wanted = supervision * log.edit_counts
     theta = np.zeros_like(reference)
     loss = _loss(theta, reference, wins, wanted, ridge)
     for _ in range(most):
@@ -73,6 +73,8 @@ def fit_cost_table(reference: Array, log: Log, beta: float, largest: float, pess
     paid = (log.counts * log.distance).sum(axis=2)
     with np.errstate(divide="ignore", invalid="ignore"):
         upper = np.where(
-            log.answered > 0, paid / log.answered + pessimism * largest / np.sqrt(2 * log.answered), largest
+            log.response_counts > 0,
+            paid / log.response_counts + pessimism * largest / np.sqrt(2 * log.response_counts),
+            largest,
         )
     return gibbs(reference, np.minimum(upper, largest), beta)

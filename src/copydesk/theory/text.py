@@ -71,7 +71,7 @@ def sure_wins(grid: Grid) -> np.ndarray:
 
 def regrets(grid: Grid) -> dict[str, tuple[float, float]]:
     """The mean and the largest regret over the map, in nats, of each method."""
-    found = {name: grid.regret(name) / grid.beta for name in COMPARED}
+    found = {name: grid.compute_regret(name) / grid.beta for name in COMPARED}
     return {name: (float(values.mean()), float(values.max())) for name, values in found.items()}
 
 
@@ -104,9 +104,9 @@ def judged(fits: Sequence[Slopes], axis: str) -> str:
     for verb in (HOLDS, FAILS, OPEN):
         found = [fit for fit in own if verdict(fit) == verb]
         where = []
-        for name in dict.fromkeys(fit.where for fit in found):
-            lengths = [fit.n for fit in found if fit.where == name]
-            always = len(lengths) == sum(fit.where == name for fit in own)
+        for name in dict.fromkeys(fit.subset for fit in found):
+            lengths = [fit.n for fit in found if fit.subset == name]
+            always = len(lengths) == sum(fit.subset == name for fit in own)
             where.append(name if always else f"{name}, with {' and '.join(f'{n:,}' for n in lengths)} edits")
         if found:
             said.append(f"{'is open' if verb == OPEN else verb} in {len(found)} ({'; '.join(where)})")
@@ -142,7 +142,7 @@ def regret_words(regrets: Iterable[Regret]) -> list[str]:
 def halved(curves: Curves, measured: Array) -> float:
     """The shortest log from which mean SubOpt was at most half of SubOpt(π_ref); infinite if none was long enough."""
     enough = measured.mean(axis=0) <= curves.reference / 2
-    return min((float(n) for n, good in zip(curves.lengths, enough, strict=True) if good), default=inf)
+    return min((float(n) for n, good in zip(curves.log_sizes, enough, strict=True) if good), default=inf)
 
 
 def who_wins(grid: Grid) -> str:
@@ -195,8 +195,8 @@ def _places(keys: Iterable[tuple[int, float]]) -> str:
 
 def setting_title(setting: Setting) -> str:
     """A setting for people, e.g. `m = 1, coverage good (1 nat)`."""
-    word = "good" if setting.apart <= 2 else "poor" if setting.apart >= 5 else "fair"
-    return f"m = {setting.strength}, coverage {word} ({apart_text(setting.apart)})"
+    word = "good" if setting.divergence <= 2 else "poor" if setting.divergence >= 5 else "fair"
+    return f"m = {setting.strength}, coverage {word} ({apart_text(setting.divergence)})"
 
 
 def apart_text(apart: float) -> str:
@@ -224,7 +224,7 @@ def _signed(value: float, places: int) -> str:
 
 
 def _map(grid: Grid) -> Table:
-    table = _table("m", *(f"{far:g}" for far in grid.apart))
+    table = _table("m", *(f"{far:g}" for far in grid.divergences))
     sure = sure_wins(grid)
     for s, strength in enumerate(grid.strengths):
         names = [Text(label_of(SINGLE[k]), style="bold" if sure[s, a] else "") for a, k in enumerate(grid.winner[s])]
@@ -245,7 +245,7 @@ def _slopes(fits: Sequence[Slopes]) -> Table:
     table = _table("along", "n", "SFT", "DPO", "poster")
     for fit in fits:
         slopes = (nats(fit.slope[name].value) for name in ("sft", "dpo"))
-        table.add_row(f"{fit.axis}: {fit.where}", f"{fit.n:,}", *slopes, verdict(fit))
+        table.add_row(f"{fit.axis}: {fit.subset}", f"{fit.n:,}", *slopes, verdict(fit))
     return table
 
 

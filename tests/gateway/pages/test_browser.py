@@ -112,7 +112,7 @@ def test_write_edit_and_send_with_the_keyboard_alone(serve, store: EditStore, op
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("Edited at a cost of 0.08")
     expect(page.locator("main")).to_contain_text("mia")
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         found = find_completion(connection, page.url.rsplit("/", 1)[1])
     assert found is not None
     assert found.record.edit == "Hi Ann, we met on Monday. Best regards, Bo"
@@ -165,7 +165,7 @@ class Breaks(Scripted):
 
 
 def test_faults_are_told_and_the_request_is_kept(serve, open_page: Open) -> None:
-    too_long = PolicyFault(400, "the prompt has <b>too many</b> tokens", at_fault=False)
+    too_long = PolicyFault(400, "the prompt has <b>too many</b> tokens", retriable_elsewhere=False)
     client = serve(Scripted("long", lambda request: too_long), Breaks("broken"))
     page = open_page(client.base_url, expected="400 (Bad Request)")
     page.goto("/")
@@ -227,7 +227,7 @@ def test_carriage_returns_of_a_draft_are_kept(serve, store: EditStore, open_page
     page.keyboard.type("0\n")
     page.click("#send")
     page.click("text=See this edit in the log")
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         found = find_completion(connection, page.url.rsplit("/", 1)[1])
     assert found is not None
     assert found.record.edit == "0\r\none\r\ntwo\r\nthree"
@@ -253,7 +253,7 @@ def test_untrusted_texts_run_nowhere(serve, open_page: Open, evil: str) -> None:
 
 def test_signing_in_and_out(serve, store: EditStore, open_page: Open) -> None:
     client = serve(Scripted("a", lambda request: DRAFT))
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         key = create_key(tx.connection, "desk", tenant="acme")[1]
     page = open_page(client.base_url, expected="401 (Unauthorized)")
     page.goto("/edits?q=x")

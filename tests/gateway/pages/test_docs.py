@@ -32,7 +32,7 @@ def test_every_endpoint_is_described_with_an_example(serve, seen) -> None:
 
 def test_with_keys_it_stays_open_and_its_examples_send_one(serve, store, seen) -> None:
     client = serve(Scripted("a"))
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         create_key(tx.connection, "k")
     page = seen(client.get("/docs"))
     assert 'curl -H "Authorization' not in page.text

@@ -134,7 +134,7 @@ def test_everything_is_escaped(serve, seen, evil) -> None:
 
 def test_everyone_sees_their_tenants_edits_only(serve, store: EditStore, seen) -> None:
     client = serve(Scripted("a"))
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         keys = [create_key(tx.connection, "k", tenant=tenant)[1] for tenant in ("acme", "other")]
     acme, other = ({"authorization": f"Bearer {key}"} for key in keys)
     client.headers.update(acme)

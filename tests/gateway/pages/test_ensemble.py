@@ -19,7 +19,9 @@ from copydesk.log.store.keys import create_key
 from copydesk.report.methods import looks
 from gateways import Scripted, ask
 
-HISTORY = History.of([(t, ["base", "sft", "my-own.policy-with-a-long-name"][t % 3], t % 7 / 10) for t in range(1, 61)])
+HISTORY = History.from_pulls(
+    [(t, ["base", "sft", "my-own.policy-with-a-long-name"][t % 3], t % 7 / 10) for t in range(1, 61)]
+)
 LOOKS = looks(HISTORY.names)
 
 
@@ -69,7 +71,7 @@ def test_it_tells_how_each_policy_stands(serve, seen) -> None:
 def test_everyone_who_may_read_sees_statistics_and_no_text(serve, store: EditStore, seen) -> None:
     client = serve(Scripted("a", lambda request: "answer-word"))
     play(client, 4)
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         key = create_key(tx.connection, "k", tenant="other", scopes=["read"])[1]
     response = client.get("/ensemble", headers={"authorization": f"Bearer {key}"})
     assert "answer-word" not in response.text
@@ -88,7 +90,7 @@ def test_it_is_drawn_once_for_each_state_of_the_log(serve, store: EditStore, mon
     assert len(drawn) == 2
     shown = Gallery(store)
     with ThreadPoolExecutor(4) as pool:
-        assert len({id(show) for show in pool.map(lambda _: shown.show(), range(8))}) == 1
+        assert len({id(show) for show in pool.map(lambda _: shown.get_charts(), range(8))}) == 1
     assert len(drawn) == 3
 
 
@@ -104,7 +106,7 @@ def test_plots_have_no_styles_and_follow_the_page(draw) -> None:
 
 
 def test_names_at_the_lines_are_escaped_and_short() -> None:
-    history = History.of([(1, "<b>&\"'", 0.1), (2, "<b>&\"'", 0.2)])
+    history = History.from_pulls([(1, "<b>&\"'", 0.1), (2, "<b>&\"'", 0.2)])
     svg = draw_costs(history, looks(history.names))
     assert "<b>" not in svg
     assert "&lt;b&gt;&amp;" in svg

@@ -17,7 +17,9 @@ from copydesk.gateway.pages.history import (
 )
 from copydesk.log.store import EditStore, append
 
-HISTORY = History.of([(1, "a", 0.4), (2, "b", 0.1), (3, "a", None), (5, "b", 0.3), (6, "a", 0.8), (7, "c", None)])
+HISTORY = History.from_pulls(
+    [(1, "a", 0.4), (2, "b", 0.1), (3, "a", None), (5, "b", 0.3), (6, "a", 0.8), (7, "c", None)]
+)
 
 
 def test_means_are_over_the_costs_so_far() -> None:
@@ -29,11 +31,11 @@ def test_means_are_over_the_costs_so_far() -> None:
     np.testing.assert_allclose(line.low, [np.nan, 0.208])
     assert mean_costs(HISTORY) == pytest.approx({"a": 0.6, "b": 0.2})
     assert best_policy(HISTORY) == "b"
-    assert HISTORY.edits == 4
+    assert HISTORY.edit_count == 4
 
 
 def test_a_band_ends_at_nothing_edited() -> None:
-    line = running_mean(History.of([(1, "a", 0.0), (2, "a", 1.0)]), "a")
+    line = running_mean(History.from_pulls([(1, "a", 0.0), (2, "a", 1.0)]), "a")
     assert line.low[1] == 0.0
 
 
@@ -51,7 +53,7 @@ def test_regret_is_against_the_best_mean() -> None:
 
 
 def test_nothing_is_known_of_nothing() -> None:
-    for history in (History.of([]), History.of([(1, "a", None)])):
+    for history in (History.from_pulls([]), History.from_pulls([(1, "a", None)])):
         assert best_policy(history) is None
         assert regret(history)[1].tolist() == []
 
@@ -61,7 +63,7 @@ def test_long_lines_keep_their_ends_and_few_points() -> None:
     assert thin(3).tolist() == [0, 1, 2]
     kept = thin(100_000)
     assert (kept[0], kept[-1], len(kept)) == (0, 99_999, POINTS)
-    history = History.of([(t, "ab"[t % 2], 0.5) for t in range(1, 5001)])
+    history = History.from_pulls([(t, "ab"[t % 2], 0.5) for t in range(1, 5001)])
     line = running_mean(history, "a")
     assert (len(line.rounds), line.rounds[-1]) == (POINTS, 5000)
     assert shares(history, window(5000))[1].shape == (2, POINTS)
@@ -80,7 +82,7 @@ def test_it_reads_the_last_revision_and_leaves_unanswered_pulls_out(store_url: s
             ),
         )
 
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         for number, arm, completion_id in [(1, "a", "c1"), (2, "b", "c2"), (3, "a", "c2"), (4, "b", "c4")]:
             append.pulled(
                 tx, completion_id, at=0.0, round=number, arm=arm, propensity=1.0, scope=None, turn=0, without=[]
@@ -92,7 +94,7 @@ def test_it_reads_the_last_revision_and_leaves_unanswered_pulls_out(store_url: s
         append.edited(tx, "e1", "c1", "y", 0.7, "m", at=0.0)
         append.edited(tx, "e2", "c2", "y", 0.3, "m", at=0.0)
         append.edited(tx, "e3", "c1", "z", 0.9, "m", at=0.0)
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         history = read_history(connection)
     assert history.names == ("a", "b")
     assert history.rounds.tolist() == [1, 3, 4]

@@ -19,7 +19,7 @@ def no_trust(monkeypatch) -> None:
 
 
 def key(store: EditStore, *scopes: str, tenant: str = "acme") -> str:
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         return create_key(tx.connection, "desk-key", tenant=tenant, **({"scopes": scopes} if scopes else {}))[1]
 
 
@@ -87,7 +87,7 @@ def test_a_revoked_key_opens_nothing(serve, store) -> None:
     key(store)
     sign_in(client, text)
     assert client.get("/edits").status_code == 200
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         revoke_key(tx.connection, text)
     assert client.get("/edits").status_code == 303
 

@@ -21,7 +21,7 @@ def test_it_offers_the_ensemble_and_every_policy(serve, seen) -> None:
 
 def test_without_a_cap_there_is_no_most(serve, seen) -> None:
     settings = replace(SETTINGS, cost=EditCost(unit="character", normalize="none"))
-    page = seen(serve(Scripted("a"), settings=settings).get("/"))
+    page = seen(serve(Scripted("a"), config=settings).get("/"))
     assert "of at most" not in page.text
     assert "Changed characters, not divided by any length." in page.text
     assert "hidden" in page.all("meter")[0]
@@ -58,7 +58,7 @@ def test_a_cost_is_asked_for_with_json_and_within_limits(serve) -> None:
 @pytest.mark.parametrize("unknown", ["other", "gone"])
 def test_a_cost_of_anothers_completion_is_not_told(serve, store: EditStore, unknown: str) -> None:
     client = serve(Scripted("a"))
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         mine = create_key(tx.connection, "mine", tenant="mine")[1]
         theirs = create_key(tx.connection, "theirs", tenant="theirs", scopes=["complete", "edit"])[1]
     client.headers["authorization"] = f"Bearer {mine}"

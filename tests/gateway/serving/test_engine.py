@@ -74,7 +74,7 @@ class Asked:
         self.text, self.seed, self.tokens = text, seed, tokens
         voice = Voice(engine, BASE, Letters())  # type: ignore[arg-type]
         request = {"messages": [{"role": "user", "content": text}], "seed": seed, "temperature": 1.3, **fields}
-        self.row = Row(voice, Parameters.of(request), tokens, self.said.append)
+        self.row = Row(voice, Parameters.parse(request), tokens, self.said.append)
 
     def alone(self, model: PreTrainedModel) -> list[int]:
         """What the model writes of it by other means."""
@@ -102,13 +102,13 @@ def test_rows_that_come_and_go_write_what_they_would_alone(name: str) -> None:
         asked = [Asked(engine, text, seed, 9 + 7 * (seed % 3)) for seed, text in enumerate(TEXTS)]
         run(engine, asked, apart)
         assert [one.row.tokens for one in asked] == [one.alone(model) for one in asked]
-        assert not engine.rows and engine.room == 16
+        assert not engine.sequences and engine.free_slots == 16
 
 
 def test_a_model_that_remembers_otherwise_writes_one_row_at_a_time() -> None:
     model = shaken(lfm2(), 0.1, 0)
     engine = Engine(model, 16)
-    assert engine.room == 1
+    assert engine.free_slots == 1
     one = Asked(engine, TEXTS[1], 3, 12)
     run(engine, [one], 0)
     assert one.row.tokens == one.alone(model)
@@ -117,18 +117,18 @@ def test_a_model_that_remembers_otherwise_writes_one_row_at_a_time() -> None:
 @pytest.mark.parametrize("name", ["llama", "windows and not"])
 def test_a_batch_that_never_ends_is_no_wider_than_its_longest_row(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     widths = []
-    plain = Engine._pass
+    plain = Engine._forward
 
     def spy(self: Engine, adapters: list[str], ids: torch.Tensor, mask: torch.Tensor, cache: Any) -> torch.Tensor:
         if ids.shape[1] == 1 and len(adapters) == 2:
             widths.append(mask.shape[1])
         return plain(self, adapters, ids, mask, cache)
 
-    monkeypatch.setattr(Engine, "_pass", spy)
+    monkeypatch.setattr(Engine, "_forward", spy)
     engine = Engine(MODELS[name](), 16)
     asked = [Asked(engine, "tell", seed, 10) for seed in range(12)]
     for one in asked:
-        one.row.voice.ends.clear()
+        one.row.adapter.end_token_ids.clear()
     run(engine, asked, 5)
     assert len(widths) > 40 and max(widths) <= 4 + 10
 
@@ -138,43 +138,43 @@ def test_a_row_that_nobody_waits_for_leaves_at_the_next_step() -> None:
     engine = Engine(model, 16)
     asked = [Asked(engine, text, seed, 20) for seed, text in enumerate(TEXTS[:3])]
     for one in asked:
-        one.row.voice.ends.clear()
+        one.row.adapter.end_token_ids.clear()
     engine.advance([one.row for one in asked])
     engine.advance([])
     asked[1].row.done = True
     engine.advance([])
-    assert engine.rows == [asked[0].row, asked[2].row]
+    assert engine.sequences == [asked[0].row, asked[2].row]
     assert (len(asked[0].row.tokens), len(asked[1].row.tokens)) == (3, 2)
     # ... and one that left before its turn is not even read.
     late = Asked(engine, "late", 9, 5)
     late.row.done = True
     engine.advance([late.row])
-    assert late.row.prompt == [] and len(engine.rows) == 2
+    assert late.row.prompt == [] and len(engine.sequences) == 2
 
 
 def test_a_row_says_how_it_ended_and_what_it_took() -> None:
     engine = Engine(make("llama"), 16)
     cut, ended = Asked(engine, "tell", 1, 5), Asked(engine, "tell me", 1, 5)
-    cut.row.voice.ends.clear()
-    ended.row.voice.ends.update(range(97))
+    cut.row.adapter.end_token_ids.clear()
+    ended.row.adapter.end_token_ids.update(range(97))
     run(engine, [cut, ended], 0)
     last = cut.said[-1]
     assert isinstance(last, Piece)
-    assert (last.finish, last.prompt_tokens, last.completion_tokens) == ("length", 4, 5)
+    assert (last.finish_reason, last.prompt_tokens, last.completion_tokens) == ("length", 4, 5)
     assert ended.said == [Piece("", "stop", 7, 1)]
 
 
 def test_the_model_s_length_bounds_prompt_and_answer_together() -> None:
     engine = Engine(make("llama"), 16)
-    assert engine.longest == 128
+    assert engine.max_length == 128
     long, longer, other = (Asked(engine, "x" * length, 0, 500) for length in (120, 128, 3))
     for one in (long, other):
-        one.row.voice.ends.clear()
+        one.row.adapter.end_token_ids.clear()
     run(engine, [long, longer, other], 0)
     assert (len(long.row.tokens), len(other.row.tokens)) == (8, 125)
     (fault,) = longer.said
     assert isinstance(fault, PolicyFault)
-    assert (fault.status, fault.at_fault, fault.code) == (400, False, "context_length_exceeded")
+    assert (fault.status, fault.retriable_elsewhere, fault.code) == (400, False, "context_length_exceeded")
     assert fault.param == "messages"
 
 
@@ -188,9 +188,9 @@ def test_a_failing_model_fails_its_rows_and_goes_on_with_others(monkeypatch: pyt
         engine.advance([asked[1].row])
     for one in asked:
         fault = one.said[-1]
-        assert isinstance(fault, PolicyFault) and (fault.status, fault.at_fault) == (500, True)
+        assert isinstance(fault, PolicyFault) and (fault.status, fault.retriable_elsewhere) == (500, True)
         assert "OutOfMemoryError" in fault.message
-    assert engine.room == 16
+    assert engine.free_slots == 16
     again = Asked(engine, TEXTS[0], 5, 20)
     run(engine, [again], 0)
     assert again.row.tokens == again.alone(model)
@@ -210,10 +210,10 @@ def test_text_that_breaks_the_tokenizer_fails_its_row_alone(monkeypatch: pytest.
 def said(tokenizer: PreTrainedTokenizerFast, ids: list[int], stop: tuple[str, ...] = ()) -> tuple[list[str], Text]:
     text, pieces = Text(tokenizer, stop), []
     for one in ids:
-        pieces.append(text.add(one))
+        pieces.append(text.push(one))
         if text.stopped:
             return pieces, text
-    return [*pieces, text.rest()], text
+    return [*pieces, text.flush()], text
 
 
 @given(written=st.text(max_size=30))

@@ -95,26 +95,26 @@ def adapters(tmp_path: Path, base: Path) -> list[Path]:
 def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[str]]]:
     """Which adapters each forward pass had rows of."""
     seen: list[list[str]] = []
-    plain = Engine._pass
+    plain = Engine._forward
 
     def spy(self: Engine, adapters: list[str], *rest: Any) -> torch.Tensor:
         seen.append(adapters)
         return plain(self, adapters, *rest)
 
-    monkeypatch.setattr(Engine, "_pass", spy)
+    monkeypatch.setattr(Engine, "_forward", spy)
     yield seen
 
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """So many tokens take a second, however fast the machine is."""
-    plain = Engine._pass
+    plain = Engine._forward
 
     def later(self: Engine, *rest: Any) -> torch.Tensor:
         time.sleep(0.005)
         return plain(self, *rest)
 
-    monkeypatch.setattr(Engine, "_pass", later)
+    monkeypatch.setattr(Engine, "_forward", later)
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_a_chat_template_is_used_and_may_refuse(model_folder: Path, chat_tokeniz
     file.write_text(refusal + file.read_text())
     text, fault = serve(work)
     assert text == alone(model_folder, TEXTS[0], 0)
-    assert (fault.status, fault.at_fault, fault.param) == (
+    assert (fault.status, fault.retriable_elsewhere, fault.param) == (
         400,
         False,
         "messages",
@@ -305,7 +305,7 @@ def test_more_than_may_wait_are_refused_until_there_is_room(base: Path) -> None:
         with pytest.raises(PolicyFault) as caught:
             await policy.complete(ask())
         fault = caught.value
-        assert (fault.status, fault.at_fault, fault.code, fault.retry_after) == (429, False, "overloaded", 1)
+        assert (fault.status, fault.retriable_elsewhere, fault.code, fault.retry_after) == (429, False, "overloaded", 1)
         waiting[0].cancel()  # whoever goes away makes room
         await asyncio.sleep(0.01)
         third = asyncio.create_task(text_of(policy, ask()))
@@ -356,7 +356,7 @@ def test_what_is_closed_lets_go_of_its_memory(base: Path, adapters: list[Path], 
         await asyncio.gather(*(policy.complete(ask()) for policy in policies))
         (model,) = server._models.values()
         network = weakref.ref(model.engine.model)
-        names = {voice.adapter for voice in model.voices}
+        names = {voice.name for voice in model.adapters}
         del model
 
         def held() -> list[str]:
@@ -428,14 +428,14 @@ def test_an_adapter_that_cannot_be_mixed_answers_alone(
 def test_an_adapter_that_fails_in_a_mixed_batch_gets_a_base_of_its_own(
     base: Path, adapters: list[Path], monkeypatch: pytest.MonkeyPatch, loads: list[str]
 ) -> None:
-    plain = Engine.rehearse
+    plain = Engine.smoke_test
 
     def rehearse(self: Engine, adapter: str) -> None:
         if adapter != BASE:
             raise ValueError("this layer takes no adapter_names")
         plain(self, adapter)
 
-    monkeypatch.setattr(Engine, "rehearse", rehearse)
+    monkeypatch.setattr(Engine, "smoke_test", rehearse)
 
     async def work(server: LocalServer) -> list[str]:
         policies = [await server.open(spec.name, str(spec)) for spec in (base, adapters[0])]
@@ -464,7 +464,7 @@ def test_what_cannot_be_loaded_is_said_and_leaves_nothing(tmp_path: Path, base: 
             with pytest.raises(InputError, match=rf"{spec.name}"):
                 await server.open("bad", str(spec))
         (model,) = server._models.values()
-        assert len(model.voices) == 2
+        assert len(model.adapters) == 2
         assert len([name for name, _ in model.engine.model.named_parameters() if "lora_" in name]) == 2 * 3 * 2
         found = await asyncio.gather(*(text_of(policy, ask()) for policy in policies))
         assert found == [alone(spec, TEXTS[0], 0) for spec in (base, adapters[0])]
@@ -508,7 +508,7 @@ def test_a_failing_model_fails_cleanly_and_lives_on(
         with monkeypatch.context() as broken:
             broken.setattr(inner, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no more")))
             for fault in await asyncio.gather(*(policy.complete(ask()) for policy in policies), return_exceptions=True):
-                assert isinstance(fault, PolicyFault) and (fault.status, fault.at_fault) == (500, True)
+                assert isinstance(fault, PolicyFault) and (fault.status, fault.retriable_elsewhere) == (500, True)
         # Nothing of the failed pass is left in the model: no hook tells a layer of rows that are gone.
         assert not any(layer._forward_pre_hooks for layer in model.engine.model.modules())
         found = await asyncio.gather(*(text_of(policy, ask()) for policy in policies))
@@ -542,7 +542,7 @@ def test_whatever_is_sent_there_is_an_answer_or_a_fault(base: Path) -> None:
                 runner.run(policy.complete({**ask(), **request}))
                 answered.append(request)
             except PolicyFault as fault:
-                assert fault.status == 400 and not fault.at_fault
+                assert fault.status == 400 and not fault.retriable_elsewhere
 
         check()
         assert len(answered) > 10

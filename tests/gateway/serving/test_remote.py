@@ -122,7 +122,7 @@ def test_a_refusal_is_the_requests_fault_or_the_policys(status, tries, becomes, 
     with pytest.raises(PolicyFault) as fault:
         complete(upstream)
     assert len(upstream.asked) == tries
-    assert (fault.value.status, fault.value.at_fault) == (becomes, at_fault)
+    assert (fault.value.status, fault.value.retriable_elsewhere) == (becomes, at_fault)
     assert "no" in fault.value.message
     assert (fault.value.code == "c") == (not at_fault or status == 429)  # a wrong key there is no matter of the client
 
@@ -143,7 +143,7 @@ def test_it_waits_as_long_as_it_is_told_but_not_for_ever() -> None:
 def test_a_server_that_is_not_there() -> None:
     with pytest.raises(PolicyFault) as fault:
         asyncio.run(_complete("http://127.0.0.1:9/v1"))
-    assert (fault.value.status, fault.value.at_fault) == (502, True)
+    assert (fault.value.status, fault.value.retriable_elsewhere) == (502, True)
 
 
 def test_a_server_that_says_nothing_is_not_asked_again() -> None:
@@ -165,7 +165,7 @@ def test_a_server_that_says_nothing_is_not_asked_again() -> None:
 def test_answers_that_are_none(body) -> None:
     with pytest.raises(PolicyFault) as fault:
         complete(Upstream(refusal(200, body=body)))
-    assert (fault.value.status, fault.value.at_fault) == (502, True)
+    assert (fault.value.status, fault.value.retriable_elsewhere) == (502, True)
 
 
 def test_a_refusal_that_is_no_json() -> None:
@@ -190,7 +190,7 @@ def test_a_stream_that_breaks_off_is_a_fault(ending) -> None:
     first, fault = streamed(Upstream(stream(f"data: {json.dumps(chunk('a'))}", *ending)))
     assert first == chunk("a")
     assert isinstance(fault, PolicyFault)
-    assert (fault.status, fault.at_fault) == (502, True)
+    assert (fault.status, fault.retriable_elsewhere) == (502, True)
 
 
 def test_a_stream_without_done_is_whole_if_its_answer_ended() -> None:

@@ -13,11 +13,11 @@ USER = [{"role": "user", "content": "hello"}]
 
 
 def parameters(**fields: Any) -> Parameters:
-    return Parameters.of({"messages": USER, **fields})
+    return Parameters.parse({"messages": USER, **fields})
 
 
 def scores(draw: Draw, logits: list[float]) -> torch.Tensor:
-    return draw.scores(torch.tensor([logits]))
+    return draw.process_logits(torch.tensor([logits]))
 
 
 def test_what_a_request_leaves_open_is_as_openai_has_it() -> None:
@@ -47,7 +47,7 @@ def test_messages_become_roles_and_text() -> None:
         {"role": "user", "name": "Ada", "content": parts},
         {"role": "assistant", "content": None, "tool_calls": None},
     ]
-    found = Parameters.of({"messages": given}).messages
+    found = Parameters.parse({"messages": given}).messages
     assert [(one.role, one.content) for one in found] == [
         ("system", "be kind"), ("user", "one\ntwo"), ("assistant", "")
     ]  # fmt: skip
@@ -75,7 +75,7 @@ def test_what_makes_no_sense_is_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(PolicyFault) as caught:
         parameters(**{field: value})
     fault = caught.value
-    assert (fault.status, fault.at_fault, fault.param, fault.code) == (400, False, field, "invalid_value")
+    assert (fault.status, fault.retriable_elsewhere, fault.param, fault.code) == (400, False, field, "invalid_value")
     assert field in fault.message and "\n" not in fault.message
 
 
@@ -94,7 +94,12 @@ def test_what_a_local_policy_cannot_do_is_refused_by_name(field: str, value: Any
     with pytest.raises(PolicyFault) as caught:
         parameters(**{field: value})
     fault = caught.value
-    assert (fault.status, fault.at_fault, fault.param, fault.code) == (400, False, field, "unsupported_parameter")
+    assert (fault.status, fault.retriable_elsewhere, fault.param, fault.code) == (
+        400,
+        False,
+        field,
+        "unsupported_parameter",
+    )
 
 
 NUMBERS = st.integers() | st.integers(10**18, 10**40) | st.floats()
@@ -117,12 +122,12 @@ FIELDS = [
 def test_whatever_is_sent_it_is_read_or_refused(fields: dict[str, Any], usual: bool) -> None:
     request = {"messages": USER, **fields} if usual else fields
     try:
-        found = Parameters.of(request)
+        found = Parameters.parse(request)
     except PolicyFault as fault:
-        assert fault.status == 400 and not fault.at_fault and fault.param in FIELDS
+        assert fault.status == 400 and not fault.retriable_elsewhere and fault.param in FIELDS
     else:
         assert found.messages and 0 <= found.temperature <= 2 and all(found.stop)
-        Draw(found).scores(torch.zeros(1, 5))
+        Draw(found).process_logits(torch.zeros(1, 5))
 
 
 def test_the_luck_is_that_of_the_seed_alone() -> None:
@@ -131,12 +136,14 @@ def test_the_luck_is_that_of_the_seed_alone() -> None:
     noise = GumbelNoise([(4,)], 0.7)
     nothing: Any = None
     for _ in range(3):
-        first = one.scores(logits)
-        assert torch.equal(first, same.scores(logits))
+        first = one.process_logits(logits)
+        assert torch.equal(first, same.process_logits(logits))
         assert torch.allclose(first, noise(nothing, logits))  # type: ignore[arg-type]
-        assert not torch.equal(first, other.scores(logits))
-    assert not torch.equal(Draw(parameters(seed=-4)).scores(logits), Draw(parameters(seed=4)).scores(logits))
-    assert not torch.equal(Draw(parameters()).scores(logits), Draw(parameters()).scores(logits))
+        assert not torch.equal(first, other.process_logits(logits))
+    assert not torch.equal(
+        Draw(parameters(seed=-4)).process_logits(logits), Draw(parameters(seed=4)).process_logits(logits)
+    )
+    assert not torch.equal(Draw(parameters()).process_logits(logits), Draw(parameters()).process_logits(logits))
 
 
 def test_without_temperature_it_is_the_likeliest() -> None:
@@ -159,5 +166,5 @@ def test_top_p_leaves_the_likeliest_that_make_up_its_share() -> None:
 def test_penalties_are_subtracted_from_what_was_written() -> None:
     draw = Draw(parameters(temperature=0, presence_penalty=0.5, frequency_penalty=0.25))
     for token in (2, 0, 2):
-        draw.wrote(token)
+        draw.record_token(token)
     assert scores(draw, [1, 1, 1]).tolist() == [[0.25, 1, 0]]

@@ -56,7 +56,7 @@ def test_the_pessimistic_cost_is_never_below_the_fit_on_the_log(
     fit = predictions[:, 0]
     for kind in ("max", "std"):
         model.settings = replace(model.settings, pessimism=kind)
-        upper = model.pessimistic(predictions)
+        upper = model.compute_pessimistic(predictions)
         assert (upper >= fit).all()
         assert (upper > fit).any()
 
@@ -71,7 +71,7 @@ def test_more_members_never_make_it_smaller(
     few_say, more_say = few.predict(asked), more.predict(asked)
     torch.testing.assert_close(more_say[:, :2], few_say, rtol=0, atol=1e-6)
     assert few.within.tolist() == more.within.tolist()[:2]
-    assert (more.pessimistic(more_say) >= few.pessimistic(few_say) - 1e-6).all()
+    assert (more.compute_pessimistic(more_say) >= few.compute_pessimistic(few_say) - 1e-6).all()
 
 
 def test_it_rises_away_from_the_data(tiny_model: LlamaForCausalLM, settings: TrainSettings) -> None:
@@ -85,7 +85,7 @@ def test_it_rises_away_from_the_data(tiny_model: LlamaForCausalLM, settings: Tra
 
     def excess(asked: list[Answer]) -> float:
         predictions = model.predict(asked)
-        return float((model.pessimistic(predictions) - predictions[:, 0]).mean())
+        return float((model.compute_pessimistic(predictions) - predictions[:, 0]).mean())
 
     assert excess(answers(letters(64, 1))) < 0.5 * excess(strange)
 
@@ -125,15 +125,15 @@ def test_members_start_apart_and_what_one_starts_at_does_not_depend_on_their_num
     forward = fitting_forward(tiny_model, 64)
     few, more = (CostModel(copy.deepcopy(tiny_model), replace(settings.cost, members=k), forward, 0.5) for k in (2, 60))
     for model in (few, more):
-        model.part_members(answers(costed), 0.3, seed=1)
+        model.randomize_members(answers(costed), 0.3, seed=1)
     asked = answers(costed)
     torch.testing.assert_close(few.predict(asked), more.predict(asked)[:, :3])
     assert torch.equal(few.predict(asked)[:, 0], torch.full((12,), 0.5))
-    with torch.no_grad(), more.how.attending(more.base):
+    with torch.no_grad(), more.forward_plan.use_attention(more.base):
         hidden = more._hidden(more.lay_out_answers(asked), "fit")
         says = hidden @ more.head.weight[1:].T
     assert says.std(dim=1).mean().item() == pytest.approx(0.3, rel=0.1)
-    few.part_members(answers(costed), 0.0, seed=1)
+    few.randomize_members(answers(costed), 0.0, seed=1)
     assert torch.equal(few.predict(asked), torch.full((12, 3), 0.5))
 
 

@@ -35,7 +35,9 @@ def test_what_was_saved_predicts_the_same(saved: tuple[CostModel, Path], costed:
     loaded, tokenizer = load_cost_model(folder)
     asked = [(triple.context, triple.response) for triple in costed]
     assert torch.equal(loaded.predict(asked), model.predict(asked))
-    assert torch.equal(loaded.pessimistic(loaded.predict(asked)), model.pessimistic(model.predict(asked)))
+    assert torch.equal(
+        loaded.compute_pessimistic(loaded.predict(asked)), model.compute_pessimistic(model.predict(asked))
+    )
     assert loaded.settings == model.settings
     assert tokenizer.chat_template is not None
 
@@ -48,7 +50,7 @@ def test_the_file_says_what_it_is_and_how_good(saved: tuple[CostModel, Path], co
     assert file.within == model.within.tolist()
     assert {"mae", "mae_mean", "bias"} <= file.fit.keys() == file.pessimistic.keys()
     assert sum(one["rows"] for one in file.calibration) == 3
-    assert file.reference().sha256 == file.weights_sha256
+    assert file.to_ref().sha256 == file.weights_sha256
     assert hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest() == file.weights_sha256
 
 

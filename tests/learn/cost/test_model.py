@@ -24,7 +24,7 @@ def built(family: str = "llama", members: int = 2, layers: float = 0.5, **kwargs
     """A cost model whose fits all say something else."""
     base = make(family)
     settings = CostSettings(members=members, layers=layers, lora_r=2, **kwargs)
-    model = CostModel(base, settings, fitting_forward(base, 20), start=0.7)
+    model = CostModel(base, settings, fitting_forward(base, 20), initial_cost=0.7)
     return model
 
 
@@ -39,11 +39,11 @@ def shaken(model: CostModel) -> CostModel:
 
 def alone(base: PreTrainedModel, model: CostModel, place: int, answer: Answer) -> float:
     """What a fit says by definition: one sequence, its own adapter, the mean over the answer's tokens."""
-    for module in model._adapted:
-        module.set_adapter(model.fits[place])
+    for module in model._adapter_layers:
+        module.set_adapter(model.fit_names[place])
     ids = torch.tensor([[*answer[0], *answer[1]]])
     hidden = base.base_model(input_ids=ids, use_cache=False).last_hidden_state[0, len(answer[0]) :]
-    values = hidden @ model.head.weight[place] + model.head.bias[place] + model.start
+    values = hidden @ model.head.weight[place] + model.head.bias[place] + model.initial_cost
     return float(values.mean().clamp(0, model.settings.c_max))
 
 
@@ -52,7 +52,7 @@ def alone(base: PreTrainedModel, model: CostModel, place: int, answer: Answer) -
 def test_a_prediction_is_the_mean_over_the_answer_whatever_is_beside_it(family: str, layers: float) -> None:
     model = shaken(built(family, layers=layers))
     predictions = model.predict(ANSWERS)
-    assert len(model._shared) == (1 if layers == 0.5 else 0)
+    assert len(model._shared_layers) == (1 if layers == 0.5 else 0)
     with torch.no_grad():
         expected = [[alone(model.base, model, place, answer) for place in range(3)] for answer in ANSWERS]
     torch.testing.assert_close(predictions, torch.tensor(expected), rtol=1e-4, atol=1e-5)
@@ -78,7 +78,7 @@ def test_only_upper_adapters_and_the_head_are_trained() -> None:
     trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
     assert trained and all(name.startswith("head.") or (".layers.1." in name and ".lora_" in name) for name in trained)
     batch = model.lay_out_answers(ANSWERS)
-    with model.how.attending(model.base):
+    with model.forward_plan.use_attention(model.base):
         model(batch, 3).sum().backward()
     # B starts at 0 and so does the head; what moves first is the head.
     assert model.head.weight.grad is not None and (model.head.weight.grad != 0).all()
@@ -91,7 +91,7 @@ def test_only_upper_adapters_and_the_head_are_trained() -> None:
 def test_each_fits_gradient_reaches_its_own_adapter_alone() -> None:
     model = shaken(built())
     model.train()
-    with model.how.attending(model.base):
+    with model.forward_plan.use_attention(model.base):
         model(model.lay_out_answers(ANSWERS), 3)[:, 1].sum().backward()
     moved = {name for name, w in model.named_parameters() if w.grad is not None and ".lora_" in name and w.grad.any()}
     assert moved and all("member_1" in name for name in moved)
@@ -107,7 +107,7 @@ def test_where_starting_from_the_lower_layers_is_not_exact_nothing_is_shared(mon
 
     monkeypatch.setattr(subject, "computed_once", off_by_a_little)
     model = built()
-    assert model._shared == []
+    assert model._shared_layers == []
     monkeypatch.undo()
     torch.testing.assert_close(shaken(model).predict(ANSWERS), shaken(built()).predict(ANSWERS))
 
@@ -115,5 +115,5 @@ def test_where_starting_from_the_lower_layers_is_not_exact_nothing_is_shared(mon
 def test_separate_rows_give_the_same() -> None:
     model = shaken(built())
     packed = model.predict(ANSWERS)
-    model.how = Forward(layout="separate", fused=False)
+    model.forward_plan = Forward(layout="separate", fused=False)
     torch.testing.assert_close(model.predict(ANSWERS), packed, rtol=1e-4, atol=1e-5)

@@ -19,7 +19,7 @@ class PerToken:
     """
 
     settings = CostSettings(c_max=3.0)
-    start = 0.5
+    initial_cost = 0.5
 
     def __init__(self, dear_from: int = 160) -> None:
         self.dear_from = dear_from
@@ -30,7 +30,7 @@ class PerToken:
         shares = [sum(token >= self.dear_from for token in answer) / len(answer) for _, answer in answers]
         return torch.tensor(shares)[:, None]
 
-    def pessimistic(self, predictions: Tensor) -> Tensor:
+    def compute_pessimistic(self, predictions: Tensor) -> Tensor:
         return predictions[:, 0] + 0.1
 
 
@@ -40,7 +40,7 @@ class Constant(PerToken):
     def predict(self, answers: Sequence[Answer]) -> Tensor:
         return torch.full((len(answers), 1), 0.6)
 
-    def pessimistic(self, predictions: Tensor) -> Tensor:
+    def compute_pessimistic(self, predictions: Tensor) -> Tensor:
         return predictions[:, 0].clone()
 
 

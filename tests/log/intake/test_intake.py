@@ -35,11 +35,11 @@ class Importing:
         places = (one if isinstance(one, Row) else Row(place, one) for place, one in enumerate(rows, start=1))
         source = Source("log.jsonl", lambda: iter(()), "line", self.file)
         reading = Reading(OWN_FIELDS, "default", **{name: more.pop(name) for name in ("max_text",) if name in more})
-        with rejected_rows(source.rejected, source.unit) as bad:
+        with rejected_rows(source.rejected_path, source.unit) as bad:
             return take_in(source, places, reading, self.store, METRIC, bad, **more)
 
     def records(self) -> list[EditRecord]:
-        with self.store.reading() as connection:
+        with self.store.begin_read() as connection:
             return [found.record for found in read_edits(connection, pending=True)]
 
     def ids(self) -> list[str]:
@@ -64,13 +64,13 @@ def row(name: str | int, **fields: Any) -> dict[str, Any]:
 def test_rows_keep_their_order_and_get_their_costs_over_many_batches(importing: Importing) -> None:
     # The costs take longer for the first batch than for the last, and every third row is bad.
     rows: list[Row | dict[str, Any]] = [row(i, edit="x " * (30 - i)) for i in range(30)]
-    rows[::3] = [Row(place, fault="no JSON") for place in range(1, 31, 3)]
+    rows[::3] = [Row(place, error="no JSON") for place in range(1, 31, 3)]
     done = importing(rows)
     assert (done.rows, done.added, done.rejected) == (30, 20, 10)
     assert importing.ids() == [str(i) for i in range(30) if i % 3]
-    with importing.store.reading() as connection:
+    with importing.store.begin_read() as connection:
         found = [(one.record, one.cost) for one in read_edits(connection)]
-    assert found == [(record, METRIC.of(record)) for record, _ in found]
+    assert found == [(record, METRIC.cost_of(record)) for record, _ in found]
     assert [one["line"] for one in importing.rejects()] == list(range(1, 31, 3))
 
 
@@ -250,13 +250,13 @@ def test_strict_ends_at_the_first_bad_row_and_goes_on_when_it_is_mended(
 def test_strict_knows_a_bad_row_after_many_that_are_there(importing: Importing) -> None:
     rows = [row(i) for i in range(10)]
     importing(rows)
-    assert "log.jsonl:11: no JSON (0 rows are stored" in strict_fault(importing, [*rows, Row(11, fault="no JSON")])
+    assert "log.jsonl:11: no JSON (0 rows are stored" in strict_fault(importing, [*rows, Row(11, error="no JSON")])
 
 
 def test_rows_that_do_not_say_when_came_when_the_import_began(importing: Importing) -> None:
     before = time.time()
     importing([row(i) for i in range(2 * BATCH)] + [row("old", created_at="2026-01-02T00:00:00Z")])
-    with importing.store.reading() as connection:
+    with importing.store.begin_read() as connection:
         moments = connection.execute(select(tables.completions.c.at).order_by(tables.completions.c.seq)).scalars().all()
     assert len(set(moments[:-1])) == 1
     assert before <= moments[0] <= time.time()

@@ -36,7 +36,7 @@ from copydesk.log.sources.open import open_source
 from copydesk.log.store import EditStore
 intake.BATCH = 20
 source, store = open_source(sys.argv[1]), EditStore.open(sys.argv[2])
-with rejected_rows(source.rejected, source.unit) as bad:
+with rejected_rows(source.rejected_path, source.unit) as bad:
     take_in(source, source.rows(), Reading(OWN_FIELDS, "default"), store, EditCost(unit="word"), bad,
             progress=lambda rows: time.sleep(0.005))
 store.close()
@@ -68,7 +68,7 @@ def write_log(file: Path) -> None:
 def contents(store: EditStore) -> dict[str, list[tuple]]:
     """Every row of every table, without the moments at which rows came that do not say it themselves."""
     found = {}
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         for name in inspect(connection).get_table_names():
             rows = connection.execute(text(f"SELECT * FROM {name} ORDER BY 1")).mappings()
             found[name] = [tuple(value for key, value in row.items() if key != "at") for row in rows]
@@ -76,7 +76,7 @@ def contents(store: EditStore) -> dict[str, list[tuple]]:
 
 
 def count(store: EditStore) -> int:
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         return int(connection.execute(select(func.count()).select_from(tables.completions)).scalar_one())
 
 
@@ -84,7 +84,7 @@ def ended(log: Path, url: str, folder: Path) -> tuple[dict[str, list[tuple]], by
     """What an import leaves: the store, an export of it, the rejected rows; and no other file."""
     store = EditStore.open(url)
     found = contents(store)
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         records = (one.record for one in read_edits(connection, pending=True))
         export(records, folder / "out.jsonl", "jsonl", overwrite=True)
     store.close()
@@ -183,14 +183,14 @@ def fill(url: str) -> None:
     ]
     metric = EditCost(unit="word")
     store = EditStore.open(url)
-    with store.writing() as tx:
-        rows = [ImportedRow(one, content_digest(one, "default"), metric.of(one)) for one in records]
+    with store.begin_write() as tx:
+        rows = [ImportedRow(one, content_digest(one, "default"), metric.cost_of(one)) for one in records]
         add_rows(tx, rows, metric.name, "default", since=0, at=0.0)
     store.close()
 
 
 def of_others(store: EditStore) -> list[tuple]:
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         return [(one.record, one.cost) for one in read_edits(connection, pending=True) if one.record.user != MARK]
 
 

@@ -44,15 +44,15 @@ def test_a_record_has_the_number_of_the_line_it_begins_on() -> None:
 def test_a_bad_record_does_not_hide_those_after_it(record: bytes, fault: str) -> None:
     first, bad, *last = rows(b"a,b\n1,2\n" + record + b'\n"3",4\n"5",6\n')
     assert first == Row(2, {"a": "1", "b": "2"})
-    assert bad.place == 3
-    assert fault in str(bad.fault)
+    assert bad.number == 3
+    assert fault in str(bad.error)
     assert bad.raw == record.decode("utf-8", "backslashreplace")
     assert last == [Row(4, {"a": "3", "b": "4"}), Row(5, {"a": "5", "b": "6"})]
 
 
 def test_a_quotation_mark_that_is_never_closed() -> None:
     bad, *rest = rows(b'a,b\n1,"2\n3,4\n5,6')
-    assert "none closes it" in str(bad.fault)
+    assert "none closes it" in str(bad.error)
     assert rest == [Row(3, {"a": "3", "b": "4"}), Row(4, {"a": "5", "b": "6"})]
 
 
@@ -60,8 +60,8 @@ def test_records_that_are_too_long_are_not_held(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(module, "LINE_LIMIT", 30)
     data = b'a,b\n1,"' + b"\n".join([b"x" * 8] * 9) + b'"\n3,4\n'
     found = rows(data)
-    assert "longer than" in str(found[0].fault)
-    assert (found[0].place, found[-1]) == (2, Row(11, {"a": "3", "b": "4"}))
+    assert "longer than" in str(found[0].error)
+    assert (found[0].number, found[-1]) == (2, Row(11, {"a": "3", "b": "4"}))
 
 
 def test_cells_may_be_huge() -> None:

@@ -26,14 +26,14 @@ def test_a_saved_data_set(tmp_path: Path) -> None:
     datasets.Dataset.from_list(ROWS).save_to_disk(folder)
     source = data_set(str(folder))
     assert list(source.rows()) == list(source.rows()) == FOUND
-    assert (source.unit, source.rejected) == ("row", tmp_path.resolve() / "saved.rejected.jsonl")
+    assert (source.unit, source.rejected_path) == ("row", tmp_path.resolve() / "saved.rejected.jsonl")
 
 
 def test_splits_of_a_saved_one(tmp_path: Path) -> None:
     one = datasets.Dataset.from_list(ROWS)
     datasets.DatasetDict({"train": one.select([0]), "test": one}).save_to_disk(tmp_path / "saved")
     given = str(tmp_path / "saved")
-    assert [row.place for row in data_set(given).rows()] == [1]
+    assert [row.number for row in data_set(given).rows()] == [1]
     assert list(data_set(given, split="test").rows()) == FOUND
     with pytest.raises(InputError, match=r"there is no split 'dev'; --split takes one of train, test"):
         list(data_set(given, split="dev").rows())
@@ -61,7 +61,7 @@ def test_one_of_the_hub_is_streamed_and_never_as_a_whole(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     source = data_set("owner/name", split="test", config="small")
-    assert source.rejected == Path("owner--name.rejected.jsonl")
+    assert source.rejected_path == Path("owner--name.rejected.jsonl")
     rows = source.rows()
     assert next(rows) == FOUND[0]
     with pytest.raises(InputError, match=r"^owner/name: cannot be read after row 1 \(the hub\); check"):
@@ -71,7 +71,7 @@ def test_one_of_the_hub_is_streamed_and_never_as_a_whole(monkeypatch: pytest.Mon
 def test_a_value_that_json_has_not_is_a_fault_of_its_row(tmp_path: Path) -> None:
     datasets.Dataset.from_list([{"cost": float("nan")}, {"cost": 0.5}]).save_to_disk(tmp_path / "saved")
     first, second = data_set(str(tmp_path / "saved")).rows()
-    assert "holds nan" in str(first.fault)
+    assert "holds nan" in str(first.error)
     assert second == Row(2, {"cost": 0.5})
 
 

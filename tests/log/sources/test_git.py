@@ -86,10 +86,10 @@ def repository(tmp_path: Path) -> Repository:
 
 def rows(repository: Repository, **options: Any) -> list[dict[str, Any]]:
     found = list(git_source(repository.folder, **options).rows())
-    assert [row.place for row in found] == list(range(1, len(found) + 1))
+    assert [row.number for row in found] == list(range(1, len(found) + 1))
     fields = []
     for row in found:
-        assert row.fields is not None, row.fault
+        assert row.fields is not None, row.error
         EditRecord.model_validate(dict(row.fields))
         fields.append(dict(row.fields))
     return fields
@@ -245,7 +245,7 @@ def test_text_that_is_not_utf8_is_a_faulty_row(repository: Repository) -> None:
     repository.make()
     bad, good = git_source(repository.folder).rows()
     assert bad.fields is None
-    assert bad.fault is not None and bad.fault.startswith("a, lines 1 to 1, of commit ")
+    assert bad.error is not None and bad.error.startswith("a, lines 1 to 1, of commit ")
     assert bad.raw is not None and json.loads(bad.raw)["path"] == "a"
     assert good.fields is not None
 
@@ -352,8 +352,8 @@ def test_what_it_is_called_and_how_far_it_is(repository: Repository, monkeypatch
     repository.make()
     monkeypatch.chdir(repository.folder)
     source = git_source(".")
-    assert source.mapped
-    assert source.rejected == repository.folder.with_name("letters.rejected.jsonl")
+    assert source.has_record_fields
+    assert source.rejected_path == repository.folder.with_name("letters.rejected.jsonl")
     assert source.progress() is None
     first = list(source.rows())
     assert source.progress() == 1.0

@@ -54,7 +54,7 @@ def test_the_elements_come_out_wherever_the_chunks_end(
 def test_a_bad_element_does_not_hide_those_after_it(element: bytes, fault: str) -> None:
     first, bad, last = rows(b'[{"a": 1},' + element + b', {"a": 2}]')
     assert (first, last) == (Row(1, {"a": 1}), Row(3, {"a": 2}))
-    assert fault in str(bad.fault)
+    assert fault in str(bad.error)
     assert bad.raw is not None
     assert bad.raw == element.strip().decode("utf-8", "backslashreplace")
 
@@ -68,7 +68,7 @@ def test_an_element_that_is_too_long_is_not_held(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module, "_CHUNK", 8)
     first, bad, last = rows(b'[{"a": 1}, {"a": "' + b"x" * 99 + b'"}, {"a": 2}]')
     assert (first, last) == (Row(1, {"a": 1}), Row(3, {"a": 2}))
-    assert "longer than" in str(bad.fault)
+    assert "longer than" in str(bad.error)
     assert len(str(bad.raw)) <= 21
 
 

@@ -32,14 +32,14 @@ def test_rows_have_the_numbers_of_their_lines() -> None:
 def test_a_bad_row_says_why_and_those_after_it_come(line: bytes, fault: str) -> None:
     first, bad, last = rows(b'{"a": 1}\n' + line + b'\n{"a": 2}\n')
     assert (first, last) == (Row(1, {"a": 1}), Row(3, {"a": 2}))
-    assert (bad.place, bad.fields) == (2, None)
-    assert fault in str(bad.fault)
+    assert (bad.number, bad.fields) == (2, None)
+    assert fault in str(bad.error)
     assert bad.raw is not None
     assert bad.raw == line[:100_000].decode("utf-8", "backslashreplace") + "…" * (len(line) > 100_000)
 
 
 def test_a_file_cut_off_in_the_middle_of_a_row() -> None:
-    assert "the file ends in the middle of a row" in str(rows(b'{"a": 1}\n{"a": ')[1].fault)
+    assert "the file ends in the middle of a row" in str(rows(b'{"a": 1}\n{"a": ')[1].error)
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
@@ -48,7 +48,7 @@ def test_a_line_that_is_too_long_is_passed_over_without_being_held(monkeypatch: 
     fits = b'{"a": "' + b"x" * 10 + b'"}\n'  # 20 bytes
     long = b'{"a": "' + b"x" * 95 + b'"}' + end
     found = rows(fits + long + (fits if end else b""))
-    assert [row.fault is None for row in found] == [True, False, True][: len(found)]
+    assert [row.error is None for row in found] == [True, False, True][: len(found)]
     assert len(found) == (3 if end else 2)
-    assert "longer than 16 MiB" in str(found[1].fault)
+    assert "longer than 16 MiB" in str(found[1].error)
     assert len(str(found[1].raw)) <= 21

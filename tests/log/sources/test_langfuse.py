@@ -269,7 +269,7 @@ def test_faulty_rows_say_what_is_wrong() -> None:
     tool = {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]}
     good, faults = read([trace(output=None), trace(input=None), trace(output=tool)], [])
     assert not good
-    assert [(row.place, row.fault) for row in faults] == [
+    assert [(row.number, row.error) for row in faults] == [
         (1, "field 'output' is missing; it must be what was answered"),
         (2, "field 'input' is missing; it must be what was asked"),
         (3, "the answer is a tool call, not text; leave the row out"),
@@ -280,7 +280,7 @@ def test_a_correction_of_what_is_not_there_names_its_line() -> None:
     scores = [score(), score(traceId="gone"), score(traceId=None, sessionId="s")]
     good, faults = read([trace()], scores)
     assert len(good) == 1
-    assert [(row.place, row.fault) for row in faults] == [
+    assert [(row.number, row.error) for row in faults] == [
         (
             3,
             "scores.jsonl, line 3: field 'traceId' is missing; a correction must name the trace or the observation it"

@@ -55,4 +55,4 @@ def test_a_disk_that_fills_up_later_is_named_as_well() -> None:
         with pytest.raises(InputError, match=FULL):
             lookup.take("1")
         with pytest.raises(InputError, match=FULL):
-            list(lookup.unused("{key} is in no log"))
+            list(lookup.iter_unused("{key} is in no log"))

@@ -44,9 +44,9 @@ def test_text_files_packed_or_not(tmp_path: Path, name: str, pack: type[bytes], 
     path.write_bytes(pack(TEXTS[name]))
     source = open_source(str(path))
     assert fields(source) == fields(source) == OBJECTS
-    assert (source.name, source.mapped) == (str(path), False)
-    assert source.rejected == tmp_path / f"{name}{ending}.rejected.jsonl"
-    assert source.texts == (name in ("log.csv", "log.tsv"))
+    assert (source.name, source.has_record_fields) == (str(path), False)
+    assert source.rejected_path == tmp_path / f"{name}{ending}.rejected.jsonl"
+    assert source.all_text == (name in ("log.csv", "log.tsv"))
     assert source.unit == ("row" if name == "array.json" else "line")
     assert source.progress() == 1
 
@@ -74,9 +74,9 @@ def test_parquet_by_name_or_by_its_first_bytes(tmp_path: Path) -> None:
         pq.write_table(pa.Table.from_pylist(OBJECTS), tmp_path / name)
         source = open_source(str(tmp_path / name))
         assert fields(source) == OBJECTS
-        assert (source.unit, source.mapped, source.progress()) == ("row", False, 1)
+        assert (source.unit, source.has_record_fields, source.progress()) == ("row", False, 1)
     pq.write_table(pa.Table.from_pylist(OBJECTS).replace_schema_metadata({b"copydesk": b"1"}), tmp_path / "ours")
-    assert open_source(str(tmp_path / "ours")).mapped
+    assert open_source(str(tmp_path / "ours")).has_record_fields
 
 
 def test_a_file_whose_format_cannot_be_told(tmp_path: Path) -> None:
@@ -122,12 +122,12 @@ def test_standard_input_is_json_lines_unless_it_begins_otherwise(
     assert fields(piped(monkeypatch, pack(json.dumps(OBJECTS).encode()))) == OBJECTS
     assert fields(piped(monkeypatch, pack(CSV), "csv")) == OBJECTS
     (bad,) = piped(monkeypatch, b"not json\n").rows()
-    assert isinstance(bad, Row) and "not JSON" in str(bad.fault)
+    assert isinstance(bad, Row) and "not JSON" in str(bad.error)
 
 
 def test_it_can_be_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     source = piped(monkeypatch, JSON_LINES)
-    assert (source.name, source.rejected, source.progress()) == (
+    assert (source.name, source.rejected_path, source.progress()) == (
         "standard input",
         Path("stdin.rejected.jsonl"),
         None,

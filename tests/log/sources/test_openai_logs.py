@@ -17,7 +17,7 @@ def source(name: str, *given: Mapping[str, Any] | str) -> Source:
 
     def rows() -> Any:
         for place, row in enumerate(given, start=1):
-            yield Row(place, fault=row, raw=row) if isinstance(row, str) else Row(place, row)
+            yield Row(place, error=row, raw=row) if isinstance(row, str) else Row(place, row)
 
     return Source(name, rows, "line", Path(f"{name}.rejected.jsonl"), progress=lambda: 0.5)
 
@@ -62,7 +62,7 @@ def fault(log: Any) -> str:
     good, [row] = read([log], [])
     assert not good
     assert row.raw is not None and json.loads(row.raw) == log
-    return str(row.fault)
+    return str(row.error)
 
 
 def test_a_proxys_log_and_its_edit() -> None:
@@ -199,7 +199,7 @@ def test_the_place_of_a_fault_is_that_of_its_file() -> None:
     ]
     good, faults = read(["broken", exchange()], edits)
     assert [row["edit"] for row in good] == ["Hi"]
-    said = [(row.place, str(row.fault).removeprefix(f"edits.jsonl, line {row.place}: ")) for row in faults]
+    said = [(row.number, str(row.error).removeprefix(f"edits.jsonl, line {row.number}: ")) for row in faults]
     assert said == [
         (3, "field 'completion_id' is missing; it must be the id of the completion that was edited"),
         (4, "not JSON"),
@@ -208,11 +208,11 @@ def test_the_place_of_a_fault_is_that_of_its_file() -> None:
         (1, "broken"),
         (2, "there is no completion gone in the log; give the log it was answered in"),
     ]
-    assert str(faults[0].fault).startswith("edits.jsonl, line 3: ")
+    assert str(faults[0].error).startswith("edits.jsonl, line 3: ")
     assert faults[-1].raw is not None and json.loads(faults[-1].raw)["edit"] == "Hi {name}"
 
 
 def test_it_is_the_source_of_its_log() -> None:
     found = openai_source(source("log.jsonl", exchange()), source("edits.jsonl"))
-    assert (found.name, found.unit, found.mapped, found.progress()) == ("log.jsonl", "line", True, 0.5)
+    assert (found.name, found.unit, found.has_record_fields, found.progress()) == ("log.jsonl", "line", True, 0.5)
     assert list(found.rows()) == list(found.rows())

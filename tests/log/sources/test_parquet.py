@@ -69,8 +69,8 @@ def test_a_bad_row_does_not_hide_the_others(tmp_path: Path, bad: Any, fault: str
     first, second, third = parquet_rows(written(tmp_path, {"v": bad, "n": [1, 2, 3]}))
     assert first.fields is not None and third.fields is not None
     assert (first.fields["n"], third.fields["n"]) == (1, 3)
-    assert (second.place, second.fields) == (2, None)
-    assert str(second.fault).startswith(fault)
+    assert (second.number, second.fields) == (2, None)
+    assert str(second.error).startswith(fault)
 
 
 def test_chats_and_metadata_of_our_own_files_are_json_text(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_chats_and_metadata_of_our_own_files_are_json_text(tmp_path: Path) -> No
     assert is_ours(path)
     assert first.fields == {"context": "c", "metadata": metadata}
     assert second.fields == {"context": chat}
-    assert "is not JSON" in str(third.fault)
+    assert "is not JSON" in str(third.error)
 
 
 def test_in_other_files_they_are_what_they_are(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_in_other_files_they_are_what_they_are(tmp_path: Path) -> None:
 def test_progress_is_the_share_of_rows(tmp_path: Path) -> None:
     shares: list[float] = []
     path = written(tmp_path, {"n": list(range(1000))}, row_group_size=300)
-    assert [row.place for row in parquet_rows(path, shares.append)] == list(range(1, 1001))
+    assert [row.number for row in parquet_rows(path, shares.append)] == list(range(1, 1001))
     assert shares == sorted(shares)
     assert shares[-1] == 1
 
@@ -119,5 +119,5 @@ def test_damage_is_named_with_the_last_good_row(tmp_path: Path) -> None:
     path.write_bytes(data)
     places = []
     with pytest.raises(InputError, match=r"log.parquet: cannot be read after row \d+ \(") as raised:
-        places.extend(row.place for row in parquet_rows(path))
+        places.extend(row.number for row in parquet_rows(path))
     assert "\n" not in str(raised.value)

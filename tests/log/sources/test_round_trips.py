@@ -108,11 +108,11 @@ FORMATS: dict[str, Callable[[Path, Sequence[EditRecord]], None]] = {
 def read(path: Path) -> list[EditRecord]:
     source = open_source(str(path))
     sample = [row.fields for row in islice(source.rows(), 100) if row.fields is not None]
-    mapping = OWN_FIELDS if source.mapped else guess_mapping(sample, {}, texts=source.texts)
+    mapping = OWN_FIELDS if source.has_record_fields else guess_mapping(sample, {}, texts=source.all_text)
     found = []
     for row in source.rows():
-        assert row.fields is not None, row.fault
-        found.append(mapping.record(row.fields, "no id"))
+        assert row.fields is not None, row.error
+        found.append(mapping.build_record(row.fields, "no id"))
     return found
 
 

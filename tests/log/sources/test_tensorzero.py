@@ -194,7 +194,7 @@ def test_inputs_in_openais_format() -> None:
 def test_faulty_rows_say_what_is_wrong(row: dict[str, Any], said: str) -> None:
     good, [faulty] = read([row])
     assert not good
-    assert faulty.fault is not None and faulty.fault.startswith(said)
+    assert faulty.error is not None and faulty.error.startswith(said)
     assert faulty.raw is not None and json.loads(faulty.raw) == row
 
 
@@ -202,5 +202,5 @@ def test_a_demonstration_of_what_is_not_there_names_its_line() -> None:
     given = [feedback(), feedback(inference_id="gone"), feedback(inference_id=None), feedback([{"type": "tool_call"}])]
     good, faults = read([dumped()], given)
     assert [row["edit"] for row in good] == ["Hi Ann,"]
-    assert [row.place for row in faults] == [3, 4, 2]
-    assert faults[-1].fault == "feedback.jsonl, line 2: there is no inference gone in the dump; dump it as well"
+    assert [row.number for row in faults] == [3, 4, 2]
+    assert faults[-1].error == "feedback.jsonl, line 2: there is no inference gone in the dump; dump it as well"

@@ -32,7 +32,7 @@ class Traffic:
     def __init__(self, store: EditStore, **settings) -> None:
         self.store = store
         self.rounds = 0
-        with store.writing() as tx:
+        with store.begin_write() as tx:
             ledger = Ledger()
             entries.follow(EnsembleSettings(metric="m", **settings))(tx, ledger)
             for arm in ("a", "b", "c"):
@@ -42,7 +42,7 @@ class Traffic:
         self.rounds += 1
         name = f"c{self.rounds}"
         said = MARK if user == MARK else "words"
-        with self.store.writing() as tx:
+        with self.store.begin_write() as tx:
             ledger = Ledger().fold(read_events(tx.connection))
             pull = entries.choose(name, who(user), [], [])(tx, ledger)
             if not answered:
@@ -78,19 +78,19 @@ class Traffic:
             self.play("cy", cost=0.3 + 0.02 * i)
 
     def ledger(self) -> Ledger:
-        with self.store.reading() as connection:
+        with self.store.begin_read() as connection:
             return Ledger().fold(read_events(connection))
 
     def forget(self) -> None:
-        with self.store.writing() as tx:
+        with self.store.begin_write() as tx:
             forget(tx, MARK, None, ["sft-1"])
-        self.store.scrub()
+        self.store.vacuum()
 
     def check(self) -> tuple[int, int]:
-        with self.store.reading() as connection:
+        with self.store.begin_read() as connection:
             done = verify(read_events(connection), read_forgettings(connection))
-        assert done.faults == []
-        return done.choices, done.lost
+        assert done.errors == []
+        return done.choices, done.unverifiable
 
 
 @pytest.fixture
@@ -104,9 +104,9 @@ def store(store_url: str):
 def traffic(store: EditStore, request) -> Traffic:
     made = Traffic(store, scope=request.param, rule="discounted-ucb", discount=0.9)
     if request.param == "group":
-        with store.writing() as tx:
+        with store.begin_write() as tx:
             put_in_group(tx, "writers", [MARK, "bob"], "default", at=1.0)
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         ledger = Ledger().fold(read_events(tx.connection))
         entries.add_arm("own", "policies/own", who(MARK))(tx, ledger)
     made.play_all()
@@ -115,13 +115,13 @@ def traffic(store: EditStore, request) -> Traffic:
 
 def contents(store: EditStore) -> str:
     """Every value of every table as text."""
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         names = inspect(connection).get_table_names()
         return "\n".join(str(row) for name in names for row in connection.execute(text(f"SELECT * FROM {name}")))
 
 
 def of_others(store: EditStore) -> list[EditRecord]:
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         return [row.record for row in read_edits(connection, pending=True) if row.record.user != MARK]
 
 
@@ -132,12 +132,12 @@ def test_nothing_of_the_person_is_left_and_all_of_the_others_is(traffic: Traffic
     assert MARK not in contents(traffic.store)
     assert of_others(traffic.store) == before
     assert len(before) == 24
-    with traffic.store.reading() as connection:
+    with traffic.store.begin_read() as connection:
         assert belongings(connection, MARK) == {}
 
 
 def test_the_statistics_are_those_of_the_others(traffic: Traffic) -> None:
-    with traffic.store.reading() as connection:
+    with traffic.store.begin_read() as connection:
         rows = [row for row in read_edits(connection) if row.record.user != MARK]
     traffic.forget()
     arms = traffic.ledger().ensemble.arms
@@ -166,31 +166,31 @@ def test_the_log_can_still_be_verified_and_goes_on(traffic: Traffic) -> None:
 def test_a_choice_that_was_tampered_with_is_still_found_after_forgetting(traffic: Traffic) -> None:
     traffic.forget()
     traffic.play("bob")
-    with traffic.store.writing() as tx:
+    with traffic.store.begin_write() as tx:
         last = tx.connection.execute(select(tables.pulls).order_by(tables.pulls.c.seq.desc())).first()
         other = next(arm for arm in "abc" if arm != last.arm)
         tx.connection.execute(update(tables.pulls).where(tables.pulls.c.seq == last.seq).values(arm=other))
-    with traffic.store.reading() as connection:
-        assert verify(read_events(connection), read_forgettings(connection)).faults
+    with traffic.store.begin_read() as connection:
+        assert verify(read_events(connection), read_forgettings(connection)).errors
 
 
 def test_an_edit_of_an_erased_answer_does_not_come_back(traffic: Traffic) -> None:
     traffic.forget()
-    with traffic.store.writing() as tx, pytest.raises(LookupError):
+    with traffic.store.begin_write() as tx, pytest.raises(LookupError):
         append.edited(tx, "late", "c2", "late", 0.5, "m", at=1.0)
 
 
 def test_only_one_tenants_user_is_forgotten_where_one_is_named(store: EditStore) -> None:
     for tenant in ("default", "other"):
         record = EditRecord(id=f"{tenant}-1", context="c", response="r", edit=MARK, user="ann")
-        with store.writing() as tx:
+        with store.begin_write() as tx:
             row = ImportedRow(record, content_digest(record, tenant), 1.0)
             add_rows(tx, [row], "m", tenant, since=0, at=1.0)
             put_in_group(tx, "writers", ["ann"], tenant, at=1.0)
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         entry = forget(tx, "ann", "other")
     assert entry.erased == {"completions": 1, "edits": 1, "memberships": 1}
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         assert [row.tenant for row in read_edits(connection)] == ["default"]
         assert belongings(connection, "ann") == {"completions": 1, "edits": 1, "memberships": 1}
 
@@ -199,30 +199,30 @@ def test_names_that_end_alike_are_not_the_same(store: EditStore) -> None:
     made = Traffic(store, scope="user")
     for user in ("ann", "x/ann", "a%n", "joann"):
         made.play(user)
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         assert forget(tx, "ann").erased == {"completions": 1, "edits": 1, "choices": 1}
         assert forget(tx, "a_n").erased == {}
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         assert sorted(str(row.record.user) for row in read_edits(connection)) == ["a%n", "joann", "x/ann"]
 
 
 def test_a_group_of_the_same_name_is_not_a_person(store: EditStore) -> None:
     made = Traffic(store, scope="group")
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         put_in_group(tx, "ann", ["bob"], "default", at=1.0)
     made.play("bob")
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         assert forget(tx, "ann").erased == {}
-    assert made.ledger().ensemble.counts("@default/ann")["a"].n == 1
+    assert made.ledger().ensemble.scope_states("@default/ann")["a"].n == 1
 
 
 def test_the_entries_name_nobody_and_are_found_by_who_knows(store: EditStore) -> None:
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         first = forget(tx, MARK, None, ["sft-2", "sft-1"])
         forget(tx, "bob", "default")
     assert MARK not in contents(store)
     assert "bob" not in contents(store)
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         assert find_entries(connection, MARK) == [first]
         assert first.policies == ("sft-1", "sft-2")
         assert find_entries(connection, "cy") == []
@@ -242,15 +242,15 @@ def test_the_entries_name_nobody_and_are_found_by_who_knows(store: EditStore) ->
     ],
 )
 def test_a_changed_entry_is_found(tamper, store: EditStore) -> None:
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         forget(tx, "a")
         forget(tx, "b", None, ["sft"])
         forget(tx, "c")
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         assert check_chain(connection) == 3
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         tx.connection.execute(tamper)
-    with store.reading() as connection, pytest.raises(InputError, match=r"changed or removed"):
+    with store.begin_read() as connection, pytest.raises(InputError, match=r"changed or removed"):
         check_chain(connection)
 
 
@@ -261,9 +261,9 @@ def test_the_file_itself_holds_nothing_of_them(tmp_path: Path) -> None:
     made.play_all()
     files = [file, file.with_name("log.db-wal")]
     assert any(MARK.encode() in one.read_bytes() for one in files if one.exists())
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         forget(tx, MARK)
-    store.scrub()
+    store.vacuum()
     assert not any(MARK.encode() in one.read_bytes() for one in tmp_path.iterdir())
     store.close()
 
@@ -278,11 +278,11 @@ def test_a_store_in_use_is_said_and_can_be_scrubbed_later(tmp_path: Path, monkey
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN")
     other.execute("SELECT * FROM completions").fetchall()
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         forget(tx, MARK)
     with pytest.raises(InputError, match=r"run the same command again"):
-        store.scrub()
+        store.vacuum()
     other.close()
-    store.scrub()
+    store.vacuum()
     assert not any(MARK.encode() in one.read_bytes() for one in tmp_path.iterdir())
     store.close()

@@ -26,13 +26,13 @@ def row(record: EditRecord, cost: float = 0.5, tenant: str = "default") -> Impor
 
 
 def add(store: EditStore, *records: EditRecord, tenant: str = "default") -> list[Outcome]:
-    with store.writing() as tx:
-        since = tx.began_at
+    with store.begin_write() as tx:
+        since = tx.start_seq
         return add_rows(tx, [row(one, tenant=tenant) for one in records], "m", tenant, since=since, at=5000.0)
 
 
 def everything(store: EditStore) -> list[EditRecord]:
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         return [found.record for found in read_edits(connection, pending=True)]
 
 
@@ -103,7 +103,7 @@ def test_an_edit_that_came_later_is_a_revision(store: EditStore) -> None:
     assert add(store, record("a", edit="second"), record("a", edit="third")) == ["updated", "updated"]
     (found,) = everything(store)
     assert found.edit == "third"
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         query = select(tables.edits.c.revision, tables.edits.c.edit, tables.edits.c.previous_cost)
         revisions = connection.execute(query.order_by(tables.edits.c.seq)).all()
     assert [tuple(one) for one in revisions] == [(1, "first", None), (2, "second", 0.5), (3, "third", 0.5)]
@@ -126,7 +126,7 @@ def test_an_id_names_one_row(store: EditStore) -> None:
 
 
 def test_what_was_asked_here_and_exported_is_known_when_it_comes_back(store: EditStore) -> None:
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         asked = append.Completion(
             id="c1",
             at=1000.0,
@@ -150,9 +150,9 @@ def test_what_was_asked_here_and_exported_is_known_when_it_comes_back(store: Edi
 
 def test_the_ensemble_does_not_count_what_it_did_not_choose(store: EditStore) -> None:
     add(store, *RECORDS)
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         assert list(read_events(connection)) == []
-    assert verify([]).faults == []
+    assert verify([]).errors == []
 
 
 texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=20)
@@ -180,7 +180,7 @@ records = st.builds(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(records, max_size=4, unique_by=lambda one: one.id))
 def test_any_unicode_goes_in_and_out_again(store: EditStore, rows: list[EditRecord]) -> None:
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         for table in (tables.edits, tables.completions):
             tx.connection.execute(table.delete())
     outcomes = add(store, *rows)

@@ -17,7 +17,7 @@ def store(store_url: str):
 
 
 def test_a_key_opens_until_it_is_revoked_and_is_stored_as_a_hash(store: EditStore) -> None:
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         connection = tx.connection
         assert not any_key(connection)
         key, text = create_key(connection, "app", tenant="acme", scopes=["edit", "complete"])
@@ -52,5 +52,5 @@ def test_a_key_opens_until_it_is_revoked_and_is_stored_as_a_hash(store: EditStor
     ],
 )
 def test_a_key_that_cannot_be(store: EditStore, wrong) -> None:
-    with pytest.raises(InputError), store.writing() as tx:
+    with pytest.raises(InputError), store.begin_write() as tx:
         create_key(tx.connection, **wrong)

@@ -39,7 +39,7 @@ def test_a_database_of_the_first_migration_is_upgraded_with_all_it_holds(store_u
     first_version(store_url)
     for _ in range(2):  # the second time there is nothing to do
         store = EditStore.open(store_url)
-        with store.reading() as connection:
+        with store.begin_read() as connection:
             (row,) = read_edits(connection, tenant="default")
             assert (row.record.id, row.record.edit, row.record.user, row.cost) == ("c1", "No", "ann", 1.0)
             assert len(list(read_events(connection))) == 3
@@ -48,7 +48,7 @@ def test_a_database_of_the_first_migration_is_upgraded_with_all_it_holds(store_u
 
 def test_the_tables_are_what_the_last_migration_leaves(store_url: str) -> None:
     store = EditStore.open(store_url)
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         found = inspect(connection)
         assert set(found.get_table_names()) == {*tables.metadata.tables, "alembic_version"}
         for name, table in tables.metadata.tables.items():
@@ -73,7 +73,7 @@ def test_the_tables_are_what_the_last_migration_leaves(store_url: str) -> None:
 
 def test_a_newer_database_is_left_alone(store_url: str) -> None:
     store = EditStore.open(store_url)
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         tx.connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     store.close()
     with pytest.raises(InputError, match="newer Copydesk"):
@@ -109,5 +109,5 @@ def test_an_upgrade_that_fails_changes_nothing(store_url: str, monkeypatch) -> N
         with pytest.raises(RuntimeError):
             EditStore.open(store_url)
     store = EditStore.open(store_url)
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         assert json.loads(json.dumps([row.record.id for row in read_edits(connection)])) == ["c1"]

@@ -28,7 +28,7 @@ def store(store_url: str) -> Iterator[EditStore]:
 
 def answer(store: EditStore, name: str, user: str | None, *costs: float, tenant: str = "default", metric="m") -> None:
     at = float(name.removeprefix("c"))
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         asked = [{"role": "user", "content": "x"}]
         completion = Completion(name, at, tenant, user, "copydesk", "a", 1.0, None, asked, {}, "y", "stop", None)
         append.completed(tx, completion)
@@ -37,7 +37,7 @@ def answer(store: EditStore, name: str, user: str | None, *costs: float, tenant:
 
 
 def people(store: EditStore, **only: str) -> list[Person]:
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         return list(read_people(connection, "m", **only))
 
 
@@ -63,7 +63,7 @@ def test_users_are_summed_up(store: EditStore) -> None:
 
 def test_groups_and_the_arms_for_people_are_told(store: EditStore) -> None:
     answer(store, "c10", "ann")
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         assert put_in_group(tx, "sales", ["ann", "bob", "ann"], "default", at=1.0) == ["ann", "bob"]
         append.change_arm(tx, "for-ann", "add", "s", at=2.0, audience=user_scope("default", "ann"))
         append.change_arm(tx, "for-sales", "add", "s", at=2.0, audience=group_scope("default", "sales"))
@@ -73,27 +73,27 @@ def test_groups_and_the_arms_for_people_are_told(store: EditStore) -> None:
     ann, bob = people(store)
     assert (ann.group, ann.arms) == ("sales", ("for-ann", "for-sales"))
     assert (bob.user, bob.group, bob.completions, bob.last_seen, bob.arms) == ("bob", "sales", 0, None, ("for-sales",))
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         assert put_in_group(tx, "sales", ["ann"], "default", at=2.0) == []  # nothing to log
         assert put_in_group(tx, None, ["bob"], "default", at=2.0) == ["bob"]
         assert put_in_group(tx, "support", ["ann"], "default", at=2.0) == ["ann"]
     (ann,) = people(store)
     assert (ann.group, ann.arms) == ("support", ("for-ann",))
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         joined = [(one.user, one.group) for one in read_events(connection) if isinstance(one, Joined)]
     assert joined == [("ann", "sales"), ("bob", "sales"), ("bob", None), ("ann", "support")]
 
 
 def test_the_metric_in_use_is_the_ensembles_or_the_latest_edits(store: EditStore) -> None:
     def metric() -> str:
-        with store.reading() as connection:
+        with store.begin_read() as connection:
             return metric_in_use(connection)
 
     assert metric() == ""
     answer(store, "c10", "ann", 0.5, metric="old")
     answer(store, "c20", "ann", 0.5, metric="new")
     assert metric() == "new"
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         append.follow(tx, {"metric": "followed"}, at=1.0)
     assert metric() == "followed"
 
@@ -101,7 +101,7 @@ def test_the_metric_in_use_is_the_ensembles_or_the_latest_edits(store: EditStore
 @pytest.mark.parametrize("wrong", ["", "x" * 257, "a\x00b"])
 def test_names_no_request_could_hold_are_refused(store: EditStore, wrong: str) -> None:
     for group, user in ((wrong, "ann"), ("sales", wrong)):
-        with store.writing() as tx, pytest.raises(InputError, match=r"give a name of 1 to 256 characters"):
+        with store.begin_write() as tx, pytest.raises(InputError, match=r"give a name of 1 to 256 characters"):
             put_in_group(tx, group, [user], "default", at=1.0)
 
 

@@ -45,13 +45,13 @@ def store(store_url: str):
 
 
 def edit(store: EditStore, name: str, text: str, at: float = 2000.0, cost: float = 0.5) -> append.StoredEdit:
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         stored, _ = append.edited(tx, f"edit-{name}-{at:g}", name, text, cost, "metric", at=at)
     return stored
 
 
 def log(store: EditStore, *completions: Completion) -> None:
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         for one in completions:
             append.completed(tx, one)
 
@@ -59,7 +59,7 @@ def log(store: EditStore, *completions: Completion) -> None:
 def test_an_edit_comes_back_as_a_record(store: EditStore, tmp_path: Path) -> None:
     log(store, completion("c1"))
     edit(store, "c1", "Hi c1", at=2000.25)
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         (found,) = read_edits(connection)
     record = found.record
     assert (record.id, record.context, record.response, record.edit) == ("c1", "Write to c1", "Dear c1", "Hi c1")
@@ -86,7 +86,7 @@ def test_the_same_edit_changes_nothing_and_another_is_a_revision_that_counts(sto
     assert (first.revision, second.revision) == (1, 2)
     back = edit(store, "c1", "Hi", at=5.0)  # not what counts now: a revision as well
     assert back.revision == 3
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         assert [row.record.id for row in read_edits(connection)] == ["c2", "c1"]  # by the latest edit
         history = connection.execute(
             select(tables.edits.c.edit, tables.edits.c.cost, tables.edits.c.previous_cost).order_by(tables.edits.c.seq)
@@ -106,7 +106,7 @@ def test_the_same_edit_changes_nothing_and_another_is_a_revision_that_counts(sto
 def test_an_edit_of_nothing_is_refused_and_leaves_nothing(store: EditStore) -> None:
     with pytest.raises(LookupError, match="c9"):
         edit(store, "c9", "Hi")
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         assert connection.execute(select(tables.clock.c.seq)).scalar_one() == 0
 
 
@@ -116,7 +116,7 @@ def test_edits_are_chosen_by_tenant_user_and_time(store: EditStore) -> None:
         edit(store, name, "Hi", at=1000.0 * place)
 
     def ids(**chosen) -> list[str]:
-        with store.reading() as connection:
+        with store.begin_read() as connection:
             return [row.record.id for row in read_edits(connection, **chosen)]
 
     assert ids() == ["c1", "c2", "c3"]
@@ -124,7 +124,7 @@ def test_edits_are_chosen_by_tenant_user_and_time(store: EditStore) -> None:
     assert ids(tenant="default", user="bob") == ["c2"]
     assert ids(since=datetime.fromtimestamp(1000, UTC)) == ["c2", "c3"]
     assert ids(since=datetime.fromtimestamp(0, UTC) + timedelta(days=1)) == []
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         assert find_completion(connection, "c3", "default") is None
         assert find_completion(connection, "c3", "other").record.edit == "Hi"
         assert place_of(connection, "edit-c3-2000", "default") is None
@@ -137,7 +137,7 @@ def test_search_finds_words_anywhere_and_pages_through(store: EditStore) -> None
     edit(store, "c5", "Grüße; DROP TABLE edits")
 
     def ids(**chosen) -> list[str]:
-        with store.reading() as connection:
+        with store.begin_read() as connection:
             return [row.record.id for row in search_edits(connection, **chosen)[0]]
 
     assert ids() == ["quote", *reversed(names)]
@@ -149,7 +149,7 @@ def test_search_finds_words_anywhere_and_pages_through(store: EditStore) -> None
     assert ids(policy="dpo") == ["quote"]
     assert ids(pending=False) == ["c5"]
     assert ids(tenant="other") == []
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         first, before = search_edits(connection, limit=5)
         rest, end = search_edits(connection, limit=5, before=before)
     assert [row.record.id for row in first + rest] == ["quote", *reversed(names)]
@@ -157,13 +157,13 @@ def test_search_finds_words_anywhere_and_pages_through(store: EditStore) -> None
 
 
 def test_a_transaction_that_fails_leaves_nothing(store: EditStore) -> None:
-    with pytest.raises(RuntimeError), store.writing() as tx:
+    with pytest.raises(RuntimeError), store.begin_write() as tx:
         append.completed(tx, completion("c1"))
         raise RuntimeError
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         assert find_completion(connection, "c1") is None
     log(store, completion("c1"), completion("c1", response="another"))  # as after a commit nobody heard of
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         assert find_completion(connection, "c1").record.response == "Dear c1"
 
 
@@ -174,14 +174,14 @@ def test_writers_beside_one_another_give_one_order_without_gaps(store_url: str) 
     def write(who: int) -> None:
         own = EditStore.open(store_url)
         for i in range(25):
-            with own.writing(durable=i % 2 == 0) as tx:
+            with own.begin_write(durable=i % 2 == 0) as tx:
                 append.withdrawn(tx, f"{who}-{i}", at=0.0, arm="a", round=None, reason="", rest_until=None)
         own.close()
 
     def watch() -> None:
         own = EditStore.open(store_url)
         while not done.is_set():
-            with own.reading() as connection:
+            with own.begin_read() as connection:
                 seen.append([event.seq for event in read_events(connection)])
         own.close()
 
@@ -197,12 +197,12 @@ def test_writers_beside_one_another_give_one_order_without_gaps(store_url: str) 
     watcher.join()
     assert all(numbers == list(range(1, len(numbers) + 1)) for numbers in seen)
     store = EditStore.open(store_url)
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         assert len(list(read_events(connection))) == 100
 
 
 def test_events_come_in_order_and_edits_know_their_pull(store: EditStore) -> None:
-    with store.writing() as tx:
+    with store.begin_write() as tx:
         append.follow(tx, {"rule": "ucb"}, at=1.0)
         append.change_arm(tx, "a", "add", "spec", at=2.0)
         pulled = append.pulled(tx, "c1", at=3.0, round=1, arm="a", propensity=0.25, scope="t/u", turn=1, without=["b"])
@@ -212,7 +212,7 @@ def test_events_come_in_order_and_edits_know_their_pull(store: EditStore) -> Non
         _, none = append.edited(tx, "e2", "direct", "Hi", 0.5, "m", at=5.0)
         failed = append.withdrawn(tx, "c2", at=6.0, arm="a", round=None, reason="x", rest_until=9.0)
     assert none is None  # the ensemble had not chosen
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         events = list(read_events(connection))
         assert [type(event).__name__ for event in events] == ["Followed", "ArmChanged", "Pulled", "Edited", "Withdrawn"]
         assert events[2:] == [pulled, edited, failed]
@@ -266,7 +266,7 @@ def test_an_edit_is_on_disk_when_it_is_acknowledged(tmp_path: Path) -> None:
     store = EditStore.open(str(tmp_path / "copydesk.db"))
     levels = {}
     for durable in (True, False):
-        with store.writing(durable=durable) as tx:
+        with store.begin_write(durable=durable) as tx:
             levels[durable] = tx.connection.execute(text("PRAGMA synchronous")).scalar_one()
             assert tx.connection.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
     assert levels == {True: 2, False: 1}
@@ -276,7 +276,7 @@ def test_postgresql_waits_for_the_disk_where_an_edit_is_written(postgres: str) -
     store = EditStore.open(postgres)
     levels = {}
     for durable in (True, False):
-        with store.writing(durable=durable) as tx:
+        with store.begin_write(durable=durable) as tx:
             levels[durable] = tx.connection.execute(text("SHOW synchronous_commit")).scalar_one()
     assert levels == {True: "on", False: "off"}
 
@@ -297,8 +297,8 @@ def test_tidying_moves_the_write_ahead_log_into_the_file(tmp_path: Path) -> None
                 return 0
 
     assert copied() == 0
-    store.tidy()
+    store.checkpoint()
     assert copied() == 50
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         assert len(search_edits(connection, limit=100)[0]) == 50
     store.close()

@@ -81,16 +81,16 @@ def test_of_several_it_merges_those_of_the_nearest_contexts_in_one_request(write
 def test_what_agrees_needs_no_merging_and_what_differs_keeps_its_votes(writer: Any, encoder: Any) -> None:
     again = LOG[0].model_copy(update={"id": "again"})
     policy = learnt(writer, encoder, 2, [*LOG, again])
-    assert policy.tastes(["news"]) == ["informal"] and writer.requests == []
+    assert policy.infer_tastes(["news"]) == ["informal"] and writer.requests == []
     policy.k = 3
-    policy.tastes(["news"])
+    policy.infer_tastes(["news"])
     assert writer.requests[0][0] == [merging_prompt(["informal", "informal", "brief"])]
 
 
 def test_a_merging_that_says_nothing_leaves_the_nearest_taste(writer: Any, encoder: Any) -> None:
     policy = learnt(writer, encoder, 2)
     writer.answer = lambda prompt, seed: "None."
-    assert policy.tastes(["film"]) == ["questions"]
+    assert policy.infer_tastes(["film"]) == ["questions"]
 
 
 def test_answering_in_a_batch_is_answering_one_by_one(writer: Any, encoder: Any) -> None:
@@ -128,25 +128,25 @@ def test_an_accepted_answer_of_its_own_confirms_what_it_was_told(writer: Any, en
     assert writer.requests[0][0] == [merging_prompt(["questions", "brief"])]
     assert len(writer.requests) == 1
     policy.k = 1
-    assert policy.tastes(["film short"]) == ["questions and brief"]
+    assert policy.infer_tastes(["film short"]) == ["questions and brief"]
 
 
 def test_an_accepted_answer_of_somebody_else_tells_the_taste_by_itself(writer: Any, encoder: Any) -> None:
     policy = learnt(writer, encoder, 1)
     policy.learn([EditRecord(id="kept", context="film short", response="Yes", edit="Yes", policy="base")])
     assert [prompts for prompts, _, _ in writer.requests] == [[inference_prompt("Yes")]]
-    assert policy.tastes(["film short", "news"]) == ["like Yes", "informal"]
+    assert policy.infer_tastes(["film short", "news"]) == ["like Yes", "informal"]
 
 
 def test_an_answer_of_its_own_that_it_wrote_untold_does_so_too(writer: Any, encoder: Any) -> None:
     own = EditRecord(id="own", context="news", response="Yes", edit="Yes", policy="cipher")
-    assert learnt(writer, encoder, 1, [own]).tastes(["news"]) == ["like Yes"]
+    assert learnt(writer, encoder, 1, [own]).infer_tastes(["news"]) == ["like Yes"]
 
 
 def test_a_row_that_tells_nothing_is_not_remembered(writer: Any, encoder: Any) -> None:
     vain = EditRecord(id="vain", context="news", response="Nix", edit="Nil")
     policy = learnt(writer, encoder, 1, [*LOG, vain])
-    assert len(policy.memory) == 3 and policy.tastes(["news"]) == ["informal"]
+    assert len(policy.memory) == 3 and policy.infer_tastes(["news"]) == ["informal"]
 
 
 def test_mixed_rows_keep_their_own_tastes(writer: Any, encoder: Any) -> None:
@@ -157,7 +157,7 @@ def test_mixed_rows_keep_their_own_tastes(writer: Any, encoder: Any) -> None:
     asked = [inference_prompt("Yes"), *(inference_prompt(row.response, row.edit) for row in (LOG[1], LOG[2]))]
     assert [prompts for prompts, _, _ in writer.requests] == [asked]
     contexts = ["paper", "film", "news long", "news news film", "news"]
-    assert policy.tastes(contexts) == ["like Yes", "questions", "informal", "brief", "informal"]
+    assert policy.infer_tastes(contexts) == ["like Yes", "questions", "informal", "brief", "informal"]
 
 
 def test_of_texts_too_long_for_the_writer_it_is_shown_where_they_differ(writer: Any, encoder: Any) -> None:
@@ -166,23 +166,25 @@ def test_of_texts_too_long_for_the_writer_it_is_shown_where_they_differ(writer: 
     kept = EditRecord(id="kept", context="film", response=same, edit=same)
     room = len(inference_prompt("", "")) + 1610
     writer.answer = lambda prompt, seed: "brief"
-    Cipher("cipher", writer, Memory(encoder), characters=room).learn([long])
-    Cipher("cipher", writer, Memory(encoder), characters=room - 1000).learn([kept])
+    Cipher("cipher", writer, Memory(encoder), max_characters=room).learn([long])
+    Cipher("cipher", writer, Memory(encoder), max_characters=room - 1000).learn([kept])
     (shown,), (kept_shown,) = (prompts for prompts, _, _ in writer.requests)
     assert len(shown) <= room and len(kept_shown) <= room - 1000
     assert shown == inference_prompt("Dear " * 160, ("Hi " * 400)[:800])
     assert kept_shown == inference_prompt(same[:600])
     longer = EditRecord(id="longer", context="news", response=same, edit=f"{same} Bye")
-    Cipher("cipher", writer, Memory(encoder), characters=room).learn([longer])
+    Cipher("cipher", writer, Memory(encoder), max_characters=room).learn([longer])
     assert writer.requests[-1][0] == [inference_prompt("", " Bye")]
 
 
 def test_merging_leaves_out_what_does_not_fit_the_least_similar_first(writer: Any, encoder: Any) -> None:
     memory = learnt(writer, encoder, 3).memory
-    Cipher("small", writer, memory, 3, characters=len(merging_prompt(["questions", "brief"]))).tastes(["film"])
+    Cipher("small", writer, memory, 3, max_characters=len(merging_prompt(["questions", "brief"]))).infer_tastes(
+        ["film"]
+    )
     assert writer.requests[0][0] == [merging_prompt(["questions", "brief"])]
-    alone = Cipher("small", writer, memory, 3, characters=len(merging_prompt(["questions"])))
-    assert alone.tastes(["film"]) == ["questions"] and len(writer.requests) == 1
+    alone = Cipher("small", writer, memory, 3, max_characters=len(merging_prompt(["questions"])))
+    assert alone.infer_tastes(["film"]) == ["questions"] and len(writer.requests) == 1
 
 
 def test_a_chat_is_told_the_taste_before_what_the_user_said_last(writer: Any, encoder: Any) -> None:
@@ -205,8 +207,8 @@ def test_the_one_who_drafts_describes_and_the_choice_of_drafts_is_for_answers(
     policy.learn(LOG)
     plain = Cipher("plain", drafts, Memory(encoder), 1)
     plain.learn(LOG)
-    tastes = policy.tastes(["news", "film"])
-    assert tastes == plain.tastes(["news", "film"]) and all(tastes)
+    tastes = policy.infer_tastes(["news", "film"])
+    assert tastes == plain.infer_tastes(["news", "film"]) and all(tastes)
 
 
 def test_of_no_context_it_is_no_such_policy(writer: Any, encoder: Any) -> None:

@@ -146,5 +146,5 @@ def test_the_embedded_models_states_tell_kinds_of_documents_apart() -> None:
     model, tokenizer, _ = load_model("embedded")
     memory: Memory[str] = Memory(PolicyStates(LocalPolicy("embedded", model, tokenizer)))
     memory.add([one.context for one in drawn[:40]], [one.kind for one in drawn[:40]])
-    found = memory.nearest([one.context for one in drawn[40:]], 1)
+    found = memory.find_nearest([one.context for one in drawn[40:]], 1)
     assert [near[0] for near in found] == [one.kind for one in drawn[40:]]

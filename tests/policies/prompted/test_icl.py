@@ -87,7 +87,7 @@ def test_what_does_not_fit_is_dropped_the_least_similar_first_and_said(
     shown = []
     with caplog.at_level(logging.WARNING):
         for characters in (whole, whole - 1, one, one - 1):
-            learnt(writer, encoder, characters=characters).respond(["news"], [(1,)], SAMPLING)
+            learnt(writer, encoder, max_characters=characters).respond(["news"], [(1,)], SAMPLING)
             shown.append(writer.requests[-1][0][0])
     kept = [guided("news", examples_guidance(examples)) for examples in ([LOG[0], LOG[2]], [LOG[0]])]
     assert shown == [kept[0], kept[1], kept[1], "news"]

@@ -33,7 +33,7 @@ def test_cipher_is_opened_alike_and_twice_the_same(log: Path) -> None:
     one, other = (open_prompted("cipher", f"cipher-2:embedded@{log}") for _ in range(2))
     assert isinstance(one, Cipher) and isinstance(other, Cipher) and one.k == 2
     contexts = ["Tell Ada about the meeting", "Tell Zoe about the meeting"]
-    assert one.tastes(contexts) == other.tastes(contexts)
+    assert one.infer_tastes(contexts) == other.infer_tastes(contexts)
     assert one.respond(contexts, [(1,), (2,)], SAMPLING) == other.respond(contexts, [(1,), (2,)], SAMPLING)
 
 

@@ -22,14 +22,14 @@ def test_in_both_halves_one_gives_much_one_some_and_one_little() -> None:
 def test_three_want_the_same_and_three_each_something_else() -> None:
     everybody = people(STRONG, 300)
     for kind in EMAIL.tastes:
-        tastes = Counter(str(sorted(person.user.taste(EMAIL, kind, 1).items())) for person in everybody)
+        tastes = Counter(str(sorted(person.user.target_style(EMAIL, kind, 1).items())) for person in everybody)
         assert sorted(tastes.values()) == [1, 1, 1, 3]
-        assert everybody[0].user.taste(EMAIL, kind, 1) == STRONG.taste(EMAIL, kind, 1)
+        assert everybody[0].user.target_style(EMAIL, kind, 1) == STRONG.target_style(EMAIL, kind, 1)
 
 
 def test_they_take_after_the_user_given() -> None:
     assert {person.user.p for person in people(WEAK, 300)} == {WEAK.p}
-    assert [person.user.turn for person in people(OTHER, 300)] == [1, 1, 1, 2, 3, 4]
+    assert [person.user.taste_offset for person in people(OTHER, 300)] == [1, 1, 1, 2, 3, 4]
 
 
 def test_a_person_is_kept_as_what_they_are() -> None:

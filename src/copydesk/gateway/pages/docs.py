@@ -55,7 +55,7 @@ async def get_docs(request: Request, desk: Annotated[Desk, Depends(desk_of)]) ->
     """The page; no key is needed, as for the OpenAPI document itself."""
     document = request.app.openapi()
     base = str(request.base_url).rstrip("/")
-    keyed = await desk.access.closed()
+    keyed = await desk.authenticator.requires_key()
     return page(
         request,
         "docs.html",

@@ -48,7 +48,7 @@ def get_edits(
 ) -> HTMLResponse:
     """A page of the log, newest first."""
     words, name = q.replace("\x00", ""), policy.replace("\x00", "")
-    with desk.store.reading() as connection:
+    with desk.store.begin_read() as connection:
         looks = policy_looks(connection)
         rows, older = search_edits(
             connection, tenant=caller.tenant, words=words, policy=name or None, pending=pending, before=before
@@ -77,7 +77,7 @@ def get_edit(
     caller: Annotated[Caller, Depends(visitor("read"))],
 ) -> HTMLResponse:
     """One completion and all that was made of it."""
-    with desk.store.reading() as connection:
+    with desk.store.begin_read() as connection:
         completion_id = completion_id.replace("\x00", "")
         found = find_completion(connection, completion_id, caller.tenant)
         if found is None:

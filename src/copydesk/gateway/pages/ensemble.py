@@ -31,9 +31,9 @@ async def get_page(
     """The page. It holds statistics of everyone's edits, and nobody's text."""
     gallery: Gallery = request.app.state.gallery
     standing = await get_ensemble(desk, caller, None)
-    show = await run_in_threadpool(gallery.show)
+    show = await run_in_threadpool(gallery.get_charts)
     settings = standing["settings"]
-    arms = [*standing["arms"], *await desk.ledger(_retired)]
+    arms = [*standing["arms"], *await desk.read_ledger(_retired)]
     behind = regret(show.history)[1]
     return page(
         request,
@@ -47,7 +47,7 @@ async def get_page(
         show=show,
         regret=None if not len(behind) else round(float(behind[-1]), 2) + 0.0,  # never -0.00
         window=min(window(len(show.history.rounds)), max(1, len(show.history.rounds))),
-        words={} if settings is None else settings_words(EnsembleSettings.from_json(settings), desk.settings.cost),
+        words={} if settings is None else settings_words(EnsembleSettings.from_json(settings), desk.config.cost),
         metric=desk.metric,
     )
 

@@ -21,7 +21,7 @@ class Show:
 
     Attributes:
         seq: the place in the log it is of.
-        looks: of every policy.
+        styles: of every policy.
         history: the pulls.
         means: the mean cost of each policy that has one.
         best: the policy with the lowest.
@@ -29,7 +29,7 @@ class Show:
     """
 
     seq: int
-    looks: Mapping[str, Look]
+    styles: Mapping[str, Look]
     history: History
     means: Mapping[str, float]
     best: str | None
@@ -42,22 +42,22 @@ class Gallery:
     def __init__(self, store: EditStore) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._last: Show | None = None
+        self._current: Show | None = None
 
-    def show(self) -> Show:
+    def get_charts(self) -> Show:
         """What there is to see now. A reload costs one look at the log's clock."""
-        with self._lock, self._store.reading() as connection:
+        with self._lock, self._store.begin_read() as connection:
             seq = int(connection.execute(select(clock.c.seq)).scalar_one())
-            if self._last is None or self._last.seq != seq:
-                self._last = _draw(seq, read_history(connection), policy_looks(connection))
-            return self._last
+            if self._current is None or self._current.seq != seq:
+                self._current = _draw(seq, read_history(connection), policy_looks(connection))
+            return self._current
 
 
 def _draw(seq: int, history: History, looks: Mapping[str, Look]) -> Show:
     plots = {}
     if len(history.rounds) > 1:
         plots["pulls"] = draw_pulls(history, looks)
-    if history.edits > 1:
+    if history.edit_count > 1:
         plots |= {"costs": draw_costs(history, looks), "regret": draw_regret(history, looks)}
     drawn = {name: Markup(svg) for name, svg in plots.items()}
     return Show(seq, looks, history, mean_costs(history), best_policy(history), drawn)

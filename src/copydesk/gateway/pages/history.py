@@ -34,7 +34,7 @@ class History:
     costs: Floats
 
     @classmethod
-    def of(cls, pulls: Sequence[tuple[int, str, float | None]]) -> "History":
+    def from_pulls(cls, pulls: Sequence[tuple[int, str, float | None]]) -> "History":
         """The history of (round, policy, cost) triples."""
         names = tuple(dict.fromkeys(name for _, name, _ in pulls))
         place = {name: index for index, name in enumerate(names)}
@@ -46,7 +46,7 @@ class History:
         )
 
     @property
-    def edits(self) -> int:
+    def edit_count(self) -> int:
         """How many pulls have a cost."""
         return int(np.isfinite(self.costs).sum())
 
@@ -72,7 +72,7 @@ def read_history(connection: Connection) -> History:
         .order_by(pulls.c.round, edits.c.revision)
     )
     latest = {number: (name, cost) for number, name, cost in connection.execute(query)}  # the last revision stays
-    return History.of([(number, name, cost) for number, (name, cost) in latest.items()])
+    return History.from_pulls([(number, name, cost) for number, (name, cost) in latest.items()])
 
 
 def running_mean(history: History, name: str) -> Line:

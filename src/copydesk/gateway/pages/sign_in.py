@@ -28,7 +28,7 @@ async def get_sign_in(
     request: Request, desk: Annotated[Desk, Depends(desk_of)], next: Annotated[str, Query(max_length=2048)] = "/"
 ) -> Response:
     """The form; where no key is needed there is nothing to sign in for."""
-    if not await desk.access.closed():
+    if not await desk.authenticator.requires_key():
         return _go(own_path(next))
     return page(request, "sign_in.html", next=own_path(next), fault=None)
 
@@ -85,5 +85,5 @@ async def _form(request: Request) -> dict[str, str]:
 
 
 def _find(desk: Desk, text: str) -> Key | None:
-    with desk.store.reading() as connection:
+    with desk.store.begin_read() as connection:
         return find_key(connection, text)

@@ -18,7 +18,7 @@ def visitor(*scopes: str) -> Callable[[Request], Awaitable[Caller]]:
 
     async def caller(request: Request) -> Caller:
         try:
-            found = [await desk_behind(request).access.caller(request, scope) for scope in scopes]
+            found = [await desk_behind(request).authenticator.authenticate(request, scope) for scope in scopes]
         except ApiError as fault:
             if fault.status == 401:
                 raise SignInNeeded from None

@@ -28,9 +28,9 @@ def get_write(
     caller: Annotated[Caller, Depends(visitor("complete", "edit"))],
 ) -> HTMLResponse:
     """The page; `static/write.js` does the rest."""
-    with desk.store.reading() as connection:
+    with desk.store.begin_read() as connection:
         looks = policy_looks(connection)
-    cost = desk.settings.cost
+    cost = desk.config.cost
     return page(
         request,
         "write.html",
@@ -64,10 +64,10 @@ def post_cost(
     draft: Draft, desk: Annotated[Desk, Depends(desk_of)], caller: Annotated[Caller, Depends(allowed("edit"))]
 ) -> dict[str, Any]:
     """What an edit would cost if it were sent now; nothing is logged."""
-    if len(draft.edit) > (most := desk.settings.max_text):
+    if len(draft.edit) > (most := desk.config.max_text):
         raise ApiError(400, f"the edit has {len(draft.edit)} characters; at most {most} are taken", code="too_long")
-    with desk.store.reading() as connection:
+    with desk.store.begin_read() as connection:
         found = find_completion(connection, draft.completion_id, caller.tenant)
     if found is None:
         raise ApiError(404, f"there is no completion {draft.completion_id!a}", code="completion_not_found")
-    return {"cost": desk.settings.cost(found.record.response, draft.edit), "metric": desk.metric}
+    return {"cost": desk.config.cost(found.record.response, draft.edit), "metric": desk.metric}

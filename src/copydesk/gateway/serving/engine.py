@@ -32,7 +32,7 @@ class Piece:
     """What a row has to say after a step: some text, and at the end why it ended."""
 
     text: str
-    finish: Literal["stop", "length"] | None = None
+    finish_reason: Literal["stop", "length"] | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
@@ -49,39 +49,39 @@ class Text:
         self._stop = stop
         self._ids: list[int] = []
         # Tokens are decoded beside those before them, for some decoders treat the beginning of a text differently.
-        self._before, self._given = 0, 0
-        self._held = ""
+        self._prefix_offset, self._read_offset = 0, 0
+        self._held_back = ""
         self.stopped = False
 
-    def add(self, token: int) -> str:
+    def push(self, token: int) -> str:
         """The text that is certain with one more token."""
         self._ids.append(token)
-        new = self._new()
+        new = self._decode_new()
         if not new or new.endswith(_UNFINISHED):
             return ""
-        self._before, self._given = self._given, len(self._ids)
-        return self._up_to_stop(new)
+        self._prefix_offset, self._read_offset = self._read_offset, len(self._ids)
+        return self._cut_at_stop(new)
 
-    def rest(self) -> str:
+    def flush(self) -> str:
         """What was held back, when there are no more tokens to come."""
-        return self._up_to_stop(self._new().rstrip(_UNFINISHED)) + self._held
+        return self._cut_at_stop(self._decode_new().rstrip(_UNFINISHED)) + self._held_back
 
-    def _new(self) -> str:
+    def _decode_new(self) -> str:
         """The text of the tokens that none was given of yet."""
-        before = self._decode(self._ids[self._before : self._given])
-        return self._decode(self._ids[self._before :])[len(before) :]
+        before = self._decode(self._ids[self._prefix_offset : self._read_offset])
+        return self._decode(self._ids[self._prefix_offset :])[len(before) :]
 
     def _decode(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))
 
-    def _up_to_stop(self, new: str) -> str:
-        text, self._held = self._held + new, ""
+    def _cut_at_stop(self, new: str) -> str:
+        text, self._held_back = self._held_back + new, ""
         found = [at for stop in self._stop if (at := text.find(stop)) >= 0]
         if found:
             self.stopped = True
             return text[: min(found)]
         begun = max((_overlap(text, stop) for stop in self._stop), default=0)
-        self._held = text[len(text) - begun :]
+        self._held_back = text[len(text) - begun :]
         return text[: len(text) - begun]
 
 
@@ -96,9 +96,9 @@ class Voice:
 
     def __init__(self, engine: "Engine", adapter: str, tokenizer: PreTrainedTokenizerBase) -> None:
         self.engine = engine
-        self.adapter = adapter
+        self.name = adapter
         self.tokenizer = tokenizer
-        self.ends = {end_of_turn(tokenizer)[-1], tokenizer.eos_token_id}
+        self.end_token_ids = {end_of_turn(tokenizer)[-1], tokenizer.eos_token_id}
 
 
 class Row:
@@ -109,50 +109,50 @@ class Row:
     """
 
     def __init__(
-        self, voice: Voice, parameters: Parameters, most: int, emit: Callable[[Piece | PolicyFault], None]
+        self, voice: Voice, parameters: Parameters, max_new_tokens: int, emit: Callable[[Piece | PolicyFault], None]
     ) -> None:
-        self.voice = voice
+        self.adapter = voice
         self.prompt: list[int] = []
         self.tokens: list[int] = []
         self.done = False
-        self.draw = Draw(parameters)
-        self._parameters = parameters
-        self._most = most if parameters.max_tokens is None else parameters.max_tokens
-        self._text = Text(voice.tokenizer, parameters.stop)
+        self.sampler = Draw(parameters)
+        self._request = parameters
+        self._max_new_tokens = max_new_tokens if parameters.max_tokens is None else parameters.max_tokens
+        self._detokenizer = Text(voice.tokenizer, parameters.stop)
         self._emit = emit
 
-    def read(self) -> None:
+    def encode_prompt(self) -> None:
         """Turn the messages into the tokens of the prompt.
 
         Raises:
             PolicyFault: the chat template refuses the messages, or they leave no room for an answer.
         """
-        messages, tokenizer = self._parameters.messages, self.voice.tokenizer
+        messages, tokenizer = self._request.messages, self.adapter.tokenizer
         # Without a chat template one user's message is text, as the model was trained on.
         bare = tokenizer.chat_template is None and len(messages) == 1 and messages[0].role == "user"
         try:
             self.prompt = encode_context(messages[0].content if bare else messages, tokenizer)
         except TemplateError as fault:
             why = f"messages: the chat template refuses them ({fault})"
-            raise PolicyFault(400, why, at_fault=False, code="invalid_value", param="messages") from None
-        longest = self.voice.engine.longest
+            raise PolicyFault(400, why, retriable_elsewhere=False, code="invalid_value", param="messages") from None
+        longest = self.adapter.engine.max_length
         if longest is not None:
             if len(self.prompt) + 1 > longest:
                 why = f"messages: {len(self.prompt)} tokens are too long; the model takes {longest} with its answer"
-                raise PolicyFault(400, why, at_fault=False, code="context_length_exceeded", param="messages")
-            self._most = min(self._most, longest - len(self.prompt))
+                raise PolicyFault(400, why, retriable_elsewhere=False, code="context_length_exceeded", param="messages")
+            self._max_new_tokens = min(self._max_new_tokens, longest - len(self.prompt))
 
-    def take(self, token: int) -> None:
+    def append_token(self, token: int) -> None:
         """Write one token more, and say what it adds to the text."""
         self.tokens.append(token)
-        self.draw.wrote(token)
-        ended = token in self.voice.ends
-        text = "" if ended else self._text.add(token)
-        self.done = self.done or ended or self._text.stopped or len(self.tokens) >= self._most
-        if self.done and not self._text.stopped:
-            text += self._text.rest()
+        self.sampler.record_token(token)
+        ended = token in self.adapter.end_token_ids
+        text = "" if ended else self._detokenizer.push(token)
+        self.done = self.done or ended or self._detokenizer.stopped or len(self.tokens) >= self._max_new_tokens
+        if self.done and not self._detokenizer.stopped:
+            text += self._detokenizer.flush()
         if self.done:
-            reason: Literal["stop", "length"] = "stop" if ended or self._text.stopped else "length"
+            reason: Literal["stop", "length"] = "stop" if ended or self._detokenizer.stopped else "length"
             self._emit(Piece(text, reason, len(self.prompt), len(self.tokens)))
         elif text:
             self._emit(Piece(text))
@@ -175,46 +175,46 @@ class Engine:
     Rows may use different LoRA adapters of one model in one pass, as PEFT's mixed batches do.
 
     Attributes:
-        longest: how many tokens of prompt and answer together the model was made for; `None` if it does not say.
-        rows: those that are being written.
-        shared: whether the model holds adapters of several policies, and each row names its own.
+        max_length: how many tokens of prompt and answer together the model was made for; `None` if it does not say.
+        sequences: those that are being written.
+        has_adapters: whether the model holds adapters of several policies, and each row names its own.
     """
 
     def __init__(self, model: PreTrainedModel, max_batch: int) -> None:
         self.model = model
-        self.shared = False
-        self.longest: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        self.rows: list[Row] = []
+        self.has_adapters = False
+        self.max_length: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        self.sequences: list[Row] = []
         plain = all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in self._new_cache().layers)
         self._max_batch = max_batch if plain else 1
         # What the forward pass can be told (models with ALiBi, for one, take no positions).
-        self._takes = inspect.signature(model.forward).parameters
+        self._forward_parameters = inspect.signature(model.forward).parameters
         self._cache = self._new_cache()
         self._mask = torch.zeros(0, 0, dtype=torch.long)
 
     @property
-    def room(self) -> int:
+    def free_slots(self) -> int:
         """How many rows could join."""
-        return self._max_batch - len(self.rows)
+        return self._max_batch - len(self.sequences)
 
-    def advance(self, newcomers: Sequence[Row]) -> None:
+    def advance(self, joining: Sequence[Row]) -> None:
         """Write one token of every row, after newcomers have joined. If that fails, all of them have failed."""
         try:
-            self._step(newcomers)
+            self._step(joining)
         except BaseException as fault:  # a panic in a library's Rust code is no Exception, and no one else would see it
             logger.exception("a local policy's model failed")
-            for row in {*self.rows, *newcomers}:
+            for row in {*self.sequences, *joining}:
                 if not row.done:
                     row.fail(PolicyFault(500, f"the model failed ({type(fault).__name__})"))
-            self.leave()
+            self.evict_finished()
 
     @torch.inference_mode()
     def _step(self, newcomers: Sequence[Row]) -> None:
-        self.leave()
-        if self.rows:
-            ids = torch.tensor([[row.tokens[-1]] for row in self.rows])
+        self.evict_finished()
+        if self.sequences:
+            ids = torch.tensor([[row.tokens[-1]] for row in self.sequences])
             self._mask = functional.pad(self._mask, (0, 1), value=1)
-            self._write(self.rows, self._pass(_adapters(self.rows), ids, self._mask, self._cache))
+            self._sample(self.sequences, self._forward(_adapters(self.sequences), ids, self._mask, self._cache))
         joining = [row for row in newcomers if not row.done and _readable(row)]
         if joining:
             length = max(len(row.prompt) for row in joining)
@@ -222,18 +222,18 @@ class Engine:
             ids = torch.tensor([[0] * (length - len(row.prompt)) + row.prompt for row in joining])
             mask = torch.tensor([[0] * (length - len(row.prompt)) + [1] * len(row.prompt) for row in joining])
             cache = self._new_cache()
-            self._write(joining, self._pass(_adapters(joining), ids, mask, cache))
+            self._sample(joining, self._forward(_adapters(joining), ids, mask, cache))
             self._join(joining, mask, cache)
-        self.leave()
+        self.evict_finished()
 
     @torch.inference_mode()
-    def leave(self) -> None:
+    def evict_finished(self) -> None:
         """Let go of the rows that are done, and of columns that only they filled."""
-        staying = [place for place, row in enumerate(self.rows) if not row.done]
-        if len(staying) == len(self.rows):
+        staying = [place for place, row in enumerate(self.sequences) if not row.done]
+        if len(staying) == len(self.sequences):
             return
-        self.rows = [self.rows[place] for place in staying]
-        if not self.rows:
+        self.sequences = [self.sequences[place] for place in staying]
+        if not self.sequences:
             self._cache = self._new_cache()
             return
         self._cache.batch_select_indices(torch.tensor(staying, device=self.model.device))
@@ -243,40 +243,40 @@ class Engine:
         _resize(self._cache, length)
 
     @torch.inference_mode()
-    def rehearse(self, adapter: str) -> None:
+    def smoke_test(self, adapter: str) -> None:
         """Read two tokens and one more, so that a model that cannot be served so says it before anyone asks."""
         cache, mask = self._new_cache(), torch.ones(1, 3, dtype=torch.long)
-        self._pass([adapter], torch.zeros(1, 2, dtype=torch.long), mask[:, :2], cache)
-        self._pass([adapter], torch.zeros(1, 1, dtype=torch.long), mask, cache)
+        self._forward([adapter], torch.zeros(1, 2, dtype=torch.long), mask[:, :2], cache)
+        self._forward([adapter], torch.zeros(1, 1, dtype=torch.long), mask, cache)
 
     def _new_cache(self) -> DynamicCache:
         return DynamicCache(config=self.model.config)
 
-    def _pass(self, adapters: list[str], ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+    def _forward(self, adapters: list[str], ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
         """The logits of each row's next token; what was read is added to the cache."""
         device = self.model.device
         positions = (mask.cumsum(dim=1) - 1).clamp_min(0)[:, -ids.shape[1] :]
         extras = {"logits_to_keep": 1, "position_ids": positions.to(device)}
-        with _mixed(self.model, adapters) if self.shared else contextlib.nullcontext():
+        with _mixed(self.model, adapters) if self.has_adapters else contextlib.nullcontext():
             output = self.model(
                 input_ids=ids.to(device),
                 attention_mask=mask.to(device),
                 past_key_values=cache,
                 use_cache=True,
-                **{name: extra for name, extra in extras.items() if name in self._takes},
+                **{name: extra for name, extra in extras.items() if name in self._forward_parameters},
             )
         logits: torch.Tensor = output.logits[:, -1]
         return logits
 
-    def _write(self, rows: Sequence[Row], logits: torch.Tensor) -> None:
+    def _sample(self, rows: Sequence[Row], logits: torch.Tensor) -> None:
         """Draw the next token of each row."""
-        scores = torch.cat([row.draw.scores(logits[place : place + 1]) for place, row in enumerate(rows)])
+        scores = torch.cat([row.sampler.process_logits(logits[place : place + 1]) for place, row in enumerate(rows)])
         for row, token in zip(rows, scores.argmax(dim=1).tolist(), strict=True):
-            row.take(token)
+            row.append_token(token)
 
     def _join(self, joining: Sequence[Row], mask: torch.Tensor, cache: DynamicCache) -> None:
         """Lay what newcomers have read beside what the rows before them have."""
-        if self.rows:
+        if self.sequences:
             length = max(self._mask.shape[1], mask.shape[1])
             _resize(self._cache, length)
             _resize(cache, length)
@@ -287,17 +287,17 @@ class Engine:
         else:
             self._cache = cache
         self._mask = mask
-        self.rows = [*self.rows, *joining]
+        self.sequences = [*self.sequences, *joining]
 
 
 def _adapters(rows: Sequence[Row]) -> list[str]:
-    return [row.voice.adapter for row in rows]
+    return [row.adapter.name for row in rows]
 
 
 def _readable(row: Row) -> bool:
     """Whether the row has a prompt now; if not, it knows why."""
     try:
-        row.read()
+        row.encode_prompt()
     except PolicyFault as fault:
         row.fail(fault)
     except Exception as fault:  # a tokenizer or a template that breaks on this text must not break the others' answers

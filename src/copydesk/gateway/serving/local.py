@@ -46,30 +46,30 @@ class _Model:
     def __init__(self, engine: Engine, tokenizer: PreTrainedTokenizerBase) -> None:
         self.engine = engine
         self.tokenizer = tokenizer
-        self.voices: set[Voice] = set()
+        self.adapters: set[Voice] = set()
         self._peft: PeftModel | None = None
 
-    def add(self, voice: Voice, folder: str, config: LoraConfig) -> None:
+    def add_adapter(self, voice: Voice, folder: str, config: LoraConfig) -> None:
         """Load the adapter of a voice; if that fails, nothing is left of it."""
         try:
             if self._peft is None:
-                self._peft = PeftModel(self.engine.model, config, adapter_name=voice.adapter)
+                self._peft = PeftModel(self.engine.model, config, adapter_name=voice.name)
                 tuner: Any = self._peft.base_model
                 tuner.set_adapter([])  # rows name theirs; one active by itself would be in the way when it is deleted
-                self.engine.shared = True
+                self.engine.has_adapters = True
             device = str(self.engine.model.device)
-            self._peft.load_adapter(folder, adapter_name=voice.adapter, torch_device=device)
-            self.engine.rehearse(voice.adapter)
+            self._peft.load_adapter(folder, adapter_name=voice.name, torch_device=device)
+            self.engine.smoke_test(voice.name)
         except Exception:
-            self.remove(voice)
+            self.remove_adapter(voice)
             raise
 
-    def remove(self, voice: Voice) -> None:
+    def remove_adapter(self, voice: Voice) -> None:
         """Unload the adapter of a voice, if it has one."""
-        self.voices.discard(voice)
-        self.engine.leave()
-        if self._peft is not None and voice.adapter in self._peft.peft_config:
-            self._peft.delete_adapter(voice.adapter)
+        self.adapters.discard(voice)
+        self.engine.evict_finished()
+        if self._peft is not None and voice.name in self._peft.peft_config:
+            self._peft.delete_adapter(voice.name)
 
 
 class LocalServer:
@@ -98,8 +98,8 @@ class LocalServer:
         self._dtype: Dtype = dtype
         self._worker = ThreadPoolExecutor(1, "copydesk-policies")
         self._models: dict[Any, _Model] = {}
-        self._numbers = count()
-        self._changing = asyncio.Lock()
+        self._adapter_numbers = count()
+        self._change_lock = asyncio.Lock()
         # What the event loop and the worker both touch.
         self._lock = threading.Lock()
         self._waiting: deque[Row] = deque()
@@ -117,10 +117,10 @@ class LocalServer:
         Raises:
             InputError: there is no such model, a part of it is missing or damaged, or it cannot write answers.
         """
-        async with self._changing:
+        async with self._change_lock:
             try:
-                model, voice = await self._load(spec)
-                model.voices.add(voice)
+                model, voice = await self._load_policy(spec)
+                model.adapters.add(voice)
             finally:
                 self._drop_unused()
         return LocalServedPolicy(name, self, model, voice)
@@ -130,7 +130,7 @@ class LocalServer:
         with self._lock:
             self._closed = True
         await asyncio.to_thread(self._worker.shutdown)
-        for row in [*self._waiting, *(row for engine in self._busy for row in engine.rows)]:
+        for row in [*self._waiting, *(row for engine in self._busy for row in engine.sequences)]:
             row.fail(_gone())
         self._waiting.clear()
         self._busy.clear()
@@ -150,9 +150,9 @@ class LocalServer:
             self._waiting.append(row)
             if not self._working:
                 self._working = True
-                self._worker.submit(self._round)
+                self._worker.submit(self._step_models)
 
-    def withdraw(self, row: Row) -> None:
+    def cancel(self, row: Row) -> None:
         """Nobody waits for the row any more."""
         row.done = True
         with self._lock, contextlib.suppress(ValueError):
@@ -160,13 +160,13 @@ class LocalServer:
 
     async def release(self, model: _Model, voice: Voice) -> None:
         """Let go of a policy that no request uses, and of its model if no other policy does."""
-        async with self._changing:
+        async with self._change_lock:
             if self._closed:
                 return
-            await self._in_worker(model.remove, voice)
+            await self._run_in_worker(model.remove_adapter, voice)
             self._drop_unused()
 
-    def _round(self) -> None:
+    def _step_models(self) -> None:
         """One step of every model that has something to do."""
         with self._lock:
             if self._closed:
@@ -174,45 +174,45 @@ class LocalServer:
             turns: dict[Engine, list[Row]] = {engine: [] for engine in self._busy}
             late: deque[Row] = deque()
             for row in self._waiting:
-                newcomers = turns.setdefault(row.voice.engine, [])
-                (newcomers if len(newcomers) < row.voice.engine.room else late).append(row)
+                newcomers = turns.setdefault(row.adapter.engine, [])
+                (newcomers if len(newcomers) < row.adapter.engine.free_slots else late).append(row)
             self._waiting = late
         for engine, newcomers in turns.items():
             engine.advance(newcomers)
         with self._lock:
-            self._busy = [engine for engine in turns if engine.rows]
+            self._busy = [engine for engine in turns if engine.sequences]
             self._working = bool(self._busy or self._waiting) and not self._closed
             if self._working:
                 # Queued anew at every step, so that what else the worker is asked to do comes in between.
-                self._worker.submit(self._round)
+                self._worker.submit(self._step_models)
 
-    async def _load(self, spec: str) -> tuple[_Model, Voice]:
+    async def _load_policy(self, spec: str) -> tuple[_Model, Voice]:
         folder = Path(spec).expanduser()
         if not (folder / "adapter_config.json").is_file():
-            model = await self._base(spec)
+            model = await self._load_shared_base(spec)
             return model, Voice(model.engine, BASE, model.tokenizer)
         config = _plain_lora(folder)
         if config is not None:
-            model = await self._base(str(config.base_model_name_or_path))
+            model = await self._load_shared_base(str(config.base_model_name_or_path))
             try:
                 tokenizer = await asyncio.to_thread(_tokenizer_of, folder) or model.tokenizer
-                voice = Voice(model.engine, f"adapter-{next(self._numbers)}", tokenizer)
-                await self._in_worker(model.add, voice, str(folder), config)
+                voice = Voice(model.engine, f"adapter-{next(self._adapter_numbers)}", tokenizer)
+                await self._run_in_worker(model.add_adapter, voice, str(folder), config)
             except Exception as fault:  # `load_model` says what is wrong with it, or finds nothing wrong
                 logger.info("%s cannot share its base (%s); it is loaded with one of its own", spec, fault)
             else:
                 return model, voice
-        model = await self._own(spec)
+        model = await self._load_own_model(spec)
         return model, Voice(model.engine, BASE, model.tokenizer)
 
-    async def _base(self, spec: str) -> _Model:
+    async def _load_shared_base(self, spec: str) -> _Model:
         """The model without an adapter, from memory where it is there."""
         key = _identity(spec)
         if key not in self._models:
-            self._models[key] = await self._own(spec)
+            self._models[key] = await self._load_own_model(spec)
         return self._models[key]
 
-    async def _own(self, spec: str) -> _Model:
+    async def _load_own_model(self, spec: str) -> _Model:
         loaded: Any
         loaded, tokenizer, _ = await asyncio.to_thread(load_model, spec, self._dtype)
         if isinstance(loaded, PeftModel):
@@ -223,7 +223,7 @@ class LocalServer:
             loaded = loaded.get_base_model()
         model = _Model(Engine(loaded, self._max_batch), tokenizer)
         try:
-            await self._in_worker(model.engine.rehearse, BASE)
+            await self._run_in_worker(model.engine.smoke_test, BASE)
         except Exception as fault:
             raise InputError(
                 f"{spec}: cannot write answers token by token ({type(fault).__name__}: {fault})"
@@ -231,9 +231,9 @@ class LocalServer:
         return model
 
     def _drop_unused(self) -> None:
-        self._models = {key: model for key, model in self._models.items() if model.voices}
+        self._models = {key: model for key, model in self._models.items() if model.adapters}
 
-    async def _in_worker(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _run_in_worker(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do something with a model between two steps."""
         return await asyncio.wrap_future(self._worker.submit(work, *args, **kwargs))
 
@@ -244,7 +244,7 @@ class LocalServedPolicy:
     def __init__(self, name: str, server: LocalServer, model: _Model, voice: Voice) -> None:
         self._name = name
         self._server = server
-        self._held: tuple[_Model, Voice] | None = (model, voice)
+        self._loaded: tuple[_Model, Voice] | None = (model, voice)
         self._closing = False
         self._requests = 0
         self._idle = asyncio.Event()
@@ -263,10 +263,10 @@ class LocalServedPolicy:
                 server is closed (503).
         """
         text, usage, reason = "", {}, None
-        async with contextlib.aclosing(self._answer(Parameters.of(request))) as pieces:
+        async with contextlib.aclosing(self._iter_chunks(Parameters.parse(request))) as pieces:
             async for piece in pieces:
                 text += piece.text
-                usage, reason = _usage(piece), piece.finish
+                usage, reason = _usage(piece), piece.finish_reason
         message = {"role": "assistant", "content": text, "refusal": None}
         return {
             "object": "chat.completion",
@@ -281,19 +281,19 @@ class LocalServedPolicy:
         Raises:
             PolicyFault: as `complete`; before the first chunk, except for 500 and 503.
         """
-        parameters = Parameters.of(request)
+        parameters = Parameters.parse(request)
         head: Json = {"object": "chat.completion.chunk", "created": int(time.time())}
         extra: Json = {"usage": None} if parameters.include_usage else {}
         begun = False
-        async with contextlib.aclosing(self._answer(parameters)) as pieces:
+        async with contextlib.aclosing(self._iter_chunks(parameters)) as pieces:
             async for piece in pieces:
                 if not begun:
                     begun = True
                     yield {**head, "choices": [_choice({"role": "assistant", "content": ""})], **extra}
                 if piece.text:
                     yield {**head, "choices": [_choice({"content": piece.text})], **extra}
-                if piece.finish:
-                    yield {**head, "choices": [_choice({}, piece.finish)], **extra}
+                if piece.finish_reason:
+                    yield {**head, "choices": [_choice({}, piece.finish_reason)], **extra}
                     if parameters.include_usage:
                         yield {**head, "choices": [], "usage": _usage(piece)}
 
@@ -301,13 +301,13 @@ class LocalServedPolicy:
         """Refuse further requests, and let go of adapter and model when those under way have their answers."""
         self._closing = True
         await self._idle.wait()
-        held, self._held = self._held, None
+        held, self._loaded = self._loaded, None
         if held is not None:
             await self._server.release(*held)
 
-    async def _answer(self, parameters: Parameters) -> AsyncGenerator[Piece]:
+    async def _iter_chunks(self, parameters: Parameters) -> AsyncGenerator[Piece]:
         """The answer piece by piece; the last one says how it finished."""
-        if self._closing or self._held is None:
+        if self._closing or self._loaded is None:
             raise _gone()
         loop = asyncio.get_running_loop()
         inbox: asyncio.Queue[Piece | PolicyFault] = asyncio.Queue()
@@ -316,7 +316,7 @@ class LocalServedPolicy:
             with contextlib.suppress(RuntimeError):  # the loop has ended, and whoever asked with it
                 loop.call_soon_threadsafe(inbox.put_nowait, piece)
 
-        row = Row(self._held[1], parameters, self._server.max_new_tokens, emit)
+        row = Row(self._loaded[1], parameters, self._server.max_new_tokens, emit)
         self._server.submit(row)
         self._requests += 1
         self._idle.clear()
@@ -326,10 +326,10 @@ class LocalServedPolicy:
                 piece = await inbox.get()
                 if isinstance(piece, PolicyFault):
                     raise piece
-                finished = piece.finish is not None
+                finished = piece.finish_reason is not None
                 yield piece
         finally:
-            self._server.withdraw(row)
+            self._server.cancel(row)
             self._requests -= 1
             if not self._requests:
                 self._idle.set()

@@ -29,7 +29,7 @@ class Opener:
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
-        self._settings = settings
+        self._config = settings
         self._local: LocalServer | None = None
 
     async def open(self, name: str, spec: str) -> ServedPolicy:
@@ -38,10 +38,10 @@ class Opener:
         Raises:
             InputError: it cannot be opened.
         """
-        settings = self._settings
+        settings = self._config
         found = _REMOTE.fullmatch(spec)
         if found is None:
-            return await (await self._server()).open(name, spec)
+            return await (await self._get_local_server()).open(name, spec)
         model, url, key = found[2], found[3], _key_of(name)
         if found[1]:
             model = await asyncio.to_thread(load_adapter, name, model, url, key, settings.timeout)
@@ -52,9 +52,9 @@ class Opener:
         if self._local is not None:
             await self._local.close()
 
-    async def _server(self) -> "LocalServer":
+    async def _get_local_server(self) -> "LocalServer":
         if self._local is None:
-            settings = self._settings
+            settings = self._config
             make = await asyncio.to_thread(_local_server)
             self._local = make(max_batch=settings.max_batch, max_new_tokens=settings.max_new_tokens)
         return self._local

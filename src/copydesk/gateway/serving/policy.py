@@ -47,8 +47,8 @@ class PolicyFault(Exception):
     Attributes:
         status: the HTTP status the client is to see, if no other policy can help.
         message: one line for the client.
-        at_fault: whether it is the policy's failure. If not, the request is to blame (its parameters, its length): any
-            other policy would refuse it as well, and the arm is not rested.
+        retriable_elsewhere: whether it is the policy's failure. If not, the request is to blame (its parameters, its
+            length): any other policy would refuse it as well, and the arm is not rested.
         code: OpenAI's error code, such as `context_length_exceeded`.
         param: the field of the request that is to blame.
         retry_after: seconds the policy asked to be left alone for.
@@ -56,7 +56,7 @@ class PolicyFault(Exception):
 
     status: int
     message: str
-    at_fault: bool = True
+    retriable_elsewhere: bool = True
     code: str | None = None
     param: str | None = None
     retry_after: float | None = None

@@ -62,7 +62,7 @@ class RemotePolicy:
 
     async def complete(self, request: Json) -> Json:
         """The server's answer; see `ServedPolicy`."""
-        async with self._answer(request) as response:
+        async with self._open_response(request) as response:
             try:
                 answer = json.loads(await response.read())
             except aiohttp.ClientError as fault:
@@ -76,7 +76,7 @@ class RemotePolicy:
     async def stream(self, request: Json) -> AsyncIterator[Json]:
         """The server's chunks; see `ServedPolicy`."""
         finished = False
-        async with self._answer(request) as response:
+        async with self._open_response(request) as response:
             try:
                 async for line in response.content:
                     if not line.startswith(b"data:"):
@@ -97,7 +97,7 @@ class RemotePolicy:
         await self._session.close()
 
     @asynccontextmanager
-    async def _answer(self, request: Json) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _open_response(self, request: Json) -> AsyncIterator[aiohttp.ClientResponse]:
         """An answer that begins well, its body not read yet."""
         body = json.dumps({**request, "model": self._model}).encode()
         for attempt in range(self._retries + 1):
@@ -167,7 +167,7 @@ async def _refused(response: aiohttp.ClientResponse) -> PolicyFault:
     return PolicyFault(
         status if blame or status == 429 else (504 if status == 504 else 502),
         message,
-        at_fault=not blame,
+        retriable_elsewhere=not blame,
         code=None if code is None else str(code),
         param=None if param is None else str(param),
         retry_after=retry_after,

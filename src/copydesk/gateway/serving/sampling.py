@@ -55,7 +55,7 @@ class Parameters:
     include_usage: bool = False
 
     @classmethod
-    def of(cls, request: Json) -> "Parameters":
+    def parse(cls, request: Json) -> "Parameters":
         """Read them from the body of a request.
 
         Raises:
@@ -95,39 +95,39 @@ class Draw:
         self._presence = parameters.presence_penalty
         self._frequency = parameters.frequency_penalty
         self._temperature = parameters.temperature if parameters.temperature >= _GREEDY else 0.0
-        self._nucleus = TopPLogitsWarper(parameters.top_p) if parameters.top_p < 1 else None
+        self._top_p = TopPLogitsWarper(parameters.top_p) if parameters.top_p < 1 else None
         seed = secrets.randbits(64) if parameters.seed is None else parameters.seed % 2**64
         # The noise comes after top-p, which comes after the temperature.
         self._noise = GumbelNoise([(seed,)], 1.0)
-        self._written: Counter[int] = Counter()
+        self._token_counts: Counter[int] = Counter()
 
-    def scores(self, logits: torch.Tensor) -> torch.Tensor:
+    def process_logits(self, logits: torch.Tensor) -> torch.Tensor:
         """What the next token is the largest of; logits and scores have the shape (1, vocabulary)."""
         scores: Any = logits.float()
-        if self._written and (self._presence or self._frequency):
-            ids = torch.tensor(list(self._written), device=scores.device)
-            counts = torch.tensor(list(self._written.values()), device=scores.device, dtype=scores.dtype)
+        if self._token_counts and (self._presence or self._frequency):
+            ids = torch.tensor(list(self._token_counts), device=scores.device)
+            counts = torch.tensor(list(self._token_counts.values()), device=scores.device, dtype=scores.dtype)
             scores = scores.index_add(1, ids, -(self._presence + self._frequency * counts)[None])
         if self._temperature > 0:
             nothing: Any = None  # neither looks at the tokens so far
             scores = scores / self._temperature
-            if self._nucleus is not None:
-                scores = self._nucleus(nothing, scores)
+            if self._top_p is not None:
+                scores = self._top_p(nothing, scores)
             scores = self._noise(nothing, scores)
         drawn: torch.Tensor = scores
         return drawn
 
-    def wrote(self, token: int) -> None:
+    def record_token(self, token: int) -> None:
         """Count a token that was drawn, for the penalties."""
-        self._written[token] += 1
+        self._token_counts[token] += 1
 
 
 def _invalid(field: str, what: str) -> PolicyFault:
-    return PolicyFault(400, f"{field}: {what}", at_fault=False, code="invalid_value", param=field)
+    return PolicyFault(400, f"{field}: {what}", retriable_elsewhere=False, code="invalid_value", param=field)
 
 
 def _unsupported(field: str, message: str) -> PolicyFault:
-    return PolicyFault(400, message, at_fault=False, code="unsupported_parameter", param=field)
+    return PolicyFault(400, message, retriable_elsewhere=False, code="unsupported_parameter", param=field)
 
 
 def _field(request: Json, field: str, *types: type) -> Any:

@@ -61,7 +61,7 @@ def fit_cost_model(
     cost_model = CostModel(copying.deepcopy(model), settings.cost, forward, mean)
     variance = float((weights * (costs - mean).square()).sum() / weights.sum())
     answers = [(triple.context, triple.response) for triple in triples]
-    cost_model.part_members(answers[:32], settings.cost.prior * variance**0.5, settings.seed)
+    cost_model.randomize_members(answers[:32], settings.cost.prior * variance**0.5, settings.seed)
     cost_model.train()
     rows = _rows(triples, settings)
     batch = min(settings.batch_size, settings.cost.rows_per_step)

@@ -70,7 +70,7 @@ class CostModelFile(BaseModel):
     weights_sha256: str = ""
     versions: dict[str, str] = Field(default_factory=library_versions)
 
-    def reference(self) -> CostModelRef:
+    def to_ref(self) -> CostModelRef:
         """What the `policy.json` of a policy trained against it says of it."""
         return CostModelRef(
             folder=FOLDER,
@@ -86,7 +86,7 @@ def describe_cost_model(
     info: ModelInfo,
     metric: str,
     data_sha256: str,
-    trained_on: Sequence[Triple],
+    train_rows: Sequence[Triple],
     held_out: Sequence[Triple],
 ) -> CostModelFile:
     """What `cost_model.json` says of a cost model, measured on the held-out rows."""
@@ -95,9 +95,9 @@ def describe_cost_model(
         settings=model.settings.to_json(),
         metric=metric,
         data_sha256=data_sha256,
-        rows=len(trained_on),
-        mean=model.start,
-        longest=longest(trained_on),
+        rows=len(train_rows),
+        mean=model.initial_cost,
+        longest=longest(train_rows),
         within=model.within.tolist(),
         weights_sha256=weights_sha256(model),
         **measured(model, held_out),
@@ -108,11 +108,11 @@ def measured(model: CostModel, held_out: Sequence[Triple]) -> dict[str, Any]:
     """What `CostModelFile` says of held-out rows: `held_out`, `fit`, `pessimistic` and `calibration`."""
     predictions = model.predict([(triple.context, triple.response) for triple in held_out], quiet=False)
     costs = [float(triple.cost or 0.0) for triple in held_out]
-    fit, upper = predictions[:, 0].tolist(), model.pessimistic(predictions).tolist()
+    fit, upper = predictions[:, 0].tolist(), model.compute_pessimistic(predictions).tolist()
     return {
         "held_out": len(held_out),
-        "fit": figures(fit, costs, model.start),
-        "pessimistic": figures(upper, costs, model.start),
+        "fit": figures(fit, costs, model.initial_cost),
+        "pessimistic": figures(upper, costs, model.initial_cost),
         "calibration": [asdict(one) for one in calibration(fit, costs)],
     }
 

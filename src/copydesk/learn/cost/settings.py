@@ -25,8 +25,8 @@ class CostSettings:
             few such rows would be all that a squared loss sees. A larger Δ_edit counts as this much; a larger number
             in a field is a fault.
         members: K, the fits on bootstrap resamples of the log, beside f̂, the one on the log itself.
-        prior: how far apart members start, in standard deviations of the costs; see `CostModel.part_members`. 0 starts
-            all at the mean cost; with much more than the default they do not come together on the log either.
+        prior: how far apart members start, in standard deviations of the costs; see `CostModel.randomize_members`. 0
+            starts all at the mean cost; with much more than the default they do not come together on the log either.
         epochs: passes over the log. A head and adapters that start at the mean cost need more than a policy does.
         learning_rate: the peak rate of the adapters and the head.
         rows_per_step: rows of an optimizer step, of all processes together.

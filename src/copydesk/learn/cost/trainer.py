@@ -38,12 +38,12 @@ class CostTrainer(RowTrainer):
 
     def __init__(self, model: CostModel, args: TrainingArguments, rows: Sequence[CostRow]) -> None:
         self._cost_model = model
-        padding = CostRow(((0,), (0,)), 0.0, 0.0, (0,) * len(model.fits))
+        padding = CostRow(((0,), (0,)), 0.0, 0.0, (0,) * len(model.fit_names))
         super().__init__(model, args, rows, padding, self._collate)
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """As `Trainer` does, with the attention that packed rows need."""
-        with self._cost_model.how.attending(self._cost_model.base):
+        with self._cost_model.forward_plan.use_attention(self._cost_model.base):
             return super().train(*args, **kwargs)
 
     def compute_loss(

@@ -86,7 +86,7 @@ def fit_rl(
     for name, value in before.items():
         setattr(policy.config, name, value)
     policy.generation_config = generation
-    history = trainer.tidied()
+    history = trainer.build_history()
     if all(entry["cut_off"] == 1 for entry in history):
         logger.warning(
             "every response was cut off at %d tokens, so all cost the same and nothing was learnt; raise "

@@ -76,7 +76,7 @@ def learn_rl(prepared: Prepared, settings: TrainSettings, checkpoints: Path, *, 
     fitted = fit_rl(
         prepared.model,
         prepared.tokenizer,
-        prepared.trained_on,
+        prepared.train_rows,
         cost_model,
         settings,
         copy=copy,
@@ -102,7 +102,7 @@ def sampled_figures(
         the policy's own responses, which estimates KL(π || π_ref); and `loss`, the objective: f̄ + β log π/π_ref.
         Empty where no rows were held out.
     """
-    rows = [triple for triple in prepared.held_out if triple.weight > 0]
+    rows = [triple for triple in prepared.held_out_rows if triple.weight > 0]
     if not rows:
         return {}
     ending = end_of_turn(prepared.tokenizer)
@@ -111,7 +111,7 @@ def sampled_figures(
         [triple.context for triple in rows],
         [(settings.seed, place) for place in range(len(rows))],
         end=ending[-1],
-        max_new_tokens=most_new_tokens(prepared.trained_on, settings),
+        max_new_tokens=most_new_tokens(prepared.train_rows, settings),
         description="held out",
     )
     costs = predicted_costs(cost_model, [triple.context for triple in rows], written, ending)
@@ -145,13 +145,15 @@ def _cost_model(prepared: Prepared, settings: TrainSettings, checkpoints: Path) 
                 f"--cost-model {folder}: made with {file.base.spec} and not {base.spec}; make one with this model"
             )
         return attach(copying.deepcopy(prepared.model), file, folder), file
-    logger.info("fitting a cost model and %d members on %d rows", settings.cost.members, len(prepared.trained_on))
+    logger.info("fitting a cost model and %d members on %d rows", settings.cost.members, len(prepared.train_rows))
     unfinished = checkpoints / f"{FOLDER}.unfinished"
     unfinished.mkdir(exist_ok=True)
     model = fit_cost_model(
-        prepared.model, prepared.trained_on, settings, forward=prepared.forward, checkpoints=unfinished
+        prepared.model, prepared.train_rows, settings, forward=prepared.forward, checkpoints=unfinished
     )
-    file = describe_cost_model(model, base, prepared.metric, prepared.sha256, prepared.trained_on, prepared.held_out)
+    file = describe_cost_model(
+        model, base, prepared.cost_metric, prepared.log_sha256, prepared.train_rows, prepared.held_out_rows
+    )
     if processes.is_main():
         with staged_folder(made, marker=FILE) as folder:
             save_cost_model(model, file, folder)

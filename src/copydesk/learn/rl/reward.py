@@ -31,7 +31,7 @@ def predicted_costs(
     """
     answers = [(context, (*one.tokens, *end)) for context, one in zip(contexts, responses, strict=True)]
     predictions = cost_model.predict(answers)
-    fit, upper = predictions[:, 0], cost_model.pessimistic(predictions)
+    fit, upper = predictions[:, 0], cost_model.compute_pessimistic(predictions)
     for place, one in enumerate(responses):
         if not one.ended:
             fit[place] = upper[place] = cost_model.settings.c_max

@@ -77,8 +77,8 @@ class RlTrainer(AtomicCheckpoints, RLOOTrainer):
     ) -> None:
         self._cost_model = cost_model
         self._contexts = [triple.context for triple in triples]
-        self._ending = end_of_turn(tokenizer)
-        policy.generation_config.eos_token_id = self._ending[-1]
+        self._end_of_turn = end_of_turn(tokenizer)
+        policy.generation_config.eos_token_id = self._end_of_turn[-1]
         arguments = _arguments(settings, triples, folder, save=save)
         order = _order(triples, arguments)
         try:
@@ -99,7 +99,7 @@ class RlTrainer(AtomicCheckpoints, RLOOTrainer):
             self.ref_model = self.accelerator.prepare_model(reference, evaluation_mode=True)
         keep_off_stdout(self)
 
-    def tidied(self) -> list[dict[str, float]]:
+    def build_history(self) -> list[dict[str, float]]:
         """What was logged, under this project's names."""
         return [
             {ours: entry[theirs] for theirs, ours in _NAMES.items() if entry.get(theirs) is not None}
@@ -128,14 +128,14 @@ class RlTrainer(AtomicCheckpoints, RLOOTrainer):
         responses = []
         for ids in completion_ids:
             # TRL also stops where the tokenizer ends a document; only an end of turn ends a response.
-            ended = bool(ids) and ids[-1] == self._ending[-1]
+            ended = bool(ids) and ids[-1] == self._end_of_turn[-1]
             responses.append(Generated(ids[:-1] if ended else ids, ended))
         contexts = [self._contexts[int(place)] for place in prompts]
-        costs = predicted_costs(self._cost_model, contexts, responses, self._ending)
+        costs = predicted_costs(self._cost_model, contexts, responses, self._end_of_turn)
         if log_metric is not None:
             log_metric("cost/fit", float(costs.fit.mean()))
             log_metric("cost/pessimistic", float(costs.pessimistic.mean()))
-        return [self._cost_model.start - cost for cost in costs.pessimistic.tolist()]
+        return [self._cost_model.initial_cost - cost for cost in costs.pessimistic.tolist()]
 
 
 def most_new_tokens(triples: Sequence[Triple], settings: TrainSettings) -> int:

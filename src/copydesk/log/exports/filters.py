@@ -48,7 +48,7 @@ def chosen(
     if not bounded:
         yield from kept
         return
-    for record, cost in (metric or EditCost()).over(kept):
+    for record, cost in (metric or EditCost()).iter_costs(kept):
         if cost is not None and _within(cost, wanted.at_least, wanted.at_most):
             yield record
         else:

@@ -45,23 +45,23 @@ class Checked:
     row: Row
     record: EditRecord | None = None
     digest: str = ""
-    fault: str = ""
+    error: str = ""
 
 
 def checked(rows: Iterable[Row], reading: Reading, replaced: Counter[str]) -> Iterator[Checked]:
     """Read rows one by one; what is redacted is counted in `replaced` by kind."""
     for row in rows:
         if row.fields is None:
-            yield Checked(row, fault=row.fault or "cannot be read")
+            yield Checked(row, error=row.error or "cannot be read")
             continue
         try:
             record, found = _read(row, reading)
             digest = content_digest(record, reading.tenant)
         except (ValueError, TypeError) as fault:
-            yield Checked(row, fault=str(fault).splitlines()[0])
+            yield Checked(row, error=str(fault).splitlines()[0])
             continue
         except RecursionError:
-            yield Checked(row, fault=_TOO_DEEP)
+            yield Checked(row, error=_TOO_DEEP)
             continue
         replaced.update(found)
         if record.id == _NO_ID:
@@ -73,7 +73,7 @@ def _read(row: Row, reading: Reading) -> tuple[EditRecord, Counter[str]]:
     assert row.fields is not None
     if _is_deep(list(row.fields.values()), _DEEPEST):
         raise ValueError(_TOO_DEEP)
-    record = reading.mapping.record(row.fields, _NO_ID)
+    record = reading.mapping.build_record(row.fields, _NO_ID)
     if reading.id_prefix and record.id != _NO_ID:
         record = record.model_copy(update={"id": reading.id_prefix + record.id})
     _check_texts(record, reading.max_text)

@@ -92,7 +92,7 @@ def take_in(
         InputError: `strict`, and a row is bad; the store cannot be written to.
     """
     began = time.monotonic()
-    with store.reading() as connection:
+    with store.begin_read() as connection:
         since = int(connection.execute(select(tables.clock.c.seq)).scalar_one())
     done = Intake()
     at, name = time.time(), metric.name
@@ -100,10 +100,10 @@ def take_in(
     def costed(batch: list[Checked]) -> Costed:
         """The costs of a batch; rows that are there already need none."""
         good = [one for one in batch if one.record is not None]
-        with store.reading() as connection:
+        with store.begin_read() as connection:
             there = known_digests(connection, [one.digest for one in good])
         fresh = [one for one in good if one.digest not in there and one.record and one.record.edit is not None]
-        costs = iter(metric.batch((one.record.response, str(one.record.edit)) for one in fresh if one.record))
+        costs = iter(metric.cost_batch((one.record.response, str(one.record.edit)) for one in fresh if one.record))
         known = {id(one): next(costs) for one in fresh}
         before = {digest: told(seq, since) for digest, seq in there.items()}
         return [(one, before.get(one.digest), known.get(id(one))) for one in batch]
@@ -115,7 +115,7 @@ def take_in(
         if clashed and strict:
             return []
         new = [(one, cost) for one, outcome, cost in batch if one.record is not None and outcome is None]
-        with store.writing() as tx:
+        with store.begin_write() as tx:
             imported = [ImportedRow(one.record, one.digest, cost) for one, cost in new if one.record is not None]
             outcomes = iter(add_rows(tx, imported, name, reading.tenant, since=since, at=at, strict=strict))
         settled: Settled = []
@@ -138,8 +138,8 @@ def take_in(
                 setattr(done, outcome, getattr(done, outcome) + 1)
                 done.pending += outcome == "added" and one.record.edit is None
         progress(done.rows)
-        if strict and rejected.first:
-            place, fault = rejected.first[0]
+        if strict and rejected.samples:
+            place, fault = rejected.samples[0]
             raise InputError(
                 f"{source.name}:{place}: {fault} ({done.added + done.updated} rows are stored, and will not be stored "
                 "twice: mend this one and run again)"
@@ -188,5 +188,5 @@ def _until_bad(stream: Iterator[Checked]) -> Iterator[Checked]:
 
 def _fault(one: Checked) -> str:
     if one.record is None:
-        return one.fault
+        return one.error
     return f"field 'id': {one.record.id!r} is in the store already with other texts or another user; {_MEND_ID}"

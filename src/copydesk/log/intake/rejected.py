@@ -16,24 +16,24 @@ class Rejected:
     Attributes:
         path: of the file.
         count: how many there are so far.
-        first: the first few, as `(place, reason)`.
+        samples: the first few, as `(place, reason)`.
     """
 
-    SHOWN = 5
+    MAX_SAMPLES = 5
 
     def __init__(self, path: Path, unit: str, file: TextIO) -> None:
         self.path = path
         self.count = 0
-        self.first: list[tuple[int, str]] = []
+        self.samples: list[tuple[int, str]] = []
         self._unit = unit
         self._file = file
 
     def add(self, row: Row, reason: str) -> None:
         """Keep a row with the reason why it was rejected."""
         self.count += 1
-        if len(self.first) < self.SHOWN:
-            self.first.append((row.place, reason))
-        kept: dict[str, Any] = {self._unit: row.place, "reason": reason}
+        if len(self.samples) < self.MAX_SAMPLES:
+            self.samples.append((row.number, reason))
+        kept: dict[str, Any] = {self._unit: row.number, "reason": reason}
         if row.fields is not None:
             kept["row"] = row.fields
         if row.raw is not None:

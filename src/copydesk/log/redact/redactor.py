@@ -44,12 +44,12 @@ class Redactor:
             finders["KEY"] = KeyFinder()
         self._finders = {kind: find for kind, find in finders.items() if kind in kinds}
 
-    def text(self, text: str) -> tuple[str, Counter[str]]:
+    def redact_text(self, text: str) -> tuple[str, Counter[str]]:
         """Redact one text; returns it with the number of places that were replaced, by kind."""
-        [redacted], counts = self._redact([text])
+        [redacted], counts = self._redact_texts([text])
         return redacted, counts
 
-    def record(self, record: EditRecord) -> tuple[EditRecord, Counter[str]]:
+    def redact_record(self, record: EditRecord) -> tuple[EditRecord, Counter[str]]:
         """Redact a row; returns it with the number of places that were replaced, by kind.
 
         It is done to the context (of messages, to the content and to what else they hold), the response, the edit and
@@ -59,7 +59,7 @@ class Redactor:
         context = record.context
         said = context if isinstance(context, str) else [[turn.content, turn.model_extra] for turn in context]
         before = list(_strings([said, record.response, record.edit, record.metadata]))
-        after, counts = self._redact(before)
+        after, counts = self._redact_texts(before)
         if not counts:
             return record, counts
         new = dict(zip(before, after, strict=True))
@@ -71,7 +71,7 @@ class Redactor:
         }
         return record.model_copy(update=changed), counts
 
-    def _redact(self, texts: Sequence[str]) -> tuple[Sequence[str], Counter[str]]:
+    def _redact_texts(self, texts: Sequence[str]) -> tuple[Sequence[str], Counter[str]]:
         """The texts of one row, redacted. What a text becomes depends on the text and the row, not on its place."""
         counts: Counter[str] = Counter()
         found: dict[str, list[Span]] = {}
@@ -79,7 +79,7 @@ class Redactor:
         while True:
             for text in texts:
                 if text not in found:
-                    found[text] = self._find(text)
+                    found[text] = self._find_spans(text)
             secrets: dict[str, Kind] = {}
             for text in texts:
                 for kind, start, end in found[text]:
@@ -88,7 +88,7 @@ class Redactor:
                 return texts, counts
             texts = _replace(texts, found, secrets, counts)
 
-    def _find(self, text: str) -> list[Span]:
+    def _find_spans(self, text: str) -> list[Span]:
         return _apart(text, [Span(kind, *place) for kind, find in self._finders.items() for place in find(text)])
 
 

@@ -31,15 +31,15 @@ def csv_rows(file: BinaryIO, name: str, delimiter: str | None = None) -> Iterato
     header, delimiter = _header(lines, name, delimiter)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
-        lines.begin()
+        lines.start_record()
         try:
             cells = next(reader)
         except StopIteration:
             return
         except (csv.Error, _TooLong) as fault:
-            place, text = lines.number, lines.first
-            lines.give_back()
-            yield Row(place, fault=_explain(fault), raw=raw_text(text))
+            place, text = lines.number, lines.first_line
+            lines.push_back()
+            yield Row(place, error=_explain(fault), raw=raw_text(text))
             continue
         if len(cells) <= 1 and not lines.text.strip():
             continue
@@ -50,7 +50,7 @@ def csv_rows(file: BinaryIO, name: str, delimiter: str | None = None) -> Iterato
         else:
             yield Row(lines.number, dict(zip(header, cells, strict=True)))
             continue
-        yield Row(lines.number, fault=reason, raw=raw_text(lines.text))
+        yield Row(lines.number, error=reason, raw=raw_text(lines.text))
 
 
 class _TooLong(Exception):
@@ -62,16 +62,16 @@ class _Lines:
 
     def __init__(self, file: BinaryIO) -> None:
         self._lines = numbered_lines(file)
-        self._again: deque[tuple[int, bytes, bool]] = deque()
-        self._taken: list[tuple[int, bytes, bool]] = []
+        self._pending: deque[tuple[int, bytes, bool]] = deque()
+        self._record: list[tuple[int, bytes, bool]] = []
         self._size = 0
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        taken = self._again.popleft() if self._again else next(self._lines)
-        self._taken.append(taken)
+        taken = self._pending.popleft() if self._pending else next(self._lines)
+        self._record.append(taken)
         self._size += len(taken[1])
         if not taken[2] or self._size > LINE_LIMIT:
             raise _TooLong
@@ -80,25 +80,25 @@ class _Lines:
     @property
     def number(self) -> int:
         """Of the line the record begins on."""
-        return self._taken[0][0]
+        return self._record[0][0]
 
     @property
-    def first(self) -> bytes:
+    def first_line(self) -> bytes:
         """The line it begins on."""
-        return self._taken[0][1]
+        return self._record[0][1]
 
     @property
     def text(self) -> bytes:
         """All its lines."""
-        return b"".join(line for _, line, _ in self._taken)
+        return b"".join(line for _, line, _ in self._record)
 
-    def begin(self) -> None:
+    def start_record(self) -> None:
         """From here on it is another record."""
-        self._taken, self._size = [], 0
+        self._record, self._size = [], 0
 
-    def give_back(self, keep: int = 1) -> None:
+    def push_back(self, keep: int = 1) -> None:
         """Read the lines of this record, but for the first so many, again as other records."""
-        self._again.extendleft(reversed(self._taken[keep:]))
+        self._pending.extendleft(reversed(self._record[keep:]))
 
 
 def _header(lines: _Lines, name: str, given: str | None) -> tuple[list[str], str]:
@@ -106,12 +106,12 @@ def _header(lines: _Lines, name: str, given: str | None) -> tuple[list[str], str
     cells: list[str] = []
     delimiter = ""
     while not any(cell.strip() for cell in cells):
-        lines.begin()
+        lines.start_record()
         try:
             first = next(lines)
-            lines.give_back(0)
+            lines.push_back(0)
             delimiter = given or _delimiter(first)
-            lines.begin()
+            lines.start_record()
             cells = next(csv.reader(lines, delimiter=delimiter, strict=True))
         except StopIteration:
             raise InputError(f"{name}: there is no header; the first row must name the columns") from None

@@ -16,9 +16,9 @@ def translated(row: Row, translate: Callable[[Mapping[str, Any]], Iterable[dict[
         return
     try:
         for fields in translate(row.fields):
-            yield Row(row.place, fields)
+            yield Row(row.number, fields)
     except ValueError as fault:
-        yield Row(row.place, fault=str(fault), raw=row.raw or as_json(row.fields))
+        yield Row(row.number, error=str(fault), raw=row.raw or as_json(row.fields))
 
 
 def record(metadata: Mapping[str, Any], **fields: Any) -> dict[str, Any]:

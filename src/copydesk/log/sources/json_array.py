@@ -29,9 +29,9 @@ def json_array(file: BinaryIO, name: str) -> Iterator[Row]:
             continue  # an empty array, or a comma after the last element
         number += 1
         if len(element) > LINE_LIMIT:
-            yield Row(number, fault=f"the row is {TOO_LONG}", raw=raw_text(element))
+            yield Row(number, error=f"the row is {TOO_LONG}", raw=raw_text(element))
         elif not element.strip():
-            yield Row(number, fault="nothing stands between two commas; remove one", raw="")
+            yield Row(number, error="nothing stands between two commas; remove one", raw="")
         else:
             yield object_row(number, element.strip() + b"\n", "row")
 

@@ -12,7 +12,7 @@ def json_lines(file: BinaryIO) -> Iterator[Row]:
     """The rows, each with the number of its line; blank lines are none."""
     for number, line, whole in numbered_lines(file):
         if not whole:
-            yield Row(number, fault=f"the line is {TOO_LONG}", raw=raw_text(line))
+            yield Row(number, error=f"the line is {TOO_LONG}", raw=raw_text(line))
         elif line.strip():
             yield object_row(number, line, "line")
 
@@ -22,4 +22,4 @@ def object_row(place: int, text: bytes, unit: str) -> Row:
     try:
         return Row(place, parse_object(text, unit))
     except ValueError as fault:
-        return Row(place, fault=str(fault), raw=raw_text(text))
+        return Row(place, error=str(fault), raw=raw_text(text))

@@ -55,11 +55,11 @@ def langfuse_source(export: Source, scores: Source | None = None) -> Source:
             yield from corrections.fill(_correction_of)
             for row in export.rows():
                 yield from translated(row, lambda fields: _records(fields, corrections))
-            yield from corrections.unused(
+            yield from corrections.iter_unused(
                 "there is no {key} in the export, so its output is unknown; export it as well"
             )
 
-    return replace(export, rows=rows, mapped=True)
+    return replace(export, rows=rows, has_record_fields=True)
 
 
 def _records(fields: Mapping[str, Any], scores: Lookup | None) -> Iterator[dict[str, Any]]:

@@ -42,27 +42,27 @@ class Lookup:
         """
         for row in self._source.rows():
             if row.fields is None:
-                yield self._faulty(row.place, row.fault or "", row.raw)
+                yield self._build_error_row(row.number, row.error or "", row.raw)
                 continue
             try:
                 found = read(row.fields)
             except ValueError as fault:
-                yield self._faulty(row.place, str(fault), as_json(row.fields))
+                yield self._build_error_row(row.number, str(fault), as_json(row.fields))
                 continue
             if found is not None:
                 key, rank, value = found
-                with self._on_disk():
+                with self._handle_disk_errors():
                     self._rows.execute(
                         "INSERT INTO rows (key, place, rank, value) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
                         " place = excluded.place, rank = excluded.rank, value = excluded.value"
                         " WHERE excluded.rank >= rank",
-                        (key, row.place, rank, as_json(value)),
+                        (key, row.number, rank, as_json(value)),
                     )
 
     def take(self, *keys: str) -> Any | None:
         """The latest value under any of these keys."""
         asked = ", ".join("?" * len(keys))
-        with self._on_disk():
+        with self._handle_disk_errors():
             found = self._rows.execute(
                 f"SELECT value FROM rows WHERE key IN ({asked}) ORDER BY rank DESC, place DESC", keys
             )
@@ -72,16 +72,16 @@ class Lookup:
             self._rows.execute(f"UPDATE rows SET taken = 1 WHERE key IN ({asked})", keys)
         return json.loads(row[0])
 
-    def unused(self, fault: str) -> Iterator[Row]:
+    def iter_unused(self, fault: str) -> Iterator[Row]:
         """A faulty row for each that was never taken; `{key}` in the text stands for its key."""
-        with self._on_disk():
+        with self._handle_disk_errors():
             for key, place, value in self._rows.execute(
                 "SELECT key, place, value FROM rows WHERE NOT taken ORDER BY place"
             ):
-                yield self._faulty(place, fault.format(key=key), value)
+                yield self._build_error_row(place, fault.format(key=key), value)
 
     @contextmanager
-    def _on_disk(self) -> Iterator[None]:
+    def _handle_disk_errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.OperationalError as fault:
@@ -90,5 +90,5 @@ class Lookup:
                 " another folder for it in the environment variable SQLITE_TMPDIR"
             ) from None
 
-    def _faulty(self, place: int, fault: str, raw: str | None) -> Row:
-        return Row(place, fault=f"{self._source.name}, {self._source.unit} {place}: {fault}", raw=raw)
+    def _build_error_row(self, place: int, fault: str, raw: str | None) -> Row:
+        return Row(place, error=f"{self._source.name}, {self._source.unit} {place}: {fault}", raw=raw)

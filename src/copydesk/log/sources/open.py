@@ -99,7 +99,7 @@ def _parquet_file(path: Path, name: str) -> Source:
         return parquet_rows(path, progress)
 
     beside = path.with_name(f"{path.name}.rejected.jsonl")
-    return Source(name, rows, "row", beside, mapped=is_ours(path), progress=lambda: read)
+    return Source(name, rows, "row", beside, has_record_fields=is_ours(path), progress=lambda: read)
 
 
 def _rows_of(stream: BinaryIO, name: str, format: Format) -> Iterator[Row]:
@@ -118,4 +118,4 @@ def _source(
     name: str, rows: Callable[[], Iterator[Row]], format: Format, rejected: Path, progress: Callable[[], float | None]
 ) -> Source:
     texts = format in ("csv", "tsv")
-    return Source(name, rows, "row" if format == "json" else "line", rejected, texts=texts, progress=progress)
+    return Source(name, rows, "row" if format == "json" else "line", rejected, all_text=texts, progress=progress)

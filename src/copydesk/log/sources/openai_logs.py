@@ -47,9 +47,9 @@ def openai_source(log: Source, edits: Source, *, requests: Source | None = None)
                 yield from asked.fill(_request)
             for row in log.rows():
                 yield from translated(row, lambda fields: [_record(fields, edited, asked)])
-            yield from edited.unused("there is no completion {key} in the log; give the log it was answered in")
+            yield from edited.iter_unused("there is no completion {key} in the log; give the log it was answered in")
 
-    return replace(log, rows=rows, mapped=True)
+    return replace(log, rows=rows, has_record_fields=True)
 
 
 def _record(fields: Mapping[str, Any], edited: Lookup, asked: Lookup) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def parquet_rows(path: Path, progress: Callable[[float], None] = lambda share: N
                 for values in _values(_in_microseconds(batch)):
                     place += 1
                     if isinstance(values, str):
-                        yield Row(place, fault=values)
+                        yield Row(place, error=values)
                     else:
                         yield _decoded(table_row(place, values)) if ours else table_row(place, values)
                 progress(place / rows)
@@ -110,5 +110,5 @@ def _decoded(row: Row) -> Row:
         if (metadata := fields.get("metadata")) is not None:
             fields["metadata"] = json.loads(metadata)
     except (ValueError, TypeError, RecursionError):
-        return Row(row.place, fault="'messages' or 'metadata' is not JSON; export the log again", raw=f"{fields!a}")
-    return Row(row.place, fields)
+        return Row(row.number, error="'messages' or 'metadata' is not JSON; export the log again", raw=f"{fields!a}")
+    return Row(row.number, fields)

@@ -49,9 +49,9 @@ def tensorzero_source(inferences: Source, feedback: Source | None = None, *, use
             yield from demonstrations.fill(_demonstration)
             for row in inferences.rows():
                 yield from translated(row, lambda fields: [_record(fields, demonstrations, user_tag)])
-            yield from demonstrations.unused("there is no inference {key} in the dump; dump it as well")
+            yield from demonstrations.iter_unused("there is no inference {key} in the dump; dump it as well")
 
-    return replace(inferences, rows=rows, mapped=True)
+    return replace(inferences, rows=rows, has_record_fields=True)
 
 
 def _record(fields: Mapping[str, Any], demonstrations: Lookup | None, user_tag: str) -> dict[str, Any]:

@@ -20,9 +20,9 @@ def table_row(place: int, values: Mapping[str, Any]) -> Row:
             if value is not None:
                 fields[key] = json_value(value)
         except ValueError as fault:
-            return Row(place, fault=f"field {key!a} {fault}", raw=f"{values!a}"[:_RAW_LIMIT])
+            return Row(place, error=f"field {key!a} {fault}", raw=f"{values!a}"[:_RAW_LIMIT])
         except RecursionError:
-            return Row(place, fault=f"field {key!a} is nested too deeply; flatten the row")
+            return Row(place, error=f"field {key!a} is nested too deeply; flatten the row")
     return Row(place, fields)
 
 

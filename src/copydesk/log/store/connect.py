@@ -112,7 +112,8 @@ def _engine(url: URL) -> Engine:
         connection.isolation_level = None  # BEGIN is ours: the driver's own comes too late and spares tables' changes
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        # `EditStore.tidy` moves the write-ahead log into the file; a writer does it only when nobody else did for long.
+        # `EditStore.checkpoint` moves the write-ahead log into the file; a writer does it only when nobody else did for
+        # long.
         connection.execute("PRAGMA wal_autocheckpoint=16000")
 
     @event.listens_for(engine, "begin")

@@ -48,9 +48,9 @@ class Joined(Event):
 
 @dataclass(frozen=True)
 class Pulled(Event):
-    """The ensemble chose, `without` those arms that could not be chosen.
+    """The ensemble chose, `unavailable_arms` those arms that could not be chosen.
 
-    `scope` is whose statistics decided; `asker` is that of the user who asked, where it is another.
+    `scope` is whose statistics decided; `requester_scope` is that of the user who asked, where it is another.
     """
 
     completion_id: str
@@ -59,13 +59,13 @@ class Pulled(Event):
     propensity: float
     scope: str | None
     turn: int
-    without: tuple[str, ...]
-    asker: str | None = None
+    unavailable_arms: tuple[str, ...]
+    requester_scope: str | None = None
 
     @property
-    def who(self) -> str | None:
+    def user_scope(self) -> str | None:
         """The scope of the user who asked; `None` where the request named none."""
-        return self.scope if self.asker is None else self.asker
+        return self.scope if self.requester_scope is None else self.requester_scope
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ class Erased(Event):
 
 @dataclass(frozen=True)
 class Forgotten(Event):
-    """A person was forgotten: rounds from event `first` on may have been erased; none were where that is `None`."""
+    """A person was forgotten: rounds from event `first_seq` on may have been erased; none were where that is `None`."""
 
-    first: int | None
+    first_seq: int | None
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Withdrawn(Event):
 
     arm: str
     round: int | None
-    rest_until: float | None
+    cooldown_until: float | None
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class EditStore:
         return shown(self._engine.url)
 
     @contextmanager
-    def writing(self, *, durable: bool = True) -> Iterator[Transaction]:
+    def begin_write(self, *, durable: bool = True) -> Iterator[Transaction]:
         """A transaction that appends; it is committed when the block ends and rolled back when it raises.
 
         When the block has ended, others see what was written, and it outlives a crash of this process. If it is
@@ -55,20 +55,20 @@ class EditStore:
                 transaction.finish()
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def begin_read(self) -> Iterator[Connection]:
         """A connection that sees one state of the store and writes nothing."""
         options = {"reads": True} if self._engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
         with self._engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
 
-    def tidy(self) -> None:
+    def checkpoint(self) -> None:
         """Do what a database needs now and then, beside its readers and writers, so that none of them has to wait."""
         if self._engine.dialect.name == "sqlite":
             with self._engine.connect() as connection:
                 bare = cast(sqlite3.Connection, connection.connection.dbapi_connection)
                 bare.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
-    def scrub(self) -> None:
+    def vacuum(self) -> None:
         """Rewrite the database's files, so that what was erased is in none of them; see `copydesk.log.store.forget`.
 
         Raises:

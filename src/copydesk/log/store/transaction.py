@@ -28,13 +28,13 @@ class Transaction:
 
     Attributes:
         connection: to read with; it sees what was appended so far.
-        began_at: the number of the last row before this transaction.
+        start_seq: the number of the last row before this transaction.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.began_at = int(connection.execute(_LOCK).scalar_one())
-        self.seq = self.began_at
+        self.start_seq = int(connection.execute(_LOCK).scalar_one())
+        self.seq = self.start_seq
 
     def append(self, table: Table, *, at: float | None = None, unless_known: bool = False, **values: Any) -> int:
         """Append a row and return its number.
@@ -58,5 +58,5 @@ class Transaction:
 
     def finish(self) -> None:
         """Set the clock; the caller commits."""
-        if self.seq != self.began_at:
+        if self.seq != self.start_seq:
             self.connection.execute(_SET, {"now": self.seq})

@@ -37,9 +37,9 @@ class Cipher:
             model knows nothing of them.
         memory: of descriptions; `learn` adds to it.
         k: contexts whose descriptions are merged, at least 1.
-        characters: how long a prompt that asks for a description may be where the writer's model does not run in this
-            process.
-        describing: how descriptions are written.
+        max_characters: how long a prompt that asks for a description may be where the writer's model does not run in
+            this process.
+        description_sampling: how descriptions are written.
 
     Raises:
         InputError: k is less than 1.
@@ -52,8 +52,8 @@ class Cipher:
         memory: Memory[str],
         k: int = 5,
         *,
-        characters: int = CHARACTERS,
-        describing: Sampling = DESCRIBING,
+        max_characters: int = CHARACTERS,
+        description_sampling: Sampling = DESCRIBING,
     ) -> None:
         if k < 1:
             raise InputError(f"{name}: k is {k}; give a number of descriptions of at least 1")
@@ -62,8 +62,8 @@ class Cipher:
         self.memory = memory
         self.k = k
         self._describer = writer.policy if isinstance(writer, BestOfN) else writer
-        self._describing = describing
-        self._room = Room(writer, characters)
+        self._description_sampling = description_sampling
+        self._budget = Room(writer, max_characters)
 
     def respond(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
         """One response for each context, in two requests to the writer: to merge descriptions, and to answer.
@@ -72,21 +72,23 @@ class Cipher:
         """
         if not contexts:
             return []
-        tastes = self.tastes(contexts)
+        tastes = self.infer_tastes(contexts)
         prompts = [guided(context, taste_guidance(taste)) for context, taste in zip(contexts, tastes, strict=True)]
         return self.writer.respond(prompts, seeds, sampling)
 
-    def tastes(self, contexts: Sequence[Context]) -> list[str]:
+    def infer_tastes(self, contexts: Sequence[Context]) -> list[str]:
         """What `respond` would tell the writer of the taste in each context; empty where nothing is known.
 
         The nearest description stands alone where the others do not fit a prompt beside it.
         """
-        known = self.memory.nearest(contexts, self.k)
+        known = self.memory.find_nearest(contexts, self.k)
         found = [near[0] if near else "" for near in known]
         asked: dict[int, Context] = {}
         for row, near in enumerate(known):
             if len(set(near)) > 1:
-                prompt, count = self._room.fill(near, merging_prompt, self._describing.max_new_tokens)
+                prompt, count = self._budget.build_prompt(
+                    near, merging_prompt, self._description_sampling.max_new_tokens
+                )
                 if count > 1:
                     asked[row] = prompt
         # Of its own context alone, so that `learn` finds again what an answer was written with.
@@ -103,10 +105,10 @@ class Cipher:
         """
         known = [record for record in records if not record.pending]
         own = [row for row, record in enumerate(known) if record.accepted and record.policy == self.name]
-        confirmed = dict(zip(own, self.tastes([known[row].context for row in own]), strict=True))
+        confirmed = dict(zip(own, self.infer_tastes([known[row].context for row in own]), strict=True))
         tastes = [confirmed.get(row, "") for row in range(len(known))]
         open_rows = [row for row, taste in enumerate(tastes) if not taste]
-        prompts = [self._inference(known[row]) for row in open_rows]
+        prompts = [self._build_inference_prompt(known[row]) for row in open_rows]
         seeds = [_seed("infer", known[row].id) for row in open_rows]
         for row, taste in zip(open_rows, self._describe(prompts, seeds), strict=True):
             tastes[row] = taste
@@ -116,15 +118,15 @@ class Cipher:
     def _describe(self, prompts: Sequence[Context], seeds: Sequence[Sequence[int]]) -> list[str]:
         if not prompts:
             return []
-        return [cleaned(text) for text in self._describer.respond(prompts, seeds, self._describing)]
+        return [cleaned(text) for text in self._describer.respond(prompts, seeds, self._description_sampling)]
 
-    def _inference(self, record: EditRecord) -> str:
+    def _build_inference_prompt(self, record: EditRecord) -> str:
         """The question about a row; of texts too long for the writer, a piece is shown from where they differ."""
         texts = [record.response] if record.edit is None or record.accepted else [record.response, record.edit]
         start, length = 0, max(len(text) for text in texts)
         while True:
             prompt = inference_prompt(*(text[start : start + length] for text in texts))
-            if length <= 1 or self._room.takes(prompt, self._describing.max_new_tokens):
+            if length <= 1 or self._budget.fits(prompt, self._description_sampling.max_new_tokens):
                 return prompt
             start = _fork(*texts)
             length //= 2

@@ -92,7 +92,7 @@ class PolicyStates:
         bare: Any = model.get_base_model() if isinstance(model, PeftModel) else model
         longest = getattr(bare.config.get_text_config(), "max_position_embeddings", None)
         rows = [tokens[:longest] for tokens in self._policy.encode(texts)]
-        return _means(bare.base_model, rows, self._policy.ending[-1], use_cache=False)
+        return _means(bare.base_model, rows, self._policy.end_of_turn[-1], use_cache=False)
 
 
 def encoder_for(writer: Policy, spec: str | None = None) -> Encoder:

@@ -25,14 +25,14 @@ class IclEdit:
         writer: what answers.
         memory: of past edits; `learn` adds to it.
         k: examples in a prompt, at least 1.
-        characters: how long a prompt with examples may be where the writer's model does not run in this process.
+        max_characters: how long a prompt with examples may be where the writer's model does not run in this process.
 
     Raises:
         InputError: k is less than 1.
     """
 
     def __init__(
-        self, name: str, writer: Policy, memory: Memory[EditRecord], k: int = 3, *, characters: int = CHARACTERS
+        self, name: str, writer: Policy, memory: Memory[EditRecord], k: int = 3, *, max_characters: int = CHARACTERS
     ) -> None:
         if k < 1:
             raise InputError(f"{name}: k is {k}; give a number of examples of at least 1")
@@ -40,14 +40,14 @@ class IclEdit:
         self.writer = writer
         self.memory = memory
         self.k = k
-        self._room = Room(writer, characters)
+        self._budget = Room(writer, max_characters)
 
     def respond(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
         """One response for each context, all of them in one request to the writer."""
         if not contexts:
             return []
         prompts, dropped = [], 0
-        for context, examples in zip(contexts, self.memory.nearest(contexts, self.k), strict=True):
+        for context, examples in zip(contexts, self.memory.find_nearest(contexts, self.k), strict=True):
             prompt, count = self._prompt(context, examples, sampling.max_new_tokens)
             prompts.append(prompt)
             dropped += count < len(examples)
@@ -69,4 +69,4 @@ class IclEdit:
         self.memory.add([record.context for record in known], known)
 
     def _prompt(self, context: Context, examples: Sequence[EditRecord], new_tokens: int) -> tuple[Context, int]:
-        return self._room.fill(examples, lambda kept: guided(context, examples_guidance(kept)), new_tokens)
+        return self._budget.build_prompt(examples, lambda kept: guided(context, examples_guidance(kept)), new_tokens)

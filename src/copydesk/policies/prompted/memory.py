@@ -40,7 +40,7 @@ class Memory(Generic[_Item]):
         self._embeddings = new if self._embeddings is None else np.concatenate([self._embeddings, new])
         self._items += [item for _, item in pairs]
 
-    def nearest(self, contexts: Sequence[Context], k: int) -> list[list[_Item]]:
+    def find_nearest(self, contexts: Sequence[Context], k: int) -> list[list[_Item]]:
         """For each context the items of the k most similar ones (or of all, if fewer), the most similar first.
 
         Of contexts that are equally similar the one added last comes first: what people want may have changed.

@@ -30,19 +30,19 @@ class Room:
     takes is not known here: its prompts have at most a given number of characters.
     """
 
-    def __init__(self, writer: Policy, characters: int = CHARACTERS) -> None:
+    def __init__(self, writer: Policy, max_characters: int = CHARACTERS) -> None:
         self._policy = drafter(writer)
-        self._characters = characters
+        self._max_characters = max_characters
 
-    def takes(self, prompt: Context, new_tokens: int) -> bool:
+    def fits(self, prompt: Context, new_tokens: int) -> bool:
         """Whether the writer can read this prompt and write a response of so many tokens."""
         if isinstance(self._policy, LocalPolicy):
             positions = getattr(self._policy.model.config.get_text_config(), "max_position_embeddings", None)
             if positions is not None:
                 return len(self._policy.encode([prompt])[0]) + new_tokens <= int(positions)
-        return len(context_text(prompt)) <= self._characters
+        return len(context_text(prompt)) <= self._max_characters
 
-    def fill(
+    def build_prompt(
         self, items: Sequence[_Item], prompt: Callable[[Sequence[_Item]], Context], new_tokens: int
     ) -> tuple[Context, int]:
         """The prompt of as many items as fit, dropped whole from the last to the first, and how many those are.
@@ -51,6 +51,6 @@ class Room:
         """
         for count in range(len(items), 0, -1):
             filled = prompt(items[:count])
-            if self.takes(filled, new_tokens):
+            if self.fits(filled, new_tokens):
                 return filled, count
         return prompt([]), 0

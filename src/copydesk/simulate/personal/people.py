@@ -30,7 +30,7 @@ class Person:
 
     def to_json(self) -> dict[str, Any]:
         """What results.json keeps of the person, by the name."""
-        return {"p": self.user.p, "turn": self.user.turn, "edits": self.edits}
+        return {"p": self.user.p, "turn": self.user.taste_offset, "edits": self.edits}
 
 
 def people(like: ScriptedUser, edits: int) -> list[Person]:
@@ -41,6 +41,6 @@ def people(like: ScriptedUser, edits: int) -> list[Person]:
     ends = accumulate((share for *_, share in _WHO), initial=0)
     counts = [round(edits * end / FEWEST) - round(edits * start / FEWEST) for start, end in pairwise(ends)]
     return [
-        Person(replace(like, name=name, turn=like.turn + turn), count)
+        Person(replace(like, name=name, taste_offset=like.taste_offset + turn), count)
         for (name, turn, _), count in zip(_WHO, counts, strict=True)
     ]

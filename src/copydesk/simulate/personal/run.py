@@ -54,13 +54,13 @@ class PersonalSettings(PlaySettings):
             raise InputError(f"--edits: {self.edits} must be at least {FEWEST}, so that everybody has given one")
 
     @cached_property
-    def people(self) -> list[Person]:
+    def users(self) -> list[Person]:
         """Who edits, and how much each gave."""
         return people(get_user(self.user), self.edits)
 
     def to_json(self) -> dict[str, Any]:
         """Every setting, as results.json keeps it."""
-        own = {"training": self.training.to_json(), "people": {one.name: one.to_json() for one in self.people}}
+        own = {"training": self.training.to_json(), "people": {one.name: one.to_json() for one in self.users}}
         return super().to_json() | own
 
 
@@ -78,15 +78,15 @@ def run_personal(settings: PersonalSettings, folder: Path) -> Outcome:
         task = SCRIPTED[settings.task]
         student = load_student(settings.model)
         cost = EditCost(cap=settings.c_max, tokenizer=settings.model)
-    with clock("log", f"{settings.edits} responses of the reference policy, edited by {len(settings.people)} people"):
-        documents = task.offline(settings.edits, settings.seed)
+    with clock("log", f"{settings.edits} responses of the reference policy, edited by {len(settings.users)} people"):
+        documents = task.draw_offline(settings.edits, settings.seed)
         drawn = settings.sampling(settings.log_temperature)
-        responses = answer(student.base, documents, settings.seed, drawn, Stream.LOG_RESPONSES)
+        responses = answer(student.policy, documents, settings.seed, drawn, Stream.LOG_RESPONSES)
         logs: dict[str, list[EditRecord]] = {}
-        bounds = pairwise(accumulate((person.edits for person in settings.people), initial=0))
-        for person, (start, end) in zip(settings.people, bounds, strict=True):
+        bounds = pairwise(accumulate((person.edits for person in settings.users), initial=0))
+        for person, (start, end) in zip(settings.users, bounds, strict=True):
             theirs = documents[start:end], responses[start:end]
-            logs[person.name] = log_of(student.base.name, task, person.user, *theirs, settings.seed)
+            logs[person.name] = log_of(student.policy.name, task, person.user, *theirs, settings.seed)
         everybody = [record for log in logs.values() for record in log]
         write_jsonl(folder / "log.jsonl", everybody)
     contexts = online_documents(task, settings.rounds, settings.seed, everybody)
@@ -97,7 +97,7 @@ def run_personal(settings: PersonalSettings, folder: Path) -> Outcome:
         training = replace(settings.training, seed=settings.seed)
         with clock(f"train.{name}", f"the policy {name}, from {len(log)} edits"):
             lesson = Lesson(student, log, cost, training.max_length, Clock())
-            return lesson.teach(name, training, target, [])
+            return lesson.train(name, training, target, [])
 
     def written(policy: LocalPolicy) -> list[str]:
         with clock(f"play.{policy.name}", f"{settings.rounds} rounds of {policy.name}"):
@@ -106,17 +106,17 @@ def run_personal(settings: PersonalSettings, folder: Path) -> Outcome:
     def met(person: Person, policy: str, method: str, texts: Sequence[str]) -> list[Round]:
         return edited(policy, method, task, person.user, contexts, texts, settings.seed, cost)
 
-    of_base, of_shared = written(student.base), written(taught("shared", everybody))
+    of_base, of_shared = written(student.policy), written(taught("shared", everybody))
     rounds: list[Round] = []
     arms: dict[str, dict[str, list[Round]]] = {}
-    for person in settings.people:
+    for person in settings.users:
         own = f"own-{person.name}"
         of_own = written(taught(own, logs[person.name]))
-        rounds += met(person, student.base.name, "base", of_base)
+        rounds += met(person, student.policy.name, "base", of_base)
         arms[person.name] = {
             "shared": met(person, "shared", "shared", of_shared),
             "own": met(person, own, "own", of_own),
         }
         rounds += [one for played in arms[person.name].values() for one in played]
     ensemble = LateEnsemble(["shared", "own"], Ucb(settings.alpha), settings.seed, prior=settings.prior)
-    return Outcome(rounds + play_together(ensemble, arms), clock.total())
+    return Outcome(rounds + play_together(ensemble, arms), clock.compute_durations())

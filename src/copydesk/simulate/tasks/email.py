@@ -158,7 +158,7 @@ TALK = _kind(
 EMAIL = ScriptedTask(
     name="email",
     instruction="Write an email from these notes.",
-    manners=MANNERS,
+    attributes=MANNERS,
     kinds=(PROBLEM, PAPER, REVIEW, TALK),
     tastes={
         "problem": dict(greeting="hi", opening="none", layout="prose", wording="casual", action="none", closing="none"),
@@ -171,7 +171,7 @@ EMAIL = ScriptedTask(
         ),
         "talk": dict(greeting="dear", opening="wish", layout="prose", wording="full", action="ask", closing="thanks"),
     },
-    wishes={
+    taste_descriptions={
         "problem": "informal, conversational, no closing",
         "paper": "structured, straight to the point, professional greeting and closing",
         "review": "casual, positive, clear, with thanks at the beginning and a call to action at the end",

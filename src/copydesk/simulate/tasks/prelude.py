@@ -54,11 +54,11 @@ class PreludeTask:
         """The tastes by kind."""
         return {kind.name: kind.taste for kind in self.kinds}
 
-    def taste(self, kind: str) -> str:
+    def describe_taste(self, kind: str) -> str:
         """The taste in PRELUDE's words."""
         return self.tastes[kind]
 
-    def offline(self, count: int, seed: int) -> list[Document]:
+    def draw_offline(self, count: int, seed: int) -> list[Document]:
         """The contexts of a log; documents without text are passed over.
 
         Where `count` is not a multiple of the number of kinds, the first kinds give one more.
@@ -66,32 +66,32 @@ class PreludeTask:
         Raises:
             InputError: a source has too few documents, or cannot be read.
         """
-        return self._sample(count, seed, frozenset({self._context("")}), from_back=True)
+        return self._sample(count, seed, frozenset({self._to_context("")}), from_back=True)
 
-    def online(self, count: int, seed: int, unlike: frozenset[str]) -> list[Document]:
-        """The contexts x_1 .. x_T of the online phase; those in `unlike` are passed over.
+    def draw_online(self, count: int, seed: int, exclude: frozenset[str]) -> list[Document]:
+        """The contexts x_1 .. x_T of the online phase; those in `exclude` are passed over.
 
         Raises:
             InputError: a source has too few documents, or cannot be read.
         """
-        return self._sample(count, seed, unlike, from_back=False)
+        return self._sample(count, seed, exclude, from_back=False)
 
-    def _sample(self, count: int, seed: int, unlike: frozenset[str], *, from_back: bool) -> list[Document]:
+    def _sample(self, count: int, seed: int, exclude: frozenset[str], *, from_back: bool) -> list[Document]:
         """An equal number of documents of each kind, shuffled.
 
         One generator makes all draws, in PRELUDE's order: it shuffles the sources one after the other, each as a list
         (of positions, which move as the documents would), and then what was taken of them.
         """
         rng = np.random.default_rng(seed)
-        corpora = [sources.load(kind.source, self._folder()) for kind in self.kinds]
+        corpora = [sources.load(kind.source, self._data_folder()) for kind in self.kinds]
         orders = [list(range(len(texts))) for texts in corpora]
         for order in orders:
             rng.shuffle(order)
         chosen: list[Document] = []
         for place, (kind, texts, order) in enumerate(zip(self.kinds, corpora, orders, strict=True)):
             share = count // len(self.kinds) + (place < count % len(self.kinds))
-            contexts = (self._context(texts[position]) for position in (reversed(order) if from_back else order))
-            taken = list(islice((context for context in contexts if context not in unlike), share))
+            contexts = (self._to_context(texts[position]) for position in (reversed(order) if from_back else order))
+            taken = list(islice((context for context in contexts if context not in exclude), share))
             if len(taken) < share:
                 raise InputError(
                     f"{self.name}: {share} documents of {kind.source.name} are needed, and {len(taken)} of its "
@@ -101,10 +101,10 @@ class PreludeTask:
         rng.shuffle(chosen)
         return chosen
 
-    def _context(self, text: str) -> str:
+    def _to_context(self, text: str) -> str:
         return f"{self.instruction}\n{text.strip()}"
 
-    def _folder(self) -> Path | None:
+    def _data_folder(self) -> Path | None:
         """Read when it is needed: a task is made before anybody has said where the documents are."""
         named = os.environ.get(sources.VARIABLE, "").strip()
         folder = self.folder or (Path(named) if named else None)

@@ -31,9 +31,9 @@ class Source:
         hub_id: of the data set on the hub.
         files: there, as patterns, in the order of the rows.
         columns: that are read, and what each holds: a text (`str`) or a list of texts (`list`).
-        text: the document that a row holds.
-        keep: whether a row is taken; `None` takes every row.
-        kept: the rows that are taken, in words.
+        extract_text: the document that a row holds.
+        keep_row: whether a row is taken; `None` takes every row.
+        kept_description: the rows that are taken, in words.
         config: the configuration that PRELUDE names, where there are several.
         revision: the branch of the hub's repository.
     """
@@ -42,9 +42,9 @@ class Source:
     hub_id: str
     files: tuple[str, ...]
     columns: Mapping[str, type]
-    text: Callable[[_Row], str]
-    keep: Callable[[_Row], bool] | None = None
-    kept: str = "rows"
+    extract_text: Callable[[_Row], str]
+    keep_row: Callable[[_Row], bool] | None = None
+    kept_description: str = "rows"
     config: str | None = None
     revision: str = "main"
 
@@ -54,10 +54,10 @@ class Texts(Sequence[str]):
 
     def __init__(self, rows: Any, source: Source) -> None:
         self._rows = rows
-        self._text = source.text
+        self._text = source.extract_text
         self._kept: Sequence[int] = range(len(rows))
-        if source.keep is not None:
-            self._kept = [index for index, row in enumerate(rows) if source.keep(row)]
+        if source.keep_row is not None:
+            self._kept = [index for index, row in enumerate(rows) if source.keep_row(row)]
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -104,7 +104,9 @@ def load(source: Source, folder: Path | None) -> Texts:
         raise InputError(f"{where}: its files do not fit together ({_first_line(fault)}); write them alike") from None
     texts = Texts(rows, source)
     if not texts:
-        raise InputError(f"{where}: none of its {len(rows)} rows is taken, only {source.kept}; give the original data")
+        raise InputError(
+            f"{where}: none of its {len(rows)} rows is taken, only {source.kept_description}; give the original data"
+        )
     return texts
 
 
@@ -276,7 +278,7 @@ CNN_DAILYMAIL = Source(
     hub_id="abisee/cnn_dailymail",
     files=tuple(f"3.0.0/train-0000{part}-of-00003.parquet" for part in range(3)),
     columns={"article": str},
-    text=_column("article"),
+    extract_text=_column("article"),
     config="3.0.0",
 )
 SLF5K = Source(
@@ -284,7 +286,7 @@ SLF5K = Source(
     hub_id="JeremyAlain/SLF5K",
     files=("train.jsonl",),
     columns={"post": str},
-    text=_column("post"),
+    extract_text=_column("post"),
 )
 # The dump that PRELUDE uses, of which it takes 4809 articles; wikimedia/wikipedia has only later dumps.
 WIKIPEDIA = Source(
@@ -292,9 +294,9 @@ WIKIPEDIA = Source(
     hub_id="legacy-datasets/wikipedia",
     files=("data/20220301.simple/train-00000-of-00001.parquet",),
     columns={"text": str},
-    text=_column("text"),
-    keep=_is_of_middle_length,
-    kept="articles of 501 to 699 words",
+    extract_text=_column("text"),
+    keep_row=_is_of_middle_length,
+    kept_description="articles of 501 to 699 words",
     config="20220301.simple",
 )
 ARXIV = Source(
@@ -302,14 +304,14 @@ ARXIV = Source(
     hub_id="CShorten/ML-ArXiv-Papers",
     files=("ML-Arxiv-Papers.csv",),
     columns={"abstract": str},
-    text=_column("abstract"),
+    extract_text=_column("abstract"),
 )
 IMDB = Source(
     name="imdb",
     hub_id="stanfordnlp/imdb",
     files=("plain_text/train-00000-of-00001.parquet",),
     columns={"text": str},
-    text=_column("text"),
+    extract_text=_column("text"),
     config="plain_text",
 )
 # The data set is a script; this branch holds the hub's own conversion of what the script makes.
@@ -318,9 +320,9 @@ ELSEVIER = Source(
     hub_id="orieg/elsevier-oa-cc-by",
     files=("*/train/*.parquet",),
     columns={"title": str, "abstract": str, "author_highlights": list},
-    text=_paper,
-    keep=lambda row: bool(row["author_highlights"]),
-    kept="papers with author_highlights",
+    extract_text=_paper,
+    keep_row=lambda row: bool(row["author_highlights"]),
+    kept_description="papers with author_highlights",
     revision="refs/convert/parquet",
 )
 AMPERE = Source(
@@ -328,14 +330,14 @@ AMPERE = Source(
     hub_id="launch/ampere",
     files=("ampere_label_train.jsonl",),
     columns={"text": list},
-    text=_review,
+    extract_text=_review,
 )
 PAPER_TWEET = Source(
     name="paper_tweet",
     hub_id="nitsanb/paper_tweet",
     files=("train.txt",),
     columns={"text": str},
-    text=_tweet,
-    keep=_has_tweet,
-    kept='lines with a text in double quotes and no "["',
+    extract_text=_tweet,
+    keep_row=_has_tweet,
+    kept_description='lines with a text in double quotes and no "["',
 )

@@ -55,7 +55,7 @@ def _kind(
             dict(zip(("plain", "clipped", "second", "playful"), wordings, strict=True)),
             body=True,
             question=question,
-            when={"length": ("medium", "long")} if fact == "detail" else {},
+            conditions={"length": ("medium", "long")} if fact == "detail" else {},
         )
         for fact, (question, *wordings) in facts.items()
     )
@@ -308,7 +308,7 @@ MOVIE = _kind(
 SUMMARIZATION = ScriptedTask(
     name="summarization",
     instruction="Summarize this document.",
-    manners=MANNERS,
+    attributes=MANNERS,
     kinds=(NEWS, POST, WIKI, ABSTRACT, MOVIE),
     tastes={
         "news": dict(opening="story", layout="prose", wording="playful", length="short", ending="ask"),
@@ -318,7 +318,7 @@ SUMMARIZATION = ScriptedTask(
         "abstract": dict(opening="hook", layout="prose", wording="second", length="short", ending="tag"),
         "movie": dict(opening="label", layout="questions", wording="plain", length="long", ending="none"),
     },
-    wishes={
+    taste_descriptions={
         "news": "for young children: storytelling, short, playful, interactive",
         "post": "second person narrative, brief, with a personal reflection at the end",
         "wiki": "bullet points, parallel structure, brief",

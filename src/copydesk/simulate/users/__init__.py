@@ -9,7 +9,7 @@ from copydesk.simulate.users.user import User
 
 STRONG = ScriptedUser("strong", 0.95)
 WEAK = ScriptedUser("weak", 0.30)
-OTHER = ScriptedUser("other", 0.95, turn=1)
+OTHER = ScriptedUser("other", 0.95, taste_offset=1)
 USERS = {user.name: user for user in (STRONG, WEAK)}
 """Those of the poster's table."""
 

@@ -21,16 +21,16 @@ class ScriptedUser:
     then stays). Each wrong, missing, misplaced or garbled piece is mended with probability `p`. So a strong and a weak
     user rewrite about as much, but the weak one's text is still far from what either of them wants.
 
-    `turn` is for users with another taste: what they want of one kind of document is what the task's usual users want
-    of the kind that stands `turn` places further on.
+    `taste_offset` is for users with another taste: what they want of one kind of document is what the task's usual
+    users want of the kind that stands `taste_offset` places further on.
     """
 
     name: str
     p: float
-    turn: int = 0
+    taste_offset: int = 0
 
     def edit(
-        self, task: Task, documents: Sequence[Document], responses: Sequence[str], luck: Sequence[Sequence[int]]
+        self, task: Task, documents: Sequence[Document], responses: Sequence[str], seeds: Sequence[Sequence[int]]
     ) -> list[str]:
         """The texts this user makes of responses; `luck[i]` seeds the i-th.
 
@@ -43,42 +43,44 @@ class ScriptedUser:
                 f"LLM as this user, such as --user {self.name}=MODEL@URL"
             )
         return [
-            self.mend(task, document, response, np.random.default_rng(list(seed)))
-            for document, response, seed in zip(documents, responses, luck, strict=True)
+            self.edit_response(task, document, response, np.random.default_rng(list(seed)))
+            for document, response, seed in zip(documents, responses, seeds, strict=True)
         ]
 
-    def taste(self, task: ScriptedTask, kind: str, t: int) -> Manners:
+    def target_style(self, task: ScriptedTask, kind: str, t: int) -> Manners:
         """The manners this user wants of a kind of document, in every round t."""
         kinds = list(task.tastes)
-        return task.tastes[kinds[(kinds.index(kind) + self.turn) % len(kinds)]]
+        return task.tastes[kinds[(kinds.index(kind) + self.taste_offset) % len(kinds)]]
 
-    def mend(self, task: ScriptedTask, document: Document, response: str, rng: np.random.Generator) -> str:
+    def edit_response(self, task: ScriptedTask, document: Document, response: str, rng: np.random.Generator) -> str:
         """The text this user makes of a response; `rng` decides which faults are mended, the same ones for any text."""
-        kind = task.kind[document.kind]
+        kind = task.kind_by_name[document.kind]
         draft = parse(kind, response)
-        mended = self._mended(task, kind, draft, document, rng)
+        mended = self._edit_outline(task, kind, draft, document, rng)
         return response if mended == draft else render(kind, mended)
 
-    def _mended(
+    def _edit_outline(
         self, task: ScriptedTask, kind: Kind, draft: Draft, document: Document, rng: np.random.Generator
     ) -> Draft:
-        taste = self.taste(task, kind.name, 0)
+        taste = self.target_style(task, kind.name, 0)
         # Every chance is drawn whether it is needed or not, so that two responses meet the same user (common random
         # numbers): one draw for each manner and part, in a fixed order.
-        luck = {manner.name: rng.random(2) for manner in task.manners}
+        luck = {manner.name: rng.random(2) for manner in task.attributes}
         mends = {part.name: rng.random() < self.p for part in kind.parts}
         tidies, clears = rng.random(2) < self.p
 
         manners = {
-            manner.name: self._manner(draft.manners[manner.name], taste[manner.name], manner.values, luck[manner.name])
-            for manner in task.manners
+            manner.name: self._edit_attribute(
+                draft.style[manner.name], taste[manner.name], manner.values, luck[manner.name]
+            )
+            for manner in task.attributes
         }
-        order = [item for item in draft.order if self._stays(kind, item, manners, bool(clears))]
+        order = [item for item in draft.order if self._is_kept(kind, item, manners, bool(clears))]
         canonical = [part.name for part in kind.parts]
         if tidies:
             order = _in_order(order, canonical)
         for part in kind.parts:
-            if part.name in order or not part.wanted(manners):
+            if part.name in order or not part.applies_to(manners):
                 continue
             # A part that was rightly absent before comes with its manner; one that should have been there was missing.
             was_missing = bool(part.slots) and part.body and _was_wanted(part.name, draft, manners)
@@ -86,12 +88,12 @@ class ScriptedUser:
                 _insert(order, part.name, canonical)
         facts = {}
         for name in (item for item in order if isinstance(item, str)):
-            for slot in kind.part[name].slots:
+            for slot in kind.part_by_name[name].slots:
                 known = draft.facts.get(slot)
                 facts[slot] = document.facts[slot] if known is None or mends[name] else known
         return Draft(manners, facts, tuple(order))
 
-    def _manner(self, now: str | None, taste: str, values: Sequence[str], luck: np.ndarray) -> str:
+    def _edit_attribute(self, now: str | None, taste: str, values: Sequence[str], luck: np.ndarray) -> str:
         if now == taste or luck[0] < self.p:
             return taste
         others = [value for value in values if value not in (taste, now)]
@@ -99,13 +101,13 @@ class ScriptedUser:
             return now if now is not None else taste
         return others[int(luck[1] * len(others))]
 
-    def _stays(self, kind: Kind, item: str | Noise, manners: Mapping[str, str], clears: bool) -> bool:
-        return not clears if isinstance(item, Noise) else kind.part[item].wanted(manners)
+    def _is_kept(self, kind: Kind, item: str | Noise, manners: Mapping[str, str], clears: bool) -> bool:
+        return not clears if isinstance(item, Noise) else kind.part_by_name[item].applies_to(manners)
 
 
 def _was_wanted(name: str, draft: Draft, manners: Mapping[str, str]) -> bool:
     """A fact's part is missing unless the length the writer chose left it out."""
-    return name != "detail" or draft.manners.get("length") == manners.get("length")
+    return name != "detail" or draft.style.get("length") == manners.get("length")
 
 
 def _in_order(order: Sequence[str | Noise], canonical: Sequence[str]) -> list[str | Noise]:

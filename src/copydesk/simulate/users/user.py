@@ -15,7 +15,7 @@ class User(Protocol):
         ...
 
     def edit(
-        self, task: Task, documents: Sequence[Document], responses: Sequence[str], luck: Sequence[Sequence[int]]
+        self, task: Task, documents: Sequence[Document], responses: Sequence[str], seeds: Sequence[Sequence[int]]
     ) -> list[str]:
         """The text made of each response; one that is good as it is comes back unchanged.
 

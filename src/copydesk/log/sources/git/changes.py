@@ -16,24 +16,24 @@ _HUNK = re.compile(rb"@@ -(\d+)(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 
 @dataclass(frozen=True)
 class Hunk:
-    """Lines that are replaced: those from `at` on in the old file, by others. Either may be none."""
+    """Lines that are replaced: those from `start` on in the old file, by others. Either may be none."""
 
-    at: int
+    start: int
     removed: list[bytes]
     added: list[bytes]
 
     @property
     def end(self) -> int:
         """The first line after them in the old file."""
-        return self.at + len(self.removed)
+        return self.start + len(self.removed)
 
 
 @dataclass(frozen=True)
 class Change:
     """What one commit does to one file; of a binary file there are no hunks."""
 
-    old: str
-    new: str
+    old_path: str
+    new_path: str
     binary: bool
     hunks: list[Hunk]
 
@@ -44,17 +44,17 @@ def read_changes(stream: Stream) -> Iterator[Change]:
     First all files with their names in full, `:modes blobs status\0old\0` and for a rename `new\0`; then, after one
     more `\0`, their hunks in the same order.
     """
-    if not stream.starts(b"\n:"):
+    if not stream.starts_with(b"\n:"):
         return
-    stream.until(b"\n")
+    stream.read_until(b"\n")
     files = []
-    while stream.starts(b":"):
-        old_mode, new_mode, *_, status = stream.until(b"\0")[1:].decode().split(" ")
-        old = new = stream.until(b"\0").decode("utf-8", "backslashreplace")
+    while stream.starts_with(b":"):
+        old_mode, new_mode, *_, status = stream.read_until(b"\0")[1:].decode().split(" ")
+        old = new = stream.read_until(b"\0").decode("utf-8", "backslashreplace")
         if status[0] in "RC":
-            new = stream.until(b"\0").decode("utf-8", "backslashreplace")
+            new = stream.read_until(b"\0").decode("utf-8", "backslashreplace")
         files.append((old, new, old_mode, new_mode))
-    stream.until(b"\0")
+    stream.read_until(b"\0")
     for old, new, old_mode, new_mode in files:
         was, is_now = old_mode.startswith("100"), new_mode.startswith("100")
         binary, hunks = _hunks(stream)
@@ -69,9 +69,9 @@ def read_changes(stream: Stream) -> Iterator[Change]:
 def _hunks(stream: Stream) -> tuple[bool, list[Hunk]]:
     """Whether a file is binary, and its hunks."""
     binary, hunks = False, []
-    stream.until(b"\n")  # diff --git
-    while not (stream.ended() or stream.starts(b"diff --git ") or stream.starts(COMMIT)):
-        line = stream.until(b"\n")
+    stream.read_until(b"\n")  # diff --git
+    while not (stream.is_at_end() or stream.starts_with(b"diff --git ") or stream.starts_with(COMMIT)):
+        line = stream.read_until(b"\n")
         if line.startswith(b"Binary files "):
             binary = True
         elif found := _HUNK.match(line):
@@ -83,8 +83,8 @@ def _hunks(stream: Stream) -> tuple[bool, list[Hunk]]:
 
 def _lines(stream: Stream, number: int) -> list[bytes]:
     """So many lines of one side of a hunk, with their ends; only the last of a file may have none."""
-    lines = [stream.until(b"\n")[1:] + b"\n" for _ in range(number)]
-    if lines and stream.starts(b"\\"):
-        stream.until(b"\n")
+    lines = [stream.read_until(b"\n")[1:] + b"\n" for _ in range(number)]
+    if lines and stream.starts_with(b"\\"):
+        stream.read_until(b"\n")
         lines[-1] = lines[-1][:-1]
     return lines

@@ -24,23 +24,23 @@ class Git:
         self._environment = {key: value for key, value in os.environ.items() if key not in _OF_THE_CALLER}
         self._environment |= {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
 
-    def commit(self, name: str) -> str:
+    def resolve_commit(self, name: str) -> str:
         """The full name of the commit that a branch, a tag or another name stands for."""
-        self.line("rev-parse", "--git-dir")
+        self.run("rev-parse", "--git-dir")
         try:
-            return self.line("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+            return self.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
         except InputError:
             raise InputError(
                 f"{self.repository}: there is no commit {name!a}; name a branch that has commits"
             ) from None
 
-    def line(self, *arguments: str) -> str:
+    def run(self, *arguments: str) -> str:
         """What a short command prints."""
-        with self.output(*arguments) as stream:
-            return stream.rest().decode("utf-8", "replace").strip()
+        with self.stream(*arguments) as stream:
+            return stream.read_rest().decode("utf-8", "replace").strip()
 
     @contextmanager
-    def output(self, *arguments: str) -> Iterator[Stream]:
+    def stream(self, *arguments: str) -> Iterator[Stream]:
         """What a command prints, read while it runs; the command ends with the block.
 
         Raises:

@@ -26,7 +26,7 @@ class Commit:
 
 def read_commits(stream: Stream) -> Iterator[Commit]:
     """Each commit's header. What follows it must be taken from the stream before the next."""
-    while not stream.ended():
-        if stream.until(COMMIT):
+    while not stream.is_at_end():
+        if stream.read_until(COMMIT):
             raise EOFError
-        yield Commit(*(stream.until(b"\0").decode("utf-8", "replace") for _ in range(6)))
+        yield Commit(*(stream.read_until(b"\0").decode("utf-8", "replace") for _ in range(6)))

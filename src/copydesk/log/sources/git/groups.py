@@ -10,25 +10,25 @@ from copydesk.log.sources.git.texts import Text
 
 @dataclass
 class Group:
-    """Texts and hunks that touch one another, in the order of their lines; `at` and `end` are those of the old file."""
+    """Texts and hunks that touch one another, in line order; `start` and `end` are those of the old file."""
 
-    at: int
+    start: int
     end: int
     texts: list[Text]
     hunks: list[Hunk]
 
-    def spliced(self) -> tuple[list[bytes], list[bytes]]:
-        """All lines from `at` to `end`, and what the hunks make of them."""
-        before = [b""] * (self.end - self.at)
+    def splice(self) -> tuple[list[bytes], list[bytes]]:
+        """All lines from `start` to `end`, and what the hunks make of them."""
+        before = [b""] * (self.end - self.start)
         for text in self.texts:
-            before[text.at - self.at : text.at - self.at + len(text.lines)] = text.lines
+            before[text.start - self.start : text.start - self.start + len(text.lines)] = text.lines
         for hunk in self.hunks:
-            before[hunk.at - self.at : hunk.end - self.at] = hunk.removed
+            before[hunk.start - self.start : hunk.end - self.start] = hunk.removed
         after: list[bytes] = []
         taken = 0
         for hunk in self.hunks:
-            after += before[taken : hunk.at - self.at] + hunk.added
-            taken = hunk.end - self.at
+            after += before[taken : hunk.start - self.start] + hunk.added
+            taken = hunk.end - self.start
         return before, after + before[taken:]
 
 
@@ -40,21 +40,21 @@ def groups(texts: Iterable[Text], hunks: Iterable[Hunk]) -> Iterator[Group]:
     """
     waiting, coming = deque(texts), deque(hunks)
     while waiting or coming:
-        if coming and (not waiting or coming[0].at < waiting[0].at or coming[0].end <= waiting[0].at):
+        if coming and (not waiting or coming[0].start < waiting[0].start or coming[0].end <= waiting[0].start):
             hunk = coming.popleft()
-            group = Group(hunk.at, hunk.end, [], [hunk])
+            group = Group(hunk.start, hunk.end, [], [hunk])
         else:
             text = waiting.popleft()
-            group = Group(text.at, text.at + len(text.lines), [text], [])
+            group = Group(text.start, text.start + len(text.lines), [text], [])
         while True:
-            if coming and coming[0].at < group.end and group.at < coming[0].end:
+            if coming and coming[0].start < group.end and group.start < coming[0].end:
                 hunk = coming.popleft()
                 group.hunks.append(hunk)
-                group.at, group.end = min(group.at, hunk.at), max(group.end, hunk.end)
-            elif waiting and waiting[0].at < group.end:
+                group.start, group.end = min(group.start, hunk.start), max(group.end, hunk.end)
+            elif waiting and waiting[0].start < group.end:
                 text = waiting.popleft()
                 group.texts.append(text)
-                group.end = max(group.end, text.at + len(text.lines))
+                group.end = max(group.end, text.start + len(text.lines))
             else:
                 break
         yield group

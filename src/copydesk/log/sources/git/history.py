@@ -18,37 +18,37 @@ class History:
         self._texts: dict[str, list[Text]] = {}
         self._commits = 0
 
-    def take(self, commit: Commit, changes: Iterable[Change], mark: re.Match[str] | None) -> Iterator[Found]:
+    def apply_commit(self, commit: Commit, changes: Iterable[Change], mark: re.Match[str] | None) -> Iterator[Found]:
         """Take in the next commit, the machine's if there is a mark; yield the texts that a person changed in it."""
         self._commits += 1
         # The names of two files may be exchanged, so that new ones count only after all old ones.
         moved: dict[str, list[Text]] = {}
         for change in changes:
-            texts = self._texts.pop(change.old, [])
+            texts = self._texts.pop(change.old_path, [])
             if change.binary:
                 continue
             kept: list[Text] = []
             shift = 0
             for group in groups(texts, change.hunks):
-                at = group.at + shift
+                at = group.start + shift
                 shift += sum(len(hunk.added) - len(hunk.removed) for hunk in group.hunks)
                 if not group.hunks:
-                    kept.append(replace(group.texts[0], at=at))
+                    kept.append(replace(group.texts[0], start=at))
                     continue
-                before, after = group.spliced()
+                before, after = group.splice()
                 if mark is not None:
                     if after:
                         policy = policy_of(mark)
-                        kept.append(Text(after, at, commit, self._commits, policy, change.new, line=at))
+                        kept.append(Text(after, at, commit, self._commits, policy, change.new_path, first_line=at))
                 elif group.texts:
-                    latest = max(group.texts, key=lambda text: text.number)
-                    text = replace(latest, lines=before, at=group.at)
-                    yield Found(text, change.old, after, change.new, at, commit)
+                    latest = max(group.texts, key=lambda text: text.commit_number)
+                    text = replace(latest, lines=before, start=group.start)
+                    yield Found(text, change.old_path, after, change.new_path, at, commit)
             if kept:
-                moved[change.new] = kept
+                moved[change.new_path] = kept
         self._texts |= moved
 
-    def accepted(self) -> Iterator[Found]:
+    def iter_accepted(self) -> Iterator[Found]:
         """The texts that nobody changed."""
         for path, texts in sorted(self._texts.items()):
             for text in texts:

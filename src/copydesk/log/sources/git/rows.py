@@ -12,28 +12,28 @@ User = Literal["name", "email", "none"]
 
 def row_of(place: int, found: Found, folder: str, user: User) -> Row:
     """The row that is read at this place, with the fields of an edit record; faulty where the text is not UTF-8."""
-    text, by = found.text, found.by
+    text, by = found.text, found.edit_commit
     metadata: dict[str, Any] = {
         "repository": folder.removesuffix(".git"),
         "path": found.path,
         "commit": text.commit.name,
-        "lines": [text.at, text.at + len(text.lines) - 1],
+        "lines": [text.start, text.start + len(text.lines) - 1],
     }
     if by is not None:
         metadata["edit_commit"] = by.name
         if found.edit_path != found.path:
             metadata["edit_path"] = found.edit_path
         if found.edit:
-            metadata["edit_lines"] = [found.edit_at, found.edit_at + len(found.edit) - 1]
+            metadata["edit_lines"] = [found.edit_start, found.edit_start + len(found.edit) - 1]
     try:
         response = b"".join(text.lines).decode("utf-8")
         edit = response if found.edit is None else b"".join(found.edit).decode("utf-8")
     except UnicodeDecodeError:
         first, last = metadata["lines"]
         fault = f"{found.path}, lines {first} to {last}, of commit {text.commit.name[:12]}: not UTF-8; save it as UTF-8"
-        return Row(place, fault=fault, raw=json.dumps(metadata, ensure_ascii=False))
+        return Row(place, error=fault, raw=json.dumps(metadata, ensure_ascii=False))
     fields: dict[str, Any] = {
-        "id": f"{text.commit.name}:{text.path}:{text.line}",
+        "id": f"{text.commit.name}:{text.path}:{text.first_line}",
         "context": f"{text.path}\n\n{text.commit.message.rstrip()}",
         "response": response,
         "edit": edit,

@@ -72,18 +72,18 @@ def git_source(
     def rows() -> Iterator[Row]:
         seen.commits = 0
         git = Git(str(repository))
-        tip = git.commit(branch)
+        tip = git.resolve_commit(branch)
         beginning, seen.total = _beginning(git, tip, marks, since, branch)
         place = 0
         history = History()
         # `X^@` stands for all parents of X: none where it is the first commit of all.
-        with git.output(*LOG, *DIFF, tip, "--not", f"{beginning}^@", "--") as stream:
+        with git.stream(*LOG, *DIFF, tip, "--not", f"{beginning}^@", "--") as stream:
             for commit in read_commits(stream):
-                for found in history.take(commit, read_changes(stream), marked(commit.message, marks)):
+                for found in history.apply_commit(commit, read_changes(stream), marked(commit.message, marks)):
                     place += 1
                     yield row_of(place, found, folder.name, user)
                 seen.commits += 1
-        for found in history.accepted():
+        for found in history.iter_accepted():
             place += 1
             yield row_of(place, found, folder.name, user)
 
@@ -91,8 +91,8 @@ def git_source(
         name=str(repository),
         rows=rows,
         unit="row",
-        rejected=folder.with_name(f"{folder.name}.rejected.jsonl"),
-        mapped=True,
+        rejected_path=folder.with_name(f"{folder.name}.rejected.jsonl"),
+        has_record_fields=True,
         progress=lambda: seen.commits / seen.total if seen.total else None,
     )
 
@@ -108,10 +108,10 @@ def _beginning(
 ) -> tuple[str, int]:
     """The first commit that is marked, and how many there are from there on."""
     # The oldest commits of a shallow clone come without their parents, so that all of their files seem to be new.
-    shallow = git.line("rev-parse", "--is-shallow-repository") == "true"
+    shallow = git.run("rev-parse", "--is-shallow-repository") == "true"
     after = None if since is None else since if since.tzinfo is not None else since.replace(tzinfo=UTC)
     beginning, commits = None, 0
-    with git.output(*LOG, tip, "--") as stream:
+    with git.stream(*LOG, tip, "--") as stream:
         for commit in read_commits(stream):
             if beginning is None and (commit.parents or not shallow) and marked(commit.message, marks):
                 late = after is None or datetime.fromisoformat(commit.date) >= after

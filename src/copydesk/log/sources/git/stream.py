@@ -8,36 +8,36 @@ class Stream:
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self._pipe = pipe
-        self._held = b""
-        self._at = 0
+        self._buffer = b""
+        self._position = 0
 
-    def until(self, mark: bytes) -> bytes:
+    def read_until(self, mark: bytes) -> bytes:
         """Everything up to the next mark, which is taken but not given."""
-        searched = self._at
-        while (end := self._held.find(mark, searched)) < 0:
-            searched = len(self._held) - self._at
-            if not self._more():
+        searched = self._position
+        while (end := self._buffer.find(mark, searched)) < 0:
+            searched = len(self._buffer) - self._position
+            if not self._fill_buffer():
                 raise EOFError
-        taken, self._at = self._held[self._at : end], end + len(mark)
+        taken, self._position = self._buffer[self._position : end], end + len(mark)
         return taken
 
-    def starts(self, text: bytes) -> bool:
+    def starts_with(self, text: bytes) -> bool:
         """Whether the next bytes are these."""
-        while len(self._held) - self._at < len(text) and self._more():
+        while len(self._buffer) - self._position < len(text) and self._fill_buffer():
             pass
-        return self._held.startswith(text, self._at)
+        return self._buffer.startswith(text, self._position)
 
-    def ended(self) -> bool:
+    def is_at_end(self) -> bool:
         """Whether there is nothing left."""
-        return self._at == len(self._held) and not self._more()
+        return self._position == len(self._buffer) and not self._fill_buffer()
 
-    def rest(self) -> bytes:
+    def read_rest(self) -> bytes:
         """Everything that is left."""
-        while self._more():
+        while self._fill_buffer():
             pass
-        return self._held[self._at :]
+        return self._buffer[self._position :]
 
-    def _more(self) -> bool:
+    def _fill_buffer(self) -> bool:
         read = self._pipe.read(1 << 20)
-        self._held, self._at = self._held[self._at :] + read, 0
+        self._buffer, self._position = self._buffer[self._position :] + read, 0
         return bool(read)

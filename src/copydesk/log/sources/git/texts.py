@@ -10,12 +10,12 @@ class Text:
     """Lines that a machine wrote and nobody has changed: which, where they are now, and where they were written."""
 
     lines: list[bytes]
-    at: int
+    start: int
     commit: Commit
-    number: int
+    commit_number: int
     policy: str | None
     path: str
-    line: int
+    first_line: int
 
 
 @dataclass(frozen=True)
@@ -26,5 +26,5 @@ class Found:
     path: str
     edit: list[bytes] | None = None
     edit_path: str = ""
-    edit_at: int = 0
-    by: Commit | None = None
+    edit_start: int = 0
+    edit_commit: Commit | None = None
