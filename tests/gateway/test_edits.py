@@ -176,6 +176,6 @@ def test_costs_of_two_metrics_are_not_mixed(serve, store: EditStore) -> None:
 
     from gateways import app_of
 
-    other = app_of(store, Scripted("a"), settings=replace(SETTINGS, cost=EditCost(unit="character")))
+    other = app_of(store, Scripted("a"), config=replace(SETTINGS, cost=EditCost(unit="character")))
     with pytest.raises(InputError, match="not levenshtein/character"), TestClient(other):
         pass

@@ -142,7 +142,7 @@ def test_who_has_no_encoder_uses_the_writers_own_states_or_the_embedded_models(
 
 def test_the_embedded_models_states_tell_kinds_of_documents_apart() -> None:
     rng = np.random.default_rng(7)
-    drawn = [get_task("email").draw(rng) for _ in range(60)]
+    drawn = [get_task("email").draw_document(rng) for _ in range(60)]
     model, tokenizer, _ = load_model("embedded")
     memory: Memory[str] = Memory(PolicyStates(LocalPolicy("embedded", model, tokenizer)))
     memory.add([one.context for one in drawn[:40]], [one.kind for one in drawn[:40]])
