@@ -25,10 +25,10 @@ from transformers import (
 
 from copydesk.learn.encode import Triple, encode_log
 from copydesk.learn.logprobs import TripleLogProbs
-from copydesk.learn.models import device, load_model, quiet_libraries
+from copydesk.learn.models import get_device, load_model, quiet_libraries
 from copydesk.learn.scoring import score_triples
-from copydesk.learn.settings import Method, TrainSettings
-from copydesk.learn.trainer import EditTrainer, examples
+from copydesk.learn.settings import Method, TrainConfig
+from copydesk.learn.trainer import EditTrainer, build_examples
 from copydesk.log.jsonl import read_jsonl
 
 VOCABULARY = 49152  # SmolLM2's, whatever the tokenizer
@@ -106,7 +106,7 @@ def prepare(job: Job) -> dict[str, Any]:
         if len(kept) < job.rows:
             sys.exit(f"{data}: {len(kept)} edited rows have at most {job.longest} tokens, {job.rows} are needed")
         (folder / f"{data}.json").write_text(json.dumps([asdict(triple) for triple in kept]))
-    return {"device": device().type}
+    return {"device": get_device().type}
 
 
 def ours(job: Job) -> dict[str, Any]:
@@ -171,8 +171,8 @@ def arguments(job: Job, scratch: str) -> dict[str, Any]:
         "max_grad_norm": 1.0,
         "gradient_checkpointing": False,
         "bf16": False,  # no autocast: the weights' own type is what is computed in
-        "use_cpu": device().type == "cpu",
-        "dataloader_pin_memory": device().type == "cuda",
+        "use_cpu": get_device().type == "cpu",
+        "dataloader_pin_memory": get_device().type == "cuda",
         "logging_steps": 1,
         "save_strategy": "no",
         "report_to": "none",
@@ -190,10 +190,8 @@ def edit_trainer(
         def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
             return SequentialSampler(range(len(triples)))
 
-    settings = TrainSettings(
-        method=method, full=True, batch_size=job.micro, accumulate=job.batch // job.micro, beta=BETA
-    )
-    rows = examples(triples, references, method)
+    settings = TrainConfig(method=method, full=True, batch_size=job.micro, accumulate=job.batch // job.micro, beta=BETA)
+    rows = build_examples(triples, references, method)
     return InOrder(model, TrainingArguments(**arguments(job, scratch)), rows, settings)
 
 
@@ -250,7 +248,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self.held = memory("VmRSS")
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        if device().type == "cuda":
+        if get_device().type == "cuda":
             torch.cuda.synchronize()
         self.ends.append(time.perf_counter())
 
@@ -265,7 +263,7 @@ def measured(job: Job, trainer: Trainer) -> dict[str, Any]:
     watch = Watch()
     trainer.add_callback(watch)
     trainer.train()
-    on_cuda = device().type == "cuda"
+    on_cuda = get_device().type == "cuda"
     return {
         "seconds": watch.ends[-1] - watch.ends[job.warm_up - 1],
         "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
@@ -288,7 +286,7 @@ def memory(field: str) -> float:
 
 def load(job: Job) -> Any:
     dtype = getattr(torch, job.dtype)
-    return AutoModelForCausalLM.from_pretrained(Path(job.folder) / job.model, dtype=dtype).to(device())
+    return AutoModelForCausalLM.from_pretrained(Path(job.folder) / job.model, dtype=dtype).to(get_device())
 
 
 def read(job: Job) -> list[Triple]:

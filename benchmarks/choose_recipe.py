@@ -28,22 +28,29 @@ from rich.table import Table
 
 from copydesk.ensemble import DiscountedUcb, LateEnsemble, Rule, Thompson, Ucb
 from copydesk.learn.cost.fit import fit_cost_model
-from copydesk.learn.cost.folder import measured
+from copydesk.learn.cost.folder import measure_held_out
 from copydesk.learn.cost.model import CostModel
 from copydesk.learn.encode import Triple, encode_log
-from copydesk.learn.fit import fit, reference_logprobs
+from copydesk.learn.fit import compute_reference_logprobs, fit_policy
 from copydesk.learn.models import load_model, quiet_libraries
 from copydesk.learn.rl.fit import fit_rl
-from copydesk.learn.settings import Method, TrainSettings
+from copydesk.learn.settings import Method, TrainConfig
 from copydesk.log.cost import EditCost
 from copydesk.log.files import atomic_write
 from copydesk.log.record import EditRecord
 from copydesk.policies import LocalPolicy, Sampling
-from copydesk.simulate.protocol import Round, edited, make_log, online_documents, play, play_late
+from copydesk.simulate.protocol import (
+    Round,
+    draw_online_documents,
+    play_late,
+    play_policy,
+    simulate_edits,
+    simulate_log,
+)
 from copydesk.simulate.recipe import RECIPE
-from copydesk.simulate.run import RunSettings
+from copydesk.simulate.run import DemoConfig
 from copydesk.simulate.scripted_task import ScriptedTask
-from copydesk.simulate.tasks import SCRIPTED
+from copydesk.simulate.tasks import SCRIPTED_TASKS
 from copydesk.simulate.users import ChangingUser, ScriptedUser
 
 USER = ScriptedUser("validation", 0.6)
@@ -87,17 +94,17 @@ class Bench:
     def __init__(self, rounds: int) -> None:
         quiet_libraries()
         torch.set_num_threads(1)
-        self.settings = RunSettings(rounds=rounds)
+        self.settings = DemoConfig(rounds=rounds)
         self.cost = EditCost(cap=self.settings.c_max)
         self.model, self.tokenizer, _ = load_model("embedded")
         self.base = LocalPolicy("base", self.model, self.tokenizer)
-        self.log = {name: self._log(name, SEED) for name in SCRIPTED}
+        self.log = {name: self._log(name, SEED) for name in SCRIPTED_TASKS}
         self.triples = {name: self.encoded(log) for name, log in self.log.items()}
         self.cost_models: dict[str, CostModel] = {}
 
     def _log(self, task: str, seed: int) -> list[EditRecord]:
         drawn = Sampling(self.settings.log_temperature, self.settings.max_new_tokens)
-        return make_log(self.base, SCRIPTED[task], USER, self.settings.edits, seed, drawn)
+        return simulate_log(self.base, SCRIPTED_TASKS[task], USER, self.settings.edits, seed, drawn)
 
     def encoded(self, log: list[EditRecord]) -> list[Triple]:
         """A log as rows with their costs."""
@@ -108,42 +115,42 @@ class Bench:
     def choose_cost_rate(self) -> list[dict[str, Any]]:
         """Fit the cost model at each rate; the best one of each task is kept."""
         rows, fits = [], {}
-        unseen = {task: self.encoded(self._log(task, SEED + 1)) for task in SCRIPTED}
+        unseen = {task: self.encoded(self._log(task, SEED + 1)) for task in SCRIPTED_TASKS}
         for rate in COST_RATES:
-            for task in SCRIPTED:
+            for task in SCRIPTED_TASKS:
                 recipe = RECIPE["rl"]
                 training = replace(recipe, seed=SEED, cost=replace(recipe.cost, learning_rate=rate))
                 fits[task, rate] = fit_cost_model(self.model, self.triples[task], training)
-                rows.append({"task": task, "rate": rate, **measured(fits[task, rate], unseen[task])["fit"]})
+                rows.append({"task": task, "rate": rate, **measure_held_out(fits[task, rate], unseen[task])["fit"]})
                 print(rows[-1], file=sys.stderr, flush=True)
         best = max(COST_RATES, key=lambda rate: sum(row["r2"] for row in rows if row["rate"] == rate))
-        self.cost_models = {task: fits[task, best] for task in SCRIPTED}
+        self.cost_models = {task: fits[task, best] for task in SCRIPTED_TASKS}
         return [{**row, "chosen": row["rate"] == best} for row in rows]
 
     def trial(self, method: Method, chosen: dict[str, float]) -> dict[str, Any]:
         """Train and play on both tasks with these settings."""
         row: dict[str, Any] = {"method": method, **chosen}
-        for name, task in SCRIPTED.items():
+        for name, task in SCRIPTED_TASKS.items():
             training = _training(method, chosen)
             triples = self.triples[name]
             if method == "rl":
                 fitted = fit_rl(self.model, self.tokenizer, triples, self.cost_models[name], training)
             else:
-                references = reference_logprobs(self.model, triples, batch_size=64)
-                fitted = fit(self.model, triples, references, training)
-            contexts = online_documents(task, self.settings.rounds, SEED, self.log[name])
+                references = compute_reference_logprobs(self.model, triples, batch_size=64)
+                fitted = fit_policy(self.model, triples, references, training)
+            contexts = draw_online_documents(task, self.settings.rounds, SEED, self.log[name])
             policy = LocalPolicy(method, fitted.model, self.tokenizer)
-            played = play(policy, method, task, USER, contexts, SEED, self.cost, self.settings.sampling())
+            played = play_policy(policy, method, task, USER, contexts, SEED, self.cost, self.settings.sampling())
             row[name] = {
                 measure: fmean(getattr(one, measure) for one in played)
                 for measure in ("cost", "distance", "malformed", "facts", "length")
             }
             row[name]["rounds"] = [one.to_json() for one in played]
-        row["cost"] = fmean(row[name]["cost"] for name in SCRIPTED)
+        row["cost"] = fmean(row[name]["cost"] for name in SCRIPTED_TASKS)
         return row
 
 
-def _training(method: Method, chosen: dict[str, float]) -> TrainSettings:
+def _training(method: Method, chosen: dict[str, float]) -> TrainConfig:
     plain = {name: value for name, value in chosen.items() if name != "rl_epochs"}
     training = replace(RECIPE[method], seed=SEED, **plain)
     return replace(training, rl=replace(training.rl, epochs=chosen.get("rl_epochs", 1.0)))
@@ -164,14 +171,14 @@ def search(method: Method, rounds: int, out: Path) -> None:
             row = bench.trial(method, {**chosen, name: value})
             if best is None or row["cost"] < best["cost"]:
                 best = row
-            kept = {key: value for key, value in row.items() if key not in SCRIPTED}
-            kept |= {task: {m: v for m, v in row[task].items() if m != "rounds"} for task in SCRIPTED}
+            kept = {key: value for key, value in row.items() if key not in SCRIPTED_TASKS}
+            kept |= {task: {m: v for m, v in row[task].items() if m != "rounds"} for task in SCRIPTED_TASKS}
             found["trials"].append(kept)
             print(kept, file=sys.stderr, flush=True)
         assert best is not None
         chosen = {name: best[name] for name in names if name in best}
     assert best is not None
-    found |= {"chosen": chosen, "rounds": [one for task in SCRIPTED for one in best[task]["rounds"]]}
+    found |= {"chosen": chosen, "rounds": [one for task in SCRIPTED_TASKS for one in best[task]["rounds"]]}
     with atomic_write(file) as stream:
         stream.write(json.dumps(found) + "\n")
 
@@ -182,15 +189,15 @@ def choose_rules(rounds: dict[str, list[Round]]) -> dict[str, dict[str, Any]]:
     Args:
         rounds: of each method, of all tasks.
     """
-    cost = EditCost(cap=RunSettings().c_max)
+    cost = EditCost(cap=DemoConfig().c_max)
     played: list[dict[str, list[Round]]] = []
-    for task in SCRIPTED.values():
+    for task in SCRIPTED_TASKS.values():
         own = {method: [one for one in all_of if one.task == task.name] for method, all_of in rounds.items()}
         until = len(next(iter(own.values()))) // 2
         user = ChangingUser("changing", USER, CHANGED, until)
-        contexts = online_documents(task, 2 * until, SEED, _validation_log(task))
+        contexts = draw_online_documents(task, 2 * until, SEED, _validation_log(task))
         changing = {
-            method: edited(method, method, task, user, contexts, [one.response for one in alone], SEED, cost)
+            method: simulate_edits(method, method, task, user, contexts, [one.response for one in alone], SEED, cost)
             for method, alone in own.items()
         }
         played += [own, changing]
@@ -217,7 +224,7 @@ def choose_rules(rounds: dict[str, list[Round]]) -> dict[str, dict[str, Any]]:
 
 def _validation_log(task: ScriptedTask) -> list[EditRecord]:
     """Records of the log's contexts, so that the online phase passes over them as it did before."""
-    documents = task.draw_offline(RunSettings().edits, SEED)
+    documents = task.draw_offline(DemoConfig().edits, SEED)
     return [EditRecord(id=str(i), context=one.context, response="") for i, one in enumerate(documents)]
 
 
@@ -240,11 +247,11 @@ def main() -> None:
         kept = {method: {k: v for k, v in one.items() if k != "rounds"} for method, one in found.items()}
         print(json.dumps(kept | {"rules": rules}, indent=2))
         return
-    table = Table("method", "settings", *SCRIPTED, "mean", box=None)
+    table = Table("method", "settings", *SCRIPTED_TASKS, "mean", box=None)
     for method, one in found.items():
         for row in one["trials"]:
             settings = ", ".join(f"{name} {row[name]:g}" for name in one["chosen"])
-            costs = [f"{row[task]['cost']:.3f} ({row[task]['malformed']:.0%} malformed)" for task in SCRIPTED]
+            costs = [f"{row[task]['cost']:.3f} ({row[task]['malformed']:.0%} malformed)" for task in SCRIPTED_TASKS]
             style = "bold" if all(row[name] == value for name, value in one["chosen"].items()) else ""
             table.add_row(method, settings, *costs, f"{row['cost']:.3f}", style=style)
     console = Console(width=140)

@@ -29,7 +29,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from copydesk.ensemble import ArmState, EnsembleSettings, LateEnsemble, Rule, Ucb
+from copydesk.ensemble import ArmState, EnsembleConfig, LateEnsemble, Rule, Ucb
 
 MEANS = np.array([0.55, 0.30, 0.70, 0.42])
 EDITED = 0.7  # of all answers; the others are accepted
@@ -95,7 +95,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--never", type=float, default=0.3, help="share of edits that never come")
     parser.add_argument("--rounds", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=40, help="at least 2")
-    parser.add_argument("--alpha", type=float, default=EnsembleSettings().alpha)
+    parser.add_argument("--alpha", type=float, default=EnsembleConfig().alpha)
     parser.add_argument("--quick", action="store_true", help="8 seeds, 1000 rounds")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     args = parser.parse_args()

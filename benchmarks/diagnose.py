@@ -37,15 +37,15 @@ from rich.progress import track
 from rich.table import Table
 
 from copydesk.diagnose import diagnose
-from copydesk.diagnose.advice import Facts, advise
-from copydesk.diagnose.coverage import effective_share
-from copydesk.diagnose.diagnose import facts_of
+from copydesk.diagnose.advice import AdviceInputs, advise
+from copydesk.diagnose.coverage import compute_effective_share
+from copydesk.diagnose.diagnose import collect_advice_inputs
 from copydesk.errors import InputError
-from copydesk.report.columns import read_column
-from copydesk.theory.grid import APART, STRENGTHS
-from copydesk.theory.lab import Setting
-from copydesk.theory.log import Log, draw_log
-from copydesk.theory.trials import learn, left_to_gain
+from copydesk.report.columns import parse_scenario
+from copydesk.theory.grid import GRID_DIVERGENCES, GRID_STRENGTHS
+from copydesk.theory.lab import LabSetting
+from copydesk.theory.log import LabLog, draw_lab_log
+from copydesk.theory.trials import compute_subopt, select_members
 
 METHODS = ("sft", "dpo", "rl", "early")
 NEAR = 0.03
@@ -75,7 +75,7 @@ def embedded_logs(folders: Sequence[Path]) -> list[tuple[str, Path, dict[str, fl
                 f"{folder}: no finished run of `copydesk bench paper`; make one with runs/table.sh"
             ) from None
         for name in results["columns"]:
-            column = read_column(name)
+            column = parse_scenario(name)
             cells = results["cells"][name]
             if column.is_shifted or any(method not in cells for method in METHODS):
                 continue
@@ -92,7 +92,7 @@ def judge_embedded(logs: Sequence[tuple[str, Path, dict[str, float]]]) -> list[J
     for name, path, costs in track(logs, "logs", console=Console(stderr=True), transient=True):
         found = diagnose(path, "embedded", sample=SAMPLE)
         assert found.advice is not None
-        facts = facts_of(found.counts, found.costs, found.quality, found.coverage)
+        facts = collect_advice_inputs(found.counts, found.costs, found.quality, found.coverage)
         judged.append(Judged(name, found.advice.method, found.advice.predicted, asdict(facts), costs))
     return judged
 
@@ -100,11 +100,11 @@ def judge_embedded(logs: Sequence[tuple[str, Path, dict[str, float]]]) -> list[J
 def judge_lab(strengths: Sequence[int], apart: Sequence[float], lengths: Sequence[int], repeats: int) -> list[Judged]:
     """Diagnose one log of every setting and length."""
     judged = []
-    settings = [(n, Setting(m, distance)) for n in lengths for m in strengths for distance in apart]
+    settings = [(n, LabSetting(m, distance)) for n in lengths for m in strengths for distance in apart]
     for n, setting in track(settings, "lab", console=Console(stderr=True), transient=True):
-        logs = [draw_log(setting.world, n, np.random.default_rng([n, repeat])) for repeat in range(repeats)]
+        logs = [draw_lab_log(setting.world, n, np.random.default_rng([n, repeat])) for repeat in range(repeats)]
         beta = setting.world.problem.beta
-        gains = [left_to_gain(setting, learn(setting, log)) for log in logs]
+        gains = [compute_subopt(setting, select_members(setting, log)) for log in logs]
         costs = {method: fmean(gain[method] for gain in gains) / beta for method in METHODS}
         facts = lab_facts(setting, logs[0])
         advice = advise(facts)
@@ -113,7 +113,7 @@ def judge_lab(strengths: Sequence[int], apart: Sequence[float], lengths: Sequenc
     return judged
 
 
-def lab_facts(setting: Setting, log: Log) -> Facts:
+def lab_facts(setting: LabSetting, log: LabLog) -> AdviceInputs:
     """What the advice is made of, exact where a text would only give an estimate.
 
     One rewrite out of as many words as the class has policies makes D = log(|Π|/δ).
@@ -126,7 +126,7 @@ def lab_facts(setting: Setting, log: Log) -> Facts:
     margins = np.broadcast_to(logs[:, None, :] - logs[:, :, None], edited.shape)[changed]
     margins = np.repeat(margins, edited[changed].astype(np.int64))
     costs = np.repeat(np.broadcast_to(log.distance, edited.shape).ravel(), log.counts.ravel())
-    return Facts(
+    return AdviceInputs(
         rows=log.n,
         edited=int(edited.sum()),
         mean_cost=float(costs.mean()),
@@ -135,7 +135,7 @@ def lab_facts(setting: Setting, log: Log) -> Facts:
         covered=1.0,
         distinct=1,
         vocabulary=setting.members.size,
-        ess=effective_share(np.minimum(margins, 0.0)),
+        ess=compute_effective_share(np.minimum(margins, 0.0)),
         margin_scale=float(np.median(np.abs(margins))),
     )
 
@@ -193,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.quick:
             families["lab"] = judge_lab((1, 32), (2.0, 6.0), (100,), 5)
         else:
-            families["lab"] = judge_lab(STRENGTHS, APART, (100, 1_000), REPEATS)
+            families["lab"] = judge_lab(GRID_STRENGTHS, GRID_DIVERGENCES, (100, 1_000), REPEATS)
         if logs:
             families["embedded"] = judge_embedded(logs)
     except InputError as fault:

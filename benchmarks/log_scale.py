@@ -138,17 +138,20 @@ def compare_distances(log: Path, pairs: int, repeats: int) -> dict[str, Any]:
     import editdistance
 
     from copydesk.log import EditCost, read_jsonl
-    from copydesk.log.ahead import ahead
-    from copydesk.log.cost import BLOCK
-    from copydesk.log.distance import distances
+    from copydesk.log.ahead import ordered_map
+    from copydesk.log.cost import COST_BATCH_SIZE
+    from copydesk.log.distance import compute_edit_distances
 
     changed = list(islice((record for record in read_jsonl(log) if record.edited), pairs))
     before = [EditCost().split_units(record.response) for record in changed]
     after = [EditCost().split_units(str(record.edit)) for record in changed]
 
     def ours() -> list[int]:
-        blocks = ((before[at : at + BLOCK], after[at : at + BLOCK]) for at in range(0, len(before), BLOCK))
-        return [one for _, found in ahead(lambda block: distances(*block), blocks) for one in found]
+        blocks = (
+            (before[at : at + COST_BATCH_SIZE], after[at : at + COST_BATCH_SIZE])
+            for at in range(0, len(before), COST_BATCH_SIZE)
+        )
+        return [one for _, found in ordered_map(lambda block: compute_edit_distances(*block), blocks) for one in found]
 
     def theirs() -> list[int]:
         return [editdistance.eval(one, other) for one, other in zip(before, after, strict=True)]

@@ -50,10 +50,19 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from copydesk.offpolicy.baseline import fitted_baseline
-from copydesk.offpolicy.estimators import Fit, doubly_robust, effective_rows, interval, ips, mean, snips, standard_error
-from copydesk.offpolicy.overlap import Overlap, expected_effective
-from copydesk.offpolicy.traffic import Answered
+from copydesk.offpolicy.baseline import fit_baseline
+from copydesk.offpolicy.estimators import (
+    PointEstimate,
+    compute_effective_sample_size,
+    compute_interval,
+    compute_standard_error,
+    estimate_doubly_robust,
+    estimate_ips,
+    estimate_logged_mean,
+    estimate_snips,
+)
+from copydesk.offpolicy.overlap import Overlap, compute_expected_sample_size
+from copydesk.offpolicy.traffic import LoggedAnswer
 
 FAMILIES = ["tabular", "lognormal", "embedded"]
 CONTEXTS, ANSWERS, ARMS = 8, 20, 3
@@ -145,15 +154,15 @@ def play(world: World, rng: np.random.Generator, rounds: int) -> Log:
     return Log(x, arms, propensities, answers, costs)
 
 
-def as_row(context: str, cost: float) -> Answered:
+def as_row(context: str, cost: float) -> LoggedAnswer:
     """A row of which only the context and the cost matter."""
-    return Answered("", context, "", {}, "stop", None, "", 1.0, frozenset(), cost)
+    return LoggedAnswer("", context, "", {}, "stop", None, "", 1.0, frozenset(), cost)
 
 
 def judge(
     weights: np.ndarray,
     costs: np.ndarray,
-    fits: Mapping[str, Fit],
+    fits: Mapping[str, PointEstimate],
     truth: float,
     naive: np.ndarray,
     covered: Mapping[str, bool] | None = None,
@@ -161,17 +170,17 @@ def judge(
 ) -> dict[str, Outcome]:
     """What every estimator says of a log, the naive one included."""
     overlap = Overlap.from_weights(weights, expected=expected)
-    plain = mean(naive)
+    plain = estimate_logged_mean(naive)
     found = {name: Outcome(True) for name in fits} | {"naive": Outcome(True)}
     if overlap.why_insufficient is not None:
         return found
     for name, fit in fits.items():
-        said = interval(fit, overlap.effective, least=0.0)
+        said = compute_interval(fit, overlap.effective, least=0.0)
         covers = said.low <= truth <= said.high
         found[name] = Outcome(
             False, fit.value - truth, covers, said.high - said.low, None if covered is None else covered[name]
         )
-    said = interval(plain, len(naive), least=0.0)
+    said = compute_interval(plain, len(naive), least=0.0)
     found["naive"] = Outcome(False, plain.value - truth, said.low <= truth <= said.high, said.high - said.low)
     return found
 
@@ -207,12 +216,12 @@ def tabular(shift: float | None, seed: int, rounds: int, resamples: int) -> dict
     model = 0.7 * world.costs + 0.1 * rng.normal(size=world.costs.shape)
     predicted, expected = model[log.x, log.y], (world.policy * model).sum(axis=1)[log.x]
     rows = [as_row(f"kind{x}", float(c)) for x, c in zip(log.x, log.c, strict=True)]
-    e = fitted_baseline(rows, weights, seed).expected
+    e = fit_baseline(rows, weights, seed).expected
     fits = {
-        "ips": ips(weights, log.c),
-        "snips": snips(weights, log.c),
-        "dr": doubly_robust(weights, log.c, e, e),
-        "dr, cost model": doubly_robust(weights, log.c, predicted, expected),
+        "ips": estimate_ips(weights, log.c),
+        "snips": estimate_snips(weights, log.c),
+        "dr": estimate_doubly_robust(weights, log.c, e, e),
+        "dr, cost model": estimate_doubly_robust(weights, log.c, predicted, expected),
     }
     ones = np.ones(rounds)
     terms = {
@@ -239,8 +248,8 @@ def lognormal(size: float, seed: int, rounds: int, rule: bool) -> dict[str, Outc
     costs = 0.45 - 0.12 * z + 0.2 * rng.normal(size=rounds)
     # Under the policy z is normal around `sizes`, and no longer around 0.
     truth = 0.45 - 0.12 * (size + 0.4) / 2
-    fits = {"ips": ips(weights, costs), "snips": snips(weights, costs)}
-    expected = expected_effective(log_weights, [str(one) for one in sizes]) if rule else None
+    fits = {"ips": estimate_ips(weights, costs), "snips": estimate_snips(weights, costs)}
+    expected = compute_expected_sample_size(log_weights, [str(one) for one in sizes]) if rule else None
     return judge(weights, costs, fits, truth, costs, expected=expected)
 
 
@@ -274,13 +283,13 @@ def embedded(seed: int, pool: int, others: int, rounds: int, logs: int, with_mod
     import torch
 
     from copydesk.learn.cost.fit import fit_cost_model
-    from copydesk.learn.encode import encode_log, end_of_turn
-    from copydesk.learn.fit import fit, reference_logprobs
+    from copydesk.learn.encode import encode_log, find_end_of_turn
+    from copydesk.learn.fit import compute_reference_logprobs, fit_policy
     from copydesk.learn.models import load_model, quiet_libraries
     from copydesk.log.cost import EditCost
-    from copydesk.offpolicy.weights import arm_weights, text_weights
+    from copydesk.offpolicy.weights import compute_arm_weights, compute_text_weights
     from copydesk.policies import LocalPolicy, Sampling
-    from copydesk.simulate.protocol import make_log
+    from copydesk.simulate.protocol import simulate_log
     from copydesk.simulate.recipe import RECIPE
     from copydesk.simulate.tasks import EMAIL
     from copydesk.simulate.users import STRONG
@@ -288,12 +297,12 @@ def embedded(seed: int, pool: int, others: int, rounds: int, logs: int, with_mod
     quiet_libraries()
     model, tokenizer, _ = load_model("embedded")
     sampling, cost = Sampling(0.7, 160), EditCost(cap=3.0)
-    taught = make_log(LocalPolicy("base", model, tokenizer), EMAIL, STRONG, 300, seed, sampling)
+    taught = simulate_log(LocalPolicy("base", model, tokenizer), EMAIL, STRONG, 300, seed, sampling)
     paid = cost.cost_batch([(record.response, str(record.edit)) for record in taught])
     known = {record.id: c for record, c in zip(taught, paid, strict=True)}
     triples = encode_log(taught, tokenizer, max_length=512, costs=known).triples
     recipe = replace(RECIPE["sft"], learning_rate=1e-3, epochs=2, seed=seed)
-    trained = fit(model, triples, reference_logprobs(model, triples, batch_size=64), recipe).model
+    trained = fit_policy(model, triples, compute_reference_logprobs(model, triples, batch_size=64), recipe).model
     say("trained")
 
     def between(a: float) -> LocalPolicy:
@@ -327,7 +336,7 @@ def embedded(seed: int, pool: int, others: int, rounds: int, logs: int, with_mod
     # `LocalPolicy` gives no reason: an answer as long as the limit was cut off.
     length = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in responses]
     rows = [
-        Answered(
+        LoggedAnswer(
             str(t), inside[t].context, responses[t], asked,
             "length" if length[t] >= sampling.max_new_tokens else "stop", None, arms[picks[t]].name,
             float(chances[t] if picks[t] else 1 - chances[t]), frozenset(arm.name for arm in arms), float(costs[t]),
@@ -335,7 +344,7 @@ def embedded(seed: int, pool: int, others: int, rounds: int, logs: int, with_mod
         for t in range(pool)
     ]  # fmt: skip
     cost_model = fit_cost_model(model, triples, replace(RECIPE["rl"], seed=seed)) if with_model else None
-    end = end_of_turn(tokenizer)
+    end = find_end_of_turn(tokenizer)
 
     def predict(policy: LocalPolicy, texts: Sequence[str]) -> np.ndarray:
         assert cost_model is not None
@@ -348,12 +357,12 @@ def embedded(seed: int, pool: int, others: int, rounds: int, logs: int, with_mod
     for kind, a, judged in EMBEDDED:
         policy = between(a)
         own = policy.respond([one.context for one in outside], [(seed, 4, p) for p in range(others)], sampling)
-        mine = mean(costs_of(outside, own, 5))
-        truth = {"value": mine.value, "error": standard_error(mine)}
+        mine = estimate_logged_mean(costs_of(outside, own, 5))
+        truth = {"value": mine.value, "error": compute_standard_error(mine)}
         if kind == "arm":
-            weights, log_weights = arm_weights(rows, {policy.name: 1.0}).weights, None
+            weights, log_weights = compute_arm_weights(rows, {policy.name: 1.0}).weights, None
         else:
-            weights = text_weights(rows, policy, by_name.__getitem__, batch_size=32).weights
+            weights = compute_text_weights(rows, policy, by_name.__getitem__, batch_size=32).weights
             log_weights = np.log(np.maximum(weights, 1e-300))
         predicted = expected = None
         if cost_model is not None and judged:
@@ -364,17 +373,21 @@ def embedded(seed: int, pool: int, others: int, rounds: int, logs: int, with_mod
             partition, part = divmod(number, pool // rounds)
             chosen = np.random.default_rng([seed, 7, partition]).permutation(pool)[part * rounds : (part + 1) * rounds]
             w, c, some = weights[chosen], costs[chosen], [rows[t] for t in chosen]
-            e = fitted_baseline(some, w, number).expected
-            fits = {"ips": ips(w, c), "snips": snips(w, c), "dr": doubly_robust(w, c, e, e)}
+            e = fit_baseline(some, w, number).expected
+            fits = {"ips": estimate_ips(w, c), "snips": estimate_snips(w, c), "dr": estimate_doubly_robust(w, c, e, e)}
             if predicted is not None and expected is not None:
-                fits["dr, cost model"] = doubly_robust(w, c, predicted[chosen], expected[chosen])
+                fits["dr, cost model"] = estimate_doubly_robust(w, c, predicted[chosen], expected[chosen])
             naive = c[picks[chosen] == 1] if kind == "arm" else c
             expected_rows = None
             if log_weights is not None:
-                expected_rows = expected_effective(log_weights[chosen], [one.policy for one in some])
+                expected_rows = compute_expected_sample_size(log_weights[chosen], [one.policy for one in some])
             outcomes.append(judge(w, c, fits, truth["value"], naive, expected=expected_rows))
-        whole = snips(weights, costs)
-        pooled = {"value": whole.value, "error": standard_error(whole), "effective": effective_rows(weights)}
+        whole = estimate_snips(weights, costs)
+        pooled = {
+            "value": whole.value,
+            "error": compute_standard_error(whole),
+            "effective": compute_effective_sample_size(weights),
+        }
         found.append(summed(kind, outcomes, truth) | {"pool": pooled})
         say(kind)
     return found

@@ -27,21 +27,21 @@ from rich.table import Table
 from transformers import TrainerCallback
 
 from copydesk.learn.cost.fit import fit_cost_model
-from copydesk.learn.cost.measure import figures
+from copydesk.learn.cost.measure import compute_prediction_metrics
 from copydesk.learn.cost.model import CostModel
 from copydesk.learn.encode import encode_log
 from copydesk.learn.models import load_model, quiet_libraries
 from copydesk.learn.rl.fit import fit_rl
-from copydesk.learn.rl.reward import predicted_costs
+from copydesk.learn.rl.reward import predict_costs
 from copydesk.log.cost import EditCost
 from copydesk.policies import LocalPolicy, Sampling
-from copydesk.simulate.luck import Stream, generator, key
-from copydesk.simulate.protocol import make_log, online_documents
-from copydesk.simulate.reading import read
+from copydesk.simulate.luck import SeedStream, make_generator, make_seed_key
+from copydesk.simulate.protocol import draw_online_documents, simulate_log
+from copydesk.simulate.reading import score_response
 from copydesk.simulate.recipe import RECIPE
 from copydesk.simulate.scripted_task import ScriptedTask
 from copydesk.simulate.task import Document
-from copydesk.simulate.tasks import SCRIPTED, get_task
+from copydesk.simulate.tasks import SCRIPTED_TASKS, get_task
 from copydesk.simulate.users import ScriptedUser
 
 C_MAX, LONGEST = 3.0, 160
@@ -76,16 +76,18 @@ class Watch(TrainerCallback):
         luck = torch.get_rng_state()  # looking must not change what is looked at
         policy = LocalPolicy("policy", model, self.tokenizer)
         prompts = policy.encode([document.context for document in self.documents])
-        seeds = [key(self.seed, Stream.ONLINE_RESPONSES, t) for t in range(len(prompts))]
+        seeds = [make_seed_key(self.seed, SeedStream.ONLINE_RESPONSES, t) for t in range(len(prompts))]
         drafts = policy.generate_tokens(prompts, seeds, Sampling(1.0, LONGEST))
-        predicted = predicted_costs(self.cost_model, prompts, drafts, policy.end_of_turn)
+        predicted = predict_costs(self.cost_model, prompts, drafts, policy.end_of_turn)
         responses = [policy.decode(draft) for draft in drafts]
         edits = [
-            self.user.edit_response(self.task, document, response, generator(self.seed, Stream.ONLINE_EDITS, t))
+            self.user.edit_response(
+                self.task, document, response, make_generator(self.seed, SeedStream.ONLINE_EDITS, t)
+            )
             for t, (document, response) in enumerate(zip(self.documents, responses, strict=True))
         ]
         true = self.cost.cost_batch(list(zip(responses, edits, strict=True)))
-        malformed = [read(self.task, d, r).malformed for d, r in zip(self.documents, responses, strict=True)]
+        malformed = [score_response(self.task, d, r).malformed for d, r in zip(self.documents, responses, strict=True)]
         self.rows.append(
             {
                 "step": step,
@@ -104,11 +106,11 @@ def one_seed(seed: int, args: argparse.Namespace) -> dict[str, Any]:
     task, user = get_task(args.task), ScriptedUser(f"p={args.p}", args.p)
     model, tokenizer, _ = load_model("embedded")
     cost = EditCost(cap=C_MAX)
-    log = make_log(LocalPolicy("base", model, tokenizer), task, user, args.edits, seed, Sampling(1.0, LONGEST))
+    log = simulate_log(LocalPolicy("base", model, tokenizer), task, user, args.edits, seed, Sampling(1.0, LONGEST))
     costs = cost.cost_batch([(record.response, str(record.edit)) for record in log])
     known = {record.id: c for record, c in zip(log, costs, strict=True)}
     triples = encode_log(log, tokenizer, max_length=512, costs=known).triples
-    documents = online_documents(task, args.documents, seed, log)
+    documents = draw_online_documents(task, args.documents, seed, log)
     settings = replace(RECIPE["rl"], seed=seed, max_steps=args.steps, learning_rate=args.lr, beta=args.beta)
     cost_model = fit_cost_model(model, triples, settings)
     found: dict[str, Any] = {"seed": seed, "curves": {}}
@@ -119,7 +121,7 @@ def one_seed(seed: int, args: argparse.Namespace) -> dict[str, Any]:
         found["curves"][kind] = watch.rows
         print(f"seed {seed}, {kind}: {watch.rows[-1]}", file=sys.stderr, flush=True)
     predicted = cost_model.predict([(triple.context, triple.response) for triple in triples])
-    found["cost_model"] = figures(predicted[:, 0].tolist(), costs, fmean(costs))
+    found["cost_model"] = compute_prediction_metrics(predicted[:, 0].tolist(), costs, fmean(costs))
     found["within"] = cost_model.within.tolist()
     return found
 
@@ -166,7 +168,7 @@ def draw(seeds: Sequence[dict[str, Any]], kinds: Sequence[str], path: Path) -> N
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="keep rows.json and overoptimisation.svg in this folder")
-    parser.add_argument("--task", choices=list(SCRIPTED), default="email")
+    parser.add_argument("--task", choices=list(SCRIPTED_TASKS), default="email")
     parser.add_argument("--p", type=float, default=0.6, help="strength of the user")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))

@@ -22,13 +22,13 @@ from rich.table import Table
 
 import copydesk.learn.rl.learn as learn
 from copydesk.cli.output import log_to_stderr
-from copydesk.learn.cost.settings import CostSettings
+from copydesk.learn.cost.settings import CostModelConfig
 from copydesk.learn.models import load_model, quiet_libraries
 from copydesk.learn.rl.trainer import RlTrainer
-from copydesk.learn.settings import TrainSettings
+from copydesk.learn.settings import TrainConfig
 from copydesk.learn.train import train
 from copydesk.policies import LocalPolicy, Sampling
-from copydesk.simulate.protocol import make_log
+from copydesk.simulate.protocol import simulate_log
 from copydesk.simulate.tasks import EMAIL
 from copydesk.simulate.users import STRONG
 
@@ -60,14 +60,14 @@ def main() -> None:
     quiet_libraries()
     log_to_stderr("copydesk.simulate")
     model, tokenizer, _ = load_model("embedded")
-    log = make_log(LocalPolicy("base", model, tokenizer), EMAIL, STRONG, args.edits, 0, Sampling(1.0, 160))
-    settings = TrainSettings(
+    log = simulate_log(LocalPolicy("base", model, tokenizer), EMAIL, STRONG, args.edits, 0, Sampling(1.0, 160))
+    settings = TrainConfig(
         method="rl",
         full=True,
         batch_size=64,
         learning_rate=1e-3,
         max_length=512,
-        cost=CostSettings(epochs=3, learning_rate=1e-2, rows_per_step=8),
+        cost=CostModelConfig(epochs=3, learning_rate=1e-2, rows_per_step=8),
     )
     timed(learn, "fit_cost_model", "cost model")
     timed(learn, "fit_rl", "policy optimisation")

@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from copydesk.cli.output import log_to_stderr
 from copydesk.learn.models import load_model, quiet_libraries
-from copydesk.learn.settings import TrainSettings
+from copydesk.learn.settings import TrainConfig
 from copydesk.learn.train import train
 from copydesk.log.jsonl import read_jsonl
 from copydesk.log.record import EditRecord
@@ -77,7 +77,7 @@ def main() -> None:
         for log in logs:
             rows = some_rows(args.data / f"{log}.jsonl", args.rows, args.longest)
             for method in methods:
-                settings = TrainSettings(
+                settings = TrainConfig(
                     method=method, max_steps=args.steps, batch_size=1, accumulate=1, held_out=0.2,
                     learning_rate=RATES[method], max_length=768,
                 )  # fmt: skip

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from copydesk.report.columns import column_title, read_column
-from copydesk.report.methods import label_of
-from copydesk.report.sweeps import crossings, sweeps_of
+from copydesk.report.columns import format_scenario_title, parse_scenario
+from copydesk.report.methods import get_method_label
+from copydesk.report.sweeps import collect_sweeps, find_crossings
 
 
 def spread(cell: dict[str, Any] | None, digits: int = 3) -> str:
@@ -23,19 +23,25 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def main() -> None:
     results = json.loads((Path(sys.argv[1]) / "results.json").read_text(encoding="utf-8"))
-    columns = [read_column(name) for name in results["columns"]]
+    columns = [parse_scenario(name) for name in results["columns"]]
     for kind in ("plain", "shifted"):
         names = [column.name for column in columns if getattr(column, f"is_{kind}")]
         subopt = [results["max_subopt"]] if kind == "plain" else []
         shown = [results["cells"][name] for name in names] + subopt
-        head = ["method", *(column_title(name) for name in names), *["Max SubOpt"] * len(subopt)]
-        rows = [[label_of(m), *(spread(cells.get(m)) for cells in shown)] for m in results["methods"]]
+        head = ["method", *(format_scenario_title(name) for name in names), *["Max SubOpt"] * len(subopt)]
+        rows = [[get_method_label(m), *(spread(cells.get(m)) for cells in shown)] for m in results["methods"]]
         if names:
             table(head, rows)
     for ensemble, ratio in results.get("robustness", {}).items():
-        print(f"- {label_of(ensemble)}: {spread(ratio, 2)} of the best single feedback's Max SubOpt")
+        print(f"- {get_method_label(ensemble)}: {spread(ratio, 2)} of the best single feedback's Max SubOpt")
     regrets = [
-        [column_title(name), label_of(m), spread(own["regret"], 2), spread(own.get("ratio"), 2), ", ".join(own["best"])]
+        [
+            format_scenario_title(name),
+            get_method_label(m),
+            spread(own["regret"], 2),
+            spread(own.get("ratio"), 2),
+            ", ".join(own["best"]),
+        ]
         for name, methods in results.get("regret", {}).items()
         for m, own in methods.items()
     ]
@@ -47,17 +53,17 @@ def main() -> None:
     for column in (column for column in columns if column.is_plain):
         for method, cell in results["cells"][column.name].items():
             figures = [cell["mean"], *(cell.get(name) for name in measures[1:])]
-            rows.append([column.title, label_of(method), *("–" if f is None else f"{f:.3f}" for f in figures)])
+            rows.append([column.title, get_method_label(method), *("–" if f is None else f"{f:.3f}" for f in figures)])
     if rows:
         table(["column", "method", *measures], rows)
-    for sweep in sweeps_of(results):
+    for sweep in collect_sweeps(results):
         print(f"{sweep.title}\n")
         rows = [
             [sweep.format_value(value), *(spread(cells.get(method)) for method in sweep.methods)]
             for value, cells in sweep.cells.items()
         ]
-        table([sweep.symbol, *map(label_of, sweep.methods)], rows)
-        for crossing in crossings(sweep):
+        table([sweep.symbol, *map(get_method_label, sweep.methods)], rows)
+        for crossing in find_crossings(sweep):
             print(f"- {crossing}")
     print({name: round(taken) for name, taken in results["seconds"].items()})
     print(results["settings"]["machine"])

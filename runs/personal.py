@@ -22,34 +22,34 @@ PRIORS = (0.0, 1.0, 3.0, 10.0)
 
 def rate() -> None:
     """Print the mean cost of SFT at each rate, with the user of p = 0.6."""
-    from copydesk.learn.fit import fit, reference_logprobs
+    from copydesk.learn.fit import compute_reference_logprobs, fit_policy
     from copydesk.learn.models import quiet_libraries
     from copydesk.log.cost import EditCost
     from copydesk.policies import LocalPolicy
-    from copydesk.simulate.clock import Clock
-    from copydesk.simulate.protocol import make_log, online_documents, play
+    from copydesk.simulate.clock import StepTimer
+    from copydesk.simulate.protocol import draw_online_documents, play_policy, simulate_log
     from copydesk.simulate.recipe import RECIPE
-    from copydesk.simulate.run import RunSettings
-    from copydesk.simulate.tasks import SCRIPTED
-    from copydesk.simulate.teach import Lesson, load_student
+    from copydesk.simulate.run import DemoConfig
+    from copydesk.simulate.tasks import SCRIPTED_TASKS
+    from copydesk.simulate.teach import PolicyTrainer, load_reference_policy
     from copydesk.simulate.users import get_user
 
     quiet_libraries()
-    settings, user, student = RunSettings(), get_user("p0.6"), load_student("embedded")
+    settings, user, student = DemoConfig(), get_user("p0.6"), load_reference_policy("embedded")
     cost = EditCost(cap=settings.c_max)
     found: dict[float, list[float]] = {rate: [] for rate in RATES}
-    heads = [f"{task}, {count} edits" for task in SCRIPTED for count in LENGTHS]
-    for task in SCRIPTED.values():
+    heads = [f"{task}, {count} edits" for task in SCRIPTED_TASKS for count in LENGTHS]
+    for task in SCRIPTED_TASKS.values():
         for count in LENGTHS:
-            log = make_log(student.policy, task, user, count, SEED, settings.sampling(settings.log_temperature))
-            contexts = online_documents(task, settings.rounds, SEED, log)
-            triples = Lesson(student, log, cost, 512, Clock()).encoded.triples
-            references = reference_logprobs(student.model, triples, batch_size=64)
+            log = simulate_log(student.policy, task, user, count, SEED, settings.sampling(settings.log_temperature))
+            contexts = draw_online_documents(task, settings.rounds, SEED, log)
+            triples = PolicyTrainer(student, log, cost, 512, StepTimer()).encoded.triples
+            references = compute_reference_logprobs(student.model, triples, batch_size=64)
             for rate, costs in found.items():
                 training = replace(RECIPE["sft"], full=False, learning_rate=rate, seed=SEED)
-                fitted = fit(student.model, triples, references, training)
+                fitted = fit_policy(student.model, triples, references, training)
                 policy = LocalPolicy("sft", fitted.model, student.tokenizer)
-                rounds = play(policy, "sft", task, user, contexts, SEED, cost, settings.sampling())
+                rounds = play_policy(policy, "sft", task, user, contexts, SEED, cost, settings.sampling())
                 costs.append(fmean(one.cost for one in rounds))
                 print(task.name, count, rate, costs[-1], file=sys.stderr, flush=True)
     _markdown(
@@ -60,9 +60,9 @@ def rate() -> None:
 
 def table(folders: Sequence[Path]) -> None:
     """Print the table of runs that differ in nothing but their seed."""
-    from copydesk.report import summarize
-    from copydesk.report.methods import label_of
-    from copydesk.report.people import column_of_person, rows_of
+    from copydesk.report import summarize_rounds
+    from copydesk.report.methods import get_method_label
+    from copydesk.report.people import build_user_rows, get_user_scenario
 
     rounds = [
         json.loads(line)
@@ -70,15 +70,22 @@ def table(folders: Sequence[Path]) -> None:
         for line in (folder / "rounds.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     settings = json.loads((folders[0] / "results.json").read_text(encoding="utf-8"))["settings"]
-    results = summarize(rounds, settings, {})
+    results = summarize_rounds(rounds, settings, {})
     rows = []
-    for row in rows_of(results):
+    for row in build_user_rows(results):
         cells = [row.cells[method] for method in results["methods"]]
         regret = [] if row.regret is None else [f"{row.regret['mean']:.2f} ± {row.regret['std']:.2f}"]
         costs = (f"{cell['mean']:.3f} ± {cell['std']:.3f}" for cell in cells)
-        best = results["regret"].get(column_of_person(results, row.name), {}).get("late", {}).get("best", [])
+        best = results["regret"].get(get_user_scenario(results, row.name), {}).get("late", {}).get("best", [])
         rows.append([row.name, row.edits, row.taste, *costs, *regret, ", ".join(best)])
-    head = ["who", "edits", "taste shared with", *map(label_of, results["methods"]), "regret", "better, by seed"]
+    head = [
+        "who",
+        "edits",
+        "taste shared with",
+        *map(get_method_label, results["methods"]),
+        "regret",
+        "better, by seed",
+    ]
     _markdown(head, rows)
     _priors(rounds, settings)
 
@@ -86,7 +93,7 @@ def table(folders: Sequence[Path]) -> None:
 def _priors(rounds: Sequence[dict[str, Any]], settings: dict[str, Any]) -> None:
     """Print what the late ensembles of the same rounds pay where they borrow less from each other."""
     from copydesk.ensemble import LateEnsemble, Ucb
-    from copydesk.simulate.personal.late import play_together
+    from copydesk.simulate.personal.late import play_per_user_ensemble
     from copydesk.simulate.protocol import Round
 
     alone: dict[int, dict[str, dict[str, list[Round]]]] = {}
@@ -97,7 +104,7 @@ def _priors(rounds: Sequence[dict[str, Any]], settings: dict[str, Any]) -> None:
         paid: dict[str, list[float]] = {name: [] for name in [*settings["people"], "everybody"]}
         for seed, people in alone.items():
             ensemble = LateEnsemble(["shared", "own"], Ucb(settings["alpha"]), seed, prior=prior)
-            late = play_together(ensemble, people)
+            late = play_per_user_ensemble(ensemble, people)
             for name in settings["people"]:
                 paid[name].append(fmean(one.cost for one in late if one.user == name))
             paid["everybody"].append(fmean(one.cost for one in late))

@@ -23,9 +23,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from copydesk.simulate.reading import read
+from copydesk.simulate.reading import score_response
 from copydesk.simulate.task import Document
-from copydesk.simulate.tasks import SCRIPTED
+from copydesk.simulate.tasks import SCRIPTED_TASKS
 
 SPECIAL = ["<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"]
 CHAT_TEMPLATE = (
@@ -37,7 +37,7 @@ CHAT_TEMPLATE = (
 def samples(seed: int) -> Iterator[tuple[str, Document, str]]:
     """(task, document, response) without end."""
     rng = np.random.default_rng(seed)
-    tasks = list(SCRIPTED.values())
+    tasks = list(SCRIPTED_TASKS.values())
     while True:
         task = tasks[int(rng.integers(len(tasks)))]
         document = task.draw_document(rng)
@@ -162,7 +162,7 @@ def examine(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: i
     slots: dict[str, list[bool]] = defaultdict(list)
     malformed = []
     for (task, document, _), text in zip(rows, texts, strict=True):
-        reading = read(SCRIPTED[task], document, text)
+        reading = score_response(SCRIPTED_TASKS[task], document, text)
         malformed.append(reading.malformed)
         for slot, right in reading.correct_slots.items():
             slots[f"{task}/{document.kind}/{slot}"].append(right)

@@ -13,14 +13,14 @@ import uvicorn
 from fastapi import FastAPI
 
 from copydesk.gateway.app import create_app
-from copydesk.gateway.serving.policy import Json, PolicyFault
-from copydesk.gateway.settings import GatewaySettings
+from copydesk.gateway.serving.policy import BackendError, Json
+from copydesk.gateway.settings import GatewayConfig
 from copydesk.log.cost import EditCost
 from copydesk.log.store import EditStore
 
-Script = Callable[[Json], "str | PolicyFault"]
+Script = Callable[[Json], "str | BackendError"]
 
-SETTINGS = GatewaySettings(cost=EditCost(unit="word", cap=3.0), cooldown=0.2)
+SETTINGS = GatewayConfig(cost=EditCost(unit="word", cap=3.0), cooldown=0.2)
 
 
 class Scripted:
@@ -41,7 +41,7 @@ class Scripted:
     def _say(self, request: Json) -> str:
         self.asked.append(request)
         answer = self.script(request)
-        if isinstance(answer, PolicyFault):
+        if isinstance(answer, BackendError):
             raise answer
         return answer
 

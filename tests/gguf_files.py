@@ -8,7 +8,7 @@ from pathlib import Path
 import gguf
 from transformers import LlamaForCausalLM
 
-from copydesk.pulled import Source
+from copydesk.pulled import PinnedModel
 
 
 def write_gguf(model_folder: Path, path: Path) -> None:
@@ -65,9 +65,9 @@ def write_wheel(folder: Path, contents: dict[str, bytes]) -> Path:
     return wheel
 
 
-def source_in(wheel: Path, member: str, data: bytes) -> Source:
+def source_in(wheel: Path, member: str, data: bytes) -> PinnedModel:
     """What to know of a model in such a wheel; it goes by the name of one that can be pulled."""
-    return Source(
+    return PinnedModel(
         name="smollm2",
         about="A tiny model",
         license="Apache-2.0",

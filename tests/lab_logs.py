@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from copydesk.theory.lab import Setting
-from copydesk.theory.log import Log
+from copydesk.theory.lab import LabSetting
+from copydesk.theory.log import LabLog
 
 
-def expected_log(setting: Setting, n: int = 10**9) -> Log:
+def expected_log(setting: LabSetting, n: int = 10**9) -> LabLog:
     """A log so long that shares are probabilities."""
     world = setting.world
     joint = world.problem.contexts[:, None, None] * world.problem.reference[:, :, None] * world.edits
-    return Log(np.rint(joint * n).astype(np.int64), world.distance)
+    return LabLog(np.rint(joint * n).astype(np.int64), world.distance)

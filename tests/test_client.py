@@ -34,7 +34,7 @@ def test_ask_and_edit(tmp_path: Path) -> None:
 
 
 def test_what_the_gateway_says_is_what_the_caller_reads(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(access, "_TRUSTED", 0.0)
+    monkeypatch.setattr(access, "_KEY_CACHE_SECONDS", 0.0)
     store = EditStore.open(str(tmp_path / "copydesk.db"))
     with running(app_of(store, Scripted("a"))) as url:
         with copydesk.Client(url) as client, pytest.raises(InputError, match="there is no completion"):

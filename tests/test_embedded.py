@@ -12,27 +12,27 @@ from copydesk import embedded
 from copydesk.learn.models import load_model
 from copydesk.log.cost import EditCost
 from copydesk.policies import LocalPolicy, Sampling
-from copydesk.simulate.grammar import parse
-from copydesk.simulate.luck import Stream, generator, key
-from copydesk.simulate.reading import read
+from copydesk.simulate.grammar import parse_response
+from copydesk.simulate.luck import SeedStream, make_generator, make_seed_key
+from copydesk.simulate.reading import score_response
 from copydesk.simulate.scripted_task import ScriptedTask
 from copydesk.simulate.task import Document
-from copydesk.simulate.tasks import SCRIPTED
+from copydesk.simulate.tasks import SCRIPTED_TASKS
 from copydesk.simulate.users import STRONG, WEAK
 
 SEED = 77_000
-every_task = pytest.mark.parametrize("task", SCRIPTED.values(), ids=lambda task: task.name)
+every_task = pytest.mark.parametrize("task", SCRIPTED_TASKS.values(), ids=lambda task: task.name)
 
 
 @cache
 def answered(name: str) -> list[tuple[Document, str]]:
     """Fresh documents and what the model writes of them at temperature 1."""
-    task = SCRIPTED[name]
+    task = SCRIPTED_TASKS[name]
     model, tokenizer, _ = load_model("embedded")
-    contexts = list(islice(task.iter_documents(SEED, Stream.ONLINE_DOCUMENTS), 400))
+    contexts = list(islice(task.iter_documents(SEED, SeedStream.ONLINE_DOCUMENTS), 400))
     responses = LocalPolicy("base", model, tokenizer).respond(
         [document.context for document in contexts],
-        [key(SEED, Stream.ONLINE_RESPONSES, t) for t in range(len(contexts))],
+        [make_seed_key(SEED, SeedStream.ONLINE_RESPONSES, t) for t in range(len(contexts))],
         Sampling(max_new_tokens=160),
     )
     return list(zip(contexts, responses, strict=True))
@@ -59,7 +59,7 @@ def test_answers_are_complete_and_state_the_facts_of_every_slot(task: ScriptedTa
     slots: Mapping[str, list[bool]] = defaultdict(list)
     malformed = []
     for document, response in answered(task.name):
-        reading = read(task, document, response)
+        reading = score_response(task, document, response)
         malformed.append(reading.malformed)
         for slot, right in reading.correct_slots.items():
             slots[f"{document.kind}/{slot}"].append(right)
@@ -74,7 +74,7 @@ def test_answers_are_complete_and_state_the_facts_of_every_slot(task: ScriptedTa
 def test_it_covers_every_manner_about_as_often_as_it_was_shown(task: ScriptedTask) -> None:
     seen: dict[str, Counter[str | None]] = defaultdict(Counter)
     for document, response in answered(task.name):
-        for name, value in parse(task.kind_by_name[document.kind], response).style.items():
+        for name, value in parse_response(task.kind_by_name[document.kind], response).style.items():
             seen[name][value] += 1
     for manner in task.attributes:
         total = sum(seen[manner.name].values())
@@ -88,7 +88,7 @@ def test_strong_and_weak_users_rewrite_it_about_as_much(task: ScriptedTask) -> N
     means = {}
     for user in (STRONG, WEAK):
         edits = [
-            user.edit_response(task, document, response, generator(SEED, Stream.ONLINE_EDITS, t))
+            user.edit_response(task, document, response, make_generator(SEED, SeedStream.ONLINE_EDITS, t))
             for t, (document, response) in enumerate(answered(task.name))
         ]
         means[user.name] = fmean(
@@ -100,9 +100,9 @@ def test_strong_and_weak_users_rewrite_it_about_as_much(task: ScriptedTask) -> N
 def test_emails_need_less_editing_than_summaries() -> None:
     cost = EditCost(cap=3.0)
     means = []
-    for name, task in SCRIPTED.items():
+    for name, task in SCRIPTED_TASKS.items():
         pairs = [
-            (response, STRONG.edit_response(task, document, response, generator(SEED, Stream.ONLINE_EDITS, t)))
+            (response, STRONG.edit_response(task, document, response, make_generator(SEED, SeedStream.ONLINE_EDITS, t)))
             for t, (document, response) in enumerate(answered(name))
         ]
         means.append(fmean(cost.cost_batch(pairs)))

@@ -9,7 +9,7 @@ from copydesk.errors import InputError
 
 
 @dataclass(frozen=True)
-class Reply:
+class CompletionReply:
     """An answer.
 
     Attributes:
@@ -26,7 +26,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Receipt:
+class EditReceipt:
     """An edit the gateway has.
 
     Attributes:
@@ -71,7 +71,7 @@ class Client:
         model: str = "copydesk",
         user: str | None = None,
         **parameters: Any,
-    ) -> Reply:
+    ) -> CompletionReply:
         """Ask for an answer.
 
         Args:
@@ -84,13 +84,13 @@ class Client:
         body = {"model": model, "messages": messages, **parameters} | ({} if user is None else {"user": user})
         answer = self._send("POST", "/v1/chat/completions", body)
         text = answer["choices"][0]["message"]["content"] or ""
-        return Reply(answer["id"], text, answer["copydesk"]["policy"], answer["copydesk"]["propensity"])
+        return CompletionReply(answer["id"], text, answer["copydesk"]["policy"], answer["copydesk"]["propensity"])
 
-    def edit(self, completion_id: str, edit: str) -> Receipt:
+    def edit(self, completion_id: str, edit: str) -> EditReceipt:
         """Post what a person made of an answer. When this returns the edit is safe; posting it again does no harm."""
         return self._post_edit({"completion_id": completion_id, "edit": edit})
 
-    def accept(self, completion_id: str) -> Receipt:
+    def accept(self, completion_id: str) -> EditReceipt:
         """Post that an answer was taken as it was."""
         return self._post_edit({"completion_id": completion_id, "accepted": True})
 
@@ -120,9 +120,9 @@ class Client:
     ) -> None:
         self.close()
 
-    def _post_edit(self, body: dict[str, Any]) -> Receipt:
+    def _post_edit(self, body: dict[str, Any]) -> EditReceipt:
         done = self._send("POST", "/v1/edits", body)
-        return Receipt(done["id"], done["cost"], done["revision"], done["counted"])
+        return EditReceipt(done["id"], done["cost"], done["revision"], done["counted"])
 
     def _send(
         self,

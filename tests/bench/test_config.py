@@ -2,15 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from copydesk.bench.config import read_config
-from copydesk.bench.settings import BenchSettings
+from copydesk.bench.config import read_experiment_config
+from copydesk.bench.settings import ExperimentConfig
 from copydesk.errors import InputError
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "paper.toml"
 
 
 def test_the_example_is_the_papers_own_setting() -> None:
-    settings = BenchSettings(**read_config(EXAMPLE))
+    settings = ExperimentConfig(**read_experiment_config(EXAMPLE))
     assert {column.split("/")[0] for column in settings.columns} == {"prelude-summarization", "prelude-email"}
     assert {"strong", "weak"} == set(settings.users)
     assert "Qwen3-32B" in settings.users["strong"] and "Llama-3.1-8B" in settings.users["weak"]
@@ -23,7 +23,7 @@ def test_tables_and_lists_become_settings(tmp_path: Path) -> None:
         'columns = ["email/strong"]\nseeds = [4]\nalpha = 1\n[users]\nann = "m@http://h/v1"\n'
         "[recipe.rl]\nbeta = 0.2\n[recipe.rl.cost]\nepochs = 2.0\n"
     )
-    settings = BenchSettings(**read_config(file))
+    settings = ExperimentConfig(**read_experiment_config(file))
     assert (settings.columns, settings.seeds, settings.users) == (("email/strong",), (4,), {"ann": "m@http://h/v1"})
     assert settings.make_train_config("rl", 0).cost.epochs == 2.0
 
@@ -46,10 +46,10 @@ def test_what_a_file_gets_wrong_is_said_in_one_line(tmp_path: Path, text: str, s
     file = tmp_path / "a.toml"
     file.write_text(text)
     with pytest.raises(InputError, match=says) as fault:
-        read_config(file)
+        read_experiment_config(file)
     assert str(file) in str(fault.value) and "\n" not in str(fault.value)
 
 
 def test_there_must_be_a_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"there is no such file"):
-        read_config(tmp_path / "none.toml")
+        read_experiment_config(tmp_path / "none.toml")

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from copydesk.bench.folder import BenchFolder
-from copydesk.bench.play import CellRun
-from copydesk.bench.run import run
-from copydesk.bench.settings import BenchSettings
+from copydesk.bench.folder import RunFolder
+from copydesk.bench.play import LogRunPlayer
+from copydesk.bench.run import run_experiment
+from copydesk.bench.settings import ExperimentConfig
 from copydesk.errors import InputError
-from copydesk.report import summarize
+from copydesk.report import summarize_rounds
 
-SMALL = BenchSettings(
+SMALL = ExperimentConfig(
     columns=("email/strong", "email/strong-to-other", "email/strong-then-other"),
     methods=("base", "sft", "dpo", "late"),
     rules=("late-thompson",),
@@ -34,7 +34,7 @@ SMALL = BenchSettings(
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("bench") / "out"
-    return folder, run(SMALL, folder)
+    return folder, run_experiment(SMALL, folder)
 
 
 def rounds_of(folder: Path) -> list[dict[str, Any]]:
@@ -44,7 +44,7 @@ def rounds_of(folder: Path) -> list[dict[str, Any]]:
 def test_all_figures_are_computed_from_the_rounds(finished: tuple[Path, dict[str, Any]]) -> None:
     folder, results = finished
     rounds = rounds_of(folder)
-    assert summarize(rounds, results["settings"], results["seconds"]) == results
+    assert summarize_rounds(rounds, results["settings"], results["seconds"]) == results
     assert results == json.loads((folder / "results.json").read_text(encoding="utf-8"))
     assert results["columns"] == list(SMALL.columns)
     assert len(rounds) == 8 * 2 * (4 + 5 + 5)
@@ -91,51 +91,51 @@ def test_what_is_finished_is_never_run_again(
     folder = tmp_path / "again"
     shutil.copytree(finished[0], folder)
 
-    def never(self: CellRun) -> None:
+    def never(self: LogRunPlayer) -> None:
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr(CellRun, "reference_policy", property(never))
-    again = run(SMALL, folder, resume=True)
+    monkeypatch.setattr(LogRunPlayer, "reference_policy", property(never))
+    again = run_experiment(SMALL, folder, resume=True)
     assert again == finished[1]
-    fewer = run(replace(SMALL, seeds=(1,), methods=("base", "dpo", "late"), rules=()), folder, resume=True)
+    fewer = run_experiment(replace(SMALL, seeds=(1,), methods=("base", "dpo", "late"), rules=()), folder, resume=True)
     assert fewer["methods"] == ["base", "dpo", "late"]
     with pytest.raises(AssertionError, match=r"was loaded"):
-        run(replace(SMALL, seeds=(0, 1, 2)), folder, resume=True)
+        run_experiment(replace(SMALL, seeds=(0, 1, 2)), folder, resume=True)
 
 
 def test_other_settings_are_another_run(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     folder, _ = finished
     with pytest.raises(InputError, match=r"there is a run already; go on with it with --resume"):
-        run(SMALL, folder)
+        run_experiment(SMALL, folder)
     with pytest.raises(InputError, match=r"--resume: the run in .* had rounds 8, not 9"):
-        run(replace(SMALL, rounds=9), folder, resume=True)
+        run_experiment(replace(SMALL, rounds=9), folder, resume=True)
     with pytest.raises(InputError, match=r"had recipe"):
-        run(replace(SMALL, recipe={}), folder, resume=True)
+        run_experiment(replace(SMALL, recipe={}), folder, resume=True)
     (tmp_path / "mine.txt").write_text("keep me")
     with pytest.raises(InputError, match=r"holds other things"):
-        run(SMALL, tmp_path)
+        run_experiment(SMALL, tmp_path)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_fault_in_a_cell_ends_the_run_in_one_line(tmp_path: Path, jobs: int) -> None:
     settings = replace(SMALL, users={"strong": "./no-model"}, columns=("email/strong",), rules=())
     with pytest.raises(InputError) as fault:
-        run(settings, tmp_path / "out", jobs=jobs)
+        run_experiment(settings, tmp_path / "out", jobs=jobs)
     assert "./no-model" in str(fault.value) and "\n" not in str(fault.value)
     # Nothing was finished, so there is no run yet to go on with.
-    BenchFolder(tmp_path / "out").prepare(replace(settings, rounds=9), resume=False)
+    RunFolder(tmp_path / "out").prepare(replace(settings, rounds=9), resume=False)
 
 
 def test_killed_before_it_began_it_can_begin(tmp_path: Path) -> None:
     (tmp_path / ".copydesk-0123.tmp").write_text("{")
-    BenchFolder(tmp_path).prepare(SMALL, resume=False)
+    RunFolder(tmp_path).prepare(SMALL, resume=False)
     shutil.rmtree(tmp_path / "rounds")
-    BenchFolder(tmp_path).prepare(SMALL, resume=True)
+    RunFolder(tmp_path).prepare(SMALL, resume=True)
     assert (tmp_path / "rounds").is_dir()
 
 
 def test_prompt_learners_play_and_can_be_arms(tmp_path: Path) -> None:
-    settings = BenchSettings(
+    settings = ExperimentConfig(
         columns=("email/strong",),
         methods=("base", "oracle", "icl-2", "cipher-1", "late"),
         arms=("base", "icl-2"),
@@ -144,7 +144,7 @@ def test_prompt_learners_play_and_can_be_arms(tmp_path: Path) -> None:
         edits=4,
         max_new_tokens=24,
     )
-    results = run(settings, tmp_path / "out")
+    results = run_experiment(settings, tmp_path / "out")
     rounds = rounds_of(tmp_path / "out")
     assert results["methods"] == ["base", "oracle", "icl-2", "cipher-1", "late"]
     assert [r["policy"] for r in rounds if r["method"] == "late"][:2] == ["base", "icl-2"]

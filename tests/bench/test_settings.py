@@ -2,10 +2,10 @@ from typing import Any
 
 import pytest
 
-from copydesk.bench.cell import cells
-from copydesk.bench.column import column_of
-from copydesk.bench.settings import COLUMNS, BenchSettings
-from copydesk.bench.sweep import swept
+from copydesk.bench.cell import list_log_runs
+from copydesk.bench.column import parse_scenario_arg
+from copydesk.bench.settings import DEFAULT_SCENARIOS, ExperimentConfig
+from copydesk.bench.sweep import sweep_scenarios
 from copydesk.errors import InputError
 from copydesk.simulate.recipe import RECIPE
 
@@ -41,20 +41,20 @@ from copydesk.simulate.recipe import RECIPE
 )
 def test_what_makes_no_sense_is_refused(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
-        BenchSettings(**settings)
+        ExperimentConfig(**settings)
 
 
 def test_an_llm_may_be_any_user_and_read_real_documents() -> None:
-    BenchSettings(columns=("prelude-email/nobody",), users={"nobody": "m@http://localhost/v1"})
+    ExperimentConfig(columns=("prelude-email/nobody",), users={"nobody": "m@http://localhost/v1"})
 
 
 def test_the_recipe_is_the_simulations_for_the_embedded_model_and_the_usual_one_for_others() -> None:
-    ours = BenchSettings()
+    ours = ExperimentConfig()
     assert ours.make_train_config("sft", 0).learning_rate == RECIPE["sft"].learning_rate
     assert ours.make_train_config("sft", 7).seed == 7
-    theirs = BenchSettings(model="smollm2")
+    theirs = ExperimentConfig(model="smollm2")
     assert theirs.make_train_config("sft", 0).learning_rate is None and not theirs.make_train_config("sft", 0).full
-    changed = BenchSettings(recipe={"rl": {"beta": 0.5, "cost.epochs": 9.0, "rl.responses": 8}}).make_train_config(
+    changed = ExperimentConfig(recipe={"rl": {"beta": 0.5, "cost.epochs": 9.0, "rl.responses": 8}}).make_train_config(
         "rl", 0
     )
     assert (changed.beta, changed.cost.epochs, changed.rl.responses) == (0.5, 9.0, 8)
@@ -62,21 +62,21 @@ def test_the_recipe_is_the_simulations_for_the_embedded_model_and_the_usual_one_
 
 
 def test_the_arms_are_the_trained_methods_unless_named() -> None:
-    assert BenchSettings(methods=("base", "late", "early", "sft", "icl-3")).ensemble_arms == ("sft", "early")
-    named = BenchSettings(methods=("base", "late", "sft", "icl-3"), arms=("icl-3", "base"))
+    assert ExperimentConfig(methods=("base", "late", "early", "sft", "icl-3")).ensemble_arms == ("sft", "early")
+    named = ExperimentConfig(methods=("base", "late", "sft", "icl-3"), arms=("icl-3", "base"))
     assert named.ensemble_arms == ("icl-3", "base")
-    assert named.learns_online and not BenchSettings().learns_online
+    assert named.learns_online and not ExperimentConfig().learns_online
 
 
 def test_other_rules_are_rows_only_where_somebody_else_is_met() -> None:
-    settings = BenchSettings(rules=("late-thompson",))
-    assert "late-thompson" not in settings.select_methods(column_of("email/strong"))
-    assert settings.select_methods(column_of("email/strong-to-weak"))[-1] == "late-thompson"
+    settings = ExperimentConfig(rules=("late-thompson",))
+    assert "late-thompson" not in settings.select_methods(parse_scenario_arg("email/strong"))
+    assert settings.select_methods(parse_scenario_arg("email/strong-to-weak"))[-1] == "late-thompson"
 
 
 def test_columns_of_one_log_share_a_cell() -> None:
-    settings = BenchSettings(columns=("email/strong", "email/weak", "email/strong-to-weak", "email/strong-n9"))
-    found = cells(settings)
+    settings = ExperimentConfig(columns=("email/strong", "email/weak", "email/strong-to-weak", "email/strong-n9"))
+    found = list_log_runs(settings)
     assert [cell.seed for cell in found] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert [column.name for column in found[0].scenarios] == ["email/strong", "email/strong-to-weak"]
     assert [cell.edits for cell in found[:3]] == [300, 300, 9]
@@ -84,12 +84,12 @@ def test_columns_of_one_log_share_a_cell() -> None:
 
 
 def test_a_sweep_has_a_column_for_every_value_and_no_late_ensemble() -> None:
-    strength = swept(BenchSettings(), "strength", (0.05, 1.0))
+    strength = sweep_scenarios(ExperimentConfig(), "strength", (0.05, 1.0))
     assert strength.columns == ("summarization/p0.05", "summarization/p1", "email/p0.05", "email/p1")
     assert strength.methods == ("base", "sft", "dpo", "rl", "early")
-    length = swept(BenchSettings(columns=("email/weak",)), "n", (50.0, 100.0))
+    length = sweep_scenarios(ExperimentConfig(columns=("email/weak",)), "n", (50.0, 100.0))
     assert length.columns == ("email/weak-n50", "email/weak-n100")
-    assert len(swept(BenchSettings(), "strength").columns) == 14
+    assert len(sweep_scenarios(ExperimentConfig(), "strength").columns) == 14
 
 
 @pytest.mark.parametrize(
@@ -104,4 +104,4 @@ def test_a_sweep_has_a_column_for_every_value_and_no_late_ensemble() -> None:
 )
 def test_a_sweep_over_nonsense_is_refused(sweep: str, values: tuple[float, ...], says: str) -> None:
     with pytest.raises(InputError, match=says):
-        swept(BenchSettings(columns=COLUMNS), sweep, values)
+        sweep_scenarios(ExperimentConfig(columns=DEFAULT_SCENARIOS), sweep, values)

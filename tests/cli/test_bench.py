@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 import copydesk.bench.run
-from copydesk.bench.settings import BenchSettings
+from copydesk.bench.settings import ExperimentConfig
 from copydesk.cli.app import app
 from copydesk.errors import InputError
 
@@ -15,11 +15,11 @@ SMALL = ["--columns", "email/strong", "--methods", "base", "--seeds", "0", "--ro
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[BenchSettings, dict[str, Any]]]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ExperimentConfig, dict[str, Any]]]:
     """The settings that would have been run."""
-    seen: list[tuple[BenchSettings, dict[str, Any]]] = []
+    seen: list[tuple[ExperimentConfig, dict[str, Any]]] = []
 
-    def run(settings: BenchSettings, path: Path, **options: Any) -> dict[str, Any]:
+    def run(settings: ExperimentConfig, path: Path, **options: Any) -> dict[str, Any]:
         seen.append((settings, options))
         return {}
 
@@ -51,7 +51,7 @@ def test_force_removes_nothing_that_is_not_a_run(tmp_path: Path) -> None:
     assert (tmp_path / "mine.txt").read_text() == "keep me"
 
 
-def test_the_command_line_goes_before_the_file(tmp_path: Path, asked: list[tuple[BenchSettings, Any]]) -> None:
+def test_the_command_line_goes_before_the_file(tmp_path: Path, asked: list[tuple[ExperimentConfig, Any]]) -> None:
     config = tmp_path / "a.toml"
     config.write_text('rounds = 7\nedits = 9\nseeds = [5]\n[users]\nann = "a@http://h/v1"\n')
     paper("--config", str(config), "--rounds", "3", "--user", "bob=b@http://h/v1", "--seeds", "1, 2", "--json")
@@ -61,7 +61,7 @@ def test_the_command_line_goes_before_the_file(tmp_path: Path, asked: list[tuple
     assert options == {"jobs": 1, "resume": False}  # LLM users are asked by one process
 
 
-def test_shift_adds_columns_and_rules(asked: list[tuple[BenchSettings, Any]]) -> None:
+def test_shift_adds_columns_and_rules(asked: list[tuple[ExperimentConfig, Any]]) -> None:
     paper("--columns", "email/strong,email/weak", "--shift", "--jobs", "2", "--resume", "--json")
     settings, options = asked[0]
     assert settings.columns[:2] == ("email/strong", "email/weak") and "email/strong-then-other" in settings.columns
@@ -69,13 +69,13 @@ def test_shift_adds_columns_and_rules(asked: list[tuple[BenchSettings, Any]]) ->
     assert options == {"jobs": 2, "resume": True}
 
 
-def test_a_sweep_takes_its_values(asked: list[tuple[BenchSettings, Any]]) -> None:
+def test_a_sweep_takes_its_values(asked: list[tuple[ExperimentConfig, Any]]) -> None:
     paper("--columns", "email/strong", "--sweep", "strength", "--values", "0.1,0.9", "--json")
     assert asked[0][0].columns == ("email/p0.1", "email/p0.9")
 
 
 @pytest.mark.parametrize("config", EXAMPLES, ids=lambda path: path.stem)
-def test_the_settings_of_our_own_runs_are_sound(config: Path, asked: list[tuple[BenchSettings, Any]]) -> None:
+def test_the_settings_of_our_own_runs_are_sound(config: Path, asked: list[tuple[ExperimentConfig, Any]]) -> None:
     paper("--config", str(config), "--json")
     assert asked[0][0].columns
 

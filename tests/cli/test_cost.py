@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from typer.testing import CliRunner, Result
 
 from commands import document_of, fault_of
-from copydesk.cli.cost import cost
+from copydesk.cli.cost import cost_command
 
 ROWS = [
     {"id": "a", "context": "c", "response": "a b c d", "edit": "a b c d"},
@@ -22,7 +22,7 @@ ROWS = [
 
 def run(*arguments: str) -> Result:
     app = typer.Typer()
-    app.command()(cost)
+    app.command()(cost_command)
     return CliRunner().invoke(app, list(arguments))
 
 

@@ -8,12 +8,12 @@ from typer.testing import CliRunner
 
 from copydesk.cli.app import app
 from copydesk.errors import InputError
-from copydesk.learn.cost.folder import FOLDER, load_cost_model, read_cost_model
+from copydesk.learn.cost.folder import COST_MODEL_FOLDER, load_cost_model, read_cost_model
 from copydesk.learn.models import load_model
-from copydesk.learn.policy_file import read_policy
+from copydesk.learn.policy_file import read_policy_file
 from copydesk.log.jsonl import load_log
-from copydesk.report import summarize
-from copydesk.simulate.clock import Clock
+from copydesk.report import summarize_rounds
+from copydesk.simulate.clock import StepTimer
 from gateways import until
 from processes import Command
 
@@ -43,7 +43,7 @@ def test_it_prints_the_table_the_saving_examples_and_the_report(finished: tuple[
 def test_the_results_are_computed_from_the_rounds(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    assert summarize(rounds_in(folder), results["settings"], results["seconds"]) == results
+    assert summarize_rounds(rounds_in(folder), results["settings"], results["seconds"]) == results
     assert results["columns"] == ["email/strong"]
     assert results["methods"] == ["base", "sft", "dpo", "rl", "early", "late"]
     assert results["settings"]["seed"] == 3
@@ -74,7 +74,7 @@ def test_every_method_plays_the_same_contexts_and_none_of_the_log(finished: tupl
 def test_the_policies_are_there_and_load(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     for method in ("sft", "dpo", "rl", "early"):
-        record = read_policy(folder / "policies" / method)
+        record = read_policy_file(folder / "policies" / method)
         assert (record.method, record.data.rows, record.settings["seed"]) == (method, EDITS, 3)
         model, _, _ = load_model(str(folder / "policies" / method))
         assert model.num_parameters() == record.base.parameters
@@ -82,11 +82,11 @@ def test_the_policies_are_there_and_load(finished: tuple[Path, str]) -> None:
 
 def test_the_cost_model_is_there_and_measured_on_rounds_of_base(finished: tuple[Path, str]) -> None:
     folder, _ = finished
-    policy = read_policy(folder / "policies" / "rl")
-    made = read_cost_model(folder / "policies" / "rl" / FOLDER)
+    policy = read_policy_file(folder / "policies" / "rl")
+    made = read_cost_model(folder / "policies" / "rl" / COST_MODEL_FOLDER)
     assert policy.cost_model == made.to_ref()
     assert (made.rows, made.held_out) == (EDITS, ROUNDS)
-    load_cost_model(folder / "policies" / "rl" / FOLDER)
+    load_cost_model(folder / "policies" / "rl" / COST_MODEL_FOLDER)
     base = [one["cost"] for one in rounds_in(folder) if one["method"] == "base"]
     assert sum(one["rows"] * one["cost"] for one in made.calibration) == pytest.approx(sum(base))
 
@@ -137,7 +137,7 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, kind: signal.S
 
 def test_the_clock_adds_up() -> None:
     ticks = iter([0.0, 1.0, 3.5, 4.0, 4.25, 10.0])
-    clock = Clock(lambda: next(ticks))
+    clock = StepTimer(lambda: next(ticks))
     with clock("a", "first"):
         pass
     with clock("b", "second"):

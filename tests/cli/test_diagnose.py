@@ -8,10 +8,10 @@ import typer
 from typer.testing import CliRunner, Result
 
 from commands import document_of, fault_of
-from copydesk.cli.diagnose import diagnose
+from copydesk.cli.diagnose import diagnose_command
 from copydesk.log.jsonl import read_jsonl
 from copydesk.log.store import EditStore
-from copydesk.log.store.imports import ImportedRow, add_rows, content_digest
+from copydesk.log.store.imports import ImportedRow, append_imported_rows, compute_content_digest
 
 ROWS = [
     {
@@ -26,7 +26,7 @@ ROWS = [
 
 def run(*arguments: str) -> Result:
     app = typer.Typer()
-    app.command()(diagnose)
+    app.command()(diagnose_command)
     return CliRunner().invoke(app, [*arguments, "--unit", "word"])
 
 
@@ -50,8 +50,8 @@ def store(log: Path, tmp_path: Path) -> str:
     """The same rows in a store."""
     store = EditStore.open(str(tmp_path / "log.db"))
     with store.begin_write() as tx:
-        rows = [ImportedRow(record, content_digest(record, "default"), 0.5) for record in read_jsonl(log)]
-        add_rows(tx, rows, "m", "default", since=0, at=1000.0)
+        rows = [ImportedRow(record, compute_content_digest(record, "default"), 0.5) for record in read_jsonl(log)]
+        append_imported_rows(tx, rows, "m", "default", since=0, at=1000.0)
     store.close()
     return str(tmp_path / "log.db")
 

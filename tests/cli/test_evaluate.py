@@ -9,9 +9,9 @@ import typer
 from typer.testing import CliRunner, Result
 
 from commands import fault_of
-from copydesk.cli.evaluate import evaluate
+from copydesk.cli.evaluate import evaluate_command
 from copydesk.log.store import EditStore, append
-from copydesk.log.store.append import Completion
+from copydesk.log.store.append import StoredCompletion
 
 
 def write(path: Path, rounds: int = 320, metrics: tuple[str, ...] = ("metric",)) -> str:
@@ -19,29 +19,29 @@ def write(path: Path, rounds: int = 320, metrics: tuple[str, ...] = ("metric",))
     store = EditStore.open(str(path))
     with store.begin_write() as tx:
         for arm in ("a", "b"):
-            append.change_arm(tx, arm, "add", f"no-{arm}@http://127.0.0.1:9/v1", at=0.0)
+            append.append_arm_change(tx, arm, "add", f"no-{arm}@http://127.0.0.1:9/v1", at=0.0)
         for number in range(1, rounds + 1):
             arm, propensity = ("a", 0.25) if number % 4 == 0 else ("b", 0.75)
             name = f"c{number}"
-            append.pulled(
+            append.append_pull(
                 tx, name, at=number, round=number, arm=arm, propensity=propensity, scope=None, turn=0, without=[]
             )
-            completion = Completion(
+            completion = StoredCompletion(
                 name, float(number), "default", "bob" if number // 4 % 2 else "ann", "copydesk", arm, propensity,
                 number, [{"role": "user", "content": "Write [bold]"}], {}, "Dear Ann", "stop", None,
             )  # fmt: skip
-            append.completed(tx, completion)
+            append.append_completion(tx, completion)
             if number < rounds:
                 cost = (0.2 if arm == "a" else 0.6) + 0.1 * (number % 3 - 1)
                 metric = metrics[number % len(metrics)]
-                append.edited(tx, f"e{number}", name, "Hi", cost, metric, at=float(number))
+                append.append_edit(tx, f"e{number}", name, "Hi", cost, metric, at=float(number))
     store.close()
     return str(path)
 
 
 def run(*arguments: str) -> Result:
     app = typer.Typer()
-    app.command()(evaluate)
+    app.command()(evaluate_command)
     return CliRunner().invoke(app, list(arguments))
 
 

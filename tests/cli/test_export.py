@@ -9,10 +9,10 @@ import typer
 from typer.testing import CliRunner, Result
 
 from commands import document_of, fault_of
-from copydesk.cli.export import export
+from copydesk.cli.export import export_command
 from copydesk.log import EditRecord, load_log, write_jsonl
 from copydesk.log.store import EditStore, tables
-from copydesk.log.store.imports import ImportedRow, add_rows, content_digest
+from copydesk.log.store.imports import ImportedRow, append_imported_rows, compute_content_digest
 
 
 def record(id: str, edit: str | None, user: str, day: int, policy: str = "sft") -> EditRecord:
@@ -33,7 +33,7 @@ COSTS = {"accepted": 0.0, "changed": 0.25, "rewritten": 1.75}
 
 def run(*arguments: str) -> Result:
     app = typer.Typer()
-    app.command()(export)
+    app.command()(export_command)
     return CliRunner().invoke(app, list(arguments))
 
 
@@ -50,8 +50,8 @@ def filled(store_url: str) -> str:
     store = EditStore.open(store_url)
     with store.begin_write() as tx:
         for tenant, records in (("default", LOG), ("other", [record("theirs", "a b c y", "bob", 2)])):
-            rows = [ImportedRow(one, content_digest(one, tenant), COSTS.get(one.id, 0.25)) for one in records]
-            add_rows(tx, rows, "metric", tenant, since=0, at=0.0)
+            rows = [ImportedRow(one, compute_content_digest(one, tenant), COSTS.get(one.id, 0.25)) for one in records]
+            append_imported_rows(tx, rows, "metric", tenant, since=0, at=0.0)
         tx.append(tables.memberships, tenant="other", user="bob", group="sales")
     store.close()
     return store_url

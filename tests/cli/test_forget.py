@@ -12,25 +12,25 @@ from typer.testing import CliRunner, Result
 
 from commands import fault_of
 from copydesk.cache import cache_folder
-from copydesk.cli.ensemble import ensemble
-from copydesk.cli.forget import forget
-from copydesk.cli.users import users
+from copydesk.cli.ensemble import ensemble_app
+from copydesk.cli.forget import forget_command
+from copydesk.cli.users import users_app
 from copydesk.errors import InputError
 from copydesk.gateway import desk
-from copydesk.learn.people import People
-from copydesk.learn.policy_file import Base, Data, PolicyFile
+from copydesk.learn.people import HashedUsers
+from copydesk.learn.policy_file import BaseModelRef, PolicyFile, TrainingData
 from copydesk.log.record import EditRecord
 from copydesk.log.store import EditStore, read_edits, tables
-from copydesk.log.store.append import change_arm
-from copydesk.log.store.imports import ImportedRow, add_rows, content_digest
+from copydesk.log.store.append import append_arm_change
+from copydesk.log.store.imports import ImportedRow, append_imported_rows, compute_content_digest
 from gateways import Scripted, app_of, ask, running, until
 
 
 def run(*words: str, stdin: str | None = None) -> Result:
     app = typer.Typer()
-    app.command()(forget)
-    app.add_typer(ensemble, name="ensemble")
-    app.add_typer(users, name="users")
+    app.command()(forget_command)
+    app.add_typer(ensemble_app, name="ensemble")
+    app.add_typer(users_app, name="users")
     return CliRunner().invoke(app, list(words), input=stdin)
 
 
@@ -49,10 +49,12 @@ def fault(*words: str) -> str:
     return fault_of(run("forget", *words))
 
 
-def write_policy(folder: Path, people: People | None) -> Path:
+def write_policy(folder: Path, people: HashedUsers | None) -> Path:
     folder.mkdir(parents=True)
-    data = Data(sha256="cd", rows=3, edited=2, pending=1, held_out=1, cut_contexts=0, cut_answers=0, people=people)
-    base = Base(spec="embedded", kind="embedded", revision=None, weights_sha256=None, parameters=1)
+    data = TrainingData(
+        sha256="cd", rows=3, edited=2, pending=1, held_out=1, cut_contexts=0, cut_answers=0, people=people
+    )
+    base = BaseModelRef(spec="embedded", kind="embedded", revision=None, weights_sha256=None, parameters=1)
     PolicyFile(
         name=folder.name, method="sft", base=base, data=data, settings={}, before={}, after={}, history=[]
     ).write(folder)
@@ -70,13 +72,16 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
                 EditRecord(id=f"{tenant}-{i}", context="c", response=f"{name} {i}", edit="e" if i else None, user=name)
                 for i, name in enumerate(names)
             ]
-            rows = [ImportedRow(one, content_digest(one, tenant), None if one.edit is None else 0.5) for one in records]
-            add_rows(tx, rows, "m", tenant, since=0, at=0.0)
-        served = write_policy(tmp_path / "elsewhere" / "served", People.from_names(["ann"], "s"))
-        change_arm(tx, "served", "add", str(served), at=0.0)
+            rows = [
+                ImportedRow(one, compute_content_digest(one, tenant), None if one.edit is None else 0.5)
+                for one in records
+            ]
+            append_imported_rows(tx, rows, "m", tenant, since=0, at=0.0)
+        served = write_policy(tmp_path / "elsewhere" / "served", HashedUsers.from_names(["ann"], "s"))
+        append_arm_change(tx, "served", "add", str(served), at=0.0)
     opened.close()
-    write_policy(tmp_path / "policies" / "sft-1", People.from_names(["ann", "bob"], "s"))
-    write_policy(tmp_path / "policies" / "dpo-1", People.from_names(["bob"], "s"))
+    write_policy(tmp_path / "policies" / "sft-1", HashedUsers.from_names(["ann", "bob"], "s"))
+    write_policy(tmp_path / "policies" / "dpo-1", HashedUsers.from_names(["bob"], "s"))
     write_policy(tmp_path / "policies" / "older", None)
     return "copydesk.db"
 
@@ -126,7 +131,7 @@ def test_one_tenants_user_alone(store: str) -> None:
 
 
 def test_policies_are_looked_for_where_it_is_said(store: str, tmp_path: Path) -> None:
-    write_policy(tmp_path / "more" / "late", People.from_names(["ann"], "s"))
+    write_policy(tmp_path / "more" / "late", HashedUsers.from_names(["ann"], "s"))
     found = forgotten("--user", "ann", "--policies", "more", "--dry-run")["policies"]
     assert [one["name"] for one in found] == ["served", "late"]
     assert "--policies missing: there is no such folder" in fault("--user", "ann", "--policies", "missing")
@@ -202,7 +207,7 @@ def test_on_a_terminal_it_asks_first(store: str, monkeypatch: pytest.MonkeyPatch
 
 def test_a_running_gateway_forgets_too(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its statistics are those of the log at once; soon after, nothing it remembers is of the person."""
-    monkeypatch.setattr(desk, "_LOOK", 0.05)
+    monkeypatch.setattr(desk, "_SYNC_INTERVAL", 0.05)
     made = app_of(EditStore.open("served.db"), Scripted("a"), Scripted("b"))
     with running(made) as url, httpx.Client(base_url=url, timeout=30) as client:
         late = ""

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 from copydesk import Client
 from copydesk.cli.app import app
-from copydesk.cli.collected import collected, parse_since
-from copydesk.cli.given import absolute
+from copydesk.cli.collected import load_records, parse_since
+from copydesk.cli.given import resolve_spec
 from copydesk.errors import InputError
-from copydesk.learn.policy_file import read_policy
+from copydesk.learn.policy_file import read_policy_file
 from copydesk.log.store import EditStore
 from gateways import until
 from processes import Command
@@ -71,7 +71,7 @@ def test_out_of_the_box_and_round_the_loop(tmp_path: Path) -> None:
         out = tmp_path / "sft-1"
         trained = ["train", "--model", "embedded", "--method", "sft", "--max-steps", "2", "--out", str(out)]
         run(*trained, "--store", store, "--user", "ann", "--since", "1h", "--held-out", "0")
-        assert read_policy(out).data.rows == 4
+        assert read_policy_file(out).data.rows == 4
         added = run("policies", "add", f"sft-1={out}", "--url", ready["url"])
         assert added["added"] is True
         assert run("policies", "add", f"sft-1={out}", "--url", ready["url"])["added"] is False
@@ -177,13 +177,13 @@ def test_a_store_that_is_not_a_database_is_left_as_it_was(tmp_path: Path) -> Non
 def test_where_a_log_comes_from(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     log.write_text('{"context": "a", "response": "b", "edit": "c"}\n')
-    assert collected(log, None, None, None, None)[0][0].edit == "c"
+    assert load_records(log, None, None, None, None)[0][0].edit == "c"
     for wrong in ((None, None, None), (log, "x.db", None), (log, None, "ann")):
         with pytest.raises(InputError):
-            collected(wrong[0], wrong[1], None, wrong[2], None)
+            load_records(wrong[0], wrong[1], None, wrong[2], None)
     EditStore.open(str(tmp_path / "empty.db")).close()
     with pytest.raises(InputError, match="no such edits yet"):
-        collected(None, str(tmp_path / "empty.db"), None, None, None)
+        load_records(None, str(tmp_path / "empty.db"), None, None, None)
 
 
 def test_moments() -> None:
@@ -197,10 +197,10 @@ def test_moments() -> None:
 def test_paths_are_found_from_anywhere(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "early").mkdir()
-    assert absolute("early") == str(tmp_path / "early")
-    assert absolute("vllm:early@http://h/v1") == f"vllm:{tmp_path / 'early'}@http://h/v1"
+    assert resolve_spec("early") == str(tmp_path / "early")
+    assert resolve_spec("vllm:early@http://h/v1") == f"vllm:{tmp_path / 'early'}@http://h/v1"
     for same in ("embedded", "Qwen/Qwen3-0.6B", "m@http://h/v1"):
-        assert absolute(same) == same
+        assert resolve_spec(same) == same
 
 
 def test_it_is_killed_while_it_starts_and_starts_again(tmp_path: Path) -> None:

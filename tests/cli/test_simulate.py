@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from copydesk.cli.app import app
 from copydesk.errors import InputError
-from copydesk.report import summarize
+from copydesk.report import summarize_rounds
 
 SMALL = ["simulate", "--rounds", "8", "--seed", "3"]
 
@@ -42,7 +42,7 @@ def test_policies_of_a_demo_and_best_of_n_play_and_an_ensemble_chooses_among_the
     assert set(results["methods"]) == {"base", "sft", "dpo", "rl", "early", "best", "late"}
     rounds = [json.loads(line) for line in (tmp_path / "out" / "rounds.jsonl").read_text().splitlines()]
     assert len(rounds) == 7 * 8
-    assert summarize(rounds, results["settings"], results["seconds"]) == results
+    assert summarize_rounds(rounds, results["settings"], results["seconds"]) == results
     assert {one["policy"] for one in rounds if one["method"] == "late"} <= set(results["methods"]) - {"late"}
     assert results["settings"]["policies"]["base"] == "embedded"
     assert (tmp_path / "out" / "report.html").is_file()

@@ -11,17 +11,17 @@ import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
-from copydesk.cli.theory import theory
+from copydesk.cli.theory import theory_command
 from copydesk.errors import InputError, Interrupted
 from copydesk.theory.curves import measure_curves
 from copydesk.theory.grid import measure_grid
-from copydesk.theory.lab import Setting
+from copydesk.theory.lab import LabSetting
 from copydesk.theory.regret import measure_regret
-from copydesk.theory.slopes import Estimate, Slopes
-from copydesk.theory.study import Study, steps_of
+from copydesk.theory.slopes import SlopeEstimate, SlopeFit
+from copydesk.theory.study import Study, count_steps
 
 app = typer.Typer()
-app.command()(theory)
+app.command()(theory_command)
 
 
 def run(*words: str, **environment: str) -> Result:
@@ -30,15 +30,15 @@ def run(*words: str, **environment: str) -> Result:
 
 @pytest.fixture(scope="module")
 def small() -> Study:
-    one = Estimate(1.0, 0.5, 2.0)
-    curves = measure_curves(Setting(32, 1.0), 2, 0, lengths=(30,))
+    one = SlopeEstimate(1.0, 0.5, 2.0)
+    curves = measure_curves(LabSetting(32, 1.0), 2, 0, lengths=(30,))
     return Study(
         repeats=2,
         seed=0,
         curves=[replace(curves, bounds={**curves.bounds, "dpo": np.array([np.inf])})],
         grids=[measure_grid(30, 2, 0, strengths=(1, 32), apart=(1.0,))],
-        slopes=[Slopes(30, "quality", "all coverages", {"sft": one, "dpo": one}, one)],
-        regrets=[measure_regret(Setting(32, 1.0), 10, 2, 0)],
+        slopes=[SlopeFit(30, "quality", "all coverages", {"sft": one, "dpo": one}, one)],
+        regrets=[measure_regret(LabSetting(32, 1.0), 10, 2, 0)],
         fixed_points=[],
     )
 
@@ -86,14 +86,14 @@ def test_progress_is_shown_on_a_terminal_and_not_on_stdout(
     steps = []
 
     def run_study(repeats: int, seed: int, done: Callable[[], None]) -> Study:
-        for _ in range(steps_of(repeats)):
+        for _ in range(count_steps(repeats)):
             done()
             steps.append(1)
         return small
 
     monkeypatch.setattr("copydesk.cli.theory.run_study", run_study)
     result = run("--out", str(tmp_path / "page.html"), "--repeats", "2", "--json", FORCE_COLOR="1")
-    assert len(steps) == steps_of(2)
+    assert len(steps) == count_steps(2)
     assert "measures" in result.stderr and "100%" in result.stderr
     assert json.loads(result.stdout)["settings"]["repeats"] == 2
 

@@ -11,12 +11,12 @@ from typer.testing import CliRunner, Result
 
 import copydesk.learn.prepare as prepare
 import copydesk.learn.train as learn
-from copydesk.cli.train import train
+from copydesk.cli.train import train_command
 from copydesk.errors import InputError
-from copydesk.learn.fit import reference_logprobs
+from copydesk.learn.fit import compute_reference_logprobs
 
 app = typer.Typer()
-app.command()(train)
+app.command()(train_command)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,9 @@ def test_without_the_training_libraries_it_says_what_to_install(
 
 def test_every_method_in_one_go(log: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     passes = []
-    monkeypatch.setattr(prepare, "reference_logprobs", lambda *rest: passes.append(1) or reference_logprobs(*rest))
+    monkeypatch.setattr(
+        prepare, "compute_reference_logprobs", lambda *rest: passes.append(1) or compute_reference_logprobs(*rest)
+    )
     result = run(log, model, tmp_path / "policies", "--method", "all", *RL, "--json")
     assert result.exit_code == 0, result.exception
     policies = json.loads(result.stdout)["policies"]

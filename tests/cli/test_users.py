@@ -9,21 +9,21 @@ import typer
 from typer.testing import CliRunner, Result
 
 from commands import fault_of
-from copydesk.cli.collected import collected
-from copydesk.cli.evaluate import evaluate
-from copydesk.cli.policies import policies
-from copydesk.cli.users import users
+from copydesk.cli.collected import load_records
+from copydesk.cli.evaluate import evaluate_command
+from copydesk.cli.policies import policies_app
+from copydesk.cli.users import users_app
 from copydesk.errors import InputError
 from copydesk.log.store import EditStore, append
-from copydesk.log.store.append import Completion
+from copydesk.log.store.append import StoredCompletion
 from gateways import Opens, Scripted, app_of, running
 
 
 def run(*words: str) -> Result:
     app = typer.Typer()
-    app.add_typer(users, name="users")
-    app.add_typer(policies, name="policies")
-    app.command("evaluate")(evaluate)
+    app.add_typer(users_app, name="users")
+    app.add_typer(policies_app, name="policies")
+    app.command("evaluate")(evaluate_command)
     return CliRunner().invoke(app, list(words))
 
 
@@ -38,15 +38,15 @@ def store(tmp_path: Path) -> str:
     """Two edits of ann's, one of bob's that costs more than is averaged with, and an answer bob has not edited."""
     opened = EditStore.open(str(tmp_path / "copydesk.db"))
     with opened.begin_write() as tx:
-        append.follow(tx, {"metric": "m"}, at=0.0)
+        append.append_config(tx, {"metric": "m"}, at=0.0)
         for number, (user, cost) in enumerate([("ann", 0.25), ("ann", 0.75), ("bob", 0.5), ("bob", None)]):
             name, asked = f"c{number}", [{"role": "user", "content": "x"}]
-            append.completed(
-                tx, Completion(name, 1e9, "default", user, "a", "a", 1.0, None, asked, {}, "y", "stop", None)
+            append.append_completion(
+                tx, StoredCompletion(name, 1e9, "default", user, "a", "a", 1.0, None, asked, {}, "y", "stop", None)
             )
             if cost is not None:
                 metric = "m" if user == "ann" else "another"
-                append.edited(tx, f"e{number}", name, "[z]", cost, metric, at=1e9 + 60)
+                append.append_edit(tx, f"e{number}", name, "[z]", cost, metric, at=1e9 + 60)
     opened.close()
     return str(tmp_path / "copydesk.db")
 
@@ -91,12 +91,12 @@ def test_a_group_needs_users(store: str) -> None:
 
 def test_the_edits_of_a_group_are_collected(store: str, tmp_path: Path) -> None:
     said("users", "group", "sales", "ann", "--store", store)
-    records, _ = collected(None, store, None, None, None, "sales")
+    records, _ = load_records(None, store, None, None, None, "sales")
     assert [record.id for record in records] == ["c0", "c1"]
     log = tmp_path / "log.jsonl"
     log.write_text('{"context": "a", "response": "b", "edit": "c"}\n')
     with pytest.raises(InputError, match=r"--group sales: it chooses rows of a store"):
-        collected(log, None, None, None, None, "sales")
+        load_records(log, None, None, None, None, "sales")
 
 
 def test_where_nothing_is_found_it_is_said_what_there_is(store: str) -> None:
@@ -107,7 +107,7 @@ def test_where_nothing_is_found_it_is_said_what_there_is(store: str) -> None:
     ]
     for asked, words in cases:
         with pytest.raises(InputError, match=words):
-            collected(None, store, None, asked.get("user"), asked.get("tenant"), asked.get("group"))
+            load_records(None, store, None, asked.get("user"), asked.get("tenant"), asked.get("group"))
     said("users", "group", "sales", "bob", "carl", "--store", store)
     fault = fault_of(run("evaluate", "--policy", "a", "--store", store, "--group", "support"))
     assert "of group 'support'; its groups are 'sales' (2); see `copydesk users`" in fault

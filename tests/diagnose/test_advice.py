@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from copydesk.diagnose.advice import BETA_RANGE, LAM_RANGE, Facts, advise
+from copydesk.diagnose.advice import BETA_RANGE, LAM_RANGE, AdviceInputs, advise
 
-STRONG = Facts(
+STRONG = AdviceInputs(
     rows=300, edited=300, mean_cost=0.5, high_cost=1.5, consistency=1.0, covered=1.0, distinct=20, vocabulary=500,
     ess=0.05, margin_scale=10.0,
 )  # fmt: skip
@@ -111,7 +111,7 @@ def test_more_edits_help_sft_until_the_user_is_what_is_left() -> None:
 
 
 def test_every_figure_has_its_formula_and_its_numbers() -> None:
-    for facts in (STRONG, WEAK, Facts(rows=1, edited=1, mean_cost=0.0, high_cost=0.0)):
+    for facts in (STRONG, WEAK, AdviceInputs(rows=1, edited=1, mean_cost=0.0, high_cost=0.0)):
         advice = advise(facts)
         values = [formula.value for formula in advice.formulas]
         shown = [*(advice.predicted[name] for name in ("sft", "dpo", "rl")), advice.lam, advice.beta]

@@ -2,24 +2,24 @@ from dataclasses import replace
 
 import pytest
 
-from copydesk.diagnose.cautions import cautions
-from copydesk.diagnose.counts import Counts
+from copydesk.diagnose.cautions import find_cautions
+from copydesk.diagnose.counts import LogCounts
 from copydesk.diagnose.coverage import Coverage
 from copydesk.diagnose.leaks import Leak, Leaks
 
-COUNTS = Counts(rows=200, pending=0, accepted=100, edited=100, users=3, named=200, largest_user=80, policies=1)
+COUNTS = LogCounts(rows=200, pending=0, accepted=100, edited=100, users=3, named=200, largest_user=80, policies=1)
 CLEAN = Leaks(0, 0, ())
 COVERAGE = Coverage("m", 50, 0, -9.0, -8.0, -0.9, -0.8, -1.0, 2.0, 0.0, 0.5, 0.9, -0.2, foreign=False)
 
 
 def kinds(
-    counts: Counts = COUNTS,
+    counts: LogCounts = COUNTS,
     duplicates: tuple[int, list[int]] = (0, []),
     leaks: Leaks = CLEAN,
     near: float = 0.0,
     coverage: Coverage | None = None,
 ) -> dict[str, str]:
-    return {one.kind: one.text for one in cautions(counts, duplicates, leaks, near, coverage)}
+    return {one.kind: one.text for one in find_cautions(counts, duplicates, leaks, near, coverage)}
 
 
 def test_an_ordinary_log_gives_no_cause() -> None:

@@ -3,22 +3,22 @@ from typing import Any
 
 import pytest
 
-from copydesk.diagnose.columns import NOTHING, Columns, digest
-from copydesk.diagnose.quality import edited_again
+from copydesk.diagnose.columns import EMPTY_DIGEST, RowDigests, hash_texts
+from copydesk.diagnose.quality import measure_repeated_edits
 from copydesk.log.record import EditRecord
 
 
-def columns(*rows: tuple[str, str, float], **more: Any) -> Columns:
-    found = Columns()
+def columns(*rows: tuple[str, str, float], **more: Any) -> RowDigests:
+    found = RowDigests()
     for number, (response, edit, cost) in enumerate(rows, start=1):
         found.add(number, EditRecord(id=f"r{number}", context="x", response=response, edit=edit, **more), cost)
     return found
 
 
 def test_a_digest_tells_where_one_text_ends() -> None:
-    assert digest("ab", "c") != digest("a", "bc")
-    assert digest("") != NOTHING
-    assert digest("é") == digest("é")
+    assert hash_texts("ab", "c") != hash_texts("a", "bc")
+    assert hash_texts("") != EMPTY_DIGEST
+    assert hash_texts("é") == hash_texts("é")
 
 
 def test_costs_and_moments_keep_the_order() -> None:
@@ -37,7 +37,7 @@ def test_repeated_rows_are_found_whatever_their_ids() -> None:
 def test_a_text_that_is_edited_again_is_found_by_its_words() -> None:
     found = columns(("a", "b", 0.8), ("c", "d", 0.4), (" b\n", "e", 0.2), ("d", "d", 0.0))
     assert list(found.iter_repeated_edit_costs()) == [(0.8, 0.2), (0.4, 0.0)]
-    again = edited_again(found.iter_repeated_edit_costs())
+    again = measure_repeated_edits(found.iter_repeated_edit_costs())
     assert again is not None
     assert (again.rows, again.first, again.second) == (2, pytest.approx(0.6), pytest.approx(0.1))
     assert again.left == pytest.approx(1 / 6)
@@ -56,7 +56,7 @@ def test_empty_texts_are_no_link() -> None:
 
 
 def test_a_parent_named_in_the_metadata_is_a_link() -> None:
-    found = Columns()
+    found = RowDigests()
     found.add(1, EditRecord(id="first", context="x", response="a", edit="b"), 0.5)
     second = EditRecord(id="second", context="x", response="B!", edit="c", metadata={"parent": "first"})
     found.add(2, second, 0.25)
@@ -65,7 +65,7 @@ def test_a_parent_named_in_the_metadata_is_a_link() -> None:
 
 
 def test_a_log_without_second_edits_says_nothing_of_them() -> None:
-    assert edited_again([]) is None
-    free = edited_again([(0.0, 0.5)])
+    assert measure_repeated_edits([]) is None
+    free = measure_repeated_edits([(0.0, 0.5)])
     assert free is not None
     assert free.left is None

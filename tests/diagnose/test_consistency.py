@@ -2,13 +2,13 @@ import random
 
 import pytest
 
-from copydesk.diagnose.change import Change, change_of
-from copydesk.diagnose.consistency import consistency
+from copydesk.diagnose.change import EditAlignment, align_edit
+from copydesk.diagnose.consistency import measure_consistency
 
 PLANTED = {"Dear": "Hi", "utilize": "use", "Best regards": "Cheers"}
 
 
-def planted(rows: int, p: float, seed: int) -> list[Change]:
+def planted(rows: int, p: float, seed: int) -> list[EditAlignment]:
     """Letters of which each planted rewrite is done with probability p."""
     luck = random.Random(seed)
     changes = []
@@ -17,13 +17,13 @@ def planted(rows: int, p: float, seed: int) -> list[Change]:
         edit = response
         for before, after in PLANTED.items():
             edit = edit.replace(before, after) if luck.random() < p else edit
-        changes.append(change_of(response, edit))
+        changes.append(align_edit(response, edit))
     return changes
 
 
 def test_figures_by_hand() -> None:
     pairs = [("Dear a", "Hi a"), ("Dear b", "Hi b"), ("Dear c", "Hi c"), ("Dear d", "Hello d"), ("Dear e", "Dear e")]
-    found = consistency([change_of(*pair) for pair in pairs])
+    found = measure_consistency([align_edit(*pair) for pair in pairs])
     (one,) = found.applications
     assert (one.before, one.after, one.applied, one.changed, one.occurred) == ("Dear", "Hi", 3, 4, 5)
     assert one.rate == found.mean == pytest.approx(0.6)
@@ -34,7 +34,7 @@ def test_figures_by_hand() -> None:
 
 def test_phrases_weigh_as_often_as_they_are_changed() -> None:
     pairs = [("Dear a", "Hi a")] * 6 + [("please b", "b")] * 3 + [("please b", "please b")] * 3
-    found = consistency([change_of(*pair) for pair in pairs])
+    found = measure_consistency([align_edit(*pair) for pair in pairs])
     assert found.mean == pytest.approx((6 * 1.0 + 3 * 0.5) / 9)
 
 
@@ -42,7 +42,7 @@ def test_phrases_weigh_as_often_as_they_are_changed() -> None:
 def test_a_planted_rate_is_within_its_interval(p: float) -> None:
     held = 0
     for seed in range(40):
-        found = consistency(planted(150, p, seed), seed)
+        found = measure_consistency(planted(150, p, seed), seed)
         assert found.mean is not None and found.low is not None and found.high is not None
         assert found.high - found.low < 0.15
         held += found.low <= p <= found.high
@@ -50,11 +50,11 @@ def test_a_planted_rate_is_within_its_interval(p: float) -> None:
 
 
 def test_a_log_without_common_rewrites_says_nothing() -> None:
-    found = consistency([change_of(f"a{row} b", f"c{row} b") for row in range(20)])
+    found = measure_consistency([align_edit(f"a{row} b", f"c{row} b") for row in range(20)])
     assert (found.mean, found.low, found.high, found.covered, found.distinct) == (None, None, None, 0.0, 0)
-    assert consistency([]).mean is None
+    assert measure_consistency([]).mean is None
 
 
 def test_the_seed_decides_the_interval() -> None:
     changes = planted(30, 0.5, 0)
-    assert consistency(changes, 1) == consistency(changes, 1)
+    assert measure_consistency(changes, 1) == measure_consistency(changes, 1)

@@ -1,8 +1,8 @@
 import numpy as np
 
-from copydesk.diagnose.costs import BARS, distribution, quantile
+from copydesk.diagnose.costs import HISTOGRAM_BINS, compute_cost_distribution, get_quantile
 from copydesk.log import EditCost, EditRecord
-from copydesk.log.summary import summarize
+from copydesk.log.summary import summarize_costs
 
 
 def test_the_histogram_holds_every_row_and_the_dearest_in_its_last_bar() -> None:
@@ -10,23 +10,23 @@ def test_the_histogram_holds_every_row_and_the_dearest_in_its_last_bar() -> None
     log += [EditRecord(id="dear", context="", response="a", edit="b " * 50)]
     metric = EditCost(unit="word")
     costed = list(metric.iter_costs(log))
-    costs = distribution(metric.name, summarize(costed), np.array([cost for _, cost in costed]))
+    costs = compute_cost_distribution(metric.name, summarize_costs(costed), np.array([cost for _, cost in costed]))
     assert sum(costs.bars) == 5
-    assert len(costs.bars) == BARS
+    assert len(costs.bars) == HISTOGRAM_BINS
     assert costs.edges[0] == 0
     assert costs.bars[0] == 4
     assert costs.bars[-1] == 1
     assert costs.mean is not None
-    assert quantile(costs, 1.0) == 50
+    assert get_quantile(costs, 1.0) == 50
 
 
 def test_costs_that_are_all_0_have_a_histogram_too() -> None:
     log = [EditRecord(id="a", context="", response="a", edit="a")]
-    costs = distribution("m", summarize(EditCost(unit="word").iter_costs(log)), np.array([0.0]))
+    costs = compute_cost_distribution("m", summarize_costs(EditCost(unit="word").iter_costs(log)), np.array([0.0]))
     assert costs.bars[0] == 1
 
 
 def test_a_log_that_is_all_pending_has_none() -> None:
     log = [EditRecord(id="a", context="", response="a")]
-    costs = distribution("m", summarize(EditCost(unit="word").iter_costs(log)), np.array([]))
-    assert (costs.bars, costs.mean, quantile(costs, 0.99)) == ((), None, 0.0)
+    costs = compute_cost_distribution("m", summarize_costs(EditCost(unit="word").iter_costs(log)), np.array([]))
+    assert (costs.bars, costs.mean, get_quantile(costs, 0.99)) == ((), None, 0.0)

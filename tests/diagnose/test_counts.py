@@ -1,9 +1,9 @@
-from copydesk.diagnose.counts import Counting
+from copydesk.diagnose.counts import LogCountsAccumulator
 from copydesk.log.record import EditRecord
 
 
 def test_rows_users_and_policies_are_counted() -> None:
-    counting = Counting()
+    counting = LogCountsAccumulator()
     for number, (user, policy, edit) in enumerate(
         [("ann", "p", "y"), ("ann", "q", "z"), ("bo", None, "z"), (None, None, None), ("ann", "p", "y")]
     ):
@@ -15,6 +15,6 @@ def test_rows_users_and_policies_are_counted() -> None:
 
 
 def test_a_log_that_is_all_pending_has_no_share() -> None:
-    counting = Counting()
+    counting = LogCountsAccumulator()
     counting.add(EditRecord(id="a", context="x", response="y"))
     assert counting.result().accepted_share is None

@@ -1,6 +1,6 @@
 import pytest
 
-from copydesk.diagnose.leaks import LeakSearch
+from copydesk.diagnose.leaks import LeakDetector
 from copydesk.errors import InputError
 from copydesk.log.record import EditRecord, Message
 
@@ -11,7 +11,7 @@ def row(response: str, context: str | list[Message] = "x", edit: str | None = No
 
 @pytest.mark.parametrize("text", ["ann.lee+x@example.org", "Write to <bo@mail.example.co.uk>.", "a_b@x-y.io, please"])
 def test_e_mail_addresses_are_found(text: str) -> None:
-    search = LeakSearch()
+    search = LeakDetector()
     response, _ = search.add(1, row(text))
     assert search.result().emails == 1
     assert "@" not in response
@@ -19,13 +19,13 @@ def test_e_mail_addresses_are_found(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["@ann", "ann@home", "3 @ 4.50 each", "a@b", "user@@example.org", "no address"])
 def test_other_uses_of_the_sign_are_not_e_mail_addresses(text: str) -> None:
-    search = LeakSearch()
+    search = LeakDetector()
     assert search.add(1, row(text))[0] == text
     assert search.result().emails == 0
 
 
 def test_what_is_found_is_counted_by_rows_and_never_shown() -> None:
-    search = LeakSearch()
+    search = LeakDetector()
     messages = [Message(role="user", content="I am zoe@example.org"), Message(role="user", content="or zo@example.org")]
     search.add(1, row("nothing"))
     search.add(2, row("ok", context=messages))
@@ -41,7 +41,7 @@ def test_what_is_found_is_counted_by_rows_and_never_shown() -> None:
 
 
 def test_only_a_few_places_are_kept() -> None:
-    search = LeakSearch()
+    search = LeakDetector()
     for number in range(1, 101):
         search.add(number, row("x@example.org"))
     assert search.result().emails == 100
@@ -50,7 +50,7 @@ def test_only_a_few_places_are_kept() -> None:
 
 def test_phone_numbers_are_found_by_region_and_with_a_country_anywhere() -> None:
     pytest.importorskip("phonenumbers")
-    here, there = LeakSearch("US"), LeakSearch("GB")
+    here, there = LeakDetector("US"), LeakDetector("GB")
     for search in (here, there):
         search.add(1, row("call +44 20 7946 0958 or write"))
         search.add(2, row("call (650) 253-0000"))
@@ -63,11 +63,11 @@ def test_phone_numbers_are_found_by_region_and_with_a_country_anywhere() -> None
 def test_a_region_that_does_not_exist() -> None:
     pytest.importorskip("phonenumbers")
     with pytest.raises(InputError, match=r"--region ZZ: there is no such region"):
-        LeakSearch("ZZ")
+        LeakDetector("ZZ")
 
 
 def test_without_the_library_phone_numbers_are_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "phonenumbers", None)
-    search = LeakSearch()
+    search = LeakDetector()
     search.add(1, row("call (650) 253-0000"))
     assert search.result().phones is None

@@ -1,10 +1,10 @@
 from collections import Counter
 
-from copydesk.diagnose.sample import Reservoir
+from copydesk.diagnose.sample import ReservoirSample
 
 
 def drawn(size: int, rows: int, seed: int) -> list[int]:
-    reservoir: Reservoir[int] = Reservoir(size, seed)
+    reservoir: ReservoirSample[int] = ReservoirSample(size, seed)
     for row in range(rows):
         reservoir.add(row)
     return reservoir.items()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from copydesk.ensemble import ArmState, Fixed, LateEnsemble, Pull, Ucb
+from copydesk.ensemble import ArmState, FixedShares, LateEnsemble, Pull, Ucb
 
 
 def test_an_edit_of_an_edit_replaces_its_cost() -> None:
@@ -108,7 +108,7 @@ def test_without_a_prior_every_scope_shares() -> None:
 
 def test_pulls_of_a_log_are_played_without_choosing_again() -> None:
     rng = np.random.default_rng(3)
-    live, again = LateEnsemble(["a", "b", "c"], Fixed()), LateEnsemble(["a", "b", "c"], Fixed())
+    live, again = LateEnsemble(["a", "b", "c"], FixedShares()), LateEnsemble(["a", "b", "c"], FixedShares())
     for _ in range(40):
         pull = live.choose("ann")
         again.play(pull)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from copydesk.ensemble import ArmState, DiscountedUcb, Fixed, LateEnsemble, Thompson, Ucb
+from copydesk.ensemble import ArmState, DiscountedUcb, FixedShares, LateEnsemble, Thompson, Ucb
 
 RNG = np.random.default_rng
 
@@ -68,9 +68,9 @@ def test_without_a_discount_it_is_ucb() -> None:
 
 def test_fixed_shares_go_by_name() -> None:
     arms = [ArmState(name="a", n=50, cost_sum=50.0), ArmState(name="b"), ArmState(name="c")]
-    assert Fixed({"c": 3, "a": 1})(arms, 51, RNG(0)) == [0.25, 0.0, 0.75]
-    assert Fixed({"gone": 1})(arms, 51, RNG(0)) == pytest.approx([1 / 3] * 3)
-    ensemble = LateEnsemble(["a", "b"], Fixed({"a": 1}))
+    assert FixedShares({"c": 3, "a": 1})(arms, 51, RNG(0)) == [0.25, 0.0, 0.75]
+    assert FixedShares({"gone": 1})(arms, 51, RNG(0)) == pytest.approx([1 / 3] * 3)
+    ensemble = LateEnsemble(["a", "b"], FixedShares({"a": 1}))
     assert {ensemble.choose().arm for _ in range(9)} == {"a"}
 
 
@@ -81,8 +81,8 @@ def test_fixed_shares_go_by_name() -> None:
         lambda: Thompson(draws=0),
         lambda: DiscountedUcb(discount=0.0),
         lambda: DiscountedUcb(discount=1.1),
-        lambda: Fixed({"a": -1.0}),
-        lambda: Fixed({"a": float("nan")}),
+        lambda: FixedShares({"a": -1.0}),
+        lambda: FixedShares({"a": float("nan")}),
     ],
 )
 def test_settings_out_of_range(make) -> None:

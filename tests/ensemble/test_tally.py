@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from copydesk.ensemble.state import ArmState
-from copydesk.ensemble.tally import Tally
+from copydesk.ensemble.tally import ScopeStats
 
 
 @given(
@@ -13,7 +13,7 @@ from copydesk.ensemble.tally import Tally
     st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 3), st.integers(0, 5)), min_size=1, max_size=30),
 )
 def test_weights_are_powers_of_the_discount_whenever_costs_come(discount: float, rounds) -> None:
-    tally, due = Tally(discount), []
+    tally, due = ScopeStats(discount), []
     for arm, cost, delay in rounds:
         turn = tally.play(arm)
         due.append((turn + delay, arm, turn, cost))
@@ -33,7 +33,7 @@ def test_weights_are_powers_of_the_discount_whenever_costs_come(discount: float,
 
 
 def test_an_arm_that_has_faded_is_as_new() -> None:
-    tally = Tally(0.1)
+    tally = ScopeStats(0.1)
     tally.observe("a", tally.play("a"), 1.0)
     for _ in range(20):
         tally.play("b")
@@ -42,7 +42,7 @@ def test_an_arm_that_has_faded_is_as_new() -> None:
 
 
 def test_restarting_weighs_what_was_played_alike() -> None:
-    tally = Tally()
+    tally = ScopeStats()
     for cost in (1.0, 0.0):
         tally.observe("a", tally.play("a"), cost)
     tally.set_discount(0.5)

@@ -4,7 +4,7 @@ import pytest
 
 from copydesk.errors import InputError
 from copydesk.gateway import access
-from copydesk.gateway.serve import check_address
+from copydesk.gateway.serve import check_listen_address
 from copydesk.log.store import EditStore
 from copydesk.log.store.keys import create_key, revoke_key
 from gateways import SETTINGS, Scripted, ask
@@ -13,7 +13,7 @@ from gateways import SETTINGS, Scripted, ask
 @pytest.fixture(autouse=True)
 def no_trust(monkeypatch) -> None:
     """Looks every key up anew, so that a test need not wait five seconds."""
-    monkeypatch.setattr(access, "_TRUSTED", 0.0)
+    monkeypatch.setattr(access, "_KEY_CACHE_SECONDS", 0.0)
 
 
 def key(store: EditStore, tenant: str = "default", *scopes: str) -> dict[str, str]:
@@ -156,8 +156,8 @@ def test_other_sites_may_call_it_only_where_they_are_named(serve) -> None:
 
 def test_it_listens_to_others_only_with_a_key() -> None:
     for host in ("127.0.0.1", "127.0.0.5", "::1", "localhost"):
-        check_address(host, has_key=False)
+        check_listen_address(host, has_key=False)
     for host in ("0.0.0.0", "::", "192.168.1.2", "gateway.example"):
-        check_address(host, has_key=True)
+        check_listen_address(host, has_key=True)
         with pytest.raises(InputError, match="copydesk keys create"):
-            check_address(host, has_key=False)
+            check_listen_address(host, has_key=False)

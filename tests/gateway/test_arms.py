@@ -1,8 +1,8 @@
 """Adding and retiring policies while the gateway runs, also beside a second gateway."""
 
 from copydesk.errors import InputError
-from copydesk.gateway.serving.open import Opener
-from copydesk.gateway.settings import GatewaySettings
+from copydesk.gateway.serving.open import BackendOpener
+from copydesk.gateway.settings import GatewayConfig
 from copydesk.log.store import EditStore
 from gateways import Opens, Scripted, app_of, arms_of, ask, until
 
@@ -80,7 +80,7 @@ class Picky(Opens):
     async def open(self, name, spec):
         if name in self.policies:
             return self.policies[name]
-        return await Opener(GatewaySettings()).open(name, spec)
+        return await BackendOpener(GatewayConfig()).open(name, spec)
 
 
 def test_a_second_gateway_on_the_store_follows(serve, store: EditStore) -> None:

@@ -6,8 +6,8 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from copydesk.ensemble import EnsembleSettings
-from copydesk.gateway.serving.policy import PolicyFault
+from copydesk.ensemble import EnsembleConfig
+from copydesk.gateway.serving.policy import BackendError
 from copydesk.log.store import EditStore, find_completion, tables
 from gateways import SETTINGS, Scripted, arms_of, ask, until
 
@@ -93,7 +93,7 @@ def test_models_are_the_ensemble_and_every_policy(serve) -> None:
     assert [model["id"] for model in models["data"]] == ["copydesk", "a", "b"]
 
 
-def failing(name: str, fault: PolicyFault, times: int = 10**9) -> Scripted:
+def failing(name: str, fault: BackendError, times: int = 10**9) -> Scripted:
     policy = Scripted(name)
     policy.script = lambda request: fault if len(policy.asked) <= times else "recovered"
     return policy
@@ -101,7 +101,7 @@ def failing(name: str, fault: PolicyFault, times: int = 10**9) -> Scripted:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_when_an_arm_fails_another_steps_in_and_the_failure_is_no_cost(serve, store: EditStore, stream: bool) -> None:
-    bad, good = failing("bad", PolicyFault(502, "out of order")), Scripted("good")
+    bad, good = failing("bad", BackendError(502, "out of order")), Scripted("good")
     client = serve(bad, good, config=SETTINGS.__class__(cost=SETTINGS.cost, cooldown=60.0))
     for _ in range(4):
         answer = ask(client, stream=stream)
@@ -117,7 +117,7 @@ def test_when_an_arm_fails_another_steps_in_and_the_failure_is_no_cost(serve, st
 
 
 def test_a_rested_arm_comes_back_and_rests_longer_each_time(serve, store: EditStore) -> None:
-    bad, good = failing("bad", PolicyFault(500, "no"), times=2), Scripted("good")
+    bad, good = failing("bad", BackendError(500, "no"), times=2), Scripted("good")
     client = serve(bad, good)
     until(lambda: ask(client).headers["x-copydesk-policy"] == "bad")
     assert len(bad.asked) == 3
@@ -128,7 +128,7 @@ def test_a_rested_arm_comes_back_and_rests_longer_each_time(serve, store: EditSt
 
 
 def test_an_arm_that_is_alone_is_tried_even_while_it_should_rest(serve) -> None:
-    client = serve(failing("only", PolicyFault(503, "busy"), times=1))
+    client = serve(failing("only", BackendError(503, "busy"), times=1))
     first = ask(client)
     assert first.status_code == 503
     assert first.json()["error"] == {"message": "busy", "type": "server_error", "param": None, "code": None}
@@ -136,7 +136,7 @@ def test_an_arm_that_is_alone_is_tried_even_while_it_should_rest(serve) -> None:
 
 
 def test_when_everyone_fails_the_last_one_says_why(serve, store: EditStore) -> None:
-    fault = PolicyFault(429, "slow down", code="rate_limit", retry_after=7.2)
+    fault = BackendError(429, "slow down", code="rate_limit", retry_after=7.2)
     answer = ask(serve(failing("a", fault), failing("b", fault)))
     assert answer.status_code == 429
     assert answer.headers["retry-after"] == "7"
@@ -145,7 +145,7 @@ def test_when_everyone_fails_the_last_one_says_why(serve, store: EditStore) -> N
 
 
 def test_a_request_that_is_to_blame_is_not_sent_around(serve, store: EditStore) -> None:
-    fault = PolicyFault(400, "too long", retriable_elsewhere=False, code="context_length_exceeded", param="messages")
+    fault = BackendError(400, "too long", retriable_elsewhere=False, code="context_length_exceeded", param="messages")
     other = Scripted("b")
     client = serve(failing("a", fault), other)
     answer = ask(client)
@@ -161,7 +161,7 @@ def test_a_stream_that_breaks_off_says_so_and_is_not_logged_as_an_answer(serve, 
     class Breaks(Scripted):
         async def stream(self, request):
             yield self._chunk({"role": "assistant", "content": "Dear"}, None)
-            raise PolicyFault(502, "the line went dead")
+            raise BackendError(502, "the line went dead")
 
     client = serve(Breaks("a"))
     lines = [line for line in ask(client, stream=True).text.splitlines() if line]
@@ -268,7 +268,7 @@ def test_bodies_that_are_no_json(serve, body: bytes) -> None:
 
 def test_the_ensemble_learns_who_is_edited_least(serve) -> None:
     """The loop through the door: the policy whose answers are always rewritten is chosen less and less."""
-    client = serve(Scripted("bad"), Scripted("good"), ensemble=EnsembleSettings(alpha=0.2))
+    client = serve(Scripted("bad"), Scripted("good"), ensemble=EnsembleConfig(alpha=0.2))
     chosen = []
     for _ in range(40):
         body = ask(client).json()
@@ -284,7 +284,7 @@ def test_the_ensemble_learns_who_is_edited_least(serve) -> None:
 
 
 def test_each_user_may_have_an_ensemble_of_their_own(serve) -> None:
-    client = serve(Scripted("a"), Scripted("b"), ensemble=EnsembleSettings(alpha=0.1, scope="user", prior=2.0))
+    client = serve(Scripted("a"), Scripted("b"), ensemble=EnsembleConfig(alpha=0.1, scope="user", prior=2.0))
     liked = {"ann": "a", "bob": "b"}
     last = {}
     for t in range(60):

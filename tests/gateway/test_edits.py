@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from copydesk.ensemble import EnsembleSettings
+from copydesk.ensemble import EnsembleConfig
 from copydesk.log import load_log
 from copydesk.log.cost import EditCost
 from copydesk.log.store import EditStore, tables
@@ -74,7 +74,7 @@ def test_an_edit_that_comes_after_a_restart_finds_its_answer(serve, store: EditS
 def test_an_edit_after_its_pull_expired_counts_all_the_same(serve, store: EditStore) -> None:
     import time
 
-    client = serve(Scripted("a"), ensemble=EnsembleSettings(expiry=0.2))
+    client = serve(Scripted("a"), ensemble=EnsembleConfig(expiry=0.2))
     name = ask(client).json()["id"]
     time.sleep(0.3)
     ask(client)

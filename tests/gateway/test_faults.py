@@ -19,8 +19,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from copydesk.cli.ensemble import differences
-from copydesk.ensemble import Ledger, verify
+from copydesk.cli.ensemble import compare_with_gateway
+from copydesk.ensemble import Ledger, verify_log
 from copydesk.log.store import EditStore, tables
 from copydesk.log.store.events import read_events
 from databases import new_database
@@ -119,7 +119,7 @@ def check(store: EditStore, gateway: Gateway, crowd: Crowd) -> None:
     found = Counter(tuple(row) for row in rows)
     assert all(found[one] == 1 for one in acknowledged)
     assert len({edit_id for edit_id, _, _ in found}) == len(rows)
-    assert differences(rebuilt, live) == []
+    assert compare_with_gateway(rebuilt, live) == []
 
 
 def survive(store_url: str, upstream: str, number: int, kills: int) -> Crowd:
@@ -152,7 +152,7 @@ def survive(store_url: str, upstream: str, number: int, kills: int) -> Crowd:
         for gateway in gateways:
             check(store, gateway, crowd)
         with store.begin_read() as connection:
-            assert verify(read_events(connection)).errors == []  # every choice can be made again
+            assert verify_log(read_events(connection)).errors == []  # every choice can be made again
         return crowd
 
 

@@ -129,7 +129,7 @@ def test_a_key_that_is_needed(tmp_path: Path, monkeypatch) -> None:
     from copydesk.log.store.keys import create_key
     from gateways import Scripted, app_of
 
-    monkeypatch.setattr(access, "_TRUSTED", 0.0)
+    monkeypatch.setattr(access, "_KEY_CACHE_SECONDS", 0.0)
     store = EditStore.open(str(tmp_path / "copydesk.db"))
     with store.begin_write() as tx:
         _, key = create_key(tx.connection, "app", scopes=["complete"])

@@ -8,13 +8,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from copydesk.cli.ensemble import ensemble
-from copydesk.ensemble import EnsembleSettings, verify
+from copydesk.cli.ensemble import ensemble_app
+from copydesk.ensemble import EnsembleConfig, verify_log
 from copydesk.gateway import access
 from copydesk.log.store import EditStore
-from copydesk.log.store.events import read_events, read_forgettings
+from copydesk.log.store.events import read_events, read_forget_events
 from copydesk.log.store.keys import create_key
-from copydesk.log.store.people import put_in_group
+from copydesk.log.store.people import assign_group
 from gateways import Opens, Scripted, app_of, arms_of, ask, running, until
 
 PERSONAL = ("ann-1", "bob-1")
@@ -27,7 +27,7 @@ def policies() -> list[Scripted]:
 def gateway(store: EditStore, scope: str = "user"):
     """A gateway that offers `shared`, and opens the personal policies once they are added or in the log."""
     shared, *personal = policies()
-    return running(app_of(store, shared, opener=Opens(shared, *personal), ensemble=EnsembleSettings(scope=scope)))
+    return running(app_of(store, shared, opener=Opens(shared, *personal), ensemble=EnsembleConfig(scope=scope)))
 
 
 def give(client: httpx.Client, name: str, **audience: str) -> httpx.Response:
@@ -47,12 +47,12 @@ def play(client: httpx.Client, user: str, liked: str, rounds: int) -> list[str]:
 
 def join(store: EditStore, group: str | None, *users: str) -> None:
     with store.begin_write() as tx:
-        put_in_group(tx, group, users, "default", at=time.time())
+        assign_group(tx, group, users, "default", at=time.time())
 
 
 def is_verified(store: EditStore) -> bool:
     with store.begin_read() as connection:
-        return verify(read_events(connection), read_forgettings(connection)).errors == []
+        return verify_log(read_events(connection), read_forget_events(connection)).errors == []
 
 
 def test_each_user_is_served_their_own_policy_in_the_end(store_url: str) -> None:
@@ -71,7 +71,7 @@ def test_each_user_is_served_their_own_policy_in_the_end(store_url: str) -> None
         assert {ask(client).json()["model"] for _ in range(3)} == {"shared"}  # names nobody
         stood = [client.get("/v1/ensemble", params={"user": user}).json()["arms"] for user in ("ann", "bob", "new")]
         app = typer.Typer()
-        app.add_typer(ensemble, name="ensemble")
+        app.add_typer(ensemble_app, name="ensemble")
         checked = CliRunner().invoke(app, ["ensemble", "verify", "--store", store_url, "--url", url, "--json"])
         assert checked.exit_code == 0, checked.output
         assert json.loads(checked.stdout)["live"] is True
@@ -102,7 +102,7 @@ def test_a_group_learns_together_and_has_policies_of_its_own(store: EditStore) -
 
 
 def test_a_policy_for_one_answers_nobody_else_by_name(store: EditStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "_TRUSTED", 0.0)
+    monkeypatch.setattr(access, "_KEY_CACHE_SECONDS", 0.0)
     with store.begin_write() as tx:
         keys = {
             scope: {"Authorization": f"Bearer {create_key(tx.connection, 'k', scopes=[scope, 'complete'])[1]}"}
@@ -132,7 +132,7 @@ def test_a_policy_for_one_answers_nobody_else_by_name(store: EditStore, monkeypa
 
 
 def test_who_sees_whom_an_arm_is_for(store: EditStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "_TRUSTED", 0.0)
+    monkeypatch.setattr(access, "_KEY_CACHE_SECONDS", 0.0)
 
     def key(tenant: str, *scopes: str) -> dict[str, str]:
         with store.begin_write() as tx:
@@ -176,10 +176,10 @@ def test_whom_a_policy_is_for_stays_and_everyone_keeps_an_arm(serve) -> None:
 
 
 def test_when_all_that_are_for_a_user_fail_the_fault_is_told(serve) -> None:
-    from copydesk.gateway.serving.policy import PolicyFault
+    from copydesk.gateway.serving.policy import BackendError
 
     shared, own, _ = policies()
-    shared.script = lambda request: PolicyFault(502, "it is down", retriable_elsewhere=True)
+    shared.script = lambda request: BackendError(502, "it is down", retriable_elsewhere=True)
     client = serve(shared, opener=Opens(shared, own))
     give(client, "ann-1", user="ann")
     refused = ask(client, user="bob")

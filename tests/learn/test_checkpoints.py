@@ -32,9 +32,15 @@ from transformers import (
 
 from copydesk.errors import InputError
 from copydesk.learn import checkpoints
-from copydesk.learn.checkpoints import AtomicCheckpoints, bytes_needed, check_space, clean, last_checkpoint
+from copydesk.learn.checkpoints import (
+    AtomicCheckpoints,
+    check_disk_space,
+    estimate_disk_bytes,
+    find_last_checkpoint,
+    remove_leftovers,
+)
 from copydesk.learn.interrupts import StopOnSignal
-from copydesk.learn.order import EpochOrder
+from copydesk.learn.order import EpochSampler
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -52,9 +58,9 @@ def frozen_heap() -> Iterator[None]:
 
 
 class Trainer(AtomicCheckpoints):
-    def _get_train_sampler(self, *_: Any) -> EpochOrder:
+    def _get_train_sampler(self, *_: Any) -> EpochSampler:
         processes = self.accelerator.num_processes
-        return EpochOrder(len(ROWS), 1 if processes == 1 else 2 * processes, SEED)
+        return EpochSampler(len(ROWS), 1 if processes == 1 else 2 * processes, SEED)
 
 
 class At(TrainerCallback):
@@ -93,7 +99,7 @@ def train(model: nn.Module, folder: Path, *callbacks: TrainerCallback, **argumen
     trainer = make_trainer(model, folder, **arguments)
     for callback in callbacks:
         trainer.add_callback(callback)
-    last = last_checkpoint(folder)
+    last = find_last_checkpoint(folder)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     return trainer
 
@@ -186,7 +192,7 @@ def test_killed_while_saving_a_run_ends_with_the_same_weights(
     whole = train(tiny_model, tmp_path / "whole")
     kill = At(4, lambda: setattr(module, function, instead))
     assert in_child(lambda: train(tiny_model, tmp_path / "killed", kill)) == -signal.SIGKILL
-    assert last_checkpoint(tmp_path / "killed") == tmp_path / "killed" / f"checkpoint-{kept}"
+    assert find_last_checkpoint(tmp_path / "killed") == tmp_path / "killed" / f"checkpoint-{kept}"
     assert any(name.startswith(leftover) for name in contents(tmp_path / "killed"))
     resumed = train(tiny_model, tmp_path / "killed")
     assert same_weights(resumed.model, whole.model)
@@ -282,7 +288,7 @@ def test_every_trained_weight_comes_back(kind: str, tiny_model: LlamaForCausalLM
     model = makers[kind]()
     trained = train(model, tmp_path, max_steps=1)
     resumed = make_trainer(model, tmp_path)
-    resumed._load_from_checkpoint(str(last_checkpoint(tmp_path)))
+    resumed._load_from_checkpoint(str(find_last_checkpoint(tmp_path)))
     assert same_weights(resumed.model, trained.model)
     assert not same_weights(resumed.model, model)
 
@@ -344,51 +350,51 @@ def test_another_fault_while_saving_stays_what_it_is(
 
 
 def test_the_last_checkpoint_is_the_newest_whole_one(tmp_path: Path) -> None:
-    assert last_checkpoint(tmp_path / "nowhere") is None
-    assert last_checkpoint(tmp_path) is None
+    assert find_last_checkpoint(tmp_path / "nowhere") is None
+    assert find_last_checkpoint(tmp_path) is None
     for name in ("checkpoint-9", "checkpoint-10", ".writing-checkpoint-11", "checkpoint-12-old", "checkpoint-13"):
         (tmp_path / name).mkdir()
         if name != "checkpoint-13":
             (tmp_path / name / "trainer_state.json").write_text("{}")
-    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    assert find_last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
 
 
 def test_cleaning_removes_leftovers_alone(tmp_path: Path) -> None:
     for name in (".writing-checkpoint-4", ".removing-checkpoint-2-ab", "checkpoint-3", ".mine"):
         (tmp_path / name).mkdir()
-    clean(tmp_path)
+    remove_leftovers(tmp_path)
     assert contents(tmp_path) == [".mine", "checkpoint-3"]
-    clean(tmp_path / "nowhere")
+    remove_leftovers(tmp_path / "nowhere")
 
 
 def test_the_room_needed_is_what_checkpoints_and_the_policy_take(tiny_model: LlamaForCausalLM, tmp_path: Path) -> None:
     train(tiny_model, tmp_path, max_steps=1)
     checkpoint = sum(file.stat().st_size for file in (tmp_path / "checkpoint-1").iterdir())
     weights = (tmp_path / "checkpoint-1" / "model.safetensors").stat().st_size
-    small_files = bytes_needed(nn.Module())
-    assert bytes_needed(tiny_model) - small_files == pytest.approx(2 * checkpoint + weights, rel=0.1)
-    assert bytes_needed(tiny_model, resumed=True) - small_files == pytest.approx(checkpoint + weights, rel=0.1)
-    assert bytes_needed(with_adapter(tiny_model)) < bytes_needed(tiny_model)
+    small_files = estimate_disk_bytes(nn.Module())
+    assert estimate_disk_bytes(tiny_model) - small_files == pytest.approx(2 * checkpoint + weights, rel=0.1)
+    assert estimate_disk_bytes(tiny_model, resumed=True) - small_files == pytest.approx(checkpoint + weights, rel=0.1)
+    assert estimate_disk_bytes(with_adapter(tiny_model)) < estimate_disk_bytes(tiny_model)
 
 
 def test_a_full_disk_is_said_before_the_work(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
-    check_space(tmp_path / "a" / "b", free // 2, "checkpoints and the policy")
+    check_disk_space(tmp_path / "a" / "b", free // 2, "checkpoints and the policy")
     assert contents(tmp_path) == []
     with pytest.raises(
         InputError, match=r"b: needs about 1000000\.0 GB for checkpoints and the policy, and .* is free"
     ):
-        check_space(tmp_path / "a" / "b", 10**15, "checkpoints and the policy")
+        check_disk_space(tmp_path / "a" / "b", 10**15, "checkpoints and the policy")
 
 
 def test_a_folder_that_takes_no_file_is_said_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot be written \(not a directory\); choose another folder"):
-        check_space(tmp_path / "file" / "folder", 0, "the policy")
+        check_disk_space(tmp_path / "file" / "folder", 0, "the policy")
 
     def no_inode_left(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("tempfile.NamedTemporaryFile", no_inode_left)
     with pytest.raises(InputError, match=r"cannot be written \(no space left on device\)"):
-        check_space(tmp_path, 0, "the policy")
+        check_disk_space(tmp_path, 0, "the policy")

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from copydesk.learn.displacement import displaced
+from copydesk.learn.displacement import displacement_warning
 
 
 def entry(preferred: float, margin: float, response: float = -9.0) -> dict[str, float]:
@@ -10,7 +10,7 @@ def entry(preferred: float, margin: float, response: float = -9.0) -> dict[str, 
 
 
 def test_edits_that_fall_while_the_margin_rises_are_displaced() -> None:
-    words = displaced([entry(0.0, 0.0), entry(-0.4, 0.2), entry(-3.24, 0.58)])
+    words = displacement_warning([entry(0.0, 0.0), entry(-0.4, 0.2), entry(-3.24, 0.58)])
     assert words is not None and "\n" not in words
     for part in ("displacement", "from 0 to 0.58", "3.2 nats below", "9.0 nats below", "2410.08847"):
         assert part in words
@@ -31,14 +31,14 @@ def test_edits_that_fall_while_the_margin_rises_are_displaced() -> None:
     ],
 )
 def test_nothing_else_is(history: list[dict[str, float]]) -> None:
-    assert displaced(history) is None
+    assert displacement_warning(history) is None
 
 
 def test_entries_without_the_figures_are_passed_over() -> None:
     summary = {"train_runtime": 3.0}
-    assert displaced([summary, entry(0.0, 0.0), {"loss": 1.0}, entry(-2.0, 0.5), summary]) is not None
+    assert displacement_warning([summary, entry(0.0, 0.0), {"loss": 1.0}, entry(-2.0, 0.5), summary]) is not None
 
 
 def test_a_response_that_gained_is_said_to() -> None:
-    words = displaced([entry(0.0, -5.0), entry(-2.0, -1.0, response=0.5)])
+    words = displacement_warning([entry(0.0, -5.0), entry(-2.0, -1.0, response=0.5)])
     assert words is not None and "0.5 nats above" in words

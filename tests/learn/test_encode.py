@@ -8,7 +8,7 @@ from tokenizers import normalizers
 from transformers import PreTrainedTokenizerFast
 
 from copydesk.errors import InputError
-from copydesk.learn.encode import Triple, encode_context, encode_log, end_of_turn
+from copydesk.learn.encode import Triple, encode_context, encode_log, find_end_of_turn
 from copydesk.log.record import EditRecord, Message
 
 # Few different tokens, so that answers often begin alike.
@@ -87,14 +87,14 @@ def test_messages_without_a_template_become_paragraphs(plain_tokenizer: PreTrain
 def test_the_turn_ends_with_the_templates_token_not_the_documents(
     plain_tokenizer: PreTrainedTokenizerFast, chat_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    assert plain_tokenizer.decode(end_of_turn(plain_tokenizer)) == "<eos>"
-    assert chat_tokenizer.decode(end_of_turn(chat_tokenizer)) == "<|end|>"
+    assert plain_tokenizer.decode(find_end_of_turn(plain_tokenizer)) == "<eos>"
+    assert chat_tokenizer.decode(find_end_of_turn(chat_tokenizer)) == "<|end|>"
 
 
 def test_a_template_that_writes_no_special_token_falls_back_to_eos(chat_tokenizer: PreTrainedTokenizerFast) -> None:
     tokenizer = copy.deepcopy(chat_tokenizer)
     tokenizer.chat_template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
-    assert tokenizer.decode(end_of_turn(tokenizer)) == "<eos>"
+    assert tokenizer.decode(find_end_of_turn(tokenizer)) == "<eos>"
 
 
 def test_no_end_token_at_all_is_a_fault(plain_tokenizer: PreTrainedTokenizerFast) -> None:
@@ -110,7 +110,7 @@ def test_an_empty_context_still_has_a_token_to_predict_from(plain_tokenizer: Pre
 
 def test_an_empty_edit_is_just_the_end(plain_tokenizer: PreTrainedTokenizerFast) -> None:
     (triple,) = encode_log([row(edit="")], plain_tokenizer, 64).triples
-    assert list(triple.edit) == end_of_turn(plain_tokenizer)
+    assert list(triple.edit) == find_end_of_turn(plain_tokenizer)
 
 
 def test_pending_rows_are_left_out_and_counted(plain_tokenizer: PreTrainedTokenizerFast) -> None:

@@ -8,14 +8,14 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from copydesk.learn.encode import Triple
-from copydesk.learn.logprobs import Forward, batch_logprobs
+from copydesk.learn.logprobs import ForwardPlan, batch_logprobs
 from copydesk.learn.packing import lay_out
-from copydesk.learn.probe import fitting_forward
+from copydesk.learn.probe import choose_forward
 from small_models import FAMILIES, VOCABULARY, alone, make, shaken
 
-PACKED = Forward()
-RUNS = Forward(attention="copydesk_run_by_run")
-SEPARATE = Forward(layout="separate", fused=False)
+PACKED = ForwardPlan()
+RUNS = ForwardPlan(attention="copydesk_run_by_run")
+SEPARATE = ForwardPlan(layout="separate", fused=False)
 
 # Every shape a triple can have; the last token of an answer ends the turn.
 SHAPES = [
@@ -57,10 +57,10 @@ def close(found: torch.Tensor, wanted: torch.Tensor) -> bool:
 @pytest.mark.parametrize("adapter", [False, True], ids=["full", "lora"])
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
-    "forward", [RUNS, PACKED, Forward(fused=False), SEPARATE], ids=["runs", "packed", "unfused", "separate"]
+    "forward", [RUNS, PACKED, ForwardPlan(fused=False), SEPARATE], ids=["runs", "packed", "unfused", "separate"]
 )
 def test_log_probabilities_and_gradients_are_those_of_single_sequences(
-    forward: Forward, family: str, adapter: bool
+    forward: ForwardPlan, family: str, adapter: bool
 ) -> None:
     results = []
     for packed in (True, False):
@@ -82,7 +82,7 @@ def test_log_probabilities_and_gradients_are_those_of_single_sequences(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_is_run_packed(family: str) -> None:
-    assert fitting_forward(make(family), longest=64) == RUNS
+    assert choose_forward(make(family), longest=64) == RUNS
 
 
 TOKENS = st.lists(st.integers(1, VOCABULARY - 1), max_size=9).map(tuple)
@@ -105,7 +105,7 @@ MODELS = {family: make(family) for family in ("llama", "gpt2")}
 @settings(max_examples=40)
 @given(batch=st.lists(triples(), min_size=1, max_size=5), row_tokens=st.none() | st.integers(1, 120))
 def test_any_triples_packed_any_way_score_as_if_alone(
-    family: str, forward: Forward, batch: list[Triple], row_tokens: int | None
+    family: str, forward: ForwardPlan, batch: list[Triple], row_tokens: int | None
 ) -> None:
     model = MODELS[family]
     with torch.no_grad(), forward.use_attention(model):

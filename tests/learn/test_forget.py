@@ -6,19 +6,21 @@ import pytest
 
 from copydesk.cache import cache_folder
 from copydesk.errors import InputError
-from copydesk.learn.forget import check_forgotten, drop_references, forget_person, who_learned
-from copydesk.learn.people import People
-from copydesk.learn.policy_file import Base, Data, PolicyFile
+from copydesk.learn.forget import check_forgotten, clear_reference_cache, find_affected_policies, forget_person
+from copydesk.learn.people import HashedUsers
+from copydesk.learn.policy_file import BaseModelRef, PolicyFile, TrainingData
 from copydesk.log.record import EditRecord
 from copydesk.log.store import EditStore, read_edits
-from copydesk.log.store.append import change_arm
-from copydesk.log.store.imports import ImportedRow, add_rows, content_digest
+from copydesk.log.store.append import append_arm_change
+from copydesk.log.store.imports import ImportedRow, append_imported_rows, compute_content_digest
 
 
-def write_policy(folder: Path, people: People | None) -> Path:
+def write_policy(folder: Path, people: HashedUsers | None) -> Path:
     folder.mkdir(parents=True)
-    data = Data(sha256="cd", rows=3, edited=2, pending=1, held_out=1, cut_contexts=0, cut_answers=0, people=people)
-    base = Base(spec="embedded", kind="embedded", revision=None, weights_sha256=None, parameters=1)
+    data = TrainingData(
+        sha256="cd", rows=3, edited=2, pending=1, held_out=1, cut_contexts=0, cut_answers=0, people=people
+    )
+    base = BaseModelRef(spec="embedded", kind="embedded", revision=None, weights_sha256=None, parameters=1)
     made = PolicyFile(
         name=folder.name, method="sft", base=base, data=data, settings={}, before={}, after={}, history=[]
     )
@@ -30,8 +32,8 @@ def write_policy(folder: Path, people: People | None) -> Path:
 def policies(tmp_path: Path) -> Path:
     """One that learned from ann, one that did not, one that does not say."""
     folder = tmp_path / "policies"
-    write_policy(folder / "hers", People.from_names(["ann", "bob"], "s"))
-    write_policy(folder / "deep" / "his", People.from_names(["bob"], "s"))
+    write_policy(folder / "hers", HashedUsers.from_names(["ann", "bob"], "s"))
+    write_policy(folder / "deep" / "his", HashedUsers.from_names(["bob"], "s"))
     write_policy(folder / "older", None)
     return folder
 
@@ -45,8 +47,8 @@ def store(store_url: str):
         for i in range(2)
     ]
     with opened.begin_write() as tx:
-        rows = [ImportedRow(one, content_digest(one, "default"), 0.5) for one in records]
-        add_rows(tx, rows, "m", "default", since=0, at=0.0)
+        rows = [ImportedRow(one, compute_content_digest(one, "default"), 0.5) for one in records]
+        append_imported_rows(tx, rows, "m", "default", since=0, at=0.0)
     yield opened
     opened.close()
 
@@ -56,7 +58,7 @@ def test_a_damaged_policy_and_an_unfinished_run_may_have_learned(policies: Path)
     run = policies / "sft-3.unfinished"
     run.mkdir()
     (run / "run.json").write_text("{}")
-    found = {learner.name: learner.certain for learner in who_learned("ann", [policies])}
+    found = {learner.name: learner.certain for learner in find_affected_policies("ann", [policies])}
     assert found == {"hers": True, "his": False, "older": False, "sft-3.unfinished": False}
 
 
@@ -74,27 +76,30 @@ def ids(store: EditStore) -> list[str]:
 
 
 def test_policies_are_found_by_what_their_files_say(policies: Path) -> None:
-    found = [(one.name, one.certain) for one in who_learned("ann", [policies, policies / "deep", policies / "missing"])]
+    found = [
+        (one.name, one.certain)
+        for one in find_affected_policies("ann", [policies, policies / "deep", policies / "missing"])
+    ]
     assert found == [("hers", True), ("older", False)]
-    assert [one.name for one in who_learned("bob", [policies / "deep"])] == ["his"]
-    assert [one.name for one in who_learned("bob", [policies])] == ["his", "hers", "older"]
+    assert [one.name for one in find_affected_policies("bob", [policies / "deep"])] == ["his"]
+    assert [one.name for one in find_affected_policies("bob", [policies])] == ["his", "hers", "older"]
 
 
 def test_references_are_removed_and_nothing_else(tmp_path: Path) -> None:
     folder = write_references()
-    assert drop_references() == 2
+    assert clear_reference_cache() == 2
     assert [file.name for file in folder.iterdir()] == ["other"]
-    assert drop_references() == drop_references(tmp_path / "missing") == 0
+    assert clear_reference_cache() == clear_reference_cache(tmp_path / "missing") == 0
 
 
 def test_everything_goes_and_it_is_said_what(store: EditStore, policies: Path, tmp_path: Path) -> None:
-    served = write_policy(tmp_path / "elsewhere" / "served", People.from_names(["ann"], "t"))
-    retired = write_policy(tmp_path / "elsewhere" / "retired", People.from_names(["ann"], "t"))
+    served = write_policy(tmp_path / "elsewhere" / "served", HashedUsers.from_names(["ann"], "t"))
+    retired = write_policy(tmp_path / "elsewhere" / "retired", HashedUsers.from_names(["ann"], "t"))
     with store.begin_write() as tx:
-        change_arm(tx, "a", "add", str(served), at=0.0)
-        change_arm(tx, "b", "add", str(retired), at=0.0)
-        change_arm(tx, "c", "add", "http://127.0.0.1/v1", at=0.0)
-        change_arm(tx, "b", "retire", None, at=0.0)
+        append_arm_change(tx, "a", "add", str(served), at=0.0)
+        append_arm_change(tx, "b", "add", str(retired), at=0.0)
+        append_arm_change(tx, "c", "add", "http://127.0.0.1/v1", at=0.0)
+        append_arm_change(tx, "b", "retire", None, at=0.0)
     references = write_references()
     done = forget_person(store, "ann", folders=[policies])
     assert (done.erased, done.cache_files_removed) == ({"completions": 2, "edits": 2}, 2)
@@ -114,7 +119,9 @@ def test_again_it_adds_no_entry_until_there_is_something_new(store: EditStore) -
     assert (again.erased, again.entries) == ({}, first.entries)
     record = EditRecord(id="new", context="c", response="r", edit="e", user="ann")
     with store.begin_write() as tx:
-        add_rows(tx, [ImportedRow(record, content_digest(record, "default"), 0.5)], "m", "default", since=0, at=0.0)
+        append_imported_rows(
+            tx, [ImportedRow(record, compute_content_digest(record, "default"), 0.5)], "m", "default", since=0, at=0.0
+        )
     with pytest.raises(InputError, match=r"--user ann: .* holds 1 completion.* of theirs; erase them"):
         check_forgotten(store, "ann")
     third = forget_person(store, "ann")
@@ -136,7 +143,7 @@ def test_who_is_not_known_is_a_fault_and_nothing_is_touched(store: EditStore, po
 
 
 def test_who_is_known_to_a_policy_alone_is_forgotten_too(store: EditStore, tmp_path: Path) -> None:
-    write_policy(tmp_path / "policies" / "p", People.from_names(["zoe"], "s"))
+    write_policy(tmp_path / "policies" / "p", HashedUsers.from_names(["zoe"], "s"))
     done = forget_person(store, "zoe", folders=[tmp_path / "policies"])
     assert (done.erased, [one.name for one in done.affected_policies]) == ({}, ["p"])
     assert check_forgotten(store, "zoe") == (1, done.entries)

@@ -5,7 +5,7 @@ from transformers import LlamaForCausalLM
 from copydesk.learn import head
 from copydesk.learn.encode import Triple
 from copydesk.learn.head import token_logprobs
-from copydesk.learn.logprobs import Forward, batch_logprobs
+from copydesk.learn.logprobs import ForwardPlan, batch_logprobs
 from copydesk.learn.packing import lay_out
 from small_models import alone
 
@@ -14,8 +14,8 @@ ROWS = [Triple("a", (5, 6, 7), (8, 9, 0), (8, 4, 4, 0)), Triple("b", (4,), (3, 9
 
 def test_sums_are_in_float32_whatever_the_weights(tiny_model: LlamaForCausalLM) -> None:
     batch = lay_out(ROWS, with_response=True)
-    wanted = batch_logprobs(tiny_model, batch, 2, Forward())
-    found = batch_logprobs(tiny_model.bfloat16(), batch, 2, Forward())
+    wanted = batch_logprobs(tiny_model, batch, 2, ForwardPlan())
+    found = batch_logprobs(tiny_model.bfloat16(), batch, 2, ForwardPlan())
     assert found.edit.dtype == found.response.dtype == torch.float32
     assert torch.allclose(found.edit, wanted.edit, rtol=2e-2)
 
@@ -24,12 +24,12 @@ def test_what_fills_the_padding_does_not_matter(tiny_model: LlamaForCausalLM) ->
     batch = lay_out([*ROWS, Triple("c", tuple(range(1, 30)), (3, 0), (4, 0))], with_response=True, row_tokens=20)
     assert (batch["triple"] < 0).any()
     other = batch | {"input_ids": batch["input_ids"].masked_fill(batch["triple"] < 0, 7)}
-    for one, two in zip(*(batch_logprobs(tiny_model, b, 3, Forward()) for b in (batch, other)), strict=True):
+    for one, two in zip(*(batch_logprobs(tiny_model, b, 3, ForwardPlan()) for b in (batch, other)), strict=True):
         assert torch.equal(one, two)
 
 
 def test_an_unedited_row_has_one_score(tiny_model: LlamaForCausalLM) -> None:
-    scores = batch_logprobs(tiny_model, lay_out(ROWS, with_response=True), 2, Forward())
+    scores = batch_logprobs(tiny_model, lay_out(ROWS, with_response=True), 2, ForwardPlan())
     assert scores.edit[1] == scores.response[1]
     assert scores.edit[1].item() == pytest.approx(alone(tiny_model, (4,), (3, 9, 0)).item(), rel=1e-5)
     assert scores.edit[0] != scores.response[0]
@@ -38,7 +38,7 @@ def test_an_unedited_row_has_one_score(tiny_model: LlamaForCausalLM) -> None:
 @pytest.mark.parametrize("frozen", [False, True], ids=["trained", "frozen"])
 @pytest.mark.parametrize("biased", [False, True])
 def test_a_chunked_head_is_the_plain_one(frozen: bool, biased: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head, "_CHUNK", 3 * 50)
+    monkeypatch.setattr(head, "_CHUNK_LOGITS", 3 * 50)
     torch.manual_seed(0)
     hidden, weight, bias = torch.randn(11, 8), torch.randn(50, 8), torch.randn(50)
     target, upstream = torch.randint(50, (11,)), torch.randn(11)
@@ -62,7 +62,7 @@ def test_a_chunked_head_is_the_plain_one(frozen: bool, biased: bool, monkeypatch
 
 
 def test_logits_are_never_held_for_more_tokens_than_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head, "_CHUNK", 4 * 50)
+    monkeypatch.setattr(head, "_CHUNK_LOGITS", 4 * 50)
     sizes = []
     linear = head.F.linear
 
@@ -81,7 +81,7 @@ def test_tokens_without_a_gradient_cost_nothing_backwards(monkeypatch: pytest.Mo
     sizes = []
     linear = head.F.linear
     monkeypatch.setattr(head.F, "linear", lambda hidden, *others: sizes.append(len(hidden)) or linear(hidden, *others))
-    monkeypatch.setattr(head, "_CHUNK", 5 * 50)
+    monkeypatch.setattr(head, "_CHUNK_LOGITS", 5 * 50)
     hidden, weight = torch.randn(6, 8, requires_grad=True), torch.randn(50, 8, requires_grad=True)
     per_token = token_logprobs(hidden, weight, None, torch.arange(6))
     edit, response = per_token[:4].sum(), per_token[:2].sum() + per_token[4:].sum()

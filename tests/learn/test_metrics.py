@@ -4,18 +4,20 @@ import pytest
 import torch
 
 from copydesk.learn.metrics import METRIC_NAMES, RunningMeans
-from copydesk.learn.objectives import Metrics, early_ensemble
+from copydesk.learn.objectives import RowMetrics, compute_early_ensemble_loss
 
 NAN = math.nan
 
 
-def of(margin: list[float], edit: list[float]) -> Metrics:
+def of(margin: list[float], edit: list[float]) -> RowMetrics:
     return {"margin": torch.tensor(margin), "logp/edit": torch.tensor(edit)}
 
 
 def test_the_names_are_what_the_objectives_give_sorted() -> None:
     rows, edited = torch.zeros(2), torch.tensor([True, False])
-    _, metrics = early_ensemble(rows, rows, rows, rows, edited, beta=0.1, lambda_sup=1.0, lambda_cost=1.0, costs=rows)
+    _, metrics = compute_early_ensemble_loss(
+        rows, rows, rows, rows, edited, beta=0.1, lambda_sup=1.0, lambda_cost=1.0, costs=rows
+    )
     assert list(METRIC_NAMES) == sorted(metrics)
 
 

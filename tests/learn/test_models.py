@@ -107,7 +107,7 @@ def test_an_adapter_on_a_pulled_model_loads_again_also_by_peft_alone(
 def put_into_cache(folder: Path) -> None:
     """As if the model in a folder had been pulled."""
     shutil.copytree(folder, pulled.SMOLLM2.folder)
-    (pulled.SMOLLM2.folder / pulled.FILE).write_text("{}")
+    (pulled.SMOLLM2.folder / pulled.PINNED_MODEL_FILE).write_text("{}")
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,15 @@ import pytest
 
 from copydesk.learn.encode import encode_log
 from copydesk.learn.models import ModelInfo
-from copydesk.learn.people import People
-from copydesk.learn.policy_file import read_policy
-from copydesk.learn.save import describe
-from copydesk.learn.settings import TrainSettings
+from copydesk.learn.people import HashedUsers
+from copydesk.learn.policy_file import read_policy_file
+from copydesk.learn.save import build_policy_file
+from copydesk.learn.settings import TrainConfig
 from copydesk.log.record import EditRecord
 
 
 def test_each_user_is_one_of_them_and_nobody_else() -> None:
-    people = People.from_names(["ann", None, "bob", "ann", None], "salt")
+    people = HashedUsers.from_names(["ann", None, "bob", "ann", None], "salt")
     assert people.contains("ann")
     assert people.contains("bob")
     assert not any(people.contains(other) for other in ("", "Ann", "ann ", "an", "cy"))
@@ -23,15 +23,15 @@ def test_each_user_is_one_of_them_and_nobody_else() -> None:
 
 def test_what_is_written_names_nobody_and_depends_on_the_log() -> None:
     names = ["ann", "bob", "cyd"]
-    people = People.from_names(names, "salt")
+    people = HashedUsers.from_names(names, "salt")
     assert not any(name in people.model_dump_json() for name in names)
-    assert people == People.from_names(reversed(names), "salt")
-    assert not set(people.users) & set(People.from_names(names, "another").users)
+    assert people == HashedUsers.from_names(reversed(names), "salt")
+    assert not set(people.users) & set(HashedUsers.from_names(names, "another").users)
 
 
 def test_a_user_of_any_name_is_found() -> None:
     names = ["é", "e\u0301", "x" * 5000, "\u2028", "a/b"]
-    people = People.from_names(names, "salt")
+    people = HashedUsers.from_names(names, "salt")
     assert len(people.users) == 5
     assert all(people.contains(name) for name in names)
 
@@ -49,8 +49,8 @@ def test_the_file_of_a_policy_says_whose_rows_it_was_made_from(log: Any, plain_t
     encoded = encode_log(log, plain_tokenizer, max_length=256)
     assert (encoded.pending, encoded.left_out) == (1, 1)
     info = ModelInfo("embedded", "embedded", None, None, 1)
-    describe("p", info, "ab" * 32, encoded, TrainSettings(), [], held_out=1).write(tmp_path)
-    people = read_policy(tmp_path).data.people
+    build_policy_file("p", info, "ab" * 32, encoded, TrainConfig(), [], held_out=1).write(tmp_path)
+    people = read_policy_file(tmp_path).data.people
     assert people is not None
     assert people.contains("ann")
     assert people.contains("bob")

@@ -22,8 +22,8 @@ from transformers import (
 
 from copydesk.learn import probe
 from copydesk.learn.encode import Triple
-from copydesk.learn.logprobs import Forward
-from copydesk.learn.probe import fitting_forward
+from copydesk.learn.logprobs import ForwardPlan
+from copydesk.learn.probe import choose_forward
 from copydesk.learn.scoring import score_triples
 from small_models import alone, make
 
@@ -32,7 +32,7 @@ SIZES = {
     "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 128, "eos_token_id": 0, "bos_token_id": None,
     "pad_token_id": None,
 }  # fmt: skip
-RUNS = Forward(attention="copydesk_run_by_run")
+RUNS = ForwardPlan(attention="copydesk_run_by_run")
 ROWS = [
     Triple("a", tuple(range(1, 30)), (*range(30, 45), 0), (*range(30, 38), 50, 51, 52, 0)),
     Triple("b", (4, 5), (6, 7, 0), (6, 7, 0)),
@@ -41,12 +41,12 @@ ROWS = [
 
 @pytest.fixture(autouse=True)
 def nothing_said_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "_said", set())
+    monkeypatch.setattr(probe, "_warned_models", set())
 
 
-def odd_models() -> dict[str, tuple[nn.Module, Forward]]:
+def odd_models() -> dict[str, tuple[nn.Module, ForwardPlan]]:
     torch.manual_seed(0)
-    apart = Forward(layout="separate")
+    apart = ForwardPlan(layout="separate")
     return {
         "short sliding window": (MistralForCausalLM(MistralConfig(**SIZES, sliding_window=8)), apart),
         "long sliding window": (MistralForCausalLM(MistralConfig(**SIZES, sliding_window=64)), RUNS),
@@ -70,7 +70,7 @@ def odd_models() -> dict[str, tuple[nn.Module, Forward]]:
         "capped scores and logits": (
             Gemma2ForCausalLM(Gemma2Config(**SIZES, sliding_window=64, attn_implementation="eager",
                                            final_logit_softcapping=3.0)),
-            Forward(layout="separate", fused=False),
+            ForwardPlan(layout="separate", fused=False),
         ),
     }  # fmt: skip
 
@@ -80,8 +80,8 @@ def test_what_a_model_cannot_do_is_found_and_scores_stay_exact(name: str, caplog
     model, expected = odd_models()[name]
     model.eval()
     with caplog.at_level(logging.WARNING, logger="copydesk"):
-        forward = fitting_forward(model, longest=46)
-        fitting_forward(model, longest=46)
+        forward = choose_forward(model, longest=46)
+        choose_forward(model, longest=46)
     assert forward == expected
     told = [record.message for record in caplog.records if "cannot take packed rows" in record.message]
     assert len(told) == (forward.layout == "separate")
@@ -94,10 +94,10 @@ def test_what_a_model_cannot_do_is_found_and_scores_stay_exact(name: str, caplog
 
 def test_an_adapter_on_the_output_layer_is_not_skipped() -> None:
     model = get_peft_model(make("llama"), LoraConfig(target_modules=["lm_head", "q_proj"], task_type="CAUSAL_LM"))
-    assert fitting_forward(model, longest=46) == replace(RUNS, fused=False)
+    assert choose_forward(model, longest=46) == replace(RUNS, fused=False)
 
 
 def test_the_probe_leaves_the_mode_of_the_model_alone() -> None:
     model = make("llama").train()
-    fitting_forward(model, longest=46)
+    choose_forward(model, longest=46)
     assert model.training and not any("forward" in vars(module) for module in model.modules())

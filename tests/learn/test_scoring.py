@@ -3,7 +3,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from copydesk.learn.encode import Triple
-from copydesk.learn.scoring import longest, score_triples
+from copydesk.learn.scoring import compute_longest_length, score_triples
 from small_models import alone
 
 
@@ -30,5 +30,5 @@ def test_no_triples_have_no_scores(tiny_model: LlamaForCausalLM) -> None:
 
 
 def test_the_longest_row_is_a_context_and_its_longer_answer() -> None:
-    assert longest([Triple("a", (1,) * 5, (1,) * 3, (1,) * 7), Triple("b", (1,) * 9, (1,), (1,))]) == 12
-    assert longest([]) == 0
+    assert compute_longest_length([Triple("a", (1,) * 5, (1,) * 3, (1,) * 7), Triple("b", (1,) * 9, (1,), (1,))]) == 12
+    assert compute_longest_length([]) == 0

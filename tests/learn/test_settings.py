@@ -3,7 +3,7 @@ import json
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.learn.settings import TrainSettings
+from copydesk.learn.settings import TrainConfig
 
 
 @pytest.mark.parametrize(
@@ -33,40 +33,39 @@ from copydesk.learn.settings import TrainSettings
 )
 def test_a_senseless_value_is_named(name: str, value: object) -> None:
     with pytest.raises(InputError, match=name):
-        TrainSettings(**{name: value})
+        TrainConfig(**{name: value})
 
 
 def test_the_rate_follows_method_and_full_unless_given() -> None:
     assert (
-        TrainSettings(method="dpo").effective_learning_rate
-        < TrainSettings(method="early").effective_learning_rate
-        < TrainSettings(method="sft").effective_learning_rate
+        TrainConfig(method="dpo").effective_learning_rate
+        < TrainConfig(method="early").effective_learning_rate
+        < TrainConfig(method="sft").effective_learning_rate
     )
     assert (
-        TrainSettings(method="sft", full=True).effective_learning_rate
-        < TrainSettings(method="sft").effective_learning_rate
+        TrainConfig(method="sft", full=True).effective_learning_rate < TrainConfig(method="sft").effective_learning_rate
     )
-    assert TrainSettings(learning_rate=0.5).effective_learning_rate == 0.5
+    assert TrainConfig(learning_rate=0.5).effective_learning_rate == 0.5
 
 
 def test_what_is_kept_holds_the_rate_that_was_used() -> None:
-    kept = TrainSettings(method="sft").to_json()
-    assert kept["learning_rate"] == TrainSettings(method="sft").effective_learning_rate
+    kept = TrainConfig(method="sft").to_json()
+    assert kept["learning_rate"] == TrainConfig(method="sft").effective_learning_rate
     assert json.loads(json.dumps(kept)) == kept
 
 
 def test_settings_of_costs_are_kept_where_the_method_reads_them() -> None:
-    assert not any("." in name for name in TrainSettings(method="sft").to_json())
-    assert not any("." in name for name in TrainSettings(method="early").to_json())
-    early = TrainSettings(method="early", lambda_cost=0.5).to_json()
+    assert not any("." in name for name in TrainConfig(method="sft").to_json())
+    assert not any("." in name for name in TrainConfig(method="early").to_json())
+    early = TrainConfig(method="early", lambda_cost=0.5).to_json()
     assert {name for name in early if "." in name} == {"cost.source", "cost.unit", "cost.normalize", "cost.c_max"}
-    rl = TrainSettings(method="rl").to_json()
+    rl = TrainConfig(method="rl").to_json()
     assert {"cost.members", "cost.pessimism", "rl.generations", "rl.vllm"} <= rl.keys()
     assert json.loads(json.dumps(rl)) == rl
 
 
 def test_only_rl_and_the_early_ensemble_with_a_cost_term_need_costs() -> None:
-    assert TrainSettings(method="rl").uses_costs
-    assert TrainSettings(method="early", lambda_cost=0.5).uses_costs
-    assert not TrainSettings(method="early").uses_costs
-    assert not TrainSettings(method="sft", lambda_cost=0.5).uses_costs
+    assert TrainConfig(method="rl").uses_costs
+    assert TrainConfig(method="early", lambda_cost=0.5).uses_costs
+    assert not TrainConfig(method="early").uses_costs
+    assert not TrainConfig(method="sft", lambda_cost=0.5).uses_costs

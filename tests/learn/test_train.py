@@ -15,20 +15,20 @@ from transformers import (
 )
 
 from copydesk.errors import InputError
-from copydesk.learn.cost.folder import FOLDER, load_cost_model, read_cost_model
-from copydesk.learn.cost.settings import CostSettings
+from copydesk.learn.cost.folder import COST_MODEL_FOLDER, load_cost_model, read_cost_model
+from copydesk.learn.cost.settings import CostModelConfig
 from copydesk.learn.encode import encode_log
 from copydesk.learn.models import load_model
-from copydesk.learn.policy_file import data_sha256, read_policy
-from copydesk.learn.rl.settings import RlSettings
+from copydesk.learn.policy_file import compute_data_sha256, read_policy_file
+from copydesk.learn.rl.settings import RlConfig
 from copydesk.learn.scoring import score_triples
-from copydesk.learn.settings import Method, TrainSettings
-from copydesk.learn.split import split
+from copydesk.learn.settings import Method, TrainConfig
+from copydesk.learn.split import split_triples
 from copydesk.learn.train import train, train_all
 from copydesk.log.cost import EditCost
 from copydesk.log.record import EditRecord
 
-QUICK = TrainSettings(
+QUICK = TrainConfig(
     method="early", max_steps=20, batch_size=12, accumulate=1, learning_rate=5e-3, lora_r=4, held_out=0.25
 )
 QUICK_ONCE = dataclasses.replace(QUICK, max_steps=1)
@@ -50,7 +50,7 @@ def test_the_adapter_loads_in_plain_peft_and_is_the_trained_policy(
     figures = report.policy.after
     assert figures["loss"] < report.policy.before["loss"]
     # The figures in policy.json are those of the policy as it was written.
-    held_out = split(triples, QUICK.held_out, QUICK.seed)[1]
+    held_out = split_triples(triples, QUICK.held_out, QUICK.seed)[1]
     rows = [triples.index(triple) for triple in held_out]
     assert figures["logp/edit"] == pytest.approx(now.edit[rows].mean().item(), rel=1e-4)
     assert report.policy.before["logp/edit"] == pytest.approx(before.edit[rows].mean().item(), rel=1e-4)
@@ -68,11 +68,11 @@ def test_full_training_writes_an_ordinary_model(records: list[EditRecord], model
 
 def test_policy_json_says_how_it_was_made(records: list[EditRecord], model_folder: Path, tmp_path: Path) -> None:
     report = train(records, str(model_folder), dataclasses.replace(QUICK, max_steps=2), tmp_path / "early-1")
-    policy = read_policy(report.folder)
+    policy = read_policy_file(report.folder)
     assert policy == report.policy
     assert (policy.name, policy.method) == ("early-1", "early")
     assert policy.base.spec == str(model_folder) and policy.base.weights_sha256
-    assert policy.data.sha256 == data_sha256(records)
+    assert policy.data.sha256 == compute_data_sha256(records)
     assert (policy.data.rows, policy.data.edited, policy.data.pending, policy.data.held_out) == (12, 9, 1, 3)
     assert policy.settings["max_steps"] == 2
     assert {"loss", "loss/supervised", "loss/preference", "margin"} <= policy.history[0].keys()
@@ -125,7 +125,7 @@ def test_a_log_that_teaches_nothing_is_refused_before_anything_is_loaded(
 ) -> None:
     log = [row for row in map(change, records[:5]) if row is not None]
     with pytest.raises(InputError, match=said):
-        train(log, str(tmp_path / "no model"), TrainSettings(method=method), tmp_path / "policy")
+        train(log, str(tmp_path / "no model"), TrainConfig(method=method), tmp_path / "policy")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -179,8 +179,8 @@ RL = dataclasses.replace(
     method="rl",
     batch_size=8,
     max_steps=2,
-    cost=CostSettings(members=1, epochs=2, lora_r=2),
-    rl=RlSettings(responses=8, generations=2, max_new_tokens=8),
+    cost=CostModelConfig(members=1, epochs=2, lora_r=2),
+    rl=RlConfig(responses=8, generations=2, max_new_tokens=8),
 )
 
 
@@ -188,9 +188,9 @@ def test_rl_makes_a_cost_model_and_policy_json_names_it(
     records: list[EditRecord], model_folder: Path, tmp_path: Path
 ) -> None:
     report = train(records, str(model_folder), RL, tmp_path / "rl-1")
-    policy = read_policy(report.folder)
+    policy = read_policy_file(report.folder)
     assert policy == report.policy
-    made = read_cost_model(report.folder / FOLDER)
+    made = read_cost_model(report.folder / COST_MODEL_FOLDER)
     assert policy.cost_model == made.to_ref()
     assert policy.cost_model.sha256 == made.weights_sha256
     assert made.metric == EditCost(cap=3.0, tokenizer=str(model_folder)).name
@@ -202,7 +202,7 @@ def test_rl_makes_a_cost_model_and_policy_json_names_it(
     assert policy.after["loss"] == pytest.approx(policy.after["cost/pessimistic"] + 0.1 * policy.after["kl/own"])
     assert policy.settings["cost.members"] == 1 and policy.settings["rl.generations"] == 2
     AutoPeftModelForCausalLM.from_pretrained(str(report.folder))
-    load_cost_model(report.folder / FOLDER)
+    load_cost_model(report.folder / COST_MODEL_FOLDER)
     assert not (tmp_path / "rl-1.unfinished").exists()
 
 
@@ -210,11 +210,13 @@ def test_a_cost_model_can_be_used_again_with_its_own_settings(
     records: list[EditRecord], model_folder: Path, tmp_path: Path
 ) -> None:
     first = train(records, str(model_folder), dataclasses.replace(RL, max_steps=1), tmp_path / "one").folder
-    again = dataclasses.replace(RL, cost=CostSettings(), rl=dataclasses.replace(RL.rl, cost_model=str(first / FOLDER)))
+    again = dataclasses.replace(
+        RL, cost=CostModelConfig(), rl=dataclasses.replace(RL.rl, cost_model=str(first / COST_MODEL_FOLDER))
+    )
     policy = train(records, str(model_folder), again, tmp_path / "two").policy
-    assert policy.cost_model == read_policy(first).cost_model
+    assert policy.cost_model == read_policy_file(first).cost_model
     assert policy.settings["cost.members"] == 1
-    weights = [tmp_path / name / FOLDER / "cost_model.safetensors" for name in ("one", "two")]
+    weights = [tmp_path / name / COST_MODEL_FOLDER / "cost_model.safetensors" for name in ("one", "two")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
@@ -226,7 +228,7 @@ def test_a_cost_model_of_another_model_is_refused(
     shutil.copytree(model_folder, other)
     tiny_model.lm_head.weight.data += 1
     tiny_model.save_pretrained(other)
-    settings = dataclasses.replace(RL, rl=dataclasses.replace(RL.rl, cost_model=str(first / FOLDER)))
+    settings = dataclasses.replace(RL, rl=dataclasses.replace(RL.rl, cost_model=str(first / COST_MODEL_FOLDER)))
     with pytest.raises(InputError, match=r"--cost-model .* not") as fault:
         train(records, str(other), settings, tmp_path / "two")
     assert "\n" not in str(fault.value)
@@ -258,7 +260,7 @@ def test_a_row_whose_cost_is_none_is_named_before_anything_is_trained(
     rows = [
         record.model_copy(update={"metadata": {"minutes": -1 if i == 4 else 2}}) for i, record in enumerate(records)
     ]
-    settings = dataclasses.replace(RL, cost=CostSettings(source="field:minutes"))
+    settings = dataclasses.replace(RL, cost=CostModelConfig(source="field:minutes"))
     with pytest.raises(InputError, match="row 'row-Ed'"):
         train(rows, str(model_folder), settings, tmp_path / "policy")
     assert not (tmp_path / "policy").exists()

@@ -11,11 +11,11 @@ from torch import nn
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, TrainingArguments
 
 from copydesk.learn.encode import Triple
-from copydesk.learn.fit import reference_logprobs
-from copydesk.learn.logprobs import Forward
-from copydesk.learn.objectives import soft_minimum
-from copydesk.learn.settings import Method, TrainSettings
-from copydesk.learn.trainer import PADDING, Collator, EditTrainer, examples
+from copydesk.learn.fit import compute_reference_logprobs
+from copydesk.learn.logprobs import ForwardPlan
+from copydesk.learn.objectives import soft_min_value
+from copydesk.learn.settings import Method, TrainConfig
+from copydesk.learn.trainer import PADDING_EXAMPLE, EditTrainer, TripleCollator, build_examples
 from small_models import FAMILIES, make, shaken
 
 
@@ -29,8 +29,8 @@ def make_trainer(
     **arguments: Any,
 ) -> EditTrainer:
     args = TrainingArguments(str(folder), report_to="none", use_cpu=True, remove_unused_columns=False, **arguments)
-    rows = examples(triples, reference_logprobs(reference, triples), method)
-    settings = TrainSettings(method=method, lambda_sup=0.5, lambda_cost=lambda_cost)
+    rows = build_examples(triples, compute_reference_logprobs(reference, triples), method)
+    settings = TrainConfig(method=method, lambda_sup=0.5, lambda_cost=lambda_cost)
     return EditTrainer(model, args, rows, settings)
 
 
@@ -61,20 +61,26 @@ SHAPES = [
 def test_dpo_drops_rows_without_preference_and_others_keep_them(
     tiny_model: LlamaForCausalLM, triples: list[Triple]
 ) -> None:
-    references = reference_logprobs(tiny_model, triples)
+    references = compute_reference_logprobs(tiny_model, triples)
     edited = sum(triple.edited for triple in triples)
     assert 0 < edited < len(triples)
-    assert len(examples(triples, references, "dpo")) == edited
-    assert len(examples(triples, references, "sft")) == len(examples(triples, references, "early")) == len(triples)
+    assert len(build_examples(triples, references, "dpo")) == edited
+    assert (
+        len(build_examples(triples, references, "sft"))
+        == len(build_examples(triples, references, "early"))
+        == len(triples)
+    )
 
 
 def test_a_batch_says_of_each_row_what_the_objective_needs(triples: list[Triple], tiny_model: LlamaForCausalLM) -> None:
-    rows = examples(triples, reference_logprobs(tiny_model, triples), "early")
-    batch = Collator("early", Forward())([*rows, PADDING])
+    rows = build_examples(triples, compute_reference_logprobs(tiny_model, triples), "early")
+    batch = TripleCollator("early", ForwardPlan())([*rows, PADDING_EXAMPLE])
     assert batch["edited"].tolist() == [*(triple.edited for triple in triples), False]
     assert batch["weight"].tolist() == [1.0] * len(rows) + [0.0]
     assert batch["ref_edit"].tolist() == pytest.approx([*(row.ref_edit for row in rows), 0.0])
-    compared, supervised = (int((Collator(m, Forward())(rows)["triple"] >= 0).sum()) for m in ("early", "sft"))
+    compared, supervised = (
+        int((TripleCollator(m, ForwardPlan())(rows)["triple"] >= 0).sum()) for m in ("early", "sft")
+    )
     assert compared - supervised == sum(len(t.response) - t.fork for t in triples if t.edited)
 
 
@@ -84,7 +90,7 @@ def test_early_loss_on_a_batch_is_the_plain_computation(
     policy = moved(tiny_model)
     trainer = make_trainer(policy, tiny_model, triples, tmp_path, "early")
     loss = trainer.compute_loss(policy, trainer.data_collator(trainer.train_dataset))
-    now, before = reference_logprobs(policy, triples), reference_logprobs(tiny_model, triples)
+    now, before = compute_reference_logprobs(policy, triples), compute_reference_logprobs(tiny_model, triples)
     margins = 0.1 * ((now.edit - before.edit) - (now.response - before.response))
     edited = torch.tensor([triple.edited for triple in triples])
     expected = -margins[edited].sigmoid().log().mean() - 0.5 * now.edit.mean()
@@ -154,7 +160,7 @@ def test_every_form_of_preference_reaches_the_loss(
     losses = set()
     for form in ("sigmoid", "ipo", "robust", "dpop"):
         trainer = make_trainer(policy, tiny_model, triples, tmp_path, "dpo")
-        trainer.settings = TrainSettings(method="dpo", preference=form, label_noise=0.2, dpop_penalty=3.0)
+        trainer.settings = TrainConfig(method="dpo", preference=form, label_noise=0.2, dpop_penalty=3.0)
         loss = trainer.compute_loss(policy, trainer.data_collator(trainer.train_dataset))
         losses.add(round(loss.item(), 4))
     assert len(losses) == 4
@@ -239,8 +245,8 @@ def test_the_cost_term_reaches_the_loss(tiny_model: LlamaForCausalLM, triples: l
         trainer = make_trainer(policy, tiny_model, rows, tmp_path, "early", weight)
         batch = trainer.data_collator([trainer.train_dataset[place] for place in range(len(rows))])
         losses[weight], metrics = trainer.compute_loss(policy, batch, return_outputs=True)
-    ours, theirs = reference_logprobs(policy, rows), reference_logprobs(tiny_model, rows)
-    value = soft_minimum(rows, 0.1)
+    ours, theirs = compute_reference_logprobs(policy, rows), compute_reference_logprobs(tiny_model, rows)
+    value = soft_min_value(rows, 0.1)
     residual = torch.tensor([row.cost for row in rows]) + 0.1 * (ours.response - theirs.response) - value
     term = (residual**2).mean().item() / 0.2
     assert losses[1.0].item() - losses[0.0].item() == pytest.approx(term, rel=1e-3)

@@ -1,32 +1,32 @@
 import pytest
 
-from copydesk.log.aliases import ALIASES, fold
+from copydesk.log.aliases import FIELD_ALIASES, apply_aliases
 from copydesk.log.record import EditRecord
 
 
 def test_aliases_name_fields_and_are_none_themselves() -> None:
-    assert set(ALIASES.values()) <= set(EditRecord.model_fields)
-    assert not set(ALIASES) & set(EditRecord.model_fields)
+    assert set(FIELD_ALIASES.values()) <= set(EditRecord.model_fields)
+    assert not set(FIELD_ALIASES) & set(EditRecord.model_fields)
 
 
-@pytest.mark.parametrize(("alias", "field"), ALIASES.items())
+@pytest.mark.parametrize(("alias", "field"), FIELD_ALIASES.items())
 def test_each_alias_becomes_its_field(alias: str, field: str) -> None:
-    assert fold({alias: "v"}) == ({field: "v", "metadata": {}}, {field: alias})
+    assert apply_aliases({alias: "v"}) == ({field: "v", "metadata": {}}, {field: alias})
 
 
 def test_two_names_of_one_field_are_named_both() -> None:
     with pytest.raises(ValueError, match="'prompt' and 'question' both mean 'context'"):
-        fold({"prompt": "a", "question": "b"})
+        apply_aliases({"prompt": "a", "question": "b"})
     with pytest.raises(ValueError, match="'edit' and 'chosen' both mean 'edit'"):
-        fold({"edit": "a", "chosen": "b"})
+        apply_aliases({"edit": "a", "chosen": "b"})
 
 
 def test_unknown_fields_move_into_metadata() -> None:
-    folded, _ = fold({"response": "r", "rating": 5, "metadata": {"lang": "en"}})
+    folded, _ = apply_aliases({"response": "r", "rating": 5, "metadata": {"lang": "en"}})
     assert folded == {"response": "r", "metadata": {"lang": "en", "rating": 5}}
-    assert fold({"rating": 5, "metadata": None})[0] == {"metadata": {"rating": 5}}
+    assert apply_aliases({"rating": 5, "metadata": None})[0] == {"metadata": {"rating": 5}}
 
 
 def test_an_unknown_field_never_overwrites_metadata() -> None:
     with pytest.raises(ValueError, match="'rating' stands both"):
-        fold({"rating": 5, "metadata": {"rating": 4}})
+        apply_aliases({"rating": 5, "metadata": {"rating": 4}})

@@ -18,7 +18,7 @@ from rapidfuzz.distance import Levenshtein
 
 from copydesk.errors import InputError
 from copydesk.log import EditCost, EditRecord
-from copydesk.log.cost import BLOCK, Normalize, Unit
+from copydesk.log.cost import COST_BATCH_SIZE, CostNormalization, CostUnit
 
 # Few letters, so that texts share much; white space, a combining mark, an emoji of two code points, a right-to-left
 # letter and a Chinese one, so that units differ from characters.
@@ -26,17 +26,17 @@ TEXT = st.lists(
     st.sampled_from(["a", "b", " ", "  ", "\n", ".", "'s", "e\u0301", "é", "👍🏽", "א", "好", "\u2028", "the "]),
     max_size=6,
 ).map("".join)
-NORMALIZATIONS: list[Normalize] = ["response", "edit", "longest", "none"]
+NORMALIZATIONS: list[CostNormalization] = ["response", "edit", "longest", "none"]
 
 
 @pytest.fixture(params=["subtoken", "word", "character"], scope="module")
-def unit(request: pytest.FixtureRequest) -> Unit:
-    chosen: Unit = request.param
+def unit(request: pytest.FixtureRequest) -> CostUnit:
+    chosen: CostUnit = request.param
     return chosen
 
 
 @pytest.fixture(scope="module")
-def distance(unit: Unit, tokenizer_folder: Path) -> EditCost:
+def distance(unit: CostUnit, tokenizer_folder: Path) -> EditCost:
     """The bare distance: what is left when nothing is normalised or capped."""
     return EditCost(unit=unit, normalize="none", tokenizer=str(tokenizer_folder))
 
@@ -187,7 +187,7 @@ def plain(metric: EditCost, response: str, edit: str) -> float:
     cap=st.none() | st.floats(0.01, 5),
 )
 def test_costs_are_those_of_the_definition_to_the_bit(
-    distance: EditCost, pairs: list[tuple[str, str]], normalize: Normalize, cap: float | None
+    distance: EditCost, pairs: list[tuple[str, str]], normalize: CostNormalization, cap: float | None
 ) -> None:
     metric = EditCost(unit=distance.unit, normalize=normalize, cap=cap, tokenizer=distance.tokenizer)
     assert metric.cost_batch(pairs) == [plain(metric, a, b) for a, b in pairs]
@@ -201,7 +201,7 @@ def test_characters_of_half_a_pair_cost_what_others_do(pairs: list[tuple[str, st
 
 
 def test_many_blocks_keep_their_order(distance: EditCost) -> None:
-    pairs = [("a b c d", " ".join("abcd"[: number % 5])) for number in range(3 * BLOCK + 7)]
+    pairs = [("a b c d", " ".join("abcd"[: number % 5])) for number in range(3 * COST_BATCH_SIZE + 7)]
     assert distance.cost_batch(pairs) == [distance(a, b) for a, b in pairs[:5]] * (len(pairs) // 5) + [
         distance(a, b) for a, b in pairs[: len(pairs) % 5]
     ]
@@ -209,7 +209,7 @@ def test_many_blocks_keep_their_order(distance: EditCost) -> None:
 
 def test_only_what_was_changed_is_cut_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
     cut: list[str] = []
-    monkeypatch.setattr("copydesk.log.cost.words", lambda text: cut.append(text) or text.split())
+    monkeypatch.setattr("copydesk.log.cost.split_words", lambda text: cut.append(text) or text.split())
     assert EditCost(unit="word").cost_batch([("a b", "a b"), ("a", "c"), ("a", "d"), ("c", "a")]) == [0, 1, 1, 1]
     assert sorted(cut) == ["a", "c", "d"]
 
@@ -222,8 +222,11 @@ def test_blocks_are_costed_at_the_same_time(monkeypatch: pytest.MonkeyPatch, tok
         both.wait()
         return [[ord(letter) for letter in text] for text in texts]
 
-    monkeypatch.setattr("copydesk.log.cost.subtokens", together)
-    assert EditCost(tokenizer=str(tokenizer_folder)).cost_batch([("a", "b")] * 2 * BLOCK) == [1] * 2 * BLOCK
+    monkeypatch.setattr("copydesk.log.cost.tokenize_texts", together)
+    assert (
+        EditCost(tokenizer=str(tokenizer_folder)).cost_batch([("a", "b")] * 2 * COST_BATCH_SIZE)
+        == [1] * 2 * COST_BATCH_SIZE
+    )
 
 
 def test_over_reads_no_more_than_a_few_blocks_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,8 +240,8 @@ def test_over_reads_no_more_than_a_few_blocks_ahead(monkeypatch: pytest.MonkeyPa
             yield record("a b", "a c")
 
     costed = EditCost(unit="word").iter_costs(endless())
-    assert [cost for _, cost in islice(costed, 10 * BLOCK)] == [0.5] * 10 * BLOCK
-    assert read <= 13 * BLOCK
+    assert [cost for _, cost in islice(costed, 10 * COST_BATCH_SIZE)] == [0.5] * 10 * COST_BATCH_SIZE
+    assert read <= 13 * COST_BATCH_SIZE
     running = threading.active_count()
     costed.close()  # type: ignore[attr-defined]
     assert threading.active_count() < running

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
 
-from copydesk.log.distance import distances
+from copydesk.log.distance import compute_edit_distances
 
 # Few units, so that sequences share much. Ids of tokens may be those of surrogates, and larger than any character's.
 IDS = st.lists(st.sampled_from([0, 1, 255, 256, 0xD800, 0xDFFF, 0x10FFFF, 2**31]), max_size=12)
@@ -28,7 +28,10 @@ def textbook(before: Sequence[Hashable], after: Sequence[Hashable]) -> int:
 def test_what_the_textbook_says(pairs: list[tuple[Sequence[Hashable], Sequence[Hashable]]], times: int) -> None:
     pairs = pairs * times  # few pairs are done in this thread, many in others
     before, after = [one for one, _ in pairs], [other for _, other in pairs]
-    assert distances(before, after) == [textbook(one, other) for one, other in pairs[: len(pairs) // times]] * times
+    assert (
+        compute_edit_distances(before, after)
+        == [textbook(one, other) for one, other in pairs[: len(pairs) // times]] * times
+    )
 
 
 @pytest.mark.parametrize("kept", [0, 3, 40, 200, 400])
@@ -36,11 +39,11 @@ def test_long_sequences_however_far_apart(kept: int) -> None:
     before = list(range(400))
     after = [unit if unit % 401 < kept else 1000 + unit for unit in before][3:]
     expected = textbook(before, after)
-    assert distances([before], [after]) == [expected] == [Levenshtein.distance(before, after)]
+    assert compute_edit_distances([before], [after]) == [expected] == [Levenshtein.distance(before, after)]
     assert 3 <= expected <= 400
 
 
 def test_nothing_and_plain_integers() -> None:
-    assert distances([], []) == []
-    found = distances([[1, 2]], [[]])
+    assert compute_edit_distances([], []) == []
+    found = compute_edit_distances([[1, 2]], [[]])
     assert found == [2] and type(found[0]) is int

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.log.mapping import OWN_FIELDS, FieldMapping, guess_mapping
+from copydesk.log.mapping import IDENTITY_MAPPING, FieldMapping, guess_mapping
 from copydesk.log.record import EditRecord, Message
 
 QUESTION = {"role": "user", "content": "q"}
@@ -249,9 +249,9 @@ def test_a_chat_that_is_written_as_text() -> None:
 
 def test_rows_that_have_the_names_already() -> None:
     row = {"id": "a", "context": "c", "response": "r", "edit": "e", "user": "u", "output": "kept"}
-    assert isinstance(OWN_FIELDS, FieldMapping)
-    assert OWN_FIELDS.build_record(row, "default") == EditRecord(
+    assert isinstance(IDENTITY_MAPPING, FieldMapping)
+    assert IDENTITY_MAPPING.build_record(row, "default") == EditRecord(
         id="a", context="c", response="r", edit="e", user="u", metadata={"output": "kept"}
     )
     with pytest.raises(ValueError, match=r"field 'response' is missing"):
-        OWN_FIELDS.build_record({"context": "c"}, "default")
+        IDENTITY_MAPPING.build_record({"context": "c"}, "default")

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from copydesk.log.paths import MISSING, lookup, without
+from copydesk.log.paths import MISSING, drop_paths, get_path
 
 ROW: dict[str, Any] = {
     "a": 1,
@@ -32,16 +32,16 @@ ROW: dict[str, Any] = {
     ],
 )
 def test_lookup(path: str, value: Any) -> None:
-    assert lookup(ROW, path) is value or lookup(ROW, path) == value
+    assert get_path(ROW, path) is value or get_path(ROW, path) == value
 
 
 def test_a_text_is_not_cut_by_a_path() -> None:
-    assert lookup({"a": ["text"]}, "a[0]") == "text"
-    assert lookup({"a": "text"}, "a[0]") is MISSING
+    assert get_path({"a": ["text"]}, "a[0]") == "text"
+    assert get_path({"a": "text"}, "a[0]") is MISSING
 
 
 def test_what_was_taken_is_left_out_and_the_row_itself_stays() -> None:
     row = {"a": 1, "b": {"c": {"d": 2}, "e": 3}, "f": {"g": 4}, "h": [{"i": 5}]}
     before = repr(row)
-    assert without(row, ["a", "b.c.d", "f.g", "h[0].i", "nowhere.x"]) == {"b": {"e": 3}, "h": [{"i": 5}]}
+    assert drop_paths(row, ["a", "b.c.d", "f.g", "h[0].i", "nowhere.x"]) == {"b": {"e": 3}, "h": [{"i": 5}]}
     assert repr(row) == before

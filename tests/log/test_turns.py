@@ -1,6 +1,6 @@
 import pytest
 
-from copydesk.log.turns import answer, common_beginning, is_chat, last_answer
+from copydesk.log.turns import common_prefix, is_chat, response_text, split_last_assistant_turn
 
 USER = {"role": "user", "content": "q"}
 ANSWER = {"role": "assistant", "content": "a"}
@@ -13,23 +13,23 @@ def test_what_is_no_chat(value: object) -> None:
 
 
 def test_the_last_answer_with_what_stands_before_and_after_it() -> None:
-    assert last_answer([USER, ANSWER, USER, OTHER, USER]) == ([USER, ANSWER, USER], "b", [USER])
+    assert split_last_assistant_turn([USER, ANSWER, USER, OTHER, USER]) == ([USER, ANSWER, USER], "b", [USER])
     with pytest.raises(ValueError, match=r"no message of the assistant"):
-        last_answer([USER])
+        split_last_assistant_turn([USER])
 
 
 def test_a_common_beginning_leaves_an_answer_to_both() -> None:
-    assert common_beginning([USER, ANSWER], [USER, OTHER]) == [USER]
-    assert common_beginning([USER, ANSWER], [USER, ANSWER]) == [USER]
-    assert common_beginning([ANSWER], [OTHER]) == []
+    assert common_prefix([USER, ANSWER], [USER, OTHER]) == [USER]
+    assert common_prefix([USER, ANSWER], [USER, ANSWER]) == [USER]
+    assert common_prefix([ANSWER], [OTHER]) == []
 
 
 @pytest.mark.parametrize("value", [ANSWER, [ANSWER], [USER, ANSWER]])
 @pytest.mark.parametrize("context", ["q", [USER]])
 def test_an_answer_as_message_or_as_chat(value: object, context: object) -> None:
-    assert answer(value, context) == "a"
+    assert response_text(value, context) == "a"
 
 
 def test_other_messages_before_an_answer_are_no_answer() -> None:
     with pytest.raises(ValueError, match=r"messages before its last that are not the context"):
-        answer([OTHER, ANSWER], "q")
+        response_text([OTHER, ANSWER], "q")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from copydesk.log.words import _TOKEN, words
+from copydesk.log.words import _TOKEN, split_words
 
 
 @pytest.mark.parametrize(
@@ -28,17 +28,17 @@ from copydesk.log.words import _TOKEN, words
     ],
 )
 def test_examples(text: str, cut: str) -> None:
-    assert words(text) == cut.split()
+    assert split_words(text) == cut.split()
 
 
 @given(st.text() | st.text(alphabet="a.,:'\"`-()t s\n1\x85\x1c") | st.text(alphabet="nocat' .", min_size=30))
 def test_a_text_is_cut_as_a_whole(text: str) -> None:
-    assert words(text) == _TOKEN.findall(text)
+    assert split_words(text) == _TOKEN.findall(text)
 
 
 @given(st.text() | st.text(alphabet="a.,:'\"`-()t s\n1"))
 def test_words_hold_everything_but_white_space(text: str) -> None:
-    cut = words(text)
+    cut = split_words(text)
     assert "".join(cut) == "".join(text.split())
     assert not any(char.isspace() for word in cut for char in word)
 
@@ -52,4 +52,4 @@ def test_real_texts_are_cut_as_nltk_cuts_them(
     texts = [text for row in rows for text in (row["response"], row["edit"]) if not re.search("[\u4e00-\u9fff]", text)]
     assert len(texts) > 100
     for text in texts:
-        assert words(text) == nltk_words(text)
+        assert split_words(text) == nltk_words(text)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from copydesk.log.store import EditStore, append
-from copydesk.log.store.append import Completion
+from copydesk.log.store.append import StoredCompletion
 from copydesk.offpolicy.traffic import Traffic, read_traffic
 
 
@@ -20,7 +20,7 @@ class Log:
 
     def arm(self, name: str, spec: str = "embedded", action: str = "add") -> None:
         with self.store.begin_write() as tx:
-            append.change_arm(tx, name, action, spec, at=0.0)  # type: ignore[arg-type]
+            append.append_arm_change(tx, name, action, spec, at=0.0)  # type: ignore[arg-type]
 
     def answer(
         self,
@@ -44,13 +44,13 @@ class Log:
         }  # fmt: skip
         with self.store.begin_write() as tx:
             if chosen:
-                append.pulled(
+                append.append_pull(
                     tx, name, at=at, round=number, arm=policy, propensity=propensity, scope=None, turn=0,
                     without=without,
                 )  # fmt: skip
-            append.completed(tx, Completion(**(fields | changed)))  # type: ignore[arg-type]
+            append.append_completion(tx, StoredCompletion(**(fields | changed)))  # type: ignore[arg-type]
             for revision, cost in enumerate(costs):
-                append.edited(tx, f"e{number}-{revision}", name, f"Hi {revision}", cost, metric, at=at)
+                append.append_edit(tx, f"e{number}-{revision}", name, f"Hi {revision}", cost, metric, at=at)
         return name
 
     def read(self, **chosen: Any) -> Traffic:

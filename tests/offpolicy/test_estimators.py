@@ -5,52 +5,54 @@ import numpy as np
 import pytest
 
 from copydesk.offpolicy.estimators import (
-    doubly_robust,
-    effective_rows,
-    interval,
-    ips,
-    mean,
-    snips,
-    standard_error,
-    student,
+    compute_effective_sample_size,
+    compute_interval,
+    compute_standard_error,
+    compute_t_quantile,
+    estimate_doubly_robust,
+    estimate_ips,
+    estimate_logged_mean,
+    estimate_snips,
 )
 
 W, C = [2.0, 0.0, 0.5], [0.5, 1.0, 0.2]
 
 
 def test_by_hand() -> None:
-    assert mean(C).value == pytest.approx(1.7 / 3)
-    assert ips(W, C).value == pytest.approx(1.1 / 3)
-    assert snips(W, C).value == pytest.approx(1.1 / 2.5)
-    assert doubly_robust(W, C, [0.4, 0.8, 0.1], [0.3, 0.3, 0.6]).value == pytest.approx(0.4 + (2 * 0.1 + 0.5 * 0.1) / 3)
-    assert effective_rows(W) == pytest.approx(2.5**2 / 4.25)
-    assert effective_rows([3.0] * 7) == pytest.approx(7)
-    assert effective_rows([0.0, 0.0]) == 0
-    assert effective_rows([1e200, 1e200]) == pytest.approx(2)
+    assert estimate_logged_mean(C).value == pytest.approx(1.7 / 3)
+    assert estimate_ips(W, C).value == pytest.approx(1.1 / 3)
+    assert estimate_snips(W, C).value == pytest.approx(1.1 / 2.5)
+    assert estimate_doubly_robust(W, C, [0.4, 0.8, 0.1], [0.3, 0.3, 0.6]).value == pytest.approx(
+        0.4 + (2 * 0.1 + 0.5 * 0.1) / 3
+    )
+    assert compute_effective_sample_size(W) == pytest.approx(2.5**2 / 4.25)
+    assert compute_effective_sample_size([3.0] * 7) == pytest.approx(7)
+    assert compute_effective_sample_size([0.0, 0.0]) == 0
+    assert compute_effective_sample_size([1e200, 1e200]) == pytest.approx(2)
 
 
 def test_errors_by_hand() -> None:
-    assert standard_error(mean(C)) == pytest.approx(np.std(C, ddof=1) / sqrt(3))
+    assert compute_standard_error(estimate_logged_mean(C)) == pytest.approx(np.std(C, ddof=1) / sqrt(3))
     # Leaving out row i of a ratio moves it by w_i (c_i - ratio) / Σw / (1 - w_i / Σw).
-    fit = snips(W, C)
+    fit = estimate_snips(W, C)
     for place in range(3):
         rest = [i for i in range(3) if i != place]
         w, c = np.array(W)[rest], np.array(C)[rest]
         assert fit.value - w @ c / w.sum() == pytest.approx(fit.influence[place] / 3)
-    said = interval(mean(C), 3, least=0.0)
+    said = compute_interval(estimate_logged_mean(C), 3, least=0.0)
     assert said.low == 0.0 and said.high > said.value
 
 
 def test_equal_weights_say_what_the_log_says_and_no_difference() -> None:
-    for fit in (ips([1.0] * 3, C), snips([1.0] * 3, C)):
-        assert fit.value == pytest.approx(mean(C).value)
-    difference = interval(ips([1.0] * 3, C).minus(mean(C)), 3)
+    for fit in (estimate_ips([1.0] * 3, C), estimate_snips([1.0] * 3, C)):
+        assert fit.value == pytest.approx(estimate_logged_mean(C).value)
+    difference = compute_interval(estimate_ips([1.0] * 3, C).minus(estimate_logged_mean(C)), 3)
     assert (difference.low, difference.high) == (0, 0)
 
 
 @pytest.mark.parametrize(("freedom", "quantile"), [(10, 2.2281), (30, 2.0423), (100, 1.9840), (1e9, 1.9600)])
 def test_student_is_that_of_the_tables(freedom: float, quantile: float) -> None:
-    assert student(freedom) == pytest.approx(quantile, abs=1e-3)
+    assert compute_t_quantile(freedom) == pytest.approx(quantile, abs=1e-3)
 
 
 class World:
@@ -88,10 +90,10 @@ def test_over_all_that_can_happen_they_are_the_truth() -> None:
 
     def model(f, weights):
         e = (world.policy * f).sum(axis=1)
-        return lambda x, a, y, c: doubly_robust(weights(x, a, y), c, f[x, y], e[x])
+        return lambda x, a, y, c: estimate_doubly_robust(weights(x, a, y), c, f[x, y], e[x])
 
-    assert world.expected(lambda x, a, y, c: ips(text[a, x, y], c)) == pytest.approx(world.truth, abs=1e-12)
-    by_choice = world.expected(lambda x, a, y, c: ips((a == 1) / world.choice[x, a], c))
+    assert world.expected(lambda x, a, y, c: estimate_ips(text[a, x, y], c)) == pytest.approx(world.truth, abs=1e-12)
+    by_choice = world.expected(lambda x, a, y, c: estimate_ips((a == 1) / world.choice[x, a], c))
     assert by_choice == pytest.approx(world.arm_truth, abs=1e-12)
     right_weights = world.expected(model(wrong, lambda x, a, y: text[a, x, y]))
     assert right_weights == pytest.approx(world.truth, abs=1e-12)
@@ -113,9 +115,13 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         y = (rng.random((200, 1)) > world.arms[a, x].cumsum(axis=1)).sum(axis=1)
         c = 0.1 + 0.8 * (rng.random(200) < world.dear[x, y])
         w = text[a, x, y]
-        fits = {"ips": ips(w, c), "snips": snips(w, c), "dr": doubly_robust(w, c, world.costs[x, y] + 0.1, e[x])}
+        fits = {
+            "ips": estimate_ips(w, c),
+            "snips": estimate_snips(w, c),
+            "dr": estimate_doubly_robust(w, c, world.costs[x, y] + 0.1, e[x]),
+        }
         for name, fit in fits.items():
-            said = interval(fit, effective_rows(w))
+            said = compute_interval(fit, compute_effective_sample_size(w))
             held[name] += said.low <= world.truth <= said.high
     # 190 are expected; fewer than 178 or more than 199 have a chance below 1 in 4000.
     for count in held.values():

@@ -6,15 +6,15 @@ import pytest
 from transformers import LlamaForCausalLM
 
 from copydesk.errors import InputError
-from copydesk.learn.cost.folder import describe_cost_model, save_cost_model
+from copydesk.learn.cost.folder import build_cost_model_file, save_cost_model
 from copydesk.learn.cost.model import CostModel
-from copydesk.learn.cost.settings import CostSettings
+from copydesk.learn.cost.settings import CostModelConfig
 from copydesk.learn.encode import encode_log
-from copydesk.learn.logprobs import Forward
+from copydesk.learn.logprobs import ForwardPlan
 from copydesk.learn.models import load_model
 from copydesk.log.record import EditRecord
 from copydesk.offpolicy.evaluate import evaluate
-from copydesk.offpolicy.weights import Weighed
+from copydesk.offpolicy.weights import ImportanceWeights
 from small_models import shaken
 
 DRAWN = {"temperature": 0.7, "max_tokens": 4}
@@ -100,8 +100,10 @@ def test_uneven_weights_come_with_a_warning(
     row = log.read().rows[0]
     # 37% of the rows are effective, and then 23%.
     for weights, said in ((np.repeat([0.35, 3.6], [240, 60]), []), (np.repeat([0.2, 5.0], [250, 48]), ["23%"])):
-        weighed = Weighed([row] * len(weights), weights, {})
-        monkeypatch.setattr("copydesk.offpolicy.evaluate.text_weights", lambda *_, weighed=weighed, **__: weighed)
+        weighed = ImportanceWeights([row] * len(weights), weights, {})
+        monkeypatch.setattr(
+            "copydesk.offpolicy.evaluate.compute_text_weights", lambda *_, weighed=weighed, **__: weighed
+        )
         remarks = evaluate(log.read(), str(model_folder)).remarks
         assert [remark.split()[0] for remark in remarks] == said
 
@@ -127,8 +129,8 @@ def cost_model(model_folder: Path, records: list[EditRecord], tmp_path: Path) ->
     """One that says 0.3 of everything."""
     base, tokenizer, info = load_model(str(model_folder))
     triples = encode_log(records, tokenizer, 256, costs={record.id: 0.3 for record in records}).triples
-    model = CostModel(base, CostSettings(members=1, lora_r=2), Forward(), initial_cost=0.3)  # type: ignore[arg-type]
-    save_cost_model(model, describe_cost_model(model, info, "metric", "0", triples, triples), tmp_path / "costs")
+    model = CostModel(base, CostModelConfig(members=1, lora_r=2), ForwardPlan(), initial_cost=0.3)  # type: ignore[arg-type]
+    save_cost_model(model, build_cost_model_file(model, info, "metric", "0", triples, triples), tmp_path / "costs")
     return tmp_path / "costs"
 
 

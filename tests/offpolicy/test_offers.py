@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from copydesk.log.store import append
-from copydesk.log.store.people import put_in_group
+from copydesk.log.store.people import assign_group
 
 
 def give(log: Any, name: str, audience: str) -> None:
     with log.store.begin_write() as tx:
-        append.change_arm(tx, name, "add", "s", at=0.0, audience=audience)
+        append.append_arm_change(tx, name, "add", "s", at=0.0, audience=audience)
 
 
 @pytest.fixture
@@ -21,13 +21,13 @@ def personal(log: Any) -> Any:
     give(log, "sales-1", "@default/sales")
     log.answer("a", 1.0, 0.5)
     with log.store.begin_write() as tx:
-        put_in_group(tx, "sales", ["ann"], "default", at=0.0)
+        assign_group(tx, "sales", ["ann"], "default", at=0.0)
     log.answer("a", 1.0, 0.5, without=["ann-1"])
     log.answer("a", 1.0, 0.5, user="bob")
     log.answer("a", 1.0, 0.5, user=None)
     log.answer("a", 1.0, 0.5, tenant="other")
     with log.store.begin_write() as tx:
-        put_in_group(tx, None, ["ann"], "default", at=0.0)
+        assign_group(tx, None, ["ann"], "default", at=0.0)
     log.answer("a", 1.0, 0.5)
     return log
 
@@ -40,6 +40,6 @@ def test_an_arm_for_some_could_not_be_chosen_for_others(personal: Any) -> None:
 
 def test_the_traffic_of_a_group_or_a_tenant(personal: Any) -> None:
     with personal.store.begin_write() as tx:
-        put_in_group(tx, "sales", ["bob"], "default", at=0.0)
+        assign_group(tx, "sales", ["bob"], "default", at=0.0)
     assert [row.id for row in personal.read(group="sales").rows] == ["c3"]
     assert [row.id for row in personal.read(tenant="other").rows] == ["c5"]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.offpolicy.overlap import Overlap, check_overlap, expected_effective
+from copydesk.offpolicy.overlap import Overlap, check_overlap, compute_expected_sample_size
 
 RNG = np.random.default_rng(0)
 
@@ -44,13 +44,13 @@ def test_an_average_that_is_off_by_chance_is_not() -> None:
 def test_the_spread_of_log_weights_tells_what_can_be_relied_on() -> None:
     rng = np.random.default_rng(0)
     near, far = 0.4 * rng.normal(size=3000), 1.5 * rng.normal(size=3000)
-    assert expected_effective(near, ["a"] * 3000) == pytest.approx(3000 / np.exp(0.16), rel=0.05)
-    both = expected_effective(np.r_[near, far], ["a"] * 3000 + ["b"] * 3000)
+    assert compute_expected_sample_size(near, ["a"] * 3000) == pytest.approx(3000 / np.exp(0.16), rel=0.05)
+    both = compute_expected_sample_size(np.r_[near, far], ["a"] * 3000 + ["b"] * 3000)
     assert both == pytest.approx(6000 / ((np.exp(0.16) + np.exp(2.25)) / 2), rel=0.1)
-    assert expected_effective(np.r_[np.zeros(5), -np.inf], ["a"] * 6) == 6
-    assert expected_effective(np.full(3, -np.inf), ["a"] * 3) == 3
-    assert expected_effective(np.zeros(0), []) == 0
-    assert expected_effective(np.array([0.0, 1e6]), ["a", "a"]) < 1e-100
+    assert compute_expected_sample_size(np.r_[np.zeros(5), -np.inf], ["a"] * 6) == 6
+    assert compute_expected_sample_size(np.full(3, -np.inf), ["a"] * 3) == 3
+    assert compute_expected_sample_size(np.zeros(0), []) == 0
+    assert compute_expected_sample_size(np.array([0.0, 1e6]), ["a", "a"]) < 1e-100
     assert Overlap.from_weights(np.ones(200), expected=100.0).why_insufficient is None
     assert "99 effective rows can be relied on, and it takes 100" in str(
         Overlap.from_weights(np.ones(200), expected=99.0).why_insufficient

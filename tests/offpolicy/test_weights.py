@@ -10,9 +10,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from copydesk.errors import InputError
-from copydesk.offpolicy.scoring import answer_logprobs, unscorable
-from copydesk.offpolicy.traffic import Answered
-from copydesk.offpolicy.weights import arm_weights, text_weights
+from copydesk.offpolicy.scoring import score_answers, why_unscorable
+from copydesk.offpolicy.traffic import LoggedAnswer
+from copydesk.offpolicy.weights import compute_arm_weights, compute_text_weights
 from copydesk.policies import LocalPolicy, Sampling
 from small_models import alone, shaken
 
@@ -37,11 +37,11 @@ def policy_of(name: str, seed: int, words: list[str] = WORDS, size: float = 0.1)
     return LocalPolicy(name, shaken(model, size, seed), tokenizer_of(words))
 
 
-def answered(response: str, finish: str | None = "stop", policy: str = "old", **parameters: object) -> Answered:
-    return Answered("c", "ann bo", response, parameters, finish, None, policy, 1.0, frozenset(), 0.0)
+def answered(response: str, finish: str | None = "stop", policy: str = "old", **parameters: object) -> LoggedAnswer:
+    return LoggedAnswer("c", "ann bo", response, parameters, finish, None, policy, 1.0, frozenset(), 0.0)
 
 
-def all_answers(**parameters: object) -> Iterator[Answered]:
+def all_answers(**parameters: object) -> Iterator[LoggedAnswer]:
     """Everything that can be written in at most two tokens."""
     for count in range(3):
         for words in product(WORDS, repeat=count):
@@ -55,7 +55,7 @@ SAMPLINGS = [{}, {"temperature": 0.7}, {"temperature": 1.3, "top_p": 0.6}, {"top
 def test_the_probabilities_of_all_that_can_be_written_add_up_to_one(parameters) -> None:
     rows = list(all_answers(**parameters))
     for policy in (policy_of("old", 1), policy_of("new", 2)):
-        found = np.exp(answer_logprobs(policy, rows, batch_size=5))
+        found = np.exp(score_answers(policy, rows, batch_size=5))
         assert found.sum() == pytest.approx(1, abs=1e-5)
         assert (found == 0).any() == (parameters.get("top_p") == 0.6)
 
@@ -64,7 +64,7 @@ def test_a_logprob_is_that_of_the_definition() -> None:
     policy = policy_of("old", 1)
     context, words = [1, 2], [3, 4, 1]
     rows = [answered("cy di ann", "length"), answered("cy di ann"), answered("di")]
-    cut, ended, _ = answer_logprobs(policy, rows)
+    cut, ended, _ = score_answers(policy, rows)
     assert cut == pytest.approx(alone(policy.model, context, words).item(), abs=1e-4)
     assert ended == pytest.approx(alone(policy.model, context, [*words, 0]).item(), abs=1e-4)
 
@@ -72,7 +72,7 @@ def test_a_logprob_is_that_of_the_definition() -> None:
 def test_the_policy_that_answered_weighs_one() -> None:
     for temperature in (0.7, 1.0):
         rows = [answered("cy di", "length", temperature=temperature), answered("bo cy ann", temperature=temperature)]
-        found = text_weights(rows, policy_of("new", 1), lambda name: policy_of(name, 1))
+        found = compute_text_weights(rows, policy_of("new", 1), lambda name: policy_of(name, 1))
         np.testing.assert_allclose(found.weights, 1, atol=1e-4)
 
 
@@ -85,13 +85,13 @@ def test_another_policys_weights_average_one_over_what_is_sampled(temperature: f
         answered(old.decode(one), "stop" if one.ended else "length", temperature=temperature, max_tokens=3)
         for one in drafts
     ]
-    weights = text_weights(rows, new, lambda name: old, batch_size=64).weights
+    weights = compute_text_weights(rows, new, lambda name: old, batch_size=64).weights
     error = weights.std() / len(weights) ** 0.5
     assert 0.001 < error < 0.05
     assert abs(weights.mean() - 1) < 4 * error
     # And what is said to be likely is written as often.
     likely = Counter((row.response, row.finish_reason) for row in rows).most_common(8)
-    chances = np.exp(answer_logprobs(old, [answered(*written, temperature=temperature) for written, _ in likely]))
+    chances = np.exp(score_answers(old, [answered(*written, temperature=temperature) for written, _ in likely]))
     for (_, count), chance in zip(likely, chances, strict=True):
         assert abs(count - 1500 * chance) < 4.5 * (1500 * chance * (1 - chance)) ** 0.5
 
@@ -104,9 +104,9 @@ def test_each_row_is_compared_with_who_wrote_it_and_each_is_opened_once() -> Non
         return policy_of(name, {"one": 1, "two": 2}[name])
 
     rows = [answered("cy", policy=name) for name in ("two", "one", "two")]
-    found = text_weights(rows, policy_of("new", 1), open_arm).weights
+    found = compute_text_weights(rows, policy_of("new", 1), open_arm).weights
     assert found[1] == pytest.approx(1, abs=1e-4) and found[0] == found[2] != pytest.approx(1, abs=1e-2)
-    one, two = (answer_logprobs(policy_of("x", seed), rows[:1])[0] for seed in (1, 2))
+    one, two = (score_answers(policy_of("x", seed), rows[:1])[0] for seed in (1, 2))
     assert found[0] == pytest.approx(exp(one - two), rel=1e-4)
     assert opened == ["one", "two"]
 
@@ -120,9 +120,9 @@ def test_each_row_is_compared_with_who_wrote_it_and_each_is_opened_once() -> Non
         (answered("cy", finish="content_filter"), "how the answer ended"),
     ],
 )
-def test_rows_whose_probability_is_not_known_are_left_out_and_counted(row: Answered, why: str) -> None:
-    assert unscorable(answered("cy", temperature=1, stop=None, frequency_penalty=0)) is None
-    found = text_weights([row, answered("di"), row], policy_of("new", 1), lambda name: policy_of(name, 1))
+def test_rows_whose_probability_is_not_known_are_left_out_and_counted(row: LoggedAnswer, why: str) -> None:
+    assert why_unscorable(answered("cy", temperature=1, stop=None, frequency_penalty=0)) is None
+    found = compute_text_weights([row, answered("di"), row], policy_of("new", 1), lambda name: policy_of(name, 1))
     assert [one.response for one in found.rows] == ["di"] and len(found.weights) == 1
     ((said, count),) = found.left_out.items()
     assert why in said and count == 2
@@ -130,20 +130,24 @@ def test_rows_whose_probability_is_not_known_are_left_out_and_counted(row: Answe
 
 def test_what_top_p_kept_from_whoever_is_said_to_have_written_it_is_left_out() -> None:
     rows = list(all_answers(top_p=0.6))
-    found = text_weights(rows, policy_of("new", 2), lambda name: policy_of(name, 1))
+    found = compute_text_weights(rows, policy_of("new", 2), lambda name: policy_of(name, 1))
     assert np.isfinite(found.weights).all()
     assert len(found.rows) == len(found.weights) < len(rows)
     assert sum(found.left_out.values()) == len(rows) - len(found.rows)
 
 
 def test_answers_that_are_read_as_other_tokens_are_counted() -> None:
-    rows = [Answered("c", "ann", "cy di", {}, "stop", tokens, "old", 1.0, frozenset(), 0.0) for tokens in (3, 4, None)]
-    assert text_weights(rows, policy_of("new", 1), lambda name: policy_of(name, 1)).retokenized == 1
+    rows = [
+        LoggedAnswer("c", "ann", "cy di", {}, "stop", tokens, "old", 1.0, frozenset(), 0.0) for tokens in (3, 4, None)
+    ]
+    assert compute_text_weights(rows, policy_of("new", 1), lambda name: policy_of(name, 1)).retokenized == 1
 
 
 def test_a_policy_of_other_tokens_cannot_be_compared() -> None:
     with pytest.raises(InputError, match=r"other tokens than old"):
-        text_weights([answered("cy")], policy_of("new", 1, ["cy", "ann", "bo", "ed"]), lambda name: policy_of(name, 1))
+        compute_text_weights(
+            [answered("cy")], policy_of("new", 1, ["cy", "ann", "bo", "ed"]), lambda name: policy_of(name, 1)
+        )
 
 
 def test_weights_of_an_arm_and_of_a_mixture(log) -> None:
@@ -156,12 +160,12 @@ def test_weights_of_an_arm_and_of_a_mixture(log) -> None:
     log.answer("a", 1.0, 0.5, without=["b"])
     log.answer("a", 1.0, 0.5)
     rows = log.read().rows
-    b = arm_weights(rows, {"b": 1.0})
+    b = compute_arm_weights(rows, {"b": 1.0})
     assert [row.id for row in b.rows] == ["c2", "c3", "c6"]
     assert b.weights.tolist() == [0, pytest.approx(1 / 0.75), 0]
     assert b.left_out == {"a policy was asked for by name": 1, "the policy was no arm then, or out of reach": 2}
     assert b.unreachable == 1
-    assert arm_weights(rows, {"a": 1.0}).unreachable == 0
-    mixture = arm_weights(rows, {"a": 0.5, "b": 0.5})
+    assert compute_arm_weights(rows, {"a": 1.0}).unreachable == 0
+    mixture = compute_arm_weights(rows, {"a": 0.5, "b": 0.5})
     assert mixture.weights.tolist() == [2, pytest.approx(2 / 3), 0.5]
     assert mixture.unreachable == 1

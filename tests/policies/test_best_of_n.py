@@ -8,9 +8,9 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from copydesk.ensemble import LateEnsemble
 from copydesk.errors import InputError
-from copydesk.learn.cost.model import Answer
-from copydesk.learn.cost.settings import CostSettings
-from copydesk.policies import BestOfN, LocalPolicy, Policy, Sampling
+from copydesk.learn.cost.model import TokenizedAnswer
+from copydesk.learn.cost.settings import CostModelConfig
+from copydesk.policies import BestOfNPolicy, LocalPolicy, Policy, Sampling
 
 CONTEXTS = ["Tell Ada about the meeting", "Tell Bo"]
 SEEDS = [(0, 1), (0, 2)]
@@ -20,12 +20,12 @@ SAMPLING = Sampling(max_new_tokens=12)
 class ByFirstToken:
     """A response costs what its first token is, in thousandths; f̄ is the opposite of it."""
 
-    settings = CostSettings(c_max=3.0)
+    settings = CostModelConfig(c_max=3.0)
 
     def __init__(self) -> None:
-        self.asked: list[Answer] = []
+        self.asked: list[TokenizedAnswer] = []
 
-    def predict(self, answers: Sequence[Answer]) -> Tensor:
+    def predict(self, answers: Sequence[TokenizedAnswer]) -> Tensor:
         self.asked += answers
         return torch.tensor([[answer[0] / 1000] for _, answer in answers])
 
@@ -42,8 +42,8 @@ def policy(tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFas
     return LocalPolicy("tiny", tiny_model, plain_tokenizer)
 
 
-def best(policy: LocalPolicy, n: int, cost_model: Any = None) -> BestOfN:
-    return BestOfN("best", policy, cost_model or ByFirstToken(), n)
+def best(policy: LocalPolicy, n: int, cost_model: Any = None) -> BestOfNPolicy:
+    return BestOfNPolicy("best", policy, cost_model or ByFirstToken(), n)
 
 
 def test_it_returns_the_draft_with_the_least_pessimistic_cost(policy: LocalPolicy) -> None:

@@ -13,7 +13,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from copydesk.errors import InputError, Interrupted
 from copydesk.log.record import Context, Message
-from copydesk.policies import Answer, CachedPolicy, LocalPolicy, RemotePolicy, Sampling, answers
+from copydesk.policies import CachedPolicy, LocalPolicy, OpenAIPolicy, PolicyResponse, Sampling, collect_responses
 from gateways import running
 
 SAMPLING = Sampling(temperature=0.5, max_new_tokens=7)
@@ -104,15 +104,19 @@ def test_a_server_that_fails_midway_is_asked_only_for_what_is_missing(file: Path
         return JSONResponse({"choices": [choice]})
 
     with running(app) as url:
-        policy = CachedPolicy(RemotePolicy("r", "m", f"{url}/v1", concurrency=1), "m", file)
+        policy = CachedPolicy(OpenAIPolicy("r", "m", f"{url}/v1", concurrency=1), "m", file)
         with pytest.raises(InputError, match=r"answered 400"):
             policy.respond(CONTEXTS, SEEDS, SAMPLING)
         assert asked == CONTEXTS[:4]
         broken.clear()
         # That they were cut off is kept as well.
-        assert policy.collect_responses(CONTEXTS, SEEDS, SAMPLING) == [Answer(context, True) for context in CONTEXTS]
+        assert policy.collect_responses(CONTEXTS, SEEDS, SAMPLING) == [
+            PolicyResponse(context, True) for context in CONTEXTS
+        ]
         assert asked == CONTEXTS and (policy.hits, policy.misses) == (4, 10)
-        assert policy.collect_responses(CONTEXTS, SEEDS, SAMPLING) == [Answer(context, True) for context in CONTEXTS]
+        assert policy.collect_responses(CONTEXTS, SEEDS, SAMPLING) == [
+            PolicyResponse(context, True) for context in CONTEXTS
+        ]
         assert asked == CONTEXTS
 
 
@@ -120,21 +124,25 @@ def test_a_model_in_this_process_tells_what_it_did_not_end(
     file: Path, tiny_model: LlamaForCausalLM, chat_tokenizer: PreTrainedTokenizerFast
 ) -> None:
     local = LocalPolicy("tiny", tiny_model, chat_tokenizer)
-    written = answers(local, CONTEXTS, SEEDS, SAMPLING)
+    written = collect_responses(local, CONTEXTS, SEEDS, SAMPLING)
     assert [answer.text for answer in written] == local.respond(CONTEXTS, SEEDS, SAMPLING)
     assert [answer.truncated for answer in written].count(True) >= 5  # of 320 tokens one ends a response
     cached = CachedPolicy(local, "tiny", file)
-    assert answers(cached, CONTEXTS, SEEDS, SAMPLING) == written == answers(cached, CONTEXTS, SEEDS, SAMPLING)
+    assert (
+        collect_responses(cached, CONTEXTS, SEEDS, SAMPLING)
+        == written
+        == collect_responses(cached, CONTEXTS, SEEDS, SAMPLING)
+    )
     end = chat_tokenizer.convert_tokens_to_ids("<|end|>")
     with torch.no_grad():  # a model that wants nothing but to end its turn
         tiny_model.lm_head.weight.zero_()
         tiny_model.lm_head.bias = torch.nn.Parameter(torch.zeros(tiny_model.lm_head.out_features))
         tiny_model.lm_head.bias[end] = 100.0
-    assert answers(local, CONTEXTS[:1], SEEDS[:1], SAMPLING) == [Answer("", False)]
+    assert collect_responses(local, CONTEXTS[:1], SEEDS[:1], SAMPLING) == [PolicyResponse("", False)]
 
 
 def test_whatever_cannot_tell_is_taken_to_have_ended() -> None:
-    assert answers(Counting(), ["a"], [(1,)], SAMPLING) == [Answer("a (1,)", False)]
+    assert collect_responses(Counting(), ["a"], [(1,)], SAMPLING) == [PolicyResponse("a (1,)", False)]
 
 
 def ask_much(file: Path, ready: Barrier) -> None:

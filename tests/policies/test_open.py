@@ -5,18 +5,18 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from copydesk.errors import InputError
-from copydesk.learn.cost.settings import CostSettings
-from copydesk.learn.rl.settings import RlSettings
-from copydesk.learn.settings import TrainSettings
+from copydesk.learn.cost.settings import CostModelConfig
+from copydesk.learn.rl.settings import RlConfig
+from copydesk.learn.settings import TrainConfig
 from copydesk.learn.train import train
 from copydesk.log.jsonl import write_jsonl
 from copydesk.log.record import EditRecord
-from copydesk.policies import BestOfN, LocalPolicy, RemotePolicy, Sampling, open_policy
-from copydesk.policies.prompted import Cipher, IclEdit
+from copydesk.policies import BestOfNPolicy, LocalPolicy, OpenAIPolicy, Sampling, open_policy
+from copydesk.policies.prompted import CipherPolicy, IclPolicy
 
-RL = TrainSettings(
+RL = TrainConfig(
     method="rl", max_steps=1, batch_size=4, accumulate=1, lora_r=2,
-    cost=CostSettings(members=1, epochs=1, lora_r=2), rl=RlSettings(responses=4, generations=2, max_new_tokens=4),
+    cost=CostModelConfig(members=1, epochs=1, lora_r=2), rl=RlConfig(responses=4, generations=2, max_new_tokens=4),
 )  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def test_a_model_at_a_server_is_a_policy_with_the_key_of_the_environment(monkeyp
         open_policy("big", "qwen@https://host/v1")
     monkeypatch.setenv("COPYDESK_KEY_BIG", "sk-1")
     policy = open_policy("big", "Qwen/Qwen3-32B@latest@http://127.0.0.1:8000/v1")
-    assert isinstance(policy, RemotePolicy)
+    assert isinstance(policy, OpenAIPolicy)
     assert (policy.name, policy.model, policy.url) == ("big", "Qwen/Qwen3-32B@latest", "http://127.0.0.1:8000/v1")
 
 
@@ -48,7 +48,7 @@ def test_best_of_n_needs_its_model_here() -> None:
 def test_best_of_n_takes_the_cost_model_of_the_folder_or_the_one_named(rl: Path, model_folder: Path) -> None:
     for spec in (f"best-of-3:{rl}", f"best-of-3:{model_folder}@{rl / 'cost_model'}"):
         policy = open_policy("best", spec)
-        assert isinstance(policy, BestOfN) and (policy.name, policy.n) == ("best", 3)
+        assert isinstance(policy, BestOfNPolicy) and (policy.name, policy.n) == ("best", 3)
         assert len(policy.respond(["Tell Ada"], [(1,)], Sampling(max_new_tokens=3))) == 1
 
 
@@ -71,7 +71,7 @@ def test_a_cost_model_that_reads_other_tokens_is_refused(
 def test_a_policy_with_a_log_in_its_prompt_is_a_policy(model_folder: Path, tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     write_jsonl(log, [EditRecord(id="1", context="Tell Ada", response="Hi.", edit="Dear Ada.")])
-    for spec, kind in ((f"icl-2:{model_folder}@{log}", IclEdit), (f"cipher-1:{model_folder}@{log}", Cipher)):
+    for spec, kind in ((f"icl-2:{model_folder}@{log}", IclPolicy), (f"cipher-1:{model_folder}@{log}", CipherPolicy)):
         policy = open_policy("learner", spec)
         assert isinstance(policy, kind) and policy.name == "learner"
         assert len(policy.respond(["Tell Ada"], [(1,)], Sampling(max_new_tokens=3))) == 1

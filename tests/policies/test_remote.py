@@ -18,8 +18,8 @@ from fastapi.responses import JSONResponse, Response
 
 from copydesk.errors import InputError, Interrupted
 from copydesk.log.record import Message
-from copydesk.policies import Answer, RemotePolicy, Sampling
-from copydesk.policies.remote import folded, key_of
+from copydesk.policies import OpenAIPolicy, PolicyResponse, Sampling
+from copydesk.policies.remote import find_api_key, fold_seed
 from gateways import running, until
 
 Json = dict[str, Any]
@@ -81,10 +81,10 @@ SOON = {"retry-after-ms": "1"}
 
 
 @contextmanager
-def serving(script: Callable[[Json], Any] = echo, **settings: Any) -> Iterator[tuple[Server, RemotePolicy]]:
+def serving(script: Callable[[Json], Any] = echo, **settings: Any) -> Iterator[tuple[Server, OpenAIPolicy]]:
     server = Server(script)
     with running(server.app) as url:
-        yield server, RemotePolicy("judge", "some/model", f"{url}/v1", **{"api_key": KEY, **settings})
+        yield server, OpenAIPolicy("judge", "some/model", f"{url}/v1", **{"api_key": KEY, **settings})
 
 
 def test_every_context_is_a_request_and_the_answers_come_back_in_order() -> None:
@@ -97,7 +97,7 @@ def test_every_context_is_a_request_and_the_answers_come_back_in_order() -> None
         by_text = {request["messages"][-1]["content"]: request for request in server.asked}
     assert by_text["question 3"] == {
         "model": "some/model", "messages": [{"role": "user", "content": "question 3"}],
-        "seed": folded((0, 3)), "temperature": 0.5, "max_tokens": 7,
+        "seed": fold_seed((0, 3)), "temperature": 0.5, "max_tokens": 7,
     }  # fmt: skip
     assert [message["role"] for message in by_text["Hello"]["messages"]] == ["system", "user"]
     assert set(server.keys) == {f"Bearer {KEY}"}
@@ -119,16 +119,16 @@ def test_at_most_so_many_requests_are_under_way(concurrency: int) -> None:
 
 
 def test_a_seed_is_31_bits_and_the_same_everywhere() -> None:
-    assert folded((0, 3)) == 1040814060
-    assert folded((0, 3)) != folded((3, 0)) != folded((30,))
-    assert all(0 <= folded((i,)) < 2**31 for i in range(100))
+    assert fold_seed((0, 3)) == 1040814060
+    assert fold_seed((0, 3)) != fold_seed((3, 0)) != fold_seed((30,))
+    assert all(0 <= fold_seed((i,)) < 2**31 for i in range(100))
 
 
 def test_what_was_cut_off_and_what_holds_nothing() -> None:
     said = {"question 0": ("too lo", "length"), "question 1": (None, "stop"), "question 2": ("\ud800", "stop")}
     with serving(lambda request: said[request["messages"][0]["content"]]) as (_, policy):
         answers = policy.collect_responses(QUESTIONS[:3], SEEDS[:3], SAMPLING)
-    assert answers == [Answer("too lo", True), Answer("", False), Answer("?", False)]
+    assert answers == [PolicyResponse("too lo", True), PolicyResponse("", False), PolicyResponse("?", False)]
 
 
 def test_a_busy_or_broken_server_is_asked_again() -> None:
@@ -154,7 +154,7 @@ def test_answers_come_as_they_arrive() -> None:
 
     with serving(script, concurrency=1) as (_, policy):
         stream = policy.stream(QUESTIONS[:3], SEEDS[:3], SAMPLING)
-        assert next(stream) == (0, Answer("re: question 0", False))
+        assert next(stream) == (0, PolicyResponse("re: question 0", False))
         assert gate.wait(10)  # goes on while nobody takes the answers
         assert [row for row, _ in stream] == [1, 2]
 
@@ -187,7 +187,7 @@ def test_a_fault_for_good_is_one_line_without_the_key(answer: Response, line: st
 def test_nobody_listens() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        policy = RemotePolicy("judge", "some/model", f"http://127.0.0.1:{free.getsockname()[1]}/v1", retries=0)
+        policy = OpenAIPolicy("judge", "some/model", f"http://127.0.0.1:{free.getsockname()[1]}/v1", retries=0)
         with pytest.raises(InputError, match=r"cannot be reached \(ConnectError\); is it running there\?"):
             policy.respond(["hello"], [(0,)], SAMPLING)
 
@@ -252,18 +252,18 @@ def test_the_environment_holds_the_key_of_one_server_or_of_all(monkeypatch: pyte
     for variable in ("COPYDESK_KEY_THE_JUDGE_2", "COPYDESK_UPSTREAM_KEY", "OPENAI_API_KEY"):
         monkeypatch.delenv(variable, raising=False)
     theirs = "https://api.openai.com/v1"
-    assert key_of("the-judge.2", theirs) is None
+    assert find_api_key("the-judge.2", theirs) is None
     for variable in ("OPENAI_API_KEY", "COPYDESK_UPSTREAM_KEY", "COPYDESK_KEY_THE_JUDGE_2"):
         monkeypatch.setenv(variable, f"{variable}-key\n")
-        assert key_of("the-judge.2", theirs) == f"{variable}-key"
-    assert key_of("other", "http://host/v1") == "COPYDESK_UPSTREAM_KEY-key"
+        assert find_api_key("the-judge.2", theirs) == f"{variable}-key"
+    assert find_api_key("other", "http://host/v1") == "COPYDESK_UPSTREAM_KEY-key"
 
 
 @pytest.mark.parametrize("url", ["http://localhost:8000/v1", "https://api.openai.com.evil.example/v1"])
 def test_openais_key_goes_to_nobody_else(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.delenv("COPYDESK_UPSTREAM_KEY", raising=False)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    assert key_of("judge", url) is None
+    assert find_api_key("judge", url) is None
 
 
 def test_no_key_of_the_environment_is_sent_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,7 +287,7 @@ def test_no_key_of_the_environment_is_sent_unasked(monkeypatch: pytest.MonkeyPat
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any], line: str) -> None:
     with pytest.raises(InputError, match=line):
-        RemotePolicy(**{"name": "judge", "model": "m", "url": "http://127.0.0.1:1/v1", **wrong})
+        OpenAIPolicy(**{"name": "judge", "model": "m", "url": "http://127.0.0.1:1/v1", **wrong})
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,4 +300,4 @@ def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(InputError, match=r"needs openai; install it with: pip install 'copydesk\[llm\]'"):
-        RemotePolicy("judge", "m", "http://127.0.0.1:1/v1")
+        OpenAIPolicy("judge", "m", "http://127.0.0.1:1/v1")

@@ -1,6 +1,6 @@
 import xml.etree.ElementTree as ElementTree
 
-from copydesk.report.calibration import calibration_plot
+from copydesk.report.calibration import plot_calibration
 
 BINS = [
     {"rows": 10, "predicted": 0.1, "cost": 0.15, "error": 0.02},
@@ -9,18 +9,18 @@ BINS = [
 
 
 def test_it_is_a_file_of_its_own_that_says_what_it_shows() -> None:
-    plot = calibration_plot(BINS)
+    plot = plot_calibration(BINS)
     root = ElementTree.fromstring(plot)
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     assert "2 bins of 20 held-out rows" in root.attrib["aria-label"]
     assert "background: #fff" in root.attrib["style"]
-    assert calibration_plot(BINS) == plot
+    assert plot_calibration(BINS) == plot
 
 
 def test_one_bin_at_zero_can_be_drawn() -> None:
-    assert "<svg" in calibration_plot([{"rows": 3, "predicted": 0.0, "cost": 0.0, "error": 0.0}])
+    assert "<svg" in plot_calibration([{"rows": 3, "predicted": 0.0, "cost": 0.0, "error": 0.0}])
 
 
 def test_other_bins_give_another_plot() -> None:
     moved = [{**one, "cost": one["cost"] + 0.2} for one in BINS]
-    assert calibration_plot(moved) != calibration_plot(BINS)
+    assert plot_calibration(moved) != plot_calibration(BINS)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from copydesk.report.diff import diff, diff_html, diff_plain, diff_rich
+from copydesk.report.diff import compute_diff, render_diff_html, render_diff_plain, render_diff_rich
 
 words = st.lists(st.sampled_from(["Hi", "dear", "Mia", ",", " ", "\n", "can't", "-", "é", "<b>"]), max_size=20)
 texts = st.one_of(words.map("".join), st.text(max_size=40))
@@ -14,7 +14,7 @@ texts = st.one_of(words.map("".join), st.text(max_size=40))
 
 @given(texts, texts)
 def test_both_texts_can_be_rebuilt(response: str, edit: str) -> None:
-    segments = diff(response, edit)
+    segments = compute_diff(response, edit)
     assert "".join(text for tag, text in segments if tag != "insert") == response
     assert "".join(text for tag, text in segments if tag != "delete") == edit
     assert all(text for _, text in segments)
@@ -22,18 +22,18 @@ def test_both_texts_can_be_rebuilt(response: str, edit: str) -> None:
 
 @given(texts, texts)
 def test_neighbours_differ_and_deletions_come_first(response: str, edit: str) -> None:
-    tags = [tag for tag, _ in diff(response, edit)]
+    tags = [tag for tag, _ in compute_diff(response, edit)]
     assert all(one != other for one, other in pairwise(tags))
     assert ("insert", "delete") not in set(pairwise(tags))
 
 
 @given(texts)
 def test_an_accepted_response_has_no_changes(text: str) -> None:
-    assert diff(text, text) == ([("equal", text)] if text else [])
+    assert compute_diff(text, text) == ([("equal", text)] if text else [])
 
 
 def test_words_are_never_split() -> None:
-    assert diff("See you Monday.", "See you Sunday.") == [
+    assert compute_diff("See you Monday.", "See you Sunday.") == [
         ("equal", "See you "),
         ("delete", "Monday"),
         ("insert", "Sunday"),
@@ -42,7 +42,7 @@ def test_words_are_never_split() -> None:
 
 
 def test_a_rewritten_phrase_reads_as_one() -> None:
-    assert diff("Dear Sir Jones, hello", "Hi my friend, hello") == [
+    assert compute_diff("Dear Sir Jones, hello", "Hi my friend, hello") == [
         ("delete", "Dear Sir Jones"),
         ("insert", "Hi my friend"),
         ("equal", ", hello"),
@@ -50,16 +50,16 @@ def test_a_rewritten_phrase_reads_as_one() -> None:
 
 
 def test_html_is_escaped() -> None:
-    assert diff_html("a <b> c", "a <i> c") == "a &lt;<del>b</del><ins>i</ins>&gt; c"
-    assert "<script>" not in diff_html("<script>alert(1)</script>", "fine")
+    assert render_diff_html("a <b> c", "a <i> c") == "a &lt;<del>b</del><ins>i</ins>&gt; c"
+    assert "<script>" not in render_diff_html("<script>alert(1)</script>", "fine")
 
 
 def test_plain_marks() -> None:
-    assert diff_plain("one two", "one three") == "one [-two-]{+three+}"
+    assert render_diff_plain("one two", "one three") == "one [-two-]{+three+}"
 
 
 def test_terminal_styles() -> None:
-    text = diff_rich("one two [bold]", "one three [bold]")
+    text = render_diff_rich("one two [bold]", "one three [bold]")
     assert text.plain == "one twothree [bold]"  # text from a log is never read as markup
     console = Console(force_terminal=True, color_system="standard", width=80)
     with console.capture() as capture:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from copydesk.report.examples import context_text, pick_examples
+from copydesk.report.examples import format_chat_context, pick_examples
 
 MakeRounds = Callable[..., list[dict[str, Any]]]
 
@@ -38,6 +38,6 @@ def test_rounds_with_different_contexts_are_no_example() -> None:
 
 
 def test_chat_contexts_become_text() -> None:
-    assert context_text("plain") == "plain"
+    assert format_chat_context("plain") == "plain"
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
-    assert context_text(messages) == "system: Be brief.\n\nuser: Hi"
+    assert format_chat_context(messages) == "system: Be brief.\n\nuser: Hi"

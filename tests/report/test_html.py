@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.report import summarize, write_report
-from copydesk.report.html import render
+from copydesk.report import summarize_rounds, write_report
+from copydesk.report.html import render_report_html
 
 MakeRounds = Callable[..., list[dict[str, Any]]]
 VOID = {"meta", "br", "img", "use", "path", "rect"}
@@ -48,7 +48,7 @@ class Page(HTMLParser):
 
 def page_of(rounds: list[dict[str, Any]]) -> str:
     settings = {"task": "email", "train": {"lr": 3e-4}, "arms": ["sft", "dpo"]}
-    return render(rounds, summarize(rounds, settings, {"train.sft": 18.25}))
+    return render_report_html(rounds, summarize_rounds(rounds, settings, {"train.sft": 18.25}))
 
 
 def test_it_tells_the_whole_story(make_rounds: MakeRounds) -> None:
@@ -116,8 +116,8 @@ def test_the_posters_figures_stand_below_ours(make_rounds: MakeRounds) -> None:
     for played in rounds:  # no single policy is the best everywhere
         if played["user"] == "weak" and played["method"] == "sft":
             played["cost"] += 0.5
-    results = summarize(rounds, {}, {})
-    page = render(rounds, results)
+    results = summarize_rounds(rounds, {}, {})
+    page = render_report_html(rounds, results)
     beside = page[page.index("Beside the paper") :]
     ours = results["cells"]["email/strong"]["dpo"]
     assert f"{ours['mean']:.2f} ± {ours['std']:.2f}<br><small>0.34 ± 0.00</small>" in beside
@@ -128,8 +128,8 @@ def test_the_posters_figures_stand_below_ours(make_rounds: MakeRounds) -> None:
 
 def test_each_rule_has_its_regret_beside_the_best_single_arm(make_rounds: MakeRounds) -> None:
     rounds = make_rounds(["email/a-then-b"], [0, 1], 30, lates=["late", "late-thompson"])
-    results = summarize(rounds, {}, {})
-    page = render(rounds, results)
+    results = summarize_rounds(rounds, {}, {})
+    page = render_report_html(rounds, results)
     for label, method in (("Late ensemble", "late"), ("Late, Thompson", "late-thompson")):
         cell = results["regret"]["email/a-then-b"][method]["regret"]
         assert f"{label}</td><td>{cell['mean']:.2f} ± {cell['std']:.2f}</td>".replace("<td>-", "<td>−") in page
@@ -210,7 +210,7 @@ def test_text_from_logs_is_escaped(field: str, make_rounds: MakeRounds) -> None:
 
 def test_settings_are_escaped(make_rounds: MakeRounds) -> None:
     rounds = make_rounds(rounds=6)
-    assert "<b>" not in render(rounds, summarize(rounds, {"<b>": "<b>", "x": {"<b>": ["<b>"]}}, {}))
+    assert "<b>" not in render_report_html(rounds, summarize_rounds(rounds, {"<b>": "<b>", "x": {"<b>": ["<b>"]}}, {}))
 
 
 def test_figures_have_words_and_tables_have_headers(make_rounds: MakeRounds) -> None:
@@ -238,9 +238,9 @@ def test_chat_contexts(make_rounds: MakeRounds) -> None:
 
 def test_it_is_written_whole_or_not_at_all(tmp_path: Path, make_rounds: MakeRounds) -> None:
     rounds = make_rounds(rounds=10)
-    results = summarize(rounds, {}, {})
+    results = summarize_rounds(rounds, {}, {})
     write_report(tmp_path / "report.html", rounds, results)
-    assert (tmp_path / "report.html").read_text(encoding="utf-8") == render(rounds, results)
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == render_report_html(rounds, results)
     with pytest.raises(InputError):
         write_report(tmp_path / "no" / "report.html", rounds, results)
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]

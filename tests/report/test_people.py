@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from copydesk.report import print_results, summarize
-from copydesk.report.html import render
-from copydesk.report.methods import KNOWN, in_order, looks
-from copydesk.report.people import rows_of
+from copydesk.report import print_results, summarize_rounds
+from copydesk.report.html import render_report_html
+from copydesk.report.methods import METHOD_STYLES, method_styles, sort_methods
+from copydesk.report.people import build_user_rows
 
 MakeRound = Callable[..., dict[str, Any]]
 PEOPLE = {
@@ -38,11 +38,11 @@ def rounds_of(make_round: MakeRound, seeds: tuple[int, ...] = (0,)) -> list[dict
 
 
 def results_of(rounds: list[dict[str, Any]]) -> dict[str, Any]:
-    return summarize(rounds, {"task": "email", "people": PEOPLE}, {})
+    return summarize_rounds(rounds, {"task": "email", "people": PEOPLE}, {})
 
 
 def test_a_row_for_each_person_and_one_for_everybody(make_round: MakeRound) -> None:
-    *rows, everybody = rows_of(results_of(rounds_of(make_round)))
+    *rows, everybody = build_user_rows(results_of(rounds_of(make_round)))
     assert [(row.name, row.edits, row.taste) for row in rows] == [
         ("ann", "8", "1 other"), ("ben", "3", "1 other"), ("dan", "1", "nobody"),
     ]  # fmt: skip
@@ -57,7 +57,7 @@ def test_a_row_for_each_person_and_one_for_everybody(make_round: MakeRound) -> N
 
 
 def test_everybodys_spread_is_that_of_the_seeds(make_round: MakeRound) -> None:
-    everybody = rows_of(results_of(rounds_of(make_round, (0, 1))))[-1]
+    everybody = build_user_rows(results_of(rounds_of(make_round, (0, 1))))[-1]
     assert everybody.cells["shared"]["per_seed"] == pytest.approx([1 / 3, 4 / 3])
     assert everybody.cells["base"]["std"] == pytest.approx(0)
 
@@ -74,7 +74,7 @@ def test_a_policy_that_somebodys_ensemble_never_tried_may_still_be_the_best(make
 
 def test_the_page_tells_of_each_person_and_of_no_column(make_round: MakeRound) -> None:
     rounds = rounds_of(make_round)
-    page = render(rounds, results_of(rounds))
+    page = render_report_html(rounds, results_of(rounds))
     assert re.findall("<h2>(.*?)</h2>", page) == ["Each person"]
     assert page.count("<svg") == 1 + len(PEOPLE)
     for words in ("ann, 8 edits", "Taste shared with", "Shared policy", "Own adapter", "nobody", "everybody"):
@@ -91,7 +91,7 @@ def test_the_terminal_shows_one_table(make_round: MakeRound) -> None:
 
 
 def test_methods_of_people_have_a_place_and_colours_of_their_own() -> None:
-    assert in_order(["late", "own", "base", "shared", "early"]) == ["base", "early", "shared", "own", "late"]
-    found = looks([*KNOWN, "oracle", "shared", "own"])
+    assert sort_methods(["late", "own", "base", "shared", "early"]) == ["base", "early", "shared", "own", "late"]
+    found = method_styles([*METHOD_STYLES, "oracle", "shared", "own"])
     for ground in ("light", "dark"):
         assert len({getattr(look, ground) for look in found.values()}) == len(found)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from copydesk.report.regret import regret_cells, regrets_of
+from copydesk.report.regret import compute_regrets, summarize_regrets
 
 MakeRound = Callable[..., dict[str, Any]]
 
@@ -22,7 +22,7 @@ def test_the_best_single_arm_in_hindsight(make_round: MakeRound) -> None:
     alone = {"base": [0.0, 0.0, 0.0], "sft": [0.5, 0.5, 0.5], "dpo": [0.1, 0.9, 0.2]}
     rounds = rounds_of(make_round, alone)
     rounds += late_rounds(make_round, [("sft", 0.5), ("dpo", 0.9), ("dpo", 0.2)])
-    [regret] = regrets_of(reversed(rounds))["late"]
+    [regret] = compute_regrets(reversed(rounds))["late"]
     assert regret.best == "dpo"  # base is cheaper, and no arm
     assert regret.total == pytest.approx(0.4)
     assert regret.ratio == pytest.approx(1.6 / 1.2)
@@ -32,7 +32,7 @@ def test_the_best_single_arm_in_hindsight(make_round: MakeRound) -> None:
 def test_switching_may_pay(make_round: MakeRound) -> None:
     rounds = rounds_of(make_round, {"sft": [0.1, 0.9], "dpo": [0.9, 0.2]})
     rounds += late_rounds(make_round, [("sft", 0.1), ("dpo", 0.2)])
-    [regret] = regrets_of(rounds)["late"]
+    [regret] = compute_regrets(rounds)["late"]
     assert (regret.best, regret.total) == ("sft", pytest.approx(-0.7))
 
 
@@ -42,7 +42,7 @@ def test_rules_share_their_arms_and_seeds_stand_apart(make_round: MakeRound) -> 
         rounds += rounds_of(make_round, {"sft": [sft, sft], "dpo": [dpo, dpo]}, seed=seed)
         rounds += late_rounds(make_round, [("sft", sft), ("dpo", dpo)], seed=seed)
         rounds += late_rounds(make_round, [("sft", sft), ("sft", sft)], "late-thompson", seed=seed)
-    cells = regret_cells(rounds)["email/strong"]
+    cells = summarize_regrets(rounds)["email/strong"]
     assert cells["late"]["regret"]["per_seed"] == pytest.approx([0.4, 0.2])  # seed 1, then seed 3
     assert cells["late"]["regret"]["mean"] == pytest.approx(0.3)
     assert cells["late"]["best"] == ["sft", "dpo"]
@@ -54,20 +54,20 @@ def test_rules_share_their_arms_and_seeds_stand_apart(make_round: MakeRound) -> 
 def test_an_arm_must_have_played_the_same_rounds(make_round: MakeRound) -> None:
     rounds = rounds_of(make_round, {"sft": [0.5, 0.5], "dpo": [0.1]})
     rounds += late_rounds(make_round, [("sft", 0.5), ("dpo", 0.6)])
-    assert regrets_of(rounds)["late"][0].best == "sft"
+    assert compute_regrets(rounds)["late"][0].best == "sft"
 
 
 def test_a_policy_is_known_by_its_method(make_round: MakeRound) -> None:
     rounds = [make_round("sft", 0.2, policy="run-7"), make_round("late", 0.2, policy="run-7")]
-    assert regrets_of(rounds)["late"][0].best == "sft"
+    assert compute_regrets(rounds)["late"][0].best == "sft"
 
 
 def test_there_is_none_without_an_arm_that_played_alone(make_round: MakeRound) -> None:
-    assert regret_cells([make_round("late", 0.2, policy="sft"), make_round("base", 0.5)]) == {}
-    assert regret_cells([make_round("sft", 0.2), make_round("base", 0.5)]) == {}
+    assert summarize_regrets([make_round("late", 0.2, policy="sft"), make_round("base", 0.5)]) == {}
+    assert summarize_regrets([make_round("sft", 0.2), make_round("base", 0.5)]) == {}
 
 
 def test_an_arm_that_costs_nothing_has_no_ratio(make_round: MakeRound) -> None:
-    [cell] = regret_cells([make_round("sft", 0.0), make_round("late", 0.0, policy="sft")])["email/strong"].values()
+    [cell] = summarize_regrets([make_round("sft", 0.0), make_round("late", 0.0, policy="sft")])["email/strong"].values()
     assert "ratio" not in cell
     assert cell["regret"]["mean"] == 0.0

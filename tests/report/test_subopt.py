@@ -5,12 +5,18 @@ from collections.abc import Mapping
 
 import pytest
 
-from copydesk.report.subopt import SeedCosts, max_subopt, plain_columns, robustness, unswept_columns
-from copydesk.report.subopt import largest_gaps as gaps_over
+from copydesk.report.subopt import (
+    SeedCosts,
+    average_max_subopt,
+    compute_robustness,
+    filter_plain_scenarios,
+    filter_unswept_scenarios,
+)
+from copydesk.report.subopt import compute_largest_gaps as gaps_over
 
 
 def largest_gaps(costs: SeedCosts) -> Mapping[str, Mapping[int, float]]:
-    return gaps_over(costs, plain_columns(column for column, _ in costs))
+    return gaps_over(costs, filter_plain_scenarios(column for column, _ in costs))
 
 
 def test_shifts_and_sweeps_do_not_count_where_there_are_plain_columns() -> None:
@@ -25,7 +31,7 @@ def test_shifts_and_sweeps_do_not_count_where_there_are_plain_columns() -> None:
     assert largest_gaps(costs) == {"sft": {0: 0.0}, "dpo": {0: pytest.approx(0.3)}}
     others = {place: by_seed for place, by_seed in costs.items() if place[0] != "email/strong"}
     assert largest_gaps(others)["sft"] == {0: pytest.approx(8.9)}
-    table = unswept_columns(dict.fromkeys(column for column, _ in costs))
+    table = filter_unswept_scenarios(dict.fromkeys(column for column, _ in costs))
     assert table == ["email/strong", "email/strong-to-weak"]
     assert gaps_over(costs, table)["sft"] == {0: pytest.approx(8.9)}
 
@@ -42,7 +48,7 @@ def test_the_oracle_is_not_what_others_are_measured_against() -> None:
 
 def test_robustness_is_a_ratio_per_seed_to_the_best_single_feedback_there() -> None:
     gaps = {"sft": {1: 0.4, 0: 0.2}, "dpo": {0: 0.5, 1: 0.1}, "early": {0: 0.1, 1: 0.2}, "base": {0: 0.01, 1: 0.01}}
-    found = robustness(gaps)
+    found = compute_robustness(gaps)
     assert list(found) == ["early"]
     assert found["early"]["per_seed"] == pytest.approx([0.5, 2.0])
     assert found["early"]["mean"] == pytest.approx(1.25)
@@ -59,10 +65,10 @@ def test_robustness_is_a_ratio_per_seed_to_the_best_single_feedback_there() -> N
     ],
 )
 def test_there_is_no_robustness_without_both_sides(gaps: dict[str, dict[int, float]]) -> None:
-    assert robustness(gaps) == {}
+    assert compute_robustness(gaps) == {}
 
 
 def test_max_subopt_is_averaged_over_seeds() -> None:
-    found = max_subopt({"sft": {5: 0.3, 2: 0.1}})["sft"]
+    found = average_max_subopt({"sft": {5: 0.3, 2: 0.1}})["sft"]
     assert found["per_seed"] == [0.1, 0.3]
     assert found["mean"] == pytest.approx(0.2)

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from copydesk.report.results import summarize
-from copydesk.report.sweep_plot import cost_over_sweep
-from copydesk.report.sweeps import Sweep, crossings, sweeps_of
+from copydesk.report.results import summarize_rounds
+from copydesk.report.sweep_plot import plot_cost_over_sweep
+from copydesk.report.sweeps import Sweep, collect_sweeps, find_crossings
 
 MakeRound = Callable[..., dict[str, Any]]
 
@@ -28,29 +28,29 @@ def sweep_of(symbol: Any, **curves: dict[float, float]) -> Sweep:
 def test_columns_are_grouped_by_what_they_share(make_round: MakeRound) -> None:
     names = ["email/p0.5", "email/strong-n1000", "email/p0.05", "email/strong-n200", "email/weak-n200", "email/strong"]
     rounds = [make_round("sft", 0.1 * i, column=name) for i, name in enumerate(names)]
-    sweeps = sweeps_of(summarize(rounds, {}, {}))
+    sweeps = collect_sweeps(summarize_rounds(rounds, {}, {}))
     assert [(sweep.symbol, sweep.title, list(sweep.cells)) for sweep in sweeps] == [
         ("p", "Email, by the strength of the user", [0.05, 0.5]),
         ("n", "Email, strong user, by the edits in the log", [200.0, 1000.0]),
         ("n", "Email, weak user, by the edits in the log", [200.0]),
     ]
     assert sweeps[0].curve("sft")[0][1]["mean"] == pytest.approx(0.2)
-    assert sweeps_of(summarize(rounds[-1:], {}, {})) == []
+    assert collect_sweeps(summarize_rounds(rounds[-1:], {}, {})) == []
 
 
 def test_straight_lines_cross_in_between() -> None:
-    [found] = crossings(sweep_of("p", sft={0.2: 0.9, 0.6: 0.1}, dpo={0.2: 0.5, 0.6: 0.5}))
+    [found] = find_crossings(sweep_of("p", sft={0.2: 0.9, 0.6: 0.1}, dpo={0.2: 0.5, 0.6: 0.5}))
     assert (found.first, found.second, found.cheaper) == ("sft", "dpo", "sft")
     assert found.value == pytest.approx(0.4)
 
 
 def test_the_length_of_the_log_is_on_a_log_axis() -> None:
-    [found] = crossings(sweep_of("n", sft={10: 0.6, 1000: 0.4}, dpo={10: 0.5, 1000: 0.5}))
+    [found] = find_crossings(sweep_of("n", sft={10: 0.6, 1000: 0.4}, dpo={10: 0.5, 1000: 0.5}))
     assert found.value == pytest.approx(100)
 
 
 def test_every_pair_and_every_crossing_in_ascending_order() -> None:
-    found = crossings(
+    found = find_crossings(
         sweep_of("p", sft={0: 1, 1: 0, 2: 1}, dpo={0: 0.5, 1: 0.5, 2: 0.5}, rl={0: 0.75, 1: 0.75, 2: 0.75})
     )
     assert [(one.first, one.second, one.value, one.cheaper) for one in found] == [
@@ -62,7 +62,7 @@ def test_every_pair_and_every_crossing_in_ascending_order() -> None:
 
 
 def test_curves_may_meet_at_a_point_and_go_through() -> None:
-    [found] = crossings(sweep_of("p", sft={0: 1, 1: 0.5, 2: 0}, dpo={0: 0.5, 1: 0.5, 2: 0.5}))
+    [found] = find_crossings(sweep_of("p", sft={0: 1, 1: 0.5, 2: 0}, dpo={0: 0.5, 1: 0.5, 2: 0.5}))
     assert found.value == 1
 
 
@@ -70,11 +70,11 @@ def test_curves_may_meet_at_a_point_and_go_through() -> None:
     "sft", [{0: 0.6, 1: 0.5, 2: 0.6}, {0: 0.6, 1: 0.6, 2: 0.5}, {0: 0.5, 1: 0.6, 2: 0.7}, {0: 0.5, 1: 0.5, 2: 0.5}]
 )
 def test_touching_is_not_crossing(sft: dict[float, float]) -> None:
-    assert crossings(sweep_of("p", sft=sft, dpo={0: 0.5, 1: 0.5, 2: 0.5})) == []
+    assert find_crossings(sweep_of("p", sft=sft, dpo={0: 0.5, 1: 0.5, 2: 0.5})) == []
 
 
 def test_only_points_that_both_have_count() -> None:
-    [found] = crossings(sweep_of("p", sft={0: 1, 1: 9, 2: 0}, dpo={0: 0.5, 2: 0.5}))
+    [found] = find_crossings(sweep_of("p", sft={0: 1, 1: 9, 2: 0}, dpo={0: 0.5, 2: 0.5}))
     assert found.value == pytest.approx(1.0)
 
 
@@ -83,7 +83,7 @@ def test_only_points_that_both_have_count() -> None:
 @pytest.mark.filterwarnings("error")
 def test_any_sweep_can_be_drawn(symbol: str, values: list[float]) -> None:
     sweep = sweep_of(symbol, sft={v * 100: 0.4 for v in values}, oracle={v * 100: 0.1 for v in values})
-    svg = cost_over_sweep(sweep)
-    assert svg == cost_over_sweep(sweep)
+    svg = plot_cost_over_sweep(sweep)
+    assert svg == plot_cost_over_sweep(sweep)
     assert "SFT" in svg and "var(--method-oracle" in svg
     assert f"{symbol}, the " in svg

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from copydesk.report import print_examples, print_results, summarize
-from copydesk.report.table import regret_texts
+from copydesk.report import print_examples, print_results, summarize_rounds
+from copydesk.report.table import format_regret
 
 MakeRounds = Callable[..., list[dict[str, Any]]]
 
@@ -20,7 +20,7 @@ def console(**options: Any) -> tuple[Console, StringIO]:
 
 def test_the_table_and_the_saving_in_words(make_rounds: MakeRounds) -> None:
     to, out = console()
-    results = summarize(make_rounds(), {}, {})
+    results = summarize_rounds(make_rounds(), {}, {})
     print_results(to, results)
     text = out.getvalue()
     rows = {line.split("  ")[0]: line for line in text.splitlines()}
@@ -33,7 +33,7 @@ def test_the_table_and_the_saving_in_words(make_rounds: MakeRounds) -> None:
 
 def test_many_columns_end_with_max_subopt(make_rounds: MakeRounds) -> None:
     to, out = console()
-    print_results(to, summarize(make_rounds(["email/strong", "email/weak"], [0, 1], 20), {}, {}))
+    print_results(to, summarize_rounds(make_rounds(["email/strong", "email/weak"], [0, 1], 20), {}, {}))
     assert "Max SubOpt" in out.getvalue()
     assert "±" in out.getvalue()
     assert "Email, weak user" in out.getvalue()
@@ -41,7 +41,7 @@ def test_many_columns_end_with_max_subopt(make_rounds: MakeRounds) -> None:
 
 def test_a_table_is_at_most_four_columns_wide_and_the_report_has_the_rest(make_rounds: MakeRounds) -> None:
     to, out = console()
-    print_results(to, summarize(make_rounds([f"email/{name}" for name in "abcde"], rounds=5), {}, {}))
+    print_results(to, summarize_rounds(make_rounds([f"email/{name}" for name in "abcde"], rounds=5), {}, {}))
     text = out.getvalue()
     tables = text.split("Mean edit cost")
     assert len(tables) == 3
@@ -52,7 +52,7 @@ def test_a_table_is_at_most_four_columns_wide_and_the_report_has_the_rest(make_r
 
 def test_shifts_have_regrets_and_sweeps_a_row_for_each_value(make_rounds: MakeRounds) -> None:
     columns = ["email/a", "email/b", "email/a-to-b", "email/a-n500", "email/a-n2000"]
-    results = summarize(make_rounds(columns, rounds=12, lates=["late", "late-thompson"]), {}, {})
+    results = summarize_rounds(make_rounds(columns, rounds=12, lates=["late", "late-thompson"]), {}, {})
     to, out = console()
     print_results(to, results)
     lines = out.getvalue().splitlines()
@@ -69,21 +69,21 @@ def test_shifts_have_regrets_and_sweeps_a_row_for_each_value(make_rounds: MakeRo
 def test_a_single_plain_column_has_a_table_among_many_others(make_rounds: MakeRounds) -> None:
     columns = ["email/a", *(f"email/a-to-{name}" for name in "bcde")]
     to, out = console()
-    print_results(to, summarize(make_rounds(columns, rounds=5), {}, {}))
+    print_results(to, summarize_rounds(make_rounds(columns, rounds=5), {}, {}))
     assert out.getvalue().startswith("Email, a user ")
     assert out.getvalue().count("Facts right") == 1
 
 
 def test_the_best_arm_of_each_seed_is_counted(make_rounds: MakeRounds) -> None:
     cell = {"regret": {"mean": -0.5, "std": 0.25, "per_seed": [-0.75, -0.25]}, "best": ["dpo", "sft", "dpo"]}
-    assert regret_texts(cell) == ("−0.50 ± 0.25", "–", "DPO (2×), SFT (1×)")
-    assert regret_texts({**cell, "best": ["dpo", "dpo"]})[2] == "DPO"
+    assert format_regret(cell) == ("−0.50 ± 0.25", "–", "DPO (2×), SFT (1×)")
+    assert format_regret({**cell, "best": ["dpo", "dpo"]})[2] == "DPO"
 
 
 def test_names_of_columns_are_no_markup(make_rounds: MakeRounds) -> None:
     to, out = console()
     print_results(
-        to, summarize(make_rounds(["a/[red]", "a/[red]2", "a/[red]-to-[bold]", "a/[red]-n5"], rounds=5), {}, {})
+        to, summarize_rounds(make_rounds(["a/[red]", "a/[red]2", "a/[red]-to-[bold]", "a/[red]-n5"], rounds=5), {}, {})
     )
     text = out.getvalue()
     assert "A, [red]2 user" in text  # a heading
@@ -97,7 +97,7 @@ def test_a_measure_or_cell_that_is_missing_is_a_dash(make_rounds: MakeRounds) ->
         if played["method"] == "sft":
             del played["facts"]
     to, out = console()
-    print_results(to, summarize(rounds, {}, {}))
+    print_results(to, summarize_rounds(rounds, {}, {}))
     assert any("–" in line for line in out.getvalue().splitlines() if line.startswith("SFT"))
     assert any("–" in line for line in out.getvalue().splitlines() if line.startswith("DPO"))
 

@@ -1,11 +1,11 @@
 from collections.abc import Sequence
 
-from copydesk.ensemble import Fixed, LateEnsemble, Ucb
+from copydesk.ensemble import FixedShares, LateEnsemble, Ucb
 from copydesk.log.cost import EditCost
 from copydesk.log.record import Context, EditRecord
 from copydesk.policies import Sampling
 from copydesk.simulate.live import play_live
-from copydesk.simulate.protocol import play
+from copydesk.simulate.protocol import play_policy
 from copydesk.simulate.tasks import EMAIL
 from copydesk.simulate.users import STRONG
 
@@ -38,21 +38,21 @@ class Silent:
 def test_a_learner_alone_learns_from_each_edit_before_the_next_round() -> None:
     learner = Copies()
     rounds = play_live(
-        LateEnsemble(["copies"], Fixed()), {}, {"copies": learner}, "copies", EMAIL, STRONG, CONTEXTS, 0, COST,
+        LateEnsemble(["copies"], FixedShares()), {}, {"copies": learner}, "copies", EMAIL, STRONG, CONTEXTS, 0, COST,
         Sampling(),
     )  # fmt: skip
     assert [one.response for one in rounds] == ["Nothing yet.", *(one.edit for one in rounds[:-1])]
     assert [one.t for one in rounds] == list(range(1, 13))
     assert all(one.propensity == 1 and one.method == one.policy == "copies" for one in rounds)
     # The same users with the same luck as for everybody else.
-    alike = play(Silent(), "silent", EMAIL, STRONG, CONTEXTS, 0, COST, Sampling())
+    alike = play_policy(Silent(), "silent", EMAIL, STRONG, CONTEXTS, 0, COST, Sampling())
     assert [one.context for one in alike] == [one.context for one in rounds]
     assert [record.id for record in learner.seen] == [f"email-strong-0-online-{t}" for t in range(1, 13)]
 
 
 def test_in_an_ensemble_a_learner_reads_the_edits_of_all() -> None:
     learner = Copies()
-    alone = {"silent": play(Silent(), "silent", EMAIL, STRONG, CONTEXTS, 0, COST, Sampling())}
+    alone = {"silent": play_policy(Silent(), "silent", EMAIL, STRONG, CONTEXTS, 0, COST, Sampling())}
     ensemble = LateEnsemble(["silent", "copies"], Ucb(0.1))
     rounds = play_live(ensemble, alone, {"copies": learner}, "late", EMAIL, STRONG, CONTEXTS, 0, COST, Sampling())
     assert [one.policy for one in rounds[:2]] == ["silent", "copies"]

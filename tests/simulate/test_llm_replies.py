@@ -1,6 +1,6 @@
 import pytest
 
-from copydesk.simulate.llm_replies import refused, unthought, unwrapped, verdict
+from copydesk.simulate.llm_replies import is_refusal, parse_verdict, strip_thinking, unwrap_reply
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from copydesk.simulate.llm_replies import refused, unthought, unwrapped, verdict
     ],
 )
 def test_a_yes(reply: str) -> None:
-    assert verdict(reply) is True
+    assert parse_verdict(reply) is True
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_yes(reply: str) -> None:
     ],
 )
 def test_a_no(reply: str) -> None:
-    assert verdict(reply) is False
+    assert parse_verdict(reply) is False
 
 
 @pytest.mark.parametrize(
@@ -93,15 +93,15 @@ def test_a_no(reply: str) -> None:
     ],
 )
 def test_neither(reply: str) -> None:
-    assert verdict(reply) is None
+    assert parse_verdict(reply) is None
 
 
 def test_thought_is_taken_off_and_nothing_else() -> None:
-    assert unthought("<think>\nhm\n</think>\n\nHi Ann") == "Hi Ann"
-    assert unthought("hm, they want\nit short</think>\nHi Ann\n") == "Hi Ann"
-    assert unthought("<think>it never ends") == ""
-    assert unthought("Use <think> and </think> around it") == "Use <think> and </think> around it"
-    assert unthought("I think so") == "I think so"
+    assert strip_thinking("<think>\nhm\n</think>\n\nHi Ann") == "Hi Ann"
+    assert strip_thinking("hm, they want\nit short</think>\nHi Ann\n") == "Hi Ann"
+    assert strip_thinking("<think>it never ends") == ""
+    assert strip_thinking("Use <think> and </think> around it") == "Use <think> and </think> around it"
+    assert strip_thinking("I think so") == "I think so"
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_thought_is_taken_off_and_nothing_else() -> None:
     ],
 )
 def test_a_refusal(text: str) -> None:
-    assert refused(text)
+    assert is_refusal(text)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_refusal(text: str) -> None:
     ],
 )
 def test_no_refusal(text: str) -> None:
-    assert not refused(text)
+    assert not is_refusal(text)
 
 
 EMAIL = 'Hi Ann,\n\nthe "report" is done.\n\nBo'
@@ -187,15 +187,15 @@ EMAIL = 'Hi Ann,\n\nthe "report" is done.\n\nBo'
     ],
 )
 def test_what_is_around_a_text_is_taken_off(reply: str) -> None:
-    assert unwrapped(reply, "Dear Ann") == EMAIL
+    assert unwrap_reply(reply, "Dear Ann") == EMAIL
 
 
 def test_quotes_are_taken_off_where_one_pair_is_around_the_whole() -> None:
-    assert unwrapped('"Hi Ann, it\'s done."') == "Hi Ann, it's done."
-    assert unwrapped('"""\nHi Ann\n"""') == "Hi Ann"
-    assert unwrapped("«Salut Ann»") == "Salut Ann"
+    assert unwrap_reply('"Hi Ann, it\'s done."') == "Hi Ann, it's done."
+    assert unwrap_reply('"""\nHi Ann\n"""') == "Hi Ann"
+    assert unwrap_reply("«Salut Ann»") == "Salut Ann"
     for text in ('"Done" is what "we" said: "done"', '"Done," said Bo.', "'Tis done'", '"', '"Done'):
-        assert unwrapped(text) == text
+        assert unwrap_reply(text) == text
 
 
 @pytest.mark.parametrize(
@@ -224,10 +224,10 @@ def test_quotes_are_taken_off_where_one_pair_is_around_the_whole() -> None:
     ],
 )
 def test_a_text_that_only_looks_wrapped_is_left_as_it_is(text: str) -> None:
-    assert unwrapped(text) == text
+    assert unwrap_reply(text) == text
 
 
 @pytest.mark.parametrize("wrap", ["Here is the revised email:\n\n{}", '"{}"', "```\n{}\n```", "<text>{}</text>"])
 def test_what_the_response_had_around_it_belongs_to_the_text(wrap: str) -> None:
-    assert unwrapped(wrap.format("Hi Ann"), wrap.format("Dear Ann")) == wrap.format("Hi Ann")
-    assert unwrapped(wrap.format("Hi Ann"), "Dear Ann") == "Hi Ann"
+    assert unwrap_reply(wrap.format("Hi Ann"), wrap.format("Dear Ann")) == wrap.format("Hi Ann")
+    assert unwrap_reply(wrap.format("Hi Ann"), "Dear Ann") == "Hi Ann"

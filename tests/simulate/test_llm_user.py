@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 
 from copydesk.errors import InputError
 from copydesk.log.record import Context
-from copydesk.policies import CachedPolicy, RemotePolicy, Sampling, open_policy
+from copydesk.policies import CachedPolicy, OpenAIPolicy, Sampling, open_policy
 from copydesk.simulate.llm_user import LlmUser
 from copydesk.simulate.task import Document
 from gateways import running
@@ -71,7 +71,7 @@ def user_of(script: Callable[[Json], Any], **settings: Any) -> Iterator[LlmUser]
         return JSONResponse({"choices": [{"index": 0, "message": message, "finish_reason": reason}]})
 
     with running(app) as url:
-        policy = RemotePolicy("qwen", "qwen3", f"{url}/v1", concurrency=1)
+        policy = OpenAIPolicy("qwen", "qwen3", f"{url}/v1", concurrency=1)
         yield LlmUser("ann", policy, **{"max_new_tokens": 50, **settings})
 
 

@@ -3,9 +3,9 @@ import pytest
 
 from copydesk.errors import InputError
 from copydesk.log.cost import EditCost
-from copydesk.simulate.luck import Stream, key
-from copydesk.simulate.protocol import edited
-from copydesk.simulate.reading import ideal, read
+from copydesk.simulate.luck import SeedStream, make_seed_key
+from copydesk.simulate.protocol import simulate_edits
+from copydesk.simulate.reading import ideal_response, score_response
 from copydesk.simulate.tasks import EMAIL, SUMMARIZATION, get_task
 from copydesk.simulate.users import OTHER, STRONG, WEAK, ChangingUser, ScriptedUser, get_user
 
@@ -27,10 +27,12 @@ def test_another_taste_is_that_of_the_next_kind(task) -> None:  # type: ignore[n
     perfect = ScriptedUser("perfect", 1.0, taste_offset=1)
     for seed in range(20):
         document = task.draw_document(np.random.default_rng(seed))
-        wish = ideal(task, document, perfect.target_style(task, document.kind, 1))
-        assert perfect.edit_response(task, document, ideal(task, document), np.random.default_rng(seed)) == wish
-        assert read(task, document, wish, perfect.target_style(task, document.kind, 1)).to_taste
-        assert not read(task, document, wish).to_taste
+        wish = ideal_response(task, document, perfect.target_style(task, document.kind, 1))
+        assert (
+            perfect.edit_response(task, document, ideal_response(task, document), np.random.default_rng(seed)) == wish
+        )
+        assert score_response(task, document, wish, perfect.target_style(task, document.kind, 1)).to_taste
+        assert not score_response(task, document, wish).to_taste
 
 
 def test_every_taste_is_told_in_words() -> None:
@@ -42,8 +44,8 @@ def test_every_taste_is_told_in_words() -> None:
 def test_a_changing_user_is_judged_by_the_taste_of_the_day() -> None:
     user = ChangingUser("strong-then-other", STRONG, OTHER, change_round=5)
     documents = EMAIL.draw_online(10, 0, frozenset())
-    wishes = [ideal(EMAIL, one) for one in documents]
-    rounds = edited("ideal", "ideal", EMAIL, user, documents, wishes, 0, EditCost(unit="word"))
+    wishes = [ideal_response(EMAIL, one) for one in documents]
+    rounds = simulate_edits("ideal", "ideal", EMAIL, user, documents, wishes, 0, EditCost(unit="word"))
     assert [one.taste for one in rounds] == [True] * 5 + [False] * 5
     assert [one.distance == 0 for one in rounds] == [True] * 5 + [False] * 5
     assert all(one.cost == 0 for one in rounds[:5]) and all(one.cost > 0 for one in rounds[5:])
@@ -58,7 +60,7 @@ def test_a_changing_user_of_whom_nobody_knows_the_taste_is_not_judged() -> None:
 
     documents = EMAIL.draw_online(4, 0, frozenset())
     user = ChangingUser("strong-then-somebody", STRONG, Somebody(), change_round=2)
-    rounds = edited("x", "x", EMAIL, user, documents, ["Hi."] * 4, 0, EditCost(unit="word"))
+    rounds = simulate_edits("x", "x", EMAIL, user, documents, ["Hi."] * 4, 0, EditCost(unit="word"))
     assert all(one.distance is None and one.taste is None for one in rounds)
     assert {"distance", "malformed", "facts", "taste"}.isdisjoint(rounds[0].to_json())
     assert [one.edit for one in rounds[2:]] == ["Hi.!", "Hi.!"]
@@ -71,7 +73,7 @@ def test_a_script_cannot_read_real_documents() -> None:
 
 def test_the_luck_of_a_round_does_not_depend_on_its_place_in_a_batch() -> None:
     documents = EMAIL.draw_online(4, 0, frozenset())
-    luck = [key(0, Stream.ONLINE_EDITS, t) for t in range(1, 5)]
+    luck = [make_seed_key(0, SeedStream.ONLINE_EDITS, t) for t in range(1, 5)]
     responses = ["Hi."] * 4
     whole = WEAK.edit(EMAIL, documents, responses, luck)
     assert whole == [WEAK.edit(EMAIL, [d], [r], [k])[0] for d, r, k in zip(documents, responses, luck, strict=True)]

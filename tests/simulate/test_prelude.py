@@ -8,7 +8,7 @@ import pytest
 
 from copydesk.errors import InputError
 from copydesk.simulate.task import Document, Task
-from copydesk.simulate.tasks.prelude import EMAIL, SUMMARIZATION, PreludeTask
+from copydesk.simulate.tasks.prelude import PRELUDE_EMAIL, PRELUDE_SUMMARIZATION, PreludeTask
 
 # Sizes that differ, as those of the real sources do, all large enough for 50 documents online and 70 in a log.
 SIZES = {
@@ -23,7 +23,7 @@ SIZES = {
 }
 SUMMARIZATION_SOURCES = ("cnn_dailymail", "slf5k", "wikipedia", "arxiv", "imdb")
 EMAIL_SOURCES = ("slf5k", "elsevier", "ampere", "paper_tweet")
-TASKS = [(SUMMARIZATION, SUMMARIZATION_SOURCES), (EMAIL, EMAIL_SOURCES)]
+TASKS = [(PRELUDE_SUMMARIZATION, SUMMARIZATION_SOURCES), (PRELUDE_EMAIL, EMAIL_SOURCES)]
 
 
 def row(source: str, number: int) -> dict[str, object]:
@@ -103,9 +103,9 @@ def test_a_log_of_the_same_seed_changes_nothing_about_them(task: PreludeTask, na
 
 
 def test_documents_of_the_log_are_passed_over() -> None:
-    plain = EMAIL.draw_online(40, 0, frozenset())
+    plain = PRELUDE_EMAIL.draw_online(40, 0, frozenset())
     unlike = frozenset(document.context for document in plain[:7])
-    others = EMAIL.draw_online(40, 0, unlike)
+    others = PRELUDE_EMAIL.draw_online(40, 0, unlike)
     assert unlike.isdisjoint(document.context for document in others)
     assert {document.context for document in plain[7:]} < {document.context for document in others}
 
@@ -120,18 +120,18 @@ def test_an_equal_number_of_each_kind_from_its_own_source(task: PreludeTask, nam
 
 
 def test_what_is_left_over_goes_to_the_first_kinds() -> None:
-    kinds = [document.kind for document in EMAIL.draw_online(6, 0, frozenset())]
-    assert [kinds.count(kind.name) for kind in EMAIL.kinds] == [2, 2, 1, 1]
-    assert len(SUMMARIZATION.draw_offline(3, 0)) == 3
+    kinds = [document.kind for document in PRELUDE_EMAIL.draw_online(6, 0, frozenset())]
+    assert [kinds.count(kind.name) for kind in PRELUDE_EMAIL.kinds] == [2, 2, 1, 1]
+    assert len(PRELUDE_SUMMARIZATION.draw_offline(3, 0)) == 3
 
 
 def test_a_log_is_its_seed_s() -> None:
-    assert EMAIL.draw_offline(20, 5) == EMAIL.draw_offline(20, 5)
-    assert EMAIL.draw_offline(20, 5) != EMAIL.draw_offline(20, 6)
+    assert PRELUDE_EMAIL.draw_offline(20, 5) == PRELUDE_EMAIL.draw_offline(20, 5)
+    assert PRELUDE_EMAIL.draw_offline(20, 5) != PRELUDE_EMAIL.draw_offline(20, 6)
 
 
 def test_the_agent_sees_an_instruction_and_the_text_alone() -> None:
-    for task in (SUMMARIZATION, EMAIL):
+    for task in (PRELUDE_SUMMARIZATION, PRELUDE_EMAIL):
         for document in task.draw_offline(20, 0):
             assert document.context.startswith(f"{task.instruction}\n")
             assert document.context == document.context.strip()
@@ -139,21 +139,21 @@ def test_the_agent_sees_an_instruction_and_the_text_alone() -> None:
 
 
 def test_the_tastes_are_preludes() -> None:
-    for task in (SUMMARIZATION, EMAIL):
+    for task in (PRELUDE_SUMMARIZATION, PRELUDE_EMAIL):
         protocol: Task = task
         assert all(protocol.describe_taste(kind.name) == kind.taste for kind in task.kinds)
-    assert SUMMARIZATION.describe_taste("movie") == "question answering style"
-    assert EMAIL.describe_taste("problem") == "informal, conversational, no closing"
+    assert PRELUDE_SUMMARIZATION.describe_taste("movie") == "question answering style"
+    assert PRELUDE_EMAIL.describe_taste("problem") == "informal, conversational, no closing"
 
 
 def test_too_few_documents_says_of_which_source() -> None:
     with pytest.raises(
         InputError, match=r"prelude-email: 132 documents of ampere are needed, and 131 of its 131 can be used; ask"
     ):
-        EMAIL.draw_offline(528, 0)
-    log = frozenset(document.context for document in EMAIL.draw_offline(400, 0))
+        PRELUDE_EMAIL.draw_offline(528, 0)
+    log = frozenset(document.context for document in PRELUDE_EMAIL.draw_offline(400, 0))
     with pytest.raises(InputError, match=r"50 documents of ampere are needed, and 31 of its 131 can be used"):
-        EMAIL.draw_online(200, 0, log)
+        PRELUDE_EMAIL.draw_online(200, 0, log)
 
 
 def test_a_log_has_no_empty_documents(tmp_path: Path, folder: Path) -> None:
@@ -161,13 +161,15 @@ def test_a_log_has_no_empty_documents(tmp_path: Path, folder: Path) -> None:
         lines = [json.dumps(row(source, number)) + "\n" for number in range(3)]
         (tmp_path / f"{source}.jsonl").write_text("".join(lines))
     (tmp_path / "slf5k.jsonl").write_text('{"post": " "}\n{"post": "a"}\n{"post": null}\n{"post": "b"}\n')
-    task = PreludeTask(EMAIL.name, EMAIL.instruction, EMAIL.kinds, folder=tmp_path)
+    task = PreludeTask(PRELUDE_EMAIL.name, PRELUDE_EMAIL.instruction, PRELUDE_EMAIL.kinds, folder=tmp_path)
     problems = [document for document in task.draw_offline(8, 0) if document.kind == "problem"]
     assert sorted(texts(problems)) == ["a", "b"]
 
 
 def test_the_folder_of_the_task_comes_before_the_variable(tmp_path: Path) -> None:
-    task = PreludeTask(EMAIL.name, EMAIL.instruction, EMAIL.kinds, folder=tmp_path / "elsewhere")
+    task = PreludeTask(
+        PRELUDE_EMAIL.name, PRELUDE_EMAIL.instruction, PRELUDE_EMAIL.kinds, folder=tmp_path / "elsewhere"
+    )
     with pytest.raises(InputError, match=r"elsewhere: there is no such folder"):
         task.draw_online(4, 0, frozenset())
 
@@ -175,4 +177,4 @@ def test_the_folder_of_the_task_comes_before_the_variable(tmp_path: Path) -> Non
 def test_without_a_folder_the_hub_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COPYDESK_PRELUDE")
     with pytest.raises(InputError, match=r"slf5k: the hub cannot be reached.*JeremyAlain/SLF5K"):
-        EMAIL.draw_online(4, 0, frozenset())
+        PRELUDE_EMAIL.draw_online(4, 0, frozenset())

@@ -9,16 +9,16 @@ from copydesk.ensemble import LateEnsemble, Ucb
 from copydesk.log.cost import EditCost
 from copydesk.log.record import Context
 from copydesk.policies import Sampling
-from copydesk.simulate.luck import Stream
-from copydesk.simulate.protocol import Round, make_log, online_documents, play, play_late
-from copydesk.simulate.reading import ideal
+from copydesk.simulate.luck import SeedStream
+from copydesk.simulate.protocol import Round, draw_online_documents, play_late, play_policy, simulate_log
+from copydesk.simulate.reading import ideal_response
 from copydesk.simulate.tasks import EMAIL
 from copydesk.simulate.users import STRONG
 
 COST = EditCost(unit="word", cap=3.0)
 KNOWN = {
     document.context: document
-    for stream in (Stream.LOG_DOCUMENTS, Stream.ONLINE_DOCUMENTS)
+    for stream in (SeedStream.LOG_DOCUMENTS, SeedStream.ONLINE_DOCUMENTS)
     for document in islice(EMAIL.iter_documents(0, stream), 100)
 }
 
@@ -29,7 +29,7 @@ class Mindreader:
     name = "mindreader"
 
     def respond(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
-        return [ideal(EMAIL, KNOWN[str(context)]) for context in contexts]
+        return [ideal_response(EMAIL, KNOWN[str(context)]) for context in contexts]
 
 
 class Blunt:
@@ -42,25 +42,25 @@ class Blunt:
 
 
 def rounds_of(policy: Mindreader | Blunt, count: int = 40) -> list[Round]:
-    contexts = online_documents(EMAIL, count, 0, [])
-    return play(policy, policy.name, EMAIL, STRONG, contexts, 0, COST, Sampling())
+    contexts = draw_online_documents(EMAIL, count, 0, [])
+    return play_policy(policy, policy.name, EMAIL, STRONG, contexts, 0, COST, Sampling())
 
 
 def test_a_log_holds_what_the_user_did() -> None:
-    log = make_log(Blunt(), EMAIL, STRONG, 30, 0, Sampling())
+    log = simulate_log(Blunt(), EMAIL, STRONG, 30, 0, Sampling())
     assert len({record.id for record in log}) == 30
     assert all(record.edited and record.policy == "blunt" and record.user == "strong" for record in log)
-    assert log == make_log(Blunt(), EMAIL, STRONG, 30, 0, Sampling())
-    accepted = make_log(Mindreader(), EMAIL, STRONG, 30, 0, Sampling())
+    assert log == simulate_log(Blunt(), EMAIL, STRONG, 30, 0, Sampling())
+    accepted = simulate_log(Mindreader(), EMAIL, STRONG, 30, 0, Sampling())
     assert all(record.accepted for record in accepted)
     assert [record.context for record in accepted] == [record.context for record in log]
 
 
 def test_online_contexts_are_none_of_the_logs() -> None:
-    log = make_log(Blunt(), EMAIL, STRONG, 100, 0, Sampling())
-    first = online_documents(EMAIL, 1, 0, [])[0]
+    log = simulate_log(Blunt(), EMAIL, STRONG, 100, 0, Sampling())
+    first = draw_online_documents(EMAIL, 1, 0, [])[0]
     log.append(log[0].model_copy(update={"id": "again", "context": first.context}))
-    online = online_documents(EMAIL, 100, 0, log)
+    online = draw_online_documents(EMAIL, 100, 0, log)
     assert not {document.context for document in online} & {str(record.context) for record in log}
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from copydesk.errors import InputError
 from copydesk.simulate.tasks import sources
-from copydesk.simulate.tasks.sources import Source
+from copydesk.simulate.tasks.sources import PreludeSource
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -83,7 +83,7 @@ def caches_of_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    sources.load.cache_clear()
+    sources.load_texts.cache_clear()
 
 
 def write(file: Path, rows: Rows) -> None:
@@ -101,7 +101,7 @@ def write(file: Path, rows: Rows) -> None:
         file.write_text(json.dumps(list(rows)))
 
 
-def put_on_hub(cache: Path, source: Source, files: Mapping[str, Rows]) -> None:
+def put_on_hub(cache: Path, source: PreludeSource, files: Mapping[str, Rows]) -> None:
     """A data set in the layout of the hub's cache, as a download leaves it."""
     repository = cache / f"datasets--{source.hub_id.replace('/', '--')}"
     branch = repository / "refs" / source.revision
@@ -111,35 +111,35 @@ def put_on_hub(cache: Path, source: Source, files: Mapping[str, Rows]) -> None:
         write(repository / "snapshots" / ("0" * 40) / name, rows)
 
 
-def on_hub(source: Source) -> dict[str, Rows]:
+def on_hub(source: PreludeSource) -> dict[str, Rows]:
     """The files that a source names, each with the same rows; the pattern of Elsevier's stands for one."""
     return {name.replace("*/", "all/").replace("*.", "0000."): ROWS[source.name] for name in source.files}
 
 
 @pytest.mark.parametrize("source", ALL, ids=lambda source: source.name)
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
-def test_a_folder_of_files(source: Source, suffix: str, tmp_path: Path) -> None:
+def test_a_folder_of_files(source: PreludeSource, suffix: str, tmp_path: Path) -> None:
     write(tmp_path / source.name / f"part{suffix}", ROWS[source.name])
-    assert list(sources.load(source, tmp_path)) == [TEXTS[source.name]]
+    assert list(sources.load_texts(source, tmp_path)) == [TEXTS[source.name]]
 
 
 @pytest.mark.parametrize("source", ALL, ids=lambda source: source.name)
-def test_one_saved_to_disk(source: Source, tmp_path: Path) -> None:
+def test_one_saved_to_disk(source: PreludeSource, tmp_path: Path) -> None:
     rows = datasets.Dataset.from_list([dict(row) for row in ROWS[source.name]])
     rows.save_to_disk(tmp_path / source.name)
-    assert list(sources.load(source, tmp_path)) == [TEXTS[source.name]]
+    assert list(sources.load_texts(source, tmp_path)) == [TEXTS[source.name]]
 
 
 def test_several_splits_saved_to_disk(tmp_path: Path) -> None:
     splits = {name: datasets.Dataset.from_list([{"text": f"of {name}"}]) for name in ("test", "train")}
     datasets.DatasetDict(splits).save_to_disk(tmp_path / "imdb")
-    assert list(sources.load(sources.IMDB, tmp_path)) == ["of train"]
+    assert list(sources.load_texts(sources.IMDB, tmp_path)) == ["of train"]
 
 
 @pytest.mark.parametrize("name", ["arxiv.csv", "arxiv.json", "arxiv/ML-Arxiv-Papers.csv"])
 def test_csv_and_json(name: str, tmp_path: Path) -> None:
     write(tmp_path / name, ROWS["arxiv"])
-    assert list(sources.load(sources.ARXIV, tmp_path)) == [TEXTS["arxiv"]]
+    assert list(sources.load_texts(sources.ARXIV, tmp_path)) == [TEXTS["arxiv"]]
 
 
 def test_the_tweets_as_their_repository_has_them(tmp_path: Path) -> None:
@@ -148,24 +148,24 @@ def test_the_tweets_as_their_repository_has_them(tmp_path: Path) -> None:
     write(folder / "test.txt", [{"text": 'tweet: "of another split\\n",'}])
     write(folder / "paper_tweet_data.csv", [{"Tweets": "all of them"}])
     (folder / "README.md").write_text("about it")
-    assert list(sources.load(sources.PAPER_TWEET, tmp_path)) == [TEXTS["paper_tweet"]]
+    assert list(sources.load_texts(sources.PAPER_TWEET, tmp_path)) == [TEXTS["paper_tweet"]]
 
 
 def test_files_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
     for part in (2, 0, 1):
         write(tmp_path / "imdb" / f"train-0000{part}.parquet", [{"text": f"{part}a"}, {"text": f"{part}b"}])
-    assert sources.load(sources.IMDB, tmp_path)[:] == ["0a", "0b", "1a", "1b", "2a", "2b"]
+    assert sources.load_texts(sources.IMDB, tmp_path)[:] == ["0a", "0b", "1a", "1b", "2a", "2b"]
 
 
 def test_a_folder_with_a_pattern_in_its_name(tmp_path: Path) -> None:
     write(tmp_path / "run[1]*" / "imdb.jsonl", [{"text": "a"}])
-    assert list(sources.load(sources.IMDB, tmp_path / "run[1]*")) == ["a"]
+    assert list(sources.load_texts(sources.IMDB, tmp_path / "run[1]*")) == ["a"]
 
 
 @pytest.mark.parametrize("source", ALL, ids=lambda source: source.name)
-def test_the_hubs_own_files_in_its_cache(source: Source, tmp_path: Path) -> None:
+def test_the_hubs_own_files_in_its_cache(source: PreludeSource, tmp_path: Path) -> None:
     put_on_hub(tmp_path / "hub", source, on_hub(source))
-    assert list(sources.load(source, None)) == [TEXTS[source.name]] * len(source.files)
+    assert list(sources.load_texts(source, None)) == [TEXTS[source.name]] * len(source.files)
 
 
 def test_what_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,7 @@ def test_what_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(huggingface_hub, "dataset_info", lambda *_, **__: None)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
-    assert list(sources.load(sources.ELSEVIER, None)) == [TEXTS["elsevier"]]
+    assert list(sources.load_texts(sources.ELSEVIER, None)) == [TEXTS["elsevier"]]
     [(hub_id, options)] = asked
     assert hub_id == "orieg/elsevier-oa-cc-by"
     assert options == {
@@ -193,20 +193,20 @@ def test_what_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_source_that_the_folder_lacks_comes_from_the_hub(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     put_on_hub(tmp_path / "hub", sources.IMDB, on_hub(sources.IMDB))
-    assert list(sources.load(sources.IMDB, tmp_path / "mine")) == [TEXTS["imdb"]]
+    assert list(sources.load_texts(sources.IMDB, tmp_path / "mine")) == [TEXTS["imdb"]]
 
 
 def test_only_articles_of_middle_length_are_taken(tmp_path: Path) -> None:
     lengths = [500, 501, 699, 700]
     write(tmp_path / "wikipedia.jsonl", [{"text": " \n".join(["word"] * length)} for length in lengths])
-    assert [len(text.split()) for text in sources.load(sources.WIKIPEDIA, tmp_path)] == [501, 699]
+    assert [len(text.split()) for text in sources.load_texts(sources.WIKIPEDIA, tmp_path)] == [501, 699]
 
 
 def test_only_papers_with_highlights_are_taken(tmp_path: Path) -> None:
     highlights = [[], ["One"], None, ["Two", "Three"]]
     rows = [{"title": "T", "abstract": "A", "author_highlights": points} for points in highlights]
     write(tmp_path / "elsevier.parquet", rows)
-    texts = sources.load(sources.ELSEVIER, tmp_path)
+    texts = sources.load_texts(sources.ELSEVIER, tmp_path)
     assert [text.rpartition("highlights: ")[2] for text in texts] == ["One", "Two. Three"]
 
 
@@ -225,18 +225,18 @@ def test_only_papers_with_highlights_are_taken(tmp_path: Path) -> None:
 )
 def test_what_is_taken_of_a_line_with_a_tweet(line: str, texts: list[str], tmp_path: Path) -> None:
     write(tmp_path / "paper_tweet.txt", [{"text": '"first  "'}, {"text": line}])
-    assert list(sources.load(sources.PAPER_TWEET, tmp_path)) == ["first", *texts]
+    assert list(sources.load_texts(sources.PAPER_TWEET, tmp_path)) == ["first", *texts]
 
 
 def test_a_row_without_a_text_keeps_its_place(tmp_path: Path) -> None:
     write(tmp_path / "arxiv.jsonl", [{"abstract": "a"}, {"abstract": None}, {"abstract": "c"}])
-    texts = sources.load(sources.ARXIV, tmp_path)
+    texts = sources.load_texts(sources.ARXIV, tmp_path)
     assert (list(texts), texts[1:]) == (["a", "", "c"], ["", "c"])
 
 
 def test_a_source_is_read_once(tmp_path: Path) -> None:
     write(tmp_path / "imdb.jsonl", ROWS["imdb"])
-    assert sources.load(sources.IMDB, tmp_path) is sources.load(sources.IMDB, tmp_path)
+    assert sources.load_texts(sources.IMDB, tmp_path) is sources.load_texts(sources.IMDB, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_a_bad_file_is_one_line(
     file.write_text(content)
     [source] = [source for source in ALL if name.startswith(source.name)]
     with pytest.raises(InputError, match=complaint) as fault:
-        sources.load(source, tmp_path)
+        sources.load_texts(source, tmp_path)
     assert "\n" not in str(fault.value)
     assert capfd.readouterr() == ("", "")
     assert caplog.records == []
@@ -280,27 +280,27 @@ def test_a_parquet_file_that_lacks_a_column(tmp_path: Path) -> None:
     write(tmp_path / "elsevier" / "a.parquet", ROWS["elsevier"])
     write(tmp_path / "elsevier" / "b.parquet", [{"title": "T", "abstract": "A"}])
     with pytest.raises(InputError, match=r"b\.parquet: has no column 'author_highlights'; elsevier needs title, abs"):
-        sources.load(sources.ELSEVIER, tmp_path)
+        sources.load_texts(sources.ELSEVIER, tmp_path)
 
 
 def test_files_of_several_formats(tmp_path: Path) -> None:
     write(tmp_path / "imdb" / "a.parquet", ROWS["imdb"])
     write(tmp_path / "imdb" / "b.jsonl", ROWS["imdb"])
     with pytest.raises(InputError, match=r"several formats \(\.jsonl, \.parquet\); leave those of one"):
-        sources.load(sources.IMDB, tmp_path)
+        sources.load_texts(sources.IMDB, tmp_path)
 
 
 def test_no_such_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere: there is no such folder.*check COPYDESK_PRELUDE"):
-        sources.load(sources.IMDB, tmp_path / "nowhere")
+        sources.load_texts(sources.IMDB, tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("source", ALL, ids=lambda source: source.name)
 def test_no_hub_is_one_line_that_says_what_to_get_and_where_to_put_it(
-    source: Source, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    source: PreludeSource, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(InputError) as fault:
-        sources.load(source, tmp_path)
+        sources.load_texts(source, tmp_path)
     complaint = str(fault.value)
     assert "\n" not in complaint
     for word in (*source.files, *source.columns, "split train", source.hub_id, str(tmp_path / source.name)):
@@ -314,7 +314,7 @@ def test_no_hub_and_no_folder_names_the_variable(monkeypatch: pytest.MonkeyPatch
     nobody = huggingface_hub.HfApi(endpoint="http://127.0.0.1:9")
     monkeypatch.setattr(huggingface_hub, "dataset_info", nobody.dataset_info)
     with pytest.raises(InputError, match=r"configuration 20220301\.simple.*/wikipedia/, with COPYDESK_PRELUDE=FOLDER"):
-        sources.load(sources.WIKIPEDIA, None)
+        sources.load_texts(sources.WIKIPEDIA, None)
 
 
 def test_a_part_that_was_never_fetched_is_missed(tmp_path: Path) -> None:
@@ -323,4 +323,4 @@ def test_a_part_that_was_never_fetched_is_missed(tmp_path: Path) -> None:
     files.popitem()
     put_on_hub(tmp_path / "hub", sources.CNN_DAILYMAIL, files)
     with pytest.raises(InputError, match=r"the hub cannot be reached or has no such files"):
-        sources.load(sources.CNN_DAILYMAIL, None)
+        sources.load_texts(sources.CNN_DAILYMAIL, None)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.simulate.luck import Stream
+from copydesk.simulate.luck import SeedStream
 from copydesk.simulate.scripted_task import ScriptedTask
-from copydesk.simulate.tasks import EMAIL, SCRIPTED, SUMMARIZATION, get_task
+from copydesk.simulate.tasks import EMAIL, SCRIPTED_TASKS, SUMMARIZATION, get_task
 
-every_task = pytest.mark.parametrize("task", SCRIPTED.values(), ids=lambda task: task.name)
+every_task = pytest.mark.parametrize("task", SCRIPTED_TASKS.values(), ids=lambda task: task.name)
 
 
 def coverage(task: ScriptedTask, kind: str) -> float:
@@ -20,7 +20,7 @@ def coverage(task: ScriptedTask, kind: str) -> float:
 @every_task
 def test_documents_of_a_seed_are_the_same_and_of_another_are_not(task: ScriptedTask) -> None:
     first, again, other = (
-        [d.context for d in islice(task.iter_documents(seed, Stream.LOG_DOCUMENTS), 50)] for seed in (1, 1, 2)
+        [d.context for d in islice(task.iter_documents(seed, SeedStream.LOG_DOCUMENTS), 50)] for seed in (1, 1, 2)
     )
     assert first == again
     assert not set(first) & set(other)
@@ -28,16 +28,16 @@ def test_documents_of_a_seed_are_the_same_and_of_another_are_not(task: ScriptedT
 
 @every_task
 def test_no_context_of_a_log_recurs_online(task: ScriptedTask) -> None:
-    log = frozenset(d.context for d in islice(task.iter_documents(0, Stream.LOG_DOCUMENTS), 2000))
-    online = [d.context for d in islice(task.iter_documents(0, Stream.ONLINE_DOCUMENTS, exclude=log), 2000)]
+    log = frozenset(d.context for d in islice(task.iter_documents(0, SeedStream.LOG_DOCUMENTS), 2000))
+    online = [d.context for d in islice(task.iter_documents(0, SeedStream.ONLINE_DOCUMENTS, exclude=log), 2000)]
     assert len(log) == len(set(online)) == 2000
     assert not log & set(online)
 
 
 def test_contexts_that_are_known_are_passed_over() -> None:
-    usual = [d.context for d in islice(EMAIL.iter_documents(0, Stream.ONLINE_DOCUMENTS), 3)]
+    usual = [d.context for d in islice(EMAIL.iter_documents(0, SeedStream.ONLINE_DOCUMENTS), 3)]
     without = [
-        d.context for d in islice(EMAIL.iter_documents(0, Stream.ONLINE_DOCUMENTS, exclude=frozenset(usual[:1])), 2)
+        d.context for d in islice(EMAIL.iter_documents(0, SeedStream.ONLINE_DOCUMENTS, exclude=frozenset(usual[:1])), 2)
     ]
     assert without == usual[1:]
 

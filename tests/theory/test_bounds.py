@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from copydesk.theory.bounds import (
-    Coefficients,
+    BoundCoefficients,
     dpo_bound,
     hellinger_to_kl,
     late_bound,
@@ -14,13 +14,13 @@ from copydesk.theory.bounds import (
 )
 from copydesk.theory.classes import PolicyClass
 from copydesk.theory.coverage import chi_distance, preference_coverage, single_policy_coverage
-from copydesk.theory.fixed_point import world_of
-from copydesk.theory.lab import Setting
-from copydesk.theory.learners import learn_dpo, learn_rl, learn_sft
-from copydesk.theory.log import draw_log
+from copydesk.theory.fixed_point import make_world
+from copydesk.theory.lab import LabSetting
+from copydesk.theory.learners import select_dpo_member, select_rl_member, select_sft_member
+from copydesk.theory.log import draw_lab_log
 from copydesk.theory.problem import kl
 
-GIVEN = Coefficients(
+GIVEN = BoundCoefficients(
     members=5, beta=0.5, scale=2.0, c_pref=0.08, v_max=log(3), left=0.1, ratio=4.0, c_2=3.0, c_max=0.5, spread=0.2
 )
 DELTA = 0.05
@@ -64,7 +64,7 @@ def test_what_hellinger_says_of_kl_holds_and_is_reached() -> None:
 
 
 def test_coverage_by_hand() -> None:
-    world = world_of(np.ones(1), np.array([[0.75, 0.25]]), 1.0, 1 - np.eye(2), np.full((2, 2), 0.5), 1)
+    world = make_world(np.ones(1), np.array([[0.75, 0.25]]), 1.0, 1 - np.eye(2), np.full((2, 2), 0.5), 1)
     reference = world.problem.reference[0]
     by_hand = 0.75**2 / reference[0] + 0.25**2 / reference[1]
     assert single_policy_coverage(world.problem) == pytest.approx(by_hand)
@@ -81,7 +81,7 @@ def test_coverage_by_hand() -> None:
 def test_a_log_that_cannot_tell_a_member_from_the_optimum_bounds_nothing() -> None:
     """The user never touches anything: no pair says which response is better."""
     proposal = np.eye(2)
-    world = world_of(np.ones(1), np.array([[0.75, 0.25]]), 1.0, 1 - np.eye(2), proposal, 1)
+    world = make_world(np.ones(1), np.array([[0.75, 0.25]]), 1.0, 1 - np.eye(2), proposal, 1)
     members = PolicyClass(np.array([[[0.0, 0.0]], [[0.0, 1.0]]]), world.problem.reference, 1.0)
     assert preference_coverage(world, members) == np.inf
 
@@ -90,16 +90,16 @@ def test_a_log_that_cannot_tell_a_member_from_the_optimum_bounds_nothing() -> No
 @pytest.mark.parametrize("apart", [1.0, 3.0, 6.0])
 def test_every_bound_is_above_what_is_measured(strength: int, apart: float) -> None:
     """In at least 1 − δ of the repetitions; at the longest log only what a weak user leaves keeps SFT's up."""
-    setting = Setting(strength, apart)
+    setting = LabSetting(strength, apart)
     problem, members, given = setting.world.problem, setting.members, setting.coefficients
     for n in (30, 1_000, 100_000):
         held = {"sft": 0, "dpo": 0, "rl": 0}
         for seed in range(20):
-            log_ = draw_log(setting.world, n, np.random.default_rng([n, seed]))
+            log_ = draw_lab_log(setting.world, n, np.random.default_rng([n, seed]))
             chosen = {
-                "sft": (learn_sft(members, log_), sft_bound),
-                "dpo": (learn_dpo(members, log_), dpo_bound),
-                "rl": (learn_rl(members, log_, rl_width(given, n, DELTA)), rl_bound),
+                "sft": (select_sft_member(members, log_), sft_bound),
+                "dpo": (select_dpo_member(members, log_), dpo_bound),
+                "rl": (select_rl_member(members, log_, rl_width(given, n, DELTA)), rl_bound),
             }
             for name, (member, bound) in chosen.items():
                 held[name] += problem.suboptimality(members.policies[member]) <= bound(given, n, DELTA).value
@@ -107,10 +107,10 @@ def test_every_bound_is_above_what_is_measured(strength: int, apart: float) -> N
 
 
 def test_without_what_the_user_leaves_sft_would_break_its_bound() -> None:
-    setting = Setting(1, 6.0)
-    perfect = Coefficients(**{**vars(setting.coefficients), "left": 0.0})
-    log_ = draw_log(setting.world, 100_000, np.random.default_rng(0))
-    measured = setting.world.problem.suboptimality(setting.members.policies[learn_sft(setting.members, log_)])
+    setting = LabSetting(1, 6.0)
+    perfect = BoundCoefficients(**{**vars(setting.coefficients), "left": 0.0})
+    log_ = draw_lab_log(setting.world, 100_000, np.random.default_rng(0))
+    measured = setting.world.problem.suboptimality(setting.members.policies[select_sft_member(setting.members, log_)])
     assert sft_bound(perfect, 100_000, DELTA).value < measured < sft_bound(setting.coefficients, 100_000, DELTA).value
 
 

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from copydesk.theory.bounds import late_bound
-from copydesk.theory.lab import Setting
-from copydesk.theory.late import play_late
+from copydesk.theory.lab import LabSetting
+from copydesk.theory.late import play_lab_ensemble
 from copydesk.theory.regret import measure_regret
 
 
 def test_it_finds_the_best_policy_and_regret_is_what_the_others_lost() -> None:
-    setting = Setting(32, 6.0)
+    setting = LabSetting(32, 6.0)
     problem = setting.world.problem
     policies = [problem.reference, problem.optimum]
-    played = play_late(setting.world, policies, 400, 0.3, np.random.default_rng(0))
+    played = play_lab_ensemble(setting.world, policies, 400, 0.3, np.random.default_rng(0))
     assert played.suboptimality == pytest.approx([problem.suboptimality(problem.reference), 0])
     times = int((played.arms == 0).sum())
     assert 1 <= times < 100
@@ -23,20 +23,20 @@ def test_it_finds_the_best_policy_and_regret_is_what_the_others_lost() -> None:
 
 def test_losses_average_to_the_objective() -> None:
     """With one arm the ensemble's own estimate of its cost is J_β, once the unit is undone."""
-    setting = Setting(4, 3.0)
+    setting = LabSetting(4, 3.0)
     problem = setting.world.problem
     rng = np.random.default_rng(0)
     policy = setting.members.policies[50]
     joint = problem.contexts[:, None, None] * policy[:, :, None] * setting.world.edits
     loss = setting.world.distance + problem.beta * np.log(policy / problem.reference)[:, :, None]
     assert (joint * loss).sum() == pytest.approx(problem.objective(policy))
-    played = play_late(setting.world, [policy], 10, 0.3, rng)
+    played = play_lab_ensemble(setting.world, [policy], 10, 0.3, rng)
     assert played.spread == pytest.approx(np.ptp(loss[joint > 0]))
     assert (played.regret == 0).all()
 
 
 def test_regret_stays_below_its_bound_and_is_measured_for_both_alphas() -> None:
-    found = measure_regret(Setting(1, 6.0), 200, 3, seed=0)
+    found = measure_regret(LabSetting(1, 6.0), 200, 3, seed=0)
     assert set(found.measured) == {"√2", "0.3"}
     for rows in found.measured.values():
         assert rows.shape == (3, 200)

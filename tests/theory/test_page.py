@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.theory.anchors import Anchor
+from copydesk.theory.anchors import FixedPoint
 from copydesk.theory.curves import measure_curves
-from copydesk.theory.grid import SINGLE, measure_grid
-from copydesk.theory.lab import Setting
-from copydesk.theory.page import render, write_page
+from copydesk.theory.grid import SINGLE_FEEDBACK_LEARNERS, measure_grid
+from copydesk.theory.lab import LabSetting
+from copydesk.theory.page import render_study_html, write_study_page
 from copydesk.theory.regret import measure_regret
-from copydesk.theory.slopes import Estimate, Slopes
+from copydesk.theory.slopes import SlopeEstimate, SlopeFit
 from copydesk.theory.study import Study
-from copydesk.theory.text import divisible
+from copydesk.theory.text import is_ratio_defined
 
 SECTIONS = [
     "How many edits it takes",
@@ -60,11 +60,11 @@ class Page(HTMLParser):
             self.heads.append(data)
 
 
-def fit(axis: str, where: str, ratio: tuple[float, float, float], divisor: float = 0.1) -> Slopes:
+def fit(axis: str, where: str, ratio: tuple[float, float, float], divisor: float = 0.1) -> SlopeFit:
     """A fit whose ratio is this, and whose slope to divide by is at least `divisor`."""
     larger, smaller = ("dpo", "sft") if axis == "coverage" else ("sft", "dpo")
-    slope = {larger: Estimate(ratio[0], ratio[1], ratio[2]), smaller: Estimate(1, divisor, 2)}
-    return Slopes(100, axis, where, slope, Estimate(*ratio))
+    slope = {larger: SlopeEstimate(ratio[0], ratio[1], ratio[2]), smaller: SlopeEstimate(1, divisor, 2)}
+    return SlopeFit(100, axis, where, slope, SlopeEstimate(*ratio))
 
 
 HOLDS = fit("coverage", "strong users, m ≥ 16", (2, 1.5, 3))
@@ -73,15 +73,15 @@ OPEN = fit("coverage", "all users", (1.2, 0.7, 1.9))
 QUALITY = fit("quality", "all coverages", (5, 3, 9))
 
 
-def study_of(slopes: Sequence[Slopes] = (HOLDS, FAILS, OPEN, QUALITY)) -> Study:
-    anchor = Anchor(32, 1.0, "no costs", 1e-13, 60, 1e-9)
+def study_of(slopes: Sequence[SlopeFit] = (HOLDS, FAILS, OPEN, QUALITY)) -> Study:
+    anchor = FixedPoint(32, 1.0, "no costs", 1e-13, 60, 1e-9)
     return Study(
         repeats=2,
         seed=0,
-        curves=[measure_curves(Setting(1, 6.0), 2, 0, lengths=(30, 100))],
+        curves=[measure_curves(LabSetting(1, 6.0), 2, 0, lengths=(30, 100))],
         grids=[measure_grid(30, 2, 0, strengths=(1, 32), apart=(1.0, 6.0))],
         slopes=list(slopes),
-        regrets=[measure_regret(Setting(1, 6.0), 30, 2, 0)],
+        regrets=[measure_regret(LabSetting(1, 6.0), 30, 2, 0)],
         fixed_points=[anchor],
     )
 
@@ -93,7 +93,7 @@ def study() -> Study:
 
 @pytest.fixture(scope="module")
 def html(study: Study) -> str:
-    return render(study)
+    return render_study_html(study)
 
 
 def test_it_has_every_section_and_every_plot(html: str) -> None:
@@ -114,7 +114,7 @@ def test_it_needs_nothing_else(html: str) -> None:
 
 
 def test_the_same_study_gives_the_same_bytes(study: Study, html: str) -> None:
-    assert render(study) == html
+    assert render_study_html(study) == html
 
 
 def test_the_headline_counts_the_winners_of_the_maps(study: Study, html: str) -> None:
@@ -124,7 +124,7 @@ def test_the_headline_counts_the_winners_of_the_maps(study: Study, html: str) ->
     labels = {"SFT": "sft", "DPO": "dpo", "RL": "rl"}
     counts = {labels[name]: int(count) for name, count in re.findall(r"(SFT|DPO|RL) (?:wins )?in (\d+)", words)}
     (grid,) = study.grids
-    assert counts == {name: int((grid.winner == k).sum()) for k, name in enumerate(SINGLE)}
+    assert counts == {name: int((grid.winner == k).sum()) for k, name in enumerate(SINGLE_FEEDBACK_LEARNERS)}
     assert f"of {grid.winner.size} settings" in words
     assert list(counts.values()) == sorted(counts.values(), reverse=True)
 
@@ -134,7 +134,7 @@ def test_it_says_how_often_a_bound_was_broken(study: Study, html: str) -> None:
     (curves,) = study.curves
     low = {**curves.bounds, "dpo": np.array([0.0, curves.bounds["dpo"][1]])}
     measured = {**curves.measured, "dpo": np.full((2, 2), 1e-6)}
-    text = Page(render(replace(study, curves=[replace(curves, bounds=low, measured=measured)]))).text
+    text = Page(render_study_html(replace(study, curves=[replace(curves, bounds=low, measured=measured)]))).text
     assert "SFT's bound was broken in 0 of 4 logs, DPO's in 2, RL's in 0: 16.7% of all, where δ allows 5%." in text
 
 
@@ -146,7 +146,9 @@ def test_the_words_about_slopes_follow_the_intervals(study: Study, html: str) ->
     )
     assert "“SFT suffers more from poor edits than DPO”: of 1 fits, this holds in 1 (all coverages)." in text
     assert "Why SFT moves with coverage" in text
-    other = Page(render(replace(study, slopes=[fit("quality", "good coverage", (0.5, 0.2, 0.9)), HOLDS]))).text
+    other = Page(
+        render_study_html(replace(study, slopes=[fit("quality", "good coverage", (0.5, 0.2, 0.9)), HOLDS]))
+    ).text
     assert "of 1 fits, this does not hold in 1 (good coverage)." in other
     assert "“DPO suffers more from poor coverage than SFT”: of 1 fits, this holds in 1" in other
     assert "Why SFT moves with coverage" not in other
@@ -154,13 +156,13 @@ def test_the_words_about_slopes_follow_the_intervals(study: Study, html: str) ->
 
 def test_a_ratio_that_means_nothing_is_neither_drawn_nor_said(study: Study) -> None:
     unsure = fit("coverage", "weak users, m ≤ 2", (7, -40, 90), divisor=-0.01)
-    assert not divisible(unsure)
-    page = render(replace(study, slopes=[HOLDS, unsure]))
+    assert not is_ratio_defined(unsure)
+    page = render_study_html(replace(study, slopes=[HOLDS, unsure]))
     assert "Left out: 1 of 2" in page and "the intervals of the two slopes are compared" in page
     assert "7.00 (" not in page and "2.00 (1.50 to 3.00)" in page
     (drawn,) = re.findall(r'<svg[^>]*aria-label="Interval plot.*?</svg>', page, flags=re.DOTALL)
     assert "strong users" in drawn and "weak users" not in drawn
-    alone = render(replace(study, slopes=[unsure]))
+    alone = render_study_html(replace(study, slopes=[unsure]))
     assert "Interval plot" not in alone and "is open in 1" in alone
 
 
@@ -169,17 +171,17 @@ def test_nothing_left_to_gain_and_bounds_without_end_can_be_drawn(study: Study) 
     (curves,) = study.curves
     nothing = {name: np.zeros((2, 2)) for name in curves.measured}
     endless = {name: np.full(2, np.inf) for name in curves.bounds}
-    page = render(replace(study, curves=[replace(curves, measured=nothing, bounds=endless)]))
+    page = render_study_html(replace(study, curves=[replace(curves, measured=nothing, bounds=endless)]))
     assert "Bounds above 1,000 lie outside the plots." in page
     assert not re.search(r"\b(nan|inf)\b", page)
 
 
 def test_the_fixed_points_are_counted(study: Study) -> None:
-    def anchors(apart: float, *distances: float, residual: float = 1e-13) -> list[Anchor]:
-        return [Anchor(4, apart, f"start {k}", residual, 10, distance) for k, distance in enumerate(distances)]
+    def anchors(apart: float, *distances: float, residual: float = 1e-13) -> list[FixedPoint]:
+        return [FixedPoint(4, apart, f"start {k}", residual, 10, distance) for k, distance in enumerate(distances)]
 
     found = [*anchors(1, 0, 1e-10), *anchors(3, 0.5, 0.5), *anchors(5, 0, 0.4), *anchors(6, 0.3, 0.2, residual=0.1)]
-    text = Page(render(replace(study, fixed_points=found))).text
+    text = Page(render_study_html(replace(study, fixed_points=found))).text
     assert "In 1 of 4 settings every start leads to the setting's own π* (m = 4, 1 nat)." in text
     assert "In 2 of 4 there are several fixed points" in text and "(m = 4, 3 nats; m = 4, 5 nats)" in text
     assert "in 1 of them the starts disagree with each other" in text
@@ -187,8 +189,8 @@ def test_the_fixed_points_are_counted(study: Study) -> None:
 
 
 def test_the_file_appears_whole_or_not_at_all(study: Study, html: str, tmp_path: Path) -> None:
-    write_page(tmp_path / "theory.html", study)
+    write_study_page(tmp_path / "theory.html", study)
     assert (tmp_path / "theory.html").read_text(encoding="utf-8") == html
     with pytest.raises(InputError, match=r"there is no folder"):
-        write_page(tmp_path / "nowhere" / "theory.html", study)
+        write_study_page(tmp_path / "nowhere" / "theory.html", study)
     assert [path.name for path in tmp_path.iterdir()] == ["theory.html"]

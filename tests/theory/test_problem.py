@@ -3,7 +3,7 @@ from math import log
 import numpy as np
 import pytest
 
-from copydesk.theory.problem import Problem, gibbs, kl, values
+from copydesk.theory.problem import Problem, compute_objective_values, gibbs, kl
 
 BETA = 1 / log(3)
 TWO = Problem(np.ones(1), np.array([[0.5, 0.5]]), np.array([[0.0, 1.0]]), BETA)
@@ -46,6 +46,6 @@ def test_gibbs_and_values_over_a_leading_axis() -> None:
     policies = gibbs(TWO.reference, costs, BETA)
     assert policies.shape == (2, 1, 2)
     assert policies[1] == pytest.approx(TWO.reference)
-    assert values(policies, TWO.reference, TWO.cost, BETA)[:, 0] == pytest.approx(
+    assert compute_objective_values(policies, TWO.reference, TWO.cost, BETA)[:, 0] == pytest.approx(
         [TWO.objective(TWO.optimum), TWO.objective(TWO.reference)]
     )

@@ -1,15 +1,15 @@
 import numpy as np
 
-from copydesk.theory.space import Space
+from copydesk.theory.space import StringSpace
 
 
 def test_every_string_over_the_letters_shorter_ones_first() -> None:
-    assert Space("ab", 2).responses == ("a", "b", "aa", "ab", "ba", "bb")
-    assert len(Space("ab", 4).responses) == 30
+    assert StringSpace("ab", 2).responses == ("a", "b", "aa", "ab", "ba", "bb")
+    assert len(StringSpace("ab", 4).responses) == 30
 
 
 def test_distance_is_levenshtein_by_the_longest_length() -> None:
-    space = Space("ab", 4)
+    space = StringSpace("ab", 4)
     at = space.responses.index
     assert space.distance[at("a"), at("b")] == 1 / 4
     assert space.distance[at("abba"), at("b")] == 3 / 4
@@ -18,13 +18,13 @@ def test_distance_is_levenshtein_by_the_longest_length() -> None:
 
 
 def test_local_edits_put_in_take_out_or_replace_one_letter() -> None:
-    space = Space("ab", 3)
+    space = StringSpace("ab", 3)
     near = {space.responses[k] for k in np.flatnonzero(space.local_edits[space.responses.index("ab")])}
     assert near == {"a", "b", "aa", "bb", "aab", "bab", "abb", "aba"}
 
 
 def test_the_proposal_is_symmetric_and_tries_every_local_edit_alike() -> None:
-    space = Space("ab", 3)
+    space = StringSpace("ab", 3)
     proposal = space.proposal
     assert np.allclose(proposal.sum(axis=1), 1, atol=1e-15)
     assert (proposal == proposal.T).all()

@@ -6,13 +6,13 @@ import pytest
 from copydesk.theory import study
 from copydesk.theory.curves import measure_curves
 from copydesk.theory.grid import Grid, measure_grid
-from copydesk.theory.lab import Setting
-from copydesk.theory.slopes import all_slopes
-from copydesk.theory.study import run_study, steps_of
+from copydesk.theory.lab import LabSetting
+from copydesk.theory.slopes import fit_all_slopes
+from copydesk.theory.study import count_steps, run_study
 
 
 def test_the_reference_is_as_far_off_as_the_setting_says_and_people_want_the_same_everywhere() -> None:
-    near, far = Setting(2, 1.5), Setting(16, 5.0)
+    near, far = LabSetting(2, 1.5), LabSetting(16, 5.0)
     for setting in (near, far):
         problem = setting.world.problem
         ratios = np.log(problem.optimum / problem.reference)
@@ -22,18 +22,18 @@ def test_the_reference_is_as_far_off_as_the_setting_says_and_people_want_the_sam
 
 
 def test_curves_measure_every_learner_with_and_without_a_class() -> None:
-    curves = measure_curves(Setting(4, 3.0), 3, 0, (30, 300))
+    curves = measure_curves(LabSetting(4, 3.0), 3, 0, (30, 300))
     assert set(curves.measured) == {"sft", "dpo", "rl", "early"} == set(curves.tables)
     assert curves.measured["dpo"].shape == (3, 2) == curves.tables["dpo"].shape
     assert curves.measured["dpo"].mean(axis=0)[1] < curves.reference
     assert all(curves.bound_violation_rate(name) == 0 for name in curves.bounds)
     assert curves.tables["sft"][:, 1].mean() > curves.measured["sft"][:, 1].mean()
-    again = measure_curves(Setting(4, 3.0), 3, 0, (30, 300))
+    again = measure_curves(LabSetting(4, 3.0), 3, 0, (30, 300))
     assert (again.measured["early"] == curves.measured["early"]).all()
 
 
 def test_a_broken_bound_is_counted() -> None:
-    curves = measure_curves(Setting(4, 3.0), 2, 0, (30, 300))
+    curves = measure_curves(LabSetting(4, 3.0), 2, 0, (30, 300))
     curves.bounds["sft"][:] = [-1, 10]
     assert curves.bound_violation_rate("sft") == 0.5
 
@@ -64,7 +64,7 @@ def made_grid() -> Grid:
 
 
 def test_slopes_of_a_grid_made_by_hand() -> None:
-    coverage, strong, weak, quality, good, poor = all_slopes(made_grid(), 0)
+    coverage, strong, weak, quality, good, poor = fit_all_slopes(made_grid(), 0)
     assert [s.axis for s in (coverage, strong, weak, quality, good, poor)] == ["coverage"] * 3 + ["quality"] * 3
     for slopes in (coverage, strong, weak):
         assert slopes.slope["sft"].value == pytest.approx(1)
@@ -77,14 +77,14 @@ def test_slopes_of_a_grid_made_by_hand() -> None:
 
 
 def test_a_whole_study_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "CURVES", (Setting(4, 3.0),))
-    monkeypatch.setattr(study, "REGRETS", (Setting(4, 3.0),))
-    monkeypatch.setattr(study, "ROUNDS", 20)
-    monkeypatch.setattr(study, "LENGTHS", (30,))
+    monkeypatch.setattr(study, "CURVE_SETTINGS", (LabSetting(4, 3.0),))
+    monkeypatch.setattr(study, "REGRET_SETTINGS", (LabSetting(4, 3.0),))
+    monkeypatch.setattr(study, "REGRET_ROUNDS", 20)
+    monkeypatch.setattr(study, "GRID_LOG_SIZES", (30,))
     calls: list[None] = []
     found = run_study(2, 0, lambda: calls.append(None))
     document = json.loads(json.dumps(found.to_json(), allow_nan=False))
-    assert len(calls) == steps_of(2)
+    assert len(calls) == count_steps(2)
     assert document["settings"] == {"repeats": 2, "seed": 0, "delta": 0.05}
     assert {"strength", "gap", "left", "contraction", "distance_left"} == set(document["users"][0])
     assert document["curves"][0]["bound_broken"] == {"sft": 0, "dpo": 0, "rl": 0}

@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
 
-from copydesk.theory.lab import Setting
-from copydesk.theory.log import Log, draw_log
+from copydesk.theory.lab import LabSetting
+from copydesk.theory.log import LabLog, draw_lab_log
 from copydesk.theory.tables import fit_cost_table, fit_table
 from lab_logs import expected_log
 
 DISTANCE = np.array([[0.0, 1.0], [1.0, 0.0]])
 
 
-def log_of(counts: list[list[int]]) -> Log:
-    return Log(np.array([counts], dtype=np.int64), DISTANCE)
+def log_of(counts: list[list[int]]) -> LabLog:
+    return LabLog(np.array([counts], dtype=np.int64), DISTANCE)
 
 
 def test_sft_is_the_share_of_each_edit() -> None:
@@ -32,8 +32,8 @@ def test_the_ridge_keeps_dpo_finite_where_a_response_was_only_edited_away() -> N
 
 def test_both_losses_at_once_are_at_rest() -> None:
     """No small step in any logit makes the joint loss better: it was trained to convergence."""
-    setting = Setting(4, 3.0)
-    log = draw_log(setting.world, 500, np.random.default_rng(0))
+    setting = LabSetting(4, 3.0)
+    log = draw_lab_log(setting.world, 500, np.random.default_rng(0))
     reference = setting.world.problem.reference
     table = fit_table(reference, log, preference=1, supervision=0.3)
 
@@ -57,11 +57,11 @@ def test_both_losses_at_once_are_at_rest() -> None:
 
 
 def test_dpo_without_a_class_reaches_the_optimum_with_a_log_long_enough() -> None:
-    setting = Setting(1, 3.0)
+    setting = LabSetting(1, 3.0)
     problem = setting.world.problem
     distances = []
     for n in (10**4, 10**6, 10**8):
-        log = draw_log(setting.world, n, np.random.default_rng(n))
+        log = draw_lab_log(setting.world, n, np.random.default_rng(n))
         table = fit_table(problem.reference, log, preference=1, supervision=0)
         distances.append(problem.distance(table, problem.optimum))
     assert distances[0] > 5 * distances[1] > 25 * distances[2]
@@ -69,7 +69,7 @@ def test_dpo_without_a_class_reaches_the_optimum_with_a_log_long_enough() -> Non
 
 
 def test_sft_without_a_class_reaches_what_people_left_and_no_more() -> None:
-    setting = Setting(1, 3.0)
+    setting = LabSetting(1, 3.0)
     problem = setting.world.problem
     table = fit_table(problem.reference, expected_log(setting), preference=0, supervision=1)
     assert table == pytest.approx(setting.world.edited_distribution, abs=1e-4)

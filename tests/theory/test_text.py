@@ -8,34 +8,36 @@ from rich.console import Console
 
 from copydesk.theory.curves import Curves
 from copydesk.theory.grid import Grid
-from copydesk.theory.lab import Setting
-from copydesk.theory.regret import Regret
-from copydesk.theory.slopes import Estimate, Slopes
+from copydesk.theory.lab import LabSetting
+from copydesk.theory.regret import LabRegret
+from copydesk.theory.slopes import SlopeEstimate, SlopeFit
 from copydesk.theory.study import Study
 from copydesk.theory.text import (
     FAILS,
     HOLDS,
     OPEN,
-    halved,
-    headline,
-    judged,
-    nats,
-    ratio_text,
-    regrets,
-    render,
-    setting_title,
-    sure_wins,
-    verdict,
-    who_wins,
-    wins,
+    compute_map_regrets,
+    count_wins,
+    describe_claim_verdicts,
+    describe_winners,
+    find_halving_size,
+    find_significant_wins,
+    format_headline,
+    format_nats,
+    format_ratio,
+    format_setting,
+    judge_claim,
+    render_study_terminal,
 )
 
-SURE = Estimate(0.5, 0.4, 0.6)
+SURE = SlopeEstimate(0.5, 0.4, 0.6)
 
 
-def fit(axis: str, larger: Estimate, smaller: Estimate, ratio: Estimate, n: int = 100, where: str = "all") -> Slopes:
+def fit(
+    axis: str, larger: SlopeEstimate, smaller: SlopeEstimate, ratio: SlopeEstimate, n: int = 100, where: str = "all"
+) -> SlopeFit:
     names = ("dpo", "sft") if axis == "coverage" else ("sft", "dpo")
-    return Slopes(n, axis, where, dict(zip(names, (larger, smaller), strict=True)), ratio)
+    return SlopeFit(n, axis, where, dict(zip(names, (larger, smaller), strict=True)), ratio)
 
 
 def grid_of(sft: list[list[float]], dpo: list[list[float]], rl: list[list[float]]) -> Grid:
@@ -50,28 +52,29 @@ GRID = grid_of(sft=[[0.9, 0.9, 0.9], [0.2, 0.2, 0.2]], dpo=[[0.1, 0.5, 0.3], [0.
 
 
 def test_wins_are_counted_over_all_maps_and_the_most_frequent_winner_comes_first() -> None:
-    assert wins([GRID, GRID]) == {"sft": 2, "dpo": 2, "rl": 0}
+    assert count_wins([GRID, GRID]) == {"sft": 2, "dpo": 2, "rl": 0}
     more = grid_of(sft=[[3.0, 3], [3, 3]], dpo=[[2.0, 2], [2, 2]], rl=[[1.0, 1], [1, 1]])
     study = Study(2, 0, [], [GRID, more], [], [], [])
-    assert headline(study) == "RL wins in 2 of 4 settings, SFT in 1, DPO in 1."
+    assert format_headline(study) == "RL wins in 2 of 4 settings, SFT in 1, DPO in 1."
 
 
 def test_a_lead_that_may_be_chance_is_not_sure() -> None:
-    assert sure_wins(GRID).tolist() == [[False], [True]]
+    assert find_significant_wins(GRID).tolist() == [[False], [True]]
     assert (
-        who_wins(GRID) == "m ≤ 1: DPO 1. m ≥ 32: SFT 1. In 1 of 2, set in bold, the lead exceeds two standard errors."
+        describe_winners(GRID)
+        == "m ≤ 1: DPO 1. m ≥ 32: SFT 1. In 1 of 2, set in bold, the lead exceeds two standard errors."
     )
 
 
 def test_ties_are_said() -> None:
     same = [[0.0, 0.0], [0.0, 0.0]]
-    assert who_wins(grid_of(same, same, same)).endswith(
+    assert describe_winners(grid_of(same, same, same)).endswith(
         "In 2 two or more are equally good, and the first of them counts."
     )
 
 
 def test_regrets_are_in_nats() -> None:
-    found = regrets(GRID)
+    found = compute_map_regrets(GRID)
     assert found["sft"] == pytest.approx((0.6, 1.2))
     assert found["late"] == pytest.approx((0.0, 0.1))
 
@@ -80,58 +83,60 @@ def test_regrets_are_in_nats() -> None:
 @pytest.mark.parametrize(
     ("larger", "smaller", "ratio", "said"),
     [
-        (SURE, SURE, Estimate(2, 1.1, 3), HOLDS),
-        (SURE, SURE, Estimate(0.5, -0.1, 0.9), FAILS),
-        (SURE, SURE, Estimate(2, 0.9, 3), OPEN),
-        (SURE, Estimate(0.01, -0.1, 0.1), Estimate(50, 4, 900), HOLDS),
-        (Estimate(-0.5, -0.6, -0.4), Estimate(0, -0.1, 0.1), Estimate(9, 2, 20), FAILS),
-        (SURE, Estimate(0.3, -0.2, 0.5), Estimate(2, 1.1, 3), OPEN),
-        (Estimate(0, 0, 0), Estimate(0, 0, 0), Estimate(np.nan, np.nan, np.nan), OPEN),
+        (SURE, SURE, SlopeEstimate(2, 1.1, 3), HOLDS),
+        (SURE, SURE, SlopeEstimate(0.5, -0.1, 0.9), FAILS),
+        (SURE, SURE, SlopeEstimate(2, 0.9, 3), OPEN),
+        (SURE, SlopeEstimate(0.01, -0.1, 0.1), SlopeEstimate(50, 4, 900), HOLDS),
+        (SlopeEstimate(-0.5, -0.6, -0.4), SlopeEstimate(0, -0.1, 0.1), SlopeEstimate(9, 2, 20), FAILS),
+        (SURE, SlopeEstimate(0.3, -0.2, 0.5), SlopeEstimate(2, 1.1, 3), OPEN),
+        (SlopeEstimate(0, 0, 0), SlopeEstimate(0, 0, 0), SlopeEstimate(np.nan, np.nan, np.nan), OPEN),
     ],
 )
 def test_a_sentence_is_judged_by_intervals(
-    axis: str, larger: Estimate, smaller: Estimate, ratio: Estimate, said: str
+    axis: str, larger: SlopeEstimate, smaller: SlopeEstimate, ratio: SlopeEstimate, said: str
 ) -> None:
-    assert verdict(fit(axis, larger, smaller, ratio)) == said
+    assert judge_claim(fit(axis, larger, smaller, ratio)) == said
 
 
 def test_lengths_are_named_only_where_they_make_a_difference() -> None:
-    good, bad = Estimate(2, 1.1, 3), Estimate(0.5, 0.1, 0.9)
+    good, bad = SlopeEstimate(2, 1.1, 3), SlopeEstimate(0.5, 0.1, 0.9)
     fits = [fit("quality", SURE, SURE, good, n, "all") for n in (100, 1000)]
     fits += [fit("quality", SURE, SURE, ratio, n, "poor") for n, ratio in ((100, good), (1000, bad))]
-    assert judged(fits, "quality") == (
+    assert describe_claim_verdicts(fits, "quality") == (
         "“SFT suffers more from poor edits than DPO”: of 4 fits, this holds in 3 (all; poor, with 100 edits), "
         "does not hold in 1 (poor, with 1,000 edits)."
     )
 
 
 def test_figures_have_a_true_minus_and_none_before_zero() -> None:
-    assert [nats(value) for value in (-0.0004, -0.0123, 1.5)] == ["0.000", "−0.012", "1.500"]
-    assert ratio_text(fit("coverage", SURE, SURE, Estimate(1.234, -0.5, 2))) == "1.23 (−0.50 to 2.00)"
-    assert ratio_text(fit("coverage", SURE, Estimate(0, -1, 1), Estimate(1, 1, 1))) == "–"
+    assert [format_nats(value) for value in (-0.0004, -0.0123, 1.5)] == ["0.000", "−0.012", "1.500"]
+    assert format_ratio(fit("coverage", SURE, SURE, SlopeEstimate(1.234, -0.5, 2))) == "1.23 (−0.50 to 2.00)"
+    assert format_ratio(fit("coverage", SURE, SlopeEstimate(0, -1, 1), SlopeEstimate(1, 1, 1))) == "–"
 
 
 def test_coverage_has_a_word() -> None:
-    assert setting_title(Setting(1, 1.0)) == "m = 1, coverage good (1 nat)"
-    assert setting_title(Setting(4, 3.0)) == "m = 4, coverage fair (3 nats)"
-    assert setting_title(Setting(32, 5.5)) == "m = 32, coverage poor (5.5 nats)"
+    assert format_setting(LabSetting(1, 1.0)) == "m = 1, coverage good (1 nat)"
+    assert format_setting(LabSetting(4, 3.0)) == "m = 4, coverage fair (3 nats)"
+    assert format_setting(LabSetting(32, 5.5)) == "m = 32, coverage poor (5.5 nats)"
 
 
 def curves_of(sft: list[list[float]]) -> Curves:
-    return Curves(Setting(1, 1.0), (30, 100), {"sft": np.array(sft)}, {}, {"sft": np.array([0.35, 0.05])}, 1.0)
+    return Curves(LabSetting(1, 1.0), (30, 100), {"sft": np.array(sft)}, {}, {"sft": np.array([0.35, 0.05])}, 1.0)
 
 
 def test_the_edits_it_takes_to_halve_what_the_reference_policy_loses() -> None:
-    assert halved(curves_of([]), np.array([[0.9, 0.4], [0.3, 0.5]])) == 100
-    assert halved(curves_of([]), np.array([[0.9, 0.9]])) == np.inf
+    assert find_halving_size(curves_of([]), np.array([[0.9, 0.4], [0.3, 0.5]])) == 100
+    assert find_halving_size(curves_of([]), np.array([[0.9, 0.9]])) == np.inf
 
 
 def test_the_terminal_shows_all_of_it_in_short() -> None:
-    regret = Regret(Setting(1, 1.0), {"√2": np.array([[0.0, 3.0], [0.0, 4.0]])}, np.array([10.0, 1234.0]))
-    good = fit("quality", Estimate(0.5, 0.4, 0.6), Estimate(0.25, 0.2, 0.3), Estimate(2, 1.1, 3), where="[all]")
+    regret = LabRegret(LabSetting(1, 1.0), {"√2": np.array([[0.0, 3.0], [0.0, 4.0]])}, np.array([10.0, 1234.0]))
+    good = fit(
+        "quality", SlopeEstimate(0.5, 0.4, 0.6), SlopeEstimate(0.25, 0.2, 0.3), SlopeEstimate(2, 1.1, 3), where="[all]"
+    )
     study = Study(2, 0, [curves_of([[0.3, 0.1], [0.4, 0.0]])], [GRID], [good], [regret], [])
     file = io.StringIO()
-    Console(file=file, width=100, markup=False).print(render(study))
+    Console(file=file, width=100, markup=False).print(render_study_terminal(study))
     printed = [line.split() for line in file.getvalue().splitlines()]
     assert ["1", "DPO"] in printed and ["32", "SFT"] in printed
     assert ["Late", "ensemble", "0.000", "0.100"] in printed

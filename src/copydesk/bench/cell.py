@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from copydesk.bench.column import column_of
-from copydesk.bench.settings import BenchSettings
-from copydesk.report.columns import Column
+from copydesk.bench.column import parse_scenario_arg
+from copydesk.bench.settings import ExperimentConfig
+from copydesk.report.columns import Scenario
 
 
 @dataclass(frozen=True)
-class Cell:
+class LogRun:
     """One log and the columns whose policies learn from it.
 
     Attributes:
@@ -23,7 +23,7 @@ class Cell:
     log_user: str
     edits: int
     seed: int
-    scenarios: tuple[Column, ...]
+    scenarios: tuple[Scenario, ...]
 
     @property
     def name(self) -> str:
@@ -31,9 +31,9 @@ class Cell:
         return f"{self.task}-{self.log_user}-n{self.edits}-{self.seed}"
 
 
-def cells(settings: BenchSettings) -> list[Cell]:
+def list_log_runs(settings: ExperimentConfig) -> list[LogRun]:
     """The cells of a benchmark, those of the first seed first."""
-    by_log: dict[tuple[str, str, int], list[Column]] = {}
-    for column in map(column_of, settings.columns):
+    by_log: dict[tuple[str, str, int], list[Scenario]] = {}
+    for column in map(parse_scenario_arg, settings.columns):
         by_log.setdefault((column.task, column.log_user, column.edits or settings.edits), []).append(column)
-    return [Cell(*log, seed, tuple(columns)) for seed in settings.seeds for log, columns in by_log.items()]
+    return [LogRun(*log, seed, tuple(columns)) for seed in settings.seeds for log, columns in by_log.items()]

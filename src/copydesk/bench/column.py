@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from copydesk.errors import InputError
-from copydesk.report.columns import Column, read_column
+from copydesk.report.columns import Scenario, parse_scenario
 from copydesk.simulate.users import ChangingUser, User
 
 
-def column_of(words: str) -> Column:
+def parse_scenario_arg(words: str) -> Scenario:
     """Read a column that was asked for.
 
     Raises:
@@ -16,10 +16,10 @@ def column_of(words: str) -> Column:
     task, _, user = words.partition("/")
     if not task or not user or "/" in user:
         raise InputError(f"--columns {words}: write TASK/USER, such as email/strong or email/strong-to-weak")
-    return read_column(words)
+    return parse_scenario(words)
 
 
-def online_user(scenario: Column, user: Callable[[str], User], rounds: int) -> User:
+def make_online_user(scenario: Scenario, user: Callable[[str], User], rounds: int) -> User:
     """Who is met online, under the name the column has behind its task.
 
     Args:
@@ -34,7 +34,7 @@ def online_user(scenario: Column, user: Callable[[str], User], rounds: int) -> U
     return met if met.name == name else ChangingUser(name, met, met, 0)
 
 
-def shifted(tasks: list[str]) -> list[str]:
+def shift_scenarios(tasks: list[str]) -> list[str]:
     """The columns in which somebody else is met online than the one whose log was learnt from."""
     meetings = ("strong-to-weak", "weak-to-strong", "strong-to-other", "strong-then-other")
     return [f"{task}/{meeting}" for task in tasks for meeting in meetings]

@@ -5,18 +5,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from copydesk.bench.cell import Cell
-from copydesk.bench.settings import GROWS, BenchSettings
+from copydesk.bench.cell import LogRun
+from copydesk.bench.settings import MAY_EXTEND, ExperimentConfig
 from copydesk.errors import InputError
 from copydesk.learn.settings import METHODS
 from copydesk.log.files import atomic_write
 from copydesk.simulate.protocol import Round
 
-SETTINGS = "bench.json"
-_PARTS = ("logs", "policies", "answers", "rounds")
+CONFIG_FILE = "bench.json"
+_SUBFOLDERS = ("logs", "policies", "answers", "rounds")
 
 
-class BenchFolder:
+class RunFolder:
     """Where the parts of a benchmark lie. Every file appears whole or not at all, so a run may be killed anywhere.
 
     `logs/`, `policies/` and `answers/` hold what belongs to one log, `rounds/` what was played in one column by one
@@ -26,19 +26,19 @@ class BenchFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def prepare(self, settings: BenchSettings, *, resume: bool) -> None:
+    def prepare(self, settings: ExperimentConfig, *, resume: bool) -> None:
         """Make the folder, or go on in one of the same settings.
 
         Raises:
             InputError: it cannot be written, holds other things, or holds a run that is not to be resumed, or cannot
                 be because its settings were others.
         """
-        known = self.path / SETTINGS
-        ours = _comparable(settings)
+        known = self.path / CONFIG_FILE
+        ours = _comparable_config(settings)
         if not known.is_file():
-            if self.path.is_file() or (self.path.is_dir() and any(map(_foreign, self.path.iterdir()))):
+            if self.path.is_file() or (self.path.is_dir() and any(map(_is_foreign, self.path.iterdir()))):
                 raise InputError(f"--out {self.path}: holds other things; name a new or empty folder")
-        elif not any(file for name in _PARTS for file in (self.path / name).glob("*")):
+        elif not any(file for name in _SUBFOLDERS for file in (self.path / name).glob("*")):
             pass  # a run that ended before anything was finished
         elif not resume:
             raise InputError(
@@ -51,12 +51,12 @@ class BenchFolder:
                 name = differ[0]
                 raise InputError(
                     f"--resume: the run in {self.path} had {name} {theirs.get(name)!r}, not {ours.get(name)!r}; give "
-                    f"the same settings (only {', '.join(GROWS)} may differ), or name a new folder"
+                    f"the same settings (only {', '.join(MAY_EXTEND)} may differ), or name a new folder"
                 )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             write_json(known, ours)  # first of all: by this file a folder of ours is known
-            for name in (*_PARTS, "seconds"):
+            for name in (*_SUBFOLDERS, "seconds"):
                 (self.path / name).mkdir(exist_ok=True)
         except OSError as fault:
             raise InputError(
@@ -70,15 +70,15 @@ class BenchFolder:
             raise InputError(f"{known}: damaged ({fault}); name a new folder") from None
         return read
 
-    def log_path(self, cell: Cell) -> Path:
+    def log_path(self, cell: LogRun) -> Path:
         """The log of a cell."""
         return self.path / "logs" / f"{cell.name}.jsonl"
 
-    def policy_path(self, cell: Cell, method: str) -> Path:
+    def policy_path(self, cell: LogRun, method: str) -> Path:
         """A trained policy's folder."""
         return self.path / "policies" / cell.name / method
 
-    def answers_path(self, cell: Cell, method: str) -> Path:
+    def answers_path(self, cell: LogRun, method: str) -> Path:
         """What a policy wrote online, whoever reads it."""
         return self.path / "answers" / f"{cell.name}-{method}.json"
 
@@ -86,7 +86,7 @@ class BenchFolder:
         """The rounds a method played in a column."""
         return self.path / "rounds" / f"{column.replace('/', '-')}-{seed}-{method}.jsonl"
 
-    def seconds_path(self, cell: Cell) -> Path:
+    def seconds_path(self, cell: LogRun) -> Path:
         """How long the steps of a cell took."""
         return self.path / "seconds" / f"{cell.name}.json"
 
@@ -126,14 +126,14 @@ def read_rounds(path: Path) -> list[Round]:
         raise InputError(f"{path}: damaged ({fault}); remove it and run again with --resume") from None
 
 
-def _foreign(entry: Path) -> bool:
+def _is_foreign(entry: Path) -> bool:
     """Whether a file is none that a run of ours leaves behind that is killed before it has begun."""
     return not (entry.name.startswith(".copydesk-") and entry.suffix == ".tmp")
 
 
-def _comparable(settings: BenchSettings) -> dict[str, Any]:
+def _comparable_config(settings: ExperimentConfig) -> dict[str, Any]:
     """The settings that must not change, as they come out of a JSON file."""
-    plain = {name: value for name, value in settings.to_json().items() if name not in (*GROWS, "recipe")}
+    plain = {name: value for name, value in settings.to_json().items() if name not in (*MAY_EXTEND, "recipe")}
     # What methods are trained with counts for all of them, whether they are rows now or later.
     plain["recipe"] = settings.recipe_json(METHODS)
     found: dict[str, Any] = json.loads(json.dumps(plain))

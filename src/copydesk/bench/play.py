@@ -5,41 +5,47 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from copydesk.bench.cell import Cell
-from copydesk.bench.column import online_user
-from copydesk.bench.folder import BenchFolder, read_rounds, write_json, write_rounds
-from copydesk.bench.methods import BASE, LATE, ORACLE, prompted, trained
-from copydesk.bench.settings import BenchSettings
-from copydesk.bench.users import Users
+from copydesk.bench.cell import LogRun
+from copydesk.bench.column import make_online_user
+from copydesk.bench.folder import RunFolder, read_rounds, write_json, write_rounds
+from copydesk.bench.methods import (
+    BASE_METHOD,
+    LATE_METHODS,
+    ORACLE_METHOD,
+    parse_prompted_method,
+    parse_training_method,
+)
+from copydesk.bench.settings import ExperimentConfig
+from copydesk.bench.users import UserPool
 from copydesk.ensemble import LateEnsemble
 from copydesk.learn.models import load_model
-from copydesk.learn.staging import staged_folder
+from copydesk.learn.staging import atomic_folder
 from copydesk.log.cost import EditCost
 from copydesk.log.jsonl import load_log, write_jsonl
 from copydesk.log.record import Context, EditRecord
 from copydesk.policies import LocalPolicy, Policy
-from copydesk.policies.prompted import Cipher, IclEdit, Learner, Memory, OracleTaste
-from copydesk.policies.prompted.encoder import encoder_for
-from copydesk.report.columns import Column, read_column
-from copydesk.simulate.clock import Clock
+from copydesk.policies.prompted import CipherPolicy, IclPolicy, Learner, OraclePolicy, RetrievalMemory
+from copydesk.policies.prompted.encoder import choose_encoder
+from copydesk.report.columns import Scenario, parse_scenario
+from copydesk.simulate.clock import StepTimer
 from copydesk.simulate.live import play_live
-from copydesk.simulate.luck import Stream
-from copydesk.simulate.protocol import Round, answer, edited, log_of, online_documents
+from copydesk.simulate.luck import SeedStream
+from copydesk.simulate.protocol import Round, build_log, draw_online_documents, generate_responses, simulate_edits
 from copydesk.simulate.task import Document, Task
 from copydesk.simulate.tasks import get_task
-from copydesk.simulate.teach import Lesson, Student, load_student
+from copydesk.simulate.teach import PolicyTrainer, ReferencePolicy, load_reference_policy
 
 
-class CellRun:
+class LogRunPlayer:
     """One cell of a benchmark under way. What is in the folder already is read, not made."""
 
-    def __init__(self, settings: BenchSettings, cell: Cell, folder: BenchFolder) -> None:
+    def __init__(self, settings: ExperimentConfig, cell: LogRun, folder: RunFolder) -> None:
         self.settings = settings
         self.cell = cell
         self.folder = folder
-        self.clock = Clock()
+        self.clock = StepTimer()
         self.task: Task = get_task(cell.task)
-        self.users = Users(settings, folder)
+        self.users = UserPool(settings, folder)
 
     def play(self) -> None:
         """Play every method in every column.
@@ -49,7 +55,7 @@ class CellRun:
         """
         try:
             for method in self.settings.methods:
-                if method not in LATE:
+                if method not in LATE_METHODS:
                     self._play_alone(method)
             if self.settings.learns_online:
                 self._play_late()
@@ -58,10 +64,10 @@ class CellRun:
             self.users.append_usage(self.cell)
 
     @cached_property
-    def reference_policy(self) -> Student:
+    def reference_policy(self) -> ReferencePolicy:
         """π_ref."""
         with self.clock("load", "loading the model"):
-            return load_student(self.settings.model)
+            return load_reference_policy(self.settings.model)
 
     @cached_property
     def edit_cost(self) -> EditCost:
@@ -76,20 +82,22 @@ class CellRun:
             cell, contexts = self.cell, self.task.draw_offline(self.cell.edits, self.cell.seed)
             with self.clock("log", f"{cell.name}: {cell.edits} responses, edited by the {cell.log_user} user"):
                 sampling = self.settings.sampling(1.0)
-                responses = answer(self.reference_policy.policy, contexts, cell.seed, sampling, Stream.LOG_RESPONSES)
+                responses = generate_responses(
+                    self.reference_policy.policy, contexts, cell.seed, sampling, SeedStream.LOG_RESPONSES
+                )
                 user = self.users(cell.log_user)
-                write_jsonl(file, log_of(BASE, self.task, user, contexts, responses, cell.seed))
+                write_jsonl(file, build_log(BASE_METHOD, self.task, user, contexts, responses, cell.seed))
         return load_log(file)
 
     @cached_property
     def contexts(self) -> list[Document]:
         """What is to be answered online."""
-        return online_documents(self.task, self.settings.rounds, self.cell.seed, self.log)
+        return draw_online_documents(self.task, self.settings.rounds, self.cell.seed, self.log)
 
     @cached_property
-    def trainer(self) -> Lesson:
+    def trainer(self) -> PolicyTrainer:
         """The log as methods read it."""
-        return Lesson(self.reference_policy, self.log, self.edit_cost, self.settings.max_length, self.clock)
+        return PolicyTrainer(self.reference_policy, self.log, self.edit_cost, self.settings.max_length, self.clock)
 
     def _play_alone(self, method: str) -> None:
         """Play a method alone wherever it has not played yet."""
@@ -97,7 +105,7 @@ class CellRun:
             file = self.folder.rounds_path(column.name, method, self.cell.seed)
             if file.exists():
                 continue
-            if prompted(method):
+            if parse_prompted_method(method):
                 rounds = self._play_live(method, (method,), column)
             else:
                 rounds = self._simulate_edits(method, self._load_or_generate_responses(method), column)
@@ -109,23 +117,25 @@ class CellRun:
         for column in self.cell.scenarios:
             for method in self.settings.select_methods(column):
                 file = self.folder.rounds_path(column.name, method, self.cell.seed)
-                if method in LATE and not file.exists():
+                if method in LATE_METHODS and not file.exists():
                     write_rounds(file, self._play_live(method, self.settings.ensemble_arms, column))
                     self.users.mark_finished()
 
-    def _simulate_edits(self, method: str, responses: Sequence[str], column: Column) -> list[Round]:
-        user = online_user(column, self.users, self.settings.rounds)
+    def _simulate_edits(self, method: str, responses: Sequence[str], column: Scenario) -> list[Round]:
+        user = make_online_user(column, self.users, self.settings.rounds)
         with self.clock(f"edit.{method}", f"{self.cell.name}: {user.name} edits what {method} wrote"):
-            return edited(method, method, self.task, user, self.contexts, responses, self.cell.seed, self.edit_cost)
+            return simulate_edits(
+                method, method, self.task, user, self.contexts, responses, self.cell.seed, self.edit_cost
+            )
 
-    def _play_live(self, method: str, arms: Sequence[str], column: Column) -> list[Round]:
+    def _play_live(self, method: str, arms: Sequence[str], column: Scenario) -> list[Round]:
         settings, seed = self.settings, self.cell.seed
-        learners = {arm: self._build_learner(arm) for arm in arms if prompted(arm)}
+        learners = {arm: self._build_learner(arm) for arm in arms if parse_prompted_method(arm)}
         alone = {
             arm: read_rounds(self.folder.rounds_path(column.name, arm, seed)) for arm in arms if arm not in learners
         }
         rule = settings.make_rule(method)  # one arm alone is played whatever the rule
-        user = online_user(column, self.users, settings.rounds)
+        user = make_online_user(column, self.users, settings.rounds)
         with self.clock(f"play.{method}", f"{self.cell.name}: {settings.rounds} rounds of {method}, one by one"):
             return play_live(
                 LateEnsemble(list(arms), rule, seed), alone, learners, method, self.task, user, self.contexts, seed,
@@ -138,20 +148,20 @@ class CellRun:
         if not file.exists():
             policy = self._open_policy(method)
             with self.clock(f"play.{method}", f"{self.cell.name}: {self.settings.rounds} rounds of {method}"):
-                write_json(file, answer(policy, self.contexts, self.cell.seed, self.settings.sampling()))
+                write_json(file, generate_responses(policy, self.contexts, self.cell.seed, self.settings.sampling()))
         responses: list[str] = json.loads(file.read_text(encoding="utf-8"))
         return responses
 
     def _open_policy(self, method: str) -> Policy:
-        if method == BASE:
+        if method == BASE_METHOD:
             return self.reference_policy.policy
-        if method == ORACLE:
+        if method == ORACLE_METHOD:
             kinds = {document.context: document.kind for document in self.contexts}
 
             def taste(context: Context) -> str:
                 return self.task.describe_taste(kinds[str(context)])
 
-            return OracleTaste(method, self.reference_policy.policy, taste)
+            return OraclePolicy(method, self.reference_policy.policy, taste)
         return self._load_or_train(method)
 
     def _load_or_train(self, method: str) -> Policy:
@@ -160,27 +170,31 @@ class CellRun:
         if target.exists():
             model, tokenizer, _ = load_model(str(target))
             return LocalPolicy(method, model, tokenizer)
-        name = trained(method)
+        name = parse_training_method(method)
         assert name is not None
         training = self.settings.make_train_config(name, self.cell.seed)
         unseen: Sequence[Round] = []
         if name == "rl":
             unseen = self._simulate_edits(
-                BASE, self._load_or_generate_responses(BASE), read_column(f"{self.cell.task}/{self.cell.log_user}")
+                BASE_METHOD,
+                self._load_or_generate_responses(BASE_METHOD),
+                parse_scenario(f"{self.cell.task}/{self.cell.log_user}"),
             )
-        with staged_folder(target) as staged:
+        with atomic_folder(target) as staged:
             return self.trainer.train(method, training, staged, unseen)
 
     def _build_learner(self, method: str) -> Learner:
         """A prompt learner that has read the log."""
-        known = prompted(method)
+        known = parse_prompted_method(method)
         assert known is not None
         kind, k = known
         writer = self.reference_policy.policy
-        encoder = encoder_for(writer, self.settings.encoder)
+        encoder = choose_encoder(writer, self.settings.encoder)
         learner: Learner
         learner = (
-            IclEdit(method, writer, Memory(encoder), k) if kind == "icl" else Cipher(method, writer, Memory(encoder), k)
+            IclPolicy(method, writer, RetrievalMemory(encoder), k)
+            if kind == "icl"
+            else CipherPolicy(method, writer, RetrievalMemory(encoder), k)
         )
         with self.clock(f"train.{method}", f"{self.cell.name}: {method} reads {len(self.log)} edits"):
             learner.learn(self.log)
@@ -195,6 +209,6 @@ class CellRun:
             write_json(file, {name: round(before.get(name, 0.0) + now.get(name, 0.0), 2) for name in {**before, **now}})
 
 
-def play_cell(settings: BenchSettings, cell: Cell, path: Path) -> None:
+def play_log_run(settings: ExperimentConfig, cell: LogRun, path: Path) -> None:
     """Play what is left of a cell."""
-    CellRun(settings, cell, BenchFolder(path)).play()
+    LogRunPlayer(settings, cell, RunFolder(path)).play()

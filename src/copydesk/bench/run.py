@@ -17,21 +17,21 @@ import torch
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from copydesk import embedded
-from copydesk.bench.cell import Cell, cells
-from copydesk.bench.column import column_of
-from copydesk.bench.folder import BenchFolder, read_rounds, write_json, write_rounds
-from copydesk.bench.methods import LATE
-from copydesk.bench.play import play_cell
-from copydesk.bench.settings import BenchSettings
-from copydesk.bench.users import usage_of
+from copydesk.bench.cell import LogRun, list_log_runs
+from copydesk.bench.column import parse_scenario_arg
+from copydesk.bench.folder import RunFolder, read_rounds, write_json, write_rounds
+from copydesk.bench.methods import LATE_METHODS
+from copydesk.bench.play import play_log_run
+from copydesk.bench.settings import ExperimentConfig
+from copydesk.bench.users import read_llm_usage
 from copydesk.ensemble import LateEnsemble
 from copydesk.errors import InputError
 from copydesk.learn.models import quiet_libraries
-from copydesk.report import summarize, write_report
+from copydesk.report import summarize_rounds, write_report
 from copydesk.simulate.protocol import Round, play_late
 
 
-def usual_jobs(settings: BenchSettings) -> int:
+def choose_jobs(settings: ExperimentConfig) -> int:
     """How many cells are played at a time unless told otherwise: as many as there are cores, with the embedded model.
 
     A larger model has all cores, or the GPU, to itself.
@@ -41,7 +41,7 @@ def usual_jobs(settings: BenchSettings) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run(settings: BenchSettings, path: Path, *, jobs: int = 1, resume: bool = False) -> dict[str, Any]:
+def run_experiment(settings: ExperimentConfig, path: Path, *, jobs: int = 1, resume: bool = False) -> dict[str, Any]:
     """Play every cell that is not finished, and write `rounds.jsonl`, `results.json` and `report.html`.
 
     Args:
@@ -57,21 +57,21 @@ def run(settings: BenchSettings, path: Path, *, jobs: int = 1, resume: bool = Fa
     Raises:
         InputError: the folder cannot be used, or a cell cannot be played.
     """
-    folder = BenchFolder(path)
+    folder = RunFolder(path)
     folder.prepare(settings, resume=resume)
-    todo = cells(settings)
+    todo = list_log_runs(settings)
     if jobs == 1:
         for cell in tqdm(todo, desc="logs", disable=None):
-            play_cell(settings, cell, path)
+            play_log_run(settings, cell, path)
     else:
-        _side_by_side(settings, todo, path, jobs)
-    return write_results(settings, folder)
+        _run_in_parallel(settings, todo, path, jobs)
+    return write_experiment_results(settings, folder)
 
 
-def _side_by_side(settings: BenchSettings, todo: Sequence[Cell], path: Path, jobs: int) -> None:
+def _run_in_parallel(settings: ExperimentConfig, todo: Sequence[LogRun], path: Path, jobs: int) -> None:
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=spawn, initializer=_work_quietly) as pool:
-        waiting = [pool.submit(play_cell, settings, cell, path) for cell in todo]
+    with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=spawn, initializer=_init_worker) as pool:
+        waiting = [pool.submit(play_log_run, settings, cell, path) for cell in todo]
         try:
             for done in tqdm(as_completed(waiting), desc="logs", total=len(waiting), disable=None):
                 done.result()
@@ -85,7 +85,7 @@ def _side_by_side(settings: BenchSettings, todo: Sequence[Cell], path: Path, job
             raise
 
 
-def _work_quietly() -> None:
+def _init_worker() -> None:
     """What a process of the benchmark does first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it ends it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -95,39 +95,39 @@ def _work_quietly() -> None:
     sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # bars and remarks of several processes would be a muddle
 
 
-def write_results(settings: BenchSettings, folder: BenchFolder) -> dict[str, Any]:
+def write_experiment_results(settings: ExperimentConfig, folder: RunFolder) -> dict[str, Any]:
     """Put the late ensembles together and write `rounds.jsonl`, `results.json` and `report.html`.
 
     All figures are computed from the rounds; returns what results.json holds.
     """
-    write_rounds(folder.path / "rounds.jsonl", _all_rounds(settings, folder))
+    write_rounds(folder.path / "rounds.jsonl", _iter_rounds(settings, folder))
     with (folder.path / "rounds.jsonl").open(encoding="utf-8") as file:
         rounds = [json.loads(line) for line in file]
     seconds: dict[str, float] = {}
-    for cell in cells(settings):
+    for cell in list_log_runs(settings):
         for step, taken in json.loads(folder.seconds_path(cell).read_text(encoding="utf-8")).items():
             seconds[step] = round(seconds.get(step, 0.0) + taken, 2)
-    usage = usage_of(folder)
-    kept = settings.to_json() | {"machine": _machine()} | ({"usage": usage} if usage else {})
-    results = summarize(rounds, json.loads(json.dumps(kept)), seconds)  # as the file gives them back
+    usage = read_llm_usage(folder)
+    kept = settings.to_json() | {"machine": _describe_machine()} | ({"usage": usage} if usage else {})
+    results = summarize_rounds(rounds, json.loads(json.dumps(kept)), seconds)  # as the file gives them back
     write_json(folder.path / "results.json", results)
     write_report(folder.path / "report.html", rounds, results)
     return results
 
 
-def _all_rounds(settings: BenchSettings, folder: BenchFolder) -> Iterator[Round]:
+def _iter_rounds(settings: ExperimentConfig, folder: RunFolder) -> Iterator[Round]:
     """Every round, column by column, method by method, seed by seed."""
     for column in settings.columns:
-        for method in settings.select_methods(column_of(column)):
+        for method in settings.select_methods(parse_scenario_arg(column)):
             for seed in settings.seeds:
-                if method in LATE and not settings.learns_online:
+                if method in LATE_METHODS and not settings.learns_online:
                     alone = {arm: read_rounds(folder.rounds_path(column, arm, seed)) for arm in settings.ensemble_arms}
                     yield from play_late(LateEnsemble(list(alone), settings.make_rule(method), seed), alone, method)
                 else:
                     yield from read_rounds(folder.rounds_path(column, method, seed))
 
 
-def _machine() -> dict[str, Any]:
+def _describe_machine() -> dict[str, Any]:
     """What the figures were measured on."""
     return {
         "python": platform.python_version(),

@@ -5,28 +5,28 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from copydesk import embedded
-from copydesk.bench.column import column_of
-from copydesk.bench.methods import LATE, check_methods, prompted, trained
+from copydesk.bench.column import parse_scenario_arg
+from copydesk.bench.methods import LATE_METHODS, check_methods, parse_prompted_method, parse_training_method
 from copydesk.ensemble import DiscountedUcb, Rule, Thompson, Ucb
 from copydesk.errors import InputError
-from copydesk.learn.settings import METHODS, Method, TrainSettings
+from copydesk.learn.settings import METHODS, Method, TrainConfig
 from copydesk.policies import Sampling
-from copydesk.report.columns import Column
+from copydesk.report.columns import Scenario
 from copydesk.simulate.recipe import RECIPE
-from copydesk.simulate.tasks import SCRIPTED, get_task
+from copydesk.simulate.tasks import SCRIPTED_TASKS, get_task
 from copydesk.simulate.users import get_user
 
-COLUMNS = ("summarization/strong", "summarization/weak", "email/strong", "email/weak")
-GROWS = ("columns", "methods", "rules", "seeds")
+DEFAULT_SCENARIOS = ("summarization/strong", "summarization/weak", "email/strong", "email/weak")
+MAY_EXTEND = ("columns", "methods", "rules", "seeds")
 """What a later run into the same folder may add to. All else must stay as it was."""
 
 
 @dataclass(frozen=True)
-class BenchSettings:
+class ExperimentConfig:
     """What a benchmark is made of.
 
     Attributes:
-        columns: the names of the columns; see `copydesk.report.columns.Column`.
+        columns: the names of the columns; see `copydesk.report.columns.Scenario`.
         methods: the rows.
         rules: late ensembles by other rules, rows in those columns where somebody else is met than the user of the log.
         seeds: each redraws the log, the training and the rounds.
@@ -46,14 +46,14 @@ class BenchSettings:
         max_new_tokens: where a response that does not end is cut off.
         user_tokens: where a reply of an LLM user is cut off.
         batch_size: responses written side by side.
-        recipe: settings of `TrainSettings` for each method that differ from the model's usual ones; those of the cost
+        recipe: settings of `TrainConfig` for each method that differ from the model's usual ones; those of the cost
             model and of policy optimisation as `cost.NAME` and `rl.NAME`.
 
     Raises:
         InputError: a name is unknown or a number makes no sense.
     """
 
-    columns: tuple[str, ...] = COLUMNS
+    columns: tuple[str, ...] = DEFAULT_SCENARIOS
     methods: tuple[str, ...] = ("base", *METHODS, "late")
     rules: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -79,13 +79,13 @@ class BenchSettings:
         for name in ("columns", "methods", "seeds"):
             if not getattr(self, name):
                 raise InputError(f"--{name}: there is none; name at least one")
-        for column in map(column_of, self.columns):
+        for column in map(parse_scenario_arg, self.columns):
             get_task(column.task)
             for user in dict.fromkeys((column.log_user, column.online_user)):
                 if user in self.users:
                     continue
                 get_user(user)
-                if column.task not in SCRIPTED:
+                if column.task not in SCRIPTED_TASKS:
                     raise InputError(
                         f"--columns {column.name}: only an LLM can be a user of real documents; say which, such as "
                         f"--user {user}=MODEL@URL"
@@ -95,11 +95,11 @@ class BenchSettings:
         check_methods((*self.methods, *self.rules))
         check_methods(self.arms, "--arms")
         for arm in self.arms:
-            if arm in LATE:
+            if arm in LATE_METHODS:
                 raise InputError(f"--arms: {arm} is an ensemble and cannot be an arm of one; leave it out")
             if arm not in self.methods:
                 raise InputError(f"--arms: {arm} is not among --methods; add it there")
-        if any(name in LATE for name in (*self.methods, *self.rules)) and not self.ensemble_arms:
+        if any(name in LATE_METHODS for name in (*self.methods, *self.rules)) and not self.ensemble_arms:
             raise InputError("--methods: the late ensemble has no arms; add sft or another method, or name --arms")
         for name, least in (("rounds", 1), ("edits", 2), ("max_length", 2)):
             if getattr(self, name) < least:
@@ -107,12 +107,12 @@ class BenchSettings:
         if min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
             raise InputError("--seeds: each must be at least 0 and stand there once")
         for method in self.recipe:
-            if trained(method) is None:
+            if parse_training_method(method) is None:
                 raise InputError(f"recipe.{method}: there is no such training method; choose from {', '.join(METHODS)}")
         for name in METHODS:
             self.make_train_config(name, 0)
         self.sampling()
-        for name in LATE:
+        for name in LATE_METHODS:
             self.make_rule(name)
 
     @property
@@ -123,9 +123,9 @@ class BenchSettings:
     @property
     def learns_online(self) -> bool:
         """Whether an arm learns from every edit, so that a late ensemble must be played and not put together."""
-        return any(prompted(arm) for arm in self.ensemble_arms)
+        return any(parse_prompted_method(arm) for arm in self.ensemble_arms)
 
-    def select_methods(self, column: Column) -> tuple[str, ...]:
+    def select_methods(self, column: Scenario) -> tuple[str, ...]:
         """The methods that play in a column."""
         return self.methods if column.online_user == column.log_user else (*self.methods, *self.rules)
 
@@ -150,13 +150,13 @@ class BenchSettings:
         """How responses are drawn, at the online phase's temperature or another."""
         return Sampling(self.temperature if temperature is None else temperature, self.max_new_tokens, self.batch_size)
 
-    def make_train_config(self, method: Method, seed: int) -> TrainSettings:
+    def make_train_config(self, method: Method, seed: int) -> TrainConfig:
         """How a method is trained.
 
         Raises:
             InputError: the recipe names a setting that is none, or gives it a value that makes no sense.
         """
-        usual = RECIPE[method] if self.model == embedded.NAME else TrainSettings(method=method, held_out=0.0)
+        usual = RECIPE[method] if self.model == embedded.NAME else TrainConfig(method=method, held_out=0.0)
         usual = replace(usual, seed=seed, max_length=self.max_length)
         own = self.recipe.get(method, {})
         parts: dict[str, dict[str, Any]] = {"": {}, "cost": {}, "rl": {}}

@@ -5,19 +5,19 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from copydesk.bench.cell import Cell
-from copydesk.bench.folder import BenchFolder
-from copydesk.bench.settings import BenchSettings
+from copydesk.bench.cell import LogRun
+from copydesk.bench.folder import RunFolder
+from copydesk.bench.settings import ExperimentConfig
 from copydesk.learn.models import load_model
-from copydesk.policies import CachedPolicy, LocalPolicy, Policy, RemotePolicy, open_policy
+from copydesk.policies import CachedPolicy, LocalPolicy, OpenAIPolicy, Policy, open_policy
 from copydesk.simulate.llm_user import LlmUser
 from copydesk.simulate.users import User, get_user
 
 
-class Users:
+class UserPool:
     """Opens users by name, each LLM once, and counts what LLMs were asked."""
 
-    def __init__(self, settings: BenchSettings, folder: BenchFolder) -> None:
+    def __init__(self, settings: ExperimentConfig, folder: RunFolder) -> None:
         self._settings = settings
         self._folder = folder
         self._llms: dict[str, LlmUser] = {}
@@ -33,7 +33,7 @@ class Users:
         if spec is None:
             return get_user(name)
         if name not in self._llms:
-            policy, identity = _opened(name, spec)
+            policy, identity = _open_user_model(name, spec)
             cached = CachedPolicy(policy, identity, self._folder.replies_path)
             tokens, rows = self._settings.user_tokens, self._settings.batch_size
             self._llms[name] = LlmUser(name, cached, max_new_tokens=tokens, batch_size=rows)
@@ -43,13 +43,13 @@ class Users:
         """Count what users did up to here: it is in the folder now. What is not finished is done, and counted, anew."""
         self._finished_stats = {name: user.stats.to_json() for name, user in self._llms.items()}
 
-    def append_usage(self, cell: Cell) -> None:
+    def append_usage(self, cell: LogRun) -> None:
         """Add a line for each LLM user to the folder's `usage.jsonl`."""
         with self._folder.usage_path.open("a", encoding="utf-8") as file:
             for name, user in self._llms.items():
                 assert isinstance(user.policy, CachedPolicy)
                 asked, of = user.policy, user.policy.policy
-                requests = asdict(of.usage) if isinstance(of, RemotePolicy) else {"requests": asked.misses}
+                requests = asdict(of.usage) if isinstance(of, OpenAIPolicy) else {"requests": asked.misses}
                 line = {
                     "cell": cell.name,
                     "user": name,
@@ -60,7 +60,7 @@ class Users:
                 file.write(json.dumps(line) + "\n")
 
 
-def usage_of(folder: BenchFolder) -> dict[str, dict[str, int]]:
+def read_llm_usage(folder: RunFolder) -> dict[str, dict[str, int]]:
     """What each LLM user was asked and answered, over all runs into the folder."""
     total: dict[str, Counter[str]] = {}
     lines = folder.usage_path.read_text(encoding="utf-8").splitlines() if folder.usage_path.exists() else []
@@ -72,7 +72,7 @@ def usage_of(folder: BenchFolder) -> dict[str, dict[str, int]]:
     return {name: dict(counts) for name, counts in total.items()}
 
 
-def _opened(name: str, spec: str) -> tuple[Policy, str]:
+def _open_user_model(name: str, spec: str) -> tuple[Policy, str]:
     """A user's model, and what tells its answers from another's."""
     if "@http" in spec:
         return open_policy(name, spec), spec

@@ -7,23 +7,23 @@ from types import FrameType
 
 import typer
 
-from copydesk.cli.bench import bench
-from copydesk.cli.cost import cost
-from copydesk.cli.demo import demo
-from copydesk.cli.diagnose import diagnose
-from copydesk.cli.ensemble import ensemble
-from copydesk.cli.evaluate import evaluate
-from copydesk.cli.export import export
-from copydesk.cli.forget import forget
-from copydesk.cli.import_ import import_
-from copydesk.cli.keys import keys
-from copydesk.cli.models import models
-from copydesk.cli.policies import policies
-from copydesk.cli.serve import serve
-from copydesk.cli.simulate import simulate
-from copydesk.cli.theory import theory
-from copydesk.cli.train import train
-from copydesk.cli.users import users
+from copydesk.cli.bench import bench_app
+from copydesk.cli.cost import cost_command
+from copydesk.cli.demo import demo_command
+from copydesk.cli.diagnose import diagnose_command
+from copydesk.cli.ensemble import ensemble_app
+from copydesk.cli.evaluate import evaluate_command
+from copydesk.cli.export import export_command
+from copydesk.cli.forget import forget_command
+from copydesk.cli.import_ import import_command
+from copydesk.cli.keys import keys_app
+from copydesk.cli.models import models_app
+from copydesk.cli.policies import policies_app
+from copydesk.cli.serve import serve_command
+from copydesk.cli.simulate import simulate_command
+from copydesk.cli.theory import theory_command
+from copydesk.cli.train import train_command
+from copydesk.cli.users import users_app
 from copydesk.errors import InputError, Interrupted
 
 app = typer.Typer(
@@ -36,27 +36,27 @@ app = typer.Typer(
 
 
 @app.callback()
-def root() -> None:
+def root_callback() -> None:
     """Turn the edits people already make to an LLM's output into a better model."""
 
 
-app.command("demo")(demo)
-app.command("import")(import_)
-app.command("export")(export)
-app.command("diagnose")(diagnose)
-app.command("train")(train)
-app.command("simulate")(simulate)
-app.command("cost")(cost)
-app.command("evaluate")(evaluate)
-app.command("theory")(theory)
-app.command("serve")(serve)
-app.add_typer(bench, name="bench")
-app.add_typer(models, name="models")
-app.add_typer(policies, name="policies")
-app.add_typer(keys, name="keys")
-app.add_typer(ensemble, name="ensemble")
-app.add_typer(users, name="users")
-app.command("forget")(forget)
+app.command("demo")(demo_command)
+app.command("import")(import_command)
+app.command("export")(export_command)
+app.command("diagnose")(diagnose_command)
+app.command("train")(train_command)
+app.command("simulate")(simulate_command)
+app.command("cost")(cost_command)
+app.command("evaluate")(evaluate_command)
+app.command("theory")(theory_command)
+app.command("serve")(serve_command)
+app.add_typer(bench_app, name="bench")
+app.add_typer(models_app, name="models")
+app.add_typer(policies_app, name="policies")
+app.add_typer(keys_app, name="keys")
+app.add_typer(ensemble_app, name="ensemble")
+app.add_typer(users_app, name="users")
+app.command("forget")(forget_command)
 
 
 def main() -> None:
@@ -65,22 +65,22 @@ def main() -> None:
     Exits 0 on success, 2 with one line on stderr on bad input, and 130 or 143 when interrupted or terminated.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+        signal.signal(number, _raise_interrupted)
     try:
         app()
     except InputError as fault:
-        _say(fault)
+        _print_error(fault)
         sys.exit(2)
     except Interrupted as interruption:
-        _say(interruption)
+        _print_error(interruption)
         sys.exit(128 + interruption.number)
 
 
-def _say(end: BaseException) -> None:
+def _print_error(end: BaseException) -> None:
     """Once, where several processes share a run (`accelerate launch`) and all come to the same end."""
     if os.environ.get("RANK", "0") == "0":
         print(f"copydesk: {end}", file=sys.stderr)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def _raise_interrupted(number: int, frame: FrameType | None) -> None:
     raise Interrupted(number)

@@ -11,20 +11,20 @@ import typer
 from rich.console import Console, Group
 from rich.text import Text
 
-from copydesk.cli.given import name_and_spec
+from copydesk.cli.given import parse_name_and_spec
 from copydesk.cli.output import emit, log_to_stderr
 from copydesk.errors import InputError
 
-bench = typer.Typer(help="Benchmarks of the whole loop.", no_args_is_help=True)
+bench_app = typer.Typer(help="Benchmarks of the whole loop.", no_args_is_help=True)
 
 
-@bench.callback()
-def root() -> None:
+@bench_app.callback()
+def bench_callback() -> None:
     """Benchmarks of the whole loop."""
 
 
-@bench.command()
-def paper(
+@bench_app.command()
+def bench_paper_command(
     columns: Annotated[
         str | None,
         typer.Option(
@@ -86,46 +86,48 @@ def paper(
     try:
         import matplotlib  # noqa: F401  # the report needs it: better to know now than after the run
 
-        from copydesk.bench.column import column_of, shifted
-        from copydesk.bench.config import read_config
-        from copydesk.bench.folder import SETTINGS
-        from copydesk.bench.methods import LATE
-        from copydesk.bench.run import run, usual_jobs
-        from copydesk.bench.settings import BenchSettings
-        from copydesk.bench.sweep import swept
+        from copydesk.bench.column import parse_scenario_arg, shift_scenarios
+        from copydesk.bench.config import read_experiment_config
+        from copydesk.bench.folder import CONFIG_FILE
+        from copydesk.bench.methods import LATE_METHODS
+        from copydesk.bench.run import choose_jobs, run_experiment
+        from copydesk.bench.settings import ExperimentConfig
+        from copydesk.bench.sweep import sweep_scenarios
         from copydesk.learn.models import quiet_libraries
         from copydesk.report import print_results
     except ModuleNotFoundError as fault:
         raise InputError(
             f"a benchmark needs {fault.name}; install it with: pip install 'copydesk[train,report]'"
         ) from None
-    given: dict[str, Any] = {} if config is None else read_config(config)
+    given: dict[str, Any] = {} if config is None else read_experiment_config(config)
     given |= {
         name: value
         for name, value in {
-            "columns": _words(columns),
-            "methods": _words(methods),
-            "seeds": _numbers("--seeds", seeds, int),
+            "columns": _split_words(columns),
+            "methods": _split_words(methods),
+            "seeds": _parse_numbers("--seeds", seeds, int),
             "rounds": rounds,
             "edits": edits,
             "model": model,
-            "arms": _words(arms),
+            "arms": _split_words(arms),
             "encoder": encoder,
         }.items()
         if value is not None
     }
     if user:
-        given["users"] = {**given.get("users", {}), **dict(name_and_spec(word, "--user") for word in user)}
-    settings = BenchSettings(**given)
+        given["users"] = {**given.get("users", {}), **dict(parse_name_and_spec(word, "--user") for word in user)}
+    settings = ExperimentConfig(**given)
     if shift and sweep is not None:
         raise InputError("--shift: a sweep has columns of its own; give --shift or --sweep")
     if shift:
-        tasks = list(dict.fromkeys(column_of(name).task for name in settings.columns))
-        more = [name for name in shifted(tasks) if name not in settings.columns]
-        rules = tuple(name for name in LATE if name not in settings.methods) if "late" in settings.methods else ()
+        tasks = list(dict.fromkeys(parse_scenario_arg(name).task for name in settings.columns))
+        more = [name for name in shift_scenarios(tasks) if name not in settings.columns]
+        rules = (
+            tuple(name for name in LATE_METHODS if name not in settings.methods) if "late" in settings.methods else ()
+        )
         settings = replace(settings, columns=(*settings.columns, *more), rules=rules)
     if sweep is not None:
-        settings = swept(settings, sweep, _numbers("--values", values, float) or ())
+        settings = sweep_scenarios(settings, sweep, _parse_numbers("--values", values, float) or ())
     elif values is not None:
         raise InputError("--values: they are where a sweep looks; give --sweep strength or --sweep n with them")
     if jobs is not None and jobs < 1:
@@ -134,10 +136,10 @@ def paper(
         raise InputError("--resume --force: one goes on with the run in that folder and the other removes it; give one")
     log_to_stderr("copydesk.simulate")
     quiet_libraries()
-    if force and (out / SETTINGS).is_file():
+    if force and (out / CONFIG_FILE).is_file():
         shutil.rmtree(out)
     with contextlib.redirect_stdout(sys.stderr):
-        results = run(settings, out, jobs=jobs or usual_jobs(settings), resume=resume)
+        results = run_experiment(settings, out, jobs=jobs or choose_jobs(settings), resume=resume)
     if as_json:
         emit(results, Group(), as_json=True)
         return
@@ -146,12 +148,12 @@ def paper(
     console.print(Text(f"Report: {out / 'report.html'}"))
 
 
-def _words(given: str | None) -> tuple[str, ...] | None:
+def _split_words(given: str | None) -> tuple[str, ...] | None:
     return None if given is None else tuple(word.strip() for word in given.split(",") if word.strip())
 
 
-def _numbers(option: str, given: str | None, kind: type[int] | type[float]) -> tuple[Any, ...] | None:
-    words = _words(given)
+def _parse_numbers(option: str, given: str | None, kind: type[int] | type[float]) -> tuple[Any, ...] | None:
+    words = _split_words(given)
     if words is None:
         return None
     try:

@@ -11,12 +11,12 @@ from copydesk.errors import InputError
 from copydesk.log.jsonl import load_log
 from copydesk.log.record import EditRecord
 from copydesk.log.store import EditStore, read_edits
-from copydesk.log.store.people import read_people
+from copydesk.log.store.people import read_users
 
-_AGO = re.compile(r"(\d+)([dh])")
+_AGE_PATTERN = re.compile(r"(\d+)([dh])")
 
 
-def collected(
+def load_records(
     data: Path | None,
     store: str | None,
     since: str | None,
@@ -43,13 +43,13 @@ def collected(
             found = read_edits(connection, tenant=tenant, user=user, group=group, since=moment)
             records = [row.record for row in found]
             if not records:
-                raise nothing_found(connection, opened.name, user=user, group=group, tenant=tenant)
+                raise no_rows_error(connection, opened.name, user=user, group=group, tenant=tenant)
         return records, opened.name
     finally:
         opened.close()
 
 
-def nothing_found(
+def no_rows_error(
     connection: Connection, store: str, *, user: str | None, group: str | None, tenant: str | None
 ) -> InputError:
     """The fault of a command that found no edits of those it was asked for: what there is instead.
@@ -65,20 +65,20 @@ def nothing_found(
         return InputError(f"--store {store}: it holds no such edits yet; collect some with `copydesk serve`")
     members: Counter[str] = Counter()
     edits: Counter[str] = Counter()
-    for person in read_people(connection, "", tenant=tenant):
+    for person in read_users(connection, "", tenant=tenant):
         edits[person.user] += person.edits
         if person.group is not None:
             members[person.group] += 1
     given = (("user", user), ("group", group), ("tenant", tenant))
     asked = " of ".join(f"{what} {name!a}" for what, name in given if name is not None)
     if group is not None and not members[group]:
-        there = f"its groups are {_largest(members)}" if +members else "nobody is in a group yet"
+        there = f"its groups are {_describe_largest(members)}" if +members else "nobody is in a group yet"
     else:
-        there = f"there are edits of {_largest(edits)}" if +edits else "there are none of anybody who is named"
+        there = f"there are edits of {_describe_largest(edits)}" if +edits else "there are none of anybody who is named"
     return InputError(f"--store {store}: it holds no such edits of {asked}; {there}; see `copydesk users`")
 
 
-def _largest(counts: Counter[str], most: int = 3) -> str:
+def _describe_largest(counts: Counter[str], most: int = 3) -> str:
     """The largest of some counts: `'ann' (12), 'bob' (3) and 4 more`."""
     said = [f"{name!a} ({count})" for name, count in (+counts).most_common(most)]
     more = len(+counts) - len(said)
@@ -91,7 +91,7 @@ def parse_since(text: str, option: str = "--since") -> datetime:
     Raises:
         InputError: it is none of these.
     """
-    if found := _AGO.fullmatch(text):
+    if found := _AGE_PATTERN.fullmatch(text):
         unit = timedelta(days=1) if found[2] == "d" else timedelta(hours=1)
         return datetime.now(UTC) - int(found[1]) * unit
     try:

@@ -12,29 +12,30 @@ from rich.table import Table
 
 from copydesk import embedded
 from copydesk.cli.output import emit
-from copydesk.cli.rows import passing
+from copydesk.cli.rows import iter_with_progress
 from copydesk.errors import InputError
-from copydesk.log.cost import EditCost, Normalize, Unit
+from copydesk.log.cost import CostNormalization, CostUnit, EditCost
 from copydesk.log.files import atomic_write
 from copydesk.log.record import EditRecord
-from copydesk.log.summary import CostSummary, summarize
+from copydesk.log.summary import CostSummary, summarize_costs
 
-_SUFFIXES = {".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".gz", ".zst"}
+_LOG_SUFFIXES = {".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".gz", ".zst"}
 """A single argument that ends like this is a log, so that a missing one is missed, and not its edit."""
 
 
-def cost(
+def cost_command(
     response: Annotated[
-        str | None, typer.Argument(help="What the policy wrote; or, alone, a log (JSON Lines) whose rows to cost.")
+        str | None,
+        typer.Argument(help="What the policy wrote; or, alone, a log (JSON Lines) whose rows to cost_command."),
     ] = None,
     edit: Annotated[str | None, typer.Argument(help="What the person made of it.")] = None,
     file: Annotated[Path | None, typer.Option(help="The log; the same as giving it alone.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Of a log: write id, cost and metric of each row here (JSON Lines).")
+        Path | None, typer.Option(help="Of a log: write id, cost_command and metric of each row here (JSON Lines).")
     ] = None,
-    unit: Annotated[Unit, typer.Option(help="What is counted.")] = "subtoken",
-    normalize: Annotated[Normalize, typer.Option(help="Whose length the distance is divided by.")] = "response",
-    cap: Annotated[float | None, typer.Option(help="The largest cost there is.", show_default="no cap")] = None,
+    unit: Annotated[CostUnit, typer.Option(help="What is counted.")] = "subtoken",
+    normalize: Annotated[CostNormalization, typer.Option(help="Whose length the distance is divided by.")] = "response",
+    cap: Annotated[float | None, typer.Option(help="The largest cost_command there is.", show_default="no cap")] = None,
     tokenizer: Annotated[
         str,
         typer.Option(
@@ -56,13 +57,13 @@ def cost(
     metric = EditCost(unit=unit, normalize=normalize, cap=cap, tokenizer=tokenizer)
     if file is not None and response is not None:
         raise InputError("copydesk cost takes two texts or a log, not both; leave one of them out")
-    if file is None and response is not None and edit is None and _names_a_file(response):
+    if file is None and response is not None and edit is None and _looks_like_log_file(response):
         file = Path(response)
     if file is not None:
         summary = _cost_log(metric, file, out)
         document = {"file": str(file), "metric": metric.name, **asdict(summary), "out": str(out) if out else None}
         document["quantiles"] = {f"{level:g}": value for level, value in summary.quantiles}
-        emit(document, _summary_table(str(file), metric.name, summary), as_json=as_json)
+        emit(document, _render_summary(str(file), metric.name, summary), as_json=as_json)
     else:
         if response is None or edit is None:
             raise InputError("copydesk cost needs a response and its edit, or a log that exists; give both texts")
@@ -70,23 +71,23 @@ def cost(
             raise InputError("--out writes the costs of a log, and these are two texts; give the log instead")
         lengths = {"response_units": len(metric.split_units(response)), "edit_units": len(metric.split_units(edit))}
         pair = {"cost": metric(response, edit), "metric": metric.name, **lengths}
-        emit(pair, _pair_table(pair), as_json=as_json)
+        emit(pair, _render_pair(pair), as_json=as_json)
 
 
-def _names_a_file(argument: str) -> bool:
+def _looks_like_log_file(argument: str) -> bool:
     """Whether a single argument is a log, rather than a response whose edit was forgotten."""
     try:
-        return Path(argument).suffix in _SUFFIXES or Path(argument).exists()
+        return Path(argument).suffix in _LOG_SUFFIXES or Path(argument).exists()
     except (OSError, ValueError):  # too long for a name
         return False
 
 
 def _cost_log(metric: EditCost, file: Path, out: Path | None) -> CostSummary:
     """Cost a log in one pass; the rows of `out` are written as they come and appear when all of them are there."""
-    costed = metric.iter_costs(passing(file, "costs"))
+    costed = metric.iter_costs(iter_with_progress(file, "costs"))
     if out is None:
-        summary = summarize(costed)
-        return _not_empty(summary, file)
+        summary = summarize_costs(costed)
+        return _require_rows(summary, file)
     if out.exists() and file.exists() and out.samefile(file):
         raise InputError(f"{out}: --out is the log itself and would replace it; choose another name")
     name = metric.name
@@ -98,24 +99,24 @@ def _cost_log(metric: EditCost, file: Path, out: Path | None) -> CostSummary:
                 target.write(json.dumps(row, ensure_ascii=False) + "\n")
                 yield record, value
 
-        return _not_empty(summarize(written()), file)
+        return _require_rows(summarize_costs(written()), file)
 
 
-def _not_empty(summary: CostSummary, file: Path) -> CostSummary:
+def _require_rows(summary: CostSummary, file: Path) -> CostSummary:
     if not summary.rows:
         raise InputError(f"{file}: the log is empty; it takes at least one row with context, response and edit")
     return summary
 
 
-def _pair_table(pair: dict[str, Any]) -> Table:
-    table = _table()
+def _render_pair(pair: dict[str, Any]) -> Table:
+    table = _make_table()
     for name, value in pair.items():
         table.add_row(name.replace("_", " "), f"{value:.4f}" if isinstance(value, float) else str(value))
     return table
 
 
-def _summary_table(file: str, metric: str, summary: CostSummary) -> Table:
-    table = _table()
+def _render_summary(file: str, metric: str, summary: CostSummary) -> Table:
+    table = _make_table()
     table.add_row("log", file)
     table.add_row("metric", metric)
     for name in ("rows", "pending", "accepted", "edited"):
@@ -127,7 +128,7 @@ def _summary_table(file: str, metric: str, summary: CostSummary) -> Table:
     return table
 
 
-def _table() -> Table:
+def _make_table() -> Table:
     table = Table(box=box.SIMPLE, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

@@ -13,7 +13,7 @@ from copydesk.cli.output import emit, log_to_stderr
 from copydesk.errors import InputError
 
 
-def demo(
+def demo_command(
     task: Annotated[str, typer.Option(help="What is written: email or summarization.")] = "email",
     user: Annotated[str, typer.Option(help="Who edits: strong (mends nearly all) or weak (a little).")] = "strong",
     personal: Annotated[
@@ -44,22 +44,22 @@ def demo(
         import matplotlib  # noqa: F401  # the report needs it: better to know now than after the run
 
         from copydesk.learn.models import quiet_libraries
-        from copydesk.learn.staging import staged_folder
+        from copydesk.learn.staging import atomic_folder
         from copydesk.report import print_examples, print_results
         from copydesk.simulate.outcome import write_results
-        from copydesk.simulate.personal.run import PersonalSettings, run_personal
-        from copydesk.simulate.run import RunSettings, run
+        from copydesk.simulate.personal.run import PersonalConfig, run_personal
+        from copydesk.simulate.run import DemoConfig, run_demo
     except ModuleNotFoundError as fault:
         raise InputError(
             f"the demo needs {fault.name}; install it with: pip install 'copydesk[train,report]'"
         ) from None
-    kind = PersonalSettings if personal else RunSettings
+    kind = PersonalConfig if personal else DemoConfig
     settings = kind(task=task, user=user, edits=edits, rounds=rounds, seed=seed)
     log_to_stderr("copydesk.simulate")
     quiet_libraries()
     # Everything is written beside the folder and takes its name at the end: a run is there whole, or not at all.
-    with staged_folder(out, marker="results.json", overwrite=force) as folder, contextlib.redirect_stdout(sys.stderr):
-        outcome = run_personal(settings, folder) if isinstance(settings, PersonalSettings) else run(settings, folder)
+    with atomic_folder(out, marker="results.json", overwrite=force) as folder, contextlib.redirect_stdout(sys.stderr):
+        outcome = run_personal(settings, folder) if isinstance(settings, PersonalConfig) else run_demo(settings, folder)
         results = write_results(folder, [(settings, outcome)])
     if as_json:
         emit(results, Group(), as_json=True)

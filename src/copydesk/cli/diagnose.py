@@ -8,18 +8,18 @@ import typer
 
 from copydesk import embedded
 from copydesk.cli.output import emit
-from copydesk.cli.rows import passing, passing_store
+from copydesk.cli.rows import iter_store_with_progress, iter_with_progress
 from copydesk.diagnose import diagnose as diagnosed
-from copydesk.diagnose.page import render
-from copydesk.diagnose.text import rendered
-from copydesk.diagnose.words import Origin
+from copydesk.diagnose.page import render_diagnosis_html
+from copydesk.diagnose.text import render_diagnosis_terminal
+from copydesk.diagnose.words import LogOrigin
 from copydesk.errors import InputError
-from copydesk.log.cost import EditCost, Normalize, Unit
+from copydesk.log.cost import CostNormalization, CostUnit, EditCost
 from copydesk.log.files import atomic_write
-from copydesk.log.store.connect import parse_url, shown
+from copydesk.log.store.connect import hide_password, parse_store_url
 
 
-def diagnose(
+def diagnose_command(
     data: Annotated[
         Path | None, typer.Option(help="The log: JSON Lines with context, response and edit.", show_default=False)
     ] = None,
@@ -39,8 +39,8 @@ def diagnose(
     sample: Annotated[int, typer.Option(help="With --model: edited rows that it scores.")] = 200,
     seed: Annotated[int, typer.Option(help="Decides which, and the model's own responses.")] = 0,
     region: Annotated[str, typer.Option(help="Of phone numbers without a country's code: US, GB, DE, ...")] = "US",
-    unit: Annotated[Unit, typer.Option(help="What the edit cost counts.")] = "subtoken",
-    normalize: Annotated[Normalize, typer.Option(help="Whose length the distance is divided by.")] = "response",
+    unit: Annotated[CostUnit, typer.Option(help="What the edit cost counts.")] = "subtoken",
+    normalize: Annotated[CostNormalization, typer.Option(help="Whose length the distance is divided by.")] = "response",
     tokenizer: Annotated[
         str | None,
         typer.Option(help="Whose sub-tokens, as for `copydesk cost`.", show_default="the model's, or embedded"),
@@ -65,36 +65,36 @@ def diagnose(
         raise InputError("--user and --group choose rows of a store; give --store, or leave them out")
     if out is not None:
         _check_out(out, data, force)
-    log = _origin(data, store, user, group)
+    log = _describe_origin(data, store, user, group)
     rows = (
-        passing_store(str(store), "rows", user=user, group=group, pending=True)
+        iter_store_with_progress(str(store), "rows", user=user, group=group, pending=True)
         if data is None
-        else passing(data, "rows")
+        else iter_with_progress(data, "rows")
     )
     # What it says of rows too long names options of another command; the diagnosis counts them itself.
     logging.getLogger("copydesk.learn.encode").setLevel(logging.ERROR)
     if model is not None:
-        _quiet()
-    metric = EditCost(unit=unit, normalize=normalize, tokenizer=tokenizer or _readable(model))
+        _quiet_model_libraries()
+    metric = EditCost(unit=unit, normalize=normalize, tokenizer=tokenizer or _choose_tokenizer(model))
     diagnosis = diagnosed(rows, model, metric=metric, sample=sample, seed=seed, region=region, name=log.name)
     if out is not None:
-        page = render(diagnosis, log)
+        page = render_diagnosis_html(diagnosis, log)
         with atomic_write(out) as file:
             file.write(page)
     emit(
         {"data": log.name, "out": str(out) if out else None, **diagnosis.to_json()},
-        rendered(diagnosis, log, out),
+        render_diagnosis_terminal(diagnosis, log, out),
         as_json=as_json,
     )
 
 
-def _origin(data: Path | None, store: str | None, user: str | None, group: str | None) -> Origin:
+def _describe_origin(data: Path | None, store: str | None, user: str | None, group: str | None) -> LogOrigin:
     if data is not None:
-        return Origin(str(data), ("--data", str(data)))
+        return LogOrigin(str(data), ("--data", str(data)))
     chosen = {"--user": user, "--group": group}
     options = [word for option, value in chosen.items() if value is not None for word in (option, value)]
-    name = shown(parse_url(str(store)))
-    return Origin(" ".join([name, *options]), ("--store", name if "://" in str(store) else str(store), *options))
+    name = hide_password(parse_store_url(str(store)))
+    return LogOrigin(" ".join([name, *options]), ("--store", name if "://" in str(store) else str(store), *options))
 
 
 def _check_out(out: Path, data: Path | None, force: bool) -> None:
@@ -109,7 +109,7 @@ def _check_out(out: Path, data: Path | None, force: bool) -> None:
         raise InputError("--out: the page's plots need matplotlib; run: pip install 'copydesk[report]'") from None
 
 
-def _quiet() -> None:
+def _quiet_model_libraries() -> None:
     try:
         from copydesk.learn.models import quiet_libraries
     except ModuleNotFoundError as fault:
@@ -117,7 +117,7 @@ def _quiet() -> None:
     quiet_libraries()
 
 
-def _readable(model: str | None) -> str:
+def _choose_tokenizer(model: str | None) -> str:
     """Whose sub-tokens to count: the model's, where its tokenizer can be read without it."""
     if model is None or (Path(model).exists() and not (Path(model) / "tokenizer.json").is_file()):
         return embedded.NAME

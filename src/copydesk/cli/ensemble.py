@@ -9,18 +9,18 @@ from rich.text import Text
 
 from copydesk.cli.output import emit
 from copydesk.client import Client
-from copydesk.ensemble import verify as check
+from copydesk.ensemble import verify_log as check
 from copydesk.ensemble.ledger import Ledger
 from copydesk.errors import InputError
-from copydesk.log.store import DEFAULT, EditStore
-from copydesk.log.store.events import read_events, read_forgettings
+from copydesk.log.store import DEFAULT_STORE, EditStore
+from copydesk.log.store.events import read_events, read_forget_events
 
-ensemble = typer.Typer(help="Check the late ensemble of a store.", no_args_is_help=True)
+ensemble_app = typer.Typer(help="Check the late ensemble of a store.", no_args_is_help=True)
 
 
-@ensemble.command("verify")
-def verify(
-    store: Annotated[str, typer.Option(help="The gateway's store.")] = DEFAULT,
+@ensemble_app.command("verify")
+def verify_command(
+    store: Annotated[str, typer.Option(help="The gateway's store.")] = DEFAULT_STORE,
     url: Annotated[
         str | None, typer.Option(help="Also compare with the gateway that runs there.", show_default="only the log")
     ] = None,
@@ -42,9 +42,9 @@ def verify(
     opened = EditStore.open(store, create=False)
     with opened.begin_read() as connection:
         until = None if live is None else live["seq"]
-        done = check(read_events(connection, until=until), read_forgettings(connection))
+        done = check(read_events(connection, until=until), read_forget_events(connection))
     opened.close()
-    faults = done.errors + ([] if live is None else differences(done.ledger, live))
+    faults = done.errors + ([] if live is None else compare_with_gateway(done.ledger, live))
     if faults:
         raise InputError(f"{opened.name}: {faults[0]}" + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""))
     states = done.ledger.ensemble.arms if done.ledger.started else {}
@@ -69,7 +69,7 @@ def verify(
     emit(document, Group(said, table), as_json=as_json)
 
 
-def differences(ledger: Ledger, live: dict[str, Any]) -> list[str]:
+def compare_with_gateway(ledger: Ledger, live: dict[str, Any]) -> list[str]:
     """Where a running gateway's ensemble is not what the log makes of it, to the last bit."""
     states = ledger.ensemble.arms if ledger.started else {}
     shown = {arm["name"]: arm for arm in live["arms"]}

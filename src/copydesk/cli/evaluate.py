@@ -11,24 +11,24 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from copydesk.cli.collected import nothing_found, parse_since
+from copydesk.cli.collected import no_rows_error, parse_since
 from copydesk.cli.output import emit
 from copydesk.errors import InputError
-from copydesk.log.store import DEFAULT, EditStore
+from copydesk.log.store import DEFAULT_STORE, EditStore
 from copydesk.offpolicy.estimators import Estimate
 from copydesk.offpolicy.evaluate import Evaluation
 from copydesk.offpolicy.evaluate import evaluate as estimate
 from copydesk.offpolicy.traffic import read_traffic
 
-_NAMES = {"ips": "IPS", "snips": "SNIPS", "dr": "doubly robust"}
+_ESTIMATOR_LABELS = {"ips": "IPS", "snips": "SNIPS", "dr": "doubly robust"}
 
 
-def evaluate(
+def evaluate_command(
     policy: Annotated[
         str,
         typer.Option(help="A policy that answered in this log, a mixture (sft=0.5,dpo=0.5), a model or a folder."),
     ],
-    store: Annotated[str, typer.Option(help="The gateway's store.")] = DEFAULT,
+    store: Annotated[str, typer.Option(help="The gateway's store.")] = DEFAULT_STORE,
     cost_model: Annotated[
         Path | None,
         typer.Option(help="A cost model's folder, for doubly robust.", show_default="a regression on the contexts"),
@@ -64,22 +64,24 @@ def evaluate(
         with opened.begin_read() as connection:
             traffic = read_traffic(connection, tenant=tenant, user=user, group=group, since=moment)
             if not traffic.rows and (user is not None or group is not None):
-                raise nothing_found(connection, opened.name, user=user, group=group, tenant=tenant)
+                raise no_rows_error(connection, opened.name, user=user, group=group, tenant=tenant)
     finally:
         opened.close()
     with contextlib.redirect_stdout(sys.stderr):  # what a library prints while it loads a model
         found = estimate(traffic, policy, cost_model=cost_model, samples=samples, seed=seed, batch_size=batch_size)
-    emit({"store": opened.name, **found.to_json()}, _rendered(found), as_json=as_json)
+    emit({"store": opened.name, **found.to_json()}, _render_evaluation(found), as_json=as_json)
 
 
-def _rendered(found: Evaluation) -> RenderableType:
+def _render_evaluation(found: Evaluation) -> RenderableType:
     costs = Table("estimator", "cost", "95% interval", "less logged", "95% interval", box=box.SIMPLE)
     for name, cost in found.estimates.items():
-        costs.add_row(_NAMES[name], *_cells(cost), *_cells(found.differences[name], sign="+"))
-    costs.add_row("logged", *_cells(found.logged))
+        costs.add_row(
+            _ESTIMATOR_LABELS[name], *_format_estimate(cost), *_format_estimate(found.differences[name], sign="+")
+        )
+    costs.add_row("logged", *_format_estimate(found.logged))
     arms = Table("logged policy", "answers", "pending", "cost", "95% interval", box=box.SIMPLE)
     for arm in found.arms:
-        arms.add_row(arm.policy, str(arm.rows), str(arm.pending), *_cells(arm.cost))
+        arms.add_row(arm.policy, str(arm.rows), str(arm.pending), *_format_estimate(arm.cost))
     overlap = found.overlap
     said = [
         f"{found.policy}: effective sample size {overlap.effective:.1f} of {found.rows} rows; the largest has "
@@ -91,7 +93,7 @@ def _rendered(found: Evaluation) -> RenderableType:
     return Group(costs, arms, *map(Text, said))
 
 
-def _cells(estimate: Estimate | None, sign: str = "") -> tuple[str, str]:
+def _format_estimate(estimate: Estimate | None, sign: str = "") -> tuple[str, str]:
     if estimate is None:
         return "n/a", ""
     value, low, high = (format(number, f"{sign}.4f") for number in (estimate.value, estimate.low, estimate.high))

@@ -13,26 +13,33 @@ from rich.table import Table
 
 from copydesk.cli.collected import parse_since
 from copydesk.cli.output import emit
-from copydesk.cli.rows import passing, passing_store
+from copydesk.cli.rows import iter_store_with_progress, iter_with_progress
 from copydesk.errors import InputError
-from copydesk.log.exports import Exported, Filter, Form, Format, check_target, chosen
-from copydesk.log.exports import export as write
+from copydesk.log.exports import (
+    DatasetForm,
+    ExportFormat,
+    ExportResult,
+    RecordFilter,
+    check_export_target,
+    filter_records,
+)
+from copydesk.log.exports import export_records as write
 from copydesk.log.exports.export import STDOUT
 from copydesk.log.record import EditRecord
-from copydesk.log.store import DEFAULT
-from copydesk.log.store.connect import parse_url, shown
+from copydesk.log.store import DEFAULT_STORE
+from copydesk.log.store.connect import hide_password, parse_store_url
 
 
-def export(
+def export_command(
     out: Annotated[Path, typer.Option(help="The file to write; its ending may be .gz or .zst; - is standard output.")],
     format: Annotated[
-        Format | None,
+        ExportFormat | None,
         typer.Option(
             help="A log (jsonl, parquet), or a set for TRL (preference, prompt-completion, kto).",
             show_default="parquet if --out ends so, else jsonl",
         ),
     ] = None,
-    store: Annotated[str | None, typer.Option(help="The store, a file or a URL.", show_default=DEFAULT)] = None,
+    store: Annotated[str | None, typer.Option(help="The store, a file or a URL.", show_default=DEFAULT_STORE)] = None,
     data: Annotated[Path | None, typer.Option(help="Or a log as JSON Lines.", show_default=False)] = None,
     user: Annotated[str | None, typer.Option(help="Only edits of this user.", show_default="all")] = None,
     group: Annotated[
@@ -50,7 +57,7 @@ def export(
     at_most: Annotated[float | None, typer.Option(help="Only edits that cost no more.", show_default="all")] = None,
     pending: Annotated[bool, typer.Option("--pending", help="Also answers without an edit (jsonl, parquet).")] = False,
     form: Annotated[
-        Form,
+        DatasetForm,
         typer.Option(help="Of a set: text, or chat for models with a chat template; auto is that of the first row."),
     ] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace a file of that name.")] = False,
@@ -68,12 +75,12 @@ def export(
     copydesk export --format preference --form chat --since 30d --out dpo.parquet
     """
     format = format or ("parquet" if out.suffix == ".parquet" else "jsonl")
-    check_target(out, format, form, overwrite=force)
+    check_export_target(out, format, form, overwrite=force)
     if pending and format not in ("jsonl", "parquet"):
         raise InputError(f"--pending: a {format} set is made of edits; leave it out, or write jsonl or parquet")
     if as_json and out == STDOUT:
         raise InputError("--json and --out - both write to standard output; name a file, or leave out --json")
-    wanted = Filter(
+    wanted = RecordFilter(
         user=user,
         policy=policy,
         since=None if since is None else parse_since(since),
@@ -82,24 +89,24 @@ def export(
         at_most=at_most,
         pending=pending,
     )
-    done = Exported()
+    done = ExportResult()
     if data is None:
-        source = shown(parse_url(store or DEFAULT))
-        records = passing_store(store or DEFAULT, "rows", tenant=tenant, group=group, **asdict(wanted))
+        source = hide_password(parse_store_url(store or DEFAULT_STORE))
+        records = iter_store_with_progress(store or DEFAULT_STORE, "rows", tenant=tenant, group=group, **asdict(wanted))
     else:
         source = str(data)
-        records = _of_file(data, wanted, out, done, {"--store": store, "--group": group, "--tenant": tenant})
+        records = _iter_file_records(data, wanted, out, done, {"--store": store, "--group": group, "--tenant": tenant})
     with closing(records):
         write(records, out, format, form, overwrite=force, done=done)
     document = {"log": source, "out": str(out), "format": format, **done.to_json()}
     if out == STDOUT:
-        Console(stderr=True, markup=False, highlight=False).print(_rendered(document))
+        Console(stderr=True, markup=False, highlight=False).print(_render_export(document))
     else:
-        emit(document, _rendered(document), as_json=as_json)
+        emit(document, _render_export(document), as_json=as_json)
 
 
-def _of_file(
-    data: Path, wanted: Filter, out: Path, done: Exported, of_store: dict[str, str | None]
+def _iter_file_records(
+    data: Path, wanted: RecordFilter, out: Path, done: ExportResult, of_store: dict[str, str | None]
 ) -> Generator[EditRecord, None, None]:
     """The records that are wanted of a log; `of_store` are options that go with a store."""
     for option, value in of_store.items():
@@ -107,10 +114,10 @@ def _of_file(
             raise InputError(f"{option} goes with a store, not with --data; leave one of them out")
     if out.exists() and data.exists() and out.samefile(data):
         raise InputError(f"{out}: --out is the log itself and would replace it; choose another name")
-    yield from chosen(passing(data, "rows"), wanted, done.left_out)
+    yield from filter_records(iter_with_progress(data, "rows"), wanted, done.left_out)
 
 
-def _rendered(document: dict[str, Any]) -> Table:
+def _render_export(document: dict[str, Any]) -> Table:
     table = Table(box=box.SIMPLE, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

@@ -12,14 +12,21 @@ from rich.text import Text
 
 from copydesk.cli.output import emit
 from copydesk.errors import InputError
-from copydesk.learn.forget import Forgetting, Learner, arm_folders, check_forgotten, forget_person, who_learned
-from copydesk.log.store import DEFAULT, EditStore
-from copydesk.log.store.forget import Entry, belongings, counted
+from copydesk.learn.forget import (
+    AffectedPolicy,
+    ForgetResult,
+    check_forgotten,
+    find_affected_policies,
+    forget_person,
+    list_arm_folders,
+)
+from copydesk.log.store import DEFAULT_STORE, EditStore
+from copydesk.log.store.forget import ForgetEntry, count_user_rows, format_row_counts
 
 
-def forget(
+def forget_command(
     user: Annotated[str | None, typer.Option(help="Who is to be forgotten, as `copydesk users` lists them.")] = None,
-    store: Annotated[str, typer.Option(help="The store, a file or a URL.")] = DEFAULT,
+    store: Annotated[str, typer.Option(help="The store, a file or a URL.")] = DEFAULT_STORE,
     tenant: Annotated[
         str | None, typer.Option(help="Only this tenant's user of that name.", show_default="all tenants'")
     ] = None,
@@ -57,44 +64,44 @@ def forget(
     opened = EditStore.open(store, create=False)
     try:
         if check:
-            _checked(opened, user, tenant, as_json)
+            _print_check(opened, user, tenant, as_json)
         elif dry_run:
-            _previewed(opened, str(user), tenant, folders, as_json)
+            _print_preview(opened, str(user), tenant, folders, as_json)
         else:
-            _ask(opened, str(user), tenant, yes)
-            _say(opened, str(user), forget_person(opened, str(user), tenant, folders), as_json)
+            _confirm(opened, str(user), tenant, yes)
+            _print_result(opened, str(user), forget_person(opened, str(user), tenant, folders), as_json)
     finally:
         opened.close()
 
 
-def _ask(store: EditStore, user: str, tenant: str | None, yes: bool) -> None:
+def _confirm(store: EditStore, user: str, tenant: str | None, yes: bool) -> None:
     if yes or not sys.stdin.isatty():
         return
     with store.begin_read() as connection:
-        said = counted(belongings(connection, user, tenant))
+        said = format_row_counts(count_user_rows(connection, user, tenant))
     if not typer.confirm(f"Erase {said} of {user!r} from {store.name}? This cannot be undone.", err=True):
         raise InputError("nothing was erased")
 
 
-def _checked(store: EditStore, user: str | None, tenant: str | None, as_json: bool) -> None:
+def _print_check(store: EditStore, user: str | None, tenant: str | None, as_json: bool) -> None:
     count, entries = check_forgotten(store, user, tenant)
     said = f"Entries of who was forgotten: {count}, each as it was sealed."
     if user is not None:
         said += f" Nothing of {user!r} is in {store.name}."
     document = {"store": store.name, "entries": count, "forgotten": [entry.to_json() for entry in entries]}
-    emit(document, Group(Text(said), *_entries(entries)), as_json=as_json)
+    emit(document, Group(Text(said), *_render_entries(entries)), as_json=as_json)
 
 
-def _previewed(store: EditStore, user: str, tenant: str | None, folders: list[Path], as_json: bool) -> None:
+def _print_preview(store: EditStore, user: str, tenant: str | None, folders: list[Path], as_json: bool) -> None:
     with store.begin_read() as connection:
-        there = belongings(connection, user, tenant)
-        learners = who_learned(user, [*folders, *arm_folders(connection)])
+        there = count_user_rows(connection, user, tenant)
+        learners = find_affected_policies(user, [*folders, *list_arm_folders(connection)])
     document = {"store": store.name, "user": user, "there": there, "policies": [one.to_json() for one in learners]}
-    said = Text(f"{store.name} holds {counted(there)} of {user!r}. Nothing was erased.")
-    emit(document, Group(said, *_learners(learners)), as_json=as_json)
+    said = Text(f"{store.name} holds {format_row_counts(there)} of {user!r}. Nothing was erased.")
+    emit(document, Group(said, *_render_learners(learners)), as_json=as_json)
 
 
-def _say(store: EditStore, user: str, done: Forgetting, as_json: bool) -> None:
+def _print_result(store: EditStore, user: str, done: ForgetResult, as_json: bool) -> None:
     document: dict[str, Any] = {
         "store": store.name,
         "user": user,
@@ -103,18 +110,20 @@ def _say(store: EditStore, user: str, done: Forgetting, as_json: bool) -> None:
         "policies": [one.to_json() for one in done.affected_policies],
         "entries": [entry.to_json() for entry in done.entries],
     }
-    said = [f"Erased from {store.name}: {counted(done.erased)}. The database was written anew."]
+    said = [f"Erased from {store.name}: {format_row_counts(done.erased)}. The database was written anew."]
     if done.cache_files_removed:
         said.append(
             f"{done.cache_files_removed} cached files of reference log-probabilities were removed; they are made again."
         )
     said.append("Files that were imported, exported logs and backups are yours to erase.")
     emit(
-        document, Group(*map(Text, said), *_learners(done.affected_policies), *_entries(done.entries)), as_json=as_json
+        document,
+        Group(*map(Text, said), *_render_learners(done.affected_policies), *_render_entries(done.entries)),
+        as_json=as_json,
     )
 
 
-def _learners(learners: list[Learner]) -> list[RenderableType]:
+def _render_learners(learners: list[AffectedPolicy]) -> list[RenderableType]:
     if not learners:
         return [Text("No policy that was found learned from them.")]
     table = Table("policy that learned from them", "folder", "")
@@ -125,11 +134,11 @@ def _learners(learners: list[Learner]) -> list[RenderableType]:
     return [table, Text("Retire these (`copydesk policies retire`) and train them again without this person.")]
 
 
-def _entries(entries: list[Entry]) -> list[RenderableType]:
+def _render_entries(entries: list[ForgetEntry]) -> list[RenderableType]:
     if not entries:
         return []
     table = Table("forgotten at", "erased", "seal")
     for entry in entries:
         moment = datetime.fromtimestamp(entry.at, UTC)
-        table.add_row(f"{moment:%Y-%m-%d %H:%M} UTC", counted(entry.erased), entry.seal[:16])
+        table.add_row(f"{moment:%Y-%m-%d %H:%M} UTC", format_row_counts(entry.erased), entry.seal[:16])
     return [table]

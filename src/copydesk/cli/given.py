@@ -7,7 +7,7 @@ from copydesk import embedded, pulled
 from copydesk.errors import InputError
 
 
-def policies_given(words: Sequence[str], demo: Path | None) -> dict[str, str]:
+def parse_policy_args(words: Sequence[str], demo: Path | None) -> dict[str, str]:
     """The policies by name, those of a demo run first.
 
     Raises:
@@ -20,14 +20,14 @@ def policies_given(words: Sequence[str], demo: Path | None) -> dict[str, str]:
             raise InputError(f"--from {demo}: no policies there; give the folder that `copydesk demo` wrote")
         specs = {path.parent.name: str(path.parent) for path in folders}
     for word in words:
-        name, spec = name_and_spec(word)
+        name, spec = parse_name_and_spec(word)
         if name in specs:
             raise InputError(f"--policy {word}: there are two policies named {name!r}; choose another name")
         specs[name] = spec
     return specs
 
 
-def name_and_spec(word: str, option: str = "--policy") -> tuple[str, str]:
+def parse_name_and_spec(word: str, option: str = "--policy") -> tuple[str, str]:
     """The name of a policy (or of what an option names else) and what it is.
 
     Raises:
@@ -39,9 +39,9 @@ def name_and_spec(word: str, option: str = "--policy") -> tuple[str, str]:
     return name, spec
 
 
-def absolute(spec: str) -> str:
+def resolve_spec(spec: str) -> str:
     """A spec whose path is found from any folder; one that holds no path as it is."""
-    if spec == embedded.NAME or spec in pulled.NAMES:
+    if spec == embedded.NAME or spec in pulled.PINNED_MODEL_NAMES:
         return spec  # even where a folder here is called so
     before, at, _ = spec.rpartition("@http")
     path = (before if at else spec).removeprefix("vllm:")

@@ -15,41 +15,49 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from copydesk import embedded
-from copydesk.cli.imported import described, example, fault_lines, places, replaced_line, report, show
+from copydesk.cli.imported import (
+    describe_mapping,
+    describe_rejected_rows,
+    print_mapping,
+    render_example_record,
+    render_import,
+    render_redactions,
+    render_rejected_rows,
+)
 from copydesk.cli.output import emit
-from copydesk.cli.sourced import Given, Kind, find_source
+from copydesk.cli.sourced import ImportArgs, ImportSourceFormat, open_import_source
 from copydesk.ensemble.ledger import Ledger
-from copydesk.ensemble.settings import EnsembleSettings
+from copydesk.ensemble.settings import EnsembleConfig
 from copydesk.errors import InputError
-from copydesk.log.cost import EditCost, Normalize, Unit
-from copydesk.log.intake import take_in
-from copydesk.log.intake.checked import Reading, checked
-from copydesk.log.intake.rejected import rejected_rows
-from copydesk.log.mapping import OWN_FIELDS, FieldMapping, guess_mapping
+from copydesk.log.cost import CostNormalization, CostUnit, EditCost
+from copydesk.log.intake import import_rows
+from copydesk.log.intake.checked import RowParser, parse_rows
+from copydesk.log.intake.rejected import open_rejected_rows
+from copydesk.log.mapping import IDENTITY_MAPPING, FieldMapping, guess_mapping
 from copydesk.log.record import EditRecord
 from copydesk.log.redact import Redactor
-from copydesk.log.sources.git import User
-from copydesk.log.sources.source import Row, Source
-from copydesk.log.store import DEFAULT, EditStore
-from copydesk.log.store.append import follow
-from copydesk.log.store.events import read_setup
+from copydesk.log.sources.git import EditorNaming
+from copydesk.log.sources.source import ImportSource, SourceRow
+from copydesk.log.store import DEFAULT_STORE, EditStore
+from copydesk.log.store.append import append_config
+from copydesk.log.store.events import read_setup_events
 from copydesk.log.store.keys import DEFAULT_TENANT, check_tenant
 
-_SAMPLE = 100  # rows that fields are guessed from
-_SHOWN = 3  # rows that a dry run shows
+_SAMPLE_ROWS = 100  # rows that fields are guessed from
+_EXAMPLE_ROWS = 3  # rows that a dry run shows
 
-_FIELDS = "Which key is which field (KEY, a path such as meta.user, or none)"
-_PRODUCTS = "Products and git"
-_COST = "Edit cost, of a store that has none yet"
+_FIELD_PANEL = "Which key is which field (KEY, a path such as meta.user, or none)"
+_PRODUCT_PANEL = "Products and git"
+_COST_PANEL = "Edit cost, of a store that has none yet"
 
 
-def import_(
+def import_command(
     source: Annotated[
         str, typer.Argument(help="A file, a folder, a data set's id on the hub, a git repository, or - for stdin.")
     ],
-    store: Annotated[str, typer.Option(help="Where to: an SQLite file or a postgresql:// URL.")] = DEFAULT,
+    store: Annotated[str, typer.Option(help="Where to: an SQLite file or a postgresql:// URL.")] = DEFAULT_STORE,
     format: Annotated[
-        Kind | None,
+        ImportSourceFormat | None,
         typer.Option(help="Of the source; .gz and .zst are unpacked.", show_default="what its name or beginning says"),
     ] = None,
     dry_run: Annotated[
@@ -74,80 +82,80 @@ def import_(
     split: Annotated[str | None, typer.Option(help="Of a data set.", show_default="train")] = None,
     config: Annotated[str | None, typer.Option(help="Of a data set.", show_default=False)] = None,
     context: Annotated[
-        str | None, typer.Option(help="What was asked.", rich_help_panel=_FIELDS, show_default="guessed")
+        str | None, typer.Option(help="What was asked.", rich_help_panel=_FIELD_PANEL, show_default="guessed")
     ] = None,
     response: Annotated[
-        str | None, typer.Option(help="What was answered.", rich_help_panel=_FIELDS, show_default="guessed")
+        str | None, typer.Option(help="What was answered.", rich_help_panel=_FIELD_PANEL, show_default="guessed")
     ] = None,
     edit: Annotated[
         str | None,
-        typer.Option(help="What the person made of it.", rich_help_panel=_FIELDS, show_default="guessed"),
+        typer.Option(help="What the person made of it.", rich_help_panel=_FIELD_PANEL, show_default="guessed"),
     ] = None,
     user: Annotated[
-        str | None, typer.Option(help="Who edited.", rich_help_panel=_FIELDS, show_default="guessed")
+        str | None, typer.Option(help="Who edited.", rich_help_panel=_FIELD_PANEL, show_default="guessed")
     ] = None,
     policy: Annotated[
-        str | None, typer.Option(help="Who answered.", rich_help_panel=_FIELDS, show_default="guessed")
+        str | None, typer.Option(help="Who answered.", rich_help_panel=_FIELD_PANEL, show_default="guessed")
     ] = None,
     propensity: Annotated[
         str | None,
-        typer.Option(help="With what probability it was chosen.", rich_help_panel=_FIELDS, show_default="guessed"),
+        typer.Option(help="With what probability it was chosen.", rich_help_panel=_FIELD_PANEL, show_default="guessed"),
     ] = None,
     created_at: Annotated[
-        str | None, typer.Option(help="When.", rich_help_panel=_FIELDS, show_default="guessed")
+        str | None, typer.Option(help="When.", rich_help_panel=_FIELD_PANEL, show_default="guessed")
     ] = None,
     id: Annotated[
-        str | None, typer.Option("--id", help="The row's name.", rich_help_panel=_FIELDS, show_default="guessed")
+        str | None, typer.Option("--id", help="The row's name.", rich_help_panel=_FIELD_PANEL, show_default="guessed")
     ] = None,
     edits: Annotated[
         str | None,
         typer.Option(
             help="The file beside it: edits (openai), scores (langfuse), demonstrations (tensorzero).",
-            rich_help_panel=_PRODUCTS,
+            rich_help_panel=_PRODUCT_PANEL,
             show_default=False,
         ),
     ] = None,
     requests: Annotated[
         str | None,
-        typer.Option(help="The input file of a batch (openai).", rich_help_panel=_PRODUCTS, show_default=False),
+        typer.Option(help="The input file of a batch (openai).", rich_help_panel=_PRODUCT_PANEL, show_default=False),
     ] = None,
     user_tag: Annotated[
         str | None,
         typer.Option(
-            help="The tag that names the user (tensorzero).", rich_help_panel=_PRODUCTS, show_default="user_id"
+            help="The tag that names the user (tensorzero).", rich_help_panel=_PRODUCT_PANEL, show_default="user_id"
         ),
     ] = None,
     mark: Annotated[
         list[str] | None,
         typer.Option(
             help="A regular expression of message lines that mark a machine's commit (git). Give several.",
-            rich_help_panel=_PRODUCTS,
+            rich_help_panel=_PRODUCT_PANEL,
             show_default="the usual trailers",
         ),
     ] = None,
     branch: Annotated[
-        str | None, typer.Option(help="Whose history (git).", rich_help_panel=_PRODUCTS, show_default="HEAD")
+        str | None, typer.Option(help="Whose history (git).", rich_help_panel=_PRODUCT_PANEL, show_default="HEAD")
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option(help="Machine's commits from then on (git).", rich_help_panel=_PRODUCTS, show_default="all"),
+        typer.Option(help="Machine's commits from then on (git).", rich_help_panel=_PRODUCT_PANEL, show_default="all"),
     ] = None,
     author: Annotated[
-        User | None,
-        typer.Option(help="How the person is named (git).", rich_help_panel=_PRODUCTS, show_default="name"),
+        EditorNaming | None,
+        typer.Option(help="How the person is named (git).", rich_help_panel=_PRODUCT_PANEL, show_default="name"),
     ] = None,
     unit: Annotated[
-        Unit | None, typer.Option(help="What is counted.", rich_help_panel=_COST, show_default="subtoken")
+        CostUnit | None, typer.Option(help="What is counted.", rich_help_panel=_COST_PANEL, show_default="subtoken")
     ] = None,
     normalize: Annotated[
-        Normalize | None,
-        typer.Option(help="Whose length it is divided by.", rich_help_panel=_COST, show_default="response"),
+        CostNormalization | None,
+        typer.Option(help="Whose length it is divided by.", rich_help_panel=_COST_PANEL, show_default="response"),
     ] = None,
     c_max: Annotated[
-        float | None, typer.Option(help="The largest cost there is.", rich_help_panel=_COST, show_default="3")
+        float | None, typer.Option(help="The largest cost there is.", rich_help_panel=_COST_PANEL, show_default="3")
     ] = None,
     tokenizer: Annotated[
-        str | None, typer.Option(help="Whose sub-tokens.", rich_help_panel=_COST, show_default="embedded")
+        str | None, typer.Option(help="Whose sub-tokens.", rich_help_panel=_COST_PANEL, show_default="embedded")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
@@ -168,8 +176,10 @@ def import_(
     if max_text < 1:
         raise InputError(f"--max-text {max_text}: must be at least 1")
     check_tenant(tenant)
-    found = find_source(
-        Given(source, format, split, config, edits, requests, user_tag, mark or (), branch, since, author, rejected)
+    found = open_import_source(
+        ImportArgs(
+            source, format, split, config, edits, requests, user_tag, mark or (), branch, since, author, rejected
+        )
     )
     keys = {
         "id": id,
@@ -183,11 +193,11 @@ def import_(
     }
     given = {field: key for field, key in keys.items() if key is not None}
     redacted = Redactor(region).redact_record if redact else None
-    with _closing(found.rows()) as stream:
-        sample = list(islice(stream, _SAMPLE))
-        mapping = _mapping(found, sample, given)
-        reading = Reading(mapping, tenant, id_prefix, max_text, redacted)
-        show(found, mapping, as_json)
+    with _close_rows_at_exit(found.rows()) as stream:
+        sample = list(islice(stream, _SAMPLE_ROWS))
+        mapping = _choose_mapping(found, sample, given)
+        reading = RowParser(mapping, tenant, id_prefix, max_text, redacted)
+        print_mapping(found, mapping, as_json)
         rows = chain(sample, stream)
         if dry_run:
             _dry_run(found, rows, reading, as_json)
@@ -195,18 +205,18 @@ def import_(
         chosen = {"unit": unit, "normalize": normalize, "cap": c_max, "tokenizer": tokenizer}
         opened = EditStore.open(store)
         try:
-            metric = _metric(opened, {name: value for name, value in chosen.items() if value is not None})
-            with rejected_rows(found.rejected_path, found.unit) as bad, _progress(found) as progress:
-                done = take_in(found, rows, reading, opened, metric, bad, strict=strict, progress=progress)
+            metric = _resolve_cost_metric(opened, {name: value for name, value in chosen.items() if value is not None})
+            with open_rejected_rows(found.rejected_path, found.unit) as bad, _show_progress(found) as progress:
+                done = import_rows(found, rows, reading, opened, metric, bad, strict=strict, progress=progress)
             if not done.rows:
                 raise InputError(f"{found.name}: there are no rows in it")
-            report(found, opened, mapping, metric, done, bad.samples, as_json)
+            render_import(found, opened, mapping, metric, done, bad.samples, as_json)
         finally:
             opened.close()
 
 
 @contextlib.contextmanager
-def _closing(rows: Iterator[Row]) -> Iterator[Iterator[Row]]:
+def _close_rows_at_exit(rows: Iterator[SourceRow]) -> Iterator[Iterator[SourceRow]]:
     """Rows whose files and processes are closed at the end, however that comes."""
     try:
         yield rows
@@ -215,11 +225,11 @@ def _closing(rows: Iterator[Row]) -> Iterator[Iterator[Row]]:
             rows.close()
 
 
-def _mapping(source: Source, sample: list[Row], given: dict[str, str]) -> FieldMapping:
+def _choose_mapping(source: ImportSource, sample: list[SourceRow], given: dict[str, str]) -> FieldMapping:
     if not sample:
         raise InputError(f"{source.name}: there are no rows in it")
     if source.has_record_fields and not given:
-        return OWN_FIELDS
+        return IDENTITY_MAPPING
     fields = [row.fields for row in sample if row.fields is not None]
     if not fields and sample[0].error:
         raise InputError(f"{source.name}:{sample[0].number}: {sample[0].error} (nor could the rows after it be read)")
@@ -236,26 +246,26 @@ def _mapping(source: Source, sample: list[Row], given: dict[str, str]) -> FieldM
     return mapping
 
 
-def _metric(store: EditStore, chosen: dict[str, Any]) -> EditCost:
+def _resolve_cost_metric(store: EditStore, chosen: dict[str, Any]) -> EditCost:
     """The store's edit cost; a store that has none gets one, so that all its costs can be compared."""
     with store.begin_read() as connection:
-        settings = Ledger().fold(read_setup(connection)).config
+        settings = Ledger().fold(read_setup_events(connection)).config
     if settings is not None and settings.cost:
         metric = EditCost(**(dict(settings.cost) | chosen))
         if metric.name != settings.metric:
-            raise _other_cost(settings, metric)
+            raise _cost_mismatch_error(settings, metric)
         return metric
     usual: dict[str, Any] = {"cap": 3.0, "tokenizer": embedded.NAME}
     metric = EditCost(**(usual | chosen))
-    before = settings or EnsembleSettings()  # an older store's name its costs alone
+    before = settings or EnsembleConfig()  # an older store's name its costs alone
     if before.metric not in ("", metric.name):
-        raise _other_cost(before, metric)
+        raise _cost_mismatch_error(before, metric)
     with store.begin_write() as tx:
-        follow(tx, replace(before, metric=metric.name, cost=asdict(metric)).to_json(), at=time.time())
+        append_config(tx, replace(before, metric=metric.name, cost=asdict(metric)).to_json(), at=time.time())
     return metric
 
 
-def _other_cost(settings: EnsembleSettings, metric: EditCost) -> InputError:
+def _cost_mismatch_error(settings: EnsembleConfig, metric: EditCost) -> InputError:
     return InputError(
         f"this store's costs are {settings.metric}, not {metric.name}; leave out the options of the edit cost, "
         "or import into another store"
@@ -263,7 +273,7 @@ def _other_cost(settings: EnsembleSettings, metric: EditCost) -> InputError:
 
 
 @contextlib.contextmanager
-def _progress(source: Source) -> Iterator[Callable[[int], None]]:
+def _show_progress(source: ImportSource) -> Iterator[Callable[[int], None]]:
     """A bar on stderr where that is a terminal: rows so far, and the share that was read where it is known."""
     console = Console(stderr=True)
     columns = TextColumn("{task.fields[rows]:,} rows"), BarColumn(), TimeRemainingColumn()
@@ -278,14 +288,14 @@ def _progress(source: Source) -> Iterator[Callable[[int], None]]:
         yield tell
 
 
-def _dry_run(source: Source, rows: Iterator[Row], reading: Reading, as_json: bool) -> None:
+def _dry_run(source: ImportSource, rows: Iterator[SourceRow], reading: RowParser, as_json: bool) -> None:
     """Read all rows and store none."""
     good = bad = pending = 0
     first: list[EditRecord] = []
     faults: list[tuple[int, str]] = []
     replaced: Counter[str] = Counter()
-    with _progress(source) as progress:
-        for one in checked(rows, reading, replaced):
+    with _show_progress(source) as progress:
+        for one in parse_rows(rows, reading, replaced):
             if one.record is None:
                 bad += 1
                 if len(faults) < 5:
@@ -293,24 +303,26 @@ def _dry_run(source: Source, rows: Iterator[Row], reading: Reading, as_json: boo
             else:
                 good += 1
                 pending += one.record.pending
-                if len(first) < _SHOWN:
+                if len(first) < _EXAMPLE_ROWS:
                     first.append(one.record)
             if (good + bad) % 1000 == 0:
                 progress(good + bad)
     document = {
         "source": source.name,
         "dry_run": True,
-        "mapping": described(reading.mapping),
+        "mapping": describe_mapping(reading.mapping),
         "rows": good + bad,
         "good": good,
         "pending": pending,
         "rejected": bad,
-        "first_rejected": places(source, faults),
+        "first_rejected": describe_rejected_rows(source, faults),
         "replaced": dict(replaced),
         "examples": [record.model_dump(mode="json", exclude_none=True) for record in first],
     }
-    examples = [example(record) for record in first]
+    examples = [render_example_record(record) for record in first]
     said = f"{good} good rows ({pending} of them pending), {bad} bad ones. Nothing was stored."
     emit(
-        document, Group(*examples, Text(said), *fault_lines(source, faults), *replaced_line(replaced)), as_json=as_json
+        document,
+        Group(*examples, Text(said), *render_rejected_rows(source, faults), *render_redactions(replaced)),
+        as_json=as_json,
     )

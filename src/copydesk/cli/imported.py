@@ -11,16 +11,16 @@ from rich.text import Text
 
 from copydesk.cli.output import emit
 from copydesk.log.cost import EditCost
-from copydesk.log.intake import Intake
+from copydesk.log.intake import ImportResult
 from copydesk.log.mapping import FieldMapping
 from copydesk.log.record import EditRecord
-from copydesk.log.sources.source import Source
+from copydesk.log.sources.source import ImportSource
 from copydesk.log.store import EditStore
 
-_WIDEST = 70  # characters of a text that is shown
+_MAX_SHOWN_CHARS = 70  # characters of a text that is shown
 
 
-def show(source: Source, mapping: FieldMapping, as_json: bool) -> None:
+def print_mapping(source: ImportSource, mapping: FieldMapping, as_json: bool) -> None:
     """How rows are read, before it starts."""
     if as_json:
         return
@@ -30,12 +30,12 @@ def show(source: Source, mapping: FieldMapping, as_json: bool) -> None:
     Console(markup=False, highlight=False, emoji=False).print(table)
 
 
-def report(
-    source: Source,
+def render_import(
+    source: ImportSource,
     store: EditStore,
     mapping: FieldMapping,
     metric: EditCost,
-    done: Intake,
+    done: ImportResult,
     faults: list[tuple[int, str]],
     as_json: bool,
 ) -> None:
@@ -44,10 +44,10 @@ def report(
         "source": source.name,
         "store": store.name,
         "metric": metric.name,
-        "mapping": described(mapping),
+        "mapping": describe_mapping(mapping),
         **done.to_json(),
         "rejected_file": str(source.rejected_path) if done.rejected else None,
-        "first_rejected": places(source, faults),
+        "first_rejected": describe_rejected_rows(source, faults),
     }
     table = Table(box=box.SIMPLE, show_header=False)
     table.add_column(style="bold", no_wrap=True)
@@ -64,20 +64,24 @@ def report(
     for name, value in said.items():
         if value or name in ("rows", "added"):
             table.add_row(name, str(value))
-    emit(document, Group(table, *fault_lines(source, faults), *replaced_line(done.replaced)), as_json=as_json)
+    emit(
+        document,
+        Group(table, *render_rejected_rows(source, faults), *render_redactions(done.replaced)),
+        as_json=as_json,
+    )
 
 
-def described(mapping: FieldMapping) -> list[dict[str, str]]:
+def describe_mapping(mapping: FieldMapping) -> list[dict[str, str]]:
     """The mapping as JSON values."""
     return [{"field": field, "key": key, "how": how} for field, key, how in mapping.describe()]
 
 
-def places(source: Source, faults: list[tuple[int, str]]) -> list[dict[str, Any]]:
+def describe_rejected_rows(source: ImportSource, faults: list[tuple[int, str]]) -> list[dict[str, Any]]:
     """Rejected rows as JSON values."""
     return [{source.unit: place, "reason": reason} for place, reason in faults]
 
 
-def example(record: EditRecord) -> RenderableType:
+def render_example_record(record: EditRecord) -> RenderableType:
     """A record, its long texts cut."""
     table = Table(box=box.SIMPLE, show_header=False)
     table.add_column(style="bold", no_wrap=True)
@@ -85,18 +89,18 @@ def example(record: EditRecord) -> RenderableType:
     for field, value in record.model_dump(mode="json", exclude_none=True).items():
         if value != {}:
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            table.add_row(field, text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…")
+            table.add_row(field, text if len(text) <= _MAX_SHOWN_CHARS else text[: _MAX_SHOWN_CHARS - 1] + "…")
     if record.edit is None:
         table.add_row("edit", "pending")
     return table
 
 
-def fault_lines(source: Source, faults: list[tuple[int, str]]) -> list[RenderableType]:
+def render_rejected_rows(source: ImportSource, faults: list[tuple[int, str]]) -> list[RenderableType]:
     """Rejected rows, one a line."""
     return [Text(f"{source.name}:{place}: {reason}") for place, reason in faults]
 
 
-def replaced_line(replaced: Counter[str]) -> list[RenderableType]:
+def render_redactions(replaced: Counter[str]) -> list[RenderableType]:
     """What was redacted, if anything was."""
     if not replaced:
         return []

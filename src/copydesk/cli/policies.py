@@ -6,15 +6,15 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from copydesk.cli.given import absolute, name_and_spec
+from copydesk.cli.given import parse_name_and_spec, resolve_spec
 from copydesk.cli.output import emit
 from copydesk.client import Client
 from copydesk.errors import InputError
 from copydesk.log.store.keys import DEFAULT_TENANT
 
-policies = typer.Typer(help="Add, list and retire the policies of a running gateway.", no_args_is_help=True)
+policies_app = typer.Typer(help="Add, list and retire the policies of a running gateway.", no_args_is_help=True)
 
-URL = "http://127.0.0.1:8040"
+DEFAULT_URL = "http://127.0.0.1:8040"
 
 _Url = Annotated[str, typer.Option(help="Where the gateway is.")]
 _Key = Annotated[
@@ -23,8 +23,8 @@ _Key = Annotated[
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
-@policies.command("add")
-def add(
+@policies_app.command("add")
+def add_policy_command(
     policy: Annotated[str, typer.Argument(help="NAME=SPEC, as for `copydesk serve --policy`.")],
     user: Annotated[
         str | None, typer.Option("--for", help="The one user it is for.", show_default="for everyone")
@@ -32,7 +32,7 @@ def add(
     group: Annotated[
         str | None, typer.Option("--for-group", help="The group it is for.", show_default="for everyone")
     ] = None,
-    url: _Url = URL,
+    url: _Url = DEFAULT_URL,
     key: _Key = None,
     as_json: _Json = False,
 ) -> None:
@@ -49,16 +49,16 @@ def add(
     """
     if user is not None and group is not None:
         raise InputError(f"--for {user} and --for-group {group}: a policy is for one user or for one group; give one")
-    name, spec = name_and_spec(policy)
+    name, spec = parse_name_and_spec(policy)
     with Client(url, key) as client:
-        done = client.add_policy(name, absolute(spec), user=user, group=group)
+        done = client.add_policy(name, resolve_spec(spec), user=user, group=group)
     emit(done, Text(f"{name} is an arm now." if done["added"] else f"{name} is an arm already."), as_json=as_json)
 
 
-@policies.command("retire")
-def retire(
+@policies_app.command("retire")
+def retire_policy_command(
     name: Annotated[str, typer.Argument(help="The policy's name.")],
-    url: _Url = URL,
+    url: _Url = DEFAULT_URL,
     key: _Key = None,
     as_json: _Json = False,
 ) -> None:
@@ -68,12 +68,12 @@ def retire(
     emit(done, Text(f"{name} is retired."), as_json=as_json)
 
 
-@policies.command("list")
-def list_(
+@policies_app.command("list")
+def list_policies_command(
     user: Annotated[
         str | None, typer.Option(help="Only what this user is offered, and what it costs them.", show_default="all")
     ] = None,
-    url: _Url = URL,
+    url: _Url = DEFAULT_URL,
     key: _Key = None,
     as_json: _Json = False,
 ) -> None:
@@ -83,11 +83,13 @@ def list_(
     table = Table("policy", "for", "status", "pulls", "pending", "mean cost")
     for arm in found["arms"]:
         pulls, pending = f"{arm['pulls']:g}", f"{arm['pending']:g}"
-        table.add_row(arm["name"], _audience(arm["audience"]), arm["status"], pulls, pending, _cost(arm))
+        table.add_row(
+            arm["name"], _format_audience(arm["audience"]), arm["status"], pulls, pending, _format_mean_cost(arm)
+        )
     emit(found, table, as_json=as_json)
 
 
-def _audience(audience: dict[str, str] | None) -> str:
+def _format_audience(audience: dict[str, str] | None) -> str:
     if audience is None:
         return "everyone"
     if not audience:
@@ -96,7 +98,7 @@ def _audience(audience: dict[str, str] | None) -> str:
     return name if audience["tenant"] == DEFAULT_TENANT else f"{name} ({audience['tenant']})"
 
 
-def _cost(arm: dict[str, Any]) -> str:
+def _format_mean_cost(arm: dict[str, Any]) -> str:
     if arm["mean_cost"] is None:
         return ""
     return f"{arm['mean_cost']:.3f}" + ("" if arm["low"] is None else f" ± {arm['mean_cost'] - arm['low']:.3f}")

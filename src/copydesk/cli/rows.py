@@ -13,7 +13,7 @@ from copydesk.log.record import EditRecord
 from copydesk.log.store import EditStore, read_edits
 
 
-def passing(file: Path, what: str) -> Iterator[EditRecord]:
+def iter_with_progress(file: Path, what: str) -> Iterator[EditRecord]:
     """The records of a log, with a progress bar on stderr, labelled `what`, where that is a terminal.
 
     Raises:
@@ -31,7 +31,7 @@ def passing(file: Path, what: str) -> Iterator[EditRecord]:
         yield from progress.track(records, total=total)
 
 
-def passing_store(store: str, what: str, **wanted: Any) -> Generator[EditRecord, None, None]:
+def iter_store_with_progress(store: str, what: str, **wanted: Any) -> Generator[EditRecord, None, None]:
     """The records of a store that `read_edits` finds for `wanted`, with their number on stderr likewise.
 
     Raises:

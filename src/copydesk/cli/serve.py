@@ -9,24 +9,24 @@ import typer
 from rich.text import Text
 
 from copydesk import embedded, pulled
-from copydesk.cli.given import absolute, policies_given
+from copydesk.cli.given import parse_policy_args, resolve_spec
 from copydesk.cli.output import emit, log_to_stderr
 from copydesk.ensemble.ledger import Ledger
-from copydesk.ensemble.settings import EnsembleSettings, RuleName, Scope
+from copydesk.ensemble.settings import EnsembleConfig, EnsembleScope, RuleName
 from copydesk.errors import InputError, Interrupted
-from copydesk.log.cost import EditCost, Normalize, Unit
-from copydesk.log.store import DEFAULT, EditStore
-from copydesk.log.store.events import read_setup
+from copydesk.log.cost import CostNormalization, CostUnit, EditCost
+from copydesk.log.store import DEFAULT_STORE, EditStore
+from copydesk.log.store.events import read_setup_events
 
-_ENSEMBLE, _COST = (
+_ENSEMBLE_PANEL, _COST_PANEL = (
     "Ensemble (kept in the store; what is not given stays as it was)",
     "Edit cost (set by the first start)",
 )
-_LIMITS = "Limits"
+_LIMITS_PANEL = "Limits"
 
 
-def serve(
-    store: Annotated[str, typer.Option(help="An SQLite file, or sqlite:/// or postgresql:// URL.")] = DEFAULT,
+def serve_command(
+    store: Annotated[str, typer.Option(help="An SQLite file, or sqlite:/// or postgresql:// URL.")] = DEFAULT_STORE,
     policy: Annotated[
         list[str] | None,
         typer.Option(
@@ -42,12 +42,13 @@ def serve(
     ),
     port: Annotated[int, typer.Option(help="Port to listen on; 0 for any that is free.")] = 8040,
     rule: Annotated[
-        RuleName | None, typer.Option(help="How the ensemble chooses.", show_default="ucb", rich_help_panel=_ENSEMBLE)
+        RuleName | None,
+        typer.Option(help="How the ensemble chooses.", show_default="ucb", rich_help_panel=_ENSEMBLE_PANEL),
     ] = None,
     alpha: Annotated[
         float | None,
         typer.Option(
-            help="How much it explores, in units of the cost.", show_default="0.42", rich_help_panel=_ENSEMBLE
+            help="How much it explores, in units of the cost.", show_default="0.42", rich_help_panel=_ENSEMBLE_PANEL
         ),
     ] = None,
     discount: Annotated[
@@ -55,19 +56,21 @@ def serve(
         typer.Option(
             help="discounted-ucb: weight a pull keeps with each later one.",
             show_default="0.995",
-            rich_help_panel=_ENSEMBLE,
+            rich_help_panel=_ENSEMBLE_PANEL,
         ),
     ] = None,
     share: Annotated[
         list[str] | None,
-        typer.Option(help="fixed: NAME=SHARE. Give several.", show_default="all alike", rich_help_panel=_ENSEMBLE),
+        typer.Option(
+            help="fixed: NAME=SHARE. Give several.", show_default="all alike", rich_help_panel=_ENSEMBLE_PANEL
+        ),
     ] = None,
     scope: Annotated[
-        Scope | None,
+        EnsembleScope | None,
         typer.Option(
             help="Whose edits decide: everyone's, each user's, or those of the user's group.",
             show_default="global",
-            rich_help_panel=_ENSEMBLE,
+            rich_help_panel=_ENSEMBLE_PANEL,
         ),
     ] = None,
     prior: Annotated[
@@ -75,58 +78,63 @@ def serve(
         typer.Option(
             help="user, group: most pulls of others that count for a new one.",
             show_default="10",
-            rich_help_panel=_ENSEMBLE,
+            rich_help_panel=_ENSEMBLE_PANEL,
         ),
     ] = None,
     expiry: Annotated[
         float | None,
         typer.Option(
-            help="Seconds an edit is awaited; 0 for ever.", show_default="604800, a week", rich_help_panel=_ENSEMBLE
+            help="Seconds an edit is awaited; 0 for ever.",
+            show_default="604800, a week",
+            rich_help_panel=_ENSEMBLE_PANEL,
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Decides what is random.", show_default="0", rich_help_panel=_ENSEMBLE)
+        int | None, typer.Option(help="Decides what is random.", show_default="0", rich_help_panel=_ENSEMBLE_PANEL)
     ] = None,
     cost_unit: Annotated[
-        Unit | None, typer.Option(help="What an edit's cost counts.", show_default="subtoken", rich_help_panel=_COST)
+        CostUnit | None,
+        typer.Option(help="What an edit's cost counts.", show_default="subtoken", rich_help_panel=_COST_PANEL),
     ] = None,
     cost_normalize: Annotated[
-        Normalize | None,
-        typer.Option(help="Whose length it is divided by.", show_default="response", rich_help_panel=_COST),
+        CostNormalization | None,
+        typer.Option(help="Whose length it is divided by.", show_default="response", rich_help_panel=_COST_PANEL),
     ] = None,
     c_max: Annotated[
-        float | None, typer.Option(help="The largest cost there is.", show_default="3", rich_help_panel=_COST)
+        float | None, typer.Option(help="The largest cost there is.", show_default="3", rich_help_panel=_COST_PANEL)
     ] = None,
     tokenizer: Annotated[
         str | None,
         typer.Option(
             help="Whose sub-tokens: a model's folder, a hub id, 'embedded' or 'smollm2'.",
             show_default="the first policy's in this process, else embedded",
-            rich_help_panel=_COST,
+            rich_help_panel=_COST_PANEL,
         ),
     ] = None,
-    max_body: Annotated[int, typer.Option(help="Largest request, in bytes.", rich_help_panel=_LIMITS)] = 1 << 20,
+    max_body: Annotated[int, typer.Option(help="Largest request, in bytes.", rich_help_panel=_LIMITS_PANEL)] = 1 << 20,
     max_text: Annotated[
-        int, typer.Option(help="Longest context or edit, in characters.", rich_help_panel=_LIMITS)
+        int, typer.Option(help="Longest context or edit, in characters.", rich_help_panel=_LIMITS_PANEL)
     ] = 100_000,
     timeout: Annotated[
-        float, typer.Option(help="Seconds an upstream server may be silent.", rich_help_panel=_LIMITS)
+        float, typer.Option(help="Seconds an upstream server may be silent.", rich_help_panel=_LIMITS_PANEL)
     ] = 120.0,
     retries: Annotated[
-        int, typer.Option(help="How often a request is sent upstream again.", rich_help_panel=_LIMITS)
+        int, typer.Option(help="How often a request is sent upstream again.", rich_help_panel=_LIMITS_PANEL)
     ] = 2,
     rest: Annotated[
-        float, typer.Option(help="Seconds an arm rests after a failure; doubles.", rich_help_panel=_LIMITS)
+        float, typer.Option(help="Seconds an arm rests after a failure; doubles.", rich_help_panel=_LIMITS_PANEL)
     ] = 5.0,
     max_batch: Annotated[
-        int, typer.Option(help="Requests a local model answers side by side.", rich_help_panel=_LIMITS)
+        int, typer.Option(help="Requests a local model answers side by side.", rich_help_panel=_LIMITS_PANEL)
     ] = 16,
     max_new_tokens: Annotated[
-        int, typer.Option(help="Where a local answer without a limit ends.", rich_help_panel=_LIMITS)
+        int, typer.Option(help="Where a local answer without a limit ends.", rich_help_panel=_LIMITS_PANEL)
     ] = 512,
     origin: Annotated[
         list[str] | None,
-        typer.Option(help="Web sites whose pages may call the gateway (CORS). Give several.", rich_help_panel=_LIMITS),
+        typer.Option(
+            help="Web sites whose pages may call the gateway (CORS). Give several.", rich_help_panel=_LIMITS_PANEL
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Say where it is as one JSON document.")] = False,
 ) -> None:
@@ -142,32 +150,34 @@ def serve(
 
     copydesk serve --store postgresql://localhost/edits --policy a=my-model@http://127.0.0.1:8000/v1
     """
-    given = {name: absolute(spec) for name, spec in policies_given(policy or [], demo).items()}
+    given = {name: resolve_spec(spec) for name, spec in parse_policy_args(policy or [], demo).items()}
     opened = EditStore.open(store)
     try:
-        before = _ledger(opened)
+        before = _read_ledger(opened)
         if not given and not before.specs:
             given = {"base": embedded.NAME}
-        ensemble = _ensemble(
-            before.config or EnsembleSettings(),
+        ensemble = _merge_ensemble_config(
+            before.config or EnsembleConfig(),
             rule=rule,
             alpha=alpha,
             discount=discount,
-            shares=_shares(share),
+            shares=_parse_shares(share),
             scope=scope,
             prior=prior,
             expiry=expiry,
             seed=seed,
         )
-        cost = _cost(before.config, given, unit=cost_unit, normalize=cost_normalize, cap=c_max, tokenizer=tokenizer)
+        cost = _resolve_edit_cost(
+            before.config, given, unit=cost_unit, normalize=cost_normalize, cap=c_max, tokenizer=tokenizer
+        )
         try:
             from copydesk.gateway.serve import serve as run
-            from copydesk.gateway.settings import GatewaySettings
+            from copydesk.gateway.settings import GatewayConfig
         except ModuleNotFoundError as fault:
             raise InputError(
                 f"the gateway needs {fault.name}; install it with: pip install 'copydesk[serve]'"
             ) from None
-        settings = GatewaySettings(
+        settings = GatewayConfig(
             cost=cost,
             max_body=max_body,
             max_text=max_text,
@@ -194,13 +204,13 @@ def serve(
         opened.close()
 
 
-def _ledger(store: EditStore) -> Ledger:
+def _read_ledger(store: EditStore) -> Ledger:
     """The arms and settings a store has; its rounds do not matter here."""
     with store.begin_read() as connection:
-        return Ledger().fold(read_setup(connection))
+        return Ledger().fold(read_setup_events(connection))
 
 
-def _shares(words: list[str] | None) -> dict[str, float] | None:
+def _parse_shares(words: list[str] | None) -> dict[str, float] | None:
     if words is None:
         return None
     shares = {}
@@ -213,24 +223,24 @@ def _shares(words: list[str] | None) -> dict[str, float] | None:
     return shares
 
 
-def _ensemble(before: EnsembleSettings, **given: Any) -> EnsembleSettings:
+def _merge_ensemble_config(before: EnsembleConfig, **given: Any) -> EnsembleConfig:
     chosen = {name: value for name, value in given.items() if value is not None}
     if chosen.get("expiry") == 0:
         chosen["expiry"] = None
     return replace(before, **chosen)
 
 
-def _cost(before: EnsembleSettings | None, policies: dict[str, str], **given: Any) -> EditCost:
+def _resolve_edit_cost(before: EnsembleConfig | None, policies: dict[str, str], **given: Any) -> EditCost:
     """The store's edit cost; in a new store the usual one, of the first local policy's tokenizer."""
-    settings: dict[str, Any] = dict(before.cost) if before else {"cap": 3.0, "tokenizer": _tokenizer(policies)}
+    settings: dict[str, Any] = dict(before.cost) if before else {"cap": 3.0, "tokenizer": _choose_tokenizer(policies)}
     return EditCost(**(settings | {name: value for name, value in given.items() if value is not None}))
 
 
-def _tokenizer(policies: dict[str, str]) -> str:
+def _choose_tokenizer(policies: dict[str, str]) -> str:
     for spec in policies.values():
         if "@http" in spec:
             continue
         on_the_hub = not Path(spec).exists() and spec.count("/") == 1 and spec[0] not in "./~"
-        if spec in pulled.NAMES or on_the_hub or (Path(spec) / "tokenizer.json").is_file():
+        if spec in pulled.PINNED_MODEL_NAMES or on_the_hub or (Path(spec) / "tokenizer.json").is_file():
             return spec
     return embedded.NAME

@@ -9,13 +9,13 @@ import typer
 from rich.console import Console, Group
 from rich.text import Text
 
-from copydesk.cli.given import policies_given
+from copydesk.cli.given import parse_policy_args
 from copydesk.cli.output import emit, log_to_stderr
 from copydesk.errors import InputError
 from copydesk.log.jsonl import load_log
 
 
-def simulate(
+def simulate_command(
     policy: Annotated[
         list[str] | None,
         typer.Option(help="NAME=SPEC: a model, a policy's folder, or best-of-N:SPEC@COST_MODEL. Give several."),
@@ -42,26 +42,26 @@ def simulate(
 
     copydesk simulate --from demo --policy best=best-of-8:demo/policies/sft@demo/policies/rl/cost_model
     """
-    specs = policies_given(policy or [], demo)
+    specs = parse_policy_args(policy or [], demo)
     try:
         import matplotlib  # noqa: F401  # the report needs it: better to know now than after the run
 
         from copydesk.learn.models import quiet_libraries
-        from copydesk.learn.staging import staged_folder
+        from copydesk.learn.staging import atomic_folder
         from copydesk.policies import open_policy
         from copydesk.report import print_results
-        from copydesk.simulate.online import OnlineSettings, play_policies
+        from copydesk.simulate.online import OnlineConfig, play_policies
         from copydesk.simulate.outcome import write_results
     except ModuleNotFoundError as fault:
         raise InputError(
             f"a simulation needs {fault.name}; install it with: pip install 'copydesk[train,report]'"
         ) from None
-    settings = OnlineSettings(
+    settings = OnlineConfig(
         task=task, user=user, rounds=rounds, seed=seed, temperature=temperature, alpha=alpha, policies=specs
     )
     log_to_stderr("copydesk.simulate")
     quiet_libraries()
-    with staged_folder(out, marker="results.json", overwrite=force) as folder, contextlib.redirect_stdout(sys.stderr):
+    with atomic_folder(out, marker="results.json", overwrite=force) as folder, contextlib.redirect_stdout(sys.stderr):
         policies = [open_policy(name, spec) for name, spec in specs.items()]
         outcome = play_policies(policies, settings, [] if demo is None else load_log(demo / "log.jsonl"))
         results = write_results(folder, [(settings, outcome)])

@@ -7,24 +7,26 @@ from typing import Literal, get_args
 
 from copydesk.cli.collected import parse_since
 from copydesk.errors import InputError
-from copydesk.log.sources.formats import Format
-from copydesk.log.sources.git import MARKS, User, git_source
-from copydesk.log.sources.langfuse import langfuse_source
-from copydesk.log.sources.open import open_source
-from copydesk.log.sources.openai_logs import openai_source
-from copydesk.log.sources.source import Source
-from copydesk.log.sources.tensorzero import tensorzero_source
+from copydesk.log.sources.formats import ImportFormat
+from copydesk.log.sources.git import MACHINE_COMMIT_PATTERNS, EditorNaming, build_git_source
+from copydesk.log.sources.langfuse import build_langfuse_source
+from copydesk.log.sources.open import open_row_source
+from copydesk.log.sources.openai_logs import build_openai_source
+from copydesk.log.sources.source import ImportSource
+from copydesk.log.sources.tensorzero import build_tensorzero_source
 
-Product = Literal["langfuse", "tensorzero", "openai", "git"]
-Kind = Literal["jsonl", "json", "csv", "tsv", "parquet", "dataset", "langfuse", "tensorzero", "openai", "git"]
+ImportProduct = Literal["langfuse", "tensorzero", "openai", "git"]
+ImportSourceFormat = Literal[
+    "jsonl", "json", "csv", "tsv", "parquet", "dataset", "langfuse", "tensorzero", "openai", "git"
+]
 
 
 @dataclass(frozen=True)
-class Given:
+class ImportArgs:
     """What the options of `copydesk import` say of its source; each is `None` or empty where it was not given."""
 
     source: str
-    format: Kind | None = None
+    format: ImportSourceFormat | None = None
     split: str | None = None
     config: str | None = None
     edits: str | None = None
@@ -33,11 +35,11 @@ class Given:
     mark: Sequence[str] = ()
     branch: str | None = None
     since: str | None = None
-    author: User | None = None
+    author: EditorNaming | None = None
     rejected: Path | None = None
 
 
-_GOES_WITH: dict[str, tuple[str, ...]] = {
+_OPTION_FORMATS: dict[str, tuple[str, ...]] = {
     "split": ("dataset",),
     "config": ("dataset",),
     "edits": ("openai", "langfuse", "tensorzero"),
@@ -51,24 +53,24 @@ _GOES_WITH: dict[str, tuple[str, ...]] = {
 """Options and the formats they mean something for."""
 
 
-def find_source(given: Given) -> Source:
+def open_import_source(given: ImportArgs) -> ImportSource:
     """Open the source.
 
     Raises:
         InputError: there is none, its format is not known, or an option does not go with it.
     """
     _check_options(given)
-    source = _open(given)
+    source = _open_source(given)
     return source if given.rejected is None else replace(source, rejected_path=given.rejected)
 
 
-def _open(given: Given) -> Source:
+def _open_source(given: ImportArgs) -> ImportSource:
     match given.format:
         case "git":
             since = None if given.since is None else parse_since(given.since)
-            return git_source(
+            return build_git_source(
                 given.source,
-                mark=given.mark or MARKS,
+                mark=given.mark or MACHINE_COMMIT_PATTERNS,
                 since=since,
                 branch=given.branch or "HEAD",
                 user=given.author or "name",
@@ -76,29 +78,29 @@ def _open(given: Given) -> Source:
         case "openai":
             if given.edits is None:
                 raise InputError("--format openai: name the file of what people made of the answers with --edits FILE")
-            requests = None if given.requests is None else open_source(given.requests)
-            return openai_source(open_source(given.source), open_source(given.edits), requests=requests)
+            requests = None if given.requests is None else open_row_source(given.requests)
+            return build_openai_source(open_row_source(given.source), open_row_source(given.edits), requests=requests)
         case "langfuse":
-            return langfuse_source(open_source(given.source), _beside(given))
+            return build_langfuse_source(open_row_source(given.source), _open_companion_file(given))
         case "tensorzero":
             tag = given.user_tag or "user_id"
-            return tensorzero_source(open_source(given.source), _beside(given), user_tag=tag)
+            return build_tensorzero_source(open_row_source(given.source), _open_companion_file(given), user_tag=tag)
         case _:
-            return open_source(
-                given.source, format=_plain(given.format), split=given.split or "train", config=given.config
+            return open_row_source(
+                given.source, format=_to_file_format(given.format), split=given.split or "train", config=given.config
             )
 
 
-def _beside(given: Given) -> Source | None:
-    return None if given.edits is None else open_source(given.edits)
+def _open_companion_file(given: ImportArgs) -> ImportSource | None:
+    return None if given.edits is None else open_row_source(given.edits)
 
 
-def _plain(format: Kind | None) -> Format | None:
-    return next((known for known in get_args(Format) if known == format), None)
+def _to_file_format(format: ImportSourceFormat | None) -> ImportFormat | None:
+    return next((known for known in get_args(ImportFormat) if known == format), None)
 
 
-def _check_options(given: Given) -> None:
-    for option, formats in _GOES_WITH.items():
+def _check_options(given: ImportArgs) -> None:
+    for option, formats in _OPTION_FORMATS.items():
         if not getattr(given, option) or given.format in formats:
             continue
         if formats == ("dataset",) and given.format is None:

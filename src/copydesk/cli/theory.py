@@ -13,11 +13,11 @@ from copydesk.cli.output import emit
 from copydesk.errors import InputError
 from copydesk.log.files import atomic_write
 from copydesk.theory import text
-from copydesk.theory.page import render
-from copydesk.theory.study import Study, run_study, steps_of
+from copydesk.theory.page import render_study_html
+from copydesk.theory.study import Study, count_steps, run_study
 
 
-def theory(
+def theory_command(
     out: Annotated[Path, typer.Option(help="The page to write (HTML).")] = Path("theory.html"),
     repeats: Annotated[int, typer.Option(help="Logs to draw for each setting and length.")] = 20,
     seed: Annotated[int, typer.Option(help="Decides the logs, and the rounds of the late ensemble.")] = 0,
@@ -45,27 +45,27 @@ def theory(
     except ModuleNotFoundError:
         raise InputError("the page's plots need matplotlib; run: pip install 'copydesk[report]'") from None
     with atomic_write(out) as file:  # entered first, which shows whether the place can be written to
-        study = _run(repeats, seed)
-        file.write(render(study))
-    document = _finite(study.to_json()) if as_json else {}
-    emit(document, Group(text.render(study), Text(f"\nReport: {out}")), as_json=as_json)
+        study = _run_with_progress(repeats, seed)
+        file.write(render_study_html(study))
+    document = _replace_non_finite(study.to_json()) if as_json else {}
+    emit(document, Group(text.render_study_terminal(study), Text(f"\nReport: {out}")), as_json=as_json)
 
 
-def _run(repeats: int, seed: int) -> Study:
+def _run_with_progress(repeats: int, seed: int) -> Study:
     """The study, with a progress bar on stderr where that is a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         return run_study(repeats, seed)
     columns = TextColumn("measures"), BarColumn(), TextColumn("{task.percentage:.0f}%"), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=steps_of(repeats))
+        task = progress.add_task("", total=count_steps(repeats))
         return run_study(repeats, seed, lambda: progress.advance(task))
 
 
-def _finite(value: Any) -> Any:
+def _replace_non_finite(value: Any) -> Any:
     """The document with null for bounds that are infinite and ratios that are none, which JSON has no words for."""
     if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
+        return {name: _replace_non_finite(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return [_replace_non_finite(item) for item in value]
     return None if isinstance(value, float) and not isfinite(value) else value

@@ -8,28 +8,28 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Group
 
-from copydesk.cli.collected import collected
+from copydesk.cli.collected import load_records
 from copydesk.cli.output import emit, log_to_stderr
-from copydesk.cli.trained import document, draw_calibration, rendered
+from copydesk.cli.trained import draw_calibration, render_train_report, train_report_to_json
 from copydesk.errors import InputError
-from copydesk.learn.cost.settings import CostSettings, Pessimism
-from copydesk.learn.rl.settings import RlSettings, Vllm
-from copydesk.learn.settings import Dtype, PreferenceForm, TrainSettings
-from copydesk.log.cost import Normalize, Unit
+from copydesk.learn.cost.settings import CostModelConfig, Pessimism
+from copydesk.learn.rl.settings import RlConfig, VllmMode
+from copydesk.learn.settings import Dtype, PreferenceForm, TrainConfig
+from copydesk.log.cost import CostNormalization, CostUnit
 
-_DEFAULT = TrainSettings()
-_COST, _RL = _DEFAULT.cost, _DEFAULT.rl
+_DEFAULTS = TrainConfig()
+_COST_DEFAULTS, _RL_DEFAULTS = _DEFAULTS.cost, _DEFAULTS.rl
 
 MethodOrAll = Literal["sft", "dpo", "rl", "early", "all"]
 
-_COSTS = "Costs (rl, and early with --lambda-cost)"
-_MODEL = "Cost model (rl)"
-_OPTIMISATION = "Policy optimisation (rl)"
+_COST_PANEL = "Costs (rl, and early with --lambda-cost)"
+_COST_MODEL_PANEL = "Cost model (rl)"
+_RL_PANEL = "Policy optimisation (rl)"
 
 
-def train(
+def train_command(
     model: Annotated[
-        str, typer.Option(help="What to train: a hub id, a folder, a .gguf file, 'embedded' or 'smollm2'.")
+        str, typer.Option(help="What to train_command: a hub id, a folder, a .gguf file, 'embedded' or 'smollm2'.")
     ],
     out: Annotated[Path, typer.Option(help="The folder to write the policy to; with 'all', the folder of all.")],
     data: Annotated[
@@ -54,149 +54,164 @@ def train(
         typer.Option(
             help="Learn from edits as supervision, as preference, from their cost, or jointly; or every policy at once."
         ),
-    ] = _DEFAULT.method,
-    epochs: Annotated[float, typer.Option(help="Passes over the log (all but rl).")] = _DEFAULT.epochs,
+    ] = _DEFAULTS.method,
+    epochs: Annotated[float, typer.Option(help="Passes over the log (all but rl).")] = _DEFAULTS.epochs,
     max_steps: Annotated[
         int | None, typer.Option(help="Stop after so many optimizer steps.", show_default="as --epochs says")
-    ] = _DEFAULT.max_steps,
+    ] = _DEFAULTS.max_steps,
     lr: Annotated[
         float | None,
         typer.Option(
             help="Peak learning rate.",
             show_default="sft 2e-4, dpo and rl 5e-5, early 1e-4; --full 1e-5, 1e-6, 1e-6, 5e-6",
         ),
-    ] = _DEFAULT.learning_rate,
-    warmup: Annotated[float, typer.Option(help="Share of the steps with a rising rate.")] = _DEFAULT.warmup_ratio,
+    ] = _DEFAULTS.learning_rate,
+    warmup: Annotated[float, typer.Option(help="Share of the steps with a rising rate.")] = _DEFAULTS.warmup_ratio,
     batch_size: Annotated[
         int, typer.Option(help="Rows in one forward pass; of the policy's own responses (rl).")
-    ] = _DEFAULT.batch_size,
+    ] = _DEFAULTS.batch_size,
     accumulate: Annotated[
         int, typer.Option(help="Forward passes to one optimizer step (all but rl).")
-    ] = _DEFAULT.accumulate,
-    clip: Annotated[float, typer.Option(help="Largest norm of the gradient.")] = _DEFAULT.clip,
-    beta: Annotated[float, typer.Option(help="Pull towards the reference policy (all but sft).")] = _DEFAULT.beta,
+    ] = _DEFAULTS.accumulate,
+    clip: Annotated[float, typer.Option(help="Largest norm of the gradient.")] = _DEFAULTS.clip,
+    beta: Annotated[float, typer.Option(help="Pull towards the reference policy (all but sft).")] = _DEFAULTS.beta,
     preference: Annotated[
         PreferenceForm, typer.Option(help="Form of the preference loss (dpo, early); sigmoid is DPO's own.")
-    ] = _DEFAULT.preference,
+    ] = _DEFAULTS.preference,
     label_noise: Annotated[
         float, typer.Option(help="For robust: share of edits believed to be no better.")
-    ] = _DEFAULT.label_noise,
+    ] = _DEFAULTS.label_noise,
     dpop_penalty: Annotated[
         float, typer.Option(help="For dpop: weight of edits becoming less likely.")
-    ] = _DEFAULT.dpop_penalty,
-    lambda_sup: Annotated[float, typer.Option(help="Weight of the supervised term (early).")] = _DEFAULT.lambda_sup,
+    ] = _DEFAULTS.dpop_penalty,
+    lambda_sup: Annotated[float, typer.Option(help="Weight of the supervised term (early).")] = _DEFAULTS.lambda_sup,
     lambda_cost: Annotated[
         float, typer.Option(help="Weight of the offline cost term (early); 0 leaves it out, as the paper does.")
-    ] = _DEFAULT.lambda_cost,
+    ] = _DEFAULTS.lambda_cost,
     weigh: Annotated[
         str | None,
         typer.Option(
             help="Weigh rows: user (every user the same), recency:DAYS (half-life), field:NAME (of metadata).",
             show_default="all alike",
         ),
-    ] = _DEFAULT.weigh,
-    full: Annotated[bool, typer.Option("--full", help="Train all weights instead of a LoRA adapter.")] = _DEFAULT.full,
-    lora_r: Annotated[int, typer.Option(help="Rank of the adapter.")] = _DEFAULT.lora_r,
-    lora_alpha: Annotated[int, typer.Option(help="The adapter is scaled by alpha / r.")] = _DEFAULT.lora_alpha,
-    lora_dropout: Annotated[float, typer.Option(help="Dropout in the adapter.")] = _DEFAULT.lora_dropout,
+    ] = _DEFAULTS.weigh,
+    full: Annotated[bool, typer.Option("--full", help="Train all weights instead of a LoRA adapter.")] = _DEFAULTS.full,
+    lora_r: Annotated[int, typer.Option(help="Rank of the adapter.")] = _DEFAULTS.lora_r,
+    lora_alpha: Annotated[int, typer.Option(help="The adapter is scaled by alpha / r.")] = _DEFAULTS.lora_alpha,
+    lora_dropout: Annotated[float, typer.Option(help="Dropout in the adapter.")] = _DEFAULTS.lora_dropout,
     max_length: Annotated[
         int, typer.Option(help="Most tokens of context and answer; longer contexts lose their beginning.")
-    ] = _DEFAULT.max_length,
+    ] = _DEFAULTS.max_length,
     cut_answers: Annotated[
         bool, typer.Option("--cut-answers", help="Cut answers too long for --max-length; else their rows are left out.")
-    ] = _DEFAULT.cut_answers,
+    ] = _DEFAULTS.cut_answers,
     row_tokens: Annotated[
         int | None, typer.Option(help="Fill packed rows up to so many tokens.", show_default="what suits the device")
-    ] = _DEFAULT.row_tokens,
-    held_out: Annotated[float, typer.Option(help="Share of the rows kept to measure with.")] = _DEFAULT.held_out,
-    seed: Annotated[int, typer.Option(help="Decides the split, the first weights and the order.")] = _DEFAULT.seed,
-    dtype: Annotated[Dtype, typer.Option(help="Of the weights; auto suits the device.")] = _DEFAULT.dtype,
+    ] = _DEFAULTS.row_tokens,
+    held_out: Annotated[float, typer.Option(help="Share of the rows kept to measure with.")] = _DEFAULTS.held_out,
+    seed: Annotated[int, typer.Option(help="Decides the split, the first weights and the order.")] = _DEFAULTS.seed,
+    dtype: Annotated[Dtype, typer.Option(help="Of the weights; auto suits the device.")] = _DEFAULTS.dtype,
     checkpointing: Annotated[
         bool, typer.Option("--checkpointing", help="Recompute activations: less memory, more time.")
-    ] = _DEFAULT.checkpointing,
+    ] = _DEFAULTS.checkpointing,
     save_every: Annotated[
         float, typer.Option(help="Keep a checkpoint every so many steps, or, below 1, this share of the run.")
-    ] = _DEFAULT.save_every,
+    ] = _DEFAULTS.save_every,
     costs: Annotated[
         str,
         typer.Option(
-            help="Where costs come from: edit (computed) or field:NAME (of metadata).", rich_help_panel=_COSTS
+            help="Where costs come from: edit (computed) or field:NAME (of metadata).", rich_help_panel=_COST_PANEL
         ),
-    ] = _COST.source,
-    cost_unit: Annotated[Unit, typer.Option(help="What an edit's cost counts.", rich_help_panel=_COSTS)] = _COST.unit,
+    ] = _COST_DEFAULTS.source,
+    cost_unit: Annotated[
+        CostUnit, typer.Option(help="What an edit's cost counts.", rich_help_panel=_COST_PANEL)
+    ] = _COST_DEFAULTS.unit,
     cost_normalize: Annotated[
-        Normalize, typer.Option(help="Whose length it is divided by.", rich_help_panel=_COSTS)
-    ] = _COST.normalize,
-    c_max: Annotated[float, typer.Option(help="The largest cost there is.", rich_help_panel=_COSTS)] = _COST.c_max,
+        CostNormalization, typer.Option(help="Whose length it is divided by.", rich_help_panel=_COST_PANEL)
+    ] = _COST_DEFAULTS.normalize,
+    c_max: Annotated[
+        float, typer.Option(help="The largest cost there is.", rich_help_panel=_COST_PANEL)
+    ] = _COST_DEFAULTS.c_max,
     cost_model: Annotated[
         Path | None,
-        typer.Option(help="Use this one, made earlier, with its settings.", rich_help_panel=_MODEL),
+        typer.Option(help="Use this one, made earlier, with its settings.", rich_help_panel=_COST_MODEL_PANEL),
     ] = None,
     members: Annotated[
-        int, typer.Option(help="Fits on bootstrap resamples, beside the one on the log.", rich_help_panel=_MODEL)
-    ] = _COST.members,
+        int,
+        typer.Option(help="Fits on bootstrap resamples, beside the one on the log.", rich_help_panel=_COST_MODEL_PANEL),
+    ] = _COST_DEFAULTS.members,
     prior: Annotated[
         float,
-        typer.Option(help="How far apart members start, in standard deviations of the costs.", rich_help_panel=_MODEL),
-    ] = _COST.prior,
+        typer.Option(
+            help="How far apart members start, in standard deviations of the costs.", rich_help_panel=_COST_MODEL_PANEL
+        ),
+    ] = _COST_DEFAULTS.prior,
     pessimism: Annotated[
         Pessimism,
         typer.Option(
             help="Pay the largest cost the fits agree on (max), the fit + kappa x spread (std), or the fit (none).",
-            rich_help_panel=_MODEL,
+            rich_help_panel=_COST_MODEL_PANEL,
         ),
-    ] = _COST.pessimism,
+    ] = _COST_DEFAULTS.pessimism,
     gamma: Annotated[
         float,
         typer.Option(
             help="For max: leave out members whose squared error on the log is higher by this share of its variance.",
-            rich_help_panel=_MODEL,
+            rich_help_panel=_COST_MODEL_PANEL,
         ),
-    ] = _COST.gamma,
-    kappa: Annotated[float, typer.Option(help="For std.", rich_help_panel=_MODEL)] = _COST.kappa,
-    cost_epochs: Annotated[float, typer.Option(help="Passes over the log.", rich_help_panel=_MODEL)] = _COST.epochs,
-    cost_lr: Annotated[float, typer.Option(help="Peak learning rate.", rich_help_panel=_MODEL)] = _COST.learning_rate,
+    ] = _COST_DEFAULTS.gamma,
+    kappa: Annotated[float, typer.Option(help="For std.", rich_help_panel=_COST_MODEL_PANEL)] = _COST_DEFAULTS.kappa,
+    cost_epochs: Annotated[
+        float, typer.Option(help="Passes over the log.", rich_help_panel=_COST_MODEL_PANEL)
+    ] = _COST_DEFAULTS.epochs,
+    cost_lr: Annotated[
+        float, typer.Option(help="Peak learning rate.", rich_help_panel=_COST_MODEL_PANEL)
+    ] = _COST_DEFAULTS.learning_rate,
     cost_rows_per_step: Annotated[
-        int, typer.Option(help="Rows of an optimizer step.", rich_help_panel=_MODEL)
-    ] = _COST.rows_per_step,
+        int, typer.Option(help="Rows of an optimizer step.", rich_help_panel=_COST_MODEL_PANEL)
+    ] = _COST_DEFAULTS.rows_per_step,
     cost_layers: Annotated[
-        float, typer.Option(help="Share of the layers, from the top, with adapters.", rich_help_panel=_MODEL)
-    ] = _COST.layers,
-    cost_lora_r: Annotated[int, typer.Option(help="Rank of the adapters.", rich_help_panel=_MODEL)] = _COST.lora_r,
+        float, typer.Option(help="Share of the layers, from the top, with adapters.", rich_help_panel=_COST_MODEL_PANEL)
+    ] = _COST_DEFAULTS.layers,
+    cost_lora_r: Annotated[
+        int, typer.Option(help="Rank of the adapters.", rich_help_panel=_COST_MODEL_PANEL)
+    ] = _COST_DEFAULTS.lora_r,
     free_rows: Annotated[
         bool,
         typer.Option(
             "--free-rows",
             help="Learn also that an edit itself costs 0. Off: no one was asked to edit it again.",
-            rich_help_panel=_MODEL,
+            rich_help_panel=_COST_MODEL_PANEL,
         ),
-    ] = _COST.free_rows,
+    ] = _COST_DEFAULTS.free_rows,
     rl_epochs: Annotated[
-        float, typer.Option(help="Passes over the log's contexts.", rich_help_panel=_OPTIMISATION)
-    ] = _RL.epochs,
+        float, typer.Option(help="Passes over the log's contexts.", rich_help_panel=_RL_PANEL)
+    ] = _RL_DEFAULTS.epochs,
     responses: Annotated[
-        int, typer.Option(help="Responses of an optimizer step.", rich_help_panel=_OPTIMISATION)
-    ] = _RL.responses,
+        int, typer.Option(help="Responses of an optimizer step.", rich_help_panel=_RL_PANEL)
+    ] = _RL_DEFAULTS.responses,
     generations: Annotated[
-        int, typer.Option(help="Responses to each context in a step.", rich_help_panel=_OPTIMISATION)
-    ] = _RL.generations,
+        int, typer.Option(help="Responses to each context in a step.", rich_help_panel=_RL_PANEL)
+    ] = _RL_DEFAULTS.generations,
     max_new_tokens: Annotated[
         int | None,
         typer.Option(
             help="Cut responses off here; one that is cut pays c_max.",
             show_default="the longest answer of the log",
-            rich_help_panel=_OPTIMISATION,
+            rich_help_panel=_RL_PANEL,
         ),
-    ] = _RL.max_new_tokens,
-    vllm: Annotated[Vllm, typer.Option(help="Write responses with vLLM.", rich_help_panel=_OPTIMISATION)] = _RL.vllm,
+    ] = _RL_DEFAULTS.max_new_tokens,
+    vllm: Annotated[
+        VllmMode, typer.Option(help="Write responses with vLLM.", rich_help_panel=_RL_PANEL)
+    ] = _RL_DEFAULTS.vllm,
     vllm_url: Annotated[
-        str | None, typer.Option(help="Address of `trl vllm-serve`.", rich_help_panel=_OPTIMISATION)
-    ] = _RL.vllm_url,
+        str | None, typer.Option(help="Address of `trl vllm-serve`.", rich_help_panel=_RL_PANEL)
+    ] = _RL_DEFAULTS.vllm_url,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace a policy of that name; start an unfinished run over.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON train_report_to_json on stdout.")] = False,
 ) -> None:
     """Learn a policy from a log of edits.
 
@@ -215,8 +230,8 @@ def train(
     the edit cost is fitted first, and the policy then learns to write what
     that model, taken pessimistically, finds cheap.
     """
-    settings = TrainSettings(
-        method=_DEFAULT.method if method == "all" else method,
+    settings = TrainConfig(
+        method=_DEFAULTS.method if method == "all" else method,
         epochs=epochs,
         max_steps=max_steps,
         learning_rate=lr,
@@ -243,7 +258,7 @@ def train(
         dtype=dtype,
         checkpointing=checkpointing,
         save_every=save_every,
-        cost=CostSettings(
+        cost=CostModelConfig(
             source=costs,
             unit=cost_unit,
             normalize=cost_normalize,
@@ -260,7 +275,7 @@ def train(
             gamma=gamma,
             kappa=kappa,
         ),
-        rl=RlSettings(
+        rl=RlConfig(
             epochs=rl_epochs,
             responses=responses,
             generations=generations,
@@ -270,17 +285,17 @@ def train(
             vllm_url=vllm_url,
         ),
     )
-    records, source = collected(data, store, since, user, tenant, group)
+    records, source = load_records(data, store, since, user, tenant, group)
     try:
         from copydesk.learn.models import quiet_libraries
         from copydesk.learn.prepare import check_log
-        from copydesk.learn.processes import is_main
+        from copydesk.learn.processes import is_main_process
         from copydesk.learn.train import train as learn
         from copydesk.learn.train import train_all
     except ModuleNotFoundError as fault:
         raise InputError(f"training needs {fault.name}; install it with: pip install 'copydesk[train]'") from None
     check_log(records, source)
-    if is_main():
+    if is_main_process():
         log_to_stderr("copydesk")
     quiet_libraries()
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result, whatever a library prints
@@ -288,12 +303,12 @@ def train(
             reports = train_all(records, model, settings, out, overwrite=force, resume=resume)
         else:
             reports = [learn(records, model, settings, out, overwrite=force, resume=resume)]
-    if is_main():
+    if is_main_process():
         for report in reports:
             draw_calibration(report)
-        documents = [document(report) for report in reports]
+        documents = [train_report_to_json(report) for report in reports]
         emit(
             {"policies": documents} if method == "all" else documents[0],
-            Group(*map(rendered, reports)),
+            Group(*map(render_train_report, reports)),
             as_json=as_json,
         )

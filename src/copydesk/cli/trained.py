@@ -9,7 +9,7 @@ from rich.table import Table
 
 from copydesk.errors import InputError
 from copydesk.log.files import atomic_write
-from copydesk.report.calibration import CALIBRATION_PLOT, calibration_plot
+from copydesk.report.calibration import CALIBRATION_FILE, plot_calibration
 
 if TYPE_CHECKING:
     from copydesk.learn.policy_file import CostModelRef
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # What the table shows, in its order: a figure on the held-out rows, and what to call it.
-_FIGURES = {
+_METRIC_LABELS = {
     "loss": "objective (loss)",
     "loss/supervised": "supervised term",
     "loss/preference": "preference term",
@@ -35,12 +35,12 @@ _FIGURES = {
 }
 
 
-def document(report: "TrainReport") -> dict[str, Any]:
+def train_report_to_json(report: "TrainReport") -> dict[str, Any]:
     """A report as JSON values."""
     return {"folder": str(report.folder), "seconds": round(report.seconds, 3), **report.policy.model_dump(mode="json")}
 
 
-def rendered(report: "TrainReport") -> Group:
+def render_train_report(report: "TrainReport") -> Group:
     """A report for people."""
     policy = report.policy
     data = policy.data
@@ -53,16 +53,22 @@ def rendered(report: "TrainReport") -> Group:
     table.add_column("")
     table.add_column("before", justify="right")
     table.add_column("after", justify="right")
-    for figure, name in _FIGURES.items():
+    for figure, name in _METRIC_LABELS.items():
         if figure in policy.after:
             table.add_row(name, f"{policy.before[figure]:.4f}", f"{policy.after[figure]:.4f}")
     measured = table if policy.after else "No rows were held out, so nothing was measured."
-    costs = [_cost_table(policy.cost_model, policy.data.held_out)] if policy.cost_model and policy.after else []
+    costs = (
+        [_render_cost_model_table(policy.cost_model, policy.data.held_out)]
+        if policy.cost_model and policy.after
+        else []
+    )
     remarks = [f"Note: {remark}" for remark in policy.remarks]
-    return Group(trained, measured, *costs, *remarks, f"Policy: {report.folder}", f"Load it: {_how_to_load(report)}")
+    return Group(
+        trained, measured, *costs, *remarks, f"Policy: {report.folder}", f"Load it: {_render_load_hint(report)}"
+    )
 
 
-def _how_to_load(report: "TrainReport") -> str:
+def _render_load_hint(report: "TrainReport") -> str:
     folder = str(report.folder)
     if report.policy.settings["full"]:
         return f"transformers.AutoModelForCausalLM.from_pretrained({folder!r})"
@@ -82,15 +88,15 @@ def draw_calibration(report: "TrainReport") -> None:
     if not bins:
         return
     try:
-        plot = calibration_plot(bins)
+        plot = plot_calibration(bins)
     except InputError as fault:
         logger.info("no calibration plot: %s", fault)
         return
-    with atomic_write(folder / CALIBRATION_PLOT) as file:
+    with atomic_write(folder / CALIBRATION_FILE) as file:
         file.write(plot)
 
 
-def _cost_table(model: "CostModelRef", rows: int) -> Table:
+def _render_cost_model_table(model: "CostModelRef", rows: int) -> Table:
     """The cost model on rows it has not seen, beside the predictor that always says the mean."""
     table = Table(box=box.SIMPLE, title=f"Cost model on the same {rows} rows ({model.metric})", title_justify="left")
     for name in ("", "R²", "rank correlation", "mean absolute error", "bias"):

@@ -11,21 +11,21 @@ from rich.text import Text
 
 from copydesk.cli.output import emit
 from copydesk.errors import InputError
-from copydesk.log.store import DEFAULT, EditStore
+from copydesk.log.store import DEFAULT_STORE, EditStore
 from copydesk.log.store.keys import DEFAULT_TENANT
-from copydesk.log.store.people import Person, metric_in_use, put_in_group, read_people
+from copydesk.log.store.people import StoredUser, assign_group, read_current_metric, read_users
 
-users = typer.Typer(help="List the people in a store, and put them in groups.", invoke_without_command=True)
+users_app = typer.Typer(help="List the people in a store, and put them in groups.", invoke_without_command=True)
 
 _Store = Annotated[str, typer.Option(help="The gateway's store.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
-@users.callback()
-def list_(
+@users_app.callback()
+def list_users_command(
     ctx: typer.Context,
-    store: _Store = DEFAULT,
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's users.", show_default="all")] = None,
+    store: _Store = DEFAULT_STORE,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's users_app.", show_default="all")] = None,
     as_json: _Json = False,
 ) -> None:
     """List every user: what they asked for and edited, their group, and the policies that are for them.
@@ -41,20 +41,24 @@ def list_(
     opened = EditStore.open(store, create=False)
     try:
         with opened.begin_read() as connection:
-            metric = metric_in_use(connection)
-            found = list(read_people(connection, metric, tenant=tenant))
+            metric = read_current_metric(connection)
+            found = list(read_users(connection, metric, tenant=tenant))
     finally:
         opened.close()
     document = {"store": opened.name, "metric": metric, "users": [person.to_json() for person in found]}
-    emit(document, _rendered(found, metric), as_json=as_json)
+    emit(document, _render_users(found, metric), as_json=as_json)
 
 
-@users.command("group")
-def group(
-    words: Annotated[list[str], typer.Argument(metavar="NAME USER...", help="The group, and who is to be in it.")],
-    none: Annotated[bool, typer.Option("--none", help="Take the users out of their group; give no NAME.")] = False,
-    store: _Store = DEFAULT,
-    tenant: Annotated[str, typer.Option(help="Whose users they are.")] = DEFAULT_TENANT,
+@users_app.command("group")
+def group_users_command(
+    words: Annotated[
+        list[str], typer.Argument(metavar="NAME USER...", help="The group_users_command, and who is to be in it.")
+    ],
+    none: Annotated[
+        bool, typer.Option("--none", help="Take the users_app out of their group_users_command; give no NAME.")
+    ] = False,
+    store: _Store = DEFAULT_STORE,
+    tenant: Annotated[str, typer.Option(help="Whose users_app they are.")] = DEFAULT_TENANT,
     as_json: _Json = False,
 ) -> None:
     """Put users in a group, each in one at most.
@@ -71,7 +75,7 @@ def group(
     opened = EditStore.open(store, create=False)
     try:
         with opened.begin_write() as tx:
-            changed = put_in_group(tx, name, members, tenant, at=time.time())
+            changed = assign_group(tx, name, members, tenant, at=time.time())
     finally:
         opened.close()
     where = "in no group" if name is None else f"in {name}"
@@ -79,7 +83,7 @@ def group(
     emit({"group": name, "tenant": tenant, "users": members, "changed": changed}, Text(said), as_json=as_json)
 
 
-def _rendered(found: list[Person], metric: str) -> RenderableType:
+def _render_users(found: list[StoredUser], metric: str) -> RenderableType:
     if not found:
         return Text("Nobody is named in this store; a request says who asks with its field `user`.")
     table = Table("user", "group", "answers", "edits", "pending", "mean cost", "last seen", "policies for them")
@@ -92,7 +96,7 @@ def _rendered(found: list[Person], metric: str) -> RenderableType:
             str(person.edits),
             str(person.pending),
             "" if person.mean_cost is None else f"{person.mean_cost:.3f}",
-            _day(person.last_seen),
+            _format_day(person.last_seen),
             ", ".join(person.arms),
         )
     said = [Text(f"Costs are {metric}.")] if metric else []
@@ -101,5 +105,5 @@ def _rendered(found: list[Person], metric: str) -> RenderableType:
     return Group(table, *said)
 
 
-def _day(moment: datetime | None) -> str:
+def _format_day(moment: datetime | None) -> str:
     return "" if moment is None else moment.strftime("%Y-%m-%d %H:%M")

@@ -7,7 +7,7 @@ The bounds (paper notes in docs/theory.md; arXiv 2601.19055), with D = log(|Π|/
     RL    SubOpt   ≤ sqrt(C (28/3) c_max² D/n)
 
 Bounds hold in the worst case and are far too large as predictions. What is compared here are their shapes: how each
-error grows with what was measured, all scaled alike by `TYPICAL`, as the share in [0, 1] of the avoidable cost that a
+error grows with what was measured, all scaled alike by `TYPICAL_SHARE_OF_BOUND`, as the share in [0, 1] of the avoidable cost that a
 method is predicted to leave.
 """
 
@@ -18,32 +18,32 @@ from dataclasses import dataclass
 DELTA = 0.05
 """δ: the bounds hold but in 1 of 20 logs, the usual level."""
 
-TYPICAL = 0.1
+TYPICAL_SHARE_OF_BOUND = 0.1
 """What share of its worst case an error is taken to be. In docs/results.md SFT leaves 2 to 3% of the strong user's cost
 from 300 edits, where sqrt(D/n) is 1.4 to 1.6 and the user's weakness has next to no part; DPO leaves a third to a half,
 where its bound is 10 to 30. A tenth errs on the side of the bound for SFT and is no finer than those figures allow. It
 was set on logs of that table, where agreement is therefore no evidence."""
 
-SLOPE = 0.25
+DPO_SIGMOID_SLOPE = 0.25
 """σ'(V) in DPO's bound, at V = 0 where it is largest: the bound at its best. There s is 1, as costs are shares here."""
 
-CLOSE = 1.5
+CLOSE_FACTOR = 1.5
 """Within this factor two predictions are called alike: the estimates in them are not better than that."""
 
-COVERED = 0.2
+MIN_COVERED_SHARE = 0.2
 """Consistency speaks of common rewrites; where they are less than a fifth of all changes it says little of the user."""
 
-COVERED_LEAST = 0.01
+COVERED_FLOOR = 0.01
 """The taste behind the changes that are not common is taken to be as hard to describe as that behind those that are,
 but not more than a hundred times as hard in all."""
 
-UNKNOWN_LEFT = 0.5
+DEFAULT_LEFT = 0.5
 """What a user is taken to leave where nothing tells: the middle. It decides nothing: the choice is then early."""
 
-AGAIN = 20
+MIN_REEDITS = 20
 """From so many texts edited twice on, what the second edit cost is better evidence than consistency: it is direct."""
 
-FLAT = 0.05
+FLAT_SIGMOID_SLOPE = 0.05
 """Where σ' is below a fifth of its largest value a pair teaches next to nothing more; β keeps V below that."""
 
 BETA_RANGE, BETA_UNKNOWN = (0.03, 1.0), 0.1
@@ -55,15 +55,15 @@ LAM_RANGE = (0.01, 1.0)
 NEAR_SHARE = 0.2
 """From this share of near-identical pairs on, preference alone may displace likelihood (see `cautions`)."""
 
-LEAST_LEFT = 0.01
+MIN_LEFT = 0.01
 """No user is taken to leave less: nothing could be measured to be better."""
 
-_AGAIN_TELLS, _CONSISTENCY_TELLS = "r = cost of second edits / cost of first ones", "1 − a"
-_NOTHING_TELLS = f"{UNKNOWN_LEFT:g} where nothing tells"
+_REEDITS_NOTE, _CONSISTENCY_NOTE = "r = cost of second edits / cost of first ones", "1 − a"
+_NO_EVIDENCE_NOTE = f"{DEFAULT_LEFT:g} where nothing tells"
 
 
 @dataclass(frozen=True)
-class Facts:
+class AdviceInputs:
     """All that advice depends on.
 
     Attributes:
@@ -130,33 +130,37 @@ class Advice:
     formulas: tuple[Formula, ...]
 
 
-def advise(facts: Facts) -> Advice:
+def advise(facts: AdviceInputs) -> Advice:
     """Advise on a log with at least one edited row; a pure function of its measurements."""
-    size = _size(facts)
-    left = _left(facts)
+    size = _description_size(facts)
+    left = _left_share(facts)
     c = 1 / facts.ess if facts.ess is not None else 1.0
-    sft, dpo, rl = _sft(facts, size.value, left.value), _dpo(facts, size.value, c), _rl(facts, size.value, c)
+    sft, dpo, rl = (
+        _sft_formula(facts, size.value, left.value),
+        _dpo_formula(facts, size.value, c),
+        _rl_formula(facts, size.value, c),
+    )
     better = min(sft.value, dpo.value)
     predicted = {"sft": sft.value, "dpo": dpo.value, "rl": rl.value, "early": better}
-    known = left.formula != _NOTHING_TELLS
-    method, chosen = _choose(predicted, facts, known=known)
-    lam, beta = _lam(sft.value, dpo.value), _beta(facts)
-    more, says = _more(method, facts, size.value, left.value, c, predicted, known=known)
+    known = left.formula != _NO_EVIDENCE_NOTE
+    method, chosen = _choose_method(predicted, facts, known=known)
+    lam, beta = _lam_formula(sft.value, dpo.value), _beta_formula(facts)
+    more, says = _more_edits_formula(method, facts, size.value, left.value, c, predicted, known=known)
     return Advice(
         method=method,
         lam=lam.value,
         beta=beta.value,
         more_edits=int(more.value),
         predicted=predicted,
-        reasons=(chosen, *_why(facts, left, c), says),
+        reasons=(chosen, *_build_reasons(facts, left, c), says),
         formulas=(size, left, sft, dpo, rl, lam, beta, more),
     )
 
 
-def _size(facts: Facts) -> Formula:
+def _description_size(facts: AdviceInputs) -> Formula:
     """The length of a description of the taste: one word for each common rewrite, and as much for the others."""
     vocabulary, distinct = max(2, facts.vocabulary), max(1, facts.distinct)
-    covered = max(facts.covered, COVERED_LEAST)
+    covered = max(facts.covered, COVERED_FLOOR)
     return Formula(
         "D, the size of what is to be learnt",
         "(common rewrites) · ln(vocabulary) / (their share of all changes) + ln(1/δ)",
@@ -165,70 +169,70 @@ def _size(facts: Facts) -> Formula:
     )
 
 
-def _left(facts: Facts) -> Formula:
+def _left_share(facts: AdviceInputs) -> Formula:
     name = "χ, what one edit of these users leaves"
-    if facts.reedit_left is not None and facts.reedit_rows >= AGAIN:
+    if facts.reedit_left is not None and facts.reedit_rows >= MIN_REEDITS:
         numbers = f"{facts.reedit_left:.2f}, from {facts.reedit_rows} texts edited twice"
-        return Formula(name, _AGAIN_TELLS, numbers, _share(facts.reedit_left))
-    if facts.consistency is not None and facts.covered >= COVERED:
-        return Formula(name, _CONSISTENCY_TELLS, f"1 − {facts.consistency:.2f}", _share(1 - facts.consistency))
-    return Formula(name, _NOTHING_TELLS, "not measured", UNKNOWN_LEFT)
+        return Formula(name, _REEDITS_NOTE, numbers, _clip_share(facts.reedit_left))
+    if facts.consistency is not None and facts.covered >= MIN_COVERED_SHARE:
+        return Formula(name, _CONSISTENCY_NOTE, f"1 − {facts.consistency:.2f}", _clip_share(1 - facts.consistency))
+    return Formula(name, _NO_EVIDENCE_NOTE, "not measured", DEFAULT_LEFT)
 
 
-def _sft(facts: Facts, size: float, left: float) -> Formula:
+def _sft_formula(facts: AdviceInputs, size: float, left: float) -> Formula:
     return Formula(
         "SFT leaves",
-        f"{TYPICAL:g} · sqrt(D/n) + χ",
-        f"{TYPICAL:g} · sqrt({size:.0f}/{facts.rows}) + {left:.2f}",
-        _share(TYPICAL * math.sqrt(size / facts.rows) + left),
+        f"{TYPICAL_SHARE_OF_BOUND:g} · sqrt(D/n) + χ",
+        f"{TYPICAL_SHARE_OF_BOUND:g} · sqrt({size:.0f}/{facts.rows}) + {left:.2f}",
+        _clip_share(TYPICAL_SHARE_OF_BOUND * math.sqrt(size / facts.rows) + left),
     )
 
 
-def _dpo(facts: Facts, size: float, c: float) -> Formula:
+def _dpo_formula(facts: AdviceInputs, size: float, c: float) -> Formula:
     return Formula(
         "DPO leaves",
-        f"{TYPICAL:g} · sqrt(2 C D/n_edited) / {SLOPE:g}",
-        f"{TYPICAL:g} · sqrt(2 · {c:.3g} · {size:.0f}/{facts.edited}) / {SLOPE:g}",
-        _share(_dpo_error(facts.edited, size, c)),
+        f"{TYPICAL_SHARE_OF_BOUND:g} · sqrt(2 C D/n_edited) / {DPO_SIGMOID_SLOPE:g}",
+        f"{TYPICAL_SHARE_OF_BOUND:g} · sqrt(2 · {c:.3g} · {size:.0f}/{facts.edited}) / {DPO_SIGMOID_SLOPE:g}",
+        _clip_share(_dpo_error(facts.edited, size, c)),
     )
 
 
 def _dpo_error(edited: float, size: float, c: float) -> float:
-    return TYPICAL * math.sqrt(2 * c * size / edited) / SLOPE
+    return TYPICAL_SHARE_OF_BOUND * math.sqrt(2 * c * size / edited) / DPO_SIGMOID_SLOPE
 
 
-def _rl(facts: Facts, size: float, c: float) -> Formula:
+def _rl_formula(facts: AdviceInputs, size: float, c: float) -> Formula:
     return Formula(
         "RL leaves",
-        f"{TYPICAL:g} · sqrt(C · (28/3) · (c_max/mean cost)² · D/n)",
-        f"{TYPICAL:g} · sqrt({c:.3g} · 28/3 · ({facts.high_cost:.2f}/{facts.mean_cost:.2f})² "
+        f"{TYPICAL_SHARE_OF_BOUND:g} · sqrt(C · (28/3) · (c_max/mean cost)² · D/n)",
+        f"{TYPICAL_SHARE_OF_BOUND:g} · sqrt({c:.3g} · 28/3 · ({facts.high_cost:.2f}/{facts.mean_cost:.2f})² "
         f"· {size:.0f}/{facts.rows})",
-        _share(_rl_error(facts.rows, facts, size, c)),
+        _clip_share(_rl_error(facts.rows, facts, size, c)),
     )
 
 
-def _rl_error(rows: float, facts: Facts, size: float, c: float) -> float:
+def _rl_error(rows: float, facts: AdviceInputs, size: float, c: float) -> float:
     spread = facts.high_cost / facts.mean_cost if facts.mean_cost > 0 else 1.0
-    return TYPICAL * spread * math.sqrt(c * 28 / 3 * size / rows)
+    return TYPICAL_SHARE_OF_BOUND * spread * math.sqrt(c * 28 / 3 * size / rows)
 
 
-def _choose(predicted: dict[str, float], facts: Facts, *, known: bool) -> tuple[str, str]:
+def _choose_method(predicted: dict[str, float], facts: AdviceInputs, *, known: bool) -> tuple[str, str]:
     sft, dpo, rl = (predicted[method] for method in ("sft", "dpo", "rl"))
     if not known:
         return "early", (
             "Early: how good the edits are to imitate could not be told from this log. One policy trained on both "
             "losses is close to the better of SFT and DPO without knowing which that is."
         )
-    if rl * CLOSE < min(sft, dpo):
+    if rl * CLOSE_FACTOR < min(sft, dpo):
         return "rl", (
             f"RL: it is predicted to leave {rl:.0%} of the avoidable cost, much less than SFT ({sft:.0%}) or DPO "
             f"({dpo:.0%}); costs are known of accepted rows too."
         )
     low, high = sorted((sft, dpo))
-    if high <= CLOSE * low:
+    if high <= CLOSE_FACTOR * low:
         return "early", (
             f"Early: SFT is predicted to leave {sft:.0%} of the avoidable cost and DPO {dpo:.0%}, which is alike "
-            f"within what such figures are worth (a factor of {CLOSE:g}); one policy trained on both losses is close "
+            f"within what such figures are worth (a factor of {CLOSE_FACTOR:g}); one policy trained on both losses is close "
             "to the better of the two."
         )
     if sft < dpo:
@@ -248,10 +252,10 @@ def _choose(predicted: dict[str, float], facts: Facts, *, known: bool) -> tuple[
     )
 
 
-def _why(facts: Facts, left: Formula, c: float) -> list[str]:
-    if left.formula == _AGAIN_TELLS:
+def _build_reasons(facts: AdviceInputs, left: Formula, c: float) -> list[str]:
+    if left.formula == _REEDITS_NOTE:
         quality = f"Quality: {left.numbers}: a second edit costs {left.value:.0%} of the first."
-    elif left.formula == _CONSISTENCY_TELLS:
+    elif left.formula == _CONSISTENCY_NOTE:
         quality = (
             f"Quality: where a common rewrite could be done it is done in {1 - left.value:.0%} of the cases. Somebody "
             "whose taste is always the same, and who always follows it, would come near 100%."
@@ -270,7 +274,7 @@ def _why(facts: Facts, left: Formula, c: float) -> list[str]:
     ]
 
 
-def _lam(sft: float, dpo: float) -> Formula:
+def _lam_formula(sft: float, dpo: float) -> Formula:
     low, high = LAM_RANGE
     share = dpo / (dpo + sft)
     return Formula(
@@ -281,23 +285,23 @@ def _lam(sft: float, dpo: float) -> Formula:
     )
 
 
-def _beta(facts: Facts) -> Formula:
+def _beta_formula(facts: AdviceInputs) -> Formula:
     name = "β, the pull towards the reference"
     if not facts.margin_scale:
         return Formula(name, "the usual value where no model was asked", "not measured", BETA_UNKNOWN)
-    steepest = (1 + math.sqrt(1 - 4 * FLAT)) / 2  # σ(V) where σ'(V) = σ(V)(1 − σ(V)) = FLAT
+    steepest = (1 + math.sqrt(1 - 4 * FLAT_SIGMOID_SLOPE)) / 2  # σ(V) where σ'(V) = σ(V)(1 − σ(V)) = FLAT
     value = math.log(steepest / (1 - steepest))
     low, high = BETA_RANGE
     return Formula(
         name,
-        f"V*/median |log π_ref(y') − log π_ref(y)| with σ'(V*) = {FLAT:g}, within {low:g} and {high:g}",
+        f"V*/median |log π_ref(y') − log π_ref(y)| with σ'(V*) = {FLAT_SIGMOID_SLOPE:g}, within {low:g} and {high:g}",
         f"{value:.2f}/{facts.margin_scale:.3g}",
         min(max(value / facts.margin_scale, low), high),
     )
 
 
-def _more(
-    method: str, facts: Facts, size: float, left: float, c: float, predicted: dict[str, float], *, known: bool
+def _more_edits_formula(
+    method: str, facts: AdviceInputs, size: float, left: float, c: float, predicted: dict[str, float], *, known: bool
 ) -> tuple[Formula, str]:
     """How many more edits would help the method, or the better part of the early ensemble."""
     name = "more edits that would help"
@@ -305,18 +309,18 @@ def _more(
         method = "sft" if predicted["sft"] <= predicted["dpo"] else "dpo"
     share = facts.edited / facts.rows  # a row in `share` is edited
     if method == "sft":
-        floor = max(left, LEAST_LEFT)
-        more = max(0.0, TYPICAL**2 * size / floor**2 - facts.rows) * share
+        floor = max(left, MIN_LEFT)
+        more = max(0.0, TYPICAL_SHARE_OF_BOUND**2 * size / floor**2 - facts.rows) * share
         formula = Formula(
             name,
-            f"({TYPICAL:g}² D/χ² − n) · n_edited/n, at least 0",
-            f"({TYPICAL:g}² · {size:.0f}/{floor:.2f}² − {facts.rows}) · {share:.2f}",
+            f"({TYPICAL_SHARE_OF_BOUND:g}² D/χ² − n) · n_edited/n, at least 0",
+            f"({TYPICAL_SHARE_OF_BOUND:g}² · {size:.0f}/{floor:.2f}² − {facts.rows}) · {share:.2f}",
             math.ceil(more),
         )
         if not known:
             return formula, (
                 "More edits: how many would help cannot be told without knowing what one edit leaves; were it the half "
-                f"assumed here, {formula.value:,.0f} more. Second edits of {AGAIN} texts would tell."
+                f"assumed here, {formula.value:,.0f} more. Second edits of {MIN_REEDITS} texts would tell."
             )
         if not formula.value:
             return formula, (
@@ -346,5 +350,5 @@ def _more(
     )
 
 
-def _share(value: float) -> float:
+def _clip_share(value: float) -> float:
     return min(max(value, 0.0), 1.0)

@@ -4,17 +4,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from copydesk.diagnose.advice import NEAR_SHARE
-from copydesk.diagnose.counts import Counts
+from copydesk.diagnose.counts import LogCounts
 from copydesk.diagnose.coverage import Coverage
 from copydesk.diagnose.leaks import Leak, Leaks
 from copydesk.diagnose.quality import NEAR_COST, NEAR_WORDS
 
-FEW = 50
+MIN_EDITED_ROWS = 50
 """Below so many edited rows, what is measured here is mostly chance, and what is learnt too."""
 
-DOMINANT = 0.5
+DOMINANT_USER_SHARE = 0.5
 
-Kind = Literal[
+CautionKind = Literal[
     "few edits", "one user", "duplicates", "e-mail addresses", "phone numbers", "near-identical", "another model"
 ]
 
@@ -23,12 +23,12 @@ Kind = Literal[
 class Caution:
     """One warning: what is the matter, and one sentence that says so."""
 
-    kind: Kind
+    kind: CautionKind
     text: str
 
 
-def cautions(
-    counts: Counts, duplicates: tuple[int, list[int]], leaks: Leaks, near_identical: float, coverage: Coverage | None
+def find_cautions(
+    counts: LogCounts, duplicates: tuple[int, list[int]], leaks: Leaks, near_identical: float, coverage: Coverage | None
 ) -> tuple[Caution, ...]:
     """What speaks for caution, the gravest first.
 
@@ -41,21 +41,21 @@ def cautions(
     """
     found: list[Caution] = []
     if leaks.emails:
-        found.append(_leak("e-mail addresses", "e-mail address", leaks.emails, leaks))
+        found.append(_privacy_caution("e-mail addresses", "e-mail address", leaks.emails, leaks))
     if leaks.phones:
-        found.append(_leak("phone numbers", "phone number", leaks.phones, leaks))
+        found.append(_privacy_caution("phone numbers", "phone number", leaks.phones, leaks))
     if leaks.phones is None:
         found.append(
             Caution("phone numbers", "Phone numbers were not looked for; pip install phonenumbers, and run again.")
         )
-    if counts.edited < FEW:
+    if counts.edited < MIN_EDITED_ROWS:
         found.append(
             Caution(
                 "few edits",
-                f"Edited rows: only {counts.edited}. Below {FEW} most figures here are chance; log more edits.",
+                f"Edited rows: only {counts.edited}. Below {MIN_EDITED_ROWS} most figures here are chance; log more edits.",
             )
         )
-    if counts.users > 1 and counts.largest_user > DOMINANT * counts.named:
+    if counts.users > 1 and counts.largest_user > DOMINANT_USER_SHARE * counts.named:
         share = counts.largest_user / counts.named
         found.append(
             Caution(
@@ -95,7 +95,7 @@ def cautions(
     return tuple(found)
 
 
-def _leak(kind: Literal["e-mail addresses", "phone numbers"], one: str, rows: int, leaks: Leaks) -> Caution:
+def _privacy_caution(kind: Literal["e-mail addresses", "phone numbers"], one: str, rows: int, leaks: Leaks) -> Caution:
     shown: list[Leak] = [leak for leak in leaks.first if leak.kind == one]
     places = ", ".join(f"row {leak.row} ({leak.field}: {leak.masked})" for leak in shown)
     where = places if rows == len(shown) else f"for example {places}"

@@ -5,11 +5,11 @@ from functools import cached_property
 
 from rapidfuzz.distance import Levenshtein
 
-from copydesk.log.words import words
+from copydesk.log.words import split_words
 
 
 @dataclass(frozen=True)
-class Run:
+class ChangedSpan:
     """Neighbouring words that were changed: `before[start:end]` became `after[to_start:to_end]`; one may be empty."""
 
     start: int
@@ -19,7 +19,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Change:
+class EditAlignment:
     """One edit as words (`copydesk.log.words`).
 
     Attributes:
@@ -33,7 +33,7 @@ class Change:
 
     before: list[str]
     after: list[str]
-    spans: list[Run]
+    spans: list[ChangedSpan]
     positions: list[int]
     kept: int
 
@@ -43,10 +43,10 @@ class Change:
         return len(self.positions)
 
 
-def change_of(response: str, edit: str) -> Change:
+def align_edit(response: str, edit: str) -> EditAlignment:
     """Align a response with its edit (Levenshtein, over words)."""
-    before, after = words(response), words(edit)
-    runs: list[Run] = []
+    before, after = split_words(response), split_words(edit)
+    runs: list[ChangedSpan] = []
     places: list[int] = []
     kept, joined = 0, False
     for step in Levenshtein.opcodes(before, after):
@@ -56,8 +56,8 @@ def change_of(response: str, edit: str) -> Change:
             continue
         places += range(start, end) if end > start else [start] * (to_end - to_start)
         if joined:
-            runs[-1] = Run(runs[-1].start, end, runs[-1].to_start, to_end)
+            runs[-1] = ChangedSpan(runs[-1].start, end, runs[-1].to_start, to_end)
         else:
-            runs.append(Run(start, end, to_start, to_end))
+            runs.append(ChangedSpan(start, end, to_start, to_end))
         joined = True
-    return Change(before, after, runs, places, kept)
+    return EditAlignment(before, after, runs, places, kept)

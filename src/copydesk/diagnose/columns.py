@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 
 from copydesk.log.record import EditRecord
 
-NOTHING = 0
+EMPTY_DIGEST = 0
 """The digest of what is not there."""
 
-_BLOCK = 1_000  # rows to a statement
-_CACHE = 4 << 10  # KiB of the file that are held in memory, however long it gets
+_INSERT_BATCH = 1_000  # rows to a statement
+_CACHE_KIB = 4 << 10  # KiB of the file that are held in memory, however long it gets
 
 
-def digest(*parts: str) -> int:
-    """Eight bytes of BLAKE2b that stand for texts, with a sign; `NOTHING` only where there are none."""
+def hash_texts(*parts: str) -> int:
+    """Eight bytes of BLAKE2b that stand for texts, with a sign; `EMPTY_DIGEST` only where there are none."""
     written = json.dumps(parts).encode("ascii")
     return int.from_bytes(blake2b(written, digest_size=8).digest(), "little", signed=True) or 1
 
 
-class Columns:
+class RowDigests:
     """Digests, cost and moment of the rows whose edit is known, in the order of the log.
 
     The digests are in an SQLite file without a name, where `SQLITE_TMPDIR` or `TMPDIR` says; it goes with the object.
@@ -34,7 +34,7 @@ class Columns:
         self._costs, self._timestamps = array("d"), array("d")
         self._pending: list[tuple[int, ...]] = []
         self._file = sqlite3.connect("", isolation_level=None)
-        self._file.execute(f"PRAGMA cache_size = -{_CACHE}")
+        self._file.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         self._file.execute("PRAGMA journal_mode = OFF")
         self._file.execute(
             "CREATE TABLE rows (place INTEGER PRIMARY KEY, number INT, "
@@ -51,17 +51,17 @@ class Columns:
             (
                 len(self._costs),
                 number,
-                digest(said, record.response, edit),
-                digest(record.response.strip()) if record.response.strip() else NOTHING,
+                hash_texts(said, record.response, edit),
+                hash_texts(record.response.strip()) if record.response.strip() else EMPTY_DIGEST,
                 # An accepted text that comes again is a repetition, not a second edit.
-                digest(edit.strip()) if record.edited and edit.strip() else NOTHING,
-                digest(record.id),
-                digest(str(parent)) if isinstance(parent, str | int) else NOTHING,
+                hash_texts(edit.strip()) if record.edited and edit.strip() else EMPTY_DIGEST,
+                hash_texts(record.id),
+                hash_texts(str(parent)) if isinstance(parent, str | int) else EMPTY_DIGEST,
             )
         )
         self._costs.append(cost)
         self._timestamps.append(record.created_at.timestamp() if record.created_at is not None else float("nan"))
-        if len(self._pending) == _BLOCK:
+        if len(self._pending) == _INSERT_BATCH:
             self._flush()
 
     @property
@@ -97,9 +97,9 @@ class Columns:
         self._create_index("id")
         query = f"""
             SELECT place, coalesce(
-              (SELECT min(place) FROM rows WHERE later.parent != {NOTHING} AND id = later.parent
-                 AND edit != {NOTHING} AND place < later.place),
-              (SELECT min(place) FROM rows WHERE later.response != {NOTHING} AND edit = later.response
+              (SELECT min(place) FROM rows WHERE later.parent != {EMPTY_DIGEST} AND id = later.parent
+                 AND edit != {EMPTY_DIGEST} AND place < later.place),
+              (SELECT min(place) FROM rows WHERE later.response != {EMPTY_DIGEST} AND edit = later.response
                  AND place < later.place))
             FROM rows AS later ORDER BY place"""
         for place, earlier in self._file.execute(query):

@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from copydesk.diagnose.change import Change
-from copydesk.diagnose.rewrites import LONGEST, rewriting
+from copydesk.diagnose.change import EditAlignment
+from copydesk.diagnose.rewrites import MAX_REWRITE_WORDS, extract_rewrite
 
-COMMON = 3
+MIN_COMMON_COUNT = 3
 """How often a rewrite must have been done to be called common; once or twice may be chance."""
 
-SHOWN = 20
-_PHRASES = 500
+MAX_APPLICATIONS = 20
+_MAX_PHRASES = 500
 _RESAMPLES = 400
 
 
 @dataclass(frozen=True)
-class Application:
+class RewriteApplication:
     """How regularly one rewrite is done.
 
     Attributes:
@@ -44,7 +44,7 @@ class Application:
 
 
 @dataclass(frozen=True)
-class Consistency:
+class EditConsistency:
     """How alike people edit.
 
     Attributes:
@@ -66,10 +66,10 @@ class Consistency:
     covered: float
     distinct: int
     vocabulary: int
-    applications: tuple[Application, ...]
+    applications: tuple[RewriteApplication, ...]
 
 
-def consistency(changes: Sequence[Change], seed: int = 0) -> Consistency:
+def measure_consistency(changes: Sequence[EditAlignment], seed: int = 0) -> EditConsistency:
     """Measure how regularly common rewrites are done.
 
     a = Σ_f m_f · k_f / n_f / Σ_f m_f over the phrases f with a common rewrite, where n_f counts f in the responses,
@@ -81,9 +81,9 @@ def consistency(changes: Sequence[Change], seed: int = 0) -> Consistency:
         changes: of edited and accepted rows.
         seed: of the bootstrap.
     """
-    found = [_rewritings(change) for change in changes]
+    found = [_rewrite_pairs(change) for change in changes]
     counts = Counter(one for own in found for one in own)
-    common = {one: count for one, count in counts.items() if count >= COMMON}
+    common = {one: count for one, count in counts.items() if count >= MIN_COMMON_COUNT}
     total = sum(len(change.spans) for change in changes)
     covered = sum(common.values()) / total if total else 0.0
     vocabulary = len({word for change in changes for word in (*change.before, *change.after)})
@@ -92,15 +92,15 @@ def consistency(changes: Sequence[Change], seed: int = 0) -> Consistency:
         if before and count > best.get(before, (0, ""))[0]:
             best[before] = count, after
     changed_in_all = Counter(before for own in found for before, _ in own if before in best)
-    phrases = [phrase for phrase, _ in changed_in_all.most_common(_PHRASES)]
+    phrases = [phrase for phrase, _ in changed_in_all.most_common(_MAX_PHRASES)]
     if not phrases:
-        return Consistency(len(changes), None, None, None, covered, len(common), vocabulary, ())
+        return EditConsistency(len(changes), None, None, None, covered, len(common), vocabulary, ())
     place = {phrase: number for number, phrase in enumerate(phrases)}
     # applied, changed and occurred, in each row, of each phrase
     table = np.zeros((3, len(changes), len(phrases)), dtype=np.float32)
     lengths = {phrase.count(" ") + 1 for phrase in phrases}
     for row, (change, own) in enumerate(zip(changes, found, strict=True)):
-        for phrase in _phrases(change.before, lengths):
+        for phrase in _find_phrases(change.before, lengths):
             if phrase in place:
                 table[2, row, place[phrase]] += 1
         for before, after in own:
@@ -108,29 +108,29 @@ def consistency(changes: Sequence[Change], seed: int = 0) -> Consistency:
                 table[1, row, place[before]] += 1
                 table[0, row, place[before]] += after == best[before][1]
     sums = table.sum(axis=1, dtype=np.float64)
-    mean = float(_mean(sums[:, None, :])[0])
-    low, high = _interval(table, mean, seed)
+    mean = float(_mean_rate(sums[:, None, :])[0])
+    low, high = _bootstrap_interval(table, mean, seed)
     applications = [
-        Application(phrase, best[phrase][1], *(int(sums[figure, place[phrase]]) for figure in range(3)))
-        for phrase in phrases[:SHOWN]
+        RewriteApplication(phrase, best[phrase][1], *(int(sums[figure, place[phrase]]) for figure in range(3)))
+        for phrase in phrases[:MAX_APPLICATIONS]
     ]
-    return Consistency(len(changes), mean, low, high, covered, len(common), vocabulary, tuple(applications))
+    return EditConsistency(len(changes), mean, low, high, covered, len(common), vocabulary, tuple(applications))
 
 
-def _rewritings(change: Change) -> list[tuple[str, str]]:
-    return [found for run in change.spans if (found := rewriting(change, run)) is not None]
+def _rewrite_pairs(change: EditAlignment) -> list[tuple[str, str]]:
+    return [found for run in change.spans if (found := extract_rewrite(change, run)) is not None]
 
 
-def _phrases(words: list[str], lengths: set[int]) -> list[str]:
+def _find_phrases(words: list[str], lengths: set[int]) -> list[str]:
     return [
         " ".join(words[start : start + length])
         for length in lengths
-        if length <= LONGEST
+        if length <= MAX_REWRITE_WORDS
         for start in range(len(words) - length + 1)
     ]
 
 
-def _mean(sums: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+def _mean_rate(sums: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """a for each resample, from applied, changed and occurred, shape [3, resamples, phrases]."""
     applied, changed, occurred = sums
     rates = applied / np.maximum(occurred, 1)
@@ -138,7 +138,7 @@ def _mean(sums: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     return mean
 
 
-def _interval(table: NDArray[np.floating[Any]], mean: float, seed: int) -> tuple[float, float]:
+def _bootstrap_interval(table: NDArray[np.floating[Any]], mean: float, seed: int) -> tuple[float, float]:
     """The basic bootstrap interval (Davison & Hinkley, *Bootstrap Methods*, 1997, section 5.2), within 0 and 1.
 
     Where a phrase is rare, resamples lean towards larger means than the sample's own. This one leans back.
@@ -146,6 +146,6 @@ def _interval(table: NDArray[np.floating[Any]], mean: float, seed: int) -> tuple
     rows = table.shape[1]
     luck = np.random.default_rng(seed)
     weights = luck.multinomial(rows, np.full(rows, 1 / rows), size=_RESAMPLES).astype(np.float32)
-    means = _mean(np.stack([weights @ figure for figure in table]).astype(np.float64))
+    means = _mean_rate(np.stack([weights @ figure for figure in table]).astype(np.float64))
     low, high = np.quantile(means, [0.025, 0.975])
     return max(0.0, min(mean, 2 * mean - float(high))), min(1.0, max(mean, 2 * mean - float(low)))

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from copydesk.log.summary import CostSummary
 
-BARS = 20
+HISTOGRAM_BINS = 20
 
 
 @dataclass(frozen=True)
-class Costs:
+class CostDistribution:
     """The costs of the rows whose edit is known.
 
     Attributes:
@@ -31,17 +31,17 @@ class Costs:
     bars: tuple[int, ...]
 
 
-def distribution(metric: str, summary: CostSummary, costs: NDArray[np.float64]) -> Costs:
+def compute_cost_distribution(metric: str, summary: CostSummary, costs: NDArray[np.float64]) -> CostDistribution:
     """The distribution of costs; `summary` is of the same rows."""
     edges, bars = [], []
     if len(costs):
         # A few rewrites of short texts cost many times 1 and would squeeze all others into one bar.
         top = float(np.quantile(costs, 0.99)) or 1.0
-        counted, bounds = np.histogram(np.minimum(costs, top), bins=BARS, range=(0, top))
+        counted, bounds = np.histogram(np.minimum(costs, top), bins=HISTOGRAM_BINS, range=(0, top))
         edges, bars = bounds.tolist(), counted.tolist()
-    return Costs(metric, summary.mean, summary.median, summary.quantiles, tuple(edges), tuple(bars))
+    return CostDistribution(metric, summary.mean, summary.median, summary.quantiles, tuple(edges), tuple(bars))
 
 
-def quantile(costs: Costs, level: float) -> float:
+def get_quantile(costs: CostDistribution, level: float) -> float:
     """A quantile that the summary has; 0 where there are none."""
     return dict(costs.quantiles).get(level, 0.0)

@@ -7,7 +7,7 @@ from copydesk.log.record import EditRecord
 
 
 @dataclass(frozen=True)
-class Counts:
+class LogCounts:
     """What a log is made of.
 
     Attributes:
@@ -41,7 +41,7 @@ class Counts:
         return self.accepted / self.known if self.known else None
 
 
-class Counting:
+class LogCountsAccumulator:
     """Counts rows as they pass; keeps one number a user and a policy."""
 
     def __init__(self) -> None:
@@ -59,9 +59,9 @@ class Counting:
         if record.policy is not None:
             self._policies.add(record.policy)
 
-    def result(self) -> Counts:
+    def result(self) -> LogCounts:
         """The counts so far."""
-        return Counts(
+        return LogCounts(
             rows=self._pending + self._accepted + self._edited,
             pending=self._pending,
             accepted=self._accepted,

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 
-RARE = 0.01
+RARE_QUANTILE = 0.01
 """An edit is one the reference would hardly ever write when it is less likely, per token, than 99% of responses are."""
 
-_DOUBT = 3.0  # standard errors between the responses and the model's own before they are called another's
+_MIN_T_STATISTIC = 3.0  # standard errors between the responses and the model's own before they are called another's
 
 
 @dataclass(frozen=True)
-class Scores:
+class ReferenceScores:
     """Log-probabilities of a sample under the reference, in nats.
 
     Attributes:
@@ -27,11 +27,11 @@ class Scores:
         truncated: rows that were too long for the model and were scored in part.
     """
 
-    edit: Floats
-    response: Floats
-    edit_tokens: Floats
-    response_tokens: Floats
-    own_per_token: Floats
+    edit: _Floats
+    response: _Floats
+    edit_tokens: _Floats
+    response_tokens: _Floats
+    own_per_token: _Floats
     truncated: int = 0
 
 
@@ -73,7 +73,7 @@ class Coverage:
     foreign: bool
 
 
-def coverage(model: str, scores: Scores) -> Coverage:
+def measure_coverage(model: str, scores: ReferenceScores) -> Coverage:
     """Measure the coverage of a model from its scores of at least one edited row.
 
     An effective sample size is Kish's (*Survey Sampling*, 1965). Without the bound of 1 a single edit that is likelier
@@ -92,24 +92,24 @@ def coverage(model: str, scores: Scores) -> Coverage:
         response_per_token=float(response.mean()),
         margin=float(margin.mean()),
         margin_scale=float(np.median(np.abs(margin))),
-        rare=float((edit < np.quantile(response, RARE)).mean()),
-        ess=effective_share(np.minimum(margin, 0.0)),
+        rare=float((edit < np.quantile(response, RARE_QUANTILE)).mean()),
+        ess=compute_effective_share(np.minimum(margin, 0.0)),
         overlap=float(np.exp(np.minimum(edit - response, 0.0)).mean()),
         own_per_token=own,
-        foreign=own is not None and _below(response, scores.own_per_token),
+        foreign=own is not None and _is_below(response, scores.own_per_token),
     )
 
 
-def effective_share(log_weights: ArrayLike) -> float:
+def compute_effective_share(log_weights: ArrayLike) -> float:
     """(Σw)²/Σw² divided by the number of weights, from their logarithms; between 1/n and 1."""
     logs = np.asarray(log_weights, dtype=np.float64)
     weights = np.exp(logs - logs.max())  # the largest is 1, so that not all can vanish
     return float(weights.sum() ** 2 / (weights @ weights) / len(weights))
 
 
-def _below(found: Floats, own: Floats) -> bool:
+def _is_below(found: _Floats, own: _Floats) -> bool:
     """Whether the mean of `found` is lower than that of `own` beyond doubt (Welch's t)."""
     if len(found) < 2 or len(own) < 2:
         return False
     error = np.sqrt(found.var(ddof=1) / len(found) + own.var(ddof=1) / len(own))
-    return bool(own.mean() - found.mean() > _DOUBT * error)
+    return bool(own.mean() - found.mean() > _MIN_T_STATISTIC * error)

@@ -5,25 +5,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from copydesk.diagnose.advice import Advice, Facts, advise
-from copydesk.diagnose.cautions import Caution, cautions
-from copydesk.diagnose.change import change_of
-from copydesk.diagnose.columns import Columns
-from copydesk.diagnose.consistency import consistency
-from copydesk.diagnose.costs import Costs, distribution, quantile
-from copydesk.diagnose.counts import Counting, Counts
-from copydesk.diagnose.coverage import Coverage, coverage
-from copydesk.diagnose.drift import Drift, drift
-from copydesk.diagnose.leaks import Leaks, LeakSearch
-from copydesk.diagnose.quality import Keeping, Quality, edited_again
-from copydesk.diagnose.rewrites import Rewrites, Rewritings
-from copydesk.diagnose.sample import Reservoir
-from copydesk.diagnose.where import Placing, Where
+from copydesk.diagnose.advice import Advice, AdviceInputs, advise
+from copydesk.diagnose.cautions import Caution, find_cautions
+from copydesk.diagnose.change import align_edit
+from copydesk.diagnose.columns import RowDigests
+from copydesk.diagnose.consistency import measure_consistency
+from copydesk.diagnose.costs import CostDistribution, compute_cost_distribution, get_quantile
+from copydesk.diagnose.counts import LogCounts, LogCountsAccumulator
+from copydesk.diagnose.coverage import Coverage, measure_coverage
+from copydesk.diagnose.drift import Drift, measure_drift
+from copydesk.diagnose.leaks import LeakDetector, Leaks
+from copydesk.diagnose.quality import EditQuality, EditQualityAccumulator, measure_repeated_edits
+from copydesk.diagnose.rewrites import RewriteAccumulator, RewriteSummary
+from copydesk.diagnose.sample import ReservoirSample
+from copydesk.diagnose.where import EditPosition, EditPositionAccumulator
 from copydesk.errors import InputError
 from copydesk.log.cost import EditCost
 from copydesk.log.jsonl import read_jsonl
 from copydesk.log.record import EditRecord
-from copydesk.log.summary import summarize
+from copydesk.log.summary import summarize_costs
 
 CONSISTENCY_ROWS = 5_000
 """Rows that are looked at for how alike people edit; a sample of the log where it has more."""
@@ -47,12 +47,12 @@ class Diagnosis:
         advice: what to train; `None` where nothing was edited, so that there is nothing to learn.
     """
 
-    counts: Counts
-    costs: Costs
-    where: Where
-    rewrites: Rewrites
+    counts: LogCounts
+    costs: CostDistribution
+    where: EditPosition
+    rewrites: RewriteSummary
     drift: Drift | None
-    quality: Quality
+    quality: EditQuality
     coverage: Coverage | None
     leaks: Leaks
     duplicates: int
@@ -104,10 +104,16 @@ def diagnose(
     metric = metric or EditCost()
     if sample < 2:
         raise InputError(f"--sample: {sample} must be at least 2, or nothing can be said of the rest")
-    leaks = LeakSearch(region)
-    counting, columns, placing, rewritings, keeping = Counting(), Columns(), Placing(), Rewritings(), Keeping()
-    scored: Reservoir[EditRecord] = Reservoir(sample, seed)
-    compared: Reservoir[tuple[str, str]] = Reservoir(CONSISTENCY_ROWS, seed)
+    leaks = LeakDetector(region)
+    counting, columns, placing, rewritings, keeping = (
+        LogCountsAccumulator(),
+        RowDigests(),
+        EditPositionAccumulator(),
+        RewriteAccumulator(),
+        EditQualityAccumulator(),
+    )
+    scored: ReservoirSample[EditRecord] = ReservoirSample(sample, seed)
+    compared: ReservoirSample[tuple[str, str]] = ReservoirSample(CONSISTENCY_ROWS, seed)
 
     def passing() -> Iterator[tuple[EditRecord, float | None]]:
         for number, (record, cost) in enumerate(metric.iter_costs(records), start=1):
@@ -118,47 +124,52 @@ def diagnose(
                 # Rewrites are shown, so they come from texts without what is personal.
                 compared.add((response, edit))
             if cost is not None and record.edited:
-                change = change_of(response, edit)
+                change = align_edit(response, edit)
                 placing.add(change)
                 rewritings.add(number, change, record.user)
                 keeping.add(change, cost)
                 scored.add(record)
             yield record, cost
 
-    summary = summarize(passing())
+    summary = summarize_costs(passing())
     counts = counting.result()
     if not counts.rows:
         raise InputError(f"{name}: the log is empty; it takes at least one row with context, response and edit")
-    costs = distribution(metric.name, summary, columns.costs)
-    alike = consistency([change_of(*pair) for pair in compared.items()], seed)
-    quality = Quality(
-        keeping.kept_share, keeping.near_identical_share, alike, edited_again(columns.iter_repeated_edit_costs())
+    costs = compute_cost_distribution(metric.name, summary, columns.costs)
+    alike = measure_consistency([align_edit(*pair) for pair in compared.items()], seed)
+    quality = EditQuality(
+        keeping.kept_share,
+        keeping.near_identical_share,
+        alike,
+        measure_repeated_edits(columns.iter_repeated_edit_costs()),
     )
-    covered = _coverage(model, scored.items(), seed)
+    covered = _measure_sample_coverage(model, scored.items(), seed)
     found, repeated = leaks.result(), columns.find_duplicates()
     return Diagnosis(
         counts=counts,
         costs=costs,
         where=placing.result(),
         rewrites=rewritings.result(),
-        drift=drift(columns.costs, columns.timestamps),
+        drift=measure_drift(columns.costs, columns.timestamps),
         quality=quality,
         coverage=covered,
         leaks=found,
         duplicates=repeated[0],
-        cautions=cautions(counts, repeated, found, quality.near_identical, covered),
-        advice=advise(facts_of(counts, costs, quality, covered)) if counts.edited else None,
+        cautions=find_cautions(counts, repeated, found, quality.near_identical, covered),
+        advice=advise(collect_advice_inputs(counts, costs, quality, covered)) if counts.edited else None,
     )
 
 
-def facts_of(counts: Counts, costs: Costs, quality: Quality, covered: Coverage | None) -> Facts:
+def collect_advice_inputs(
+    counts: LogCounts, costs: CostDistribution, quality: EditQuality, covered: Coverage | None
+) -> AdviceInputs:
     """What advice needs of the measurements."""
     alike, again = quality.consistency, quality.edited_again
-    return Facts(
+    return AdviceInputs(
         rows=counts.known,
         edited=counts.edited,
         mean_cost=costs.mean or 0.0,
-        high_cost=quantile(costs, 0.99),
+        high_cost=get_quantile(costs, 0.99),
         consistency=alike.mean,
         covered=alike.covered,
         reedit_rows=again.rows if again else 0,
@@ -171,11 +182,11 @@ def facts_of(counts: Counts, costs: Costs, quality: Quality, covered: Coverage |
     )
 
 
-def _coverage(model: str | None, rows: list[EditRecord], seed: int) -> Coverage | None:
+def _measure_sample_coverage(model: str | None, rows: list[EditRecord], seed: int) -> Coverage | None:
     if model is None or not rows:
         return None
     try:
         from copydesk.diagnose.reference import score_sample
     except ModuleNotFoundError as fault:
         raise InputError(f"--model needs {fault.name}; install it with: pip install 'copydesk[train]'") from None
-    return coverage(model, score_sample(rows, model, seed))
+    return measure_coverage(model, score_sample(rows, model, seed))

@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-SLICES = 10
-_BLOCK = 1 << 16
-_Z = 1.959964  # 97.5% of a standard normal
+DRIFT_SLICES = 10
+_BLOCK_ROWS = 1 << 16
+_NORMAL_QUANTILE = 1.959964  # 97.5% of a standard normal
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Drift:
     sentence: str
 
 
-def drift(costs: NDArray[np.float64], moments: NDArray[np.float64]) -> Drift | None:
+def measure_drift(costs: NDArray[np.float64], moments: NDArray[np.float64]) -> Drift | None:
     """The drift of costs; `None` for fewer than ten rows, which tell nothing.
 
     The slope is that of least squares on the rank of the row, from 0 to 1. Its standard error does not assume that
@@ -45,22 +45,22 @@ def drift(costs: NDArray[np.float64], moments: NDArray[np.float64]) -> Drift | N
         moments: in seconds, shape [n]; not a number where a row has none.
     """
     n = len(costs)
-    if n < SLICES:
+    if n < DRIFT_SLICES:
         return None
     timed = bool(np.isfinite(moments).all())
     ordered = costs[np.argsort(moments, kind="stable")] if timed else costs
     # In blocks, so that a long log takes no more memory than its costs.
-    blocks = [slice(start, min(n, start + _BLOCK)) for start in range(0, n, _BLOCK)]
-    square = sum(float(_places(block, n) @ _places(block, n)) for block in blocks)
-    slope = sum(float(_places(block, n) @ ordered[block]) for block in blocks) / square
+    blocks = [slice(start, min(n, start + _BLOCK_ROWS)) for start in range(0, n, _BLOCK_ROWS)]
+    square = sum(float(_centered_positions(block, n) @ _centered_positions(block, n)) for block in blocks)
+    slope = sum(float(_centered_positions(block, n) @ ordered[block]) for block in blocks) / square
     mean, error = float(ordered.mean()), 0.0
     for block in blocks:
-        here, cost = _places(block, n), ordered[block]
+        here, cost = _centered_positions(block, n), ordered[block]
         leverage = 1 / n + here**2 / square
         residual = (cost - mean - slope * here) / (1 - leverage)
         error += float(here**2 @ residual**2)
     error = math.sqrt(error) / square
-    low, high = slope - _Z * error, slope + _Z * error
+    low, high = slope - _NORMAL_QUANTILE * error, slope + _NORMAL_QUANTILE * error
     sentence = ""
     if low > 0 or high < 0:
         way = "rises" if slope > 0 else "falls"
@@ -69,11 +69,11 @@ def drift(costs: NDArray[np.float64], moments: NDArray[np.float64]) -> Drift | N
             f"The edit cost {way} by {abs(slope):.2f} from the first rows to the last ({least:.2f} to {most:.2f})"
         )
         sentence += "." if timed else "; the rows are taken in the order of the log, as not all have a date."
-    means = tuple(float(part.mean()) for part in np.array_split(ordered, SLICES))
+    means = tuple(float(part.mean()) for part in np.array_split(ordered, DRIFT_SLICES))
     return Drift("created_at" if timed else "order", means, slope, low, high, sentence)
 
 
-def _places(block: slice, n: int) -> NDArray[np.float64]:
+def _centered_positions(block: slice, n: int) -> NDArray[np.float64]:
     """Where the rows of a block are in the log, from -1/2 for the first to 1/2 for the last."""
     places: NDArray[np.float64] = np.arange(block.start, block.stop) / (n - 1) - 0.5
     return places

@@ -12,17 +12,17 @@ from typing import Literal, NamedTuple
 from copydesk.errors import InputError
 from copydesk.log.record import EditRecord
 
-Kind = Literal["e-mail address", "phone number"]
+LeakKind = Literal["e-mail address", "phone number"]
 
 _EMAIL = re.compile(r"(?<![\w.%+-])[A-Za-z0-9][\w.%+-]*@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}(?![\w-])")
 _DIGITS = re.compile(r"\d(?:[^\w\n]{0,3}\d){6}")  # cheap, and without it a matcher that is not
-_SHOWN = 5
+_MAX_SHOWN = 5
 
 
-class Span(NamedTuple):
+class LeakSpan(NamedTuple):
     """Where in a text something personal stands."""
 
-    kind: Kind
+    kind: LeakKind
     start: int
     end: int
 
@@ -38,7 +38,7 @@ class Leak:
         masked: its first character and an ellipsis.
     """
 
-    kind: Kind
+    kind: LeakKind
     row: int
     field: str
     masked: str
@@ -59,7 +59,7 @@ class Leaks:
     first: tuple[Leak, ...]
 
 
-class LeakSearch:
+class LeakDetector:
     """Looks through rows as they pass.
 
     Args:
@@ -71,15 +71,15 @@ class LeakSearch:
     """
 
     def __init__(self, region: str = "US") -> None:
-        self._phones = _phone_finder(region)
-        self._rows: dict[Kind, int] = {"e-mail address": 0, "phone number": 0}
-        self._first: dict[Kind, list[Leak]] = {"e-mail address": [], "phone number": []}
+        self._phones = _make_phone_finder(region)
+        self._rows: dict[LeakKind, int] = {"e-mail address": 0, "phone number": 0}
+        self._first: dict[LeakKind, list[Leak]] = {"e-mail address": [], "phone number": []}
 
     def add(self, number: int, record: EditRecord) -> tuple[str, str]:
         """Look through the `number`-th row; returns its response and edit with what was found masked."""
         context = record.context
         said = [context] if isinstance(context, str) else [message.content for message in context]
-        counted: set[Kind] = set()
+        counted: set[LeakKind] = set()
 
         def look(field: str, text: str) -> str:
             spans = self.find_spans(text)
@@ -87,23 +87,23 @@ class LeakSearch:
                 if kind not in counted:
                     counted.add(kind)
                     self._rows[kind] += 1
-                    if len(self._first[kind]) < _SHOWN:
-                        self._first[kind].append(Leak(kind, number, field, mask(text[start])))
-            return _masked(text, spans)
+                    if len(self._first[kind]) < _MAX_SHOWN:
+                        self._first[kind].append(Leak(kind, number, field, mask_text(text[start])))
+            return _mask_spans(text, spans)
 
         response, edit = look("response", record.response), look("edit", record.edit or "")
         for text in said:
             look("context", text)
         return response, edit
 
-    def find_spans(self, text: str) -> list[Span]:
+    def find_spans(self, text: str) -> list[LeakSpan]:
         """Where something personal stands in a text, in order and without overlap."""
-        found = [Span("e-mail address", *match.span()) for match in _EMAIL.finditer(text)] if "@" in text else []
+        found = [LeakSpan("e-mail address", *match.span()) for match in _EMAIL.finditer(text)] if "@" in text else []
         if self._phones is not None and _DIGITS.search(text):
             emails = list(found)
             for start, end in self._phones(text):
                 if not any(start < email.end and email.start < end for email in emails):
-                    found.append(Span("phone number", start, end))
+                    found.append(LeakSpan("phone number", start, end))
         return sorted(found, key=lambda span: span.start)
 
     def result(self) -> Leaks:
@@ -113,20 +113,20 @@ class LeakSearch:
         return Leaks(self._rows["e-mail address"], phones, tuple(first))
 
 
-def mask(text: str) -> str:
+def mask_text(text: str) -> str:
     """The first character and an ellipsis."""
     return text[:1] + "…"
 
 
-def _masked(text: str, spans: list[Span]) -> str:
+def _mask_spans(text: str, spans: list[LeakSpan]) -> str:
     parts, done = [], 0
     for span in spans:
-        parts += [text[done : span.start], mask(text[span.start])]
+        parts += [text[done : span.start], mask_text(text[span.start])]
         done = span.end
     return "".join([*parts, text[done:]])
 
 
-def _phone_finder(region: str) -> Callable[[str], list[tuple[int, int]]] | None:
+def _make_phone_finder(region: str) -> Callable[[str], list[tuple[int, int]]] | None:
     try:
         from phonenumbers import SUPPORTED_REGIONS, PhoneNumberMatcher  # type: ignore[import-not-found, unused-ignore]
     except ImportError:

@@ -6,53 +6,53 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from copydesk.diagnose.diagnose import Diagnosis
-from copydesk.diagnose.words import HONEST, Origin, command, figures, sentences
-from copydesk.report.methods import Look, label_of, looks
-from copydesk.report.page import html_page
-from copydesk.report.parts import figure, named, row, table
-from copydesk.report.svg import css_name, draw_svg
+from copydesk.diagnose.words import ADVICE_CAVEAT, LogOrigin, collect_sentences, format_figures, format_train_command
+from copydesk.report.methods import MethodStyle, get_method_label, method_styles
+from copydesk.report.page import render_html_page
+from copydesk.report.parts import render_figure, render_method_name, render_row, render_table
+from copydesk.report.svg import draw_svg, get_css_variable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Shown = dict[str, Look]
+_Styles = dict[str, MethodStyle]
 
 _PROSE = "white-space: normal; text-align: left; min-width: 30ch"
 
 
-def render(diagnosis: Diagnosis, log: Origin) -> str:
+def render_diagnosis_html(diagnosis: Diagnosis, log: LogOrigin) -> str:
     """The page; `log` is where the log comes from.
 
     Raises:
         InputError: matplotlib is not installed.
     """
     advice = diagnosis.advice
-    shown = looks(["sft", "dpo", "rl", "early"])
+    shown = method_styles(["sft", "dpo", "rl", "early"])
     chosen = advice.method if advice else "early"
     headline = "Nothing to learn from yet."
     if advice is not None:
-        headline = f"Train with <em>{escape(label_of(advice.method))}</em>."
-    return html_page(
+        headline = f"Train with <em>{escape(get_method_label(advice.method))}</em>."
+    return render_html_page(
         title=f"Diagnosis of {log.name}",
         eyebrow=f"Copydesk diagnosis · {log.name}",
         headline=headline,
         lead=escape(advice.reasons[0] if advice else "Nobody edited anything in this log."),
-        figures=_figures(diagnosis),
+        figures=_html_figures(diagnosis),
         sections=[
-            _cautions(diagnosis),
-            _advice(diagnosis, log, shown),
-            _edits(diagnosis, {chosen: shown[chosen]}),
-            _rewrites(diagnosis),
-            _consistency(diagnosis),
-            _all_figures(diagnosis),
+            _html_cautions(diagnosis),
+            _html_advice(diagnosis, log, shown),
+            _html_edits(diagnosis, {chosen: shown[chosen]}),
+            _html_rewrites(diagnosis),
+            _html_consistency(diagnosis),
+            _html_all_figures(diagnosis),
         ],
-        details=_formulas(diagnosis),
+        details=_html_formulas(diagnosis),
         shown=shown,
         accent=shown[chosen],
     )
 
 
-def _figures(diagnosis: Diagnosis) -> str:
+def _html_figures(diagnosis: Diagnosis) -> str:
     counts, costs = diagnosis.counts, diagnosis.costs
     items = [("Edited rows", f"{counts.edited:,}")]
     if counts.accepted_share is not None:
@@ -67,57 +67,61 @@ def _figures(diagnosis: Diagnosis) -> str:
     return f'<dl class="figures">{cells}</dl>'
 
 
-def _cautions(diagnosis: Diagnosis) -> str:
+def _html_cautions(diagnosis: Diagnosis) -> str:
     if not diagnosis.cautions:
         return ""
     items = "".join(f"<p>{escape(caution.text)}</p>" for caution in diagnosis.cautions)
     return f'<section><h2>Be careful</h2><div class="methods">{items}</div></section>'
 
 
-def _advice(diagnosis: Diagnosis, log: Origin, shown: Shown) -> str:
+def _html_advice(diagnosis: Diagnosis, log: LogOrigin, shown: _Styles) -> str:
     advice = diagnosis.advice
     if advice is None:
         return ""
     rows = [
-        row(named(method, shown), [_share_cell(method, left, best=method == advice.method)])
+        render_row(render_method_name(method, shown), [_html_share_cell(method, left, best=method == advice.method)])
         for method, left in advice.predicted.items()
     ]
-    caption = f"The share of the avoidable cost that each method is predicted to leave: {HONEST}."
+    caption = f"The share of the avoidable cost that each method is predicted to leave: {ADVICE_CAVEAT}."
     reasons = "".join(f"<p>{escape(reason)}</p>" for reason in advice.reasons[1:])
     return (
-        f'<section><h2>Why</h2><div class="methods">{reasons}</div>{table(caption, ["Method", "Left"], rows)}'
+        f'<section><h2>Why</h2><div class="methods">{reasons}</div>{render_table(caption, ["Method", "Left"], rows)}'
         f'<div class="block"><h3>As a command</h3><div class="scroll" tabindex="0"><code style="white-space: nowrap">'
-        f"{escape(command(diagnosis, log) or '')}</code></div></div></section>"
+        f"{escape(format_train_command(diagnosis, log) or '')}</code></div></div></section>"
     )
 
 
-def _share_cell(method: str, left: float, *, best: bool) -> str:
+def _html_share_cell(method: str, left: float, *, best: bool) -> str:
     bar = (
         f'<span class="bar" aria-hidden="true"><i style="width: {100 * left:.1f}%; '
-        f'background: var({css_name(method)})"></i></span>'
+        f'background: var({get_css_variable(method)})"></i></span>'
     )
     kind = ' class="best"' if best else ""
     return f"<td{kind}>{left:.0%}{bar}</td>"
 
 
-def _edits(diagnosis: Diagnosis, shown: Shown) -> str:
+def _html_edits(diagnosis: Diagnosis, shown: _Styles) -> str:
     plots = []
     costs, where, drift = diagnosis.costs, diagnosis.where, diagnosis.drift
     if costs.bars:
         note = "Rows by the edit cost; the last bar holds all dearer ones."
-        plots.append(figure("What edits cost", note, "", _bars(costs.edges, costs.bars, "edit cost", "rows", shown)))
+        plots.append(
+            render_figure("What edits cost", note, "", _html_bars(costs.edges, costs.bars, "edit cost", "rows", shown))
+        )
     if where.shares:
         tenths = [tenth / 10 for tenth in range(11)]
-        bars = _bars(tenths, where.shares, "place in the response", "share of changes", shown)
-        plots.append(figure("Where people edit", where.sentence, "", bars))
+        bars = _html_bars(tenths, where.shares, "place in the response", "share of changes", shown)
+        plots.append(render_figure("Where people edit", where.sentence, "", bars))
     if drift is not None:
         by = "created_at" if drift.by == "created_at" else "the order of the log"
         note = drift.sentence or "No change over time that could not be chance."
-        plots.append(figure("Cost over time", f"Mean of ten slices by {by}. {note}", "", _line(drift.means, shown)))
+        plots.append(
+            render_figure("Cost over time", f"Mean of ten slices by {by}. {note}", "", _html_line(drift.means, shown))
+        )
     return f'<section><h2>The edits</h2><div class="plots block">{"".join(plots)}</div></section>' if plots else ""
 
 
-def _bars(edges: Sequence[float], heights: Sequence[float], across: str, up: str, shown: Shown) -> str:
+def _html_bars(edges: Sequence[float], heights: Sequence[float], across: str, up: str, shown: _Styles) -> str:
     (look,) = shown.values()
 
     def draw(axes: "Axes") -> None:
@@ -131,7 +135,7 @@ def _bars(edges: Sequence[float], heights: Sequence[float], across: str, up: str
     return draw_svg(draw, shown, f"Bar plot: {up} by {across}.", height=2.6)
 
 
-def _line(means: Sequence[float], shown: Shown) -> str:
+def _html_line(means: Sequence[float], shown: _Styles) -> str:
     (look,) = shown.values()
 
     def draw(axes: "Axes") -> None:
@@ -142,7 +146,7 @@ def _line(means: Sequence[float], shown: Shown) -> str:
     return draw_svg(draw, shown, "Line plot: mean edit cost over ten slices of the rows.", height=2.6)
 
 
-def _rewrites(diagnosis: Diagnosis) -> str:
+def _html_rewrites(diagnosis: Diagnosis) -> str:
     rewrites = diagnosis.rewrites
     if not rewrites.commonest:
         return ""
@@ -151,29 +155,31 @@ def _rewrites(diagnosis: Diagnosis) -> str:
         before, after = map(escape, one.example)
         counts = [f"{one.count:,}", f"{one.rows:,}", str(one.users or "–")]
         example = f'<td style="{_PROSE}"><small>row {one.row}: {before} → {after}</small></td>'
-        rows.append(row(_rewrite(one.before, one.after), [*(f"<td>{count}</td>" for count in counts), example]))
+        rows.append(
+            render_row(_html_rewrite(one.before, one.after), [*(f"<td>{count}</td>" for count in counts), example])
+        )
     caption = (
         f"Of {rewrites.changes:,} changes, the commonest; {rewrites.long:,} are longer than six words and not grouped. "
         "People deleted what is struck through and wrote what is underlined."
     )
     return (
         f"<section><h2>The commonest edits</h2>"
-        f"{table(caption, ['Rewrite', 'Times', 'Rows', 'Users', 'Example'], rows)}</section>"
+        f"{render_table(caption, ['Rewrite', 'Times', 'Rows', 'Users', 'Example'], rows)}</section>"
     )
 
 
-def _rewrite(before: str, after: str) -> str:
+def _html_rewrite(before: str, after: str) -> str:
     deleted = f"<del>{escape(before)}</del>" if before else ""
     inserted = f"<ins>{escape(after)}</ins>" if after else ""
     return " ".join(filter(None, (deleted, inserted)))
 
 
-def _consistency(diagnosis: Diagnosis) -> str:
+def _html_consistency(diagnosis: Diagnosis) -> str:
     alike = diagnosis.quality.consistency
     if alike.mean is None:
         return ""
     rows = [
-        row(_rewrite(one.before, one.after), [
+        render_row(_html_rewrite(one.before, one.after), [
             f"<td>{one.rate:.0%}</td>",
             *(f"<td>{count:,}</td>" for count in (one.applied, one.changed, one.occurred)),
         ])
@@ -184,25 +190,25 @@ def _consistency(diagnosis: Diagnosis) -> str:
         f"{alike.high:.0%}), over {alike.rows:,} rows. {alike.covered:.0%} of all changes are common rewrites."
     )
     head = ["Rewrite", "Done", "Times", "Changed at all", "Occurred"]
-    return f"<section><h2>Do people edit alike?</h2>{table(caption, head, rows)}</section>"
+    return f"<section><h2>Do people edit alike?</h2>{render_table(caption, head, rows)}</section>"
 
 
-def _all_figures(diagnosis: Diagnosis) -> str:
+def _html_all_figures(diagnosis: Diagnosis) -> str:
     rows = "".join(
         f"<div><dt>{escape(name.removeprefix('... '))}</dt>"
         f'<dd style="margin-left: 0; overflow-wrap: anywhere">{escape(value)}</dd></div>'
-        for name, value in figures(diagnosis)
+        for name, value in format_figures(diagnosis)
     )
-    said = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences(diagnosis))
+    said = "".join(f"<p>{escape(sentence)}</p>" for sentence in collect_sentences(diagnosis))
     return f'<section><h2>All figures</h2>{said}<dl class="methods">{rows}</dl></section>'
 
 
-def _formulas(diagnosis: Diagnosis) -> str:
+def _html_formulas(diagnosis: Diagnosis) -> str:
     if diagnosis.advice is None:
         return ""
     rows = "".join(
         f'<tr><th scope="row">{escape(one.name)}</th><td>{escape(one.formula)}</td><td>{escape(one.numbers)}</td>'
-        f'<td style="white-space: nowrap">{_number(one.value)}</td></tr>'
+        f'<td style="white-space: nowrap">{_format_number(one.value)}</td></tr>'
         for one in diagnosis.advice.formulas
     )
     return (
@@ -211,5 +217,5 @@ def _formulas(diagnosis: Diagnosis) -> str:
     )
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"

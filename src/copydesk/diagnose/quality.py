@@ -3,15 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from copydesk.diagnose.change import Change
-from copydesk.diagnose.consistency import Consistency
+from copydesk.diagnose.change import EditAlignment
+from copydesk.diagnose.consistency import EditConsistency
 
 NEAR_COST, NEAR_WORDS = 0.05, 2
 """An edited row is near-identical when it costs at most so much, or when at most so many words were changed."""
 
 
 @dataclass(frozen=True)
-class EditedAgain:
+class RepeatedEdits:
     """Texts that were edited once more.
 
     Attributes:
@@ -28,7 +28,7 @@ class EditedAgain:
 
 
 @dataclass(frozen=True)
-class Quality:
+class EditQuality:
     """The quality of the edits.
 
     Attributes:
@@ -40,18 +40,18 @@ class Quality:
 
     kept: float | None
     near_identical: float
-    consistency: Consistency
-    edited_again: EditedAgain | None
+    consistency: EditConsistency
+    edited_again: RepeatedEdits | None
 
 
-class Keeping:
+class EditQualityAccumulator:
     """Adds up how much edits keep, and how many keep nearly all."""
 
     def __init__(self) -> None:
         self._kept = 0.0
         self._rows = self._near = 0
 
-    def add(self, change: Change, cost: float) -> None:
+    def add(self, change: EditAlignment, cost: float) -> None:
         """Add one edited row."""
         self._rows += 1
         self._kept += change.kept / max(1, len(change.before))
@@ -68,11 +68,11 @@ class Keeping:
         return self._near / self._rows if self._rows else 0.0
 
 
-def edited_again(pairs: Iterable[tuple[float, float]]) -> EditedAgain | None:
+def measure_repeated_edits(pairs: Iterable[tuple[float, float]]) -> RepeatedEdits | None:
     """What second edits cost beside the first, from the costs of both."""
     rows, first, second = 0, 0.0, 0.0
     for one, two in pairs:
         rows, first, second = rows + 1, first + one, second + two
     if not rows:
         return None
-    return EditedAgain(rows, first / rows, second / rows, second / first if first > 0 else None)
+    return RepeatedEdits(rows, first / rows, second / rows, second / first if first > 0 else None)

@@ -4,23 +4,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from copydesk.diagnose.coverage import Scores
-from copydesk.learn.encode import Triple, encode_log, end_of_turn
-from copydesk.learn.fit import reference_logprobs
+from copydesk.diagnose.coverage import ReferenceScores
+from copydesk.learn.encode import Triple, encode_log, find_end_of_turn
+from copydesk.learn.fit import compute_reference_logprobs
 from copydesk.learn.generate import generate
 from copydesk.learn.models import load_model
 from copydesk.log.record import EditRecord
 
-LONGEST = 2048
+MAX_SCORED_TOKENS = 2048
 """Tokens of context and answer, where the model can read as many."""
 
-OWN = 32
+OWN_RESPONSES = 32
 """Responses that the model is asked for, to compare those of the log with."""
 
 _OWN_TOKENS = 200
 
 
-def score_sample(records: Sequence[EditRecord], model: str, seed: int = 0) -> Scores:
+def score_sample(records: Sequence[EditRecord], model: str, seed: int = 0) -> ReferenceScores:
     """Score edited rows with a model, and responses of its own to some of their contexts.
 
     Args:
@@ -32,12 +32,14 @@ def score_sample(records: Sequence[EditRecord], model: str, seed: int = 0) -> Sc
         InputError: the model cannot be loaded.
     """
     base, tokenizer, _ = load_model(model)
-    reads = min(LONGEST, getattr(base.config.get_text_config(), "max_position_embeddings", None) or LONGEST)
+    reads = min(
+        MAX_SCORED_TOKENS, getattr(base.config.get_text_config(), "max_position_embeddings", None) or MAX_SCORED_TOKENS
+    )
     encoded = encode_log(records, tokenizer, reads, truncate_answers=True)
     triples = encoded.triples
-    scored = reference_logprobs(base, triples)
-    end = end_of_turn(tokenizer)
-    asked = triples[:: -(-len(triples) // OWN)]
+    scored = compute_reference_logprobs(base, triples)
+    end = find_end_of_turn(tokenizer)
+    asked = triples[:: -(-len(triples) // OWN_RESPONSES)]
     longest = max(len(triple.response) for triple in asked)
     own = generate(
         base,
@@ -55,8 +57,8 @@ def score_sample(records: Sequence[EditRecord], model: str, seed: int = 0) -> Sc
         for number, (triple, tokens) in enumerate(zip(asked, written, strict=True))
         if tokens
     ]
-    likely = reference_logprobs(base, drawn).response.numpy().astype(np.float64)
-    return Scores(
+    likely = compute_reference_logprobs(base, drawn).response.numpy().astype(np.float64)
+    return ReferenceScores(
         edit=scored.edit.numpy().astype(np.float64),
         response=scored.response.numpy().astype(np.float64),
         edit_tokens=np.array([float(len(triple.edit)) for triple in triples]),

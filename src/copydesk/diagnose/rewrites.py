@@ -3,16 +3,16 @@
 from array import array
 from dataclasses import dataclass, field
 
-from copydesk.diagnose.change import Change, Run
+from copydesk.diagnose.change import ChangedSpan, EditAlignment
 
-LONGEST = 6
+MAX_REWRITE_WORDS = 6
 """Words on either side of a rewrite; a longer one is writing anew, which seldom happens twice alike."""
 
-KEPT = 20_000
-SHOWN = 20
-_USERS = 100  # what is told apart; a rewrite that so many people make needs no exact number
+MAX_REWRITES_KEPT = 20_000
+MAX_REWRITES_SHOWN = 20
+_MAX_USERS = 100  # what is told apart; a rewrite that so many people make needs no exact number
 
-Rewriting = tuple[str, str]
+RewritePair = tuple[str, str]
 """Words of the response and what they became, each joined by spaces; the first is empty for an insertion."""
 
 
@@ -40,7 +40,7 @@ class Rewrite:
 
 
 @dataclass(frozen=True)
-class Rewrites:
+class RewriteSummary:
     """The rewrites of a log.
 
     Attributes:
@@ -58,7 +58,7 @@ class Rewrites:
 
 
 @dataclass
-class _Seen:
+class _RewriteCounts:
     row: int
     example: tuple[str, str]
     count: int = 0
@@ -67,32 +67,32 @@ class _Seen:
     users: "array[int]" = field(default_factory=lambda: array("I"))  # a set takes twenty times as much
 
 
-class Rewritings:
+class RewriteAccumulator:
     """Counts rewrites; never more than 40,000 different ones are held."""
 
-    def __init__(self, kept: int = KEPT) -> None:
+    def __init__(self, kept: int = MAX_REWRITES_KEPT) -> None:
         self._kept = kept
-        self._seen: dict[Rewriting, _Seen] = {}
+        self._seen: dict[RewritePair, _RewriteCounts] = {}
         self._changes = self._long = 0
         self._exact = True
         self._users: dict[str, int] = {}
 
-    def add(self, number: int, change: Change, user: str | None) -> None:
+    def add(self, number: int, change: EditAlignment, user: str | None) -> None:
         """Count the rewrites of one edit; `number` is the row's, from 1."""
         who = None if user is None else self._users.setdefault(user, len(self._users))
         for run in change.spans:
             self._changes += 1
-            found = rewriting(change, run)
+            found = extract_rewrite(change, run)
             if found is None:
                 self._long += 1
                 continue
             seen = self._seen.get(found)
             if seen is None:
-                seen = self._seen[found] = _Seen(number, _around(change, run))
+                seen = self._seen[found] = _RewriteCounts(number, _with_context(change, run))
             seen.count += 1
             seen.rows += seen.last != number
             seen.last = number
-            if who is not None and len(seen.users) < _USERS and who not in seen.users:
+            if who is not None and len(seen.users) < _MAX_USERS and who not in seen.users:
                 seen.users.append(who)
         if len(self._seen) > 2 * self._kept:
             self._prune()
@@ -102,24 +102,24 @@ class Rewritings:
         self._seen = {found: self._seen[found] for found in commonest}
         self._exact = False
 
-    def result(self) -> Rewrites:
+    def result(self) -> RewriteSummary:
         """The rewrites so far."""
         often = sorted((item for item in self._seen.items() if item[1].count > 1), key=lambda item: -item[1].count)
         commonest = [
             Rewrite(before, after, seen.count, seen.rows, len(seen.users), seen.row, seen.example)
-            for (before, after), seen in often[:SHOWN]
+            for (before, after), seen in often[:MAX_REWRITES_SHOWN]
         ]
-        return Rewrites(tuple(commonest), self._changes, self._long, self._exact)
+        return RewriteSummary(tuple(commonest), self._changes, self._long, self._exact)
 
 
-def rewriting(change: Change, run: Run) -> Rewriting | None:
+def extract_rewrite(change: EditAlignment, run: ChangedSpan) -> RewritePair | None:
     """What became what in a run of changed words; `None` where either side is too long to group."""
-    if run.end - run.start > LONGEST or run.to_end - run.to_start > LONGEST:
+    if run.end - run.start > MAX_REWRITE_WORDS or run.to_end - run.to_start > MAX_REWRITE_WORDS:
         return None
     return " ".join(change.before[run.start : run.end]), " ".join(change.after[run.to_start : run.to_end])
 
 
-def _around(change: Change, run: Run) -> tuple[str, str]:
+def _with_context(change: EditAlignment, run: ChangedSpan) -> tuple[str, str]:
     """The run with up to three words on either side, before and after."""
     return (
         " ".join(change.before[max(0, run.start - 3) : run.end + 3]),

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Reservoir(Generic[T]):
+class ReservoirSample(Generic[T]):
     """A uniform sample without replacement, in the order of the rows; the memory it takes does not grow.
 
     Source: algorithm R, Vitter, *Random Sampling with a Reservoir*, ACM TOMS 11 (1985).

@@ -8,17 +8,17 @@ from copydesk.diagnose.diagnose import Diagnosis
 
 
 @dataclass(frozen=True)
-class Origin:
+class LogOrigin:
     """Where a log comes from: its name for people, and the options that give it to a command."""
 
     name: str
     options: tuple[str, ...]
 
 
-HONEST = "a rule of thumb from worst-case bounds; measured hit rate: docs/diagnose.md"
+ADVICE_CAVEAT = "a rule of thumb from worst-case bounds; measured hit rate: docs/diagnose.md"
 
 
-def command(diagnosis: Diagnosis, log: Origin) -> str | None:
+def format_train_command(diagnosis: Diagnosis, log: LogOrigin) -> str | None:
     """How to train as advised; `None` where there is nothing to learn."""
     advice = diagnosis.advice
     if advice is None:
@@ -30,7 +30,7 @@ def command(diagnosis: Diagnosis, log: Origin) -> str | None:
     return shlex.join([*words, "--out", f"policies/{advice.method}-1"])
 
 
-def figures(diagnosis: Diagnosis) -> list[tuple[str, str]]:
+def format_figures(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     """The figures in a few words each."""
     counts, costs, quality = diagnosis.counts, diagnosis.costs, diagnosis.quality
     found = [
@@ -59,7 +59,7 @@ def figures(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     if again is not None:
         share = f", {again.left:.0%} of the first" if again.left is not None else ""
         found.append(("edited again", f"{again.rows:,} texts; the second edit costs {again.second:.3f}{share}"))
-    found += _covered(diagnosis.coverage)
+    found += _format_coverage(diagnosis.coverage)
     leaks = diagnosis.leaks
     phones = "not looked for" if leaks.phones is None else f"{leaks.phones:,}"
     found.append(("personal data", f"rows with an e-mail address: {leaks.emails:,}, with a phone number: {phones}"))
@@ -67,7 +67,7 @@ def figures(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     return found
 
 
-def _covered(coverage: Coverage | None) -> list[tuple[str, str]]:
+def _format_coverage(coverage: Coverage | None) -> list[tuple[str, str]]:
     if coverage is None:
         return [("coverage", "not measured (give --model)")]
     cut = f", {coverage.cut:,} of them in part" if coverage.cut else ""
@@ -82,12 +82,12 @@ def _covered(coverage: Coverage | None) -> list[tuple[str, str]]:
     ]
 
 
-def sentences(diagnosis: Diagnosis) -> list[str]:
+def collect_sentences(diagnosis: Diagnosis) -> list[str]:
     """What is said in words."""
     drift = diagnosis.drift.sentence if diagnosis.drift else ""
     return [sentence for sentence in (diagnosis.where.sentence, drift) if sentence]
 
 
-def phrase(words: str) -> str:
+def format_phrase(words: str) -> str:
     """One side of a rewrite; what is not there as a dash in brackets."""
     return words or "(–)"

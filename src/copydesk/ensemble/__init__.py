@@ -2,16 +2,16 @@
 
 from copydesk.ensemble.late import LateEnsemble, Pull
 from copydesk.ensemble.ledger import Ledger
-from copydesk.ensemble.rules import DiscountedUcb, Fixed, Rule, Thompson, Ucb
-from copydesk.ensemble.settings import EnsembleSettings
+from copydesk.ensemble.rules import DiscountedUcb, FixedShares, Rule, Thompson, Ucb
+from copydesk.ensemble.settings import EnsembleConfig
 from copydesk.ensemble.state import ArmState
-from copydesk.ensemble.verify import Verification, verify
+from copydesk.ensemble.verify import Verification, verify_log
 
 __all__ = [
     "ArmState",
     "DiscountedUcb",
-    "EnsembleSettings",
-    "Fixed",
+    "EnsembleConfig",
+    "FixedShares",
     "LateEnsemble",
     "Ledger",
     "Pull",
@@ -19,5 +19,5 @@ __all__ = [
     "Thompson",
     "Ucb",
     "Verification",
-    "verify",
+    "verify_log",
 ]

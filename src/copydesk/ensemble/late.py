@@ -6,9 +6,9 @@ from math import isclose, isfinite
 
 import numpy as np
 
-from copydesk.ensemble.rules import Rule, Ucb, discount_of
+from copydesk.ensemble.rules import Rule, Ucb, get_discount
 from copydesk.ensemble.state import ArmState
-from copydesk.ensemble.tally import Tally
+from copydesk.ensemble.tally import ScopeStats
 from copydesk.errors import InputError
 
 
@@ -70,8 +70,8 @@ class LateEnsemble:
         self.prior = prior
         self.expiry = expiry
         self._offered = dict.fromkeys(arms, True)
-        self._global_stats = Tally(discount_of(self.rule))
-        self._scope_stats: dict[str, Tally] = {}
+        self._global_stats = ScopeStats(get_discount(self.rule))
+        self._scope_stats: dict[str, ScopeStats] = {}
         self._pending: dict[int, Pull] = {}
 
     @property
@@ -123,9 +123,9 @@ class LateEnsemble:
 
     def reconfigure(self, rule: Rule, seed: int, prior: float | None, expiry: float | None) -> None:
         """Go on with other settings. Under another discount, what was played so far weighs alike from here on."""
-        if discount_of(rule) != discount_of(self.rule):
+        if get_discount(rule) != get_discount(self.rule):
             for tally in (self._global_stats, *self._scope_stats.values()):
-                tally.set_discount(discount_of(rule))
+                tally.set_discount(get_discount(rule))
         self.rule, self.seed, self.prior, self.expiry = rule, seed, prior, expiry
 
     def states(self, scope: str | None = None, excluded: Collection[str] = ()) -> list[ArmState]:
@@ -136,7 +136,7 @@ class LateEnsemble:
             return everyone
         tally = self._stats_for_scope(scope)
         own = [tally.weighted_state(arm) for arm in names]
-        return [_with_prior(mine, all_, self.prior) for mine, all_ in zip(own, everyone, strict=True)]
+        return [_borrow_from_others(mine, all_, self.prior) for mine, all_ in zip(own, everyone, strict=True)]
 
     def choose(self, scope: str | None = None, *, at: float = 0.0, excluded: Collection[str] = ()) -> Pull:
         """Choose the arm of the next round t (= pulls so far + 1) and count it as played.
@@ -181,7 +181,7 @@ class LateEnsemble:
         self._offered.setdefault(pull.arm, False)
         self._global_stats.play(pull.arm)
         if pull.scope is not None:
-            self._scope_stats.setdefault(pull.scope, Tally(discount_of(self.rule))).play(pull.arm)
+            self._scope_stats.setdefault(pull.scope, ScopeStats(get_discount(self.rule))).play(pull.arm)
         self._pending[pull.id] = pull
 
     def skip(self, round: int, scope: str | None = None) -> None:
@@ -193,7 +193,7 @@ class LateEnsemble:
             raise ValueError(f"round {round} is not the next one, {self.rounds + 1}")
         self._global_stats.skip()
         if scope is not None:
-            self._scope_stats.setdefault(scope, Tally(discount_of(self.rule))).skip()
+            self._scope_stats.setdefault(scope, ScopeStats(get_discount(self.rule))).skip()
 
     def update(self, pull: Pull, cost: float) -> None:
         """Report the edit cost of a pull.
@@ -280,10 +280,10 @@ class LateEnsemble:
         if found is None or found.arm != pull.arm:
             raise ValueError(f"pull {pull.id} of arm {pull.arm!r} was not made by this ensemble")
 
-    def _stats_for_scope(self, scope: str) -> Tally:
-        return self._scope_stats.get(scope) or Tally(discount_of(self.rule))
+    def _stats_for_scope(self, scope: str) -> ScopeStats:
+        return self._scope_stats.get(scope) or ScopeStats(get_discount(self.rule))
 
-    def _stats_for_pull(self, pull: Pull) -> list[tuple[Tally, int]]:
+    def _stats_for_pull(self, pull: Pull) -> list[tuple[ScopeStats, int]]:
         """Where a pull is counted, and its turn there."""
         found = [(self._global_stats, pull.id)]
         if pull.scope is not None:
@@ -291,7 +291,7 @@ class LateEnsemble:
         return found
 
 
-def _with_prior(own: ArmState, everyone: ArmState, prior: float) -> ArmState:
+def _borrow_from_others(own: ArmState, everyone: ArmState, prior: float) -> ArmState:
     """A scope's state and at most `prior` pulls of the others, at their mean."""
     others = everyone.plus(n=-own.n, cost_sum=-own.cost_sum, cost_sq_sum=-own.cost_sq_sum)
     if others.n <= 0:

@@ -8,8 +8,18 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from copydesk.ensemble.late import LateEnsemble, Pull
-from copydesk.ensemble.settings import EnsembleSettings
-from copydesk.log.store.events import ArmChanged, Edited, Erased, Event, Followed, Forgotten, Joined, Pulled, Withdrawn
+from copydesk.ensemble.settings import EnsembleConfig
+from copydesk.log.store.events import (
+    ArmChanged,
+    ArmPulled,
+    ConfigChanged,
+    EditRecorded,
+    LogEvent,
+    MembershipChanged,
+    PullErased,
+    PullWithdrawn,
+    UserForgotten,
+)
 from copydesk.log.store.people import group_scope, user_scope
 
 
@@ -31,7 +41,7 @@ class Ledger:
     """
 
     seq: int = 0
-    config: EnsembleSettings | None = None
+    config: EnsembleConfig | None = None
     specs: dict[str, str] = field(default_factory=dict)
     cooldowns: dict[str, float] = field(default_factory=dict)
     known_specs: dict[str, str] = field(default_factory=dict)
@@ -56,7 +66,7 @@ class Ledger:
         """Whether the log has an arm."""
         return self._ensemble is not None
 
-    def fold(self, events: Iterable[Event]) -> "Ledger":
+    def fold(self, events: Iterable[LogEvent]) -> "Ledger":
         """Take in events, in their order; returns itself.
 
         Raises:
@@ -66,24 +76,24 @@ class Ledger:
             self.apply(event)
         return self
 
-    def apply(self, event: Event) -> None:
+    def apply(self, event: LogEvent) -> None:
         """Take in the next event; see `fold`."""
         match event:
-            case Followed():
-                self._apply_config(EnsembleSettings.from_json(event.settings))
+            case ConfigChanged():
+                self._apply_config(EnsembleConfig.from_json(event.settings))
             case ArmChanged():
                 self._apply_arm_change(event)
-            case Joined():
+            case MembershipChanged():
                 self._apply_membership(event)
-            case Pulled():
+            case ArmPulled():
                 self._apply_pull(event)
-            case Erased():
+            case PullErased():
                 self.ensemble.skip(event.round, event.scope)
-            case Forgotten():
+            case UserForgotten():
                 self.forgotten_count += 1
-            case Withdrawn():
+            case PullWithdrawn():
                 self._apply_failure(event)
-            case Edited():
+            case EditRecorded():
                 self._apply_edit(event)
         self.seq = event.seq
 
@@ -122,7 +132,7 @@ class Ledger:
             self.deciding_scope(requester), at=at, excluded={*excluded, *self.arms_hidden_from(requester)}
         )
 
-    def _apply_config(self, settings: EnsembleSettings) -> None:
+    def _apply_config(self, settings: EnsembleConfig) -> None:
         self.config = settings
         if self._ensemble is not None:
             prior = None if settings.scope == "global" else settings.prior
@@ -135,31 +145,31 @@ class Ledger:
             return
         if self._ensemble is None:
             self._ensemble = LateEnsemble([event.name])
-            self._apply_config(self.config or EnsembleSettings())
+            self._apply_config(self.config or EnsembleConfig())
         self._ensemble.add(event.name)
         self.specs[event.name] = self.known_specs[event.name] = event.spec or ""
         if event.audience is not None:
             self.audiences[event.name] = event.audience
         self.cooldowns.pop(event.name, None)
 
-    def _apply_membership(self, event: Joined) -> None:
+    def _apply_membership(self, event: MembershipChanged) -> None:
         who = user_scope(event.tenant, event.user)
         if event.group is None:
             self.groups.pop(who, None)
         else:
             self.groups[who] = group_scope(event.tenant, event.group)
 
-    def _apply_pull(self, event: Pulled) -> None:
+    def _apply_pull(self, event: ArmPulled) -> None:
         pull = Pull(event.round, event.arm, event.propensity, event.scope, event.turn, event.at)
         self.ensemble.play(pull)
 
-    def _apply_failure(self, event: Withdrawn) -> None:
+    def _apply_failure(self, event: PullWithdrawn) -> None:
         if event.cooldown_until is not None:
             self.cooldowns[event.arm] = event.cooldown_until
         if event.round is not None and (pull := self.ensemble.get_pending_pull(event.round)) is not None:
             self.ensemble.withdraw(pull)
 
-    def _apply_edit(self, event: Edited) -> None:
+    def _apply_edit(self, event: EditRecorded) -> None:
         pull = Pull(event.round, event.arm, 1.0, event.scope, event.turn, event.pulled_at)
         if event.previous_cost is not None:
             self.ensemble.revise(pull, event.previous_cost, event.cost)

@@ -27,12 +27,12 @@ class Rule(Protocol):
         ...
 
 
-def discount_of(rule: Rule) -> float:
+def get_discount(rule: Rule) -> float:
     """How much of its weight a pull keeps with each later one; 1 for a rule that forgets nothing."""
     return float(getattr(rule, "discount", 1.0))
 
 
-def overall_mean(arms: Sequence[ArmState]) -> float:
+def compute_overall_mean(arms: Sequence[ArmState]) -> float:
     """The mean over all observed costs, where an arm without any stands; 0 when nothing was observed at all."""
     observed = sum(arm.n for arm in arms)
     return sum(arm.cost_sum for arm in arms) / observed if observed else 0.0
@@ -60,7 +60,7 @@ class Ucb:
 
     def bounds(self, arms: Sequence[ArmState], t: float) -> list[float]:
         """The lower confidence bound of each arm in round `t`; -inf for one that was never played."""
-        overall = overall_mean(arms)
+        overall = compute_overall_mean(arms)
 
         def bound(arm: ArmState) -> float:
             if not arm.pulls:
@@ -113,7 +113,7 @@ class Thompson:
 
     def __call__(self, arms: Sequence[ArmState], t: float, rng: Generator, /) -> Sequence[float]:
         """The share of draws from the beliefs in which each arm was the cheapest."""
-        overall = overall_mean(arms)
+        overall = compute_overall_mean(arms)
         means = np.array([(overall + arm.cost_sum) / (1 + arm.n) for arm in arms])
         deviations = np.array([self.alpha / sqrt(1 + arm.pulls) for arm in arms])
         drawn = means + deviations * rng.standard_normal((self.draws, len(arms)))
@@ -122,7 +122,7 @@ class Thompson:
 
 
 @dataclass(frozen=True)
-class Fixed:
+class FixedShares:
     """Fixed shares, whatever the costs: an A/B test, or one policy alone.
 
     `shares` are relative, by the arms' names; an arm that is not named gets none. Without shares, or where no arm that

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field, fields
 from math import isfinite
 from typing import Any, Literal, get_args
 
-from copydesk.ensemble.rules import DiscountedUcb, Fixed, Rule, Thompson, Ucb
+from copydesk.ensemble.rules import DiscountedUcb, FixedShares, Rule, Thompson, Ucb
 from copydesk.errors import InputError
 
 RuleName = Literal["ucb", "thompson", "discounted-ucb", "fixed"]
-Scope = Literal["global", "user", "group"]
+EnsembleScope = Literal["global", "user", "group"]
 
 
 @dataclass(frozen=True)
-class EnsembleSettings:
+class EnsembleConfig:
     """What an ensemble follows; every change is an event of the log.
 
     Attributes:
@@ -35,7 +35,7 @@ class EnsembleSettings:
     alpha: float = 0.42
     discount: float = 0.995
     shares: Mapping[str, float] = field(default_factory=dict)
-    scope: Scope = "global"
+    scope: EnsembleScope = "global"
     prior: float = 10.0
     expiry: float | None = 7 * 24 * 3600.0
     seed: int = 0
@@ -43,7 +43,7 @@ class EnsembleSettings:
     cost: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, choices in (("rule", get_args(RuleName)), ("scope", get_args(Scope))):
+        for name, choices in (("rule", get_args(RuleName)), ("scope", get_args(EnsembleScope))):
             if getattr(self, name) not in choices:
                 raise InputError(f"--{name} {getattr(self, name)}: choose one of {', '.join(choices)}")
         if not (isfinite(self.prior) and self.prior >= 0):
@@ -71,7 +71,7 @@ class EnsembleSettings:
             case "discounted-ucb":
                 return DiscountedUcb(self.alpha, self.discount)
             case "fixed":
-                return Fixed(self.shares)
+                return FixedShares(self.shares)
 
     def to_json(self) -> dict[str, Any]:
         """All settings as JSON values."""
@@ -79,7 +79,7 @@ class EnsembleSettings:
         return values | {"shares": dict(self.shares), "cost": dict(self.cost)}
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "EnsembleSettings":
+    def from_json(cls, values: Mapping[str, Any]) -> "EnsembleConfig":
         """The settings of a log; what a newer Copydesk wrote beside them is left out."""
         known = {one.name for one in fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in known})

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from math import sqrt
 
-Z = 1.96
+Z_95 = 1.96
 """Standard errors of a 95% interval."""
 
 
@@ -45,7 +45,7 @@ class ArmState:
         """A 95% confidence interval of the mean, cut off at 0; None until there are two costs."""
         if self.mean is None or self.std is None:
             return None
-        half = Z * self.std / sqrt(self.n)
+        half = Z_95 * self.std / sqrt(self.n)
         return max(0.0, self.mean - half), self.mean + half
 
     def with_pull(self) -> "ArmState":

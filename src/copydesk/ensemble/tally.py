@@ -2,10 +2,10 @@
 
 from copydesk.ensemble.state import ArmState
 
-_FADED = 1e-9  # a weight so small that rounding decides its sign
+_NEGLIGIBLE_WEIGHT = 1e-9  # a weight so small that rounding decides its sign
 
 
-class Tally:
+class ScopeStats:
     """Counts and sums per arm, and beside them the same with older rounds weighing less.
 
     With a `discount` γ below 1 a pull made in turn s weighs γ^(t - s) in turn t, its cost as well, whenever that comes
@@ -27,7 +27,7 @@ class Tally:
         if self.discount == 1:
             return self.unweighted_state(arm)
         state = self._weighted.get(arm) or ArmState(name=arm)
-        return state if state.pulls > _FADED else ArmState(name=arm)
+        return state if state.pulls > _NEGLIGIBLE_WEIGHT else ArmState(name=arm)
 
     def play(self, arm: str) -> int:
         """Count a pull, its edit awaited; returns its turn (1 is the first)."""

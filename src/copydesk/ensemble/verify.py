@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isclose
 
 from copydesk.ensemble.ledger import Ledger
-from copydesk.log.store.events import Edited, Event, Forgotten, Pulled
+from copydesk.log.store.events import ArmPulled, EditRecorded, LogEvent, UserForgotten
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Verification:
     errors: list[str]
 
 
-def verify(events: Iterable[Event], forgotten: Sequence[Forgotten] = ()) -> Verification:
+def verify_log(events: Iterable[LogEvent], forgotten: Sequence[UserForgotten] = ()) -> Verification:
     """Rebuild the ensemble from its events and make each choice again.
 
     A choice depends on the state before it, the round, the seed, who asked and the arms that could not be chosen, all
@@ -45,13 +45,13 @@ def verify(events: Iterable[Event], forgotten: Sequence[Forgotten] = ()) -> Veri
     gaps = [(one.first_seq, one.seq) for one in forgotten if one.first_seq is not None]
     for event in events:
         read += 1
-        if isinstance(event, Pulled):
+        if isinstance(event, ArmPulled):
             if any(first < event.seq < erased for first, erased in gaps):
                 lost += 1
             else:
                 choices += 1
                 faults += _check_choice(ledger, event)
-        if isinstance(event, Edited):
+        if isinstance(event, EditRecorded):
             if event.previous_cost != costs.get(event.completion_id):
                 faults.append(f"event {event.seq}: the edit does not follow the revision before it")
             costs[event.completion_id] = event.cost
@@ -62,7 +62,7 @@ def verify(events: Iterable[Event], forgotten: Sequence[Forgotten] = ()) -> Veri
     return Verification(ledger, read, choices, lost, faults)
 
 
-def _check_choice(ledger: Ledger, event: Pulled) -> list[str]:
+def _check_choice(ledger: Ledger, event: ArmPulled) -> list[str]:
     try:
         again = ledger.peek_pull(event.user_scope, at=event.at, excluded=event.unavailable_arms)
     except (ValueError, LookupError) as fault:

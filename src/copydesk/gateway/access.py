@@ -8,12 +8,12 @@ from fastapi import Request
 
 from copydesk.gateway.errors import ApiError
 from copydesk.log.store import EditStore
-from copydesk.log.store.keys import DEFAULT_TENANT, SCOPES, Key, any_key, find_key
+from copydesk.log.store.keys import API_KEY_SCOPES, DEFAULT_TENANT, ApiKey, find_key, has_active_key
 
-COOKIE = "copydesk_key"
+KEY_COOKIE = "copydesk_key"
 """Where the pages keep the key a person signed in with."""
 
-_TRUSTED = 5.0  # seconds a key is taken for good without another look: how long a revoked one may still work
+_KEY_CACHE_SECONDS = 5.0  # seconds a key is taken for good without another look: how long a revoked one may still work
 
 
 @dataclass(frozen=True)
@@ -22,18 +22,18 @@ class Caller:
 
     tenant: str
     scopes: tuple[str, ...]
-    key: Key | None = None
+    key: ApiKey | None = None
 
 
-_ANYONE = Caller(DEFAULT_TENANT, SCOPES)
+_ANONYMOUS_CALLER = Caller(DEFAULT_TENANT, API_KEY_SCOPES)
 
 
-class Access:
+class Authenticator:
     """Looks callers up. Without any key in the store everyone may do everything; with one, nobody without a key."""
 
     def __init__(self, store: EditStore) -> None:
         self._store = store
-        self._key_cache: dict[str, tuple[Key | None, float]] = {}
+        self._key_cache: dict[str, tuple[ApiKey | None, float]] = {}
         self._requires_key: tuple[bool, float] = (False, 0.0)
 
     async def authenticate(self, request: Request, scope: str) -> Caller:
@@ -42,7 +42,7 @@ class Access:
         Raises:
             ApiError: 401 without a valid key, 403 with one that does not allow this.
         """
-        text = _presented(request)
+        text = _read_presented_key(request)
         if text is None:
             if await self.requires_key():
                 raise ApiError(
@@ -51,11 +51,11 @@ class Access:
                     code="missing_api_key",
                     headers={"WWW-Authenticate": "Bearer"},
                 )
-            return _ANYONE
+            return _ANONYMOUS_CALLER
         key = await self._lookup_key(text)
         if key is None:
             if not await self.requires_key():
-                return _ANYONE  # clients that always send some key work with an open gateway
+                return _ANONYMOUS_CALLER  # clients that always send some key work with an open gateway
             raise ApiError(
                 401,
                 "this API key is unknown or revoked",
@@ -71,29 +71,29 @@ class Access:
         closed, until = self._requires_key
         if time.monotonic() >= until:
             closed = await asyncio.to_thread(self._has_any_key)
-            self._requires_key = (closed, time.monotonic() + _TRUSTED)
+            self._requires_key = (closed, time.monotonic() + _KEY_CACHE_SECONDS)
         return closed
 
-    async def _lookup_key(self, text: str) -> Key | None:
+    async def _lookup_key(self, text: str) -> ApiKey | None:
         key, until = self._key_cache.get(text, (None, 0.0))
         if time.monotonic() >= until:
             key = await asyncio.to_thread(self._find_key, text)
             if len(self._key_cache) > 10_000:
                 self._key_cache.clear()  # someone tries keys
-            self._key_cache[text] = (key, time.monotonic() + _TRUSTED)
+            self._key_cache[text] = (key, time.monotonic() + _KEY_CACHE_SECONDS)
         return key
 
     def _has_any_key(self) -> bool:
         with self._store.begin_read() as connection:
-            return any_key(connection)
+            return has_active_key(connection)
 
-    def _find_key(self, text: str) -> Key | None:
+    def _find_key(self, text: str) -> ApiKey | None:
         with self._store.begin_read() as connection:
             return find_key(connection, text)
 
 
-def _presented(request: Request) -> str | None:
+def _read_presented_key(request: Request) -> str | None:
     kind, _, text = request.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer" and text.strip():
         return text.strip()
-    return request.cookies.get(COOKIE)
+    return request.cookies.get(KEY_COOKIE)

@@ -9,25 +9,25 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 import copydesk
-from copydesk.ensemble.settings import EnsembleSettings
+from copydesk.ensemble.settings import EnsembleConfig
 from copydesk.gateway import arms as arm_routes
 from copydesk.gateway import chat, edits, operations
-from copydesk.gateway.desk import Desk, Opens
-from copydesk.gateway.errors import MEANINGS, ErrorBody, answer_errors
-from copydesk.gateway.guard import Guard
+from copydesk.gateway.desk import GatewayState, PolicyOpener
+from copydesk.gateway.errors import ERROR_DESCRIPTIONS, ErrorBody, add_exception_handlers
+from copydesk.gateway.guard import RequestLimits
 from copydesk.gateway.pages import add_pages
-from copydesk.gateway.requests import schemas
-from copydesk.gateway.serving.open import Opener
-from copydesk.gateway.settings import GatewaySettings
+from copydesk.gateway.requests import build_request_schemas
+from copydesk.gateway.serving.open import BackendOpener
+from copydesk.gateway.settings import GatewayConfig
 from copydesk.log.store import EditStore
 
-_ABOUT = """
+_DESCRIPTION = """
 Serves policies behind OpenAI's API, takes the edits people make of their answers, and lets a bandit find out which
 policy has to be edited least.
 """
 
 
-class _Documented(FastAPI):
+class _GatewayApp(FastAPI):
     """Its OpenAPI document does not promise FastAPI's own answer to invalid requests, which is never given."""
 
     def openapi(self) -> dict[str, Any]:
@@ -40,7 +40,7 @@ class _Documented(FastAPI):
             found = document["components"]["schemas"]
             for name in ("HTTPValidationError", "ValidationError"):
                 found.pop(name, None)
-            found |= schemas()
+            found |= build_request_schemas()
             self.openapi_schema = document
         return self.openapi_schema
 
@@ -48,15 +48,15 @@ class _Documented(FastAPI):
 def create_app(
     store: EditStore,
     arms: Mapping[str, str],
-    config: GatewaySettings | None = None,
-    ensemble: EnsembleSettings | None = None,
-    opener: Opens | None = None,
+    config: GatewayConfig | None = None,
+    ensemble: EnsembleConfig | None = None,
+    opener: PolicyOpener | None = None,
 ) -> FastAPI:
     """The gateway as an ASGI application.
 
     Args:
         store: where everything is logged; it stays open when the application ends.
-        arms: policies to open and offer, beside those the store has: name to spec, as `Opener` takes it.
+        arms: policies to open and offer, beside those the store has: name to spec, as `BackendOpener` takes it.
         config: all else.
         ensemble: what the ensemble follows; its metric is that of `config.cost`.
         opener: opens policies in place of `Opener(settings)`.
@@ -64,9 +64,9 @@ def create_app(
     Raises:
         InputError: on start-up, as `Desk.start`.
     """
-    config = config or GatewaySettings()
-    desk = Desk(store, config, opener or Opener(config))
-    follows = replace(ensemble or EnsembleSettings(), metric=desk.metric, cost=asdict(config.cost))
+    config = config or GatewayConfig()
+    desk = GatewayState(store, config, opener or BackendOpener(config))
+    follows = replace(ensemble or EnsembleConfig(), metric=desk.metric, cost=asdict(config.cost))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -76,17 +76,17 @@ def create_app(
         finally:
             await desk.close()
 
-    app = _Documented(
+    app = _GatewayApp(
         title="Copydesk",
         version=copydesk.__version__,
-        description=_ABOUT,
+        description=_DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        responses={status: {"model": ErrorBody, "description": words} for status, words in MEANINGS.items()},
+        responses={status: {"model": ErrorBody, "description": words} for status, words in ERROR_DESCRIPTIONS.items()},
     )
     app.state.desk = desk
-    answer_errors(app)
+    add_exception_handlers(app)
     for router in (chat.router, edits.router, arm_routes.router, operations.router):
         app.include_router(router)
     add_pages(app)
@@ -99,7 +99,7 @@ def create_app(
             expose_headers=["x-copydesk-completion", "x-copydesk-policy", "x-copydesk-propensity"],
         )
     app.add_middleware(
-        Guard,
+        RequestLimits,
         metrics=desk.metrics,
         max_body=config.max_body,
         allowed_hosts=config.allowed_hosts,

@@ -9,11 +9,11 @@ from copydesk.ensemble.ledger import Ledger
 from copydesk.ensemble.rules import Ucb
 from copydesk.errors import InputError
 from copydesk.gateway.access import Caller
-from copydesk.gateway.depends import allowed, desk_of
-from copydesk.gateway.desk import Desk
-from copydesk.gateway.entries import standings
+from copydesk.gateway.depends import get_gateway_state, require_scope
+from copydesk.gateway.desk import GatewayState
+from copydesk.gateway.entries import describe_arms
 from copydesk.gateway.errors import ApiError
-from copydesk.gateway.requests import ENSEMBLE, PolicyRequest, Word
+from copydesk.gateway.requests import ENSEMBLE_MODEL, PolicyRequest, ShortText
 from copydesk.log.store.people import group_scope, user_scope
 
 router = APIRouter(tags=["ensemble"])
@@ -21,9 +21,9 @@ router = APIRouter(tags=["ensemble"])
 
 @router.get("/v1/ensemble", summary="Where the ensemble stands")
 async def get_ensemble(
-    desk: Annotated[Desk, Depends(desk_of)],
-    caller: Annotated[Caller, Depends(allowed("read"))],
-    user: Annotated[Word | None, Query(description="What this user is offered.")] = None,
+    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    caller: Annotated[Caller, Depends(require_scope("read"))],
+    user: Annotated[ShortText | None, Query(description="What this user is offered.")] = None,
 ) -> dict[str, Any]:
     """The arms with their pulls, edits and mean costs, and what the rule makes of them.
 
@@ -35,9 +35,9 @@ async def get_ensemble(
     their group's. Without, a key that may not `admin` sees no arm that is for another tenant's users.
     """
     who = None if user is None else user_scope(caller.tenant, user)
-    found: dict[str, Any] = await desk.read_ledger(lambda ledger, seq: _standing(ledger, seq, who))
+    found: dict[str, Any] = await desk.read_ledger(lambda ledger, seq: _describe_ensemble(ledger, seq, who))
     if "admin" not in caller.scopes:
-        found["arms"] = [arm for arm in found["arms"] if _is_seen(arm["audience"], caller.tenant)]
+        found["arms"] = [arm for arm in found["arms"] if _is_visible(arm["audience"], caller.tenant)]
     for arm in found["arms"]:
         if arm["name"] not in desk.policies:
             arm["status"] = "unavailable"
@@ -46,16 +46,16 @@ async def get_ensemble(
 
 @router.get("/v1/models", tags=["completions"], summary="What can be asked for")
 async def get_models(
-    desk: Annotated[Desk, Depends(desk_of)],
-    caller: Annotated[Caller, Depends(allowed("complete"))],
-    user: Annotated[Word | None, Query(description="Also what is for this user only.")] = None,
+    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    caller: Annotated[Caller, Depends(require_scope("complete"))],
+    user: Annotated[ShortText | None, Query(description="Also what is for this user only.")] = None,
 ) -> dict[str, Any]:
     """The models in OpenAI's form: `copydesk`, for which the ensemble chooses, and every policy that is for everyone.
 
     With `user` also those that are for this user or their group.
     """
     who = None if user is None else user_scope(caller.tenant, user)
-    names = [ENSEMBLE, *sorted(desk.policies.keys() - await desk.policies_hidden_from(who))]
+    names = [ENSEMBLE_MODEL, *sorted(desk.policies.keys() - await desk.policies_hidden_from(who))]
     return {
         "object": "list",
         "data": [{"id": name, "object": "model", "created": 0, "owned_by": "copydesk"} for name in names],
@@ -65,8 +65,8 @@ async def get_models(
 @router.post("/v1/policies", status_code=201, summary="Add a policy")
 async def post_policy(
     asked: PolicyRequest,
-    desk: Annotated[Desk, Depends(desk_of)],
-    caller: Annotated[Caller, Depends(allowed("admin"))],
+    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    caller: Annotated[Caller, Depends(require_scope("admin"))],
 ) -> dict[str, Any]:
     """Open a policy and let the ensemble choose it from now on. A name is given once: a retrained policy is a new one.
 
@@ -74,8 +74,8 @@ async def post_policy(
     `vllm:FOLDER@URL` to load an adapter into a vLLM server. With `user` or `group` it is for this user of the key's
     tenant only, or for the users of this group: nobody else is answered by it.
     """
-    if asked.name == ENSEMBLE:
-        raise ApiError(400, f"{ENSEMBLE!r} is what the ensemble is called", code="invalid_policy", param="name")
+    if asked.name == ENSEMBLE_MODEL:
+        raise ApiError(400, f"{ENSEMBLE_MODEL!r} is what the ensemble is called", code="invalid_policy", param="name")
     audience = None
     if asked.user is not None:
         audience = user_scope(caller.tenant, asked.user)
@@ -91,8 +91,8 @@ async def post_policy(
 @router.delete("/v1/policies/{name}", summary="Retire a policy")
 async def delete_policy(
     name: Annotated[str, Path(max_length=64)],
-    desk: Annotated[Desk, Depends(desk_of)],
-    caller: Annotated[Caller, Depends(allowed("admin"))],
+    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    caller: Annotated[Caller, Depends(require_scope("admin"))],
 ) -> dict[str, Any]:
     """Choose a policy no more. Its statistics and edits stay; edits of its answers are still taken."""
     try:
@@ -104,14 +104,14 @@ async def delete_policy(
     return {"object": "copydesk.policy", "name": name, "retired": True}
 
 
-def _is_seen(audience: dict[str, str] | None, tenant: str) -> bool:
+def _is_visible(audience: dict[str, str] | None, tenant: str) -> bool:
     return audience is None or audience.get("tenant") == tenant
 
 
-def _standing(ledger: Ledger, seq: int, who: str | None) -> dict[str, Any]:
+def _describe_ensemble(ledger: Ledger, seq: int, who: str | None) -> dict[str, Any]:
     settings, scope = ledger.config, ledger.deciding_scope(who)
     others = set() if who is None else ledger.arms_hidden_from(who)
-    arms = standings(ledger, scope, others)
+    arms = describe_arms(ledger, scope, others)
     rule = settings.make_rule() if settings is not None else Ucb()
     bounds: list[float | None] = [None] * len(arms)
     if ledger.started and isinstance(rule, Ucb):

@@ -15,15 +15,15 @@ from fastapi.responses import Response, StreamingResponse
 from ulid import ULID
 
 from copydesk.gateway.access import Caller
-from copydesk.gateway.depends import desk_behind
-from copydesk.gateway.desk import Desk
-from copydesk.gateway.entries import NoArm
-from copydesk.gateway.errors import ApiError, error_body
-from copydesk.gateway.requests import BODY, ENSEMBLE, ChatRequest, read
-from copydesk.gateway.serving.policy import Json, PolicyFault, ServedPolicy
-from copydesk.log.store.append import Completion
+from copydesk.gateway.depends import lookup_gateway_state
+from copydesk.gateway.desk import GatewayState
+from copydesk.gateway.entries import NoArmAvailable
+from copydesk.gateway.errors import ApiError, make_error_body
+from copydesk.gateway.requests import CHAT_REQUEST_REF, ENSEMBLE_MODEL, ChatRequest, read_body
+from copydesk.gateway.serving.policy import BackendError, Json, PolicyBackend
+from copydesk.log.store.append import StoredCompletion
 from copydesk.log.store.people import user_scope
-from copydesk.log.store.records import text_of
+from copydesk.log.store.records import extract_text
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Round:
+class CompletionCall:
     """One request on its way: what was asked, and who is to answer."""
 
     id: str
@@ -67,7 +67,7 @@ class Round:
 
 
 @dataclass
-class Answer:
+class CompletionAccumulator:
     """What came back so far, and whether the log knows how it ended."""
 
     text_parts: list[str] = field(default_factory=list)
@@ -88,93 +88,95 @@ class Answer:
         }
     },
     # The body is read by hand: once, every key of it, and without a detour, since this is the path of every request.
-    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": BODY}}}},
+    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": CHAT_REQUEST_REF}}}},
 )
 async def chat_completions(request: Request) -> Response:
     """Answer a chat, as OpenAI's API does. `model: "copydesk"` lets the late ensemble choose among the policies."""
-    desk = desk_behind(request)
+    desk = lookup_gateway_state(request)
     caller = await desk.authenticator.authenticate(request, "complete")
-    body, asked = await read(request, ChatRequest)
+    body, asked = await read_body(request, ChatRequest)
     _check_lengths(body, desk)
-    asked_for = Round(f"chatcmpl-{ULID()}", time.time(), caller, body, asked.model, asked.user or None)
+    asked_for = CompletionCall(f"chatcmpl-{ULID()}", time.time(), caller, body, asked.model, asked.user or None)
     try:
         if asked.stream:
-            return await _unless_gone(request, _stream(desk, asked_for))
-        return await _unless_gone(request, _whole(desk, asked_for))
-    except NoArm:
+            return await _cancel_on_disconnect(request, _respond_streaming(desk, asked_for))
+        return await _cancel_on_disconnect(request, _respond(desk, asked_for))
+    except NoArmAvailable:
         raise ApiError(503, "no policy can answer now; try again", code="no_policy") from None
 
 
-async def _whole(desk: Desk, asked: Round) -> Response:
-    async def ask(policy: ServedPolicy, body: Json) -> Json:
+async def _respond(desk: GatewayState, asked: CompletionCall) -> Response:
+    async def ask(policy: PolicyBackend, body: Json) -> Json:
         started = time.perf_counter()
         answer = await policy.complete(body)
         desk.metrics.policy_seconds.labels(policy.name).observe(time.perf_counter() - started)
         return answer
 
     with ExitStack() as stack:
-        current, answer = await _answered(desk, asked, stack, ask)
+        current, answer = await _call_with_fallback(desk, asked, stack, ask)
         choice = answer["choices"][0]
         message = choice.get("message") or {}
         usage = answer.get("usage")
-        given = Answer([text_of(message.get("content"))], choice.get("finish_reason"), usage)
-        await _log(desk, current, given)
+        given = CompletionAccumulator([extract_text(message.get("content"))], choice.get("finish_reason"), usage)
+        await _log_completion(desk, current, given)
         answer |= {"id": current.id, "model": current.policy, "copydesk": current.extension}
         answer.setdefault("object", "chat.completion")
         answer.setdefault("created", int(current.created_at))
-        return _json(answer, current.headers)
+        return _make_json_response(answer, current.headers)
 
 
-async def _stream(desk: Desk, asked: Round) -> Response:
-    async def begin(policy: ServedPolicy, body: Json) -> tuple[Json, AsyncIterator[Json]]:
+async def _respond_streaming(desk: GatewayState, asked: CompletionCall) -> Response:
+    async def begin(policy: PolicyBackend, body: Json) -> tuple[Json, AsyncIterator[Json]]:
         # Before the first chunk another policy can still step in; the client has seen nothing yet.
         chunks = policy.stream(body)
         first = await anext(chunks, None)
         if first is None:
-            raise PolicyFault(502, "the policy's answer was empty")
+            raise BackendError(502, "the policy's answer was empty")
         return first, chunks
 
     with ExitStack() as stack:
-        current, (first, chunks) = await _answered(desk, asked, stack, begin)
-        answer = Answer()
-        events = _events(desk, current, answer, first, chunks)
-        ending = _ending(desk, current, answer, chunks, stack.pop_all())
+        current, (first, chunks) = await _call_with_fallback(desk, asked, stack, begin)
+        answer = CompletionAccumulator()
+        events = _iter_events(desk, current, answer, first, chunks)
+        ending = _finish_stream(desk, current, answer, chunks, stack.pop_all())
         headers = {**current.headers, "cache-control": "no-store"}
-        return _Stream(events, partial(desk.spawn, ending), media_type="text/event-stream", headers=headers)
+        return _TrackedStreamingResponse(
+            events, partial(desk.spawn, ending), media_type="text/event-stream", headers=headers
+        )
 
 
-async def _answered(
-    desk: Desk, asked: Round, stack: ExitStack, ask: Callable[[ServedPolicy, Json], Awaitable[T]]
-) -> tuple[Round, T]:
+async def _call_with_fallback(
+    desk: GatewayState, asked: CompletionCall, stack: ExitStack, ask: Callable[[PolicyBackend, Json], Awaitable[T]]
+) -> tuple[CompletionCall, T]:
     """Who answered, kept open by `stack`, and what `ask` got of them; where one fails, the next one is asked."""
     tried: set[str] = set()
-    failed: PolicyFault | None = None
+    failed: BackendError | None = None
     while True:
         try:
-            current, policy = await _next(desk, asked, tried, stack)
-        except NoArm:
+            current, policy = await _open_next_policy(desk, asked, tried, stack)
+        except NoArmAvailable:
             if failed is None:
                 raise
-            raise _refusal(failed) from None
+            raise _to_api_error(failed) from None
         try:
             return current, await ask(policy, current.body)
-        except PolicyFault as fault:
+        except BackendError as fault:
             await desk.record_failure(
                 current.id, current.policy, current.round, fault.message, cooldown=fault.retriable_elsewhere
             )
             if (
                 not fault.retriable_elsewhere or current.round is None
             ):  # nobody else would do better, or nobody else was meant
-                raise _refusal(fault) from None
+                raise _to_api_error(fault) from None
             tried.add(current.policy)
             failed = fault
         except BaseException as fault:
-            _abandon(desk, current, fault)
+            _record_abandoned(desk, current, fault)
             raise
 
 
-async def _events(
-    desk: Desk, current: Round, answer: Answer, first: Json, chunks: AsyncIterator[Json]
+async def _iter_events(
+    desk: GatewayState, current: CompletionCall, answer: CompletionAccumulator, first: Json, chunks: AsyncIterator[Json]
 ) -> AsyncIterator[bytes]:
     """The chunks as server-sent events. From the one that ends the answer on they wait until it is logged."""
     held: list[bytes] = []
@@ -182,46 +184,52 @@ async def _events(
     try:
         chunk: Json | None = first
         while chunk is not None:
-            _take(answer, chunk)
+            _accumulate_chunk(answer, chunk)
             chunk |= {"id": current.id, "model": current.policy}
             if chunk is first:
                 chunk["copydesk"] = current.extension
             if answer.finish_reason is None:
-                yield _event(chunk)
+                yield _encode_event(chunk)
             else:
-                held.append(_event(chunk))
+                held.append(_encode_event(chunk))
             chunk = await anext(chunks, None)
         desk.metrics.policy_seconds.labels(current.policy).observe(time.perf_counter() - started)
-        await _log(desk, current, answer)
+        await _log_completion(desk, current, answer)
         answer.logged = True
         for event in held:
             yield event
         yield b"data: [DONE]\n\n"
-    except PolicyFault as fault:
+    except BackendError as fault:
         answer.logged = True
         await desk.record_failure(
             current.id, current.policy, current.round, fault.message, cooldown=fault.retriable_elsewhere
         )
-        yield _event(error_body(fault.status, fault.message, code=fault.code))
+        yield _encode_event(make_error_body(fault.status, fault.message, code=fault.code))
     except Exception:
         logger.exception("an answer of %s could not be finished", current.policy)
-        yield _event(error_body(503, "the answer could not be finished or logged"))
+        yield _encode_event(make_error_body(503, "the answer could not be finished or logged"))
 
 
-async def _ending(desk: Desk, current: Round, answer: Answer, chunks: AsyncIterator[Json], stack: ExitStack) -> None:
+async def _finish_stream(
+    desk: GatewayState,
+    current: CompletionCall,
+    answer: CompletionAccumulator,
+    chunks: AsyncIterator[Json],
+    stack: ExitStack,
+) -> None:
     """What is left to do when a stream is over, however far it came: stop the policy, and the pull if nobody waits."""
     with stack:
         if not answer.logged:
-            _abandon(desk, current, None)
+            _record_abandoned(desk, current, None)
         with suppress(Exception):
             await chunks.aclose()  # type: ignore[attr-defined]
 
 
-def _event(document: Json) -> bytes:
+def _encode_event(document: Json) -> bytes:
     return b"data: " + json.dumps(document, separators=(",", ":")).encode() + b"\n\n"
 
 
-class _Stream(StreamingResponse):
+class _TrackedStreamingResponse(StreamingResponse):
     """A stream that says when it is over, also if the client went away before its first event."""
 
     def __init__(self, events: AsyncIterator[bytes], over: Callable[[], None], **more: Any) -> None:
@@ -235,10 +243,12 @@ class _Stream(StreamingResponse):
             self._on_close()
 
 
-async def _next(desk: Desk, asked: Round, tried: set[str], stack: ExitStack) -> tuple[Round, ServedPolicy]:
+async def _open_next_policy(
+    desk: GatewayState, asked: CompletionCall, tried: set[str], stack: ExitStack
+) -> tuple[CompletionCall, PolicyBackend]:
     """Who answers now, kept open by `stack`."""
     while True:
-        current = await _choose(desk, asked, tried)
+        current = await _choose_policy(desk, asked, tried)
         try:
             return current, stack.enter_context(desk.use_policy(current.policy))
         except LookupError:  # it was retired in between
@@ -246,11 +256,11 @@ async def _next(desk: Desk, asked: Round, tried: set[str], stack: ExitStack) -> 
             tried.add(current.policy)
 
 
-async def _choose(desk: Desk, asked: Round, tried: set[str]) -> Round:
-    if asked.requested == ENSEMBLE:
+async def _choose_policy(desk: GatewayState, asked: CompletionCall, tried: set[str]) -> CompletionCall:
+    if asked.requested == ENSEMBLE_MODEL:
         pull = await desk.choose_arm(asked.id, asked.requester, tried)
         return replace(asked, policy=pull.arm, propensity=pull.propensity, round=pull.id)
-    if asked.requested not in desk.policies or not await _may_ask(desk, asked):
+    if asked.requested not in desk.policies or not await _may_request_policy(desk, asked):
         raise ApiError(
             404,
             f"the model {asked.requested!a} does not exist; GET /v1/models lists those that do",
@@ -260,7 +270,7 @@ async def _choose(desk: Desk, asked: Round, tried: set[str]) -> Round:
     return replace(asked, policy=asked.requested)
 
 
-async def _may_ask(desk: Desk, asked: Round) -> bool:
+async def _may_request_policy(desk: GatewayState, asked: CompletionCall) -> bool:
     """Whether a policy may be asked for by name: one that learned from a person is no other's to read.
 
     Who runs the gateway may try it, as long as no user is named.
@@ -270,13 +280,13 @@ async def _may_ask(desk: Desk, asked: Round) -> bool:
     return asked.requested not in await desk.policies_hidden_from(asked.requester)
 
 
-def _refusal(fault: PolicyFault) -> ApiError:
+def _to_api_error(fault: BackendError) -> ApiError:
     """Why there is no answer, after a policy failed and no other can help."""
     headers = {} if fault.retry_after is None else {"retry-after": f"{max(1, round(fault.retry_after))}"}
     return ApiError(fault.status, fault.message, code=fault.code, param=fault.param, headers=headers)
 
 
-def _abandon(desk: Desk, current: Round, fault: BaseException | None) -> None:
+def _record_abandoned(desk: GatewayState, current: CompletionCall, fault: BaseException | None) -> None:
     """The client went away, or something broke: the pull must not wait for an edit. Logged behind the request's back,
     since this may be running in a task that is being cancelled."""
     gone = fault is None or isinstance(fault, asyncio.CancelledError)
@@ -284,10 +294,10 @@ def _abandon(desk: Desk, current: Round, fault: BaseException | None) -> None:
     desk.spawn(desk.record_failure(current.id, current.policy, current.round, reason, cooldown=False))
 
 
-async def _log(desk: Desk, current: Round, answer: Answer) -> None:
+async def _log_completion(desk: GatewayState, current: CompletionCall, answer: CompletionAccumulator) -> None:
     body = current.body
     await desk.record_completion(
-        Completion(
+        StoredCompletion(
             id=current.id,
             at=current.created_at,
             tenant=current.caller.tenant,
@@ -298,14 +308,14 @@ async def _log(desk: Desk, current: Round, answer: Answer) -> None:
             round=current.round,
             messages=body["messages"],
             parameters={name: value for name, value in body.items() if name not in ("messages", "model", "user")},
-            response=_storable("".join(answer.text_parts)),
+            response=_sanitize_text("".join(answer.text_parts)),
             finish_reason=answer.finish_reason,
             usage=answer.usage,
         )
     )
 
 
-def _take(answer: Answer, chunk: Json) -> None:
+def _accumulate_chunk(answer: CompletionAccumulator, chunk: Json) -> None:
     """Remember what a chunk adds to the answer."""
     if isinstance(chunk.get("usage"), dict):
         answer.usage = chunk["usage"]
@@ -319,7 +329,7 @@ def _take(answer: Answer, chunk: Json) -> None:
             answer.finish_reason = choice["finish_reason"]
 
 
-def _check_lengths(body: Json, desk: Desk) -> None:
+def _check_lengths(body: Json, desk: GatewayState) -> None:
     messages, settings = body["messages"], desk.config
     if len(messages) > settings.max_messages:
         raise ApiError(
@@ -328,7 +338,7 @@ def _check_lengths(body: Json, desk: Desk) -> None:
             code="too_long",
             param="messages",
         )
-    if (length := sum(len(text_of(message.get("content"))) for message in messages)) > settings.max_text:
+    if (length := sum(len(extract_text(message.get("content"))) for message in messages)) > settings.max_text:
         raise ApiError(
             400,
             f"the messages have {length} characters; at most {settings.max_text} are taken",
@@ -341,10 +351,10 @@ def _check_lengths(body: Json, desk: Desk) -> None:
         raise ApiError(400, f"the body cannot be passed on: {fault}", code="invalid") from None
 
 
-async def _unless_gone(request: Request, work: Any) -> Response:
+async def _cancel_on_disconnect(request: Request, work: Any) -> Response:
     """Stop working on an answer nobody waits for any more."""
     task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(_gone(request))
+    watch = asyncio.ensure_future(_wait_for_disconnect(request))
     try:
         await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
@@ -357,17 +367,17 @@ async def _unless_gone(request: Request, work: Any) -> Response:
         task.cancel()
 
 
-async def _gone(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-def _storable(text: str) -> str:
+def _sanitize_text(text: str) -> str:
     """A text every database keeps: what is no character becomes the replacement character."""
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
-def _json(document: Json, headers: dict[str, str]) -> Response:
+def _make_json_response(document: Json, headers: dict[str, str]) -> Response:
     return Response(
         json.dumps(document, separators=(",", ":")).encode(), media_type="application/json", headers=headers
     )

@@ -5,24 +5,24 @@ from collections.abc import Awaitable, Callable
 from fastapi import Request
 
 from copydesk.gateway.access import Caller
-from copydesk.gateway.desk import Desk
+from copydesk.gateway.desk import GatewayState
 
 
-async def desk_of(request: Request) -> Desk:
+async def get_gateway_state(request: Request) -> GatewayState:
     """A dependency: the running gateway's desk. (Asynchronous, since others are run in a thread.)"""
-    return desk_behind(request)
+    return lookup_gateway_state(request)
 
 
-def desk_behind(request: Request) -> Desk:
+def lookup_gateway_state(request: Request) -> GatewayState:
     """The running gateway's desk."""
-    desk: Desk = request.app.state.desk
+    desk: GatewayState = request.app.state.desk
     return desk
 
 
-def allowed(scope: str) -> Callable[[Request], Awaitable[Caller]]:
+def require_scope(scope: str) -> Callable[[Request], Awaitable[Caller]]:
     """A dependency: the caller, once it is known that their key has this scope."""
 
     async def caller(request: Request) -> Caller:
-        return await desk_behind(request).authenticator.authenticate(request, scope)
+        return await lookup_gateway_state(request).authenticator.authenticate(request, scope)
 
     return caller

@@ -11,27 +11,27 @@ from typing import Any, Protocol
 
 from copydesk.ensemble.late import Pull
 from copydesk.ensemble.ledger import Ledger
-from copydesk.ensemble.settings import EnsembleSettings
+from copydesk.ensemble.settings import EnsembleConfig
 from copydesk.errors import InputError
 from copydesk.gateway import entries
-from copydesk.gateway.access import Access
-from copydesk.gateway.metrics import Metrics
-from copydesk.gateway.scribe import Scribe
-from copydesk.gateway.serving.policy import ServedPolicy
-from copydesk.gateway.settings import GatewaySettings
+from copydesk.gateway.access import Authenticator
+from copydesk.gateway.metrics import GatewayMetrics
+from copydesk.gateway.scribe import LogWriter
+from copydesk.gateway.serving.policy import PolicyBackend
+from copydesk.gateway.settings import GatewayConfig
 from copydesk.log.store import EditStore, find_completion
-from copydesk.log.store.append import Completion
+from copydesk.log.store.append import StoredCompletion
 from copydesk.log.store.people import user_scope
 
 logger = logging.getLogger(__name__)
 
-_LOOK = 2.0  # seconds between two looks at what other gateways on this store have changed
-_AGAIN = 30.0  # seconds before a policy that could not be opened is tried again
-_REMEMBERED = 10_000  # completions whose edit can be costed without reading the store
+_SYNC_INTERVAL = 2.0  # seconds between two looks at what other gateways on this store have changed
+_REOPEN_DELAY = 30.0  # seconds before a policy that could not be opened is tried again
+_MAX_CACHED_COMPLETIONS = 10_000  # completions whose edit can be costed without reading the store
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _CachedCompletion:
     """What an edit of an answer takes: whose answer, the scope of its user, its text, and who gave it."""
 
     tenant: str
@@ -40,10 +40,10 @@ class _Asked:
     policy: str
 
 
-class Opens(Protocol):
-    """What opens policies; see `copydesk.gateway.serving.open.Opener`."""
+class PolicyOpener(Protocol):
+    """What opens policies; see `copydesk.gateway.serving.open.BackendOpener`."""
 
-    async def open(self, name: str, spec: str) -> ServedPolicy:
+    async def open(self, name: str, spec: str) -> PolicyBackend:
         """Open a policy."""
         ...
 
@@ -52,37 +52,37 @@ class Opens(Protocol):
         ...
 
 
-class Desk:
+class GatewayState:
     """Everything the routes share. Made once, `start`ed in the event loop, and `close`d."""
 
-    def __init__(self, store: EditStore, settings: GatewaySettings, opener: Opens) -> None:
+    def __init__(self, store: EditStore, settings: GatewayConfig, opener: PolicyOpener) -> None:
         self.store = store
         self.config = settings
         self.metric = settings.cost.name
-        self.authenticator = Access(store)
-        self.metrics = Metrics()
-        self.log_writer = Scribe(store)
-        self.policies: dict[str, ServedPolicy] = {}
+        self.authenticator = Authenticator(store)
+        self.metrics = GatewayMetrics()
+        self.log_writer = LogWriter(store)
+        self.policies: dict[str, PolicyBackend] = {}
         self.audiences: dict[str, str] = {}  # whom those are for that are not for everyone
         self._opener = opener
         self._specs: dict[str, str] = {}
         self._reopen_after: dict[str, float] = {}
         self._failure_streaks: dict[str, int] = {}
-        self._recent_completions: OrderedDict[str, _Asked] = OrderedDict()
+        self._recent_completions: OrderedDict[str, _CachedCompletion] = OrderedDict()
         self._forgotten_count = 0
-        self._open_requests: Counter[ServedPolicy] = Counter()
+        self._open_requests: Counter[PolicyBackend] = Counter()
         self._change_lock = asyncio.Lock()
         self._sync_task: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[Any]] = set()
 
-    async def start(self, arms: Mapping[str, str], ensemble: EnsembleSettings) -> None:
+    async def start(self, arms: Mapping[str, str], ensemble: EnsembleConfig) -> None:
         """Open the given policies and those the log has as arms, and let the ensemble follow its settings.
 
         Raises:
             InputError: one of the given policies cannot be opened or its name is taken, or the store's costs were
                 computed in another way.
         """
-        await self.log_writer.write(entries.follow(ensemble))
+        await self.log_writer.write(entries.set_config(ensemble))
         for name, spec in arms.items():
             await self.add_policy(name, spec)
         await self._sync_policies()
@@ -113,7 +113,7 @@ class Desk:
         Raises:
             InputError: it cannot be opened, or the name was given to another, or to be for others.
         """
-        await self.log_writer.write(lambda tx, ledger: entries.check_name(ledger, name, spec, audience))
+        await self.log_writer.write(lambda tx, ledger: entries.check_arm_name(ledger, name, spec, audience))
         async with self._change_lock:
             if audience is not None:
                 self.audiences[name] = audience  # before it can be asked for
@@ -136,7 +136,7 @@ class Desk:
         await self._sync_policies()
 
     @contextlib.contextmanager
-    def use_policy(self, name: str) -> Iterator[ServedPolicy]:
+    def use_policy(self, name: str) -> Iterator[PolicyBackend]:
         """A policy that stays open until the block ends, even if it is retired meanwhile.
 
         Raises:
@@ -170,7 +170,7 @@ class Desk:
         # Who is open here is looked up when the entry is written: another gateway may have added an arm since.
         def work(tx: Any, ledger: Ledger) -> Pull:
             closed = [name for name in ledger.specs if name not in self.policies]
-            return entries.choose(completion_id, requester, closed, tried)(tx, ledger)
+            return entries.choose_arm(completion_id, requester, closed, tried)(tx, ledger)
 
         choosing = asyncio.ensure_future(self.log_writer.write(work))
         try:
@@ -181,7 +181,7 @@ class Desk:
 
     async def _undo_choice(self, choosing: asyncio.Future[Pull], completion_id: str) -> None:
         """The client went away while the ensemble chose for it."""
-        with contextlib.suppress(entries.NoArm):
+        with contextlib.suppress(entries.NoArmAvailable):
             pull = await choosing
             await self.record_failure(completion_id, pull.arm, pull.id, "the client went away", cooldown=False)
 
@@ -195,19 +195,21 @@ class Desk:
             streak = self._failure_streaks[arm] = self._failure_streaks.get(arm, 0) + 1
             seconds = min(self.config.cooldown * 2 ** min(streak - 1, 30), self.config.max_cooldown)
             logger.warning("%s failed and rests for %g s: %s", arm, seconds, reason)
-        await self.log_writer.write(entries.withdraw(completion_id, arm, round, reason, seconds))
+        await self.log_writer.write(entries.record_failure(completion_id, arm, round, reason, seconds))
 
-    async def record_completion(self, completion: Completion) -> None:
+    async def record_completion(self, completion: StoredCompletion) -> None:
         """Log an answer."""
-        await self.log_writer.write(entries.complete(completion))
+        await self.log_writer.write(entries.record_completion(completion))
         self._failure_streaks.pop(completion.policy, None)
         for kind, count in (completion.usage or {}).items():
             if kind in ("prompt_tokens", "completion_tokens") and isinstance(count, int) and count > 0:
                 self.metrics.tokens.labels(completion.policy, kind.removesuffix("_tokens")).inc(count)
         who = None if completion.user is None else user_scope(completion.tenant, completion.user)
-        self._cache_completion(completion.id, _Asked(completion.tenant, who, completion.response, completion.policy))
+        self._cache_completion(
+            completion.id, _CachedCompletion(completion.tenant, who, completion.response, completion.policy)
+        )
 
-    async def record_edit(self, completion_id: str, tenant: str, edit: str | None) -> entries.Acknowledged:
+    async def record_edit(self, completion_id: str, tenant: str, edit: str | None) -> entries.EditAcknowledgement:
         """Cost an edit and log it; `None` says that the answer was accepted. When this returns the edit is durable.
 
         Raises:
@@ -222,7 +224,7 @@ class Desk:
             raise LookupError(completion_id)
         text = found.response if edit is None else edit
         cost = 0.0 if text == found.response else await asyncio.to_thread(self.config.cost, found.response, text)
-        entry = entries.edit(completion_id, text, cost, self.metric, found.requester)
+        entry = entries.record_edit(completion_id, text, cost, self.metric, found.requester)
         acknowledged = await self.log_writer.write(entry, durable=True)
         if acknowledged.changed:
             self.metrics.costs.labels(found.policy).observe(cost)
@@ -232,19 +234,19 @@ class Desk:
         """What `read` finds in the ensemble, which stands after everything that was logged by anyone."""
         return await self.log_writer.write(lambda tx, ledger: read(ledger, tx.seq))
 
-    def _cache_completion(self, completion_id: str, asked: _Asked) -> None:
+    def _cache_completion(self, completion_id: str, asked: _CachedCompletion) -> None:
         self._recent_completions[completion_id] = asked
-        if len(self._recent_completions) > _REMEMBERED:
+        if len(self._recent_completions) > _MAX_CACHED_COMPLETIONS:
             self._recent_completions.popitem(last=False)
 
-    def _load_completion(self, completion_id: str) -> _Asked | None:
+    def _load_completion(self, completion_id: str) -> _CachedCompletion | None:
         with self.store.begin_read() as connection:
             found = find_completion(connection, completion_id)
         if found is None:
             return None
         record = found.record
         who = None if record.user is None else user_scope(found.tenant, record.user)
-        return _Asked(found.tenant, who, record.response, str(record.policy))
+        return _CachedCompletion(found.tenant, who, record.response, str(record.policy))
 
     async def _open_policy(self, name: str, spec: str) -> None:
         if name not in self.policies:
@@ -277,12 +279,12 @@ class Desk:
             try:
                 await self._open_policy(name, spec)
             except InputError as fault:
-                self._reopen_after[name] = time.monotonic() + _AGAIN
+                self._reopen_after[name] = time.monotonic() + _REOPEN_DELAY
                 logger.warning("the arm %s cannot be opened and is left out for now: %s", name, fault)
 
     async def _sync_forever(self) -> None:
         while True:
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_SYNC_INTERVAL)
             with contextlib.suppress(Exception):  # a store that is away for a while: the requests say so
                 await self._sync_policies()
                 await asyncio.to_thread(self.store.checkpoint)

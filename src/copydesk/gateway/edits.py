@@ -8,12 +8,12 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 
 from copydesk.gateway.access import Caller
-from copydesk.gateway.depends import allowed, desk_of
-from copydesk.gateway.desk import Desk
+from copydesk.gateway.depends import get_gateway_state, require_scope
+from copydesk.gateway.desk import GatewayState
 from copydesk.gateway.errors import ApiError
-from copydesk.gateway.requests import EditRequest, Word
+from copydesk.gateway.requests import EditRequest, ShortText
 from copydesk.log.store import read_edits
-from copydesk.log.store.records import place_of
+from copydesk.log.store.records import sequence_of
 
 router = APIRouter(tags=["edits"])
 
@@ -21,8 +21,8 @@ router = APIRouter(tags=["edits"])
 @router.post("/v1/edits", summary="Post what a person made of an answer")
 async def post_edit(
     asked: EditRequest,
-    desk: Annotated[Desk, Depends(desk_of)],
-    caller: Annotated[Caller, Depends(allowed("edit"))],
+    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    caller: Annotated[Caller, Depends(require_scope("edit"))],
 ) -> dict[str, Any]:
     """Log an edit, compute its cost and let the ensemble learn from it.
 
@@ -65,11 +65,11 @@ async def post_edit(
     responses={200: {"description": "One edit a line.", "content": {"application/jsonl": {}}}},
 )
 def get_edits(
-    desk: Annotated[Desk, Depends(desk_of)],
-    caller: Annotated[Caller, Depends(allowed("read"))],
+    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    caller: Annotated[Caller, Depends(require_scope("read"))],
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    after: Annotated[Word | None, Query(description="The `edit_id` of the last row you have.")] = None,
-    user: Annotated[Word | None, Query()] = None,
+    after: Annotated[ShortText | None, Query(description="The `edit_id` of the last row you have.")] = None,
+    user: Annotated[ShortText | None, Query()] = None,
 ) -> StreamingResponse:
     """The edits that count, in the order in which they came, as JSON Lines that `copydesk train --data` reads.
 
@@ -77,7 +77,7 @@ def get_edits(
     with the same `completion_id`.
     """
     with desk.store.begin_read() as connection:
-        place = 0 if after is None else place_of(connection, after, caller.tenant)
+        place = 0 if after is None else sequence_of(connection, after, caller.tenant)
         if place is None:
             raise ApiError(
                 404, f"there is no edit {after!a}; give the edit_id of a row", code="edit_not_found", param="after"

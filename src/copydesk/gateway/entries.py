@@ -9,22 +9,22 @@ from ulid import ULID
 
 from copydesk.ensemble.late import Pull
 from copydesk.ensemble.ledger import Ledger
-from copydesk.ensemble.settings import EnsembleSettings
+from copydesk.ensemble.settings import EnsembleConfig
 from copydesk.ensemble.state import ArmState
 from copydesk.errors import InputError
-from copydesk.gateway.scribe import Work
+from copydesk.gateway.scribe import LogCommand
 from copydesk.log.store import append
-from copydesk.log.store.append import Completion, StoredEdit
-from copydesk.log.store.people import people_of
+from copydesk.log.store.append import StoredCompletion, StoredEdit
+from copydesk.log.store.people import parse_scope
 from copydesk.log.store.transaction import Transaction
 
 
-class NoArm(Exception):
+class NoArmAvailable(Exception):
     """Every arm is out of reach."""
 
 
 @dataclass(frozen=True)
-class Acknowledged:
+class EditAcknowledgement:
     """An edit that is in the log.
 
     Attributes:
@@ -38,7 +38,7 @@ class Acknowledged:
     arms: list[dict[str, Any]]
 
 
-def follow(config: EnsembleSettings) -> Work[None]:
+def set_config(config: EnsembleConfig) -> LogCommand[None]:
     """Let the ensemble follow these settings, if it does not yet.
 
     InputError when its costs were computed in another way.
@@ -52,28 +52,28 @@ def follow(config: EnsembleSettings) -> Work[None]:
                 "computed with, or with another store"
             )
         if ledger.config != config:
-            ledger.apply(append.follow(tx, config.to_json(), at=time.time()))
+            ledger.apply(append.append_config(tx, config.to_json(), at=time.time()))
 
     return work
 
 
-def add_arm(name: str, spec: str, audience: str | None) -> Work[bool]:
+def add_arm(name: str, spec: str, audience: str | None) -> LogCommand[bool]:
     """Make a policy an arm, for everyone or for the users of one scope; returns whether it was none.
 
     A policy is immutable: InputError when the name was given to another before, or to be for others.
     """
 
     def work(tx: Transaction, ledger: Ledger) -> bool:
-        check_name(ledger, name, spec, audience)
+        check_arm_name(ledger, name, spec, audience)
         if name in ledger.specs:
             return False
-        ledger.apply(append.change_arm(tx, name, "add", spec, at=time.time(), audience=audience))
+        ledger.apply(append.append_arm_change(tx, name, "add", spec, at=time.time(), audience=audience))
         return True
 
     return work
 
 
-def check_name(ledger: Ledger, name: str, spec: str, audience: str | None) -> None:
+def check_arm_name(ledger: Ledger, name: str, spec: str, audience: str | None) -> None:
     """Whether a policy for these users may have this name.
 
     Raises:
@@ -85,18 +85,18 @@ def check_name(ledger: Ledger, name: str, spec: str, audience: str | None) -> No
             "choose a new name"
         )
     if name in ledger.known_specs and (given := ledger.audiences.get(name)) != audience:
-        raise InputError(f"policy {name!r} is for {_said(given)} and stays so; choose a new name")
+        raise InputError(f"policy {name!r} is for {_describe_audience(given)} and stays so; choose a new name")
 
 
-def _said(audience: str | None) -> str:
-    whom = {} if audience is None else people_of(audience)
+def _describe_audience(audience: str | None) -> str:
+    whom = {} if audience is None else parse_scope(audience)
     for what in ("user", "group"):
         if what in whom:
             return f"the {what} {whom[what]!r}"
     return "everyone" if audience is None else "nobody any more"
 
 
-def retire_arm(name: str) -> Work[None]:
+def retire_arm(name: str) -> LogCommand[None]:
     """Choose an arm no more. LookupError when there is none; InputError when it is the last that is for everyone."""
 
     def work(tx: Transaction, ledger: Ledger) -> None:
@@ -105,14 +105,14 @@ def retire_arm(name: str) -> Work[None]:
         left = ledger.specs.keys() - {name}
         if not left or not (name in ledger.audiences or left - ledger.audiences.keys()):
             raise InputError(f"{name!r} is the only arm for everyone; add another one first")
-        ledger.apply(append.change_arm(tx, name, "retire", None, at=time.time()))
+        ledger.apply(append.append_arm_change(tx, name, "retire", None, at=time.time()))
 
     return work
 
 
-def choose(
+def choose_arm(
     completion_id: str, requester: str | None, unreachable: Collection[str], tried: Collection[str]
-) -> Work[Pull]:
+) -> LogCommand[Pull]:
     """Let the ensemble choose an arm among those for who asks, and log it.
 
     Arms that rest are passed over, unless there is no other. NoArm when none is left.
@@ -132,9 +132,9 @@ def choose(
         resting = offered.intersection(ledger.arms_in_cooldown(now))
         without = sorted(out | resting if offered - out - resting else out)
         if not offered.difference(without):
-            raise NoArm
+            raise NoArmAvailable
         pull = ledger.peek_pull(requester, at=now, excluded=without)
-        event = append.pulled(
+        event = append.append_pull(
             tx,
             completion_id,
             at=now,
@@ -152,14 +152,16 @@ def choose(
     return work
 
 
-def withdraw(completion_id: str, arm: str, round: int | None, reason: str, cooldown: float | None) -> Work[None]:
+def record_failure(
+    completion_id: str, arm: str, round: int | None, reason: str, cooldown: float | None
+) -> LogCommand[None]:
     """Log that a request was not answered, and let its arm rest for so many seconds."""
 
     def work(tx: Transaction, ledger: Ledger) -> None:
         now = time.time()
         rest_until = None if cooldown is None else now + cooldown
         ledger.apply(
-            append.withdrawn(
+            append.append_failure(
                 tx, completion_id, at=now, arm=arm, round=round, reason=reason[:500], rest_until=rest_until
             )
         )
@@ -167,34 +169,36 @@ def withdraw(completion_id: str, arm: str, round: int | None, reason: str, coold
     return work
 
 
-def complete(completion: Completion) -> Work[None]:
+def record_completion(completion: StoredCompletion) -> LogCommand[None]:
     """Log an answer."""
 
     def work(tx: Transaction, ledger: Ledger) -> None:
-        append.completed(tx, completion)
+        append.append_completion(tx, completion)
 
     return work
 
 
-def edit(completion_id: str, text: str, cost: float, metric: str, requester: str | None) -> Work[Acknowledged]:
+def record_edit(
+    completion_id: str, text: str, cost: float, metric: str, requester: str | None
+) -> LogCommand[EditAcknowledgement]:
     """Log an edit and let the ensemble learn from it. LookupError when there is no such completion.
 
     `requester` is the scope of the user who edited: they are told of the arms that are for them.
     """
     edit_id = f"edit-{ULID()}"
 
-    def work(tx: Transaction, ledger: Ledger) -> Acknowledged:
-        stored, event = append.edited(tx, edit_id, completion_id, text, cost, metric, at=time.time())
+    def work(tx: Transaction, ledger: Ledger) -> EditAcknowledgement:
+        stored, event = append.append_edit(tx, edit_id, completion_id, text, cost, metric, at=time.time())
         if event is not None:
             ledger.apply(event)
-        return Acknowledged(
-            stored, stored.id == edit_id, standings(ledger, excluded=ledger.arms_hidden_from(requester))
+        return EditAcknowledgement(
+            stored, stored.id == edit_id, describe_arms(ledger, excluded=ledger.arms_hidden_from(requester))
         )
 
     return work
 
 
-def standings(ledger: Ledger, scope: str | None = None, excluded: Collection[str] = ()) -> list[dict[str, Any]]:
+def describe_arms(ledger: Ledger, scope: str | None = None, excluded: Collection[str] = ()) -> list[dict[str, Any]]:
     """The statistics of the arms on offer, as JSON values; of one scope's own rounds where one is given."""
     if not ledger.started:
         return []
@@ -205,15 +209,15 @@ def standings(ledger: Ledger, scope: str | None = None, excluded: Collection[str
             "name": name,
             "status": "resting" if name in resting else "active",
             "resting_until": ledger.cooldowns[name] if name in resting else None,
-            "audience": people_of(ledger.audiences[name]) if name in ledger.audiences else None,
-            **figures(state),
+            "audience": parse_scope(ledger.audiences[name]) if name in ledger.audiences else None,
+            **describe_arm_state(state),
         }
         for name, state in states.items()
         if name not in excluded
     ]
 
 
-def figures(state: ArmState) -> dict[str, Any]:
+def describe_arm_state(state: ArmState) -> dict[str, Any]:
     """An arm's statistics as JSON values; `low` and `high` are those of `ArmState.interval`."""
     low, high = state.interval or (None, None)
     return {

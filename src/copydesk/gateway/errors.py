@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from copydesk.gateway.scribe import StoreUnavailable
 
-MEANINGS = {
+ERROR_DESCRIPTIONS = {
     400: "The request makes no sense; `param` names the field.",
     401: "An API key is needed, or this one is unknown or revoked.",
     403: "The API key does not allow this, or the gateway does not answer to this host name.",
@@ -27,7 +27,7 @@ MEANINGS = {
 }
 """What the gateway's errors mean."""
 
-_TYPES = {
+_ERROR_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
     403: "permission_error",
@@ -75,22 +75,22 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.body = error_body(status, message, code=code, param=param)
+        self.body = make_error_body(status, message, code=code, param=param)
         self.headers = dict(headers or {})
 
 
-def error_body(status: int, message: str, *, code: str | None = None, param: str | None = None) -> dict[str, Any]:
+def make_error_body(status: int, message: str, *, code: str | None = None, param: str | None = None) -> dict[str, Any]:
     """The document of an error."""
-    kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    kind = _ERROR_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def error_response(status: int, message: str, **more: Any) -> JSONResponse:
+def make_error_response(status: int, message: str, **more: Any) -> JSONResponse:
     """The answer that carries an error."""
-    return JSONResponse(error_body(status, message, **more), status)
+    return JSONResponse(make_error_body(status, message, **more), status)
 
 
-def answer_errors(app: FastAPI) -> None:
+def add_exception_handlers(app: FastAPI) -> None:
     """Give every fault of the application the form of an `ApiError`."""
 
     @app.exception_handler(ApiError)
@@ -99,18 +99,20 @@ def answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, fault: HTTPException) -> JSONResponse:
-        return JSONResponse(error_body(fault.status_code, str(fault.detail)), fault.status_code, fault.headers)
+        return JSONResponse(make_error_body(fault.status_code, str(fault.detail)), fault.status_code, fault.headers)
 
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, fault: RequestValidationError) -> JSONResponse:
         first = fault.errors()[0]
         where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
-        return error_response(400, f"{where or 'the request'}: {first['msg']}", param=where or None, code="invalid")
+        return make_error_response(
+            400, f"{where or 'the request'}: {first['msg']}", param=where or None, code="invalid"
+        )
 
     @app.exception_handler(StoreUnavailable)
     def _store(request: Request, fault: StoreUnavailable) -> JSONResponse:
-        return error_response(503, f"{fault}; nothing was logged, try again", code="store_unavailable")
+        return make_error_response(503, f"{fault}; nothing was logged, try again", code="store_unavailable")
 
     @app.exception_handler(Exception)
     def _unexpected(request: Request, fault: Exception) -> JSONResponse:
-        return error_response(500, "the gateway failed; its log says more")
+        return make_error_response(500, "the gateway failed; its log says more")

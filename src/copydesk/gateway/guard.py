@@ -7,22 +7,22 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from copydesk.gateway.errors import error_response
-from copydesk.gateway.metrics import Metrics
+from copydesk.gateway.errors import make_error_response
+from copydesk.gateway.metrics import GatewayMetrics
 
-_POLICY = (
+_CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-_HEADERS = {
-    "content-security-policy": _POLICY,
+_SECURITY_HEADERS = {
+    "content-security-policy": _CONTENT_SECURITY_POLICY,
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
 }
 
 
-class Guard:
+class RequestLimits:
     """Refuses bodies that are too large, bodies of a kind that a page of another site could send unasked, and, while
     the gateway is open, requests for another machine's name; counts and times the rest.
 
@@ -38,7 +38,7 @@ class Guard:
         self,
         app: ASGIApp,
         *,
-        metrics: Metrics,
+        metrics: GatewayMetrics,
         max_body: int,
         allowed_hosts: tuple[str, ...],
         requires_key: Callable[[], Awaitable[bool]],
@@ -62,14 +62,14 @@ class Guard:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in _SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
         try:
             refusal = await self._check_request(scope, Headers(scope=scope))
             if refusal is not None:
-                await error_response(*refusal)(scope, receive, send_guarded)
+                await make_error_response(*refusal)(scope, receive, send_guarded)
                 return
             await self._app(scope, self._limit_body(receive), send_guarded)
         finally:
@@ -83,7 +83,7 @@ class Guard:
         if not length.isdecimal() or int(length) > self._max_body:
             return 413, f"the body is too large; at most {self._max_body} bytes are taken"
         host = headers.get("host", "")
-        if _without_port(host) not in self._allowed_hosts and not await self._requires_key():
+        if _strip_port(host) not in self._allowed_hosts and not await self._requires_key():
             return 403, "without an API key the gateway answers to this machine's own names only, such as localhost"
         with_body = scope["method"] in ("POST", "PUT", "PATCH") and scope["path"].startswith("/v1/")
         if with_body and not is_json(headers):
@@ -109,6 +109,6 @@ def is_json(headers: Headers) -> bool:
     return headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
 
 
-def _without_port(host: str) -> str:
+def _strip_port(host: str) -> str:
     name, colon, port = host.rpartition(":")
     return name if colon and port.isdecimal() else host

@@ -7,22 +7,22 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse, Response
 
 from copydesk.gateway.access import Caller
-from copydesk.gateway.depends import allowed, desk_of
-from copydesk.gateway.desk import Desk
-from copydesk.gateway.entries import standings
-from copydesk.gateway.metrics import CONTENT_TYPE
+from copydesk.gateway.depends import get_gateway_state, require_scope
+from copydesk.gateway.desk import GatewayState
+from copydesk.gateway.entries import describe_arms
+from copydesk.gateway.metrics import METRICS_CONTENT_TYPE
 from copydesk.gateway.scribe import StoreUnavailable
 
 router = APIRouter(tags=["operations"])
 
-_PATIENCE = 5.0  # seconds
+_HEALTH_TIMEOUT = 5.0  # seconds
 
 
 @router.get("/healthz", summary="Whether the gateway works", responses={503: {"description": "It does not."}})
-async def healthz(desk: Annotated[Desk, Depends(desk_of)]) -> JSONResponse:
+async def healthz(desk: Annotated[GatewayState, Depends(get_gateway_state)]) -> JSONResponse:
     """200 when the store can be written to and a policy is open; no key is needed."""
     try:
-        await asyncio.wait_for(desk.read_ledger(lambda ledger, seq: seq), _PATIENCE)
+        await asyncio.wait_for(desk.read_ledger(lambda ledger, seq: seq), _HEALTH_TIMEOUT)
     except (StoreUnavailable, TimeoutError):
         return JSONResponse({"status": "the store cannot be written to"}, 503)
     if not desk.policies:
@@ -37,10 +37,10 @@ async def healthz(desk: Annotated[Desk, Depends(desk_of)]) -> JSONResponse:
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format."}},
 )
 async def metrics(
-    desk: Annotated[Desk, Depends(desk_of)], caller: Annotated[Caller, Depends(allowed("read"))]
+    desk: Annotated[GatewayState, Depends(get_gateway_state)], caller: Annotated[Caller, Depends(require_scope("read"))]
 ) -> Response:
     """Requests, policies and arms in Prometheus' text format."""
-    arms: list[dict[str, Any]] = await desk.read_ledger(lambda ledger, seq: standings(ledger))
+    arms: list[dict[str, Any]] = await desk.read_ledger(lambda ledger, seq: describe_arms(ledger))
     for gauge in (desk.metrics.pulls, desk.metrics.pending, desk.metrics.mean_cost, desk.metrics.available):
         gauge.clear()
     for arm in arms:
@@ -50,4 +50,4 @@ async def metrics(
         desk.metrics.available.labels(name).set(arm["status"] == "active" and name in desk.policies)
         if arm["mean_cost"] is not None:
             desk.metrics.mean_cost.labels(name).set(arm["mean_cost"])
-    return Response(desk.metrics.render(), headers={"content-type": CONTENT_TYPE})
+    return Response(desk.metrics.render(), headers={"content-type": METRICS_CONTENT_TYPE})

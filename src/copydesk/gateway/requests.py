@@ -12,18 +12,18 @@ from copydesk.gateway.errors import ApiError
 
 M = TypeVar("M", bound=BaseModel)
 
-ENSEMBLE = "copydesk"
+ENSEMBLE_MODEL = "copydesk"
 """The model's name that lets the late ensemble choose."""
 
 
-def _no_nul(text: str) -> str:
+def _reject_nul(text: str) -> str:
     if "\x00" in text:
         raise ValueError("it holds the character U+0000, which no database keeps; remove it")
     return text
 
 
-Text = Annotated[str, AfterValidator(_no_nul)]
-Word = Annotated[Text, Field(min_length=1, max_length=256)]
+StorableText = Annotated[str, AfterValidator(_reject_nul)]
+ShortText = Annotated[StorableText, Field(min_length=1, max_length=256)]
 PolicyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
@@ -42,16 +42,16 @@ class ChatRequest(BaseModel):
     model_config = ConfigDict(
         extra="allow",
         json_schema_extra={
-            "example": {"model": ENSEMBLE, "messages": [{"role": "user", "content": "Write a short reply."}]}
+            "example": {"model": ENSEMBLE_MODEL, "messages": [{"role": "user", "content": "Write a short reply."}]}
         },
     )
 
-    model: Annotated[Word, Field(description="`copydesk` lets the ensemble choose; a policy's name asks for it.")]
+    model: Annotated[ShortText, Field(description="`copydesk` lets the ensemble choose; a policy's name asks for it.")]
     messages: Annotated[list[ChatMessage], Field(min_length=1, description="The context.")]
     stream: Annotated[bool | None, Field(description="Answer in pieces, as server-sent events.")] = None
-    user: Annotated[Annotated[Text, Field(max_length=256)] | None, Field(description="Who is to edit: the scope.")] = (
-        None
-    )
+    user: Annotated[
+        Annotated[StorableText, Field(max_length=256)] | None, Field(description="Who is to edit: the scope.")
+    ] = None
     n: Annotated[Literal[1] | None, Field(description="Only 1: an edit belongs to one response.")] = None
 
 
@@ -62,8 +62,8 @@ class EditRequest(BaseModel):
         extra="forbid", json_schema_extra={"example": {"completion_id": "chatcmpl-01J...", "edit": "Hi Ann, ..."}}
     )
 
-    completion_id: Annotated[Word, Field(description="The `id` of the answer.")]
-    edit: Annotated[Text | None, Field(description="What the person made of the answer.")] = None
+    completion_id: Annotated[ShortText, Field(description="The `id` of the answer.")]
+    edit: Annotated[StorableText | None, Field(description="What the person made of the answer.")] = None
     accepted: Annotated[Literal[True] | None, Field(description="The answer was taken as it was.")] = None
 
     @model_validator(mode="after")
@@ -82,10 +82,11 @@ class PolicyRequest(BaseModel):
 
     name: Annotated[PolicyName, Field(description="Given once; a retrained policy takes a new one.")]
     spec: Annotated[
-        Text, Field(min_length=1, max_length=4096, description="A model, a folder, `MODEL@URL` or `vllm:FOLDER@URL`.")
+        StorableText,
+        Field(min_length=1, max_length=4096, description="A model, a folder, `MODEL@URL` or `vllm:FOLDER@URL`."),
     ]
-    user: Annotated[Word | None, Field(description="The one user it is for.")] = None
-    group: Annotated[Word | None, Field(description="The group it is for.")] = None
+    user: Annotated[ShortText | None, Field(description="The one user it is for.")] = None
+    group: Annotated[ShortText | None, Field(description="The group it is for.")] = None
 
     @model_validator(mode="after")
     def _check_at_most_one(self) -> "PolicyRequest":
@@ -94,17 +95,17 @@ class PolicyRequest(BaseModel):
         return self
 
 
-BODY = {"$ref": "#/components/schemas/ChatRequest"}
+CHAT_REQUEST_REF = {"$ref": "#/components/schemas/ChatRequest"}
 """Where the OpenAPI document has what a request for a completion holds; see `schemas`."""
 
 
-def schemas() -> dict[str, Any]:
-    """The schemas of `BODY`, for the OpenAPI document."""
+def build_request_schemas() -> dict[str, Any]:
+    """The schemas of `CHAT_REQUEST_REF`, for the OpenAPI document."""
     _, found = models_json_schema([(ChatRequest, "validation")], ref_template="#/components/schemas/{model}")
     return dict(found["$defs"])
 
 
-async def read(request: Request, model: type[M]) -> tuple[dict[str, Any], M]:
+async def read_body(request: Request, model: type[M]) -> tuple[dict[str, Any], M]:
     """The body as it was sent, every key of it, and as the model it must be of.
 
     Raises:

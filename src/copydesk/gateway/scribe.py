@@ -19,9 +19,9 @@ from copydesk.log.store.transaction import Transaction
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Work = Callable[[Transaction, Ledger], T]
+LogCommand = Callable[[Transaction, Ledger], T]
 
-_MOST = 256  # entries to one transaction
+_MAX_BATCH_COMMANDS = 256  # entries to one transaction
 
 
 class StoreUnavailable(Exception):
@@ -29,15 +29,15 @@ class StoreUnavailable(Exception):
 
 
 @dataclass
-class _Entry:
-    command: Work[Any]
+class _QueuedCommand:
+    command: LogCommand[Any]
     durable: bool
     future: asyncio.Future[Any]
     result: Any = None
     error: Exception | None = None
 
 
-class Scribe:
+class LogWriter:
     """Writes entries, each all or not at all, in one order.
 
     Entries that arrive while others are being written share one transaction, so that many cost one commit. An entry is
@@ -48,13 +48,13 @@ class Scribe:
 
     def __init__(self, store: EditStore) -> None:
         self._store = store
-        self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_QueuedCommand | None] = queue.SimpleQueue()
         self._ledger: Ledger | None = None
         self._applied_seq = 0
         self._thread = threading.Thread(target=self._run, name="scribe", daemon=True)
         self._thread.start()
 
-    async def write(self, command: Work[T], *, durable: bool = False) -> T:
+    async def write(self, command: LogCommand[T], *, durable: bool = False) -> T:
         """Run an entry in a transaction; returns what it returned, after the commit.
 
         Args:
@@ -66,7 +66,7 @@ class Scribe:
             Exception: whatever the entry raised.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.put(_Entry(command, durable, future))
+        self._queue.put(_QueuedCommand(command, durable, future))
         return await future
 
     def close(self) -> None:
@@ -77,7 +77,7 @@ class Scribe:
     def _run(self) -> None:
         while (first := self._queue.get()) is not None:
             batch, last = [first], False
-            while len(batch) < _MOST and not last:
+            while len(batch) < _MAX_BATCH_COMMANDS and not last:
                 try:
                     entry = self._queue.get_nowait()
                 except queue.Empty:
@@ -87,11 +87,11 @@ class Scribe:
                 else:
                     batch.append(entry)
             self._write(batch)
-            _answer(batch)
+            _resolve_futures(batch)
             if last:
                 return
 
-    def _write(self, batch: list[_Entry]) -> None:
+    def _write(self, batch: list[_QueuedCommand]) -> None:
         for attempt in range(2):
             try:
                 self._transact(batch)
@@ -107,7 +107,7 @@ class Scribe:
                     return
                 time.sleep(0.2)
 
-    def _transact(self, batch: list[_Entry]) -> None:
+    def _transact(self, batch: list[_QueuedCommand]) -> None:
         with self._store.begin_write(durable=any(entry.durable for entry in batch)) as tx:
             ledger = self._ledger or Ledger()
             if tx.start_seq != self._applied_seq:
@@ -133,7 +133,7 @@ class Scribe:
         self._applied_seq, self._ledger = written, ledger
 
 
-def _answer(batch: list[_Entry]) -> None:
+def _resolve_futures(batch: list[_QueuedCommand]) -> None:
     def resolve() -> None:
         for entry in batch:
             if entry.future.done():

@@ -9,21 +9,21 @@ from collections.abc import Callable, Mapping
 
 import uvicorn
 
-from copydesk.ensemble.settings import EnsembleSettings
+from copydesk.ensemble.settings import EnsembleConfig
 from copydesk.errors import InputError
 from copydesk.gateway.app import create_app
-from copydesk.gateway.settings import GatewaySettings
+from copydesk.gateway.settings import GatewayConfig
 from copydesk.log.store import EditStore
-from copydesk.log.store.keys import any_key
+from copydesk.log.store.keys import has_active_key
 
-_GRACE = 30  # seconds for answers under way when it is told to stop
+_SHUTDOWN_GRACE_SECONDS = 30  # seconds for answers under way when it is told to stop
 
 
 def serve(
     store: EditStore,
     arms: Mapping[str, str],
-    config: GatewaySettings,
-    ensemble: EnsembleSettings,
+    config: GatewayConfig,
+    ensemble: EnsembleConfig,
     *,
     host: str,
     port: int,
@@ -44,12 +44,12 @@ def serve(
         InputError: the address is taken or open to others without a key, or a policy cannot be opened.
     """
     with store.begin_read() as connection:
-        check_address(host, any_key(connection))
+        check_listen_address(host, has_active_key(connection))
     with contextlib.closing(_listen(host, port)) as listener, asyncio.Runner(loop_factory=_new_loop) as runner:
-        runner.run(_serve(store, arms, config, ensemble, listener, on_ready))
+        runner.run(_run_server(store, arms, config, ensemble, listener, on_ready))
 
 
-def check_address(host: str, has_key: bool) -> None:
+def check_listen_address(host: str, has_key: bool) -> None:
     """Whether the gateway may listen there.
 
     Raises:
@@ -66,11 +66,11 @@ def check_address(host: str, has_key: bool) -> None:
     )
 
 
-async def _serve(
+async def _run_server(
     store: EditStore,
     arms: Mapping[str, str],
-    settings: GatewaySettings,
-    ensemble: EnsembleSettings,
+    settings: GatewayConfig,
+    ensemble: EnsembleConfig,
     listener: socket.socket,
     ready: Callable[[str, list[str]], None],
 ) -> None:
@@ -80,10 +80,10 @@ async def _serve(
         lifespan="off",
         log_level="warning",
         access_log=False,
-        timeout_graceful_shutdown=_GRACE,
+        timeout_graceful_shutdown=_SHUTDOWN_GRACE_SECONDS,
         server_header=False,
     )
-    server = _Server(config)
+    server = _NotifyingServer(config)
     async with app.router.lifespan_context(app):
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
@@ -92,7 +92,7 @@ async def _serve(
         await server.serve(sockets=[listener])
 
 
-class _Server(uvicorn.Server):
+class _NotifyingServer(uvicorn.Server):
     """Says when it answers."""
 
     on_start: Callable[[], None]

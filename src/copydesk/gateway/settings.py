@@ -7,7 +7,7 @@ from copydesk.log.cost import EditCost
 
 
 @dataclass(frozen=True)
-class GatewaySettings:
+class GatewayConfig:
     """Everything about a gateway but its policies and its ensemble.
 
     Attributes:

@@ -16,7 +16,7 @@ from transformers.masking_utils import sdpa_mask
 from copydesk.learn.packing import TRUNK
 
 
-def may_see(triple: Tensor, branch: Tensor, row: Tensor, query: Tensor, key: Tensor) -> Tensor:
+def can_attend(triple: Tensor, branch: Tensor, row: Tensor, query: Tensor, key: Tensor) -> Tensor:
     """Whether a query token may see a key token: it stands before it, in its triple, in the trunk or the same branch.
 
     Args:
@@ -34,7 +34,7 @@ def may_see(triple: Tensor, branch: Tensor, row: Tensor, query: Tensor, key: Ten
     return (key <= query) & same_triple & same_branch
 
 
-def dense_mask(triple: Tensor, branch: Tensor) -> Tensor:
+def build_dense_mask(triple: Tensor, branch: Tensor) -> Tensor:
     """What SDPA takes: true where a token may be seen.
 
     Args:
@@ -45,14 +45,14 @@ def dense_mask(triple: Tensor, branch: Tensor) -> Tensor:
         bool of shape [R, 1, L, L].
     """
     rows, places = (torch.arange(size, device=triple.device) for size in triple.shape)
-    return may_see(triple, branch, rows[:, None, None], places[:, None], places[None, :])[:, None]
+    return can_attend(triple, branch, rows[:, None, None], places[:, None], places[None, :])[:, None]
 
 
-def block_mask(triple: Tensor, branch: Tensor) -> BlockMask:
-    """The same for FlexAttention, which skips the blocks where nothing is seen; shapes as in `dense_mask`."""
+def build_block_mask(triple: Tensor, branch: Tensor) -> BlockMask:
+    """The same for FlexAttention, which skips the blocks where nothing is seen; shapes as in `build_dense_mask`."""
 
     def mask_mod(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return may_see(triple, branch, row, query, key)
+        return can_attend(triple, branch, row, query, key)
 
     rows, length = triple.shape
     return create_block_mask(mask_mod, rows, None, length, length, device=triple.device)

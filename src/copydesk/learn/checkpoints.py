@@ -18,12 +18,12 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from copydesk.errors import InputError
 
-_NAME = re.compile(r"checkpoint-(\d+)")
-_NONE_YET = "there is none yet: make space and start again"
+_CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
+_NO_CHECKPOINT_YET = "there is none yet: make space and start again"
 _WRITING, _REMOVING = ".writing-", ".removing-"
 
 # Tokenizer, configuration, log and the state of the random numbers.
-_SMALL_FILES = 32 * 2**20
+_SMALL_FILES_BYTES = 32 * 2**20
 
 
 class AtomicCheckpoints(Trainer):
@@ -52,26 +52,30 @@ class AtomicCheckpoints(Trainer):
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
-                _bring_to_disk(self._staging_folder)
-                _remove(folder / name)
+                _fsync_folder(self._staging_folder)
+                _remove_checkpoint(folder / name)
                 (self._staging_folder / name).rename(folder / name)
         except BaseException as fault:
-            reason = _why_not_written(fault)
+            reason = _describe_write_error(fault)
             if reason is None:
                 raise
-            last = last_checkpoint(folder)
+            last = find_last_checkpoint(folder)
             raise InputError(
                 f"{folder}: the checkpoint of step {step} could not be written ({reason}), so training stopped; "
-                + (f"the last whole one is of step {_step(last)}: make space and --resume" if last else _NONE_YET)
+                + (
+                    f"the last whole one is of step {_parse_step(last)}: make space and --resume"
+                    if last
+                    else _NO_CHECKPOINT_YET
+                )
             ) from None
         finally:
             if self.args.should_save:
                 shutil.rmtree(self._staging_folder, ignore_errors=True)
             self._staging_folder = None
         if self.args.should_save:
-            for other in _checkpoints(folder):
+            for other in _list_checkpoints(folder):
                 if other.name != name:
-                    _remove(other)
+                    _remove_checkpoint(other)
 
     @property
     def _folder(self) -> Path:
@@ -97,11 +101,11 @@ class AtomicCheckpoints(Trainer):
 
     def _trained(self) -> dict[str, nn.Parameter]:
         assert isinstance(self.model, nn.Module)
-        return _trained(self.model)
+        return _trainable_weights(self.model)
 
     def _init_training_state(self, max_steps: int, *others: Any) -> tuple[int, int]:
         if self.args.should_save:
-            clean(self._folder)
+            remove_leftovers(self._folder)
         start: tuple[int, int] = super()._init_training_state(max_steps, *others)
         # A resumed state brings the intervals of the run before along; those asked for now are the ones meant.
         self.state.compute_steps(self.args, max_steps)  # type: ignore[no-untyped-call]
@@ -119,19 +123,19 @@ class AtomicCheckpoints(Trainer):
         super()._maybe_log_save_evaluate(*args, **kwargs)
 
 
-def last_checkpoint(folder: Path) -> Path | None:
+def find_last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint in a run's folder; `None` where there is none, or no such folder."""
-    return max(_checkpoints(folder), key=_step, default=None)
+    return max(_list_checkpoints(folder), key=_parse_step, default=None)
 
 
-def clean(folder: Path) -> None:
+def remove_leftovers(folder: Path) -> None:
     """Remove what a killed run left half-written or half-removed; `AtomicCheckpoints` does when training begins."""
     for prefix in (_WRITING, _REMOVING):
         for leftover in folder.glob(f"{prefix}*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def bytes_needed(policy: nn.Module, *, resumed: bool = False) -> int:
+def estimate_disk_bytes(policy: nn.Module, *, resumed: bool = False) -> int:
     """The room a training run takes on disk, in bytes.
 
     That is two checkpoints, for the newest stays until the next is whole, and the policy itself. A checkpoint holds
@@ -141,11 +145,11 @@ def bytes_needed(policy: nn.Module, *, resumed: bool = False) -> int:
         policy: what is about to be trained: an adapter's weights, or all, require gradients.
         resumed: one of the two checkpoints is there already.
     """
-    weights = sum(weight.numel() * weight.element_size() for weight in _trained(policy).values())
-    return weights * (4 if resumed else 7) + _SMALL_FILES
+    weights = sum(weight.numel() * weight.element_size() for weight in _trainable_weights(policy).values())
+    return weights * (4 if resumed else 7) + _SMALL_FILES_BYTES
 
 
-def check_space(folder: Path, needed: int, what: str) -> None:
+def check_disk_space(folder: Path, needed: int, what: str) -> None:
     """Say before the work begins that a folder cannot be written to, or that its disk is too full.
 
     Args:
@@ -166,26 +170,26 @@ def check_space(folder: Path, needed: int, what: str) -> None:
         ) from None
     if free < needed:
         raise InputError(
-            f"--out {folder}: needs about {_size(needed)} for {what}, and {_size(free)} is free; free some space or "
+            f"--out {folder}: needs about {_format_size(needed)} for {what}, and {_format_size(free)} is free; free some space or "
             "name a folder on another disk"
         )
 
 
-def _checkpoints(folder: Path) -> list[Path]:
+def _list_checkpoints(folder: Path) -> list[Path]:
     found = folder.iterdir() if folder.is_dir() else ()
-    return [path for path in found if _NAME.fullmatch(path.name) and (path / TRAINER_STATE_NAME).is_file()]
+    return [path for path in found if _CHECKPOINT_NAME.fullmatch(path.name) and (path / TRAINER_STATE_NAME).is_file()]
 
 
-def _step(checkpoint: Path) -> int:
+def _parse_step(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
-def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
+def _trainable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     """The weights that require gradients; one that is tied to another comes once."""
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 
-def _remove(checkpoint: Path) -> None:
+def _remove_checkpoint(checkpoint: Path) -> None:
     """Remove a folder, if it is there, so that it is never half there under its name."""
     if checkpoint.exists():
         aside = checkpoint.with_name(f"{_REMOVING}{checkpoint.name}-{secrets.token_hex(4)}")
@@ -193,7 +197,7 @@ def _remove(checkpoint: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _bring_to_disk(folder: Path) -> None:
+def _fsync_folder(folder: Path) -> None:
     """Wait until every file in a folder would survive a power cut; some disks say only now that they are full."""
     for path in folder.rglob("*"):
         if path.is_file():
@@ -201,10 +205,10 @@ def _bring_to_disk(folder: Path) -> None:
                 os.fsync(file.fileno())
 
 
-def _why_not_written(fault: BaseException) -> str | None:
+def _describe_write_error(fault: BaseException) -> str | None:
     """What kept a file from being written; `None` for a fault of another kind."""
     if isinstance(fault, CheckpointException):  # what happened in each process of a sharded save
-        return next(filter(None, (_why_not_written(cause) for cause, _ in fault.failures.values())), None)
+        return next(filter(None, (_describe_write_error(cause) for cause, _ in fault.failures.values())), None)
     if isinstance(fault, OSError):
         return (fault.strerror or str(fault)).lower()
     if isinstance(fault, SafetensorError):
@@ -214,5 +218,5 @@ def _why_not_written(fault: BaseException) -> str | None:
     return None
 
 
-def _size(count: int) -> str:
+def _format_size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -9,14 +9,16 @@ from transformers import PreTrainedTokenizerBase
 from copydesk import embedded
 from copydesk.cache import cache_folder
 from copydesk.errors import InputError
-from copydesk.learn.cost.settings import CostSettings
+from copydesk.learn.cost.settings import CostModelConfig
 from copydesk.learn.encode import Triple
 from copydesk.log.cost import EditCost
 from copydesk.log.files import atomic_write
 from copydesk.log.record import EditRecord
 
 
-def row_costs(records: Iterable[EditRecord], settings: CostSettings, metric: EditCost | None) -> dict[str, float]:
+def compute_row_costs(
+    records: Iterable[EditRecord], settings: CostModelConfig, metric: EditCost | None
+) -> dict[str, float]:
     """The cost of every row whose edit is known, by its id.
 
     Args:
@@ -35,11 +37,11 @@ def row_costs(records: Iterable[EditRecord], settings: CostSettings, metric: Edi
     for record in rows:
         if name not in record.metadata:
             raise InputError(f"row {record.id!r}: metadata[{name!r}] is missing; log its cost, or leave the row out")
-        _check(record.id, record.metadata[name], settings.c_max, f"metadata[{name!r}]")
+        _check_cost(record.id, record.metadata[name], settings.c_max, f"metadata[{name!r}]")
     return {record.id: float(record.metadata[name]) for record in rows}
 
 
-def mean_cost(triples: Sequence[Triple]) -> float:
+def compute_mean_cost(triples: Sequence[Triple]) -> float:
     """The weighted mean cost of rows that have costs and weigh something."""
     total = math.fsum(triple.weight for triple in triples)
     return math.fsum(triple.weight * float(triple.cost or 0.0) for triple in triples) / total
@@ -52,10 +54,10 @@ def check_costs(triples: Sequence[Triple], c_max: float) -> None:
         InputError: a cost is missing, not a finite number, negative or above c_max; the row is named.
     """
     for triple in triples:
-        _check(triple.id, triple.cost, c_max, "the cost")
+        _check_cost(triple.id, triple.cost, c_max, "the cost")
 
 
-def metric_for(model: str, tokenizer: PreTrainedTokenizerBase, settings: CostSettings) -> EditCost | None:
+def build_cost_metric(model: str, tokenizer: PreTrainedTokenizerBase, settings: CostModelConfig) -> EditCost | None:
     """Δ_edit as the settings want it, counted in the sub-tokens of a model; `None` where costs come from a field.
 
     Args:
@@ -69,7 +71,7 @@ def metric_for(model: str, tokenizer: PreTrainedTokenizerBase, settings: CostSet
     if settings.field:
         return None
     name = model
-    if settings.unit == "subtoken" and not _is_readable(model):
+    if settings.unit == "subtoken" and not _has_readable_tokenizer(model):
         if not tokenizer.is_fast:
             raise InputError("this model's tokenizer cannot count an edit's sub-tokens; count words: --cost-unit word")
         contents = tokenizer.backend_tokenizer.to_str()
@@ -89,13 +91,13 @@ def metric_for(model: str, tokenizer: PreTrainedTokenizerBase, settings: CostSet
     return EditCost(unit=settings.unit, normalize=settings.normalize, cap=settings.c_max, tokenizer=name)
 
 
-def _is_readable(model: str) -> bool:
+def _has_readable_tokenizer(model: str) -> bool:
     """Whether `EditCost` can count this model's sub-tokens by its name."""
     path = Path(model).expanduser()
     return model == embedded.NAME or not path.exists() or (path / "tokenizer.json").is_file()
 
 
-def _check(row: str, cost: object, c_max: float, what: str) -> None:
+def _check_cost(row: str, cost: object, c_max: float, what: str) -> None:
     # JSON's true is a number to Python.
     if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost < float("inf"):
         raise InputError(f"row {row!r}: {what} is {cost!r}; a cost is a finite number of at least 0")

@@ -52,7 +52,7 @@ class Triple:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedLog:
     """The triples of a log, and what was lost on the way to them.
 
     Attributes:
@@ -85,7 +85,7 @@ def encode_log(
     truncate_answers: bool = False,
     weights: Mapping[str, float] | None = None,
     costs: Mapping[str, float] | None = None,
-) -> Encoded:
+) -> EncodedLog:
     """Turn the rows of a log into token triples of at most `max_length` tokens (context plus the longer answer).
 
     A row that is too long loses tokens from the start of its context, the same for y and y' (a leading begin-of-text
@@ -98,12 +98,12 @@ def encode_log(
         max_length: in tokens, at least 2: one to read and one to write.
         truncate_answers: keep the rows that would be left out; their answers lose their end.
         weights: the weight of a row by its id; a row that is not in it weighs 1.
-        costs: the cost of a row by its id, of the whole texts, whatever is cut off; see `row_costs`.
+        costs: the cost of a row by its id, of the whole texts, whatever is cut off; see `compute_row_costs`.
 
     Raises:
         InputError: the tokenizer has no token that ends a turn, or no row is left of those whose edit is known.
     """
-    end = end_of_turn(tokenizer)
+    end = find_end_of_turn(tokenizer)
     room_for_answer = max_length - 1  # an answer's first token is predicted from one before it
     triples: list[Triple] = []
     users: list[str | None] = []
@@ -113,8 +113,8 @@ def encode_log(
             pending += 1
             continue
         context = encode_context(record.context, tokenizer)
-        response = _plain_ids(tokenizer, record.response) + end
-        edit = _plain_ids(tokenizer, record.edit) + end
+        response = _tokenize_plain(tokenizer, record.response) + end
+        edit = _tokenize_plain(tokenizer, record.edit) + end
         longest = max(len(response), len(edit))
         if longest > room_for_answer and not truncate_answers:
             left_out += 1
@@ -126,7 +126,7 @@ def encode_log(
         triples.append(
             Triple(
                 record.id,
-                tuple(_last(context, room_for_context, tokenizer)),
+                tuple(_keep_last(context, room_for_context, tokenizer)),
                 tuple(response[:room_for_answer]),
                 tuple(edit[:room_for_answer]),
                 1.0 if weights is None else weights.get(record.id, 1.0),
@@ -162,7 +162,7 @@ def encode_log(
             left_out + len(triples),
             max_length,
         )
-    return Encoded(triples, pending, cut, shortened, left_out, tuple(users))
+    return EncodedLog(triples, pending, cut, shortened, left_out, tuple(users))
 
 
 def encode_context(context: Context, tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -172,21 +172,21 @@ def encode_context(context: Context, tokenizer: PreTrainedTokenizerBase) -> list
     taken as it stands, and messages become paragraphs `role: content` with `assistant:` at the end.
     """
     if tokenizer.chat_template is not None:
-        rendered = _render(tokenizer, _messages(context), open_turn=True)
-        ids = _plain_ids(tokenizer, rendered)
+        rendered = _render_chat(tokenizer, _to_messages(context), open_turn=True)
+        ids = _tokenize_plain(tokenizer, rendered)
     else:
-        text = context if isinstance(context, str) else _paragraphs(context)
+        text = context if isinstance(context, str) else _format_paragraphs(context)
         ids = list(tokenizer(text)["input_ids"])
         if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
             ids.pop()  # some tokenizers close every text; an answer is still to come here
     if not ids:
         # The first token of an answer needs something before it to be predicted from.
-        first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else end_of_turn(tokenizer)[-1]
+        first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else find_end_of_turn(tokenizer)[-1]
         ids = [first]
     return ids
 
 
-def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def find_end_of_turn(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The token ids that close an answer, which a model must learn to write or it would never stop.
 
     With a chat template it is what the template writes after the assistant's words, up to and including the first
@@ -198,8 +198,8 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     if tokenizer.chat_template is not None:
         words = "Copydesk"
         turn = [{"role": "user", "content": "?"}, {"role": "assistant", "content": words}]
-        _, found, after = _render(tokenizer, turn, open_turn=False).rpartition(words)
-        ids = _plain_ids(tokenizer, after) if found else []
+        _, found, after = _render_chat(tokenizer, turn, open_turn=False).rpartition(words)
+        ids = _tokenize_plain(tokenizer, after) if found else []
         special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
         for position, token in enumerate(ids):
             if token in special:
@@ -209,27 +209,27 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return [int(tokenizer.eos_token_id)]
 
 
-def _messages(context: Context) -> list[dict[str, str]]:
+def _to_messages(context: Context) -> list[dict[str, str]]:
     if isinstance(context, str):
         return [{"role": "user", "content": context}]
     return [message.model_dump() for message in context]
 
 
-def _paragraphs(messages: Sequence[Message]) -> str:
+def _format_paragraphs(messages: Sequence[Message]) -> str:
     return "".join(f"{message.role}: {message.content}\n\n" for message in messages) + "assistant:"
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], open_turn: bool) -> str:
+def _render_chat(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], open_turn: bool) -> str:
     """What the chat template makes of the messages, as text."""
     return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=open_turn))
 
 
-def _plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def _tokenize_plain(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """The tokens of a text, with none added before or after it."""
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _last(ids: list[int], count: int, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def _keep_last(ids: list[int], count: int, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The last `count` ids; a begin-of-text token that stood first still does (models lose their footing without)."""
     if len(ids) <= count:
         return ids

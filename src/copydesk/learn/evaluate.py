@@ -7,15 +7,15 @@ import torch
 from copydesk.learn.encode import Triple
 from copydesk.learn.logprobs import TripleLogProbs
 from copydesk.learn.metrics import RunningMeans
-from copydesk.learn.objectives import early_ensemble, preference, supervised
-from copydesk.learn.settings import TrainSettings
+from copydesk.learn.objectives import compute_early_ensemble_loss, compute_preference_loss, compute_supervised_loss
+from copydesk.learn.settings import TrainConfig
 
 
-def evaluate(
+def compute_held_out_metrics(
     triples: Sequence[Triple],
     policy: TripleLogProbs,
     references: TripleLogProbs,
-    settings: TrainSettings,
+    settings: TrainConfig,
     baseline_value: float = 0.0,
 ) -> dict[str, float]:
     """Measure a policy on triples, from its log-probabilities and the reference policy's.
@@ -25,11 +25,11 @@ def evaluate(
         policy: their log-probabilities under the policy.
         references: those under the reference policy.
         settings: the method and what its objective needs.
-        baseline_value: V of `offline_cost`, where the method uses costs.
+        baseline_value: V of `compute_offline_cost_loss`, where the method uses costs.
 
     Returns:
         The same figures whatever the method, so that methods compare. `loss`, the method's own objective; but not of
-        `rl`, whose objective is a mean over what the policy writes itself (see `sampled_figures`). Means over the rows,
+        `rl`, whose objective is a mean over what the policy writes itself (see `compute_sampled_metrics`). Means over the rows,
         of which `copydesk.learn.metrics` says what they are: `loss/supervised`, `logp/edit`, `logp_gain/edit`, `kl`
         and `no_preference`, and, where any row was edited, `loss/preference`, `margin`, `accuracy`, `logp/response`,
         `logp_gain/response` and `logp_gain/preferred`; and `logp_per_token/edit`. Empty where there are no triples, or
@@ -43,11 +43,11 @@ def evaluate(
     options = settings.preference_options() | {"weights": weights}
     if settings.method == "early":
         options |= settings.cost_options(torch.tensor([triple.cost or 0.0 for triple in triples]), baseline_value)
-    joint_loss, metrics = early_ensemble(*terms, lambda_sup=settings.lambda_sup, **options)
+    joint_loss, metrics = compute_early_ensemble_loss(*terms, lambda_sup=settings.lambda_sup, **options)
     if settings.method == "sft":
-        loss, _ = supervised(policy.edit, references.edit, weights=weights)
+        loss, _ = compute_supervised_loss(policy.edit, references.edit, weights=weights)
     elif settings.method == "dpo":
-        loss, _ = preference(*terms, **options)
+        loss, _ = compute_preference_loss(*terms, **options)
     else:
         loss = joint_loss
     means = RunningMeans()

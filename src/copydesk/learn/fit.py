@@ -13,16 +13,16 @@ from transformers import PreTrainedModel, set_seed
 from copydesk.errors import InputError
 from copydesk.learn.costs import check_costs
 from copydesk.learn.encode import Triple
-from copydesk.learn.logprobs import Forward, TripleLogProbs
-from copydesk.learn.probe import fitting_forward
-from copydesk.learn.running import arguments, run, without_dropout
-from copydesk.learn.scoring import longest, score_triples
-from copydesk.learn.settings import TrainSettings
-from copydesk.learn.trainer import EditTrainer, examples
+from copydesk.learn.logprobs import ForwardPlan, TripleLogProbs
+from copydesk.learn.probe import choose_forward
+from copydesk.learn.running import build_training_arguments, disable_dropout, run_trainer
+from copydesk.learn.scoring import compute_longest_length, score_triples
+from copydesk.learn.settings import TrainConfig
+from copydesk.learn.trainer import EditTrainer, build_examples
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FitResult:
     """A trained policy and how its training went.
 
     Attributes:
@@ -36,7 +36,7 @@ class Fitted:
 
     model: PreTrainedModel | PeftModel
     history: list[dict[str, float]]
-    forward: Forward
+    forward: ForwardPlan
     sharded_model: nn.Module | None = None
     full_state_dict: dict[str, Tensor] | None = None
 
@@ -52,8 +52,8 @@ class Fitted:
         )
 
 
-def reference_logprobs(
-    model: nn.Module, triples: Sequence[Triple], batch_size: int = 8, forward: Forward | None = None
+def compute_reference_logprobs(
+    model: nn.Module, triples: Sequence[Triple], batch_size: int = 8, forward: ForwardPlan | None = None
 ) -> TripleLogProbs:
     """log π_ref of every y' and y: one pass, which the training of every method on these triples can share.
 
@@ -64,16 +64,16 @@ def reference_logprobs(
     )
 
 
-def fit(
+def fit_policy(
     model: PreTrainedModel,
     triples: Sequence[Triple],
     references: TripleLogProbs,
-    settings: TrainSettings,
+    settings: TrainConfig,
     *,
     copy: bool = True,
-    forward: Forward | None = None,
+    forward: ForwardPlan | None = None,
     checkpoints: Path | None = None,
-) -> Fitted:
+) -> FitResult:
     """Train a policy on triples, starting at the reference policy.
 
     On one CPU the same arguments give the same weights, bit for bit, also when the run was interrupted and resumed.
@@ -97,31 +97,33 @@ def fit(
     check_edited(triples)
     if settings.uses_costs:
         check_costs(triples, settings.cost.c_max)
-    rows = examples(triples, references, settings.method)
-    check_weights([row.triple for row in rows])
-    forward = forward or fitting_forward(model, longest(triples))
+    rows = build_examples(triples, references, settings.method)
+    check_row_weights([row.triple for row in rows])
+    forward = forward or choose_forward(model, compute_longest_length(triples))
     use_cache = model.config.use_cache
     set_seed(settings.seed)
     policy: Any = copying.deepcopy(model) if copy else model
-    without_dropout(policy)
+    disable_dropout(policy)
     if settings.full:
         policy.requires_grad_(True)
     else:
-        policy = get_peft_model(policy, lora(settings))
+        policy = get_peft_model(policy, build_lora_config(settings))
 
     def make(folder: Path) -> EditTrainer:
-        return EditTrainer(policy, arguments(settings, folder, save=checkpoints is not None), rows, settings, forward)
+        return EditTrainer(
+            policy, build_training_arguments(settings, folder, save=checkpoints is not None), rows, settings, forward
+        )
 
-    trainer = run(make, checkpoints)
+    trainer = run_trainer(make, checkpoints)
     policy.config.use_cache = use_cache  # `Trainer` turns it off, and generation would be slow ever after
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     policy.eval()
     if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
-        return Fitted(policy, history, forward)
+        return FitResult(policy, history, forward)
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     tied = getattr(policy, "all_tied_weights_keys", None) or {}
     whole = {name: weight for name, weight in (weights or {}).items() if name not in tied}
-    return Fitted(policy, history, forward, trainer.model_wrapped, whole)
+    return FitResult(policy, history, forward, trainer.model_wrapped, whole)
 
 
 def check_edited(triples: Sequence[Triple]) -> None:
@@ -134,7 +136,7 @@ def check_edited(triples: Sequence[Triple]) -> None:
         raise InputError("nobody edited anything in this log, so it holds nothing to learn from; log some edits first")
 
 
-def check_weights(triples: Sequence[Triple]) -> None:
+def check_row_weights(triples: Sequence[Triple]) -> None:
     """Refuse rows that all weigh nothing.
 
     Raises:
@@ -144,7 +146,7 @@ def check_weights(triples: Sequence[Triple]) -> None:
         raise InputError("every row to train on weighs 0, so there is nothing to learn from; weigh them otherwise")
 
 
-def lora(settings: TrainSettings) -> LoraConfig:
+def build_lora_config(settings: TrainConfig) -> LoraConfig:
     """The adapter that a policy is trained with."""
     return LoraConfig(
         task_type="CAUSAL_LM",

@@ -9,14 +9,21 @@ from sqlalchemy import Connection, select
 
 from copydesk.cache import cache_folder
 from copydesk.errors import InputError
-from copydesk.learn.policy_file import FILE, read_policy
-from copydesk.learn.run_file import FILE as RUN_FILE
+from copydesk.learn.policy_file import POLICY_FILE, read_policy_file
+from copydesk.learn.run_file import RUN_FILE
 from copydesk.log.store import EditStore, tables
-from copydesk.log.store.forget import Entry, belongings, check_chain, counted, find_entries, forget
+from copydesk.log.store.forget import (
+    ForgetEntry,
+    count_user_rows,
+    erase_user,
+    find_forget_entries,
+    format_row_counts,
+    verify_forget_chain,
+)
 
 
 @dataclass(frozen=True)
-class Learner:
+class AffectedPolicy:
     """A policy that learned from a person.
 
     Attributes:
@@ -35,7 +42,7 @@ class Learner:
 
 
 @dataclass(frozen=True)
-class Forgetting:
+class ForgetResult:
     """What came of it.
 
     Attributes:
@@ -47,11 +54,11 @@ class Forgetting:
 
     erased: dict[str, int]
     cache_files_removed: int
-    affected_policies: list[Learner]
-    entries: list[Entry]
+    affected_policies: list[AffectedPolicy]
+    entries: list[ForgetEntry]
 
 
-def forget_person(store: EditStore, user: str, tenant: str | None = None, folders: Sequence[Path] = ()) -> Forgetting:
+def forget_person(store: EditStore, user: str, tenant: str | None = None, folders: Sequence[Path] = ()) -> ForgetResult:
     """Erase everything of one person, and log that.
 
     Their rows and the statistics made of them go in one transaction. Cached reference log-probabilities go all, as
@@ -68,22 +75,22 @@ def forget_person(store: EditStore, user: str, tenant: str | None = None, folder
         InputError: nothing is known of this person; the database's files cannot be written anew just now.
     """
     with store.begin_read() as connection:
-        learners = who_learned(user, [*folders, *arm_folders(connection)])
-        known = belongings(connection, user, tenant)
-        before = find_entries(connection, user, tenant)
+        learners = find_affected_policies(user, [*folders, *list_arm_folders(connection)])
+        known = count_user_rows(connection, user, tenant)
+        before = find_forget_entries(connection, user, tenant)
     if not (known or before or any(learner.certain for learner in learners)):
         raise InputError(f"--user {user}: nothing in {store.name} is theirs; `copydesk users` lists who is there")
-    caches = drop_references()
+    caches = clear_reference_cache()
     erased: dict[str, int] = {}
     if known or not before:
         with store.begin_write() as tx:
-            entry = forget(tx, user, tenant, [learner.name for learner in learners if learner.certain])
+            entry = erase_user(tx, user, tenant, [learner.name for learner in learners if learner.certain])
         erased, before = entry.erased, [*before, entry]
     store.vacuum()
-    return Forgetting(erased, caches, learners, before)
+    return ForgetResult(erased, caches, learners, before)
 
 
-def check_forgotten(store: EditStore, user: str | None, tenant: str | None = None) -> tuple[int, list[Entry]]:
+def check_forgotten(store: EditStore, user: str | None, tenant: str | None = None) -> tuple[int, list[ForgetEntry]]:
     """Check that the entries are what was sealed, and that nothing of a person is left.
 
     Returns:
@@ -93,46 +100,46 @@ def check_forgotten(store: EditStore, user: str | None, tenant: str | None = Non
         InputError: an entry was changed, something is left, or the person was never forgotten.
     """
     with store.begin_read() as connection:
-        count = check_chain(connection)
+        count = verify_forget_chain(connection)
         if user is None:
             return count, []
-        left = belongings(connection, user, tenant)
-        entries = find_entries(connection, user, tenant)
+        left = count_user_rows(connection, user, tenant)
+        entries = find_forget_entries(connection, user, tenant)
     if left:
-        said = counted(left)
+        said = format_row_counts(left)
         raise InputError(f"--user {user}: {store.name} holds {said} of theirs; erase them with copydesk forget")
     if not entries:
         raise InputError(f"--user {user}: {store.name} does not say that they were ever forgotten")
     return count, entries
 
 
-def who_learned(user: str, folders: Iterable[Path]) -> list[Learner]:
+def find_affected_policies(user: str, folders: Iterable[Path]) -> list[AffectedPolicy]:
     """The policies in these folders and their sub-folders that learned from a person, or may have; by folder.
 
     A run that is not finished yet may have.
     """
-    found: dict[Path, Learner] = {}
+    found: dict[Path, AffectedPolicy] = {}
     for folder in folders:
-        for file in (*folder.rglob(FILE), *folder.rglob(RUN_FILE)) if folder.is_dir() else ():
+        for file in (*folder.rglob(POLICY_FILE), *folder.rglob(RUN_FILE)) if folder.is_dir() else ():
             place = file.parent.resolve()
-            if place not in found and (learner := _learner(place, user)) is not None:
+            if place not in found and (learner := _read_affected_policy(place, user)) is not None:
                 found[place] = learner
     return [found[place] for place in sorted(found)]
 
 
-def _learner(folder: Path, user: str) -> Learner | None:
+def _read_affected_policy(folder: Path, user: str) -> AffectedPolicy | None:
     try:
-        policy = read_policy(folder)
+        policy = read_policy_file(folder)
     except InputError:
         # Nobody should stay because a file is damaged, or not written yet.
-        return Learner(folder.name, folder, certain=False)
+        return AffectedPolicy(folder.name, folder, certain=False)
     people = policy.data.people
     if people is not None and not people.contains(user):
         return None
-    return Learner(policy.name, folder, certain=people is not None)
+    return AffectedPolicy(policy.name, folder, certain=people is not None)
 
 
-def drop_references(folder: Path | None = None) -> int:
+def clear_reference_cache(folder: Path | None = None) -> int:
     """Remove the cached reference log-probabilities of all logs; returns how many files there were."""
     files = list(((folder or cache_folder()) / "references").glob("*.safetensors"))
     for file in files:
@@ -140,7 +147,7 @@ def drop_references(folder: Path | None = None) -> int:
     return len(files)
 
 
-def arm_folders(connection: Connection) -> list[Path]:
+def list_arm_folders(connection: Connection) -> list[Path]:
     """The folders of all policies that are or were arms."""
     specs = connection.execute(select(tables.arms.c.spec).where(tables.arms.c.spec.is_not(None))).scalars()
-    return [Path(spec) for spec in specs if (Path(spec) / FILE).is_file()]
+    return [Path(spec) for spec in specs if (Path(spec) / POLICY_FILE).is_file()]

@@ -12,7 +12,7 @@ from transformers import GenerationConfig, LogitsProcessorList
 from copydesk.learn.noise import GumbelNoise
 
 
-class Generated(NamedTuple):
+class GeneratedTokens(NamedTuple):
     """A response as token ids without its end, and whether it came to one or was cut off."""
 
     tokens: list[int]
@@ -30,7 +30,7 @@ def generate(
     max_new_tokens: int,
     batch_size: int = 128,
     description: str = "generating",
-) -> list[Generated]:
+) -> list[GeneratedTokens]:
     """One response to each prompt, written in batches with a key-value cache.
 
     Shows a progress bar on a terminal.
@@ -47,7 +47,7 @@ def generate(
     """
     # Rows of like length share a batch: less padding, and none of them waits long for the others.
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
-    found: list[Generated | None] = [None] * len(prompts)
+    found: list[GeneratedTokens | None] = [None] * len(prompts)
     starts = range(0, len(order), batch_size)
     # A configuration of our own: what a model's folder says of sampling must not change what π is.
     configuration = GenerationConfig(  # type: ignore[no-untyped-call]
@@ -72,5 +72,5 @@ def generate(
         )
         for row, tokens in zip(rows, written[:, length:].tolist(), strict=True):
             ended = end in tokens
-            found[row] = Generated(tokens[: tokens.index(end)] if ended else tokens, ended)
+            found[row] = GeneratedTokens(tokens[: tokens.index(end)] if ended else tokens, ended)
     return [one for one in found if one is not None]

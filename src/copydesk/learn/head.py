@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 # Logits held at a time: 128 MiB of float32.
-_CHUNK = 2**25
+_CHUNK_LOGITS = 2**25
 
 
 def token_logprobs(hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class _TokenLogProbs(torch.autograd.Function):
         slope = torch.empty_like(hidden) if with_slope else hidden.new_empty(0)
         kept = hidden.new_empty(0)
         ctx.kept_from = 0
-        for part in _chunks(len(hidden), len(weight)):
+        for part in _iter_chunks(len(hidden), len(weight)):
             logits = F.linear(hidden[part], weight, bias).float()
             log_total[part] = logits.logsumexp(dim=1)
             result[part] = logits.gather(1, target[part, None])[:, 0] - log_total[part]
@@ -85,7 +85,7 @@ class _TokenLogProbs(torch.autograd.Function):
 
         needed = gradient.nonzero()[:, 0]
         again, at_hand = needed[needed < ctx.kept_from], needed[needed >= ctx.kept_from]
-        for part in _chunks(len(again), len(weight)):
+        for part in _iter_chunks(len(again), len(weight)):
             tokens = again[part]
             logits = F.linear(hidden[tokens], weight, bias).float()
             add(tokens, logits.sub_(log_total[tokens, None]).exp_())
@@ -95,8 +95,8 @@ class _TokenLogProbs(torch.autograd.Function):
         return to_hidden, to_weight, to_bias, None
 
 
-def _chunks(tokens: int, vocabulary: int) -> Iterator[slice]:
-    size = max(1, _CHUNK // vocabulary)
+def _iter_chunks(tokens: int, vocabulary: int) -> Iterator[slice]:
+    size = max(1, _CHUNK_LOGITS // vocabulary)
     for start in range(0, tokens, size):
         yield slice(start, start + size)
 
@@ -113,7 +113,7 @@ def scoring_head(model: nn.Module, source: Tensor, target: Tensor, *, fused: boo
         model: a causal language model; not the wrapper of several processes around it.
         source: places in the flattened [R x L] hidden states, int64 of shape [N].
         target: the token each of them is to predict, int64 of shape [N].
-        fused: as found by `fitting_forward`; a model that changes its logits after the output layer cannot have it.
+        fused: as found by `choose_forward`; a model that changes its logits after the output layer cannot have it.
     """
     head = model.get_output_embeddings()  # type: ignore[operator]
     own, replaced = head.forward, head.__dict__.get("forward")

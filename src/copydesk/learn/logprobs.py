@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 
-from copydesk.learn.attention import RUN_BY_RUN, block_mask, dense_mask
+from copydesk.learn.attention import RUN_BY_RUN, build_block_mask, build_dense_mask
 from copydesk.learn.encode import Triple
 from copydesk.learn.head import scoring_head
 from copydesk.learn.packing import EDIT, RESPONSE, Layout, lay_out
 
-Attention = Literal["sdpa", "flex_attention", "copydesk_run_by_run"]
+AttentionBackend = Literal["sdpa", "flex_attention", "copydesk_run_by_run"]
 
 
 class TripleLogProbs(NamedTuple):
@@ -26,8 +26,8 @@ class TripleLogProbs(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Forward:
-    """How a model is run on triples; `fitting_forward` finds the best that is exact for it.
+class ForwardPlan:
+    """How a model is run on triples; `choose_forward` finds the best that is exact for it.
 
     Attributes:
         layout: of the rows.
@@ -37,7 +37,7 @@ class Forward:
     """
 
     layout: Layout = "packed"
-    attention: Attention = "sdpa"
+    attention: AttentionBackend = "sdpa"
     fused: bool = True
 
     def lay_out(
@@ -57,7 +57,7 @@ class Forward:
                 # Any mask of four dimensions is passed on as it is; without one, Transformers would make its own.
                 about |= {"attention_mask": batch["triple"].new_ones(1, 1, 1, 1), "runs": batch["runs"].tolist()}
             else:
-                make_mask: Any = block_mask if self.attention == "flex_attention" else dense_mask
+                make_mask: Any = build_block_mask if self.attention == "flex_attention" else build_dense_mask
                 about["attention_mask"] = make_mask(batch["triple"], batch["branch"])
         return {"input_ids": batch["input_ids"], **about, "use_cache": False}
 
@@ -74,7 +74,7 @@ class Forward:
             config._attn_implementation = before
 
 
-def batch_logprobs(model: nn.Module, batch: dict[str, Tensor], count: int, forward: Forward) -> TripleLogProbs:
+def batch_logprobs(model: nn.Module, batch: dict[str, Tensor], count: int, forward: ForwardPlan) -> TripleLogProbs:
     """log π(y'|x) and log π(y|x) for a batch that `lay_out` made.
 
     Args:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from copydesk.learn.objectives import Metrics
+from copydesk.learn.objectives import RowMetrics
 
 METRIC_NAMES = (
     "accuracy",
@@ -54,7 +54,7 @@ class RunningMeans:
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self._totals = torch.zeros(len(METRIC_NAMES), 2, device=device)
 
-    def add(self, metrics: Metrics, weights: Tensor) -> None:
+    def add(self, metrics: RowMetrics, weights: Tensor) -> None:
         """Add a batch.
 
         Args:

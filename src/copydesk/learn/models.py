@@ -23,11 +23,11 @@ from copydesk import embedded, pulled
 from copydesk.errors import InputError
 from copydesk.learn.settings import Dtype
 
-Kind = Literal["embedded", "folder", "hub", "gguf", "adapter"]
+ModelKind = Literal["embedded", "folder", "hub", "gguf", "adapter"]
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 
-_NAMED = " or ".join(repr(name) for name in (embedded.NAME, *pulled.NAMES))
+_NAMED_MODELS = " or ".join(repr(name) for name in (embedded.NAME, *pulled.PINNED_MODEL_NAMES))
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ModelInfo:
     """
 
     spec: str
-    kind: Kind
+    kind: ModelKind
     revision: str | None
     weights_sha256: str | None
     parameters: int
@@ -59,7 +59,7 @@ def quiet_libraries() -> None:
 
 
 @contextlib.contextmanager
-def _no_bars_off_a_terminal() -> Iterator[None]:
+def _hide_progress_bars() -> Iterator[None]:
     """The bars that no setting of their library turns off (logs are not touched: they hold their stream)."""
     if sys.stderr.isatty():
         yield
@@ -68,7 +68,7 @@ def _no_bars_off_a_terminal() -> Iterator[None]:
         yield
 
 
-def device() -> torch.device:
+def get_device() -> torch.device:
     """Where models run: a CUDA device where there is one, each process its own, else the CPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
@@ -94,7 +94,7 @@ def load_model(
         InputError: there is no such model, it has not been pulled, a part of it is missing or damaged, or the hub
             cannot be reached.
     """
-    kind, source = _resolve(spec)
+    kind, source = _resolve_spec(spec)
     if kind == "adapter":
         return _load_adapter(spec, source, dtype)
     where: dict[str, Any] = {"pretrained_model_name_or_path": source}
@@ -109,41 +109,41 @@ def load_model(
     if kind != "gguf":
         extra["use_safetensors"] = True
     try:
-        with _no_bars_off_a_terminal():
+        with _hide_progress_bars():
             tokenizer = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
             model: Any = AutoModelForCausalLM.from_pretrained(
                 **where, **extra, dtype=_torch_dtype(dtype, full), trust_remote_code=False
             )
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as fault:
-        raise InputError(_why_not(spec, kind, fault)) from None
+        raise InputError(_describe_load_error(spec, kind, fault)) from None
     if kind == "gguf":
-        model = _unpacked(model, source)
+        model = _dequantize(model, source)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    model.to(device()).eval()
+    model.to(get_device()).eval()
     revision = getattr(model.config, "_commit_hash", None) if kind == "hub" else None
-    sha256 = None if kind == "hub" else _hash_of(Path(source))
+    sha256 = None if kind == "hub" else _hash_weights(Path(source))
     return model, tokenizer, ModelInfo(spec, kind, revision, sha256, model.num_parameters())
 
 
-def _resolve(spec: str) -> tuple[Kind, str]:
+def _resolve_spec(spec: str) -> tuple[ModelKind, str]:
     """What a spec names, and the path or hub id it stands for."""
     if spec == embedded.NAME:
         return "embedded", str(embedded.path())
-    if (folder := pulled.find(spec)) is not None:
+    if (folder := pulled.find_pinned_model_folder(spec)) is not None:
         return "folder", str(folder.resolve())
     if not spec.strip():
-        raise InputError(f"--model is empty; give a hub id, a folder, a .gguf file, {_NAMED}")
+        raise InputError(f"--model is empty; give a hub id, a folder, a .gguf file, {_NAMED_MODELS}")
     path = Path(spec).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
             raise InputError(f"--model {spec}: there is no such file; check the path")
         return "gguf", str(path.resolve())
     if path.is_dir():
-        kind: Kind = "adapter" if (path / "adapter_config.json").is_file() else "folder"
+        kind: ModelKind = "adapter" if (path / "adapter_config.json").is_file() else "folder"
         return kind, str(path.resolve())
     if path.exists():
-        raise InputError(f"--model {spec}: not a model; give a folder, a .gguf file, a hub id, {_NAMED}")
+        raise InputError(f"--model {spec}: not a model; give a folder, a .gguf file, a hub id, {_NAMED_MODELS}")
     if spec.startswith((".", "/", "~")) or spec.count("/") > 1:
         raise InputError(f"--model {spec}: there is no such folder; check the path")
     return "hub", spec
@@ -156,7 +156,7 @@ def _check_hub(spec: str) -> None:
     try:
         huggingface_hub.model_info(spec, timeout=10)
     except Exception as fault:  # the network's errors come from whichever HTTP library the hub's client builds on
-        raise InputError(_why_not(spec, "hub", fault)) from None
+        raise InputError(_describe_load_error(spec, "hub", fault)) from None
 
 
 def _check_folder(spec: str, folder: Path) -> None:
@@ -171,18 +171,18 @@ def _check_folder(spec: str, folder: Path) -> None:
         )
 
 
-def _why_not(spec: str, kind: Kind, fault: Exception) -> str:
+def _describe_load_error(spec: str, kind: ModelKind, fault: Exception) -> str:
     """One line for what a library said in many."""
     if kind == "hub":
         return (
             f"--model {spec}: not a folder here, and the hub has no such model or cannot be reached; "
-            f"check the name and the network, or give a local folder, a .gguf file, {_NAMED}"
+            f"check the name and the network, or give a local folder, a .gguf file, {_NAMED_MODELS}"
         )
     first_line = str(fault).strip().splitlines()[0] if str(fault).strip() else type(fault).__name__
     return f"--model {spec}: cannot be loaded ({first_line}); check that its files are whole"
 
 
-def _unpacked(model: PreTrainedModel, source: str) -> PreTrainedModel:
+def _dequantize(model: PreTrainedModel, source: str) -> PreTrainedModel:
     """The same weights in an ordinary model, which, unlike one that remembers its GGUF blocks, can be saved."""
     config = model.config
     if hasattr(config, "quantization_config"):
@@ -201,7 +201,7 @@ def _load_adapter(
     try:
         base_spec = PeftConfig.from_pretrained(folder).base_model_name_or_path
     except (OSError, ValueError, TypeError) as fault:
-        raise InputError(_why_not(spec, "adapter", fault)) from None
+        raise InputError(_describe_load_error(spec, "adapter", fault)) from None
     if not base_spec:
         raise InputError(f"--model {spec}: adapter_config.json names no base_model_name_or_path; add it")
     base, tokenizer, info = load_model(base_spec, dtype)
@@ -210,8 +210,8 @@ def _load_adapter(
         if any((Path(folder) / name).is_file() for name in _TOKENIZER_FILES):
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, RuntimeError, SafetensorError) as fault:
-        raise InputError(_why_not(spec, "adapter", fault)) from None
-    return model, tokenizer, ModelInfo(spec, "adapter", info.revision, _hash_of(Path(folder)), info.parameters)
+        raise InputError(_describe_load_error(spec, "adapter", fault)) from None
+    return model, tokenizer, ModelInfo(spec, "adapter", info.revision, _hash_weights(Path(folder)), info.parameters)
 
 
 def _torch_dtype(dtype: Dtype, full: bool) -> torch.dtype:
@@ -220,7 +220,7 @@ def _torch_dtype(dtype: Dtype, full: bool) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_available() and not full else torch.float32
 
 
-def _hash_of(path: Path) -> str:
+def _hash_weights(path: Path) -> str:
     """SHA-256 over a weight file, or over a folder's weight files in the order of their names."""
     total = hashlib.sha256()
     for file in [path] if path.is_file() else sorted(path.glob("*.safetensors")):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from transformers import LogitsProcessor
 
-_LEAST = 2.0**-24
+_MIN_EXPONENTIAL = 2.0**-24
 """The least exponential that single precision tells from 0.
 
 About once in six million draws NumPy's is exactly 0. It stands for something as small as this: taken as 0 its Gumbel
@@ -31,6 +31,6 @@ class GumbelNoise(LogitsProcessor):
         """Noisy logits, shape (rows, vocabulary), for a greedy choice."""
         width = scores.shape[-1]
         exponential = np.stack([rng.standard_exponential(width, dtype=np.float32) for rng in self._generators])
-        gumbel = -torch.from_numpy(exponential).clamp_min(_LEAST).log_().to(scores.device)
+        gumbel = -torch.from_numpy(exponential).clamp_min(_MIN_EXPONENTIAL).log_().to(scores.device)
         noisy: torch.FloatTensor = scores.float() / self._temperature + gumbel  # type: ignore[assignment]
         return noisy

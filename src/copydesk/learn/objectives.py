@@ -23,14 +23,14 @@ from torch import Tensor
 from copydesk.learn.encode import Triple
 from copydesk.learn.settings import PreferenceForm
 
-Metrics = dict[str, Tensor]
+RowMetrics = dict[str, Tensor]
 """Figures by name (`copydesk.learn.metrics` says what they are), one per row: shape [B], without gradient, NaN for a
 row that a figure says nothing about: the margin of an unedited row, everything of a row of weight 0."""
 
 
-def supervised(
+def compute_supervised_loss(
     edit: Tensor, ref_edit: Tensor, *, weights: Tensor | None = None, rows: float | Tensor | None = None
-) -> tuple[Tensor, Metrics]:
+) -> tuple[Tensor, RowMetrics]:
     """Supervised fine-tuning on the edits: make y' likely.
 
         loss = - Σ_i w_i log π(y'_i|x_i) / rows
@@ -47,10 +47,10 @@ def supervised(
     counted = weights > 0
     losses = torch.where(counted, -edit, 0.0)
     about_rows = {"loss/supervised": losses, "logp/edit": edit, "logp_gain/edit": edit - ref_edit}
-    return _mean(losses, weights, rows), _only(counted, about_rows)
+    return _weighted_mean(losses, weights, rows), _mask_metrics(counted, about_rows)
 
 
-def preference(
+def compute_preference_loss(
     edit: Tensor,
     response: Tensor,
     ref_edit: Tensor,
@@ -63,7 +63,7 @@ def preference(
     dpop_penalty: float = 50.0,
     weights: Tensor | None = None,
     rows: float | Tensor | None = None,
-) -> tuple[Tensor, Metrics]:
+) -> tuple[Tensor, RowMetrics]:
     """Direct preference optimisation: y' is better than y.
 
         h_i  = log π(y'_i|x_i)/π_ref(y'_i|x_i) - log π(y_i|x_i)/π_ref(y_i|x_i)
@@ -97,13 +97,13 @@ def preference(
     h = torch.where(pairs, gain_edit - gain_response, 0.0)
     match form:
         case "sigmoid":
-            losses = sigmoid(h, beta)
+            losses = compute_sigmoid_loss(h, beta)
         case "ipo":
-            losses = ipo(h, beta)
+            losses = compute_ipo_loss(h, beta)
         case "robust":
-            losses = robust(h, beta, label_noise)
+            losses = compute_robust_loss(h, beta, label_noise)
         case "dpop":
-            losses = dpop(h, torch.where(pairs, -gain_edit, 0.0), beta, dpop_penalty)
+            losses = compute_dpop_loss(h, torch.where(pairs, -gain_edit, 0.0), beta, dpop_penalty)
     about_rows = {
         "logp/edit": edit,
         "logp_gain/edit": gain_edit,
@@ -118,10 +118,12 @@ def preference(
         "logp_gain/response": gain_response,
         "logp_gain/preferred": gain_edit,
     }
-    return _mean(losses, weights * pairs, rows), _only(counted, about_rows) | _only(pairs, about_pairs)
+    return _weighted_mean(losses, weights * pairs, rows), _mask_metrics(counted, about_rows) | _mask_metrics(
+        pairs, about_pairs
+    )
 
 
-def early_ensemble(
+def compute_early_ensemble_loss(
     edit: Tensor,
     response: Tensor,
     ref_edit: Tensor,
@@ -139,7 +141,7 @@ def early_ensemble(
     lambda_cost: float = 0.0,
     costs: Tensor | None = None,
     baseline_value: float = 0.0,
-) -> tuple[Tensor, Metrics]:
+) -> tuple[Tensor, RowMetrics]:
     """The early ensemble: one policy learns from the preference, the supervision and, if asked, the cost at once.
 
         loss = preference loss + λ x supervised loss + λ_cost x offline cost loss
@@ -154,11 +156,11 @@ def early_ensemble(
         pairs: `rows` of `preference`, the weight the preference mean is over.
         lambda_cost: the weight λ_cost.
         costs: c, shape [B]; needed where `lambda_cost` is above 0.
-        baseline_value: V of `offline_cost`.
+        baseline_value: V of `compute_offline_cost_loss`.
 
-    Source: ℓ_PREF(π) + λ ℓ_SUP(π) of https://arxiv.org/abs/2601.19055. The cost term is `offline_cost`'s.
+    Source: ℓ_PREF(π) + λ ℓ_SUP(π) of https://arxiv.org/abs/2601.19055. The cost term is `compute_offline_cost_loss`'s.
     """
-    preference_loss, about_pairs = preference(
+    preference_loss, about_pairs = compute_preference_loss(
         edit,
         response,
         ref_edit,
@@ -171,19 +173,19 @@ def early_ensemble(
         weights=weights,
         rows=pairs,
     )
-    supervised_loss, about_edits = supervised(edit, ref_edit, weights=weights, rows=rows)
+    supervised_loss, about_edits = compute_supervised_loss(edit, ref_edit, weights=weights, rows=rows)
     loss, metrics = preference_loss + lambda_sup * supervised_loss, about_edits | about_pairs
     if lambda_cost > 0:
         if costs is None:
             raise ValueError("lambda_cost is above 0, so every row needs its cost")
-        cost_loss, about_costs = offline_cost(
+        cost_loss, about_costs = compute_offline_cost_loss(
             response, ref_response, costs, beta=beta, baseline_value=baseline_value, weights=weights, rows=rows
         )
         loss, metrics = loss + lambda_cost * cost_loss, metrics | about_costs
     return loss, metrics
 
 
-def offline_cost(
+def compute_offline_cost_loss(
     response: Tensor,
     ref_response: Tensor,
     costs: Tensor,
@@ -192,7 +194,7 @@ def offline_cost(
     baseline_value: float,
     weights: Tensor | None = None,
     rows: float | Tensor | None = None,
-) -> tuple[Tensor, Metrics]:
+) -> tuple[Tensor, RowMetrics]:
     """What the logged costs alone say of a policy, with no model of them and nothing sampled.
 
         loss = Σ_i w_i (c_i + β log π(y_i|x_i)/π_ref(y_i|x_i) - V)² / (2 β rows)
@@ -208,7 +210,7 @@ def offline_cost(
     policy optimisation. The further π has moved, the weaker it pulls, and it stops at π*_β; no importance weight
     π/π_ref comes in that could blow up.
 
-    A log has one response to a context, too few for V(x): one V, `soft_minimum` of all costs, stands for all contexts.
+    A log has one response to a context, too few for V(x): one V, `soft_min_value` of all costs, stands for all contexts.
     That is exact where costs are spread alike in every context. Where they are not, what is too dear for its context
     and what is cheap for it are told apart less well.
 
@@ -229,10 +231,10 @@ def offline_cost(
     counted = weights > 0
     residual = torch.where(counted, costs + beta * (response - ref_response) - baseline_value, 0.0)
     losses = residual**2 / (2 * beta)
-    return _mean(losses, weights, rows), _only(counted, {"loss/cost": losses})
+    return _weighted_mean(losses, weights, rows), _mask_metrics(counted, {"loss/cost": losses})
 
 
-def soft_minimum(triples: Sequence[Triple], beta: float) -> float:
+def soft_min_value(triples: Sequence[Triple], beta: float) -> float:
     """V = -β log mean_i exp(-c_i/β), the mean weighted: from the least cost, for β near 0, to the mean for large β.
 
     Args:
@@ -245,7 +247,7 @@ def soft_minimum(triples: Sequence[Triple], beta: float) -> float:
     return float(-beta * torch.logsumexp(shares - costs / beta, dim=0))
 
 
-def sigmoid(h: Tensor, beta: float) -> Tensor:
+def compute_sigmoid_loss(h: Tensor, beta: float) -> Tensor:
     """DPO's own loss: y' and y as two players of a Bradley-Terry match whose scores differ by β h.
 
         - log σ(β h)
@@ -262,7 +264,7 @@ def sigmoid(h: Tensor, beta: float) -> Tensor:
     return -F.logsigmoid(beta * h)
 
 
-def ipo(h: Tensor, beta: float) -> Tensor:
+def compute_ipo_loss(h: Tensor, beta: float) -> Tensor:
     """Identity preference optimisation: a difference to reach and not to pass, so it cannot be pushed without end.
 
         (h - 1 / (2 β))²
@@ -280,7 +282,7 @@ def ipo(h: Tensor, beta: float) -> Tensor:
     return (h - 1 / (2 * beta)) ** 2
 
 
-def robust(h: Tensor, beta: float, label_noise: float) -> Tensor:
+def compute_robust_loss(h: Tensor, beta: float, label_noise: float) -> Tensor:
     """DPO for rows some of which say the opposite of what is true: its mean is that of DPO on the noiseless rows.
 
         (- (1 - ε) log σ(β h) + ε log σ(-β h)) / (1 - 2 ε)
@@ -298,11 +300,11 @@ def robust(h: Tensor, beta: float, label_noise: float) -> Tensor:
     Source: Chowdhury, Kini, Natarajan, *Provably Robust DPO: Aligning Language Models with Noisy Feedback*,
     https://arxiv.org/abs/2403.00409.
     """
-    told, opposite = sigmoid(h, beta), sigmoid(-h, beta)
+    told, opposite = compute_sigmoid_loss(h, beta), compute_sigmoid_loss(-h, beta)
     return ((1 - label_noise) * told - label_noise * opposite) / (1 - 2 * label_noise)
 
 
-def dpop(h: Tensor, drop: Tensor, beta: float, penalty: float) -> Tensor:
+def compute_dpop_loss(h: Tensor, drop: Tensor, beta: float, penalty: float) -> Tensor:
     """DPO-Positive, made for pairs a small edit apart: y' must not become less likely than it was.
 
         - log σ(β (h - λ max(0, log π_ref(y'|x) - log π(y'|x))))
@@ -322,15 +324,15 @@ def dpop(h: Tensor, drop: Tensor, beta: float, penalty: float) -> Tensor:
     Source: Pal et al., *Smaug: Fixing Failure Modes of Preference Optimisation with DPO-Positive*,
     https://arxiv.org/abs/2402.13228, equation 3.
     """
-    return sigmoid(h - penalty * F.relu(drop), beta)
+    return compute_sigmoid_loss(h - penalty * F.relu(drop), beta)
 
 
-def _mean(losses: Tensor, weights: Tensor, total: float | Tensor | None) -> Tensor:
+def _weighted_mean(losses: Tensor, weights: Tensor, total: float | Tensor | None) -> Tensor:
     """The losses' weighted sum over a total weight; 0 where that weighs nothing. The losses must be finite."""
     divisor = weights.sum() if total is None else torch.as_tensor(total)
     return (losses * weights).sum() / torch.where(divisor > 0, divisor, 1.0)
 
 
-def _only(rows: Tensor, figures: Metrics) -> Metrics:
+def _mask_metrics(rows: Tensor, figures: RowMetrics) -> RowMetrics:
     """The figures without gradient, and only of some rows."""
     return {name: values.detach().masked_fill(~rows, math.nan) for name, values in figures.items()}

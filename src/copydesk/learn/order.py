@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import Sampler
 
 
-class EpochOrder(Sampler[int]):
+class EpochSampler(Sampler[int]):
     """A shuffle that depends on the seed and the epoch alone, so that a resumed run meets the same rows.
 
     Several processes must have equally many batches. What the last ones lack is filled with the place `row_count`,

@@ -25,7 +25,7 @@ TRUNK, RESPONSE, EDIT = 0, 1, 2
 
 
 @dataclass(frozen=True)
-class Run:
+class TokenRun:
     """Tokens in a row of their own, or the part of a row that is one triple.
 
     Attributes:
@@ -45,26 +45,28 @@ class Run:
     kind: int
 
 
-def packed_run(owner: int, triple: Triple, with_response: bool) -> Run:
+def build_packed_run(owner: int, triple: Triple, with_response: bool) -> TokenRun:
     """A triple as one run; without `with_response`, and where nothing was edited, it is x and y' with no branches."""
     context = len(triple.context)
     if not (with_response and triple.edited):
         tokens = triple.context + triple.edit
-        return Run(owner, tokens, len(tokens), (), context, TRUNK)
+        return TokenRun(owner, tokens, len(tokens), (), context, TRUNK)
     shared = triple.fork
     response, edit = triple.response[shared:], triple.edit[shared:]
     tokens = triple.context + triple.edit[:shared] + response + edit
     branches = ((RESPONSE, len(response)), (EDIT, len(edit)))
-    return Run(owner, tokens, context + shared, branches, context, TRUNK)
+    return TokenRun(owner, tokens, context + shared, branches, context, TRUNK)
 
 
-def separate_runs(owner: int, triple: Triple, with_response: bool) -> list[Run]:
+def build_separate_runs(owner: int, triple: Triple, with_response: bool) -> list[TokenRun]:
     """A triple as a run for x and y', and one for x and y where they are compared and differ."""
     context = len(triple.context)
     if not (with_response and triple.edited):
-        return [packed_run(owner, triple, with_response)]
+        return [build_packed_run(owner, triple, with_response)]
     answers = ((EDIT, triple.edit), (RESPONSE, triple.response))
-    return [Run(owner, triple.context + answer, context + len(answer), (), context, kind) for kind, answer in answers]
+    return [
+        TokenRun(owner, triple.context + answer, context + len(answer), (), context, kind) for kind, answer in answers
+    ]
 
 
 def lay_out(
@@ -88,10 +90,12 @@ def lay_out(
         branches.
     """
     if layout == "packed":
-        runs = [packed_run(owner, triple, with_response) for owner, triple in enumerate(triples)]
+        runs = [build_packed_run(owner, triple, with_response) for owner, triple in enumerate(triples)]
         rows = fill_rows([len(run.tokens) for run in runs], row_tokens)
     else:
-        runs = [run for owner, triple in enumerate(triples) for run in separate_runs(owner, triple, with_response)]
+        runs = [
+            run for owner, triple in enumerate(triples) for run in build_separate_runs(owner, triple, with_response)
+        ]
         rows = [[place] for place in range(len(runs))]
     width = max(sum(len(runs[place].tokens) for place in row) for row in rows)
     input_ids, position_ids, branch = (torch.zeros(len(rows), width, dtype=torch.long) for _ in range(3))

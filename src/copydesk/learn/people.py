@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 
-class People(BaseModel):
+class HashedUsers(BaseModel):
     """The users whose rows a policy was made from, held-out ones included.
 
     Attributes:
@@ -33,12 +33,12 @@ class People(BaseModel):
                 unnamed += 1
             else:
                 named.add(name)
-        return cls(salt=salt, users=tuple(sorted(_hash(name, salt) for name in named)), unnamed=unnamed)
+        return cls(salt=salt, users=tuple(sorted(_hash_user(name, salt) for name in named)), unnamed=unnamed)
 
     def contains(self, user: str) -> bool:
         """Whether this user is one of them."""
-        return _hash(user, self.salt) in self.users
+        return _hash_user(user, self.salt) in self.users
 
 
-def _hash(name: str, salt: str) -> str:
+def _hash_user(name: str, salt: str) -> str:
     return hmac.new(salt.encode(), name.encode(), hashlib.sha256).hexdigest()[:16]

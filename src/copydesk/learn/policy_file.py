@@ -10,14 +10,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from copydesk.errors import InputError
-from copydesk.learn.people import People
+from copydesk.learn.people import HashedUsers
 from copydesk.log.record import EditRecord
 
-FILE = "policy.json"
-FORMAT = 4  # 1 knew no left_out, final or remarks; 2 no cost_model; 3 not whom a policy learned from
+POLICY_FILE = "policy.json"
+POLICY_FORMAT = 4  # 1 knew no left_out, final or remarks; 2 no cost_model; 3 not whom a policy learned from
 
 
-class Base(BaseModel):
+class BaseModelRef(BaseModel):
     """The model a policy was trained from; the fields are those of `copydesk.learn.models.ModelInfo`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,7 +29,7 @@ class Base(BaseModel):
     parameters: int
 
 
-class Data(BaseModel):
+class TrainingData(BaseModel):
     """The log a policy was trained on.
 
     `rows` are those whose edit was known and which were not left out for their length, `edited` those of them the
@@ -47,7 +47,7 @@ class Data(BaseModel):
     cut_contexts: int
     cut_answers: int
     left_out: int = 0
-    people: People | None = None
+    people: HashedUsers | None = None
 
 
 class CostModelRef(BaseModel):
@@ -87,11 +87,11 @@ class PolicyFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: int = FORMAT
+    format: int = POLICY_FORMAT
     name: str
     method: str
-    base: Base
-    data: Data
+    base: BaseModelRef
+    data: TrainingData
     settings: dict[str, str | int | float | bool | None]
     before: dict[str, float]
     after: dict[str, float]
@@ -99,27 +99,27 @@ class PolicyFile(BaseModel):
     final: dict[str, float] = Field(default_factory=dict)
     remarks: list[str] = Field(default_factory=list)
     cost_model: CostModelRef | None = None
-    versions: dict[str, str] = Field(default_factory=lambda: library_versions())
+    versions: dict[str, str] = Field(default_factory=lambda: collect_library_versions())
 
     def write(self, folder: Path) -> None:
         """Write `policy.json` into a folder that nobody reads yet."""
-        (folder / FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (folder / POLICY_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def read_policy(folder: Path | str) -> PolicyFile:
+def read_policy_file(folder: Path | str) -> PolicyFile:
     """Read `policy.json` from a policy's folder.
 
     Raises:
         InputError: there is none, it is damaged, or a newer Copydesk wrote it.
     """
-    path = Path(folder) / FILE
+    path = Path(folder) / POLICY_FILE
     try:
         contents: Any = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
         raise InputError(f"{path}: cannot be read; give a folder that `copydesk train` wrote") from None
     except ValueError as fault:
         raise InputError(f"{path}: not JSON ({fault}); train the policy again") from None
-    if isinstance(contents, dict) and isinstance(contents.get("format"), int) and contents["format"] > FORMAT:
+    if isinstance(contents, dict) and isinstance(contents.get("format"), int) and contents["format"] > POLICY_FORMAT:
         raise InputError(f"{path}: written in format {contents['format']} by a newer Copydesk; upgrade copydesk")
     try:
         return PolicyFile.model_validate(contents)
@@ -129,7 +129,7 @@ def read_policy(folder: Path | str) -> PolicyFile:
         raise InputError(f"{path}: field {field}: {first['msg']}; train the policy again") from None
 
 
-def data_sha256(records: Iterable[EditRecord]) -> str:
+def compute_data_sha256(records: Iterable[EditRecord]) -> str:
     """A hash of what training sees of a log: id, context, response and edit of every row, in order."""
     total = hashlib.sha256()
     for record in records:
@@ -138,6 +138,6 @@ def data_sha256(records: Iterable[EditRecord]) -> str:
     return total.hexdigest()
 
 
-def library_versions() -> dict[str, str]:
+def collect_library_versions() -> dict[str, str]:
     """The versions of the libraries that decide what a training run gives."""
     return {name: version(name) for name in ("copydesk", "torch", "transformers", "peft", "accelerate", "tokenizers")}

@@ -8,22 +8,22 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from copydesk.errors import InputError
 from copydesk.learn import processes
-from copydesk.learn.costs import metric_for, row_costs
-from copydesk.learn.encode import Encoded, Triple, encode_log
-from copydesk.learn.fit import reference_logprobs
-from copydesk.learn.logprobs import Forward, TripleLogProbs
+from copydesk.learn.costs import build_cost_metric, compute_row_costs
+from copydesk.learn.encode import EncodedLog, Triple, encode_log
+from copydesk.learn.fit import compute_reference_logprobs
+from copydesk.learn.logprobs import ForwardPlan, TripleLogProbs
 from copydesk.learn.models import ModelInfo, load_model
-from copydesk.learn.probe import fitting_forward
-from copydesk.learn.references import cache_key, cached_references
-from copydesk.learn.scoring import longest
-from copydesk.learn.settings import TrainSettings
-from copydesk.learn.split import split
-from copydesk.learn.weights import row_weights
+from copydesk.learn.probe import choose_forward
+from copydesk.learn.references import build_reference_cache_key, load_or_compute_references
+from copydesk.learn.scoring import compute_longest_length
+from copydesk.learn.settings import TrainConfig
+from copydesk.learn.split import split_triples
+from copydesk.learn.weights import compute_row_weights
 from copydesk.log.record import EditRecord
 
 
 @dataclass(frozen=True)
-class Prepared:
+class TrainingInputs:
     """What every method on a log and a model has in common: one tokenisation, one split, one reference pass.
 
     Attributes:
@@ -42,18 +42,18 @@ class Prepared:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     info: ModelInfo
-    encoded: Encoded
+    encoded: EncodedLog
     log_sha256: str
     train_rows: list[Triple]
     held_out_rows: list[Triple]
-    forward: Forward
+    forward: ForwardPlan
     references: Callable[[Sequence[Triple]], TripleLogProbs]
     cost_metric: str = ""
 
 
-def prepare(
-    log: Sequence[EditRecord], sha256: str, model: str, settings: TrainSettings, *, costs: bool = False
-) -> Prepared:
+def prepare_training(
+    log: Sequence[EditRecord], sha256: str, model: str, settings: TrainConfig, *, costs: bool = False
+) -> TrainingInputs:
     """Load the model, turn the log (of that hash) into tokens and find the reference log-probabilities.
 
     Args:
@@ -66,34 +66,36 @@ def prepare(
     Raises:
         InputError: the model cannot be loaded, a row has no cost, or no row of the log can be used.
     """
-    processes.join()
+    processes.init_processes()
     base, tokenizer, info = load_model(model, settings.dtype, full=settings.full)
     if isinstance(base, PeftModel):
         raise InputError(f"--model {model}: an adapter; merge it into its model first (PEFT's merge_and_unload)")
-    weights = row_weights(log, settings.weigh) if settings.weigh else None
+    weights = compute_row_weights(log, settings.weigh) if settings.weigh else None
     metric, known = "", None
     if costs:
-        measure = metric_for(model, tokenizer, settings.cost)
+        measure = build_cost_metric(model, tokenizer, settings.cost)
         metric = settings.cost.source if measure is None else measure.name
-        known = row_costs(log, settings.cost, measure)
+        known = compute_row_costs(log, settings.cost, measure)
     encoded = encode_log(
         log, tokenizer, settings.max_length, truncate_answers=settings.cut_answers, weights=weights, costs=known
     )
-    forward = fitting_forward(base, longest(encoded.triples))
-    key = cache_key(info, base, tokenizer, log, max_length=settings.max_length, truncate_answers=settings.cut_answers)
+    forward = choose_forward(base, compute_longest_length(encoded.triples))
+    key = build_reference_cache_key(
+        info, base, tokenizer, log, max_length=settings.max_length, truncate_answers=settings.cut_answers
+    )
 
     def compute() -> TripleLogProbs:
-        return reference_logprobs(base, encoded.triples, settings.batch_size * 2, forward)
+        return compute_reference_logprobs(base, encoded.triples, settings.batch_size * 2, forward)
 
-    scores = processes.once(lambda ready: cached_references(key, encoded.triples, ready), compute)
+    scores = processes.decide_on_main(lambda ready: load_or_compute_references(key, encoded.triples, ready), compute)
     place = {triple.id: number for number, triple in enumerate(encoded.triples)}
 
     def references(triples: Sequence[Triple]) -> TripleLogProbs:
         places = [place[triple.id] for triple in triples]
         return TripleLogProbs(scores.edit[places], scores.response[places])
 
-    trained_on, held_out = split(encoded.triples, settings.held_out, settings.seed)
-    return Prepared(base, tokenizer, info, encoded, sha256, trained_on, held_out, forward, references, metric)
+    trained_on, held_out = split_triples(encoded.triples, settings.held_out, settings.seed)
+    return TrainingInputs(base, tokenizer, info, encoded, sha256, trained_on, held_out, forward, references, metric)
 
 
 def check_log(records: list[EditRecord], where: str = "the log") -> None:

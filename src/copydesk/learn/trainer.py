@@ -9,20 +9,26 @@ from torch import Tensor, nn
 from transformers import TrainingArguments
 from transformers.trainer_utils import TrainOutput
 
-from copydesk.learn.displacement import displaced
+from copydesk.learn.displacement import displacement_warning
 from copydesk.learn.encode import Triple
-from copydesk.learn.logprobs import Forward, TripleLogProbs, batch_logprobs
+from copydesk.learn.logprobs import ForwardPlan, TripleLogProbs, batch_logprobs
 from copydesk.learn.metrics import RunningMeans
-from copydesk.learn.objectives import Metrics, early_ensemble, preference, soft_minimum, supervised
-from copydesk.learn.probe import fitting_forward
+from copydesk.learn.objectives import (
+    RowMetrics,
+    compute_early_ensemble_loss,
+    compute_preference_loss,
+    compute_supervised_loss,
+    soft_min_value,
+)
+from copydesk.learn.probe import choose_forward
 from copydesk.learn.row_trainer import RowTrainer
-from copydesk.learn.scoring import longest
-from copydesk.learn.settings import Method, TrainSettings
+from copydesk.learn.scoring import compute_longest_length
+from copydesk.learn.settings import Method, TrainConfig
 
 logger = logging.getLogger(__name__)
 
 
-class Example(NamedTuple):
+class TrainingExample(NamedTuple):
     """A triple with its log-probabilities under the reference policy."""
 
     triple: Triple
@@ -31,28 +37,28 @@ class Example(NamedTuple):
 
 
 # Fills the last batches of several processes; its weight of 0 keeps it out of every mean.
-PADDING = Example(Triple("", (0,), (0,), (0,), weight=0.0), 0.0, 0.0)
+PADDING_EXAMPLE = TrainingExample(Triple("", (0,), (0,), (0,), weight=0.0), 0.0, 0.0)
 
 
-def examples(triples: Sequence[Triple], references: TripleLogProbs, method: Method) -> list[Example]:
+def build_examples(triples: Sequence[Triple], references: TripleLogProbs, method: Method) -> list[TrainingExample]:
     """The rows a method trains on; `dpo` has no use for rows without a preference."""
     together = zip(triples, references.edit.tolist(), references.response.tolist(), strict=True)
-    return [Example(*row) for row in together if method != "dpo" or row[0].edited]
+    return [TrainingExample(*row) for row in together if method != "dpo" or row[0].edited]
 
 
-class Collator:
+class TripleCollator:
     """Lays out B examples as one batch; see `lay_out`.
 
     Args:
         method: `sft` needs no y.
         forward: how the model is run.
-        row_tokens: as in `TrainSettings`.
+        row_tokens: as in `TrainConfig`.
     """
 
-    def __init__(self, method: Method, forward: Forward, row_tokens: int | None = None) -> None:
+    def __init__(self, method: Method, forward: ForwardPlan, row_tokens: int | None = None) -> None:
         self.needs_response, self.forward, self.row_tokens = method != "sft", forward, row_tokens
 
-    def __call__(self, batch: Sequence[Example]) -> dict[str, Tensor]:
+    def __call__(self, batch: Sequence[TrainingExample]) -> dict[str, Tensor]:
         """Returns what `lay_out` does, and `edited`, `weight`, `cost`, `ref_edit` and `ref_response` of shape [B].
 
         The cost is 0 where none is known.
@@ -85,19 +91,21 @@ class EditTrainer(RowTrainer):
         self,
         model: nn.Module,
         args: TrainingArguments,
-        rows: Sequence[Example],
-        settings: TrainSettings,
-        forward: Forward | None = None,
+        rows: Sequence[TrainingExample],
+        settings: TrainConfig,
+        forward: ForwardPlan | None = None,
     ) -> None:
         self.settings = settings
-        self.forward = forward or fitting_forward(model, longest([row.triple for row in rows]))
-        collator = Collator(settings.method, self.forward, settings.row_tokens)
-        super().__init__(model, args, rows, PADDING, collator)
+        self.forward = forward or choose_forward(model, compute_longest_length([row.triple for row in rows]))
+        collator = TripleCollator(settings.method, self.forward, settings.row_tokens)
+        super().__init__(model, args, rows, PADDING_EXAMPLE, collator)
         weights = torch.tensor([row.triple.weight for row in rows], dtype=torch.float64)
         edited = torch.tensor([row.triple.edited for row in rows])
         self.edited_weight_share = float(weights[edited].sum() / weights.sum())
-        # V of `offline_cost`.
-        self.baseline_value = soft_minimum([row.triple for row in rows], settings.beta) if settings.uses_costs else 0.0
+        # V of `compute_offline_cost_loss`.
+        self.baseline_value = (
+            soft_min_value([row.triple for row in rows], settings.beta) if settings.uses_costs else 0.0
+        )
         self._since_last_log = RunningMeans(args.device)
         self._warned = False
 
@@ -113,12 +121,12 @@ class EditTrainer(RowTrainer):
         inputs: dict[str, Tensor],
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
-    ) -> Tensor | tuple[Tensor, Metrics]:
+    ) -> Tensor | tuple[Tensor, RowMetrics]:
         """This batch's part of the step's loss; its metrics are kept for the next log.
 
         Args:
             model: the policy, wrapped or not.
-            inputs: what `Collator` returns.
+            inputs: what `TripleCollator` returns.
             return_outputs: return the metrics too.
             num_items_in_batch: the weight of all rows of the step; of this batch alone if not given.
         """
@@ -128,16 +136,18 @@ class EditTrainer(RowTrainer):
             edit, response = batch_logprobs(model, inputs, len(weights), self.forward)
         loss: Tensor
         if settings.method == "sft":
-            loss, metrics = supervised(edit, inputs["ref_edit"], weights=weights, rows=rows)
+            loss, metrics = compute_supervised_loss(edit, inputs["ref_edit"], weights=weights, rows=rows)
         else:
             terms = (edit, response, inputs["ref_edit"], inputs["ref_response"], edited)
             form = settings.preference_options() | {"weights": weights}
             pairs = rows * self.edited_weight_share
             if settings.method == "dpo":
-                loss, metrics = preference(*terms, rows=pairs, **form)
+                loss, metrics = compute_preference_loss(*terms, rows=pairs, **form)
             else:
                 form |= settings.cost_options(inputs["cost"], self.baseline_value)
-                loss, metrics = early_ensemble(*terms, lambda_sup=settings.lambda_sup, rows=rows, pairs=pairs, **form)
+                loss, metrics = compute_early_ensemble_loss(
+                    *terms, lambda_sup=settings.lambda_sup, rows=rows, pairs=pairs, **form
+                )
         self._since_last_log.add(metrics, weights)
         if num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes  # gradients are averaged over processes, the parts add up
@@ -150,6 +160,6 @@ class EditTrainer(RowTrainer):
             logs |= self._since_last_log.means(totals)
             self._since_last_log.clear()
         super().log(logs, start_time)
-        if not self._warned and (words := displaced(self.state.log_history)):
+        if not self._warned and (words := displacement_warning(self.state.log_history)):
             self._warned = True
             logger.warning("%s", words)

@@ -5,21 +5,20 @@ import shutil
 from pathlib import Path
 
 from copydesk.errors import InputError
-from copydesk.learn.checkpoints import check_space
-from copydesk.learn.policy_file import FILE, PolicyFile, read_policy
-from copydesk.learn.run_file import FILE as RUN_FILE
-from copydesk.learn.run_file import RunFile, check_same_run
-from copydesk.learn.staging import check_free
+from copydesk.learn.checkpoints import check_disk_space
+from copydesk.learn.policy_file import POLICY_FILE, PolicyFile, read_policy_file
+from copydesk.learn.run_file import RUN_FILE, RunFile, check_same_run
+from copydesk.learn.staging import check_target_free
 
 logger = logging.getLogger(__name__)
 
 
-def unfinished_folder(out: Path) -> Path:
+def get_unfinished_folder(out: Path) -> Path:
     """Where a run that is to become the policy `out` keeps its checkpoint: `out` with `.unfinished` behind its name."""
     return out.absolute().with_name(f"{out.absolute().name}.unfinished")
 
 
-def check_start(out: Path, *, overwrite: bool, resume: bool) -> None:
+def check_can_start(out: Path, *, overwrite: bool, resume: bool) -> None:
     """Say before anything is loaded that a run cannot be started under this name.
 
     Raises:
@@ -28,27 +27,29 @@ def check_start(out: Path, *, overwrite: bool, resume: bool) -> None:
     """
     if overwrite and resume:
         raise InputError("--force starts over and --resume goes on; give one of them")
-    if not (resume and (out / FILE).is_file()):
-        check_free(out, overwrite=overwrite)
-    folder = unfinished_folder(out)
+    if not (resume and (out / POLICY_FILE).is_file()):
+        check_target_free(out, overwrite=overwrite)
+    folder = get_unfinished_folder(out)
     if folder.exists() and not (folder / RUN_FILE).is_file() and any(folder.iterdir()):
         raise InputError(f"--out {out}: {folder} holds other things; move it away or choose another name")
     if (folder / RUN_FILE).is_file() and not (overwrite or resume):
         raise InputError(
             f"--out {out}: a run of that name was not finished; go on with --resume, or start over with --force"
         )
-    check_space(out, 0, "the policy")
+    check_disk_space(out, 0, "the policy")
 
 
-def finished(out: Path, settings: dict[str, str | int | float | bool | None], data_sha256: str) -> PolicyFile | None:
+def find_finished_policy(
+    out: Path, settings: dict[str, str | int | float | bool | None], data_sha256: str
+) -> PolicyFile | None:
     """The policy that a resumed run has made already, if it has.
 
     Raises:
         InputError: `out` holds a policy that was made otherwise.
     """
-    if not (out / FILE).is_file():
+    if not (out / POLICY_FILE).is_file():
         return None
-    policy = read_policy(out)
+    policy = read_policy_file(out)
     if policy.data.sha256 != data_sha256:
         raise InputError(f"--out {out}: the policy there was trained on another log; choose another name, or --force")
     for name, value in settings.items():
@@ -74,7 +75,7 @@ def open_run(out: Path, run: RunFile, *, resume: bool) -> Path:
     Raises:
         InputError: the run that is there is another, or the folder cannot be written to.
     """
-    folder = unfinished_folder(out)
+    folder = get_unfinished_folder(out)
     if (folder / RUN_FILE).is_file() and resume:
         check_same_run(folder, run)
         return folder

@@ -9,11 +9,11 @@ from functools import partial
 from copydesk.errors import InputError
 from copydesk.log.record import EditRecord
 
-Weighting = Callable[[Sequence[EditRecord]], list[float]]
+RowWeighting = Callable[[Sequence[EditRecord]], list[float]]
 """Gives each of some rows a weight, at least 0; only their ratios matter."""
 
 
-def row_weights(records: Iterable[EditRecord], spec: str) -> dict[str, float]:
+def compute_row_weights(records: Iterable[EditRecord], spec: str) -> dict[str, float]:
     """The weights of a log's rows, 1 on average.
 
     Args:
@@ -27,7 +27,7 @@ def row_weights(records: Iterable[EditRecord], spec: str) -> dict[str, float]:
     Raises:
         InputError: `spec` is none of these; a row lacks what it asks for; or every row weighs 0.
     """
-    weigh = weighting(spec)
+    weigh = parse_row_weighting(spec)
     rows = [record for record in records if not record.pending]
     if not rows:
         return {}
@@ -40,23 +40,23 @@ def row_weights(records: Iterable[EditRecord], spec: str) -> dict[str, float]:
     return {record.id: share / mean for record, share in zip(rows, shares, strict=True)}
 
 
-def weighting(spec: str) -> Weighting:
-    """What `row_weights` calls a spec, understood but not yet applied to any row.
+def parse_row_weighting(spec: str) -> RowWeighting:
+    """What `compute_row_weights` calls a spec, understood but not yet applied to any row.
 
     Raises:
         InputError: it is none of those.
     """
     match spec.partition(":"):
         case ("user", "", ""):
-            return _by_user
-        case ("recency", ":", days) if (half_life := _number(days)) > 0:
-            return partial(_by_recency, half_life)
+            return _weigh_by_user
+        case ("recency", ":", days) if (half_life := _parse_number(days)) > 0:
+            return partial(_weigh_by_recency, half_life)
         case ("field", ":", name) if name:
-            return partial(_by_field, name)
+            return partial(_weigh_by_field, name)
     raise InputError(f"weigh: {spec!r} is not one of user, recency:DAYS (more than 0), field:NAME")
 
 
-def _by_user(rows: Sequence[EditRecord]) -> list[float]:
+def _weigh_by_user(rows: Sequence[EditRecord]) -> list[float]:
     for record in rows:
         if record.user is None:
             raise InputError(f"weigh 'user': row {record.id!r} has no user; log who edited, or weigh by something else")
@@ -64,7 +64,7 @@ def _by_user(rows: Sequence[EditRecord]) -> list[float]:
     return [1 / edits[record.user] for record in rows]
 
 
-def _by_recency(half_life: float, rows: Sequence[EditRecord]) -> list[float]:
+def _weigh_by_recency(half_life: float, rows: Sequence[EditRecord]) -> list[float]:
     moments = []
     for record in rows:
         if record.created_at is None:
@@ -77,7 +77,7 @@ def _by_recency(half_life: float, rows: Sequence[EditRecord]) -> list[float]:
     return [0.5 ** ((newest - moment) / 86400 / half_life) for moment in moments]
 
 
-def _by_field(name: str, rows: Sequence[EditRecord]) -> list[float]:
+def _weigh_by_field(name: str, rows: Sequence[EditRecord]) -> list[float]:
     weights = []
     for record in rows:
         value = record.metadata.get(name)
@@ -91,7 +91,7 @@ def _by_field(name: str, rows: Sequence[EditRecord]) -> list[float]:
     return weights
 
 
-def _number(text: str) -> float:
+def _parse_number(text: str) -> float:
     """A finite number, or NaN, which is above nothing."""
     try:
         value = float(text)

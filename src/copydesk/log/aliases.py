@@ -5,7 +5,7 @@ from typing import Any
 
 from copydesk.log.record import EditRecord
 
-ALIASES: dict[str, str] = {
+FIELD_ALIASES: dict[str, str] = {
     **dict.fromkeys(("prompt", "input", "question", "instruction", "x", "messages"), "context"),
     **dict.fromkeys(("output", "completion", "original", "draft", "rejected", "y"), "response"),
     **dict.fromkeys(
@@ -16,7 +16,7 @@ ALIASES: dict[str, str] = {
 """Alias → field. `chosen` and `rejected` are TRL's names for the preferred and the other answer of a pair."""
 
 
-def fold(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+def apply_aliases(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Give the keys of a row the names of `EditRecord`'s fields; nothing is dropped.
 
     A key that is neither a field nor an alias moves into `metadata`.
@@ -31,7 +31,7 @@ def fold(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     found: dict[str, str] = {}
     extra: dict[str, Any] = {}
     for key, value in row.items():
-        field = ALIASES.get(key, key)
+        field = FIELD_ALIASES.get(key, key)
         if field not in EditRecord.model_fields:
             extra[key] = value
         elif field in found:

@@ -9,21 +9,21 @@ from typing import Literal, TypeVar, get_args
 
 from copydesk import embedded
 from copydesk.errors import InputError
-from copydesk.log.ahead import ahead
-from copydesk.log.distance import distances
+from copydesk.log.ahead import ordered_map
+from copydesk.log.distance import compute_edit_distances
 from copydesk.log.record import EditRecord
-from copydesk.log.subtokens import fingerprint, load_tokenizer, subtokens
-from copydesk.log.words import words
+from copydesk.log.subtokens import compute_tokenizer_fingerprint, load_tokenizer, tokenize_texts
+from copydesk.log.words import split_words
 
-Unit = Literal["subtoken", "word", "character"]
-Normalize = Literal["response", "edit", "longest", "none"]
-Units = Sequence[int] | Sequence[str]
+CostUnit = Literal["subtoken", "word", "character"]
+CostNormalization = Literal["response", "edit", "longest", "none"]
+TextUnits = Sequence[int] | Sequence[str]
 
-BLOCK = 512
+COST_BATCH_SIZE = 512
 """Edits that are costed together."""
 
-Item = TypeVar("Item")
-Cost = TypeVar("Cost")
+_Item = TypeVar("_Item")
+_Cost = TypeVar("_Cost")
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,16 @@ class EditCost:
         InputError: a setting is not one of those; later, the tokenizer cannot be loaded.
     """
 
-    unit: Unit = "subtoken"
-    normalize: Normalize = "response"
+    unit: CostUnit = "subtoken"
+    normalize: CostNormalization = "response"
     cap: float | None = None
     tokenizer: str = embedded.NAME
 
     def __post_init__(self) -> None:
-        if self.unit not in get_args(Unit):
-            raise InputError(f"edit cost: unit is {self.unit!r}; choose one of {', '.join(get_args(Unit))}")
-        if self.normalize not in get_args(Normalize):
-            choices = ", ".join(get_args(Normalize))
+        if self.unit not in get_args(CostUnit):
+            raise InputError(f"edit cost: unit is {self.unit!r}; choose one of {', '.join(get_args(CostUnit))}")
+        if self.normalize not in get_args(CostNormalization):
+            choices = ", ".join(get_args(CostNormalization))
             raise InputError(f"edit cost: normalize is {self.normalize!r}; choose one of {choices}")
         if self.cap is not None and not (self.cap > 0 and math.isfinite(self.cap)):
             raise InputError(f"edit cost: cap is {self.cap}; give a number above 0, or none for no cap")
@@ -89,7 +89,7 @@ class EditCost:
         """
         return self._iter_batched(self._cost_records, records)
 
-    def split_units(self, text: str) -> Units:
+    def split_units(self, text: str) -> TextUnits:
         """What the cost counts: token ids, words or characters."""
         return self._split_texts([text])[0]
 
@@ -103,13 +103,13 @@ class EditCost:
         unit: str = self.unit
         if self.unit == "subtoken":
             label = Path(self.tokenizer).resolve().name if Path(self.tokenizer).exists() else self.tokenizer
-            unit = f"subtoken:{label}@{fingerprint(self.tokenizer)}"
+            unit = f"subtoken:{label}@{compute_tokenizer_fingerprint(self.tokenizer)}"
         cap = [] if self.cap is None else [f"cap={float(self.cap)!r}"]
         return "/".join(["levenshtein", unit, self.normalize, *cap])
 
     def _iter_batched(
-        self, costs: Callable[[Sequence[Item]], Sequence[Cost]], items: Iterable[Item]
-    ) -> Iterator[tuple[Item, Cost]]:
+        self, costs: Callable[[Sequence[_Item]], Sequence[_Cost]], items: Iterable[_Item]
+    ) -> Iterator[tuple[_Item, _Cost]]:
         """Each item with its cost, in their order, where `costs` knows those of a block of items.
 
         Tokenizing and counting leave Python to other threads. A tokenizer's own threads would do less: they stand still
@@ -117,7 +117,7 @@ class EditCost:
         """
         if self.unit == "subtoken":
             load_tokenizer(self.tokenizer)  # once, before many threads ask for it
-        for block, found in ahead(costs, _blocks(items)):
+        for block, found in ordered_map(costs, _iter_blocks(items)):
             yield from zip(block, found, strict=True)
 
     def _cost_records(self, records: Sequence[EditRecord]) -> list[float | None]:
@@ -132,26 +132,26 @@ class EditCost:
         units = dict(zip(texts, self._split_texts(texts), strict=True))
         before = [units[response] for response, _ in changed]
         after = [units[edit] for _, edit in changed]
-        costs = map(self._normalize_distance, distances(before, after), before, after)
+        costs = map(self._normalize_distance, compute_edit_distances(before, after), before, after)
         return [0.0 if response == edit else next(costs) for response, edit in pairs]
 
-    def _split_texts(self, texts: list[str]) -> Sequence[Units]:
+    def _split_texts(self, texts: list[str]) -> Sequence[TextUnits]:
         match self.unit:
             case "subtoken":
-                return subtokens(texts, self.tokenizer)
+                return tokenize_texts(texts, self.tokenizer)
             case "word":
-                return [words(text) for text in texts]
+                return [split_words(text) for text in texts]
             case "character":
                 return texts
 
-    def _normalize_distance(self, distance: int, before: Units, after: Units) -> float:
+    def _normalize_distance(self, distance: int, before: TextUnits, after: TextUnits) -> float:
         """The cost of a text that was changed, so that a distance of 0 is a change that no unit shows."""
         lengths = {"response": len(before), "edit": len(after), "longest": max(len(before), len(after)), "none": 1}
         cost = max(1, distance) / max(1, lengths[self.normalize])
         return cost if self.cap is None else min(cost, self.cap)
 
 
-def _blocks(items: Iterable[Item]) -> Iterator[list[Item]]:
+def _iter_blocks(items: Iterable[_Item]) -> Iterator[list[_Item]]:
     items = iter(items)
-    while block := list(islice(items, BLOCK)):
+    while block := list(islice(items, COST_BATCH_SIZE)):
         yield block

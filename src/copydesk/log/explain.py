@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from copydesk.log.strict_json import kind
+from copydesk.log.strict_json import describe_json_value
 
-_EXPECTED = {
+_EXPECTED_VALUES = {
     "id": "text that is not empty, or an integer",
     "context": 'text, or a list of chat messages such as {"role": "user", "content": "..."}',
     "response": "text",
@@ -20,7 +20,7 @@ _EXPECTED = {
 }
 
 
-def explain(detail: ErrorDetails, fields: Mapping[str, Any], found: Mapping[str, str]) -> str:
+def explain_validation_error(detail: ErrorDetails, fields: Mapping[str, Any], found: Mapping[str, str]) -> str:
     """Say which field is wrong, what is expected and what was found.
 
     Args:
@@ -33,4 +33,4 @@ def explain(detail: ErrorDetails, fields: Mapping[str, Any], found: Mapping[str,
     name = f"'{field}'" if key == field else f"'{key}' (the {field})"
     if field not in fields:
         return f"field {name} is missing; every row needs context and response"
-    return f"field {name} must be {_EXPECTED[field]}; found {kind(fields[field])}"
+    return f"field {name} must be {_EXPECTED_VALUES[field]}; found {describe_json_value(fields[field])}"

@@ -24,7 +24,9 @@ def open_to_read(path: Path | str) -> BinaryIO:
     except IsADirectoryError:
         raise InputError(f"{path}: this is a folder, not a file; name a file in it") from None
     except (OSError, ValueError) as fault:
-        raise InputError(f"{path}: cannot be read ({_reason(fault)}); check the path and its permissions") from None
+        raise InputError(
+            f"{path}: cannot be read ({_describe_os_error(fault)}); check the path and its permissions"
+        ) from None
 
 
 @contextmanager
@@ -69,7 +71,9 @@ def staged_file(path: Path | str, *, tidy: bool = False) -> Iterator[Path]:
             leftover.unlink(missing_ok=True)
         temporary.touch(exist_ok=False)
     except OSError as fault:
-        raise InputError(f"{path}: cannot be written ({_reason(fault)}); choose a folder you may write to") from None
+        raise InputError(
+            f"{path}: cannot be written ({_describe_os_error(fault)}); choose a folder you may write to"
+        ) from None
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -83,12 +87,12 @@ def staged_file(path: Path | str, *, tidy: bool = False) -> Iterator[Path]:
     except OSError as fault:
         place = path if fault.filename in (None, str(temporary)) else fault.filename
         raise InputError(
-            f"{place}: writing failed ({_reason(fault)}); nothing was changed, mend that and run again"
+            f"{place}: writing failed ({_describe_os_error(fault)}); nothing was changed, mend that and run again"
         ) from None
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _reason(fault: Exception) -> str:
+def _describe_os_error(fault: Exception) -> str:
     """What the system said, without the error number and the temporary file's name."""
     return (getattr(fault, "strerror", None) or str(fault)).lower()

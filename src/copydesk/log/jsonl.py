@@ -18,11 +18,11 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from copydesk.errors import InputError
-from copydesk.log.aliases import fold
-from copydesk.log.explain import explain
+from copydesk.log.aliases import apply_aliases
+from copydesk.log.explain import explain_validation_error
 from copydesk.log.files import atomic_write, open_to_read
 from copydesk.log.record import EditRecord
-from copydesk.log.strict_json import half_pair, parse_object
+from copydesk.log.strict_json import find_lone_surrogate, parse_object
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -36,7 +36,7 @@ def read_jsonl(path: Path | str) -> Iterator[EditRecord]:
         InputError: the file cannot be opened, or a row is not a valid `EditRecord`. The rows before a faulty one have
             been yielded by then.
     """
-    for _, record in _numbered(path):
+    for _, record in _iter_numbered_records(path):
         yield record
 
 
@@ -48,7 +48,7 @@ def load_log(path: Path | str) -> list[EditRecord]:
     """
     lines: dict[str, int] = {}
     records = []
-    for line, record in _numbered(path):
+    for line, record in _iter_numbered_records(path):
         if (first := lines.setdefault(record.id, line)) != line:
             raise InputError(f"{path}:{line}: field 'id': {record.id!r} is also the id of line {first}; ids are unique")
         records.append(record)
@@ -70,7 +70,7 @@ def write_jsonl(path: Path | str, records: Iterable[EditRecord]) -> int:
     with atomic_write(path) as file:
         for rows, record in enumerate(records, start=1):
             try:
-                file.write(record_line(record))
+                file.write(serialize_record(record))
             except (PydanticSerializationError, ValueError, TypeError) as fault:
                 raise InputError(
                     f"{path}: row {rows} (id {record.id!a}) cannot be written as JSON ({fault}); mend its metadata"
@@ -78,7 +78,7 @@ def write_jsonl(path: Path | str, records: Iterable[EditRecord]) -> int:
     return rows
 
 
-def record_line(record: EditRecord) -> str:
+def serialize_record(record: EditRecord) -> str:
     """A record as one line, without what is `None`, or empty metadata.
 
     Raises:
@@ -90,12 +90,12 @@ def record_line(record: EditRecord) -> str:
     if record.metadata:
         row["metadata"] = record.metadata
     text = json.dumps(row, ensure_ascii=False, allow_nan=False)
-    if lone := half_pair(text):
+    if lone := find_lone_surrogate(text):
         raise ValueError(f"it holds {lone!a}, half of a surrogate pair")
     return text + "\n"
 
 
-def _numbered(path: Path | str) -> Iterator[tuple[int, EditRecord]]:
+def _iter_numbered_records(path: Path | str) -> Iterator[tuple[int, EditRecord]]:
     """The records of a file with their line numbers, from 1."""
     with open_to_read(path) as file:
         for number, line in enumerate(file, start=1):
@@ -103,18 +103,18 @@ def _numbered(path: Path | str) -> Iterator[tuple[int, EditRecord]]:
             if not text.strip():
                 continue
             try:
-                yield number, _record(text, number)
+                yield number, _parse_record(text, number)
             except ValueError as fault:
                 raise InputError(f"{path}:{number}: {fault}") from None
 
 
-def _record(line: bytes, number: int) -> EditRecord:
+def _parse_record(line: bytes, number: int) -> EditRecord:
     """One line's record; a `ValueError` says what is wrong with it and how to mend it."""
-    fields, found = fold(parse_object(line))
+    fields, found = apply_aliases(parse_object(line))
     if fields.get("id") is None:
         identity = [number, fields.get("user"), fields.get("context"), fields.get("response")]
         fields["id"] = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
     try:
         return EditRecord.model_validate(fields)
     except ValidationError as fault:
-        raise ValueError(explain(fault.errors(include_url=False)[0], fields, found)) from None
+        raise ValueError(explain_validation_error(fault.errors(include_url=False)[0], fields, found)) from None

@@ -11,22 +11,22 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from copydesk.errors import InputError
-from copydesk.log.aliases import ALIASES
-from copydesk.log.explain import explain
-from copydesk.log.paths import MISSING, lookup, without
+from copydesk.log.aliases import FIELD_ALIASES
+from copydesk.log.explain import explain_validation_error
+from copydesk.log.paths import MISSING, drop_paths, get_path
 from copydesk.log.record import EditRecord
-from copydesk.log.strict_json import kind, parse_object
-from copydesk.log.turns import answer, common_beginning, is_chat, last_answer
+from copydesk.log.strict_json import describe_json_value, parse_object
+from copydesk.log.turns import common_prefix, is_chat, response_text, split_last_assistant_turn
 
-FIELDS = tuple(field for field in EditRecord.model_fields if field != "metadata")
+MAPPABLE_FIELDS = tuple(field for field in EditRecord.model_fields if field != "metadata")
 """The fields that a key can be named for. All keys that are none of them go into the metadata."""
 
-NO_KEY = "none"
+NO_SUCH_FIELD = "none"
 """Given in place of a key, it says that there is no such field."""
 
-_PLACE = re.compile(r"\[(-?\d+)\]")
+_INDEX = re.compile(r"\[(-?\d+)\]")
 
-Shape = Literal["fields", "chat", "pair", "bare"]
+RowShape = Literal["fields", "chat", "pair", "bare"]
 """Where context and response come from.
 
 `fields`: each has a key. `chat`: the response is the assistant's last message in the context. `pair`: response and edit
@@ -55,7 +55,7 @@ class FieldMapping:
 
     paths: Mapping[str, str]
     found_by: Mapping[str, str]
-    shape: Shape = "fields"
+    shape: RowShape = "fields"
     absent_fields: frozenset[str] = frozenset()
     all_text: bool = False
     metadata_keys: tuple[str, ...] = ()
@@ -75,12 +75,12 @@ class FieldMapping:
             return EditRecord.model_validate(values)
         except ValidationError as fault:
             names = {**self.paths, **found}
-            raise ValueError(explain(fault.errors(include_url=False)[0], values, names)) from None
+            raise ValueError(explain_validation_error(fault.errors(include_url=False)[0], values, names)) from None
 
     def describe(self) -> list[tuple[str, str, str]]:
         """Field, key and how that was found, for a person to check; the key is empty where there is none."""
         lines = []
-        for field in FIELDS:
+        for field in MAPPABLE_FIELDS:
             key, how = self.paths.get(field, ""), self.found_by.get(field, "")
             match field:
                 case "context" if self.shape == "pair":
@@ -110,7 +110,7 @@ class FieldMapping:
         context, response = self.paths.get("context"), self.paths.get("response")
         if context is None or response is None or not response.startswith(context):
             return None
-        place = _PLACE.match(response, len(context))
+        place = _INDEX.match(response, len(context))
         return int(place[1]) if place else None
 
     def _split_row(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str], dict[str, Any]]:
@@ -119,11 +119,11 @@ class FieldMapping:
         found: dict[str, str] = {}
         extra: dict[str, Any] = {}
         for field, path in self.paths.items():
-            if (value := lookup(row, path)) is not MISSING:
+            if (value := get_path(row, path)) is not MISSING:
                 values[field], found[field] = value, path
-        for key, value in without(row, self.paths.values()).items():
-            field = ALIASES.get(key, key)
-            if field not in FIELDS or field in self.paths or field in self.absent_fields:
+        for key, value in drop_paths(row, self.paths.values()).items():
+            field = FIELD_ALIASES.get(key, key)
+            if field not in MAPPABLE_FIELDS or field in self.paths or field in self.absent_fields:
                 extra[key] = value
             elif field in found:
                 raise ValueError(f"fields '{found[field]}' and '{key}' both mean '{field}'; keep one of them")
@@ -133,37 +133,39 @@ class FieldMapping:
             extra = {key: value for key, value in extra.items() if value != ""}
             for field in values.keys() - {"context", "response"}:
                 values[field] = values[field] if values[field] != "" else None
-            values["propensity"] = _number(values.get("propensity"))
-        return values, found, _metadata(extra, self.all_text)
+            values["propensity"] = _parse_number(values.get("propensity"))
+        return values, found, _merge_metadata(extra, self.all_text)
 
     def _extract_from_chats(self, values: dict[str, Any], found: Mapping[str, str], metadata: dict[str, Any]) -> None:
         """Make texts of answers that are messages, and take the context or the response out of chats."""
         if found.get("context") == "messages" and isinstance(values["context"], str):
-            values["context"] = _chat_of_text(values["context"])
+            values["context"] = _parse_json_chat(values["context"])
         if self.shape == "chat" and "response" not in values and is_chat(values.get("context")):
-            with _named("context", found):
-                before, values["response"], after = last_answer(values["context"])
+            with _prefix_field_name("context", found):
+                before, values["response"], after = split_last_assistant_turn(values["context"])
             values["context"] = before or ""
             if after:
                 metadata["messages_after"] = after
         if self._response_index is not None and is_chat(values.get("context")):
             values["context"] = values["context"][: self._response_index] or ""
         if self.shape in ("pair", "bare") and "context" not in values:
-            values["context"] = _beginning(values.get("response"), values.get("edit"))
+            values["context"] = _infer_context(values.get("response"), values.get("edit"))
         for field in ("response", "edit"):
             if isinstance(values.get(field), Mapping | list):
-                with _named(field, found):
-                    values[field] = answer(values[field], values.get("context"))
+                with _prefix_field_name(field, found):
+                    values[field] = response_text(values[field], values.get("context"))
 
 
-OWN_FIELDS = FieldMapping({field: field for field in FIELDS}, dict.fromkeys(FIELDS, "its own name"))
+IDENTITY_MAPPING = FieldMapping(
+    {field: field for field in MAPPABLE_FIELDS}, dict.fromkeys(MAPPABLE_FIELDS, "its own name")
+)
 """The mapping of rows whose keys are the fields' names (`Source.has_record_fields`)."""
 
 
 def guess_mapping(
     sample: Sequence[Mapping[str, Any]], given: Mapping[str, str], *, texts: bool = False
 ) -> FieldMapping:
-    """Find out which keys are which fields: as given, else by the fields' own names and by `ALIASES`.
+    """Find out which keys are which fields: as given, else by the fields' own names and by `FIELD_ALIASES`.
 
     Args:
         sample: the first rows that could be read.
@@ -181,47 +183,49 @@ def guess_mapping(
     paths: dict[str, str] = {}
     how: dict[str, str] = {}
     for field, path in given.items():
-        if field not in FIELDS:
-            raise InputError(f"{field!r} is no field that a key can be named for; fields are {', '.join(FIELDS)}")
-        if path == NO_KEY:
+        if field not in MAPPABLE_FIELDS:
+            raise InputError(
+                f"{field!r} is no field that a key can be named for; fields are {', '.join(MAPPABLE_FIELDS)}"
+            )
+        if path == NO_SUCH_FIELD:
             continue
-        if all(lookup(row, path) is MISSING for row in sample):
-            raise InputError(f"{_flag(field)} {path}: none of the first rows has it; {there}")
-        paths[field], how[field] = path, f"given by {_flag(field)}"
-    for field in [field for field in FIELDS if field not in given]:
+        if all(get_path(row, path) is MISSING for row in sample):
+            raise InputError(f"{_option_name(field)} {path}: none of the first rows has it; {there}")
+        paths[field], how[field] = path, f"given by {_option_name(field)}"
+    for field in [field for field in MAPPABLE_FIELDS if field not in given]:
         claimed = set(paths.values())
-        keys_of_field = [key for key in keys if ALIASES.get(key, key) == field and key not in claimed]
+        keys_of_field = [key for key in keys if FIELD_ALIASES.get(key, key) == field and key not in claimed]
         if len(keys_of_field) > 1:
             both = " and ".join(map(repr, keys_of_field))
-            raise InputError(f"fields {both} could each be the {field}; say which with {_flag(field)} KEY")
+            raise InputError(f"fields {both} could each be the {field}; say which with {_option_name(field)} KEY")
         for key in keys_of_field:
             paths[field], how[field] = key, "its own name" if key == field else "guessed from its name"
-    shape = _shape(sample, paths)
+    shape = _guess_shape(sample, paths)
     if shape is None:
         raise InputError(f"no key could be the response; name it with --response KEY ({there})")
-    absent = frozenset(field for field, path in given.items() if path == NO_KEY)
+    absent = frozenset(field for field, path in given.items() if path == NO_SUCH_FIELD)
     others = tuple(key for key in keys if key != "metadata" and key not in paths.values())
     return FieldMapping(paths, how, shape, absent, texts, others)
 
 
-def _shape(sample: Sequence[Mapping[str, Any]], paths: Mapping[str, str]) -> Shape | None:
+def _guess_shape(sample: Sequence[Mapping[str, Any]], paths: Mapping[str, str]) -> RowShape | None:
     """Where context and response come from; `None` where there is no response."""
     if "response" in paths:
         if "context" in paths:
             return "fields"
-        return "pair" if any(is_chat(lookup(row, paths["response"])) for row in sample) else "bare"
-    contexts = [lookup(row, paths["context"]) for row in sample] if "context" in paths else []
+        return "pair" if any(is_chat(get_path(row, paths["response"])) for row in sample) else "bare"
+    contexts = [get_path(row, paths["context"]) for row in sample] if "context" in paths else []
     if paths.get("context") == "messages":
-        contexts = [_chat_of_text(value) if isinstance(value, str) else value for value in contexts]
+        contexts = [_parse_json_chat(value) if isinstance(value, str) else value for value in contexts]
     return "chat" if any(map(is_chat, contexts)) else None
 
 
-def _flag(field: str) -> str:
+def _option_name(field: str) -> str:
     return f"--{field.replace('_', '-')}"
 
 
 @contextmanager
-def _named(field: str, found: Mapping[str, str]) -> Iterator[None]:
+def _prefix_field_name(field: str, found: Mapping[str, str]) -> Iterator[None]:
     """Says which field a `ValueError` of the block is about."""
     try:
         yield
@@ -231,38 +235,38 @@ def _named(field: str, found: Mapping[str, str]) -> Iterator[None]:
         raise ValueError(f"field {name} {fault}") from None
 
 
-def _beginning(response: Any, edit: Any) -> Any:
+def _infer_context(response: Any, edit: Any) -> Any:
     """The context of a row that has none but in its answers."""
     if not is_chat(response):
         return ""
-    return common_beginning(response, edit if is_chat(edit) else response) or ""
+    return common_prefix(response, edit if is_chat(edit) else response) or ""
 
 
-def _metadata(extra: dict[str, Any], texts: bool) -> Any:
+def _merge_metadata(extra: dict[str, Any], texts: bool) -> Any:
     """The metadata of a row: the value under that key with all other keys."""
     value = extra.pop("metadata", None)
     if "cost" in extra:
-        extra["cost"] = _cost(extra["cost"], texts)
+        extra["cost"] = _parse_cost(extra["cost"], texts)
     if isinstance(value, str):
-        value = _object_of_text(value)
+        value = _parse_json_object(value)
     if value is None:
         return extra
     if not isinstance(value, Mapping):
-        raise ValueError(f"field 'metadata' must be an object; found {kind(value)}")
+        raise ValueError(f"field 'metadata' must be an object; found {describe_json_value(value)}")
     if both := sorted(extra.keys() & value.keys()):
         raise ValueError(f"field {both[0]!r} stands both beside 'metadata' and in it; keep one of them")
     return {**value, **extra}
 
 
-def _cost(value: Any, texts: bool) -> Any:
-    number = _number(value) if texts else value
+def _parse_cost(value: Any, texts: bool) -> Any:
+    number = _parse_number(value) if texts else value
     good = isinstance(number, int | float) and not isinstance(number, bool) and 0 <= number < math.inf
     if number is not None and not good:
-        raise ValueError(f"field 'cost' must be a number of at least 0, or null; found {kind(value)}")
+        raise ValueError(f"field 'cost' must be a number of at least 0, or null; found {describe_json_value(value)}")
     return number
 
 
-def _number(value: Any) -> Any:
+def _parse_number(value: Any) -> Any:
     """The number that a text says, else the value as it is."""
     try:
         return float(value) if isinstance(value, str) else value
@@ -270,14 +274,14 @@ def _number(value: Any) -> Any:
         return value
 
 
-def _object_of_text(text: str) -> Any:
+def _parse_json_object(text: str) -> Any:
     try:
         return parse_object(text.encode())
     except ValueError:
         return text
 
 
-def _chat_of_text(text: str) -> Any:
+def _parse_json_chat(text: str) -> Any:
     """The chat that is written there as JSON, else the text."""
     try:
         chat = json.loads(text)

@@ -7,17 +7,17 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
-def _text_of_integer(value: Any) -> Any:
+def _stringify_integer(value: Any) -> Any:
     """Ids that count (1, 2, 3, ...) are common in logs; anything else is left for the check of the type."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _aware(moment: datetime) -> datetime:
+def _assume_utc(moment: datetime) -> datetime:
     """Read a moment without a time zone as UTC, so that any two can be compared."""
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
-Name = Annotated[str, BeforeValidator(_text_of_integer), Field(min_length=1)]
+Name = Annotated[str, BeforeValidator(_stringify_integer), Field(min_length=1)]
 """Text that names a row, a person or a policy: not empty; an integer is taken as its digits."""
 
 
@@ -62,7 +62,7 @@ class EditRecord(BaseModel):
     user: Name | None = None
     policy: Name | None = None
     propensity: Annotated[float, Field(strict=True, gt=0, le=1)] | None = None
-    created_at: Annotated[datetime, AfterValidator(_aware)] | None = None
+    created_at: Annotated[datetime, AfterValidator(_assume_utc)] | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
 
     @property

@@ -23,7 +23,10 @@ def parse_object(text: bytes, unit: str = "line") -> dict[str, Any]:
     """
     try:
         row = json.loads(
-            text.decode("utf-8"), object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant
+            text.decode("utf-8"),
+            object_pairs_hook=_reject_duplicate_keys,
+            parse_float=_parse_finite_float,
+            parse_constant=_reject_constant,
         )
     except UnicodeDecodeError as fault:
         raise ValueError(f"byte {fault.start + 1} of the {unit} is not UTF-8; save the file as UTF-8") from None
@@ -38,24 +41,24 @@ def parse_object(text: bytes, unit: str = "line") -> dict[str, Any]:
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     if not isinstance(row, dict):
-        raise ValueError(f"{kind(row)} where one JSON object is expected; write {{...}} on each {unit}")
+        raise ValueError(f"{describe_json_value(row)} where one JSON object is expected; write {{...}} on each {unit}")
     if b"\\u" in text:
         for key, value in row.items():
-            refuse_half_pair(key, value)
+            reject_lone_surrogate(key, value)
     return row
 
 
-def refuse_half_pair(key: str, value: Any) -> None:
+def reject_lone_surrogate(key: str, value: Any) -> None:
     """Raise a `ValueError` if a key or anything in its value holds half of a surrogate pair."""
     try:
         text = json.dumps([key, value], ensure_ascii=False)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
-    if lone := half_pair(text):
+    if lone := find_lone_surrogate(text):
         raise ValueError(f"field {key!a} holds {lone!a}, half of a surrogate pair, not a character; remove it")
 
 
-def half_pair(text: str) -> str | None:
+def find_lone_surrogate(text: str) -> str | None:
     """The first lone surrogate in a text, if there is one."""
     try:
         text.encode("utf-8")
@@ -64,7 +67,7 @@ def half_pair(text: str) -> str | None:
     return None
 
 
-def kind(value: Any) -> str:
+def describe_json_value(value: Any) -> str:
     """What a JSON value is, in JSON's words, and the value itself where it is short."""
     match value:
         case None:
@@ -81,7 +84,7 @@ def kind(value: Any) -> str:
             return "an object"
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     row = dict(pairs)
     if len(row) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -90,11 +93,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def _finite(digits: str) -> float:
+def _parse_finite_float(digits: str) -> float:
     if math.isinf(value := float(digits)):
         raise ValueError(f"{digits} is too large for a number; write a smaller one or text")
     return value
 
 
-def _no_constant(name: str) -> float:
+def _reject_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON; write null or leave the field out")

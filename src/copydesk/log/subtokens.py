@@ -11,7 +11,7 @@ from copydesk import embedded, pulled
 from copydesk.errors import InputError
 
 
-def subtokens(texts: Sequence[str], tokenizer: str) -> list[list[int]]:
+def tokenize_texts(texts: Sequence[str], tokenizer: str) -> list[list[int]]:
     """The token ids of each text, without special tokens, padding or truncation.
 
     Args:
@@ -27,7 +27,9 @@ def subtokens(texts: Sequence[str], tokenizer: str) -> list[list[int]]:
     try:
         return [encoding.ids for encoding in encode(list(texts), add_special_tokens=False)]
     except (TypeError, UnicodeEncodeError):
-        raise InputError(f"{_not_unicode(texts)}: half of a surrogate pair is not a character; remove it") from None
+        raise InputError(
+            f"{_find_lone_surrogate_excerpt(texts)}: half of a surrogate pair is not a character; remove it"
+        ) from None
 
 
 @lru_cache(maxsize=8)
@@ -37,7 +39,7 @@ def load_tokenizer(name: str) -> Tokenizer:
     Raises:
         InputError: there is no such tokenizer, or its file is not one of the `tokenizers` library.
     """
-    path = embedded.path() if name == embedded.NAME else pulled.find(name) or Path(name)
+    path = embedded.path() if name == embedded.NAME else pulled.find_pinned_model_folder(name) or Path(name)
     file = path / "tokenizer.json" if path.is_dir() else path
     try:
         if file.is_file():
@@ -61,7 +63,7 @@ def load_tokenizer(name: str) -> Tokenizer:
 
 
 @lru_cache(maxsize=8)
-def fingerprint(name: str) -> str:
+def compute_tokenizer_fingerprint(name: str) -> str:
     """Eight hex digits that change when what a tokenizer does changes; `name` is as for `subtokens`.
 
     Raises:
@@ -70,7 +72,7 @@ def fingerprint(name: str) -> str:
     return hashlib.sha256(load_tokenizer(name).to_str().encode()).hexdigest()[:8]
 
 
-def _not_unicode(texts: Sequence[str]) -> str:
+def _find_lone_surrogate_excerpt(texts: Sequence[str]) -> str:
     """The first text that UTF-8 cannot hold, shortened for a message."""
     for text in texts:
         try:

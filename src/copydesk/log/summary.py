@@ -8,7 +8,7 @@ import numpy as np
 
 from copydesk.log.record import EditRecord
 
-QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
+COST_QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
 """The quantiles a summary gives, from the smallest cost to the largest."""
 
 
@@ -23,7 +23,7 @@ class CostSummary:
         edited: how many were changed.
         mean: the mean cost of accepted and edited rows; `None` when all rows are pending.
         median: their median cost, likewise.
-        quantiles: (level, cost) for each of `QUANTILES`, interpolated linearly; empty when all rows are pending.
+        quantiles: (level, cost) for each of `COST_QUANTILES`, interpolated linearly; empty when all rows are pending.
     """
 
     rows: int
@@ -35,7 +35,7 @@ class CostSummary:
     quantiles: tuple[tuple[float, float], ...]
 
 
-def summarize(costed: Iterable[tuple[EditRecord, float | None]]) -> CostSummary:
+def summarize_costs(costed: Iterable[tuple[EditRecord, float | None]]) -> CostSummary:
     """Summarise records with their costs, as `EditCost.iter_costs` gives them."""
     pending = accepted = 0
     costs = array("d")  # 8 bytes a row, so that millions of rows fit
@@ -48,7 +48,7 @@ def summarize(costed: Iterable[tuple[EditRecord, float | None]]) -> CostSummary:
     values = np.asarray(costs)
     mean = float(np.mean(values)) if costs else None
     # From here on their order is free to change, which saves two copies.
-    quantiles = np.quantile(values, QUANTILES, overwrite_input=True).tolist() if costs else []
+    quantiles = np.quantile(values, COST_QUANTILES, overwrite_input=True).tolist() if costs else []
     return CostSummary(
         rows=pending + len(costs),
         pending=pending,
@@ -56,5 +56,5 @@ def summarize(costed: Iterable[tuple[EditRecord, float | None]]) -> CostSummary:
         edited=len(costs) - accepted,
         mean=mean,
         median=float(np.median(values, overwrite_input=True)) if costs else None,
-        quantiles=tuple(zip(QUANTILES, quantiles, strict=False)),
+        quantiles=tuple(zip(COST_QUANTILES, quantiles, strict=False)),
     )

@@ -16,7 +16,7 @@ def is_message(value: Any) -> bool:
     return isinstance(value, Mapping) and "role" in value and "content" in value
 
 
-def last_answer(chat: Chat) -> tuple[Chat, Any, Chat]:
+def split_last_assistant_turn(chat: Chat) -> tuple[Chat, Any, Chat]:
     """The messages before the assistant's last one, what that says, and the messages after it.
 
     Raises:
@@ -28,7 +28,7 @@ def last_answer(chat: Chat) -> tuple[Chat, Any, Chat]:
     raise ValueError("holds no message of the assistant, so there is no response")
 
 
-def common_beginning(one: Chat, other: Chat) -> Chat:
+def common_prefix(one: Chat, other: Chat) -> Chat:
     """The messages two chats begin with; at least one is left of each."""
     place = 0
     while place < min(len(one), len(other)) - 1 and one[place] == other[place]:
@@ -36,7 +36,7 @@ def common_beginning(one: Chat, other: Chat) -> Chat:
     return one[:place]
 
 
-def answer(value: Any, context: Any) -> Any:
+def response_text(value: Any, context: Any) -> Any:
     """What is said where the answer is given as a message, or as a chat that ends with it.
 
     Such a chat holds nothing else, or all of the context. Anything that is neither is given back as it is.

@@ -10,8 +10,8 @@ from zlib import crc32
 import numpy as np
 
 from copydesk.log.record import Context
-from copydesk.offpolicy.estimators import Floats, effective_rows
-from copydesk.offpolicy.traffic import Answered
+from copydesk.offpolicy.estimators import FloatArray, compute_effective_sample_size
+from copydesk.offpolicy.traffic import LoggedAnswer
 
 if TYPE_CHECKING:
     from copydesk.policies.local import LocalPolicy
@@ -25,11 +25,11 @@ _FOLDS = 5
 class Baseline:
     """Predictions for n rows: of the answer that was logged, and of what the policy itself would answer."""
 
-    predicted: Floats
-    expected: Floats
+    predicted: FloatArray
+    expected: FloatArray
 
 
-def fitted_baseline(rows: Sequence[Answered], weights: Floats, seed: int = 0) -> Baseline:
+def fit_baseline(rows: Sequence[LoggedAnswer], weights: FloatArray, seed: int = 0) -> Baseline:
     """What the policy costs on a context like this one, learnt from the log itself: ridge regression on its words.
 
     The rows are weighed as they count for the policy, so that what is learnt is its cost and not the log's. Each row is
@@ -38,17 +38,17 @@ def fitted_baseline(rows: Sequence[Answered], weights: Floats, seed: int = 0) ->
 
     Source: of cross-fitting, Chernozhukov et al. 2018, https://arxiv.org/abs/1608.00060.
     """
-    features = context_features([row.context for row in rows])
+    features = compute_context_features([row.context for row in rows])
     costs = np.array([row.cost for row in rows])
     fold = np.random.default_rng(seed).permutation(len(rows)) % _FOLDS
     predicted = np.empty(len(rows))
     for out in range(_FOLDS):
         learn = fold != out
-        predicted[~learn] = _ridge(features[learn], weights[learn], costs[learn], features[~learn])
+        predicted[~learn] = _fit_ridge(features[learn], weights[learn], costs[learn], features[~learn])
     return Baseline(predicted, predicted)
 
 
-def context_features(contexts: Sequence[Context]) -> Floats:
+def compute_context_features(contexts: Sequence[Context]) -> FloatArray:
     """The logarithm of the length, and which of 64 buckets of words occur: shape [n, 65]."""
     found = np.zeros((len(contexts), 1 + _BUCKETS))
     for place, context in enumerate(contexts):
@@ -59,7 +59,7 @@ def context_features(contexts: Sequence[Context]) -> Floats:
     return found
 
 
-def _ridge(features: Floats, weights: Floats, costs: Floats, wanted: Floats) -> Floats:
+def _fit_ridge(features: FloatArray, weights: FloatArray, costs: FloatArray, wanted: FloatArray) -> FloatArray:
     """Weighted ridge regression, and what it says of other features; the mean where there is nothing to learn from."""
     if not weights.any():
         return np.full(len(wanted), float(costs.mean()))
@@ -68,7 +68,7 @@ def _ridge(features: Floats, weights: Floats, costs: Floats, wanted: Floats) -> 
     spread = np.sqrt(w @ (features - centre) ** 2)
     scale = np.where(spread > 1e-9, spread, np.inf)  # what never varies tells nothing
     x = (features - centre) / scale
-    weighed = effective_rows(weights) * w
+    weighed = compute_effective_sample_size(weights) * w
     gram = x.T @ (x * weighed[:, None]) + _RIDGE * np.eye(x.shape[1])
     slope = np.linalg.solve(gram, x.T @ (weighed * (costs - middle)))
     # A weight far from the others can tilt the fit; no context is expected to cost what none did.
@@ -76,8 +76,8 @@ def _ridge(features: Floats, weights: Floats, costs: Floats, wanted: Floats) -> 
     return np.asarray(np.clip(said, costs.min(), costs.max()), dtype=np.float64)
 
 
-def model_baseline(
-    rows: Sequence[Answered], policy: "LocalPolicy", folder: Path | str, samples: int, seed: int
+def predict_baseline(
+    rows: Sequence[LoggedAnswer], policy: "LocalPolicy", folder: Path | str, samples: int, seed: int
 ) -> tuple[Baseline, str]:
     """What a cost model predicts: f̂ of the logged answers, and its mean over answers the policy writes itself.
 
@@ -97,16 +97,16 @@ def model_baseline(
         InputError: the cost model cannot be loaded.
     """
     from copydesk.learn.cost.folder import load_cost_model, read_cost_model
-    from copydesk.learn.encode import encode_context, end_of_turn
-    from copydesk.offpolicy.scoring import limit_of, temperature_of
+    from copydesk.learn.encode import encode_context, find_end_of_turn
+    from copydesk.offpolicy.scoring import get_sampling_temperature, get_token_limit
     from copydesk.policies.policy import Sampling
 
     metric = read_cost_model(folder).metric
     cost_model, tokenizer = load_cost_model(folder)
     prompts = [encode_context(row.context, tokenizer) for row in rows]
-    end = end_of_turn(tokenizer)
+    end = find_end_of_turn(tokenizer)
 
-    def predict(places: Sequence[int], texts: Sequence[str]) -> Floats:
+    def predict(places: Sequence[int], texts: Sequence[str]) -> FloatArray:
         answers = [
             (prompts[place], [*tokenizer(text, add_special_tokens=False)["input_ids"], *end])
             for place, text in zip(places, texts, strict=True)
@@ -116,7 +116,7 @@ def model_baseline(
     predicted = predict(range(len(rows)), [row.response for row in rows])
     alike: defaultdict[Sampling, list[int]] = defaultdict(list)
     for place, row in enumerate(rows):
-        alike[Sampling(temperature_of(row), limit_of(row))].append(place)
+        alike[Sampling(get_sampling_temperature(row), get_token_limit(row))].append(place)
     expected = np.zeros(len(rows))
     for sampling, places in alike.items():
         asked = [place for place in places for _ in range(samples)]

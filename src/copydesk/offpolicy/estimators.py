@@ -11,9 +11,9 @@ from math import sqrt
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
-_NORMAL = 1.959963984540054  # the 97.5% quantile of the standard normal distribution
+_NORMAL_QUANTILE = 1.959963984540054  # the 97.5% quantile of the standard normal distribution
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Fit:
+class PointEstimate:
     """An estimate before it has an interval.
 
     Attributes:
@@ -39,27 +39,27 @@ class Fit:
     """
 
     value: float
-    influence: Floats
+    influence: FloatArray
 
-    def minus(self, other: "Fit") -> "Fit":
+    def minus(self, other: "PointEstimate") -> "PointEstimate":
         """The difference of two estimates from the same rows."""
-        return Fit(self.value - other.value, self.influence - other.influence)
+        return PointEstimate(self.value - other.value, self.influence - other.influence)
 
 
-def mean(costs: ArrayLike) -> Fit:
+def estimate_logged_mean(costs: ArrayLike) -> PointEstimate:
     """What the logged policies cost: the mean of c."""
-    return _mean(np.asarray(costs, dtype=float))
+    return _mean_estimate(np.asarray(costs, dtype=float))
 
 
-def ips(weights: ArrayLike, costs: ArrayLike) -> Fit:
+def estimate_ips(weights: ArrayLike, costs: ArrayLike) -> PointEstimate:
     """Inverse propensity scoring: the mean of w c. Unbiased, and the widest of the three.
 
     Source: Horvitz and Thompson 1952, https://doi.org/10.1080/01621459.1952.10483446.
     """
-    return _mean(np.asarray(weights, dtype=float) * np.asarray(costs, dtype=float))
+    return _mean_estimate(np.asarray(weights, dtype=float) * np.asarray(costs, dtype=float))
 
 
-def snips(weights: ArrayLike, costs: ArrayLike) -> Fit:
+def estimate_snips(weights: ArrayLike, costs: ArrayLike) -> PointEstimate:
     """Self-normalised IPS: Σ w c / Σ w. Its bias goes down as 1/n; it never leaves the range of the costs.
 
     A row pulls a ratio towards itself, the more so the more of the weight it has: what is left of it is divided by
@@ -72,10 +72,12 @@ def snips(weights: ArrayLike, costs: ArrayLike) -> Fit:
     value = float(w @ c / total)
     # A row with all of the weight is no estimate of its own error; `check_overlap` refuses long before.
     left = np.maximum(1 - w / total, 1e-12)
-    return Fit(value, len(w) * (w / total) * (c - value) / left)
+    return PointEstimate(value, len(w) * (w / total) * (c - value) / left)
 
 
-def doubly_robust(weights: ArrayLike, costs: ArrayLike, predicted: ArrayLike, expected: ArrayLike) -> Fit:
+def estimate_doubly_robust(
+    weights: ArrayLike, costs: ArrayLike, predicted: ArrayLike, expected: ArrayLike
+) -> PointEstimate:
     """Doubly robust: the mean of e + w (c - f). Right on average if the weights are right, or else the baseline.
 
     A baseline that was fitted must not have seen the row it predicts.
@@ -83,10 +85,10 @@ def doubly_robust(weights: ArrayLike, costs: ArrayLike, predicted: ArrayLike, ex
     Source: Dudík, Langford and Li 2011, https://arxiv.org/abs/1103.4601.
     """
     w, c = np.asarray(weights, dtype=float), np.asarray(costs, dtype=float)
-    return _mean(np.asarray(expected, dtype=float) + w * (c - np.asarray(predicted, dtype=float)))
+    return _mean_estimate(np.asarray(expected, dtype=float) + w * (c - np.asarray(predicted, dtype=float)))
 
 
-def effective_rows(weights: ArrayLike) -> float:
+def compute_effective_sample_size(weights: ArrayLike) -> float:
     """The effective sample size (Σ w)² / Σ w²: how many rows of equal weight tell as much; 0 where all weigh 0.
 
     Source: Kish 1965, Survey Sampling; for importance weights Kong 1992.
@@ -98,7 +100,7 @@ def effective_rows(weights: ArrayLike) -> float:
     return float(w.sum() ** 2 / (w @ w))
 
 
-def interval(fit: Fit, effective: float, *, least: float = -np.inf) -> Estimate:
+def compute_interval(fit: PointEstimate, effective: float, *, least: float = -np.inf) -> Estimate:
     """An estimate with its 95% interval: its standard error times the quantile of Student's t.
 
     The t has `effective` - 1 degrees of freedom, since so many rows carry the estimate and its error. Why this one and
@@ -109,28 +111,28 @@ def interval(fit: Fit, effective: float, *, least: float = -np.inf) -> Estimate:
         effective: how many rows carry it, above 1; n for a plain mean.
         least: the least value there can be, such as 0 for a cost.
     """
-    half = student(effective - 1) * standard_error(fit)
+    half = compute_t_quantile(effective - 1) * compute_standard_error(fit)
     return Estimate(fit.value, max(least, fit.value - half), fit.value + half)
 
 
-def standard_error(fit: Fit) -> float:
+def compute_standard_error(fit: PointEstimate) -> float:
     """The standard error of an estimate."""
     n = len(fit.influence)
     return sqrt(float(fit.influence @ fit.influence) / (n * (n - 1)))
 
 
-def student(freedom: float) -> float:
+def compute_t_quantile(freedom: float) -> float:
     """The 97.5% quantile of Student's t; right to 0.001 from 10 degrees of freedom up.
 
     Source: the expansion of Fisher and Cornish, Abramowitz and Stegun 26.7.5.
     """
-    z, v = _NORMAL, freedom
+    z, v = _NORMAL_QUANTILE, freedom
     first = (z**3 + z) / 4
     second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
     third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
     return z + first / v + second / v**2 + third / v**3
 
 
-def _mean(values: Floats) -> Fit:
+def _mean_estimate(values: FloatArray) -> PointEstimate:
     value = float(values.mean())
-    return Fit(value, values - value)
+    return PointEstimate(value, values - value)

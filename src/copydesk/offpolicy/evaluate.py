@@ -10,19 +10,27 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from copydesk.errors import InputError
-from copydesk.offpolicy.baseline import Baseline, fitted_baseline, model_baseline
-from copydesk.offpolicy.estimators import Estimate, Fit, doubly_robust, interval, ips, mean, snips
-from copydesk.offpolicy.overlap import UNEVEN, Overlap, check_overlap
-from copydesk.offpolicy.traffic import Answered, Traffic
-from copydesk.offpolicy.weights import Weighed, arm_weights, text_weights
+from copydesk.offpolicy.baseline import Baseline, fit_baseline, predict_baseline
+from copydesk.offpolicy.estimators import (
+    Estimate,
+    PointEstimate,
+    compute_interval,
+    estimate_doubly_robust,
+    estimate_ips,
+    estimate_logged_mean,
+    estimate_snips,
+)
+from copydesk.offpolicy.overlap import UNEVEN_SHARE, Overlap, check_overlap
+from copydesk.offpolicy.traffic import LoggedAnswer, Traffic
+from copydesk.offpolicy.weights import ImportanceWeights, compute_arm_weights, compute_text_weights
 
 if TYPE_CHECKING:
     from copydesk.policies.local import LocalPolicy
 
-_SHARE = re.compile(r"([^=,]+)=(\d+\.?\d*|\.\d+)")
-_RETOKENIZED = 0.01  # of the rows; below it, what their weights are off by is lost among the rest
-_ADD = "serve it to a share of the traffic: add it as an arm"
-_AT_RANDOM = (
+_SHARE_PATTERN = re.compile(r"([^=,]+)=(\d+\.?\d*|\.\d+)")
+_MAX_RETOKENIZED = 0.01  # of the rows; below it, what their weights are off by is lost among the rest
+_ADD_ARM_HINT = "serve it to a share of the traffic: add it as an arm"
+_RANDOMIZE_HINT = (
     "let the gateway choose at random, with --rule thompson or fixed, or give the policy's folder, whose weights come "
     "from the text"
 )
@@ -106,40 +114,46 @@ def evaluate(
             f"--store: it holds no edits of such answers yet ({sum(traffic.pending.values())} are pending); collect "
             "some with `copydesk serve`"
         )
-    shares = _shares(policy, {row.policy for row in traffic.rows} | traffic.pending.keys())
+    shares = _parse_shares(policy, {row.policy for row in traffic.rows} | traffic.pending.keys())
     asked: LocalPolicy | None = None
     if shares is not None:
-        weighed = arm_weights(traffic.rows, shares)
+        weighed = compute_arm_weights(traffic.rows, shares)
         cure = (
-            _AT_RANDOM if weighed.unreachable else _ADD if len(shares) > 1 else "give it a larger share of the traffic"
+            _RANDOMIZE_HINT
+            if weighed.unreachable
+            else _ADD_ARM_HINT
+            if len(shares) > 1
+            else "give it a larger share of the traffic"
         )
     else:
-        asked = _open(policy, policy)
-        weighed = text_weights(traffic.rows, asked, lambda name: _open_arm(name, traffic.specs), batch_size=batch_size)
-        cure = _ADD
+        asked = _open_local_policy(policy, policy)
+        weighed = compute_text_weights(
+            traffic.rows, asked, lambda name: _open_arm(name, traffic.specs), batch_size=batch_size
+        )
+        cure = _ADD_ARM_HINT
     overlap = Overlap.from_weights(weighed.weights, weighed.unreachable, weighed.expected)
-    check_overlap(overlap, policy, _left_out(weighed.left_out) + cure)
-    remarks = _remarks(traffic, weighed, overlap)
-    if asked is not None and overlap.effective < UNEVEN * overlap.rows:
+    check_overlap(overlap, policy, _describe_left_out(weighed.left_out) + cure)
+    remarks = _collect_remarks(traffic, weighed, overlap)
+    if asked is not None and overlap.effective < UNEVEN_SHARE * overlap.rows:
         remarks.append(
             f"{overlap.effective / overlap.rows:.0%} of the rows are effective: what the policy would write and the "
             "log happens to lack counts nowhere, so the intervals are narrower than they should be."
         )
     baseline = None
     if cost_model is None:
-        baseline = fitted_baseline(weighed.rows, weighed.weights, seed)
+        baseline = fit_baseline(weighed.rows, weighed.weights, seed)
     else:
-        writer = asked or _writer(policy, shares, traffic.specs)
-        baseline = _from_model(weighed.rows, writer, cost_model, samples, seed, traffic.metric, remarks)
+        writer = asked or _open_writer(policy, shares, traffic.specs)
+        baseline = _try_model_baseline(weighed.rows, writer, cost_model, samples, seed, traffic.metric, remarks)
     costs = np.array([row.cost for row in weighed.rows])
     fits = {
-        "ips": ips(weighed.weights, costs),
-        "snips": snips(weighed.weights, costs),
+        "ips": estimate_ips(weighed.weights, costs),
+        "snips": estimate_snips(weighed.weights, costs),
         "dr": None
         if baseline is None
-        else doubly_robust(weighed.weights, costs, baseline.predicted, baseline.expected),
+        else estimate_doubly_robust(weighed.weights, costs, baseline.predicted, baseline.expected),
     }
-    logged = mean(costs)
+    logged = estimate_logged_mean(costs)
     return Evaluation(
         policy=policy,
         weights="text" if shares is None else "choice",
@@ -148,23 +162,23 @@ def evaluate(
         pending=sum(traffic.pending.values()),
         left_out=weighed.left_out,
         overlap=overlap,
-        estimates={name: _interval(fit, overlap, least=0.0) for name, fit in fits.items()},
-        differences={name: _interval(fit and fit.minus(logged), overlap) for name, fit in fits.items()},
-        logged=interval(logged, len(costs), least=0.0),
-        arms=_arm_costs(traffic),
+        estimates={name: _interval_if_covered(fit, overlap, least=0.0) for name, fit in fits.items()},
+        differences={name: _interval_if_covered(fit and fit.minus(logged), overlap) for name, fit in fits.items()},
+        logged=compute_interval(logged, len(costs), least=0.0),
+        arms=_compute_arm_costs(traffic),
         remarks=remarks,
     )
 
 
-def _interval(fit: Fit | None, overlap: Overlap, least: float = -np.inf) -> Estimate | None:
-    return None if fit is None else interval(fit, overlap.effective, least=least)
+def _interval_if_covered(fit: PointEstimate | None, overlap: Overlap, least: float = -np.inf) -> Estimate | None:
+    return None if fit is None else compute_interval(fit, overlap.effective, least=least)
 
 
-def _shares(policy: str, logged: set[str]) -> dict[str, float] | None:
+def _parse_shares(policy: str, logged: set[str]) -> dict[str, float] | None:
     """The arms a policy is made of, with shares that add up to 1; `None` if it is no arm of this log."""
     if policy in logged:
         return {policy: 1.0}
-    found = [_SHARE.fullmatch(part.strip()) for part in policy.split(",")]
+    found = [_SHARE_PATTERN.fullmatch(part.strip()) for part in policy.split(",")]
     shares = {match[1].strip(): float(match[2]) for match in found if match is not None}
     if len(shares) != len(found) or Path(policy).exists():
         return None
@@ -179,7 +193,7 @@ def _shares(policy: str, logged: set[str]) -> dict[str, float] | None:
     return {name: share / total for name, share in shares.items() if share > 0}
 
 
-def _open(name: str, spec: str) -> "LocalPolicy":
+def _open_local_policy(name: str, spec: str) -> "LocalPolicy":
     """A policy in this process whose probabilities can be told."""
     try:
         from copydesk.policies.local import LocalPolicy
@@ -193,7 +207,7 @@ def _open(name: str, spec: str) -> "LocalPolicy":
     if not isinstance(opened, LocalPolicy):
         raise InputError(
             f"{spec}: it is no model in this process, so the probability of a logged text is not known; give a model "
-            f"or a policy's folder, or {_ADD}"
+            f"or a policy's folder, or {_ADD_ARM_HINT}"
         )
     return opened
 
@@ -202,25 +216,25 @@ def _open_arm(name: str, specs: Mapping[str, str]) -> "LocalPolicy":
     try:
         if name not in specs:
             raise InputError("the log does not say what it is")
-        return _open(name, specs[name])
+        return _open_local_policy(name, specs[name])
     except InputError as fault:
         raise InputError(
-            f"{name}, which answered in this log, cannot be opened to weigh its texts ({fault}); {_ADD}"
+            f"{name}, which answered in this log, cannot be opened to weigh its texts ({fault}); {_ADD_ARM_HINT}"
         ) from None
 
 
-def _writer(policy: str, shares: Mapping[str, float] | None, specs: Mapping[str, str]) -> "LocalPolicy | None":
+def _open_writer(policy: str, shares: Mapping[str, float] | None, specs: Mapping[str, str]) -> "LocalPolicy | None":
     """Who can be asked for answers of an arm; nobody for a mixture, or one that is not here."""
     if shares is None or len(shares) > 1:
         return None
     try:
-        return _open(policy, specs.get(policy, ""))
+        return _open_local_policy(policy, specs.get(policy, ""))
     except InputError:
         return None
 
 
-def _from_model(
-    rows: Sequence[Answered],
+def _try_model_baseline(
+    rows: Sequence[LoggedAnswer],
     writer: "LocalPolicy | None",
     folder: Path | str,
     samples: int,
@@ -235,7 +249,7 @@ def _from_model(
     if any((row.parameters.get("top_p") or 1.0) < 1 for row in rows):
         remarks.append("dr is not available: some requests set top_p below 1, which the policy is not asked with here.")
         return None
-    baseline, learnt = model_baseline(rows, writer, folder, samples, seed)
+    baseline, learnt = predict_baseline(rows, writer, folder, samples, seed)
     if learnt != metric:
         remarks.append(
             f"the cost model learnt {learnt} and the costs are {metric}: dr is right and wider than need be."
@@ -243,7 +257,7 @@ def _from_model(
     return baseline
 
 
-def _remarks(traffic: Traffic, weighed: Weighed, overlap: Overlap) -> list[str]:
+def _collect_remarks(traffic: Traffic, weighed: ImportanceWeights, overlap: Overlap) -> list[str]:
     remarks = []
     pending = sum(traffic.pending.values())
     if pending:
@@ -253,7 +267,7 @@ def _remarks(traffic: Traffic, weighed: Weighed, overlap: Overlap) -> list[str]:
         )
     if overlap.unreachable:
         remarks.append(f"in {overlap.unreachable} rows another policy was certain to answer; they weigh nothing.")
-    if weighed.retokenized > _RETOKENIZED * overlap.rows:
+    if weighed.retokenized > _MAX_RETOKENIZED * overlap.rows:
         remarks.append(
             f"{weighed.retokenized} answers make other tokens when they are read than were written; their weights are "
             "approximate."
@@ -261,7 +275,7 @@ def _remarks(traffic: Traffic, weighed: Weighed, overlap: Overlap) -> list[str]:
     return remarks
 
 
-def _left_out(left_out: Mapping[str, int]) -> str:
+def _describe_left_out(left_out: Mapping[str, int]) -> str:
     """What was left out most, in a few words; empty where nothing was."""
     if not left_out:
         return ""
@@ -269,12 +283,12 @@ def _left_out(left_out: Mapping[str, int]) -> str:
     return f"{count} further rows were left out ({why}); "
 
 
-def _arm_costs(traffic: Traffic) -> list[ArmCost]:
+def _compute_arm_costs(traffic: Traffic) -> list[ArmCost]:
     """What each logged policy cost, by name."""
     answered = Counter(row.policy for row in traffic.rows)
     found = []
     for name in sorted(answered.keys() | traffic.pending.keys()):
         costs = [row.cost for row in traffic.rows if row.policy == name]
-        cost = interval(mean(costs), len(costs), least=0.0) if len(costs) > 1 else None
+        cost = compute_interval(estimate_logged_mean(costs), len(costs), least=0.0) if len(costs) > 1 else None
         found.append(ArmCost(name, len(costs), traffic.pending.get(name, 0), cost))
     return found

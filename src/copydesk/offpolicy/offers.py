@@ -10,7 +10,7 @@ from copydesk.log.store.people import group_scope, user_scope
 from copydesk.log.store.tables import arms, memberships
 
 
-class Offers:
+class ArmAvailability:
     """The arms of a log as they came and went, whom each is for, and the groups people were in.
 
     Attributes:

@@ -7,33 +7,33 @@ from math import sqrt
 import numpy as np
 
 from copydesk.errors import InputError
-from copydesk.offpolicy.estimators import Floats, effective_rows
+from copydesk.offpolicy.estimators import FloatArray, compute_effective_sample_size
 
-LEAST_EFFECTIVE = 30
+MIN_EFFECTIVE_ROWS = 30
 """With fewer effective rows the intervals do not cover what they say: a skewed mean of 30 is barely normal."""
 
-LEAST_SHARE = 0.01
+MIN_EFFECTIVE_SHARE = 0.01
 """Below 1% of the rows the few that count are those where the policy happens to agree with the log."""
 
-MOST_WEIGHT = 0.1
+MAX_WEIGHT_SHARE = 0.1
 """A single row with more than a tenth of the weight is too much of the estimate for its error to be told. (More than a
 fifth leaves fewer than 30 effective rows in any case.)"""
 
-WEIGHT_ERRORS, WEIGHT_OFF = 4.0, 0.1
+MAX_WEIGHT_ERRORS, MAX_WEIGHT_DEVIATION = 4.0, 0.1
 """Weights average 1 wherever the log could have held the policy's answers. An average that is more than 4 standard
 errors and more than 0.1 away says that it could not; chance alone does that once in ten thousand logs."""
 
-LEAST_EXPECTED = 100
+MIN_EXPECTED_ROWS = 100
 """Of weights from texts. A log that by chance lacks the few answers that would weigh most looks better than it is, by
 its effective sample size too. The spread of log w is there in every log. Chosen on simulated logs with lognormal
 weights, where it refuses most of the logs whose intervals fail; on texts of the embedded model, whose weights have a
-heavier tail than that, it refused none of them (docs/evaluate.md). So there is `UNEVEN` as well."""
+heavier tail than that, it refused none of them (docs/evaluate.md). So there is `UNEVEN_SHARE` as well."""
 
-UNEVEN = 1 / 3
+UNEVEN_SHARE = 1 / 3
 """Of weights from texts, below this effective share there is an answer with a warning: intervals of 95% then held the
 truth in about 86% of simulated logs."""
 
-MOST_UNREACHABLE = 0.05
+MAX_UNREACHABLE_SHARE = 0.05
 """Rows in which the policy could not have answered weigh nothing, and nothing stands for what it would have cost there:
 with 5% of them an IPS that is 5% too low is still within its interval."""
 
@@ -49,7 +49,7 @@ class Overlap:
         mean_weight: what the weights average; 1 but for chance, where the log could hold all the policy's answers.
         error: the standard error of that average.
         unreachable: rows in which the policy could not have answered.
-        expected: of weights from texts, the effective rows that their spread lets expect; see `expected_effective`.
+        expected: of weights from texts, the effective rows that their spread lets expect; see `compute_expected_sample_size`.
     """
 
     rows: int
@@ -61,36 +61,38 @@ class Overlap:
     expected: float | None = None
 
     @classmethod
-    def from_weights(cls, weights: Floats, unreachable: int = 0, expected: float | None = None) -> "Overlap":
+    def from_weights(cls, weights: FloatArray, unreachable: int = 0, expected: float | None = None) -> "Overlap":
         """Look at the weights of n rows."""
         n, total = len(weights), float(weights.sum())
         largest = float(weights.max() / total) if total > 0 else 0.0
         error = float(weights.std(ddof=1)) / sqrt(n) if n > 1 else 0.0
         average = total / n if n else 0.0
-        return cls(n, effective_rows(weights) if n else 0.0, largest, average, error, unreachable, expected)
+        return cls(
+            n, compute_effective_sample_size(weights) if n else 0.0, largest, average, error, unreachable, expected
+        )
 
     @property
     def min_effective_rows(self) -> float:
         """How many effective rows an answer takes."""
-        return max(LEAST_EFFECTIVE, LEAST_SHARE * self.rows)
+        return max(MIN_EFFECTIVE_ROWS, MIN_EFFECTIVE_SHARE * self.rows)
 
     @property
     def why_insufficient(self) -> str | None:
         """Why there is no answer, in a few words; `None` where there is one."""
         if self.effective < self.min_effective_rows:
             return f"it takes {self.min_effective_rows:.0f} effective rows"
-        if self.expected is not None and self.expected < LEAST_EXPECTED:
+        if self.expected is not None and self.expected < MIN_EXPECTED_ROWS:
             return (
                 f"by the spread of the weights {self.expected:.0f} effective rows can be relied on, and it takes "
-                f"{LEAST_EXPECTED}"
+                f"{MIN_EXPECTED_ROWS}"
             )
-        if self.unreachable > MOST_UNREACHABLE * self.rows:
+        if self.unreachable > MAX_UNREACHABLE_SHARE * self.rows:
             return f"in {self.unreachable} rows another one was certain to answer: nothing says what it costs there"
-        if self.largest > MOST_WEIGHT:
+        if self.largest > MAX_WEIGHT_SHARE:
             return f"one row alone has {self.largest:.0%} of the weight"
         away = abs(self.mean_weight - 1)
         # 1e-9: weights that are all the same have no error but rounding's.
-        if away > WEIGHT_OFF and away > WEIGHT_ERRORS * self.error + 1e-9:
+        if away > MAX_WEIGHT_DEVIATION and away > MAX_WEIGHT_ERRORS * self.error + 1e-9:
             return f"the weights average {self.mean_weight:.2g} and not 1: the log has hardly any answers like its own"
         return None
 
@@ -99,7 +101,7 @@ class Overlap:
         return asdict(self)
 
 
-def expected_effective(log_weights: Floats, who: Sequence[str]) -> float:
+def compute_expected_sample_size(log_weights: FloatArray, who: Sequence[str]) -> float:
     """How many effective rows weights of texts let expect: n / E[w²], with log w normal for each policy that answered.
 
     With a standard deviation of s and E[w] = 1, E[w²] is then e^(s²). Unlike the effective sample size it does not hang

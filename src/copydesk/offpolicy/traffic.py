@@ -11,13 +11,13 @@ from sqlalchemy import Connection, and_, select
 
 from copydesk.errors import InputError
 from copydesk.log.record import Context, Message
-from copydesk.log.store.records import LATEST, context_of, in_group
+from copydesk.log.store.records import IS_LATEST_REVISION, is_in_group, read_context
 from copydesk.log.store.tables import completions, edits, pulls
-from copydesk.offpolicy.offers import Offers
+from copydesk.offpolicy.offers import ArmAvailability
 
 
 @dataclass(frozen=True)
-class Answered:
+class LoggedAnswer:
     """One answer and what its edit cost.
 
     Attributes:
@@ -56,7 +56,7 @@ class Traffic:
         metric: how costs were computed; empty where there are none.
     """
 
-    rows: Sequence[Answered]
+    rows: Sequence[LoggedAnswer]
     pending: Mapping[str, int]
     specs: Mapping[str, str]
     metric: str
@@ -82,7 +82,7 @@ def read_traffic(
     Raises:
         InputError: their costs were computed in several ways, and cannot be averaged.
     """
-    joined = completions.join(edits, and_(edits.c.completion_id == completions.c.id, LATEST), isouter=True)
+    joined = completions.join(edits, and_(edits.c.completion_id == completions.c.id, IS_LATEST_REVISION), isouter=True)
     joined = joined.join(pulls, pulls.c.round == completions.c.round, isouter=True)
     query = select(completions, edits.c.cost, edits.c.metric, pulls.c.seq.label("pulled"), pulls.c.without)
     query = query.select_from(joined).order_by(completions.c.seq)
@@ -91,11 +91,11 @@ def read_traffic(
     if user is not None:
         query = query.where(completions.c.user == user)
     if group is not None:
-        query = query.where(in_group(group))
+        query = query.where(is_in_group(group))
     if since is not None:
         query = query.where(completions.c.at >= since.timestamp())
-    offers = Offers(connection)
-    rows: list[Answered] = []
+    offers = ArmAvailability(connection)
+    rows: list[LoggedAnswer] = []
     pending: Counter[str] = Counter()
     metrics: Counter[str] = Counter()
     for row in connection.execute(query):
@@ -109,9 +109,9 @@ def read_traffic(
         usage = json.loads(row.usage) if row.usage else {}
         written = usage.get("completion_tokens") if isinstance(usage, dict) else None
         rows.append(
-            Answered(
+            LoggedAnswer(
                 id=row.id,
-                context=_as_served(context_of(row)),
+                context=_to_served_context(read_context(row)),
                 response=row.response,
                 parameters=json.loads(row.parameters),
                 finish_reason=row.finish_reason,
@@ -130,7 +130,7 @@ def read_traffic(
     return Traffic(rows, dict(pending), offers.specs, next(iter(metrics), ""))
 
 
-def _as_served(context: Context) -> Context:
+def _to_served_context(context: Context) -> Context:
     """What a policy in the gateway was given: roles and words, a developer's turn as the system's."""
     if isinstance(context, str):
         return context

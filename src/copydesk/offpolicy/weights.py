@@ -1,8 +1,8 @@
 """Importance weights: how much likelier an answer would have been, had another policy answered.
 
 Two ways. A policy that was an arm of this log needs no model: the choice among arms was random, and its probability was
-logged (`arm_weights`). A policy that never answered is compared through the text, by the probabilities it and the
-policy that answered give to the same words (`text_weights`).
+logged (`compute_arm_weights`). A policy that never answered is compared through the text, by the probabilities it and the
+policy that answered give to the same words (`compute_text_weights`).
 """
 
 from collections import Counter
@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from copydesk.errors import InputError
-from copydesk.offpolicy.estimators import Floats
-from copydesk.offpolicy.overlap import expected_effective
-from copydesk.offpolicy.traffic import Answered
+from copydesk.offpolicy.estimators import FloatArray
+from copydesk.offpolicy.overlap import compute_expected_sample_size
+from copydesk.offpolicy.traffic import LoggedAnswer
 
 if TYPE_CHECKING:
     from copydesk.policies.local import LocalPolicy
 
-_CERTAIN = 1 - 1e-9
+_CERTAIN_PROPENSITY = 1 - 1e-9
 
 
 @dataclass(frozen=True)
-class Weighed:
+class ImportanceWeights:
     """The rows that can be used, and their weights.
 
     Attributes:
@@ -33,18 +33,18 @@ class Weighed:
         left_out: how many rows were left out, by why.
         unreachable: rows in which the policy could not have answered.
         retokenized: rows whose words make other tokens than were written, as far as the log can tell.
-        expected: of weights from texts, the effective rows that can be relied on; see `expected_effective`.
+        expected: of weights from texts, the effective rows that can be relied on; see `compute_expected_sample_size`.
     """
 
-    rows: Sequence[Answered]
-    weights: Floats
+    rows: Sequence[LoggedAnswer]
+    weights: FloatArray
     left_out: Mapping[str, int]
     unreachable: int = 0
     retokenized: int = 0
     expected: float | None = None
 
 
-def arm_weights(rows: Sequence[Answered], shares: Mapping[str, float]) -> Weighed:
+def compute_arm_weights(rows: Sequence[LoggedAnswer], shares: Mapping[str, float]) -> ImportanceWeights:
     """Weights of an arm, or of a fixed mixture of arms: share of who answered / the propensity it was chosen with.
 
     Only rows in which the ensemble chose, and could have chosen every one of them. So the answer is about the traffic
@@ -55,7 +55,7 @@ def arm_weights(rows: Sequence[Answered], shares: Mapping[str, float]) -> Weighe
         shares: of the arms, by name; they add up to 1.
     """
     left_out: Counter[str] = Counter()
-    kept: list[Answered] = []
+    kept: list[LoggedAnswer] = []
     for row in rows:
         if not row.available_arms:
             left_out["a policy was asked for by name"] += 1
@@ -65,17 +65,19 @@ def arm_weights(rows: Sequence[Answered], shares: Mapping[str, float]) -> Weighe
             kept.append(row)
     weights = np.array([shares.get(row.policy, 0.0) / row.propensity for row in kept])
     # Where another one was certain to answer, this one had a probability of 0.
-    unreachable = sum(row.propensity > _CERTAIN and shares.get(row.policy, 0.0) < _CERTAIN for row in kept)
-    return Weighed(kept, weights, dict(left_out), unreachable)
+    unreachable = sum(
+        row.propensity > _CERTAIN_PROPENSITY and shares.get(row.policy, 0.0) < _CERTAIN_PROPENSITY for row in kept
+    )
+    return ImportanceWeights(kept, weights, dict(left_out), unreachable)
 
 
-def text_weights(
-    rows: Sequence[Answered],
+def compute_text_weights(
+    rows: Sequence[LoggedAnswer],
     policy: "LocalPolicy",
     open_arm: Callable[[str], "LocalPolicy"],
     *,
     batch_size: int = 8,
-) -> Weighed:
+) -> ImportanceWeights:
     """Weights of any local policy: π(y|x) / μ(y|x), with μ the policy that answered, sampled as the request asked.
 
     Given who answered, E[w c] is the policy's cost; so it is over all rows, whoever chose and however.
@@ -89,17 +91,17 @@ def text_weights(
     Raises:
         InputError: a logged policy writes other tokens, or cannot be opened.
     """
-    from copydesk.offpolicy.scoring import answer_logprobs, answer_tokens, unscorable
+    from copydesk.offpolicy.scoring import score_answers, tokenize_answer, why_unscorable
 
     left_out: Counter[str] = Counter()
-    kept: list[Answered] = []
+    kept: list[LoggedAnswer] = []
     for row in rows:
-        why = unscorable(row)
+        why = why_unscorable(row)
         if why is None:
             kept.append(row)
         else:
             left_out[why] += 1
-    wanted = answer_logprobs(policy, kept, batch_size=batch_size)
+    wanted = score_answers(policy, kept, batch_size=batch_size)
     logged = np.zeros(len(kept))
     for name in sorted({row.policy for row in kept}):
         arm = open_arm(name)
@@ -109,13 +111,13 @@ def text_weights(
                 "tokenizers cannot be compared; serve it to a share of the traffic instead: add it as an arm"
             )
         places = [place for place, row in enumerate(kept) if row.policy == name]
-        logged[places] = answer_logprobs(arm, [kept[place] for place in places], batch_size=batch_size)
+        logged[places] = score_answers(arm, [kept[place] for place in places], batch_size=batch_size)
     possible = np.isfinite(logged)
     if lost := int((~possible).sum()):
         left_out["read again, its words are not what top_p let through"] = lost
         kept = [row for row, stays in zip(kept, possible, strict=True) if stays]
-    retokenized = sum(row.tokens is not None and row.tokens != len(answer_tokens(policy, row)) for row in kept)
+    retokenized = sum(row.tokens is not None and row.tokens != len(tokenize_answer(policy, row)) for row in kept)
     log_weights = wanted[possible] - logged[possible]
-    expected = expected_effective(log_weights, [row.policy for row in kept])
+    expected = compute_expected_sample_size(log_weights, [row.policy for row in kept])
     # A weight beyond e^300 is no less absurd at e^300, and its square is still a number.
-    return Weighed(kept, np.exp(np.minimum(log_weights, 300.0)), dict(left_out), 0, retokenized, expected)
+    return ImportanceWeights(kept, np.exp(np.minimum(log_weights, 300.0)), dict(left_out), 0, retokenized, expected)

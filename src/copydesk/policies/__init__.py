@@ -1,20 +1,20 @@
 """Policies: what answers a context, and can say which version of what it is."""
 
-from copydesk.policies.best_of_n import BestOfN
-from copydesk.policies.cache import CachedPolicy, answers
+from copydesk.policies.best_of_n import BestOfNPolicy
+from copydesk.policies.cache import CachedPolicy, collect_responses
 from copydesk.policies.local import LocalPolicy
 from copydesk.policies.open import open_policy
 from copydesk.policies.policy import Policy, Sampling
-from copydesk.policies.remote import Answer, RemotePolicy
+from copydesk.policies.remote import OpenAIPolicy, PolicyResponse
 
 __all__ = [
-    "Answer",
-    "BestOfN",
+    "PolicyResponse",
+    "BestOfNPolicy",
     "CachedPolicy",
     "LocalPolicy",
     "Policy",
-    "RemotePolicy",
+    "OpenAIPolicy",
     "Sampling",
-    "answers",
+    "collect_responses",
     "open_policy",
 ]

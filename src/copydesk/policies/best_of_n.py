@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from copydesk.errors import InputError
 from copydesk.learn.cost.model import CostModel
-from copydesk.learn.rl.reward import predicted_costs
+from copydesk.learn.rl.reward import predict_costs
 from copydesk.log.record import Context
 from copydesk.policies.local import LocalPolicy
 from copydesk.policies.policy import Sampling
 
 
-class BestOfN:
+class BestOfNPolicy:
     """Samples n responses of a policy and returns the one with the least f̄, the pessimistic cost.
 
     Nothing is trained: more n, fewer edits and more time, until f̄ is exploited. Its KL from the policy is at most
@@ -49,6 +49,6 @@ class BestOfN:
         prompts = [prompt for prompt in self.policy.encode(contexts) for _ in range(self.n)]
         luck = [seed if draft == 0 else (*seed, draft) for seed in seeds for draft in range(self.n)]
         drafts = self.policy.generate_tokens(prompts, luck, sampling)
-        costs = predicted_costs(self.cost_model, prompts, drafts, self.policy.end_of_turn).pessimistic
+        costs = predict_costs(self.cost_model, prompts, drafts, self.policy.end_of_turn).pessimistic
         best = costs.view(-1, self.n).argmin(dim=1).tolist()
         return [self.policy.decode(drafts[row * self.n + draft]) for row, draft in enumerate(best)]

@@ -11,10 +11,10 @@ from copydesk.errors import InputError
 from copydesk.log.record import Context
 from copydesk.policies.local import LocalPolicy
 from copydesk.policies.policy import Policy, Sampling
-from copydesk.policies.remote import Answer, RemotePolicy
+from copydesk.policies.remote import OpenAIPolicy, PolicyResponse
 
-_APPLICATION = 0x434F5059  # "COPY", which marks the file as ours
-_WAIT = 60.0  # seconds for another process's commit
+_APPLICATION_ID = 0x434F5059  # "COPY", which marks the file as ours
+_LOCK_TIMEOUT = 60.0  # seconds for another process's commit
 
 
 class CachedPolicy:
@@ -47,7 +47,7 @@ class CachedPolicy:
         self.commit_every = commit_every
         self.hits = 0
         self.misses = 0
-        with _opened(file):
+        with _open_cache(file):
             pass
 
     @property
@@ -65,15 +65,15 @@ class CachedPolicy:
 
     def collect_responses(
         self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling
-    ) -> list[Answer]:
+    ) -> list[PolicyResponse]:
         """One answer for each context, from the file or from the policy; see `respond`."""
         keys = [self._key(context, seed, sampling) for context, seed in zip(contexts, seeds, strict=True)]
-        with _opened(self.file) as connection:
-            found = {key: answer for key in keys if (answer := _look_up(connection, key)) is not None}
+        with _open_cache(self.file) as connection:
+            found = {key: answer for key in keys if (answer := _select_response(connection, key)) is not None}
             missing = {key: row for row, key in enumerate(keys) if key not in found}  # once, however often it is asked
             self.hits += len(keys) - len(missing)
             asked = [(key, contexts[row], seeds[row]) for key, row in missing.items()]
-            arrived: list[tuple[str, Answer]] = []
+            arrived: list[tuple[str, PolicyResponse]] = []
             try:
                 with closing(self._ask(asked, sampling)) as arriving:
                     for key, answer in arriving:
@@ -81,10 +81,10 @@ class CachedPolicy:
                         arrived.append((key, answer))
                         self.misses += 1
                         if len(arrived) >= self.commit_every:
-                            _keep(connection, arrived)
+                            _insert_responses(connection, arrived)
                             arrived.clear()
             finally:
-                _keep(connection, arrived)
+                _insert_responses(connection, arrived)
         return [found[key] for key in keys]
 
     def _key(self, context: Context, seed: Sequence[int], sampling: Sampling) -> str:
@@ -99,38 +99,38 @@ class CachedPolicy:
 
     def _ask(
         self, asked: Sequence[tuple[str, Context, Sequence[int]]], sampling: Sampling
-    ) -> Generator[tuple[str, Answer]]:
+    ) -> Generator[tuple[str, PolicyResponse]]:
         """Answers with their keys: a server's as they arrive, another policy's group by group."""
-        remote = self.policy if isinstance(self.policy, RemotePolicy) else None
+        remote = self.policy if isinstance(self.policy, OpenAIPolicy) else None
         size = max(self.commit_every, sampling.batch_size) if remote is None else max(len(asked), 1)
         for start in range(0, len(asked), size):
             keys, contexts, seeds = zip(*asked[start : start + size], strict=True)
             if remote is None:
-                yield from zip(keys, answers(self.policy, contexts, seeds, sampling), strict=True)
+                yield from zip(keys, collect_responses(self.policy, contexts, seeds, sampling), strict=True)
                 continue
             with closing(remote.stream(contexts, seeds, sampling)) as arriving:
                 for row, answer in arriving:
                     yield keys[row], answer
 
 
-def answers(
+def collect_responses(
     policy: Policy, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling
-) -> list[Answer]:
+) -> list[PolicyResponse]:
     """What `policy.respond` gives, and which of it was cut off; a policy that cannot tell is taken to have ended."""
     if isinstance(policy, LocalPolicy):
         written = policy.generate_tokens(policy.encode(contexts), seeds, sampling)
-        return [Answer(policy.decode(one), not one.ended) for one in written]
-    if isinstance(policy, RemotePolicy | CachedPolicy):
+        return [PolicyResponse(policy.decode(one), not one.ended) for one in written]
+    if isinstance(policy, OpenAIPolicy | CachedPolicy):
         return policy.collect_responses(contexts, seeds, sampling)
-    return [Answer(text, False) for text in policy.respond(contexts, seeds, sampling)]
+    return [PolicyResponse(text, False) for text in policy.respond(contexts, seeds, sampling)]
 
 
-def _look_up(connection: sqlite3.Connection, key: str) -> Answer | None:
+def _select_response(connection: sqlite3.Connection, key: str) -> PolicyResponse | None:
     row = connection.execute("SELECT text, cut FROM answers WHERE key = ?", (key,)).fetchone()
-    return None if row is None else Answer(row[0], bool(row[1]))
+    return None if row is None else PolicyResponse(row[0], bool(row[1]))
 
 
-def _keep(connection: sqlite3.Connection, arrived: Sequence[tuple[str, Answer]]) -> None:
+def _insert_responses(connection: sqlite3.Connection, arrived: Sequence[tuple[str, PolicyResponse]]) -> None:
     """All of a group or nothing; what another process has kept meanwhile stays."""
     with connection:
         connection.executemany(
@@ -139,13 +139,13 @@ def _keep(connection: sqlite3.Connection, arrived: Sequence[tuple[str, Answer]])
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[sqlite3.Connection]:
+def _open_cache(file: Path) -> Iterator[sqlite3.Connection]:
     """The file's table, made if the file is new; what goes wrong with it is said in one line."""
     try:
         # A transaction takes its lock at once, where it can wait; a lock taken halfway can fail.
-        with closing(sqlite3.connect(file, timeout=_WAIT, isolation_level="IMMEDIATE")) as connection:
-            if not _ours(connection):
-                _make(connection, file)
+        with closing(sqlite3.connect(file, timeout=_LOCK_TIMEOUT, isolation_level="IMMEDIATE")) as connection:
+            if not _is_cache_file(connection):
+                _create_cache(connection, file)
             with suppress(sqlite3.OperationalError):  # other processes are in it; who opens it next will do it
                 connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
@@ -156,16 +156,16 @@ def _opened(file: Path) -> Iterator[sqlite3.Connection]:
         ) from None
 
 
-def _ours(connection: sqlite3.Connection) -> bool:
-    return bool(connection.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION)
+def _is_cache_file(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION_ID)
 
 
-def _make(connection: sqlite3.Connection, file: Path) -> None:
+def _create_cache(connection: sqlite3.Connection, file: Path) -> None:
     with connection:
         connection.execute("BEGIN IMMEDIATE")
-        if _ours(connection):  # another process was faster
+        if _is_cache_file(connection):  # another process was faster
             return
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise InputError(f"{file}: this is another program's database, not a cache of answers; name another file")
         connection.execute("CREATE TABLE answers (key TEXT PRIMARY KEY, text TEXT NOT NULL, cut INTEGER NOT NULL)")
-        connection.execute(f"PRAGMA application_id={_APPLICATION}")
+        connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")

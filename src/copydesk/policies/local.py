@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from copydesk.learn.encode import encode_context, end_of_turn
-from copydesk.learn.generate import Generated, generate
+from copydesk.learn.encode import encode_context, find_end_of_turn
+from copydesk.learn.generate import GeneratedTokens, generate
 from copydesk.log.record import Context
 from copydesk.policies.policy import Sampling
 
@@ -18,7 +18,7 @@ class LocalPolicy:
         self.name = name
         self.model = model
         self.tokenizer = tokenizer
-        self.end_of_turn = end_of_turn(tokenizer)
+        self.end_of_turn = find_end_of_turn(tokenizer)
 
     def respond(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
         """One response for each context, written in batches with a key-value cache.
@@ -33,7 +33,7 @@ class LocalPolicy:
 
     def generate_tokens(
         self, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], sampling: Sampling
-    ) -> list[Generated]:
+    ) -> list[GeneratedTokens]:
         """A response to each prompt, as token ids."""
         return generate(
             self.model,
@@ -46,6 +46,6 @@ class LocalPolicy:
             description=f"{self.name} answers",
         )
 
-    def decode(self, response: Generated) -> str:
+    def decode(self, response: GeneratedTokens) -> str:
         """A response as text."""
         return str(self.tokenizer.decode(response.tokens, skip_special_tokens=True))

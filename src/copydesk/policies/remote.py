@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 
-class Answer(NamedTuple):
+class PolicyResponse(NamedTuple):
     """A response as text, and whether it was cut off before the policy had ended it."""
 
     text: str
@@ -40,7 +40,7 @@ class Usage:
     completion_tokens: int = 0
 
 
-class RemotePolicy:
+class OpenAIPolicy:
     """A model at an OpenAI-compatible server, asked for several responses at a time.
 
     A request that cannot be sent, is not answered in time, or is answered with a status that says to come back (408,
@@ -74,7 +74,7 @@ class RemotePolicy:
         retries: int = 5,
         timeout: float = 120.0,
     ) -> None:
-        _openai()
+        _import_openai()
         if not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", url):
             raise InputError(f"{name}: {url!r} is no address of a server; give one such as http://127.0.0.1:8000/v1")
         if api_key is not None and not re.fullmatch(r"[!-~]+", api_key):
@@ -98,7 +98,7 @@ class RemotePolicy:
 
     def collect_responses(
         self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling
-    ) -> list[Answer]:
+    ) -> list[PolicyResponse]:
         """One answer for each context; see `stream`."""
         with closing(self.stream(contexts, seeds, sampling)) as arriving:
             found = dict(arriving)
@@ -106,7 +106,7 @@ class RemotePolicy:
 
     def stream(
         self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling
-    ) -> Generator[tuple[int, Answer]]:
+    ) -> Generator[tuple[int, PolicyResponse]]:
         """The answers with their rows, in the order in which they arrive.
 
         `seeds[i]` is folded into the integer that the i-th request gives as its seed; how far that fixes the answer is
@@ -122,7 +122,7 @@ class RemotePolicy:
             return
         # The requests run in a thread of their own: it does not matter whether the caller's has an event loop, and a
         # signal is raised here in the main thread, where a loop of its own might swallow it in a callback.
-        arrived: SimpleQueue[tuple[int, Answer] | None] = SimpleQueue()
+        arrived: SimpleQueue[tuple[int, PolicyResponse] | None] = SimpleQueue()
         rows = iter(enumerate(zip(contexts, seeds, strict=True)))
         loop = asyncio.new_event_loop()
         asking = loop.create_task(self._ask_all(rows, sampling, min(self._concurrency, len(contexts)), arrived.put))
@@ -154,9 +154,9 @@ class RemotePolicy:
         rows: Iterator[tuple[int, tuple[Context, Sequence[int]]]],
         sampling: Sampling,
         workers: int,
-        put: Callable[[tuple[int, Answer]], None],
+        put: Callable[[tuple[int, PolicyResponse]], None],
     ) -> None:
-        client = _openai().AsyncOpenAI(
+        client = _import_openai().AsyncOpenAI(
             api_key=self._api_key or "none",  # the package insists on one; who wants none does not look
             base_url=self.url,
             max_retries=self._retries,
@@ -175,32 +175,34 @@ class RemotePolicy:
             except BaseExceptionGroup as faults:
                 raise faults.exceptions[0] from None
 
-    async def _ask(self, client: "AsyncOpenAI", context: Context, seed: Sequence[int], sampling: Sampling) -> Answer:
-        openai = _openai()
+    async def _ask(
+        self, client: "AsyncOpenAI", context: Context, seed: Sequence[int], sampling: Sampling
+    ) -> PolicyResponse:
+        openai = _import_openai()
         try:
             raw = await client.chat.completions.with_raw_response.create(
                 model=self.model,
-                messages=_messages(context),  # type: ignore[arg-type]
-                seed=folded(seed),
+                messages=_to_messages(context),  # type: ignore[arg-type]
+                seed=fold_seed(seed),
                 temperature=sampling.temperature,
                 max_tokens=sampling.max_new_tokens,
             )
             completion = raw.parse()
         except openai.APIStatusError as fault:
-            raise self._build_error(_said(fault.status_code, fault.body), fault.status_code) from None
+            raise self._build_error(_format_server_error(fault.status_code, fault.body), fault.status_code) from None
         except openai.APITimeoutError:
             raise self._build_error(
                 f"no answer within {self._timeout:g} s; allow more, or ask for less at a time"
             ) from None
         except openai.APIConnectionError as fault:
-            raise self._build_error(f"cannot be reached ({_cause(fault)}); is it running there?") from None
+            raise self._build_error(f"cannot be reached ({_name_cause(fault)}); is it running there?") from None
         except ValueError:
             completion = None  # said to be JSON and is not
         choices = getattr(completion, "choices", None)
         if completion is None or not choices:
             error = getattr(completion, "error", None)  # some servers say so with a status of 200
             raise self._build_error(
-                _said(200, error) if error else "no chat completion; does its API begin at this address?"
+                _format_server_error(200, error) if error else "no chat completion; does its API begin at this address?"
             )
         self.usage.requests += 1
         self.usage.retried += raw.retries_taken
@@ -209,11 +211,11 @@ class RemotePolicy:
             self.usage.completion_tokens += completion.usage.completion_tokens or 0
         text = choices[0].message.content or ""
         # Half of a surrogate pair, which JSON may hold, no file could keep.
-        return Answer(text.encode("utf-8", "replace").decode(), choices[0].finish_reason == "length")
+        return PolicyResponse(text.encode("utf-8", "replace").decode(), choices[0].finish_reason == "length")
 
     def _build_error(self, said: str, status: int = 0) -> InputError:
         mend = {
-            401: f"; set {own_key(self.name)}, COPYDESK_UPSTREAM_KEY or OPENAI_API_KEY to a key it takes",
+            401: f"; set {get_api_key_variable(self.name)}, COPYDESK_UPSTREAM_KEY or OPENAI_API_KEY to a key it takes",
             404: "; check the model's name, and that its API begins at this address",
             429: "; ask for less at a time",
         }.get(status, "")
@@ -223,34 +225,34 @@ class RemotePolicy:
         return InputError(line + mend)
 
 
-def folded(seed: Sequence[int]) -> int:
+def fold_seed(seed: Sequence[int]) -> int:
     """A seed of several integers as one of 31 bits, which every server takes; the same on every machine."""
     digest = hashlib.sha256(json.dumps([int(part) for part in seed]).encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def own_key(name: str) -> str:
+def get_api_key_variable(name: str) -> str:
     """The environment variable that holds the key of the server behind the policy of this name alone."""
     return "COPYDESK_KEY_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
 
 
-def key_of(name: str, url: str) -> str | None:
+def find_api_key(name: str, url: str) -> str | None:
     """The key of the server behind a policy, from the environment.
 
     `COPYDESK_KEY_` and the policy's name in capitals, with `_` for all but letters and digits; else
     `COPYDESK_UPSTREAM_KEY`; else, where the server is OpenAI's own, `OPENAI_API_KEY`. `None` if none of them is set.
     """
-    variables = [own_key(name), _SHARED_KEY]
+    variables = [get_api_key_variable(name), _SHARED_KEY_VARIABLE]
     if urlsplit(url).hostname == "api.openai.com":
         variables.append("OPENAI_API_KEY")  # a key that everybody has set must not reach whoever's server is named
     found = (os.environ.get(variable, "").strip() for variable in variables)
     return next((key for key in found if key), None)
 
 
-_SHARED_KEY = "COPYDESK_UPSTREAM_KEY"
+_SHARED_KEY_VARIABLE = "COPYDESK_UPSTREAM_KEY"
 
 
-def _openai() -> ModuleType:
+def _import_openai() -> ModuleType:
     """Imported when the first such policy is made: it takes a second."""
     try:
         import openai
@@ -261,13 +263,13 @@ def _openai() -> ModuleType:
     return openai
 
 
-def _messages(context: Context) -> list[dict[str, object]]:
+def _to_messages(context: Context) -> list[dict[str, object]]:
     if isinstance(context, str):
         return [{"role": "user", "content": context}]
     return [message.model_dump() for message in context]
 
 
-def _said(status: int, body: object) -> str:
+def _format_server_error(status: int, body: object) -> str:
     """What a server gave as its reason, in the forms that are about."""
     reason = body
     if isinstance(body, dict):
@@ -275,6 +277,6 @@ def _said(status: int, body: object) -> str:
     return f"the server answered {status}: {str(reason)[:500]}" if reason else f"the server answered {status}"
 
 
-def _cause(fault: BaseException) -> str:
+def _name_cause(fault: BaseException) -> str:
     """The kind of fault beneath another; its words may hold what was sent."""
     return type(fault.__cause__ or fault).__name__

@@ -1,7 +1,14 @@
 """What a run shows: its figures, tables for the terminal, and one self-contained HTML page."""
 
 from copydesk.report.html import write_report
-from copydesk.report.results import Saving, saving, summarize
+from copydesk.report.results import CostReduction, compute_cost_reduction, summarize_rounds
 from copydesk.report.table import print_examples, print_results
 
-__all__ = ["Saving", "print_examples", "print_results", "saving", "summarize", "write_report"]
+__all__ = [
+    "CostReduction",
+    "print_examples",
+    "print_results",
+    "compute_cost_reduction",
+    "summarize_rounds",
+    "write_report",
+]

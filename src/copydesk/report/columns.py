@@ -6,7 +6,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class Column:
+class Scenario:
     """A column's name, `task/user`, read.
 
     | user | is |
@@ -22,7 +22,7 @@ class Column:
         task: the task.
         log_user: who made the log.
         online_user: who is met online, in the end.
-        changes_midway: whether the user met online is `log_user` before it is `online_user`.
+        changes_midway: whether the user met online is `log_user` before it is `make_online_user`.
         strength: p of the user, where users are told apart by that.
         edits: n of the log, where logs are told apart by that.
     """
@@ -75,19 +75,19 @@ class Column:
         return f"log of {self.log_user}, meets {self.online_user}"
 
 
-def read_column(name: str) -> Column:
+def parse_scenario(name: str) -> Scenario:
     """Read a column's name. Every name can be read: what follows none of the patterns is a user."""
     task, _, user = name.partition("/")
     edits = None
     if found := re.fullmatch(r"(.+)-n([1-9][0-9]{0,8})", user):
         user, edits = found[1], int(found[2])
     if found := re.fullmatch(r"p([0-9]{1,4}(?:\.[0-9]{1,9})?)", user):
-        return Column(name, task, user, user, strength=float(found[1]), edits=edits)
+        return Scenario(name, task, user, user, strength=float(found[1]), edits=edits)
     if found := re.fullmatch(r"(.+?)-(to|then)-(.+)", user):
-        return Column(name, task, found[1], found[3], changes_midway=found[2] == "then", edits=edits)
-    return Column(name, task, user, user, edits=edits)
+        return Scenario(name, task, found[1], found[3], changes_midway=found[2] == "then", edits=edits)
+    return Scenario(name, task, user, user, edits=edits)
 
 
-def column_title(name: str) -> str:
+def format_scenario_title(name: str) -> str:
     """A column for people: `email/strong` is `Email, strong user`."""
-    return read_column(name).title
+    return parse_scenario(name).title

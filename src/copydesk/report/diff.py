@@ -13,7 +13,7 @@ Segment = tuple[Literal["equal", "delete", "insert"], str]
 _TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
 
 
-def diff(response: str, edit: str) -> list[Segment]:
+def compute_diff(response: str, edit: str) -> list[Segment]:
     """The segments that lead from `response` to `edit`, in reading order, what was deleted before what was inserted.
 
     Nothing is lost: equal and deleted segments joined are the response, equal and inserted ones the edit, white space
@@ -21,7 +21,7 @@ def diff(response: str, edit: str) -> list[Segment]:
     does not, so that paragraphs stay paragraphs.
     """
     segments: list[Segment] = []
-    for changed, blocks in groupby(_blocks(response, edit), key=lambda block: block[0]):
+    for changed, blocks in groupby(_align_tokens(response, edit), key=lambda block: block[0]):
         _, olds, news = zip(*blocks, strict=True)
         old, new = "".join(olds), "".join(news)
         if not changed:
@@ -34,7 +34,7 @@ def diff(response: str, edit: str) -> list[Segment]:
     return segments
 
 
-def _blocks(response: str, edit: str) -> list[tuple[bool, str, str]]:
+def _align_tokens(response: str, edit: str) -> list[tuple[bool, str, str]]:
     """Aligned blocks (changed?, old text, new text) along a longest common subsequence of the tokens."""
     before, after = _TOKEN.findall(response), _TOKEN.findall(edit)
     steps = list(Indel.opcodes(before, after))
@@ -47,19 +47,19 @@ def _blocks(response: str, edit: str) -> list[tuple[bool, str, str]]:
     return blocks
 
 
-def diff_html(response: str, edit: str) -> str:
+def render_diff_html(response: str, edit: str) -> str:
     """The difference as HTML: `<del>` and `<ins>` around what changed, all text escaped."""
     tags = {"equal": "{}", "delete": "<del>{}</del>", "insert": "<ins>{}</ins>"}
-    return "".join(tags[tag].format(escape(text)) for tag, text in diff(response, edit))
+    return "".join(tags[tag].format(escape(text)) for tag, text in compute_diff(response, edit))
 
 
-def diff_plain(response: str, edit: str) -> str:
+def render_diff_plain(response: str, edit: str) -> str:
     """The difference for where there is no colour: `[-deleted-]{+inserted+}`."""
     marks = {"equal": ("", ""), "delete": ("[-", "-]"), "insert": ("{+", "+}")}
-    return "".join(marks[tag][0] + text + marks[tag][1] for tag, text in diff(response, edit))
+    return "".join(marks[tag][0] + text + marks[tag][1] for tag, text in compute_diff(response, edit))
 
 
-def diff_rich(response: str, edit: str) -> Text:
+def render_diff_rich(response: str, edit: str) -> Text:
     """The difference for a terminal: deleted words red and struck through, inserted ones green and underlined."""
     styles = {"equal": "", "delete": "strike red", "insert": "underline green"}
-    return Text.assemble(*((text, styles[tag]) for tag, text in diff(response, edit)))
+    return Text.assemble(*((text, styles[tag]) for tag, text in compute_diff(response, edit)))

@@ -6,15 +6,15 @@ from itertools import chain, zip_longest
 from statistics import median
 from typing import Any
 
-from copydesk.report.rounds import Round, column_of
+from copydesk.report.rounds import RoundRow, get_scenario_name
 
 
 @dataclass(frozen=True)
-class Example:
+class ExamplePair:
     """One context answered twice: before learning and after."""
 
-    before: Round
-    after: Round
+    before: RoundRow
+    after: RoundRow
 
     @property
     def cost_reduction(self) -> float:
@@ -22,19 +22,19 @@ class Example:
         return float(self.before["cost"] - self.after["cost"])
 
 
-def pick_examples(rounds: Iterable[Round], method: str, baseline: str = "base", n: int = 3) -> list[Example]:
+def pick_examples(rounds: Iterable[RoundRow], method: str, baseline: str = "base", n: int = 3) -> list[ExamplePair]:
     """Up to `n` ordinary examples, each kind of document in turn.
 
     Within a kind those come first whose saving is nearest to the kind's median, so that the examples show what
     usually happens rather than the best that did.
     """
     played = list(rounds)
-    before = {_place(one): one for one in played if one["method"] == baseline}
-    by_kind: dict[str, list[Example]] = {}
+    before = {_example_order(one): one for one in played if one["method"] == baseline}
+    by_kind: dict[str, list[ExamplePair]] = {}
     for after in played:
-        match = before.get(_place(after))
+        match = before.get(_example_order(after))
         if after["method"] == method and match is not None and match["context"] == after["context"]:
-            by_kind.setdefault(str(after["kind"]), []).append(Example(match, after))
+            by_kind.setdefault(str(after["kind"]), []).append(ExamplePair(match, after))
     for examples in by_kind.values():
         usual = median(example.cost_reduction for example in examples)
         examples.sort(key=lambda example: abs(example.cost_reduction - usual))
@@ -42,11 +42,11 @@ def pick_examples(rounds: Iterable[Round], method: str, baseline: str = "base", 
     return [example for example in in_turn if example is not None][:n]
 
 
-def _place(played: Round) -> tuple[str, int, int]:
-    return column_of(played), int(played["seed"]), int(played["t"])
+def _example_order(played: RoundRow) -> tuple[str, int, int]:
+    return get_scenario_name(played), int(played["seed"]), int(played["t"])
 
 
-def context_text(context: str | Iterable[Mapping[str, Any]]) -> str:
+def format_chat_context(context: str | Iterable[Mapping[str, Any]]) -> str:
     """A context as text: as it is, or chat messages one below the other."""
     if isinstance(context, str):
         return context

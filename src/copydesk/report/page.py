@@ -5,26 +5,26 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from copydesk.report.methods import KNOWN, Look
-from copydesk.report.svg import css_name
+from copydesk.report.methods import METHOD_STYLES, MethodStyle
+from copydesk.report.svg import get_css_variable
 
-COSTS = (
+COST_FOOTNOTE = (
     "Edit cost measures how much of a response people changed: 0 means it was accepted as written, and lower is better."
 )
 
 
-def html_page(
+def render_html_page(
     *,
     title: str,
     eyebrow: str,
     headline: str,
     lead: str,
     sections: Iterable[str],
-    shown: Mapping[str, Look],
+    shown: Mapping[str, MethodStyle],
     figures: str = "",
     details: str = "",
-    footer: str = COSTS,
-    accent: Look = KNOWN["late"],
+    footer: str = COST_FOOTNOTE,
+    accent: MethodStyle = METHOD_STYLES["late"],
 ) -> str:
     """A whole page without a script or an external resource.
 
@@ -36,8 +36,8 @@ def html_page(
         title=escape(title, quote=False),
         accent_light=accent.light,
         accent_dark=accent.dark,
-        colours_light="\n".join(f"  {css_name(name)}: {look.light};" for name, look in shown.items()),
-        colours_dark="\n".join(f"    {css_name(name)}: {look.dark};" for name, look in shown.items()),
+        colours_light="\n".join(f"  {get_css_variable(name)}: {look.light};" for name, look in shown.items()),
+        colours_dark="\n".join(f"    {get_css_variable(name)}: {look.dark};" for name, look in shown.items()),
         eyebrow=escape(eyebrow),
         headline=headline,
         lead=lead,

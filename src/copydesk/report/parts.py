@@ -4,33 +4,33 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from copydesk.report.columns import column_title
-from copydesk.report.methods import Look, without_oracle
-from copydesk.report.svg import css_name
-from copydesk.report.table import cost_text
+from copydesk.report.columns import format_scenario_title
+from copydesk.report.methods import MethodStyle, exclude_oracle
+from copydesk.report.svg import get_css_variable
+from copydesk.report.table import format_cost
 
 
-def capital(text: str) -> str:
+def capitalize_first(text: str) -> str:
     """The text with a capital letter in front."""
     return text[:1].upper() + text[1:]
 
 
-def chip(name: str) -> str:
+def render_chip(name: str) -> str:
     """A small square in the colour of a method."""
-    return f'<span class="chip" style="background: var({css_name(name)})"></span>'
+    return f'<span class="chip" style="background: var({get_css_variable(name)})"></span>'
 
 
-def legend(methods: Iterable[str], shown: Mapping[str, Look]) -> str:
+def render_legend(methods: Iterable[str], shown: Mapping[str, MethodStyle]) -> str:
     """The methods of a plot, each with its colour."""
-    return f'<ul class="legend">{"".join(f"<li>{named(method, shown)}</li>" for method in methods)}</ul>'
+    return f'<ul class="legend">{"".join(f"<li>{render_method_name(method, shown)}</li>" for method in methods)}</ul>'
 
 
-def named(method: str, shown: Mapping[str, Look]) -> str:
+def render_method_name(method: str, shown: Mapping[str, MethodStyle]) -> str:
     """A method's name beside its colour."""
-    return f"{chip(method)}{escape(shown[method].label)}"
+    return f"{render_chip(method)}{escape(shown[method].label)}"
 
 
-def table(caption: str, head: Sequence[str], rows: Sequence[str]) -> str:
+def render_table(caption: str, head: Sequence[str], rows: Sequence[str]) -> str:
     """A table that scrolls within itself where the screen is narrow. The rows are HTML, the rest is text."""
     titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
     return (
@@ -39,43 +39,43 @@ def table(caption: str, head: Sequence[str], rows: Sequence[str]) -> str:
     )
 
 
-def row(head: str, cells: Iterable[str]) -> str:
+def render_row(head: str, cells: Iterable[str]) -> str:
     """A row of a table: what it is about as HTML, and the `<td>` cells."""
     return f'<tr><th scope="row">{head}</th>{"".join(cells)}</tr>'
 
 
-def figure(title: str, note: str, legend: str, svg: str) -> str:
+def render_figure(title: str, note: str, legend: str, svg: str) -> str:
     """A plot with title, note and legend. Title and note are text, the rest is HTML."""
     return f"<figure><figcaption><h3>{escape(title)}</h3><p>{escape(note)}</p></figcaption>{svg}{legend}</figure>"
 
 
-def least_of(cells: Mapping[str, Mapping[str, Any]]) -> float:
+def find_lowest_mean(cells: Mapping[str, Mapping[str, Any]]) -> float:
     """The lowest mean among the methods one could choose."""
-    return float(min((cells[method]["mean"] for method in without_oracle(cells)), default=0.0))
+    return float(min((cells[method]["mean"] for method in exclude_oracle(cells)), default=0.0))
 
 
-def cost_cell(cell: Mapping[str, Any] | None, least: float, below: str = "") -> str:
+def render_cost_cell(cell: Mapping[str, Any] | None, least: float, below: str = "") -> str:
     """A cell of a table: a mean cost, in bold where it is the least, with HTML below it; a dash where there is none."""
     if cell is None:
         return "<td>–</td>"
     best = ' class="best"' if cell["mean"] == least else ""
-    return f"<td{best}>{cost_text(cell)}{below}</td>"
+    return f"<td{best}>{format_cost(cell)}{below}</td>"
 
 
-def costs_table(caption: str, columns: Mapping[str, Mapping[str, Any]], shown: Mapping[str, Look]) -> str:
+def render_costs_table(caption: str, columns: Mapping[str, Mapping[str, Any]], shown: Mapping[str, MethodStyle]) -> str:
     """Methods by columns: mean costs. `columns` holds the cells by the title of each column."""
-    least = [least_of(cells) for cells in columns.values()]
+    least = [find_lowest_mean(cells) for cells in columns.values()]
     rows = [
-        row(
-            named(method, shown),
-            [cost_cell(c.get(method), low) for c, low in zip(columns.values(), least, strict=True)],
+        render_row(
+            render_method_name(method, shown),
+            [render_cost_cell(c.get(method), low) for c, low in zip(columns.values(), least, strict=True)],
         )
         for method in shown
         if any(method in cells for cells in columns.values())
     ]
-    return table(caption, ["Method", *columns], rows)
+    return render_table(caption, ["Method", *columns], rows)
 
 
-def by_title(results: Mapping[str, Any], columns: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+def group_cells_by_title(results: Mapping[str, Any], columns: Iterable[str]) -> dict[str, Mapping[str, Any]]:
     """The cells of some columns, by the column's title."""
-    return {column_title(column): results["cells"][column] for column in columns}
+    return {format_scenario_title(column): results["cells"][column] for column in columns}

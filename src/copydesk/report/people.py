@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from copydesk.report.spread import spread
+from copydesk.report.spread import summarize_spread
 
 
 @dataclass(frozen=True)
-class Row:
+class UserRow:
     """One person, or everybody.
 
     Attributes:
@@ -27,17 +27,17 @@ class Row:
     regret: Mapping[str, Any] | None
 
 
-def has_people(results: Mapping[str, Any]) -> bool:
+def is_personal_run(results: Mapping[str, Any]) -> bool:
     """Whether a run is about several people (`copydesk demo --personal`)."""
     return "people" in results["settings"]
 
 
-def column_of_person(results: Mapping[str, Any], name: str) -> str:
+def get_user_scenario(results: Mapping[str, Any], name: str) -> str:
     """The column of one of the people."""
     return f"{results['settings']['task']}/{name}"
 
 
-def rows_of(results: Mapping[str, Any]) -> list[Row]:
+def build_user_rows(results: Mapping[str, Any]) -> list[UserRow]:
     """A row for each person, and a last one for everybody.
 
     In everybody's costs each person counts alike; everybody's regret is the sum.
@@ -46,9 +46,9 @@ def rows_of(results: Mapping[str, Any]) -> list[Row]:
     turns = [person["turn"] for person in people.values()]
     rows = []
     for name, person in people.items():
-        column, others = column_of_person(results, name), turns.count(person["turn"]) - 1
+        column, others = get_user_scenario(results, name), turns.count(person["turn"]) - 1
         rows.append(
-            Row(
+            UserRow(
                 name=name,
                 edits=str(person["edits"]),
                 taste=f"{others} others" if others > 1 else "1 other" if others else "nobody",
@@ -57,10 +57,10 @@ def rows_of(results: Mapping[str, Any]) -> list[Row]:
             )
         )
     regrets = [row.regret["per_seed"] for row in rows if row.regret is not None]
-    total = spread([sum(own) for own in zip(*regrets, strict=True)]) if regrets else None
-    everybody = {method: _mean([row.cells[method] for row in rows]) for method in results["methods"]}
-    return [*rows, Row("everybody", str(sum(person["edits"] for person in people.values())), "", everybody, total)]
+    total = summarize_spread([sum(own) for own in zip(*regrets, strict=True)]) if regrets else None
+    everybody = {method: _mean_over_users([row.cells[method] for row in rows]) for method in results["methods"]}
+    return [*rows, UserRow("everybody", str(sum(person["edits"] for person in people.values())), "", everybody, total)]
 
 
-def _mean(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return spread([fmean(seed) for seed in zip(*(cell["per_seed"] for cell in cells), strict=True)])
+def _mean_over_users(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return summarize_spread([fmean(seed) for seed in zip(*(cell["per_seed"] for cell in cells), strict=True)])

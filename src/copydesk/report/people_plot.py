@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from copydesk.report.methods import looks
-from copydesk.report.people import Row
+from copydesk.report.methods import method_styles
+from copydesk.report.people import UserRow
 from copydesk.report.svg import draw_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def cost_by_person(rows: Sequence[Row]) -> str:
+def plot_cost_by_user(rows: Sequence[UserRow]) -> str:
     """Mean cost of each person, a bar a method."""
-    shown = looks(rows[0].cells)
+    shown = method_styles(rows[0].cells)
     thick = 0.7 / len(shown)
 
     def draw(axes: "Axes") -> None:

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from copydesk.report.methods import Line, Look, is_late, label_of, looks
-from copydesk.report.regret import regrets_of
-from copydesk.report.rounds import Round, arms_of, methods_of
-from copydesk.report.svg import RULE, draw_svg
+from copydesk.report.methods import LineStyle, MethodStyle, get_method_label, is_late, method_styles
+from copydesk.report.regret import compute_regrets
+from copydesk.report.rounds import RoundRow, list_arms, list_methods
+from copydesk.report.svg import RULE_COLOUR, draw_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WINDOW = 20
+MAX_WINDOW = 20
 """Rounds in a rolling mean, where a run is long enough."""
 
-_DASHES: dict[Line, Any] = {
+_DASH_PATTERNS: dict[LineStyle, Any] = {
     "solid": "solid",
     "dashed": (0, (4, 2)),
     "dotted": (0, (1, 1.2)),
@@ -26,50 +26,52 @@ _DASHES: dict[Line, Any] = {
 }
 
 
-def cost_over_rounds(rounds: Sequence[Round]) -> str:
+def plot_cost_over_rounds(rounds: Sequence[RoundRow]) -> str:
     """Rolling mean of the cost over a window of rounds, a line a method; with several seeds a band of one std."""
-    shown = looks(methods_of(rounds))
+    shown = method_styles(list_methods(rounds))
     ends: dict[str, float] = {}
 
     def draw(axes: "Axes") -> None:
         for name, look in shown.items():
-            seeds = _by_seed([played for played in rounds if played["method"] == name])
+            seeds = _group_by_seed([played for played in rounds if played["method"] == name])
             length = min(len(played) for played in seeds)
-            width = min(window(rounds), length)
-            curves = [_rolling([one["cost"] for one in played[:length]], width) for played in seeds]
+            width = min(choose_rolling_window(rounds), length)
+            curves = [_rolling_mean([one["cost"] for one in played[:length]], width) for played in seeds]
             ends[name] = draw_curves(axes, np.arange(width, length + 1), curves, name, look)
         axes.set(xlabel="round", xlim=(1, max(2, *(int(played["t"]) for played in rounds))))
         axes.set_ylim(bottom=0)
-        name_lines(axes, ends, shown)
+        label_lines(axes, ends, shown)
 
-    label = f"Line plot: rolling mean edit cost over the rounds of {_listed(shown)}."
+    label = f"Line plot: rolling mean edit cost over the rounds of {_join_labels(shown)}."
     return draw_svg(draw, shown, label, height=3.0)
 
 
-def pulls_over_rounds(rounds: Sequence[Round], method: str = "late") -> str:
+def plot_pulls_over_rounds(rounds: Sequence[RoundRow], method: str = "late") -> str:
     """Which arm a late ensemble played: shares of a window of rounds, stacked, averaged over seeds."""
-    late = _by_seed([played for played in rounds if played["method"] == method])
-    shown = looks(arms_of(rounds).values())
+    late = _group_by_seed([played for played in rounds if played["method"] == method])
+    shown = method_styles(list_arms(rounds).values())
 
     def draw(axes: "Axes") -> None:
         length = min(len(played) for played in late)
-        width = min(window(rounds), length)
-        names = arms_of(rounds)
+        width = min(choose_rolling_window(rounds), length)
+        names = list_arms(rounds)
         shares = [
-            np.mean([_rolling([names[one["policy"]] == arm for one in played[:length]], width) for played in late], 0)
+            np.mean(
+                [_rolling_mean([names[one["policy"]] == arm for one in played[:length]], width) for played in late], 0
+            )
             for arm in shown
         ]
         axes.stackplot(np.arange(width, length + 1), shares, colors=[look.light for look in shown.values()], alpha=0.9)
         axes.set(xlabel="round", xlim=(width, max(length, width + 1)), ylim=(0, 1), yticks=[0, 0.25, 0.5, 0.75, 1])
         axes.set_yticklabels(["0%", "25%", "50%", "75%", "100%"])
 
-    label = f"Area plot: how the rounds of {label_of(method)} are shared among {_listed(shown)}, over the rounds."
+    label = f"Area plot: how the rounds of {get_method_label(method)} are shared among {_join_labels(shown)}, over the rounds."
     return draw_svg(draw, shown, label, height=3.0)
 
 
-def cost_by_kind(rounds: Sequence[Round]) -> str:
+def plot_cost_by_kind(rounds: Sequence[RoundRow]) -> str:
     """Mean cost for each kind of document, a bar a method."""
-    shown = looks(methods_of(rounds))
+    shown = method_styles(list_methods(rounds))
     kinds = sorted({str(played["kind"]) for played in rounds})
     thick = 0.7 / len(shown)
 
@@ -81,23 +83,23 @@ def cost_by_kind(rounds: Sequence[Round]) -> str:
             means = [fmean(found) if found else 0.0 for found in costs]
             axes.barh([k + i * thick for k in range(len(kinds))], means, height=thick * 0.84, color=look.light)
         for k, kind in enumerate(kinds):
-            axes.annotate(label_of_kind(kind), (0, k - thick / 2), xytext=(0, 4), textcoords="offset points",
+            axes.annotate(format_kind(kind), (0, k - thick / 2), xytext=(0, 4), textcoords="offset points",
                           va="bottom")  # fmt: skip
         axes.set(ylim=(len(kinds) - 1 + 0.72, -0.4), yticks=[])
         axes.set_xlim(left=0)
         axes.grid(visible=False, axis="y")
 
-    label = f"Bar plot: mean edit cost of {_listed(shown)}, for each of {len(kinds)} kinds of document."
+    label = f"Bar plot: mean edit cost of {_join_labels(shown)}, for each of {len(kinds)} kinds of document."
     return draw_svg(draw, shown, label, height=0.35 + len(kinds) * (0.4 + 0.15 * len(shown)))
 
 
-def regret_over_rounds(rounds: Sequence[Round], change_round: float | None = None) -> str:
+def plot_regret_over_rounds(rounds: Sequence[RoundRow], change_round: float | None = None) -> str:
     """Regret so far of each late ensemble, a band of one std over seeds; a vertical rule where the user changes.
 
     `change_round` is the last round of the first user.
     """
-    regrets = regrets_of(rounds)
-    shown = looks(regrets)
+    regrets = compute_regrets(rounds)
+    shown = method_styles(regrets)
     ends: dict[str, float] = {}
 
     def draw(axes: "Axes") -> None:
@@ -107,41 +109,41 @@ def regret_over_rounds(rounds: Sequence[Round], change_round: float | None = Non
             curves = [seed.curve[:width] for seed in seeds]
             ends[name] = draw_curves(axes, np.arange(1, width + 1), curves, name, shown[name])
             length = max(length, width)
-        axes.axhline(0, color=RULE, linewidth=1.2)
+        axes.axhline(0, color=RULE_COLOUR, linewidth=1.2)
         if change_round is not None:
-            axes.axvline(change_round + 0.5, color=RULE, linewidth=1.2)
+            axes.axvline(change_round + 0.5, color=RULE_COLOUR, linewidth=1.2)
         axes.set(xlabel="round", xlim=(1, max(2, length)))
-        name_lines(axes, ends, shown)
+        label_lines(axes, ends, shown)
 
-    label = f"Line plot: regret against the best single policy, summed over the rounds, of {_listed(shown)}."
+    label = f"Line plot: regret against the best single policy, summed over the rounds, of {_join_labels(shown)}."
     return draw_svg(draw, shown, label, height=3.0)
 
 
-def window(rounds: Iterable[Round]) -> int:
-    """How many rounds the rolling means are over: `WINDOW`, or a third of the run when it is short."""
-    return max(1, min(WINDOW, max(int(played["t"]) for played in rounds) // 3))
+def choose_rolling_window(rounds: Iterable[RoundRow]) -> int:
+    """How many rounds the rolling means are over: `MAX_WINDOW`, or a third of the run when it is short."""
+    return max(1, min(MAX_WINDOW, max(int(played["t"]) for played in rounds) // 3))
 
 
-def label_of_kind(kind: str) -> str:
+def format_kind(kind: str) -> str:
     """A document kind for people: `peer_review` is `peer review`."""
     return kind.replace("_", " ")
 
 
-def _listed(shown: Mapping[str, Look]) -> str:
+def _join_labels(shown: Mapping[str, MethodStyle]) -> str:
     return ", ".join(look.label for look in shown.values())
 
 
-def _by_seed(rounds: Sequence[Round]) -> list[list[Round]]:
+def _group_by_seed(rounds: Sequence[RoundRow]) -> list[list[RoundRow]]:
     seeds = sorted({int(one["seed"]) for one in rounds})
     return [sorted((one for one in rounds if one["seed"] == seed), key=lambda one: int(one["t"])) for seed in seeds]
 
 
-def _rolling(values: Sequence[float], width: int) -> NDArray[np.float64]:
+def _rolling_mean(values: Sequence[float], width: int) -> NDArray[np.float64]:
     """Means of each `width` neighbours; the first is that of rounds 1 to `width`."""
     return np.convolve(np.asarray(values, dtype=np.float64), np.full(width, 1 / width), mode="valid")
 
 
-def draw_curves(axes: "Axes", x: ArrayLike, curves: Sequence[ArrayLike], method: str, look: Look) -> float:
+def draw_curves(axes: "Axes", x: ArrayLike, curves: Sequence[ArrayLike], method: str, look: MethodStyle) -> float:
     """Draw the mean of one curve a seed, with a band of one standard deviation where there are several.
 
     Returns the height at which it ends.
@@ -158,26 +160,26 @@ def draw_line(
     mean: NDArray[np.float64],
     std: NDArray[np.float64],
     method: str,
-    look: Look,
+    look: MethodStyle,
     marker: str = "",
 ) -> None:
     """Draw a method's line in its colour and dashes, late ensembles on top, and a band where there is a spread."""
     late = is_late(method)
-    axes.plot(x, mean, color=look.light, linewidth=2.4 if method == "late" else 1.5, linestyle=_DASHES[look.line],
+    axes.plot(x, mean, color=look.light, linewidth=2.4 if method == "late" else 1.5, linestyle=_DASH_PATTERNS[look.line],
               marker=marker, markersize=3.5, zorder=3 if late else 2)  # fmt: skip
     if std.any():
         axes.fill_between(x, mean - std, mean + std, color=look.light, alpha=0.13, linewidth=0)
 
 
-def name_lines(axes: "Axes", ends: Mapping[str, float], shown: Mapping[str, Look]) -> None:
+def label_lines(axes: "Axes", ends: Mapping[str, float], shown: Mapping[str, MethodStyle]) -> None:
     """Write each method's name to the right of the axes, where its line ends or just above another's name."""
     bottom, top = axes.get_ylim()
-    for name, height in apart(ends, (top - bottom) * 0.075).items():
+    for name, height in spread_labels(ends, (top - bottom) * 0.075).items():
         axes.annotate(shown[name].label, (1, height), xycoords=("axes fraction", "data"), xytext=(5, 0),
                       textcoords="offset points", va="center", color=shown[name].light)  # fmt: skip
 
 
-def apart(heights: Mapping[str, float], gap: float) -> dict[str, float]:
+def spread_labels(heights: Mapping[str, float], gap: float) -> dict[str, float]:
     """Heights moved up just enough that labels put there are at least `gap` apart."""
     placed: dict[str, float] = {}
     floor = float("-inf")

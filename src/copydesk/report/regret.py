@@ -6,12 +6,12 @@ from itertools import accumulate
 from typing import Any
 
 from copydesk.report.methods import is_late
-from copydesk.report.rounds import Round, arms_of, by_column, methods_of
-from copydesk.report.spread import spread
+from copydesk.report.rounds import RoundRow, group_by_scenario, list_arms, list_methods
+from copydesk.report.spread import summarize_spread
 
 
 @dataclass(frozen=True)
-class Regret:
+class SeedRegret:
     """A late ensemble beside the best single arm in hindsight, in one seed.
 
     That arm is the policy that cost least over all the rounds of the seed, had it answered every one of them.
@@ -44,7 +44,7 @@ class Regret:
         return list(accumulate(late - best for late, best in zip(self.late_costs, self.best_costs, strict=True)))
 
 
-def regrets_of(rounds: Iterable[Round], arms: Collection[str] | None = None) -> dict[str, list[Regret]]:
+def compute_regrets(rounds: Iterable[RoundRow], arms: Collection[str] | None = None) -> dict[str, list[SeedRegret]]:
     """The regret of each late ensemble in one column, an entry a seed in ascending order.
 
     The arms are the policies that any of the column's late ensembles played, or those of the methods `arms`, and that
@@ -52,15 +52,15 @@ def regrets_of(rounds: Iterable[Round], arms: Collection[str] | None = None) -> 
     such a seed, is left out.
     """
     played = list(rounds)
-    methods_of_arms = set(arms_of(played).values()) if arms is None else set(arms)
+    methods_of_arms = set(list_arms(played).values()) if arms is None else set(arms)
     costs: dict[tuple[str, int], dict[int, float]] = {}
     for one in played:
         method = str(one["method"])
         if is_late(method) or method in methods_of_arms:
             costs.setdefault((method, int(one["seed"])), {})[int(one["t"])] = float(one["cost"])
-    methods = methods_of(played)
+    methods = list_methods(played)
     alone = [method for method in methods if not is_late(method)]
-    found: dict[str, list[Regret]] = {}
+    found: dict[str, list[SeedRegret]] = {}
     for late in filter(is_late, methods):
         for seed in sorted(seed for method, seed in costs if method == late):
             own = costs[late, seed]
@@ -68,12 +68,12 @@ def regrets_of(rounds: Iterable[Round], arms: Collection[str] | None = None) -> 
             if rivals:
                 best = min(rivals, key=lambda arm: sum(rivals[arm].values()))
                 order = sorted(own)
-                regret = Regret(seed, best, [own[t] for t in order], [rivals[best][t] for t in order])
+                regret = SeedRegret(seed, best, [own[t] for t in order], [rivals[best][t] for t in order])
                 found.setdefault(late, []).append(regret)
     return found
 
 
-def regret_cells(rounds: Iterable[Round]) -> dict[str, dict[str, dict[str, Any]]]:
+def summarize_regrets(rounds: Iterable[RoundRow]) -> dict[str, dict[str, dict[str, Any]]]:
     """The regrets by column and late ensemble, as results.json holds them.
 
     `regret` is in the units of the cost, summed over the rounds of a seed; `ratio` is that of the totals, and is left
@@ -81,18 +81,21 @@ def regret_cells(rounds: Iterable[Round]) -> dict[str, dict[str, dict[str, Any]]
     each. Columns without a late ensemble are left out. What the ensemble of any column played is an arm in every one,
     also where an ensemble that knew of the others' rounds never tried it.
     """
-    columns = by_column(rounds)
-    arms = {arm for own in columns.values() for arm in arms_of(own).values()}
-    cells = {column: {m: _cell(r) for m, r in regrets_of(own, arms).items()} for column, own in columns.items()}
+    columns = group_by_scenario(rounds)
+    arms = {arm for own in columns.values() for arm in list_arms(own).values()}
+    cells = {
+        column: {m: _summarize_seed_regrets(r) for m, r in compute_regrets(own, arms).items()}
+        for column, own in columns.items()
+    }
     return {column: own for column, own in cells.items() if own}
 
 
-def _cell(regrets: Sequence[Regret]) -> dict[str, Any]:
+def _summarize_seed_regrets(regrets: Sequence[SeedRegret]) -> dict[str, Any]:
     ratios = [regret.ratio for regret in regrets]
     known = [ratio for ratio in ratios if ratio is not None]
     return {
-        "regret": spread([regret.total for regret in regrets]),
-        **({"ratio": spread(known)} if len(known) == len(ratios) else {}),
-        "best_total": spread([sum(regret.best_costs) for regret in regrets]),
+        "regret": summarize_spread([regret.total for regret in regrets]),
+        **({"ratio": summarize_spread(known)} if len(known) == len(ratios) else {}),
+        "best_total": summarize_spread([sum(regret.best_costs) for regret in regrets]),
         "best": [regret.best for regret in regrets],
     }

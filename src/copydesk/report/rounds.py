@@ -5,25 +5,25 @@ from math import isfinite
 from typing import Any
 
 from copydesk.errors import InputError
-from copydesk.report.methods import in_order, is_late
+from copydesk.report.methods import is_late, sort_methods
 
-Round = Mapping[str, Any]
+RoundRow = Mapping[str, Any]
 """One line of rounds.jsonl."""
 
-REQUIRED = ("seed", "t", "task", "user", "method", "policy", "kind", "context", "response", "edit", "cost")
+REQUIRED_FIELDS = ("seed", "t", "task", "user", "method", "policy", "kind", "context", "response", "edit", "cost")
 
 
-def column_of(played: Round) -> str:
+def get_scenario_name(played: RoundRow) -> str:
     """The column a round counts for: `task/user`."""
     return f"{played['task']}/{played['user']}"
 
 
-def methods_of(rounds: Iterable[Round]) -> list[str]:
+def list_methods(rounds: Iterable[RoundRow]) -> list[str]:
     """The methods that played, in the order of the tables; unknown ones last, as they come."""
-    return in_order(str(played["method"]) for played in rounds)
+    return sort_methods(str(played["method"]) for played in rounds)
 
 
-def arms_of(rounds: Iterable[Round]) -> dict[str, str]:
+def list_arms(rounds: Iterable[RoundRow]) -> dict[str, str]:
     """The arms of the late ensembles in the order of the tables, each policy with the name people know it by.
 
     That is the method whose policy it is, or the policy's own name where no method played it alone.
@@ -35,24 +35,24 @@ def arms_of(rounds: Iterable[Round]) -> dict[str, str]:
         for one in played
         if is_late(str(one["method"]))
     }
-    order = methods_of(played)
+    order = list_methods(played)
     return dict(sorted(arms.items(), key=lambda arm: order.index(arm[1]) if arm[1] in order else len(order)))
 
 
-def by_column(rounds: Iterable[Round]) -> dict[str, list[Round]]:
+def group_by_scenario(rounds: Iterable[RoundRow]) -> dict[str, list[RoundRow]]:
     """The rounds of each column, columns and rounds as they come."""
-    found: dict[str, list[Round]] = {}
+    found: dict[str, list[RoundRow]] = {}
     for played in rounds:
-        found.setdefault(column_of(played), []).append(played)
+        found.setdefault(get_scenario_name(played), []).append(played)
     return found
 
 
-def checked(played: Round, number: int) -> Round:
+def check_round(played: RoundRow, number: int) -> RoundRow:
     """The round, if it has every field and its cost is a number.
 
     Raises InputError that names the round by its `number` otherwise.
     """
-    missing = [field for field in REQUIRED if field not in played]
+    missing = [field for field in REQUIRED_FIELDS if field not in played]
     if missing:
         raise InputError(f"round {number} lacks {', '.join(missing)}; play the rounds again")
     cost = played["cost"]

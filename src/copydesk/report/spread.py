@@ -5,7 +5,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 
-def spread(per_seed: Sequence[float]) -> dict[str, Any]:
+def summarize_spread(per_seed: Sequence[float]) -> dict[str, Any]:
     """The mean over seeds, their sample standard deviation (0 for a single seed), and the figures themselves."""
     return {
         "mean": fmean(per_seed),

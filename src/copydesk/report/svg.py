@@ -7,25 +7,25 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from copydesk.errors import InputError
-from copydesk.report.methods import Look
+from copydesk.report.methods import MethodStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Stand-ins for the page's own colours of text and rules.
-_INK = "#010203"
-RULE = "#030201"
-_STYLE: dict[Any, Any] = {
+_INK_PLACEHOLDER = "#010203"
+RULE_COLOUR = "#030201"
+_RC_PARAMS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 10,
     "axes.labelsize": 10,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "axes.edgecolor": RULE,
-    "grid.color": RULE,
+    "text.color": _INK_PLACEHOLDER,
+    "axes.labelcolor": _INK_PLACEHOLDER,
+    "xtick.color": _INK_PLACEHOLDER,
+    "ytick.color": _INK_PLACEHOLDER,
+    "axes.edgecolor": RULE_COLOUR,
+    "grid.color": RULE_COLOUR,
     "grid.linewidth": 0.7,
     "axes.grid": True,
     "axes.axisbelow": True,
@@ -37,19 +37,19 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def css_name(name: str) -> str:
+def get_css_variable(name: str) -> str:
     """The CSS variable that holds a method's colour."""
     return "--method-" + re.sub(r"[^a-z0-9]", lambda sign: f"_{ord(sign[0]):x}", name.lower())
 
 
-def as_file(svg: str) -> str:
+def make_standalone_svg(svg: str) -> str:
     """A drawing that belongs to no page, as a file of its own: dark ink on white, in a common font."""
     own = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     style = "color: #24292f; background: #fff; font-family: system-ui, sans-serif"
     return svg.replace("<svg ", f'<svg {own} style="{style}" ', 1) + "\n"
 
 
-def draw_svg(draw: "Callable[[Axes], None]", shown: Mapping[str, Look], label: str, height: float) -> str:
+def draw_svg(draw: "Callable[[Axes], None]", shown: Mapping[str, MethodStyle], label: str, height: float) -> str:
     """What `draw` draws on axes 5.6 inches wide and `height` inches high, as an `<svg>` element.
 
     Text stays text, in the page's font. The colours of the methods `shown` become CSS variables, so that the plot
@@ -64,7 +64,7 @@ def draw_svg(draw: "Callable[[Axes], None]", shown: Mapping[str, Look], label: s
     except ImportError:
         raise InputError("the report's plots need matplotlib; run: pip install 'copydesk[report]'") from None
     written = StringIO()
-    with rc_context({**_STYLE, "svg.hashsalt": label}):
+    with rc_context({**_RC_PARAMS, "svg.hashsalt": label}):
         figure = Figure(figsize=(5.6, height), layout="constrained")
         draw(figure.add_subplot())
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -75,7 +75,7 @@ def draw_svg(draw: "Callable[[Axes], None]", shown: Mapping[str, Look], label: s
     svg = re.sub(
         r'<svg [^>]*(viewBox="[^"]*")[^>]*>', rf'<svg \1 role="img" aria-label="{escape(label)}">', svg, count=1
     )
-    svg = svg.replace(_INK, "currentColor").replace(RULE, "var(--rule, #8885)")
+    svg = svg.replace(_INK_PLACEHOLDER, "currentColor").replace(RULE_COLOUR, "var(--rule, #8885)")
     for method, look in shown.items():
-        svg = svg.replace(look.light, f"var({css_name(method)}, {look.light})")
+        svg = svg.replace(look.light, f"var({get_css_variable(method)}, {look.light})")
     return svg.strip()

@@ -4,20 +4,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from copydesk.report.methods import looks
-from copydesk.report.plots import draw_line, name_lines
+from copydesk.report.methods import method_styles
+from copydesk.report.plots import draw_line, label_lines
 from copydesk.report.svg import draw_svg
 from copydesk.report.sweeps import Sweep
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-AXES = {"p": "p, the strength of the user", "n": "n, the edits in the log"}
+SWEEP_AXIS_LABELS = {"p": "p, the strength of the user", "n": "n, the edits in the log"}
 
 
-def cost_over_sweep(sweep: Sweep) -> str:
+def plot_cost_over_sweep(sweep: Sweep) -> str:
     """Mean cost over p, or over n on a log axis, a line a method with a band of one std over seeds."""
-    shown = looks(sweep.methods)
+    shown = method_styles(sweep.methods)
     ends: dict[str, float] = {}
 
     def draw(axes: "Axes") -> None:
@@ -31,10 +31,10 @@ def cost_over_sweep(sweep: Sweep) -> str:
             axes.set_xscale("log")
             axes.set_xticks(values, [sweep.format_value(value) for value in values])
             axes.set_xticks([], minor=True)
-        axes.set(xlabel=AXES[sweep.symbol], ylabel="edit cost")
+        axes.set(xlabel=SWEEP_AXIS_LABELS[sweep.symbol], ylabel="edit cost")
         axes.set_ylim(bottom=0)
-        name_lines(axes, ends, shown)
+        label_lines(axes, ends, shown)
 
     listed = ", ".join(look.label for look in shown.values())
-    label = f"Line plot: mean edit cost over {AXES[sweep.symbol]}, of {listed}. {sweep.title}."
+    label = f"Line plot: mean edit cost over {SWEEP_AXIS_LABELS[sweep.symbol]}, of {listed}. {sweep.title}."
     return draw_svg(draw, shown, label, height=3.6)

@@ -6,8 +6,8 @@ from itertools import combinations
 from math import exp, log
 from typing import Any, Literal
 
-from copydesk.report.columns import Column, read_column
-from copydesk.report.methods import in_order
+from copydesk.report.columns import Scenario, parse_scenario
+from copydesk.report.methods import sort_methods
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Sweep:
     @property
     def methods(self) -> list[str]:
         """The methods that played somewhere, in the order of the tables."""
-        return in_order(method for cells in self.cells.values() for method in cells)
+        return sort_methods(method for cells in self.cells.values() for method in cells)
 
     def format_value(self, value: float) -> str:
         """A p or n for people."""
@@ -48,34 +48,34 @@ class Crossing:
     cheaper: str
 
 
-def sweeps_of(results: Mapping[str, Any]) -> list[Sweep]:
+def collect_sweeps(results: Mapping[str, Any]) -> list[Sweep]:
     """The sweeps in results.json: one for each task and, where n is varied, for each user."""
-    points: dict[tuple[str, str], list[Column]] = {}
-    for column in map(read_column, results["columns"]):
+    points: dict[tuple[str, str], list[Scenario]] = {}
+    for column in map(parse_scenario, results["columns"]):
         if column.swept_parameter:
-            points.setdefault(_about(column), []).append(column)
+            points.setdefault(_sweep_key(column), []).append(column)
     return [
         Sweep(
             columns[0].swept_parameter or "n",
             title,
-            {_value(c): results["cells"][c.name] for c in sorted(columns, key=_value)},
+            {_swept_value(c): results["cells"][c.name] for c in sorted(columns, key=_swept_value)},
         )
         for (_, title), columns in points.items()
     ]
 
 
-def _about(column: Column) -> tuple[str, str]:
+def _sweep_key(column: Scenario) -> tuple[str, str]:
     """What tells sweeps apart: what is varied, and of what."""
     if column.swept_parameter == "p":
         return "p", f"{column.task_title}, by the strength of the user"
     return "n", f"{column.task_title}, {column.user_title}, by the edits in the log"
 
 
-def _value(column: Column) -> float:
+def _swept_value(column: Scenario) -> float:
     return float(column.edits if column.edits is not None else column.strength or 0.0)
 
 
-def crossings(sweep: Sweep) -> list[Crossing]:
+def find_crossings(sweep: Sweep) -> list[Crossing]:
     """Where the mean costs of two methods cross, in ascending order.
 
     Between the points of a sweep lie straight lines, n on a log axis. Curves that touch without crossing, or that meet
@@ -84,21 +84,21 @@ def crossings(sweep: Sweep) -> list[Crossing]:
     found = []
     for one, other in combinations(sweep.methods, 2):
         gaps = [
-            (_axis(sweep, value), cell["mean"] - sweep.cells[value][other]["mean"])
+            (_to_axis(sweep, value), cell["mean"] - sweep.cells[value][other]["mean"])
             for value, cell in sweep.curve(one)
             if other in sweep.cells[value]
         ]
-        for at, after in _zeros(gaps):
+        for at, after in _find_zero_crossings(gaps):
             where = exp(at) if sweep.symbol == "n" else at
             found.append(Crossing(one, other, where, one if after < 0 else other))
     return sorted(found, key=lambda crossing: crossing.value)
 
 
-def _axis(sweep: Sweep, value: float) -> float:
+def _to_axis(sweep: Sweep, value: float) -> float:
     return log(value) if sweep.symbol == "n" else value
 
 
-def _zeros(points: Sequence[tuple[float, float]]) -> Iterable[tuple[float, float]]:
+def _find_zero_crossings(points: Sequence[tuple[float, float]]) -> Iterable[tuple[float, float]]:
     """Where a line through the points changes its sign, and its value at the next point that is not 0."""
     last: tuple[float, float] | None = None
     level: float | None = None  # the first of the points at 0 since the last one that was not

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 logger = logging.getLogger(__name__)
 
 
-class Clock:
+class StepTimer:
     """Says what is being done, and keeps how long each step took."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:

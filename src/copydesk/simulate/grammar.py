@@ -1,7 +1,7 @@
 """A small grammar: facts and manners become text, and text becomes facts and manners again.
 
-A kind of document says which parts its responses are made of. `render` writes a `Draft` as text; `parse` reads any
-text, also one a model got wrong, as a `Draft`: what matches no part is kept as noise, a fact nobody wrote is missing,
+A kind of document says which parts its responses are made of. `render` writes a `ResponseOutline` as text; `parse` reads any
+text, also one a model got wrong, as a `ResponseOutline`: what matches no part is kept as noise, a fact nobody wrote is missing,
 and manners that disagree within one text are `None`. For a draft that `parse` can return, `parse(render(d)) == d`.
 """
 
@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-SLOT = re.compile(r"\{(\w+)\}")
-NOISE_END = re.compile(r"(?<=[.!?])\s|\n")
+SLOT_PATTERN = re.compile(r"\{(\w+)\}")
+NOISE_END_PATTERN = re.compile(r"(?<=[.!?])\s|\n")
 
 
 @dataclass(frozen=True)
-class Part:
+class ResponsePart:
     """A piece of a response: one sentence or line, in the variant that one manner chooses.
 
     A manner's value without a template leaves the part out. `body` parts are laid out as the `layout` manner says.
@@ -39,14 +39,14 @@ class Part:
     @cached_property
     def slots(self) -> tuple[str, ...]:
         """The facts this part states."""
-        return tuple(dict.fromkeys(SLOT.findall(" ".join(self.variants.values()))))
+        return tuple(dict.fromkeys(SLOT_PATTERN.findall(" ".join(self.variants.values()))))
 
 
-class Pattern(NamedTuple):
+class PartPattern(NamedTuple):
     """How a part looks in text, in the variant of one manner's value and in one layout."""
 
     expression: re.Pattern[str]
-    part: Part
+    part: ResponsePart
     value: str
     layout: str
 
@@ -59,7 +59,7 @@ class Noise:
 
 
 @dataclass(frozen=True)
-class Draft:
+class ResponseOutline:
     """A response as its reader sees it.
 
     `style` holds None where the text disagrees with itself or does not show. `facts` holds what the text states,
@@ -81,12 +81,12 @@ class Draft:
         return tuple(item for item in self.order if isinstance(item, Noise))
 
 
-LAYOUTS: Mapping[str, str] = {"prose": "", "bullets": r"- ", "numbered": r"\d+\. ", "questions": ""}
+LAYOUT_PREFIXES: Mapping[str, str] = {"prose": "", "bullets": r"- ", "numbered": r"\d+\. ", "questions": ""}
 """The layouts and the expression of each one's prefix; `questions` puts the part's own question there."""
 
 
 @dataclass(frozen=True)
-class Kind:
+class DocumentKind:
     """A kind of document: what it tells (slots), how it tells it (lines) and what a response is made of (parts).
 
     `lines` are groups of alternative wordings of one line of the context; `opening_lines` of them stay in place at the
@@ -96,43 +96,47 @@ class Kind:
     name: str
     slots: Mapping[str, Sequence[str]]
     lines: Sequence[Sequence[str]]
-    parts: Sequence[Part]
+    parts: Sequence[ResponsePart]
     layouts: Sequence[str]
     opening_lines: int = 0
 
     @cached_property
-    def part_by_name(self) -> Mapping[str, Part]:
+    def part_by_name(self) -> Mapping[str, ResponsePart]:
         """The parts by name."""
         return {part.name: part for part in self.parts}
 
     @cached_property
-    def fact_parts(self) -> tuple[Part, ...]:
+    def fact_parts(self) -> tuple[ResponsePart, ...]:
         """The parts that state the document's facts: body parts with slots."""
         return tuple(part for part in self.parts if part.body and part.slots)
 
     @cached_property
-    def patterns(self) -> tuple[Pattern, ...]:
+    def patterns(self) -> tuple[PartPattern, ...]:
         """One pattern for everything a response can be made of."""
         found = []
         for part in self.parts:
             for value, template in part.variants.items():
-                body = SLOT.sub(r"(?P<\1>[^\\s.,:;!?]+)", re.escape(template).replace(r"\{", "{").replace(r"\}", "}"))
+                body = SLOT_PATTERN.sub(
+                    r"(?P<\1>[^\\s.,:;!?]+)", re.escape(template).replace(r"\{", "{").replace(r"\}", "}")
+                )
                 for layout in self.layouts if part.body else [""]:
-                    prefix = re.escape(part.question + " ") if layout == "questions" else LAYOUTS.get(layout, "")
-                    found.append(Pattern(re.compile(prefix + body + r"(?!\w)"), part, value, layout))
+                    prefix = (
+                        re.escape(part.question + " ") if layout == "questions" else LAYOUT_PREFIXES.get(layout, "")
+                    )
+                    found.append(PartPattern(re.compile(prefix + body + r"(?!\w)"), part, value, layout))
         return tuple(found)
 
 
-def _end_of_sentence(text: str, at: int) -> int:
-    end = NOISE_END.search(text, at + 1)
+def _find_sentence_end(text: str, at: int) -> int:
+    end = NOISE_END_PATTERN.search(text, at + 1)
     return end.start() if end else len(text)
 
 
-def _agreed(values: Sequence[str]) -> str | None:
+def _single_value(values: Sequence[str]) -> str | None:
     return values[0] if len(set(values)) == 1 else None
 
 
-def parse(kind: Kind, text: str) -> Draft:
+def parse_response(kind: DocumentKind, text: str) -> ResponseOutline:
     """Read any text as a response to a document of this kind. Linear in the text; never fails."""
     order: list[str | Noise] = []
     facts: dict[str, str] = {}
@@ -145,7 +149,7 @@ def parse(kind: Kind, text: str) -> Draft:
         found = [(m, p) for p in kind.patterns if (m := p.expression.match(text, at))]
         match, pattern = max(found, key=lambda pair: pair[0].end(), default=(None, None))
         if match is None or pattern is None or pattern.part.name in order:
-            end = match.end() if match else _end_of_sentence(text, at)
+            end = match.end() if match else _find_sentence_end(text, at)
             order.append(Noise(text[at:end]))
             at = end
             continue
@@ -156,30 +160,32 @@ def parse(kind: Kind, text: str) -> Draft:
         if part.body:
             seen.setdefault("layout", []).append(pattern.layout)
         at = match.end()
-    return Draft(_manners(kind, order, seen), facts, tuple(order))
+    return ResponseOutline(_infer_style(kind, order, seen), facts, tuple(order))
 
 
-def _manners(kind: Kind, order: Sequence[str | Noise], seen: Mapping[str, list[str]]) -> dict[str, str | None]:
+def _infer_style(
+    kind: DocumentKind, order: Sequence[str | Noise], seen: Mapping[str, list[str]]
+) -> dict[str, str | None]:
     manners: dict[str, str | None] = {}
     for part in kind.parts:
         if part.attribute == "length":
             manners["length"] = "long" if part.name in order else "medium" if "detail" in order else "short"
         elif part.body:
-            manners[part.attribute] = _agreed(seen.get(part.attribute, []) or ["", "unseen"])
+            manners[part.attribute] = _single_value(seen.get(part.attribute, []) or ["", "unseen"])
         else:
-            manners[part.attribute] = _agreed(seen.get(part.attribute, ["none"]))
-    manners["layout"] = _agreed(seen.get("layout", []) or ["", "unseen"])
+            manners[part.attribute] = _single_value(seen.get(part.attribute, ["none"]))
+    manners["layout"] = _single_value(seen.get("layout", []) or ["", "unseen"])
     return manners
 
 
-def compose(kind: Kind, style: Mapping[str, str], facts: Mapping[str, str]) -> Draft:
+def compose_outline(kind: DocumentKind, style: Mapping[str, str], facts: Mapping[str, str]) -> ResponseOutline:
     """The draft with these manners that states every fact right, in canonical order and without noise."""
     parts = [part for part in kind.parts if part.applies_to(style)]
     stated = {slot: facts[slot] for part in parts for slot in part.slots}
-    return Draft(dict(style), stated, tuple(part.name for part in parts))
+    return ResponseOutline(dict(style), stated, tuple(part.name for part in parts))
 
 
-def render(kind: Kind, draft: Draft) -> str:
+def render_response(kind: DocumentKind, draft: ResponseOutline) -> str:
     """Write a draft as text. Every manner that a part of it needs must have a value."""
     text, body_before, number = "", False, 0
     layout = draft.style["layout"]
@@ -188,7 +194,7 @@ def render(kind: Kind, draft: Draft) -> str:
             piece, body = item.text, True
         else:
             part = kind.part_by_name[item]
-            piece = SLOT.sub(lambda m: draft.facts[m[1]], part.variants[str(draft.style[part.attribute])])
+            piece = SLOT_PATTERN.sub(lambda m: draft.facts[m[1]], part.variants[str(draft.style[part.attribute])])
             body = part.body
             if body:
                 number += 1

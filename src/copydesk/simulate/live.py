@@ -8,7 +8,7 @@ from copydesk.log.cost import EditCost
 from copydesk.log.record import EditRecord
 from copydesk.policies import Sampling
 from copydesk.policies.prompted import Learner
-from copydesk.simulate.protocol import Round, answer, edited
+from copydesk.simulate.protocol import Round, generate_responses, simulate_edits
 from copydesk.simulate.task import Document, Task
 from copydesk.simulate.users import User
 
@@ -46,8 +46,8 @@ def play_live(
     for t, document in enumerate(contexts, start=1):
         pull = ensemble.choose()
         if pull.arm in learners:
-            responses = answer(learners[pull.arm], [document], seed, sampling, first=t)
-            played = edited(pull.arm, method, task, user, [document], responses, seed, cost, first=t)[0]
+            responses = generate_responses(learners[pull.arm], [document], seed, sampling, first=t)
+            played = simulate_edits(pull.arm, method, task, user, [document], responses, seed, cost, first=t)[0]
         else:
             played = alone[pull.arm][t - 1]
         ensemble.update(pull, played.cost)

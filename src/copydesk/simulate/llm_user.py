@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 from copydesk.errors import InputError
-from copydesk.policies import Answer, Policy, Sampling, answers
-from copydesk.simulate.llm_replies import refused, unthought, unwrapped, verdict
+from copydesk.policies import Policy, PolicyResponse, Sampling, collect_responses
+from copydesk.simulate.llm_replies import is_refusal, parse_verdict, strip_thinking, unwrap_reply
 from copydesk.simulate.task import Document, Task
 
 _QUESTION = """\
@@ -45,14 +45,14 @@ Rewrite the answer so that it has this style. Keep to what the request says. Wri
 remark before or after it, no quotes and no tags around it."""
 
 _JUDGES, _REVISES = 0, 1
-_AGAIN = 0.7  # the least temperature of a second try: at 0 a model would say the same again
-_LONGEST = 4  # times the text: longer is no revision
-_SHORT = 1000  # characters; a text shorter than this may grow as much as one of this length
+_MIN_RETRY_TEMPERATURE = 0.7  # the least temperature of a second try: at 0 a model would say the same again
+_MAX_GROWTH = 4  # times the text: longer is no revision
+_MIN_GROWTH_BASE = 1000  # characters; a text shorter than this may grow as much as one of this length
 _T = TypeVar("_T")
 
 
 @dataclass
-class Tally:
+class LlmUserStats:
     """What an LLM user did, over all calls.
 
     Of each text: `yes`, it was good; `no`, it was to be revised (`yes + no` is all texts). `gave_up`: no try gave a
@@ -80,7 +80,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class _Text:
+class _PendingText:
     """One response that waits for its user."""
 
     context: str
@@ -94,7 +94,7 @@ class LlmUser:
 
     All questions go out as one batch and then all requests for a revision, so that a policy behind a server works on
     many at a time. A reply that cannot be used is asked for again, with another seed and at a temperature of at least
-    0.7; for what then becomes of it see `Tally`.
+    0.7; for what then becomes of it see `LlmUserStats`.
 
     Args:
         name: what the user is called.
@@ -126,9 +126,9 @@ class LlmUser:
         self.name = name
         self.policy = policy
         self.tries = tries
-        self.stats = Tally()
+        self.stats = LlmUserStats()
         first = Sampling(temperature, max_new_tokens, batch_size)
-        self._sampling = (first, Sampling(max(temperature, _AGAIN), max_new_tokens, batch_size))
+        self._sampling = (first, Sampling(max(temperature, _MIN_RETRY_TEMPERATURE), max_new_tokens, batch_size))
 
     def edit(
         self, task: Task, documents: Sequence[Document], responses: Sequence[str], seeds: Sequence[Sequence[int]]
@@ -145,7 +145,7 @@ class LlmUser:
             InputError: the policy cannot answer.
         """
         texts = [
-            _Text(document.context, response, task.describe_taste(document.kind), seed)
+            _PendingText(document.context, response, task.describe_taste(document.kind), seed)
             for document, response, seed in zip(documents, responses, seeds, strict=True)
         ]
         content = self._ask(texts, _JUDGES, _QUESTION, self._read_verdict)
@@ -159,7 +159,11 @@ class LlmUser:
         ]
 
     def _ask(
-        self, texts: Sequence[_Text], purpose: int, prompt: str, read: Callable[[_Text, Answer], _T | None]
+        self,
+        texts: Sequence[_PendingText],
+        purpose: int,
+        prompt: str,
+        read: Callable[[_PendingText, PolicyResponse], _T | None],
     ) -> list[_T | None]:
         """What is read out of the reply on each text; `None` where no try gave anything that could be read."""
         found: list[_T | None] = [None] * len(texts)
@@ -170,34 +174,34 @@ class LlmUser:
                 for text in (texts[row] for row in waiting)
             ]
             seeds = [(*texts[row].seed, purpose, attempt) for row in waiting]
-            replies = answers(self.policy, prompts, seeds, self._sampling[attempt > 0]) if waiting else []
+            replies = collect_responses(self.policy, prompts, seeds, self._sampling[attempt > 0]) if waiting else []
             for row, reply in zip(waiting, replies, strict=True):
                 found[row] = read(texts[row], reply)
             waiting = [row for row in waiting if found[row] is None]
         return found
 
-    def _read_verdict(self, text: _Text, reply: Answer) -> bool | None:
-        found = verdict(reply.text)
+    def _read_verdict(self, text: _PendingText, reply: PolicyResponse) -> bool | None:
+        found = parse_verdict(reply.text)
         if found is None:
             self.stats.neither += 1
         else:
-            self.stats.unwrapped += unthought(reply.text) != reply.text.strip()
+            self.stats.unwrapped += strip_thinking(reply.text) != reply.text.strip()
         return found
 
-    def _read_revision(self, text: _Text, reply: Answer) -> str | None:
-        bare = unwrapped(reply.text, text.response)
-        if reply.truncated or len(bare) > _LONGEST * max(len(text.response), _SHORT):
+    def _read_revision(self, text: _PendingText, reply: PolicyResponse) -> str | None:
+        bare = unwrap_reply(reply.text, text.response)
+        if reply.truncated or len(bare) > _MAX_GROWTH * max(len(text.response), _MIN_GROWTH_BASE):
             self.stats.runaway += 1
         elif not bare:
             self.stats.empty += 1
-        elif refused(bare) and not refused(text.response):
+        elif is_refusal(bare) and not is_refusal(text.response):
             self.stats.refused += 1
         else:
             self.stats.unwrapped += bare != reply.text.strip()
             return bare
         return None
 
-    def _apply_revision(self, text: _Text, revision: str | None) -> str:
+    def _apply_revision(self, text: _PendingText, revision: str | None) -> str:
         """The text after its revision; itself, to the last space, where nothing came of that."""
         if revision is None:
             self.stats.gave_up += 1

@@ -10,7 +10,7 @@ from enum import IntEnum
 import numpy as np
 
 
-class Stream(IntEnum):
+class SeedStream(IntEnum):
     """What random numbers are for."""
 
     LOG_DOCUMENTS = 1
@@ -21,11 +21,11 @@ class Stream(IntEnum):
     ONLINE_EDITS = 6
 
 
-def key(seed: int, stream: Stream, t: int = 0) -> tuple[int, int, int]:
+def make_seed_key(seed: int, stream: SeedStream, t: int = 0) -> tuple[int, int, int]:
     """The seed of one stream in one round, whose number t comes last."""
     return (seed, int(stream), t)
 
 
-def generator(seed: int, stream: Stream, t: int = 0) -> np.random.Generator:
+def make_generator(seed: int, stream: SeedStream, t: int = 0) -> np.random.Generator:
     """The random numbers of one stream in one round."""
-    return np.random.default_rng(key(seed, stream, t))
+    return np.random.default_rng(make_seed_key(seed, stream, t))

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Manners = Mapping[str, str]
+Style = Mapping[str, str]
 """One value for each manner, such as {"greeting": "hi", "layout": "bullets"}. A taste is the manners a user wants."""
 
 
 @dataclass(frozen=True)
-class Manner:
+class StyleAttribute:
     """One way in which responses vary, and how often the reference policy was shown each value.
 
     The frequencies are the *coverage* of the reference policy: a value with a large share is near (it writes so by

@@ -8,17 +8,17 @@ from copydesk.errors import InputError
 from copydesk.log.cost import EditCost
 from copydesk.log.record import EditRecord
 from copydesk.policies import Policy
-from copydesk.simulate.clock import Clock
-from copydesk.simulate.outcome import Outcome, PlaySettings
-from copydesk.simulate.protocol import Round, online_documents, play, play_late
+from copydesk.simulate.clock import StepTimer
+from copydesk.simulate.outcome import PlayConfig, RunResult
+from copydesk.simulate.protocol import Round, draw_online_documents, play_late, play_policy
 from copydesk.simulate.tasks import get_task
 from copydesk.simulate.users import get_user
 
-_TAKEN = "late"
+_RESERVED_NAME = "late"
 
 
 @dataclass(frozen=True)
-class OnlineSettings(PlaySettings):
+class OnlineConfig(PlayConfig):
     """What an online phase of given policies is made of.
 
     Attributes:
@@ -31,11 +31,11 @@ class OnlineSettings(PlaySettings):
         super().__post_init__()
         if not self.policies:
             raise InputError("--policy: there is none; name at least one, such as base=embedded")
-        if _TAKEN in self.policies:
-            raise InputError(f"--policy: {_TAKEN!r} is what the ensemble of all is called; choose another name")
+        if _RESERVED_NAME in self.policies:
+            raise InputError(f"--policy: {_RESERVED_NAME!r} is what the ensemble of all is called; choose another name")
 
 
-def play_policies(policies: Sequence[Policy], settings: OnlineSettings, log: Sequence[EditRecord] = ()) -> Outcome:
+def play_policies(policies: Sequence[Policy], settings: OnlineConfig, log: Sequence[EditRecord] = ()) -> RunResult:
     """Play T rounds with each policy, and with the late ensemble of all of them where there are several.
 
     Args:
@@ -43,17 +43,17 @@ def play_policies(policies: Sequence[Policy], settings: OnlineSettings, log: Seq
         settings: of the online phase.
         log: what the policies learnt from; none of its contexts comes up.
     """
-    clock = Clock()
+    clock = StepTimer()
     task, user = get_task(settings.task), get_user(settings.user)
     cost = EditCost(cap=settings.c_max, tokenizer=settings.model)
-    contexts = online_documents(task, settings.rounds, settings.seed, log)
+    contexts = draw_online_documents(task, settings.rounds, settings.seed, log)
     played: dict[str, list[Round]] = {}
     for policy in policies:
         with clock(f"play.{policy.name}", f"{settings.rounds} rounds of {policy.name}"):
-            played[policy.name] = play(
+            played[policy.name] = play_policy(
                 policy, policy.name, task, user, contexts, settings.seed, cost, settings.sampling()
             )
     rounds = [one for alone in played.values() for one in alone]
     if len(played) > 1:
         rounds += play_late(LateEnsemble(list(played), Ucb(settings.alpha), settings.seed), played)
-    return Outcome(rounds, clock.compute_durations())
+    return RunResult(rounds, clock.compute_durations())

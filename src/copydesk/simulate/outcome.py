@@ -9,14 +9,14 @@ from typing import Any
 from copydesk.errors import InputError
 from copydesk.log.files import atomic_write
 from copydesk.policies import Sampling
-from copydesk.report import summarize, write_report
+from copydesk.report import summarize_rounds, write_report
 from copydesk.simulate.protocol import Round
 from copydesk.simulate.tasks import get_task
 from copydesk.simulate.users import get_user
 
 
 @dataclass(frozen=True)
-class PlaySettings:
+class PlayConfig:
     """What the online phase is made of.
 
     Attributes:
@@ -58,14 +58,14 @@ class PlaySettings:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """What a run gives: its rounds, and how long each step took, in seconds."""
 
     rounds: list[Round]
     seconds: dict[str, float]
 
 
-def write_results(folder: Path, outcomes: Sequence[tuple[PlaySettings, Outcome]]) -> dict[str, Any]:
+def write_results(folder: Path, outcomes: Sequence[tuple[PlayConfig, RunResult]]) -> dict[str, Any]:
     """Write `rounds.jsonl`, `results.json` and `report.html` of one or several runs; returns what results.json holds.
 
     All figures are computed from the rounds. The settings are those of the first run, with every task, user and seed.
@@ -73,13 +73,13 @@ def write_results(folder: Path, outcomes: Sequence[tuple[PlaySettings, Outcome]]
     rounds = [played.to_json() for _, outcome in outcomes for played in outcome.rounds]
     ran = [settings for settings, _ in outcomes]
     settings = ran[0].to_json() | {
-        name: _one_or_all([getattr(one, name) for one in ran]) for name in ("task", "user", "seed")
+        name: _collapse_equal([getattr(one, name) for one in ran]) for name in ("task", "user", "seed")
     }
     seconds: dict[str, float] = {}
     for _, outcome in outcomes:
         for step, taken in outcome.seconds.items():
             seconds[step] = round(seconds.get(step, 0.0) + taken, 2)
-    results = summarize(rounds, settings, seconds)
+    results = summarize_rounds(rounds, settings, seconds)
     with atomic_write(folder / "rounds.jsonl") as file:
         file.writelines(json.dumps(played, ensure_ascii=False) + "\n" for played in rounds)
     with atomic_write(folder / "results.json") as file:
@@ -88,6 +88,6 @@ def write_results(folder: Path, outcomes: Sequence[tuple[PlaySettings, Outcome]]
     return results
 
 
-def _one_or_all(values: Sequence[Any]) -> Any:
+def _collapse_equal(values: Sequence[Any]) -> Any:
     distinct = list(dict.fromkeys(values))
     return distinct[0] if len(distinct) == 1 else distinct

@@ -8,8 +8,8 @@ from copydesk.ensemble import LateEnsemble
 from copydesk.log.cost import EditCost
 from copydesk.log.record import EditRecord
 from copydesk.policies import Policy, Sampling
-from copydesk.simulate.luck import Stream, key
-from copydesk.simulate.reading import ideal, read
+from copydesk.simulate.luck import SeedStream, make_seed_key
+from copydesk.simulate.reading import ideal_response, score_response
 from copydesk.simulate.scripted_task import ScriptedTask
 from copydesk.simulate.task import Document, Task
 from copydesk.simulate.users import ChangingUser, ScriptedUser, User
@@ -48,18 +48,18 @@ class Round:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-def make_log(policy: Policy, task: Task, user: User, count: int, seed: int, sampling: Sampling) -> list[EditRecord]:
+def simulate_log(policy: Policy, task: Task, user: User, count: int, seed: int, sampling: Sampling) -> list[EditRecord]:
     """The offline phase: `count` fresh documents, answered by π_ref and edited by the user."""
     contexts = task.draw_offline(count, seed)
-    responses = answer(policy, contexts, seed, sampling, Stream.LOG_RESPONSES)
-    return log_of(policy.name, task, user, contexts, responses, seed)
+    responses = generate_responses(policy, contexts, seed, sampling, SeedStream.LOG_RESPONSES)
+    return build_log(policy.name, task, user, contexts, responses, seed)
 
 
-def log_of(
+def build_log(
     policy: str, task: Task, user: User, contexts: Sequence[Document], responses: Sequence[str], seed: int
 ) -> list[EditRecord]:
     """The log of a user who edited these responses."""
-    edits = user.edit(task, contexts, responses, _luck(len(contexts), seed, Stream.LOG_EDITS))
+    edits = user.edit(task, contexts, responses, _round_seeds(len(contexts), seed, SeedStream.LOG_EDITS))
     return [
         EditRecord(
             id=f"{task.name}-{user.name}-{seed}-{t}",
@@ -74,30 +74,30 @@ def log_of(
     ]
 
 
-def answer(
+def generate_responses(
     policy: Policy,
     contexts: Sequence[Document],
     seed: int,
     sampling: Sampling,
-    stream: Stream = Stream.ONLINE_RESPONSES,
+    stream: SeedStream = SeedStream.ONLINE_RESPONSES,
     first: int = 1,
 ) -> list[str]:
     """What a policy writes of each document; its luck depends on the round alone, of which the first is `first`."""
     return policy.respond(
-        [document.context for document in contexts], _luck(len(contexts), seed, stream, first), sampling
+        [document.context for document in contexts], _round_seeds(len(contexts), seed, stream, first), sampling
     )
 
 
-def _luck(count: int, seed: int, stream: Stream, first: int = 1) -> list[tuple[int, int, int]]:
-    return [key(seed, stream, t) for t in range(first, first + count)]
+def _round_seeds(count: int, seed: int, stream: SeedStream, first: int = 1) -> list[tuple[int, int, int]]:
+    return [make_seed_key(seed, stream, t) for t in range(first, first + count)]
 
 
-def online_documents(task: Task, count: int, seed: int, log: Iterable[EditRecord]) -> list[Document]:
+def draw_online_documents(task: Task, count: int, seed: int, log: Iterable[EditRecord]) -> list[Document]:
     """The contexts x_1 .. x_T of the online phase; none of them is in the log."""
     return task.draw_online(count, seed, frozenset(str(record.context) for record in log))
 
 
-def play(
+def play_policy(
     policy: Policy,
     method: str,
     task: Task,
@@ -108,11 +108,11 @@ def play(
     sampling: Sampling,
 ) -> list[Round]:
     """The online phase of one policy, which answers every round."""
-    responses = answer(policy, contexts, seed, sampling)
-    return edited(policy.name, method, task, user, contexts, responses, seed, cost)
+    responses = generate_responses(policy, contexts, seed, sampling)
+    return simulate_edits(policy.name, method, task, user, contexts, responses, seed, cost)
 
 
-def edited(
+def simulate_edits(
     policy: str,
     method: str,
     task: Task,
@@ -124,9 +124,9 @@ def edited(
     first: int = 1,
 ) -> list[Round]:
     """The rounds in which a user edits these responses, of which the first is round number `first`."""
-    edits = user.edit(task, contexts, responses, _luck(len(contexts), seed, Stream.ONLINE_EDITS, first))
+    edits = user.edit(task, contexts, responses, _round_seeds(len(contexts), seed, SeedStream.ONLINE_EDITS, first))
     costs = cost.cost_batch(list(zip(responses, edits, strict=True)))
-    measures = _measures(task, user, contexts, responses, cost, first)
+    measures = _measure_responses(task, user, contexts, responses, cost, first)
     return [
         Round(
             seed=seed,
@@ -150,7 +150,7 @@ def edited(
     ]
 
 
-def _measures(
+def _measure_responses(
     task: Task, user: User, contexts: Sequence[Document], responses: Sequence[str], cost: EditCost, first: int
 ) -> list[dict[str, Any]]:
     """What is known of each response beside its cost, where task and user are scripts."""
@@ -159,10 +159,10 @@ def _measures(
     tastes = [user.target_style(task, document.kind, t) for t, document in enumerate(contexts, start=first)]
     if None in tastes:
         return [{} for _ in contexts]
-    wishes = [ideal(task, document, taste) for document, taste in zip(contexts, tastes, strict=True)]
+    wishes = [ideal_response(task, document, taste) for document, taste in zip(contexts, tastes, strict=True)]
     distances = cost.cost_batch(list(zip(responses, wishes, strict=True)))
     readings = [
-        read(task, document, response, taste)
+        score_response(task, document, response, taste)
         for document, response, taste in zip(contexts, responses, tastes, strict=True)
     ]
     return [

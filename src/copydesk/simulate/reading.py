@@ -3,19 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from copydesk.simulate.grammar import compose, parse
-from copydesk.simulate.manners import Manners
+from copydesk.simulate.grammar import compose_outline, parse_response
+from copydesk.simulate.manners import Style
 from copydesk.simulate.scripted_task import ScriptedTask
 from copydesk.simulate.task import Document
 
 
-def ideal(task: ScriptedTask, document: Document, taste: Manners | None = None) -> str:
+def ideal_response(task: ScriptedTask, document: Document, taste: Style | None = None) -> str:
     """The response wholly to a taste, every fact right; the taste is the task's own unless another is given."""
     return task.write_response(document, task.tastes[document.kind] if taste is None else taste)
 
 
 @dataclass(frozen=True)
-class Reading:
+class ResponseScore:
     """What there is to say of a response beside its cost.
 
     malformed: some of it is no part of the grammar, out of order, or a fact is missing. facts: the share of the facts
@@ -28,19 +28,19 @@ class Reading:
     correct_slots: Mapping[str, bool]
 
 
-def read(task: ScriptedTask, document: Document, response: str, taste: Manners | None = None) -> Reading:
+def score_response(task: ScriptedTask, document: Document, response: str, taste: Style | None = None) -> ResponseScore:
     """Judge a response by the document and a taste, as `ideal` takes it; `right` tells slot by slot."""
     kind = task.kind_by_name[document.kind]
-    draft = parse(kind, response)
+    draft = parse_response(kind, response)
     missing = [part.name for part in kind.fact_parts if part.name not in draft.order and part.name != "detail"]
     states = [slot for part in kind.parts if part.name in draft.order or part.name in missing for slot in part.slots]
     right = {slot: draft.facts.get(slot) == document.facts[slot] for slot in states}
     malformed = bool(draft.noise or missing) or list(draft.parts) != [
         part.name for part in kind.parts if part.name in draft.order
     ]
-    return Reading(
+    return ResponseScore(
         malformed=malformed,
         facts=sum(right.values()) / len(right) if right else 0.0,
-        to_taste=draft == compose(kind, task.tastes[document.kind] if taste is None else taste, document.facts),
+        to_taste=draft == compose_outline(kind, task.tastes[document.kind] if taste is None else taste, document.facts),
         correct_slots=right,
     )

@@ -7,25 +7,25 @@ table uses.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from copydesk.learn.cost.settings import CostSettings
-from copydesk.learn.settings import Method, TrainSettings
+from copydesk.learn.cost.settings import CostModelConfig
+from copydesk.learn.settings import Method, TrainConfig
 
 # All weights of a model this small train faster than an adapter on it would, and its batches are cheap.
-_COMMON = TrainSettings(full=True, epochs=4, batch_size=16, accumulate=1, max_length=512, held_out=0.0)
+_BASE_RECIPE = TrainConfig(full=True, epochs=4, batch_size=16, accumulate=1, max_length=512, held_out=0.0)
 
-RECIPE: Mapping[Method, TrainSettings] = {
-    "sft": replace(_COMMON, method="sft", learning_rate=5e-3),
-    "dpo": replace(_COMMON, method="dpo", learning_rate=3e-4, beta=0.1, epochs=8),
+RECIPE: Mapping[Method, TrainConfig] = {
+    "sft": replace(_BASE_RECIPE, method="sft", learning_rate=5e-3),
+    "dpo": replace(_BASE_RECIPE, method="dpo", learning_rate=3e-4, beta=0.1, epochs=8),
     # A step is 64 responses to 16 contexts; one pass over the log takes about as long as four of the others'.
     "rl": replace(
-        _COMMON,
+        _BASE_RECIPE,
         method="rl",
         learning_rate=2e-3,
         beta=0.01,
         batch_size=64,
         # The paper's f̄, whose table simulations are held against.
-        cost=CostSettings(epochs=3, learning_rate=1e-2, rows_per_step=8, pessimism="max"),
+        cost=CostModelConfig(epochs=3, learning_rate=1e-2, rows_per_step=8, pessimism="max"),
     ),
-    "early": replace(_COMMON, method="early", learning_rate=1e-3, beta=0.1, lambda_sup=0.1),
+    "early": replace(_BASE_RECIPE, method="early", learning_rate=1e-3, beta=0.1, lambda_sup=0.1),
 }
 """The settings of each method; the order is the order in which a late ensemble first tries them."""

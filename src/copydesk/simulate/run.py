@@ -7,21 +7,21 @@ from typing import Any
 
 from copydesk.ensemble import LateEnsemble, Ucb
 from copydesk.errors import InputError
-from copydesk.learn.settings import Method, TrainSettings
+from copydesk.learn.settings import Method, TrainConfig
 from copydesk.log.cost import EditCost
 from copydesk.log.jsonl import write_jsonl
 from copydesk.policies import Policy
-from copydesk.simulate.clock import Clock
-from copydesk.simulate.outcome import Outcome, PlaySettings
-from copydesk.simulate.protocol import Round, make_log, online_documents, play, play_late
+from copydesk.simulate.clock import StepTimer
+from copydesk.simulate.outcome import PlayConfig, RunResult
+from copydesk.simulate.protocol import Round, draw_online_documents, play_late, play_policy, simulate_log
 from copydesk.simulate.recipe import RECIPE
 from copydesk.simulate.tasks import get_task
-from copydesk.simulate.teach import Lesson, load_student
+from copydesk.simulate.teach import PolicyTrainer, load_reference_policy
 from copydesk.simulate.users import get_user
 
 
 @dataclass(frozen=True)
-class RunSettings(PlaySettings):
+class DemoConfig(PlayConfig):
     """What one run of the loop is made of: the online phase, and what comes before it.
 
     Attributes:
@@ -33,7 +33,7 @@ class RunSettings(PlaySettings):
 
     edits: int = 300
     log_temperature: float = 1.0
-    recipe: Mapping[Method, TrainSettings] = field(default_factory=lambda: RECIPE)
+    recipe: Mapping[Method, TrainConfig] = field(default_factory=lambda: RECIPE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,7 +46,7 @@ class RunSettings(PlaySettings):
         return super().to_json() | {"recipe": recipe}
 
 
-def run(settings: RunSettings, folder: Path) -> Outcome:
+def run_demo(settings: DemoConfig, folder: Path) -> RunResult:
     """Play Protocol 1 with Base, every method of the recipe and the late ensemble over them.
 
     Writes `log.jsonl` and `policies/` into the folder as it goes; `write_results` writes the rest. The cost model of
@@ -55,23 +55,23 @@ def run(settings: RunSettings, folder: Path) -> Outcome:
     Raises:
         InputError: the model cannot be loaded, or the user of the log edited nothing.
     """
-    clock = Clock()
+    clock = StepTimer()
     with clock("load", "loading the model"):
         task, user = get_task(settings.task), get_user(settings.user)
-        student = load_student(settings.model)
+        student = load_reference_policy(settings.model)
         cost = EditCost(cap=settings.c_max, tokenizer=settings.model)
     with clock("log", f"{settings.edits} responses of the reference policy, edited by the {user.name} user"):
         sampling = settings.sampling(settings.log_temperature)
-        log = make_log(student.policy, task, user, settings.edits, settings.seed, sampling)
+        log = simulate_log(student.policy, task, user, settings.edits, settings.seed, sampling)
         write_jsonl(folder / "log.jsonl", log)
-    contexts = online_documents(task, settings.rounds, settings.seed, log)
+    contexts = draw_online_documents(task, settings.rounds, settings.seed, log)
 
     def alone(policy: Policy) -> list[Round]:
         with clock(f"play.{policy.name}", f"{settings.rounds} rounds of {policy.name}"):
-            return play(policy, policy.name, task, user, contexts, settings.seed, cost, settings.sampling())
+            return play_policy(policy, policy.name, task, user, contexts, settings.seed, cost, settings.sampling())
 
     of_base = alone(student.policy)
-    lesson = Lesson(student, log, cost, max_length=512, clock=clock)
+    lesson = PolicyTrainer(student, log, cost, max_length=512, clock=clock)
     played: dict[str, Sequence[Round]] = {}
     for method, recipe in settings.recipe.items():
         target = folder / "policies" / method
@@ -79,4 +79,4 @@ def run(settings: RunSettings, folder: Path) -> Outcome:
         played[method] = alone(lesson.train(method, replace(recipe, seed=settings.seed), target, of_base))
     rounds = [*of_base, *(one for own in played.values() for one in own)]
     ensemble = LateEnsemble(list(played), Ucb(settings.alpha), settings.seed)
-    return Outcome(rounds + play_late(ensemble, played), clock.compute_durations())
+    return RunResult(rounds + play_late(ensemble, played), clock.compute_durations())

@@ -7,9 +7,9 @@ from itertools import islice
 
 import numpy as np
 
-from copydesk.simulate.grammar import Kind, compose, render
-from copydesk.simulate.luck import Stream, generator
-from copydesk.simulate.manners import Manner, Manners
+from copydesk.simulate.grammar import DocumentKind, compose_outline, render_response
+from copydesk.simulate.luck import SeedStream, make_generator
+from copydesk.simulate.manners import Style, StyleAttribute
 from copydesk.simulate.task import Document
 
 
@@ -22,13 +22,13 @@ class ScriptedTask:
 
     name: str
     instruction: str
-    attributes: Sequence[Manner]
-    kinds: Sequence[Kind]
-    tastes: Mapping[str, Manners]
+    attributes: Sequence[StyleAttribute]
+    kinds: Sequence[DocumentKind]
+    tastes: Mapping[str, Style]
     taste_descriptions: Mapping[str, str]
 
     @cached_property
-    def kind_by_name(self) -> Mapping[str, Kind]:
+    def kind_by_name(self) -> Mapping[str, DocumentKind]:
         """The kinds by name."""
         return {kind.name: kind for kind in self.kinds}
 
@@ -38,15 +38,17 @@ class ScriptedTask:
 
     def draw_offline(self, count: int, seed: int) -> list[Document]:
         """The contexts of a log."""
-        return list(islice(self.iter_documents(seed, Stream.LOG_DOCUMENTS), count))
+        return list(islice(self.iter_documents(seed, SeedStream.LOG_DOCUMENTS), count))
 
     def draw_online(self, count: int, seed: int, exclude: frozenset[str]) -> list[Document]:
         """The contexts of the online phase, none of them in `exclude`."""
-        return list(islice(self.iter_documents(seed, Stream.ONLINE_DOCUMENTS, exclude), count))
+        return list(islice(self.iter_documents(seed, SeedStream.ONLINE_DOCUMENTS, exclude), count))
 
-    def iter_documents(self, seed: int, stream: Stream, exclude: frozenset[str] = frozenset()) -> Iterator[Document]:
+    def iter_documents(
+        self, seed: int, stream: SeedStream, exclude: frozenset[str] = frozenset()
+    ) -> Iterator[Document]:
         """Documents without end, no context twice and none of those in `exclude`."""
-        rng, seen = generator(seed, stream), set(exclude)
+        rng, seen = make_generator(seed, stream), set(exclude)
         while True:
             document = self.draw_document(rng)
             if document.context not in seen:
@@ -63,11 +65,11 @@ class ScriptedTask:
         text = "\n".join(line.format(**facts) for line in fixed + free)
         return Document(f"{self.instruction}\n{text}", kind.name, facts)
 
-    def draw_style(self, rng: np.random.Generator) -> Manners:
+    def draw_style(self, rng: np.random.Generator) -> Style:
         """Manners with the shares that the reference policy was shown."""
         return {manner.name: manner.sample(rng) for manner in self.attributes}
 
-    def write_response(self, document: Document, style: Manners) -> str:
+    def write_response(self, document: Document, style: Style) -> str:
         """The complete, correct response to a document in these manners."""
         kind = self.kind_by_name[document.kind]
-        return render(kind, compose(kind, style, document.facts))
+        return render_response(kind, compose_outline(kind, style, document.facts))

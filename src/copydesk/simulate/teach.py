@@ -9,24 +9,24 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from copydesk.errors import InputError
 from copydesk.learn.cost.fit import fit_cost_model
-from copydesk.learn.cost.folder import FOLDER, CostModelFile, describe_cost_model, save_cost_model
-from copydesk.learn.encode import Encoded, Triple, encode_log
-from copydesk.learn.fit import fit, reference_logprobs
+from copydesk.learn.cost.folder import COST_MODEL_FOLDER, CostModelFile, build_cost_model_file, save_cost_model
+from copydesk.learn.encode import EncodedLog, Triple, encode_log
+from copydesk.learn.fit import compute_reference_logprobs, fit_policy
 from copydesk.learn.logprobs import TripleLogProbs
 from copydesk.learn.models import ModelInfo, load_model
-from copydesk.learn.policy_file import data_sha256
+from copydesk.learn.policy_file import compute_data_sha256
 from copydesk.learn.rl.fit import fit_rl
-from copydesk.learn.save import describe, save_policy
-from copydesk.learn.settings import TrainSettings
+from copydesk.learn.save import build_policy_file, save_policy
+from copydesk.learn.settings import TrainConfig
 from copydesk.log.cost import EditCost
 from copydesk.log.record import EditRecord
 from copydesk.policies import LocalPolicy
-from copydesk.simulate.clock import Clock
+from copydesk.simulate.clock import StepTimer
 from copydesk.simulate.protocol import Round
 
 
 @dataclass(frozen=True)
-class Student:
+class ReferencePolicy:
     """π_ref: a model in memory, its tokenizer, and which model it is."""
 
     model: PreTrainedModel
@@ -39,7 +39,7 @@ class Student:
         return LocalPolicy("base", self.model, self.tokenizer)
 
 
-def load_student(model: str) -> Student:
+def load_reference_policy(model: str) -> ReferencePolicy:
     """Load π_ref, as `load_model` does.
 
     Raises:
@@ -48,10 +48,10 @@ def load_student(model: str) -> Student:
     loaded, tokenizer, info = load_model(model)
     if isinstance(loaded, PeftModel):
         raise InputError(f"--model {model}: an adapter; merge it into its model first")
-    return Student(loaded, tokenizer, info)
+    return ReferencePolicy(loaded, tokenizer, info)
 
 
-class Lesson:
+class PolicyTrainer:
     """One log as every method reads it: tokens, costs and, once a method asks for them, reference log-probabilities.
 
     Raises:
@@ -59,7 +59,7 @@ class Lesson:
     """
 
     def __init__(
-        self, student: Student, log: Sequence[EditRecord], cost: EditCost, max_length: int, clock: Clock
+        self, student: ReferencePolicy, log: Sequence[EditRecord], cost: EditCost, max_length: int, clock: StepTimer
     ) -> None:
         self.reference_policy = student
         self.cost = cost
@@ -67,18 +67,20 @@ class Lesson:
         self.timer = clock
         costs = cost.cost_batch([(record.response, str(record.edit)) for record in log])
         known = {record.id: c for record, c in zip(log, costs, strict=True)}
-        self.encoded: Encoded = encode_log(log, student.tokenizer, max_length=max_length, costs=known)
-        self.sha256 = data_sha256(log)
+        self.encoded: EncodedLog = encode_log(log, student.tokenizer, max_length=max_length, costs=known)
+        self.sha256 = compute_data_sha256(log)
         self._references: TripleLogProbs | None = None
 
     def compute_references(self) -> TripleLogProbs:
         """log π_ref of every row."""
         if self._references is None:
             with self.timer("reference", "reference log-probabilities"):
-                self._references = reference_logprobs(self.reference_policy.model, self.encoded.triples, batch_size=64)
+                self._references = compute_reference_logprobs(
+                    self.reference_policy.model, self.encoded.triples, batch_size=64
+                )
         return self._references
 
-    def train(self, name: str, training: TrainSettings, folder: Path, held_out: Sequence[Round]) -> LocalPolicy:
+    def train(self, name: str, training: TrainConfig, folder: Path, held_out: Sequence[Round]) -> LocalPolicy:
         """Train one method and write its policy into an empty folder.
 
         Args:
@@ -95,18 +97,20 @@ class Lesson:
         if method == "rl":
             with self.timer("train.cost_model", f"fitting a cost model to {len(triples)} edits"):
                 cost_model = fit_cost_model(student.model, triples, training)
-                file = describe_cost_model(
+                file = build_cost_model_file(
                     cost_model, student.info, self.cost.name, self.sha256, triples, self._to_triples(held_out)
                 )
-                save_cost_model(cost_model, file, folder / FOLDER)
+                save_cost_model(cost_model, file, folder / COST_MODEL_FOLDER)
         else:
             references = self.compute_references()
         with self.timer(f"train.{method}", f"training {method} on {len(triples)} edits"):
             if method == "rl":
                 fitted = fit_rl(student.model, student.tokenizer, triples, cost_model, training)
             else:
-                fitted = fit(student.model, triples, references, training)
-            record = describe(name, student.info, self.sha256, self.encoded, training, fitted.history, cost_model=file)
+                fitted = fit_policy(student.model, triples, references, training)
+            record = build_policy_file(
+                name, student.info, self.sha256, self.encoded, training, fitted.history, cost_model=file
+            )
             save_policy(fitted.model, student.tokenizer, record, folder)
         return LocalPolicy(name, fitted.model, student.tokenizer)
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from copydesk.theory.fixed_point import solve_fixed_point
-from copydesk.theory.lab import CONTEXTS, SPACE, WANTED, Setting
+from copydesk.theory.lab import CONTEXTS, IDEAL_RESPONSES, SPACE, LabSetting
 
 
 @dataclass(frozen=True)
-class Anchor:
+class FixedPoint:
     """Where the costs settle for the reference policy of one setting.
 
     Attributes:
@@ -29,13 +29,13 @@ class Anchor:
     distance: float
 
 
-def find_anchors(settings: Sequence[Setting]) -> list[Anchor]:
+def find_fixed_points(settings: Sequence[LabSetting]) -> list[FixedPoint]:
     """From the setting's own costs, disturbed by up to 0.01; from no costs; and from the distance to what is wanted."""
     found = []
     for setting in settings:
         problem = setting.world.problem
         luck = np.random.default_rng(setting.strength).uniform(-0.01, 0.01, problem.cost.shape)
-        wanted = SPACE.distance[[SPACE.responses.index(text) for text in WANTED]]
+        wanted = SPACE.distance[[SPACE.responses.index(text) for text in IDEAL_RESPONSES]]
         starts = {
             "its own costs, disturbed": np.clip(problem.cost + luck, 0, 1),
             "no costs": np.zeros_like(problem.cost),
@@ -46,5 +46,7 @@ def find_anchors(settings: Sequence[Setting]) -> list[Anchor]:
                 CONTEXTS, problem.reference, problem.beta, SPACE.distance, SPACE.proposal, setting.strength, start=cost
             )
             apart = problem.distance(world.problem.optimum, setting.optimum)
-            found.append(Anchor(setting.strength, setting.divergence, start, world.residual, world.iterations, apart))
+            found.append(
+                FixedPoint(setting.strength, setting.divergence, start, world.residual, world.iterations, apart)
+            )
     return found

@@ -31,7 +31,7 @@ class Bound:
 
 
 @dataclass(frozen=True)
-class Coefficients:
+class BoundCoefficients:
     """All that the bounds need to know of a world and a class; the same for every n and δ.
 
     Attributes:
@@ -59,11 +59,11 @@ class Coefficients:
     spread: float
 
 
-def coefficients(world: World, members: PolicyClass) -> Coefficients:
+def compute_coefficients(world: World, members: PolicyClass) -> BoundCoefficients:
     """Compute them, by exact sums."""
     problem = world.problem
     optimum = problem.optimum
-    return Coefficients(
+    return BoundCoefficients(
         members=members.size,
         beta=problem.beta,
         scale=members.scale,
@@ -77,7 +77,7 @@ def coefficients(world: World, members: PolicyClass) -> Coefficients:
     )
 
 
-def dpo_bound(given: Coefficients, n: int, delta: float) -> Bound:
+def dpo_bound(given: BoundCoefficients, n: int, delta: float) -> Bound:
     """DPO: sqrt(2 C_PREF log(|Π|/δ) / n) / (s σ'(−V_max)).
 
     The paper's: SubOpt ≤ ε once n ≥ 2 C_PREF log(|Π|/δ) / (s² σ'(−V_max)² ε²), where the paper writes β for s and
@@ -90,7 +90,7 @@ def dpo_bound(given: Coefficients, n: int, delta: float) -> Bound:
                          "V_max": given.v_max, "σ'(−V_max)": slope})  # fmt: skip
 
 
-def sft_bound(given: Coefficients, n: int, delta: float) -> Bound:
+def sft_bound(given: BoundCoefficients, n: int, delta: float) -> Bound:
     """SFT: 2 β φ(W) (sqrt(log(|Π|/δ) / n) + sqrt(2) χ_m)². Ours (theorem 2).
 
     The first term is estimation; the second is what one edit of a user of strength m leaves to π*, and no log is long
@@ -103,7 +103,7 @@ def sft_bound(given: Coefficients, n: int, delta: float) -> Bound:
                          "W": given.ratio, "φ(W)": phi})  # fmt: skip
 
 
-def rl_bound(given: Coefficients, n: int, delta: float) -> Bound:
+def rl_bound(given: BoundCoefficients, n: int, delta: float) -> Bound:
     """Pessimistic RL: c_max sqrt(L) (sqrt(28 C₂ / 3) + sqrt(2)) + R sqrt(L / 2), L = log(3 |Π|/δ) / n.
 
     Ours (theorem 3). It holds for `learn_rl` with the width of `rl_width`, and asks only that the log covers π* (C₂),
@@ -116,7 +116,7 @@ def rl_bound(given: Coefficients, n: int, delta: float) -> Bound:
                                     "R": given.spread})  # fmt: skip
 
 
-def rl_width(given: Coefficients, n: int, delta: float) -> float:
+def rl_width(given: BoundCoefficients, n: int, delta: float) -> float:
     """(7/3) c_max² log(3 |F|/δ) / n: how far from the least squared error a function may be and still be allowed."""
     return 7 / 3 * given.c_max**2 * log(3 * given.members / delta) / n
 

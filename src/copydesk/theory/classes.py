@@ -54,7 +54,7 @@ class PolicyClass:
         return np.asarray(-np.logaddexp(0.0, -self.margins))
 
 
-def class_around(world: World, others: Array, largest: float = 1.0) -> PolicyClass:
+def build_policy_class(world: World, others: Array, largest: float = 1.0) -> PolicyClass:
     """The truth, milder and stronger forms of it, and steps from it towards other people's costs `others`, (J, X, Y).
 
     So there are policies between π_ref and π*, where SFT on a weak user's edits ends, and others near π*, which it

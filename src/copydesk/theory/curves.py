@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from copydesk.theory.bounds import dpo_bound, rl_bound, sft_bound
-from copydesk.theory.lab import Setting
-from copydesk.theory.log import draw_log
+from copydesk.theory.lab import LabSetting
+from copydesk.theory.log import draw_lab_log
 from copydesk.theory.space import Array
-from copydesk.theory.trials import DELTA, LEARNERS, learn, learn_tables, left_to_gain
+from copydesk.theory.trials import BOUND_DELTA, LEARNERS, compute_subopt, compute_table_subopt, select_members
 
-LENGTHS = (30, 100, 300, 1_000, 3_000, 10_000)
+CURVE_LOG_SIZES = (30, 100, 300, 1_000, 3_000, 10_000)
 TABLE_REPEATS = 5
 """How many of the repetitions train tables as well."""
 
@@ -29,7 +29,7 @@ class Curves:
         reference: SubOpt(π_ref).
     """
 
-    setting: Setting
+    setting: LabSetting
     log_sizes: tuple[int, ...]
     measured: Mapping[str, Array]
     tables: Mapping[str, Array]
@@ -42,10 +42,10 @@ class Curves:
 
 
 def measure_curves(
-    setting: Setting,
+    setting: LabSetting,
     repeats: int,
     seed: int,
-    lengths: Sequence[int] = LENGTHS,
+    lengths: Sequence[int] = CURVE_LOG_SIZES,
     done: Callable[[], None] = lambda: None,
 ) -> Curves:
     """Draw `repeats` logs and learn from longer and longer beginnings of each. `done` is called after each log."""
@@ -53,14 +53,14 @@ def measure_curves(
     tables: dict[str, list[list[float]]] = {name: [] for name in LEARNERS}
     for repeat in range(repeats):
         rng = np.random.default_rng([seed, setting.strength, round(1000 * setting.divergence), repeat])
-        log = draw_log(setting.world, lengths[0], rng)
+        log = draw_lab_log(setting.world, lengths[0], rng)
         rows, table_rows = [], []
         for i, n in enumerate(lengths):
             if i:
-                log = log + draw_log(setting.world, n - lengths[i - 1], rng)
-            rows.append(left_to_gain(setting, learn(setting, log)))
+                log = log + draw_lab_log(setting.world, n - lengths[i - 1], rng)
+            rows.append(compute_subopt(setting, select_members(setting, log)))
             if repeat < TABLE_REPEATS:
-                table_rows.append(learn_tables(setting, log))
+                table_rows.append(compute_table_subopt(setting, log))
         for name in LEARNERS:
             measured[name].append([row[name] for row in rows])
             if table_rows:
@@ -68,7 +68,7 @@ def measure_curves(
         done()
     given = setting.coefficients
     bounds = {
-        name: np.array([bound(given, n, DELTA).value for n in lengths])
+        name: np.array([bound(given, n, BOUND_DELTA).value for n in lengths])
         for name, bound in (("sft", sft_bound), ("dpo", dpo_bound), ("rl", rl_bound))
     }
     problem = setting.world.problem

@@ -37,7 +37,7 @@ class World:
         return np.asarray(np.einsum("xy,xyz->xz", self.problem.reference, self.edits))
 
 
-def caused(edits: Array, distance: Array) -> Array:
+def compute_expected_edit_cost(edits: Array, distance: Array) -> Array:
     """c(x, y) = Σ_y' q(y'|x, y) Δ_edit(y, y'): edits (X, Y, Y'), distance (Y, Y'), to (X, Y)."""
     return np.asarray((edits * distance).sum(axis=-1))
 
@@ -63,7 +63,7 @@ def solve_fixed_point(
     for iteration in range(most + 1):
         optimum = gibbs(reference, cost, beta)
         edits = edit_kernel(optimum, proposal, strength)
-        put_out = caused(edits, distance)
+        put_out = compute_expected_edit_cost(edits, distance)
         residual = float(np.abs(put_out - cost).max())
         if residual <= tolerance or iteration == most:
             break
@@ -71,14 +71,14 @@ def solve_fixed_point(
     return World(Problem(contexts, reference, cost, beta), edits, distance, residual, iteration)
 
 
-def world_of(contexts: Array, optimum: Array, beta: float, distance: Array, proposal: Array, strength: int) -> World:
+def make_world(contexts: Array, optimum: Array, beta: float, distance: Array, proposal: Array, strength: int) -> World:
     """The world in which `optimum`, (X, Y) and positive, is what a user of this strength edits towards.
 
     Their edits and so their costs follow from it alone, and π_ref ∝ π* exp(c/β) is the reference policy for which it is
     the optimum. It is a fixed point by construction. The smaller β, the further π_ref is from π*.
     """
     edits = edit_kernel(optimum, proposal, strength)
-    cost = caused(edits, distance)
+    cost = compute_expected_edit_cost(edits, distance)
     problem = Problem(contexts, gibbs(optimum, -cost, beta), cost, beta)
-    again = caused(edit_kernel(problem.optimum, proposal, strength), distance)
+    again = compute_expected_edit_cost(edit_kernel(problem.optimum, proposal, strength), distance)
     return World(problem, edits, distance, float(np.abs(again - cost).max()))

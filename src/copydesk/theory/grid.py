@@ -5,19 +5,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from copydesk.theory.lab import Setting
-from copydesk.theory.late import play_late
-from copydesk.theory.log import draw_log
+from copydesk.theory.lab import LabSetting
+from copydesk.theory.late import play_lab_ensemble
+from copydesk.theory.log import draw_lab_log
 from copydesk.theory.space import Array
-from copydesk.theory.trials import LEARNERS, learn, left_to_gain
+from copydesk.theory.trials import LEARNERS, compute_subopt, select_members
 
-STRENGTHS = (1, 2, 4, 8, 16, 32)
-APART = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
-LENGTHS = (100, 1_000)
-ROUNDS = 200
-ALPHA = 0.3
+GRID_STRENGTHS = (1, 2, 4, 8, 16, 32)
+GRID_DIVERGENCES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+GRID_LOG_SIZES = (100, 1_000)
+GRID_ROUNDS = 200
+GRID_ALPHA = 0.3
 """Of the late ensemble, in units of the losses' interval: what the gateway and the simulation use."""
-SINGLE = ("sft", "dpo", "rl")
+SINGLE_FEEDBACK_LEARNERS = ("sft", "dpo", "rl")
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,14 @@ class Grid:
 
     @property
     def winner(self) -> np.ndarray:
-        """The number in `SINGLE` of the method that uses one kind of feedback and has the least mean SubOpt, (S, A)."""
-        return np.asarray(np.stack([self.measured[name].mean(axis=-1) for name in SINGLE]).argmin(axis=0))
+        """The number in `SINGLE_FEEDBACK_LEARNERS` of the method that uses one kind of feedback and has the least mean SubOpt, (S, A)."""
+        return np.asarray(
+            np.stack([self.measured[name].mean(axis=-1) for name in SINGLE_FEEDBACK_LEARNERS]).argmin(axis=0)
+        )
 
     def compute_regret(self, learner: str) -> Array:
         """Mean SubOpt less that of the winner, (S, A); below 0 where the learner is better than all three."""
-        best = np.min([self.measured[name].mean(axis=-1) for name in SINGLE], axis=0)
+        best = np.min([self.measured[name].mean(axis=-1) for name in SINGLE_FEEDBACK_LEARNERS], axis=0)
         return np.asarray(self.measured[learner].mean(axis=-1) - best)
 
 
@@ -54,8 +56,8 @@ def measure_grid(
     n: int,
     repeats: int,
     seed: int,
-    strengths: Sequence[int] = STRENGTHS,
-    apart: Sequence[float] = APART,
+    strengths: Sequence[int] = GRID_STRENGTHS,
+    apart: Sequence[float] = GRID_DIVERGENCES,
     done: Callable[[], None] = lambda: None,
 ) -> Grid:
     """Draw `repeats` logs of n edits in every setting, learn from each, and let a late ensemble play what was learned.
@@ -67,15 +69,15 @@ def measure_grid(
     beta, left = np.empty(shape[:2]), np.empty(shape[:2])
     for s, strength in enumerate(strengths):
         for a, distance in enumerate(apart):
-            setting = Setting(strength, distance)
+            setting = LabSetting(strength, distance)
             world = setting.world
             beta[s, a], left[s, a] = world.problem.beta, setting.distance_left
             for repeat in range(repeats):
                 rng = np.random.default_rng([seed, n, strength, round(1000 * distance), repeat])
-                chosen = learn(setting, draw_log(world, n, rng))
-                for name, value in left_to_gain(setting, chosen).items():
+                chosen = select_members(setting, draw_lab_log(world, n, rng))
+                for name, value in compute_subopt(setting, chosen).items():
                     measured[name][s, a, repeat] = value
                 policies = [setting.members.policies[k] for k in chosen.values()]
-                measured["late"][s, a, repeat] = play_late(world, policies, ROUNDS, ALPHA, rng).mean
+                measured["late"][s, a, repeat] = play_lab_ensemble(world, policies, GRID_ROUNDS, GRID_ALPHA, rng).mean
             done()
     return Grid(n, tuple(strengths), tuple(apart), measured, beta, left)

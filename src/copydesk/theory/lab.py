@@ -5,25 +5,25 @@ from functools import cached_property
 
 import numpy as np
 
-from copydesk.theory.bounds import Coefficients, coefficients
-from copydesk.theory.classes import PolicyClass, class_around
+from copydesk.theory.bounds import BoundCoefficients, compute_coefficients
+from copydesk.theory.classes import PolicyClass, build_policy_class
 from copydesk.theory.coverage import largest_cost
-from copydesk.theory.fixed_point import World, caused, world_of
+from copydesk.theory.fixed_point import World, compute_expected_edit_cost, make_world
 from copydesk.theory.problem import gibbs
-from copydesk.theory.space import Array, Space
-from copydesk.theory.user import Mixing, edit_kernel, mixing
+from copydesk.theory.space import Array, StringSpace
+from copydesk.theory.user import MixingRate, compute_mixing_rate, edit_kernel
 
-SPACE = Space("ab", 4)
+SPACE = StringSpace("ab", 4)
 CONTEXTS = np.array([0.4, 0.3, 0.2, 0.1])
 """ρ: the learner sees little of the last context."""
-WANTED = ("abba", "bb", "aaab", "b")
+IDEAL_RESPONSES = ("abba", "bb", "aaab", "b")
 """What people would most like to read in each context."""
-OTHERS = 30
+OTHER_TASTES = 30
 """How many other tastes the class of policies knows of."""
 
 
 @dataclass(frozen=True)
-class Setting:
+class LabSetting:
     """One world, what the learners choose from in it, and what the bounds need to know of it.
 
     Attributes:
@@ -42,31 +42,31 @@ class Setting:
     @cached_property
     def optimum(self) -> Array:
         """π*, (X, Y): the same for every strength and coverage."""
-        return self._gibbs_around(np.array([SPACE.responses.index(text) for text in WANTED]))
+        return self._gibbs_around(np.array([SPACE.responses.index(text) for text in IDEAL_RESPONSES]))
 
     @cached_property
     def world(self) -> World:
         """The world in which it is the optimum; β is what puts π_ref that far from it."""
         cost = self._expected_edit_cost(self.optimum)
         beta = float(np.ptp(cost, axis=1).max()) / self.divergence
-        return world_of(CONTEXTS, self.optimum, beta, SPACE.distance, SPACE.proposal, self.strength)
+        return make_world(CONTEXTS, self.optimum, beta, SPACE.distance, SPACE.proposal, self.strength)
 
     @cached_property
     def members(self) -> PolicyClass:
         """Π: 100 policies."""
-        tastes = np.random.default_rng(self.seed).integers(len(SPACE.responses), size=(OTHERS, len(CONTEXTS)))
+        tastes = np.random.default_rng(self.seed).integers(len(SPACE.responses), size=(OTHER_TASTES, len(CONTEXTS)))
         others = np.stack([self._expected_edit_cost(self._gibbs_around(taste)) for taste in tastes])
-        return class_around(self.world, others, largest_cost(self.world))
+        return build_policy_class(self.world, others, largest_cost(self.world))
 
     @cached_property
-    def coefficients(self) -> Coefficients:
+    def coefficients(self) -> BoundCoefficients:
         """What the bounds are made of."""
-        return coefficients(self.world, self.members)
+        return compute_coefficients(self.world, self.members)
 
     @cached_property
-    def mixing(self) -> Mixing:
+    def mixing(self) -> MixingRate:
         """How fast this user's edits lead to π*."""
-        return mixing(self.optimum, SPACE.proposal, self.strength)
+        return compute_mixing_rate(self.optimum, SPACE.proposal, self.strength)
 
     @cached_property
     def distance_left(self) -> float:
@@ -81,4 +81,4 @@ class Setting:
         return gibbs(np.ones_like(steps), steps, 1 / self.sharpness)
 
     def _expected_edit_cost(self, optimum: Array) -> Array:
-        return caused(edit_kernel(optimum, SPACE.proposal, self.strength), SPACE.distance)
+        return compute_expected_edit_cost(edit_kernel(optimum, SPACE.proposal, self.strength), SPACE.distance)

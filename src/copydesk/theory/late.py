@@ -11,7 +11,7 @@ from copydesk.theory.space import Array
 
 
 @dataclass(frozen=True)
-class Rounds:
+class LabRounds:
     """What a late ensemble did.
 
     Attributes:
@@ -35,7 +35,9 @@ class Rounds:
         return np.cumsum(self.suboptimality[self.arms] - self.suboptimality.min())
 
 
-def play_late(world: World, policies: Sequence[Array], rounds: int, alpha: float, rng: np.random.Generator) -> Rounds:
+def play_lab_ensemble(
+    world: World, policies: Sequence[Array], rounds: int, alpha: float, rng: np.random.Generator
+) -> LabRounds:
     """Protocol 1's online phase with UCB over `policies`, each (X, Y).
 
     A round's loss is c + β log π(y|x)/π_ref(y|x), whose mean is J_β, so that Reg_T = Σ_t SubOpt(π_t) is what the bandit
@@ -65,4 +67,4 @@ def play_late(world: World, policies: Sequence[Array], rounds: int, alpha: float
         late.update(pull, min(1.0, max(0.0, (losses[arm][pulled[arm]] - low) / spread)))
         pulled[arm] += 1
         arms[t] = arm
-    return Rounds(arms, np.array([problem.suboptimality(policy) for policy in policies]), spread)
+    return LabRounds(arms, np.array([problem.suboptimality(policy) for policy in policies]), spread)

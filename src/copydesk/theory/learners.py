@@ -6,17 +6,17 @@ Each returns the number of the member it chooses; among members that are equally
 import numpy as np
 
 from copydesk.theory.classes import PolicyClass
-from copydesk.theory.log import Log
+from copydesk.theory.log import LabLog
 from copydesk.theory.problem import kl
 from copydesk.theory.space import Array
 
 
-def sft_scores(members: PolicyClass, log: Log) -> Array:
+def compute_sft_scores(members: PolicyClass, log: LabLog) -> Array:
     """ℓ_SUP of each member, mean_i log π(y'_i|x_i): (K,)."""
     return np.asarray(np.einsum("kxy,xy->k", members.log_policies, log.edit_counts) / log.n)
 
 
-def dpo_scores(members: PolicyClass, log: Log) -> Array:
+def compute_dpo_scores(members: PolicyClass, log: LabLog) -> Array:
     """ℓ_PREF of each member, mean_i log σ(s log π/π_ref (y'_i) − s log π/π_ref (y_i)): (K,).
 
     Rows with y' = y carry no preference; they add the same to every member.
@@ -24,22 +24,22 @@ def dpo_scores(members: PolicyClass, log: Log) -> Array:
     return np.asarray(np.einsum("kxyz,xyz->k", members.log_preferences, log.counts.astype(np.float64)) / log.n)
 
 
-def learn_sft(members: PolicyClass, log: Log) -> int:
+def select_sft_member(members: PolicyClass, log: LabLog) -> int:
     """The member that maximises ℓ_SUP."""
-    return int(sft_scores(members, log).argmax())
+    return int(compute_sft_scores(members, log).argmax())
 
 
-def learn_dpo(members: PolicyClass, log: Log) -> int:
+def select_dpo_member(members: PolicyClass, log: LabLog) -> int:
     """The member that maximises ℓ_PREF."""
-    return int(dpo_scores(members, log).argmax())
+    return int(compute_dpo_scores(members, log).argmax())
 
 
-def learn_early(members: PolicyClass, log: Log, supervision: float) -> int:
+def select_early_member(members: PolicyClass, log: LabLog, supervision: float) -> int:
     """The member that maximises ℓ_PREF + λ ℓ_SUP, with λ = `supervision`."""
-    return int((dpo_scores(members, log) + supervision * sft_scores(members, log)).argmax())
+    return int((compute_dpo_scores(members, log) + supervision * compute_sft_scores(members, log)).argmax())
 
 
-def learn_rl(members: PolicyClass, log: Log, width: float) -> int:
+def select_rl_member(members: PolicyClass, log: LabLog, width: float) -> int:
     """Pessimistic offline RL: the member with the least cost by the worst function that the log allows.
 
     F_n are the functions whose mean squared error is within `width` of the least; it minimises over π ∈ Π

@@ -11,7 +11,7 @@ from copydesk.theory.space import Array
 
 
 @dataclass(frozen=True)
-class Log:
+class LabLog:
     """n triples (x, y, y') as counts, (X, Y, Y'): their order tells nothing, and every learner needs no more.
 
     `distance` is Δ_edit, (Y, Y').
@@ -40,13 +40,13 @@ class Log:
         """The share of each context, (X,)."""
         return np.asarray(self.response_counts.sum(axis=1) / self.n)
 
-    def __add__(self, other: "Log") -> "Log":
-        return Log(self.counts + other.counts, self.distance)
+    def __add__(self, other: "LabLog") -> "LabLog":
+        return LabLog(self.counts + other.counts, self.distance)
 
 
-def draw_log(world: World, n: int, rng: np.random.Generator) -> Log:
+def draw_lab_log(world: World, n: int, rng: np.random.Generator) -> LabLog:
     """The offline phase of Protocol 1: x ~ ρ, y ~ π_ref(·|x), y' ~ q(·|x, y), n times."""
     problem = world.problem
     joint = problem.contexts[:, None, None] * problem.reference[:, :, None] * world.edits
     counts = rng.multinomial(n, joint.ravel() / joint.sum()).reshape(joint.shape)
-    return Log(np.asarray(counts, dtype=np.int64), world.distance)
+    return LabLog(np.asarray(counts, dtype=np.int64), world.distance)

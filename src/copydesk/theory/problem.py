@@ -31,7 +31,7 @@ class Problem:
 
     def objective(self, policy: Array) -> float:
         """J_β(π) = E_{x~ρ, y~π} [c(x, y) + β log π(y|x)/π_ref(y|x)]; `policy` is (X, Y)."""
-        return float(self.contexts @ values(policy, self.reference, self.cost, self.beta))
+        return float(self.contexts @ compute_objective_values(policy, self.reference, self.cost, self.beta))
 
     def suboptimality(self, policy: Array) -> float:
         """SubOpt(π) = J_β(π) − J_β(π*_β), which equals β E_x KL(π ‖ π*_β) (`docs/theory.md`, lemma 1)."""
@@ -61,6 +61,6 @@ def kl(policy: Array, other: Array) -> Array:
     return np.asarray(terms.sum(axis=-1))
 
 
-def values(policy: Array, reference: Array, cost: Array, beta: float) -> Array:
+def compute_objective_values(policy: Array, reference: Array, cost: Array, beta: float) -> Array:
     """E_{y~π} [cost(x, y) + β log π(y|x)/π_ref(y|x)] of every context: policy (..., X, Y) gives (..., X)."""
     return np.asarray((policy * cost).sum(axis=-1) + beta * kl(policy, reference))

@@ -11,7 +11,7 @@ RESAMPLES = 2_000
 
 
 @dataclass(frozen=True)
-class Estimate:
+class SlopeEstimate:
     """A figure and the interval that holds 95% of it when the repetitions are drawn again."""
 
     value: float
@@ -20,7 +20,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Slopes:
+class SlopeFit:
     """How much SubOpt rises, in nats (SubOpt/β), from the best to the worst along one axis of the grid.
 
     Attributes:
@@ -36,11 +36,11 @@ class Slopes:
     n: int
     axis: str
     subset: str
-    slope: dict[str, Estimate]
-    ratio: Estimate
+    slope: dict[str, SlopeEstimate]
+    ratio: SlopeEstimate
 
 
-def all_slopes(grid: Grid, seed: int) -> list[Slopes]:
+def fit_all_slopes(grid: Grid, seed: int) -> list[SlopeFit]:
     """Both axes over the whole grid; coverage also by users, strong and weak; quality also by coverage."""
     strengths, apart = np.array(grid.strengths), np.array(grid.divergences)
     everyone, all_coverage = np.ones(len(strengths), bool), np.ones(len(apart), bool)
@@ -56,7 +56,7 @@ def all_slopes(grid: Grid, seed: int) -> list[Slopes]:
     ]
 
 
-def fit_slopes(grid: Grid, axis: str, where: str, strengths: np.ndarray, apart: np.ndarray, seed: int) -> Slopes:
+def fit_slopes(grid: Grid, axis: str, where: str, strengths: np.ndarray, apart: np.ndarray, seed: int) -> SlopeFit:
     """Least squares of SubOpt/β on one axis, with an intercept, over the settings that the two masks pick.
 
     Every strength meets every coverage, so that neither axis speaks for the other. The intervals are of a bootstrap
@@ -78,9 +78,15 @@ def fit_slopes(grid: Grid, axis: str, where: str, strengths: np.ndarray, apart: 
     above, below = ("dpo", "sft") if axis == "coverage" else ("sft", "dpo")
     with np.errstate(divide="ignore", invalid="ignore"):  # a slope can be 0 in a resample
         ratio = drawn[above] / drawn[below]
-    return Slopes(grid.n, axis, where, {name: _estimate(found) for name, found in drawn.items()}, _estimate(ratio))
+    return SlopeFit(
+        grid.n,
+        axis,
+        where,
+        {name: _estimate_interval(found) for name, found in drawn.items()},
+        _estimate_interval(ratio),
+    )
 
 
-def _estimate(values: Array) -> Estimate:
+def _estimate_interval(values: Array) -> SlopeEstimate:
     low, high = np.quantile(values[1:], [0.025, 0.975])
-    return Estimate(float(values[0]), float(low), float(high))
+    return SlopeEstimate(float(values[0]), float(low), float(high))

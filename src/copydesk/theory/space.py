@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Space:
+class StringSpace:
     """All non-empty strings of at most `longest` letters of `alphabet`, e.g. 30 of them over "ab" up to length 4."""
 
     alphabet: str = "ab"

@@ -4,18 +4,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from copydesk.theory.anchors import Anchor, find_anchors
+from copydesk.theory.anchors import FixedPoint, find_fixed_points
 from copydesk.theory.curves import Curves, measure_curves
-from copydesk.theory.grid import APART, LENGTHS, SINGLE, STRENGTHS, Grid, measure_grid
-from copydesk.theory.lab import Setting
-from copydesk.theory.regret import Regret, measure_regret
-from copydesk.theory.slopes import Estimate, Slopes, all_slopes
-from copydesk.theory.trials import DELTA
+from copydesk.theory.grid import (
+    GRID_DIVERGENCES,
+    GRID_LOG_SIZES,
+    GRID_STRENGTHS,
+    SINGLE_FEEDBACK_LEARNERS,
+    Grid,
+    measure_grid,
+)
+from copydesk.theory.lab import LabSetting
+from copydesk.theory.regret import LabRegret, measure_regret
+from copydesk.theory.slopes import SlopeEstimate, SlopeFit, fit_all_slopes
+from copydesk.theory.trials import BOUND_DELTA
 
-CURVES = tuple(Setting(strength, apart) for strength in (1, 4, 32) for apart in (1.0, 3.0, 6.0))
+CURVE_SETTINGS = tuple(LabSetting(strength, apart) for strength in (1, 4, 32) for apart in (1.0, 3.0, 6.0))
 """Weak to strong users, and good to poor coverage."""
-REGRETS = (Setting(1, 6.0), Setting(4, 3.0), Setting(32, 3.0))
-ROUNDS = 2_000
+REGRET_SETTINGS = (LabSetting(1, 6.0), LabSetting(4, 3.0), LabSetting(32, 3.0))
+REGRET_ROUNDS = 2_000
 
 
 @dataclass(frozen=True)
@@ -26,18 +33,18 @@ class Study:
     seed: int
     curves: list[Curves]
     grids: list[Grid]
-    slopes: list[Slopes]
-    regrets: list[Regret]
-    fixed_points: list[Anchor]
+    slopes: list[SlopeFit]
+    regrets: list[LabRegret]
+    fixed_points: list[FixedPoint]
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the single repetitions: means over them, bounds, winners, slopes, fixed points."""
         return {
-            "settings": {"repeats": self.repeats, "seed": self.seed, "delta": DELTA},
-            "users": [_user(Setting(strength, 3.0)) for strength in STRENGTHS],
-            "curves": [_curve(curves) for curves in self.curves],
-            "grids": [_grid(grid) for grid in self.grids],
-            "slopes": [_slopes(slopes) for slopes in self.slopes],
+            "settings": {"repeats": self.repeats, "seed": self.seed, "delta": BOUND_DELTA},
+            "users": [_user_json(LabSetting(strength, 3.0)) for strength in GRID_STRENGTHS],
+            "curves": [_curve_json(curves) for curves in self.curves],
+            "grids": [_grid_json(grid) for grid in self.grids],
+            "slopes": [_slopes_json(slopes) for slopes in self.slopes],
             "regrets": [
                 {
                     "strength": regret.setting.strength,
@@ -52,10 +59,10 @@ class Study:
         }
 
 
-def steps_of(repeats: int) -> int:
+def count_steps(repeats: int) -> int:
     """How often a study of this many repetitions reports that it went on."""
-    grid = len(LENGTHS) * len(STRENGTHS) * len(APART)
-    return repeats * (len(CURVES) + len(REGRETS)) + grid + 1
+    grid = len(GRID_LOG_SIZES) * len(GRID_STRENGTHS) * len(GRID_DIVERGENCES)
+    return repeats * (len(CURVE_SETTINGS) + len(REGRET_SETTINGS)) + grid + 1
 
 
 def run_study(repeats: int = 20, seed: int = 0, done: Callable[[], None] = lambda: None) -> Study:
@@ -65,20 +72,20 @@ def run_study(repeats: int = 20, seed: int = 0, done: Callable[[], None] = lambd
     """
     if repeats < 2:
         raise ValueError("a study needs two repetitions or more")
-    anchors = find_anchors(CURVES)
+    anchors = find_fixed_points(CURVE_SETTINGS)
     done()
-    curves = [measure_curves(setting, repeats, seed, done=done) for setting in CURVES]
-    grids = [measure_grid(n, repeats, seed, done=done) for n in LENGTHS]
-    slopes = [found for grid in grids for found in all_slopes(grid, seed)]
-    regrets = [measure_regret(setting, ROUNDS, repeats, seed, done=done) for setting in REGRETS]
+    curves = [measure_curves(setting, repeats, seed, done=done) for setting in CURVE_SETTINGS]
+    grids = [measure_grid(n, repeats, seed, done=done) for n in GRID_LOG_SIZES]
+    slopes = [found for grid in grids for found in fit_all_slopes(grid, seed)]
+    regrets = [measure_regret(setting, REGRET_ROUNDS, repeats, seed, done=done) for setting in REGRET_SETTINGS]
     return Study(repeats, seed, curves, grids, slopes, regrets, anchors)
 
 
-def _user(setting: Setting) -> dict[str, Any]:
+def _user_json(setting: LabSetting) -> dict[str, Any]:
     return {"strength": setting.strength, **vars(setting.mixing), "distance_left": setting.distance_left}
 
 
-def _curve(curves: Curves) -> dict[str, Any]:
+def _curve_json(curves: Curves) -> dict[str, Any]:
     return {
         "strength": curves.setting.strength,
         "apart": curves.setting.divergence,
@@ -93,12 +100,12 @@ def _curve(curves: Curves) -> dict[str, Any]:
     }
 
 
-def _grid(grid: Grid) -> dict[str, Any]:
+def _grid_json(grid: Grid) -> dict[str, Any]:
     return {
         "n": grid.n,
         "strengths": list(grid.strengths),
         "apart": list(grid.divergences),
-        "winner": [[SINGLE[k] for k in row] for row in grid.winner],
+        "winner": [[SINGLE_FEEDBACK_LEARNERS[k] for k in row] for row in grid.winner],
         "subopt": {name: values.mean(axis=-1).tolist() for name, values in grid.measured.items()},
         "regret": {name: grid.compute_regret(name).tolist() for name in ("early", "late")},
         "beta": grid.beta.tolist(),
@@ -106,15 +113,15 @@ def _grid(grid: Grid) -> dict[str, Any]:
     }
 
 
-def _slopes(slopes: Slopes) -> dict[str, Any]:
+def _slopes_json(slopes: SlopeFit) -> dict[str, Any]:
     return {
         "n": slopes.n,
         "axis": slopes.axis,
         "where": slopes.subset,
-        "slope": {name: _estimate(value) for name, value in slopes.slope.items()},
-        "ratio": _estimate(slopes.ratio),
+        "slope": {name: _estimate_json(value) for name, value in slopes.slope.items()},
+        "ratio": _estimate_json(slopes.ratio),
     }
 
 
-def _estimate(estimate: Estimate) -> dict[str, float]:
+def _estimate_json(estimate: SlopeEstimate) -> dict[str, float]:
     return vars(estimate).copy()

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from copydesk.theory.log import Log
+from copydesk.theory.log import LabLog
 from copydesk.theory.problem import gibbs
 from copydesk.theory.space import Array
 
 
 def fit_table(
     reference: Array,
-    log: Log,
+    log: LabLog,
     *,
     preference: float,
     supervision: float,
@@ -65,7 +65,7 @@ def _derivatives(theta: Array, reference: Array, wins: Array, wanted: Array, rid
     return gradient, hessian
 
 
-def fit_cost_table(reference: Array, log: Log, beta: float, largest: float, pessimism: float) -> Array:
+def fit_cost_table(reference: Array, log: LabLog, beta: float, largest: float, pessimism: float) -> Array:
     """Pessimistic RL by tables: π ∝ π_ref exp(−f̄/β) with f̄ the mean cost seen plus pessimism · c_max / sqrt(2 N).
 
     f̄ is at most c_max = `largest`, which is what a response that was never given is taken to cost.

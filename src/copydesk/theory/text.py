@@ -9,23 +9,23 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from copydesk.report.methods import label_of
-from copydesk.theory.anchors import Anchor
+from copydesk.report.methods import get_method_label
+from copydesk.theory.anchors import FixedPoint
 from copydesk.theory.curves import Curves
-from copydesk.theory.grid import SINGLE, Grid
-from copydesk.theory.lab import Setting
-from copydesk.theory.regret import Regret
-from copydesk.theory.slopes import Estimate, Slopes
+from copydesk.theory.grid import SINGLE_FEEDBACK_LEARNERS, Grid
+from copydesk.theory.lab import LabSetting
+from copydesk.theory.regret import LabRegret
+from copydesk.theory.slopes import SlopeEstimate, SlopeFit
 from copydesk.theory.space import Array
 from copydesk.theory.study import Study
-from copydesk.theory.trials import DELTA
+from copydesk.theory.trials import BOUND_DELTA
 
-SETTLED = 1e-9
+MAX_RESIDUAL = 1e-9
 """The residual below which costs have come out as they were put in."""
-SAME = 0.01
+SAME_POLICY_DISTANCE = 0.01
 """How far apart two policies may be, in total variation, and still count as one."""
-COMPARED = ("sft", "dpo", "rl", "early", "late")
-SENTENCES = {
+COMPARED_LEARNERS = ("sft", "dpo", "rl", "early", "late")
+POSTER_CLAIMS = {
     "coverage": "DPO suffers more from poor coverage than SFT",
     "quality": "SFT suffers more from poor edits than DPO",
 }
@@ -33,76 +33,83 @@ SENTENCES = {
 HOLDS, FAILS, OPEN = "holds", "does not hold", "open"
 
 
-def render(study: Study) -> RenderableType:
+def render_study_terminal(study: Study) -> RenderableType:
     """The winners' maps, the regrets, the slopes, the bounds: for people at a terminal."""
-    lines = [broken_words(study.curves), *regret_words(study.regrets)]
-    parts: list[RenderableType] = [headline(study)]
+    lines = [describe_bound_violations(study.curves), *describe_regrets(study.regrets)]
+    parts: list[RenderableType] = [format_headline(study)]
     for grid in study.grids:
         title = f"\nWho wins with {grid.n:,} edits: m (weak to strong) by coverage (good to poor)"
-        parts += [title, _map(grid)]
-    parts += ["\nRegret to the winner over the map, in nats, by the edits in the log", _regrets(study.grids)]
-    parts += ["\nWhat moves what: slopes in nats, and whether the poster's sentence holds", _slopes(study.slopes), ""]
+        parts += [title, _build_winner_table(grid)]
+    parts += [
+        "\nRegret to the winner over the map, in nats, by the edits in the log",
+        _build_regrets_table(study.grids),
+    ]
+    parts += [
+        "\nWhat moves what: slopes in nats, and whether the poster's sentence holds",
+        _build_slopes_table(study.slopes),
+        "",
+    ]
     return Group(*(Text(part) if isinstance(part, str) else part for part in (*parts, *lines)))
 
 
-def headline(study: Study) -> str:
+def format_headline(study: Study) -> str:
     """In how many settings each method wins, the most frequent winner first."""
-    counts = sorted(wins(study.grids).items(), key=lambda found: -found[1])
+    counts = sorted(count_wins(study.grids).items(), key=lambda found: -found[1])
     (first, most), *others = counts
     total = sum(count for _, count in counts)
-    rest = "".join(f", {label_of(name)} in {count}" for name, count in others)
-    return f"{label_of(first)} wins in {most} of {total} settings{rest}."
+    rest = "".join(f", {get_method_label(name)} in {count}" for name, count in others)
+    return f"{get_method_label(first)} wins in {most} of {total} settings{rest}."
 
 
-def wins(grids: Iterable[Grid]) -> dict[str, int]:
+def count_wins(grids: Iterable[Grid]) -> dict[str, int]:
     """In how many cells of the maps each method that uses one kind of feedback wins."""
     winners = np.concatenate([grid.winner.ravel() for grid in grids])
-    return {name: int((winners == k).sum()) for k, name in enumerate(SINGLE)}
+    return {name: int((winners == k).sum()) for k, name in enumerate(SINGLE_FEEDBACK_LEARNERS)}
 
 
-def sure_wins(grid: Grid) -> np.ndarray:
+def find_significant_wins(grid: Grid) -> np.ndarray:
     """Where the winner's lead over each other method exceeds two standard errors, (S, A); every log was met by all."""
-    values = np.stack([grid.measured[name] for name in SINGLE])
+    values = np.stack([grid.measured[name] for name in SINGLE_FEEDBACK_LEARNERS])
     lead = values - np.take_along_axis(values, grid.winner[None, ..., None], axis=0)
     error = lead.std(axis=-1, ddof=1) / np.sqrt(lead.shape[-1])
-    others = np.arange(len(SINGLE))[:, None, None] != grid.winner
+    others = np.arange(len(SINGLE_FEEDBACK_LEARNERS))[:, None, None] != grid.winner
     return np.asarray((lead.mean(axis=-1) > 2 * error).all(axis=0, where=others))
 
 
-def regrets(grid: Grid) -> dict[str, tuple[float, float]]:
+def compute_map_regrets(grid: Grid) -> dict[str, tuple[float, float]]:
     """The mean and the largest regret over the map, in nats, of each method."""
-    found = {name: grid.compute_regret(name) / grid.beta for name in COMPARED}
+    found = {name: grid.compute_regret(name) / grid.beta for name in COMPARED_LEARNERS}
     return {name: (float(values.mean()), float(values.max())) for name, values in found.items()}
 
 
-def compared(fit: Slopes) -> tuple[Estimate, Estimate]:
+def compare_slopes(fit: SlopeFit) -> tuple[SlopeEstimate, SlopeEstimate]:
     """The slope that the poster's sentence says is the larger, and the other."""
     larger, smaller = ("dpo", "sft") if fit.axis == "coverage" else ("sft", "dpo")
     return fit.slope[larger], fit.slope[smaller]
 
 
-def divisible(fit: Slopes) -> bool:
+def is_ratio_defined(fit: SlopeFit) -> bool:
     """Whether the slope that the ratio divides by is above 0 for sure; else the ratio means nothing."""
-    return compared(fit)[1].low > 0
+    return compare_slopes(fit)[1].low > 0
 
 
-def verdict(fit: Slopes) -> str:
+def judge_claim(fit: SlopeFit) -> str:
     """Whether the poster's sentence holds there: by the ratio's interval, and without one by those of the slopes."""
-    if divisible(fit):
-        larger, smaller = fit.ratio, Estimate(1, 1, 1)
+    if is_ratio_defined(fit):
+        larger, smaller = fit.ratio, SlopeEstimate(1, 1, 1)
     else:
-        larger, smaller = compared(fit)
+        larger, smaller = compare_slopes(fit)
     if larger.low > smaller.high:
         return HOLDS
     return FAILS if larger.high < smaller.low else OPEN
 
 
-def judged(fits: Sequence[Slopes], axis: str) -> str:
+def describe_claim_verdicts(fits: Sequence[SlopeFit], axis: str) -> str:
     """In which fits one of the poster's sentences holds, in which it does not, and in which nothing can be said."""
     own = [fit for fit in fits if fit.axis == axis]
     said = []
     for verb in (HOLDS, FAILS, OPEN):
-        found = [fit for fit in own if verdict(fit) == verb]
+        found = [fit for fit in own if judge_claim(fit) == verb]
         where = []
         for name in dict.fromkeys(fit.subset for fit in found):
             lengths = [fit.n for fit in found if fit.subset == name]
@@ -110,42 +117,42 @@ def judged(fits: Sequence[Slopes], axis: str) -> str:
             where.append(name if always else f"{name}, with {' and '.join(f'{n:,}' for n in lengths)} edits")
         if found:
             said.append(f"{'is open' if verb == OPEN else verb} in {len(found)} ({'; '.join(where)})")
-    return f"“{SENTENCES[axis]}”: of {len(own)} fits, this {', '.join(said)}."
+    return f"“{POSTER_CLAIMS[axis]}”: of {len(own)} fits, this {', '.join(said)}."
 
 
-def broken(curves: Iterable[Curves], learner: str) -> tuple[int, int]:
+def count_bound_violations(curves: Iterable[Curves], learner: str) -> tuple[int, int]:
     """In how many logs a learner's bound was below what was measured, and of how many."""
     over = [found.measured[learner] > found.bounds[learner] for found in curves]
     return int(sum(one.sum() for one in over)), sum(one.size for one in over)
 
 
-def broken_words(curves: Sequence[Curves]) -> str:
+def describe_bound_violations(curves: Sequence[Curves]) -> str:
     """The same for every learner that has a bound, and the share of all, in one sentence."""
-    counts = {name: broken(curves, name) for name in curves[0].bounds}
-    each = [f"{label_of(name)}'s in {count:,}" for name, (count, _) in counts.items()]
+    counts = {name: count_bound_violations(curves, name) for name in curves[0].bounds}
+    each = [f"{get_method_label(name)}'s in {count:,}" for name, (count, _) in counts.items()]
     each[0] = each[0].replace("'s in", "'s bound was broken in") + f" of {next(iter(counts.values()))[1]:,} logs"
     count, total = (sum(part) for part in zip(*counts.values(), strict=True))
-    return f"{', '.join(each)}: {count / total:.1%} of all, where δ allows {DELTA:.0%}."
+    return f"{', '.join(each)}: {count / total:.1%} of all, where δ allows {BOUND_DELTA:.0%}."
 
 
-def regret_words(regrets: Iterable[Regret]) -> list[str]:
+def describe_regrets(regrets: Iterable[LabRegret]) -> list[str]:
     """The late ensemble's regret beside its bound, a sentence for each setting."""
     said = []
     for regret in regrets:
         each = " and ".join(f"{rows[:, -1].mean():.2f} (α = {name})" for name, rows in regret.measured.items())
-        title = setting_title(regret.setting)
+        title = format_setting(regret.setting)
         rounds = f"{len(regret.bound):,} rounds"
         said.append(f"Late ensemble, {title}: {rounds} cost {each} in regret; the bound is {regret.bound[-1]:,.0f}.")
     return said
 
 
-def halved(curves: Curves, measured: Array) -> float:
+def find_halving_size(curves: Curves, measured: Array) -> float:
     """The shortest log from which mean SubOpt was at most half of SubOpt(π_ref); infinite if none was long enough."""
     enough = measured.mean(axis=0) <= curves.reference / 2
     return min((float(n) for n, good in zip(curves.log_sizes, enough, strict=True) if good), default=inf)
 
 
-def who_wins(grid: Grid) -> str:
+def describe_winners(grid: Grid) -> str:
     """The winners among the weaker and among the stronger half of the users, and how sure that is."""
     half = (len(grid.strengths) + 1) // 2
     said = []
@@ -153,103 +160,112 @@ def who_wins(grid: Grid) -> str:
         (grid.strengths[:half], grid.winner[:half], "≤", -1),
         (grid.strengths[half:], grid.winner[half:], "≥", 0),
     ):
-        counts = {name: int((winners == k).sum()) for k, name in enumerate(SINGLE)}
-        each = [f"{label_of(name)} {count}" for name, count in sorted(counts.items(), key=lambda one: -one[1]) if count]
+        counts = {name: int((winners == k).sum()) for k, name in enumerate(SINGLE_FEEDBACK_LEARNERS)}
+        each = [
+            f"{get_method_label(name)} {count}"
+            for name, count in sorted(counts.items(), key=lambda one: -one[1])
+            if count
+        ]
         if strengths:
             said.append(f"m {sign} {strengths[edge]}: {', '.join(each)}.")
-    sure = sure_wins(grid)
+    sure = find_significant_wins(grid)
     said.append(f"In {int(sure.sum())} of {sure.size}, set in bold, the lead exceeds two standard errors.")
-    means = np.stack([grid.measured[name].mean(axis=-1) for name in SINGLE])
+    means = np.stack([grid.measured[name].mean(axis=-1) for name in SINGLE_FEEDBACK_LEARNERS])
     tied = int(((means == means.min(axis=0)).sum(axis=0) > 1).sum())
     if tied:
         said.append(f"In {tied} two or more are equally good, and the first of them counts.")
     return " ".join(said)
 
 
-def fixed_point_words(anchors: Iterable[Anchor]) -> str:
+def describe_fixed_points(anchors: Iterable[FixedPoint]) -> str:
     """Where every start leads to one fixed point, and where there are several."""
     found = {key: list(own) for key, own in groupby(anchors, lambda one: (one.strength, one.apart))}
-    settled = {key: own for key, own in found.items() if all(one.residual <= SETTLED for one in own)}
-    several = [key for key, own in settled.items() if max(one.distance for one in own) > SAME]
-    apart = [key for key in several if np.ptp([one.distance for one in settled[key]]) > SAME]
+    settled = {key: own for key, own in found.items() if all(one.residual <= MAX_RESIDUAL for one in own)}
+    several = [key for key, own in settled.items() if max(one.distance for one in own) > SAME_POLICY_DISTANCE]
+    apart = [key for key in several if np.ptp([one.distance for one in settled[key]]) > SAME_POLICY_DISTANCE]
     alone = [key for key in settled if key not in several]
     said = []
     if alone:
         said.append(
-            f"In {len(alone)} of {len(found)} settings every start leads to the setting's own π* ({_places(alone)})."
+            f"In {len(alone)} of {len(found)} settings every start leads to the setting's own π* ({_join_settings(alone)})."
         )
     if several:
         said.append(
-            f"In {len(several)} of {len(found)} there are several fixed points, for some start ends more than {SAME} "
-            f"from the setting's own ({_places(several)}); in {len(apart)} of them the starts disagree with each "
+            f"In {len(several)} of {len(found)} there are several fixed points, for some start ends more than {SAME_POLICY_DISTANCE} "
+            f"from the setting's own ({_join_settings(several)}); in {len(apart)} of them the starts disagree with each "
             "other by more than that as well."
         )
     if len(settled) < len(found):
-        said.append(f"In {len(found) - len(settled)} some start did not settle ({_places(set(found) - set(settled))}).")
+        said.append(
+            f"In {len(found) - len(settled)} some start did not settle ({_join_settings(set(found) - set(settled))})."
+        )
     return " ".join(said)
 
 
-def _places(keys: Iterable[tuple[int, float]]) -> str:
-    return "; ".join(f"m = {strength}, {apart_text(apart)}" for strength, apart in sorted(keys))
+def _join_settings(keys: Iterable[tuple[int, float]]) -> str:
+    return "; ".join(f"m = {strength}, {format_divergence(apart)}" for strength, apart in sorted(keys))
 
 
-def setting_title(setting: Setting) -> str:
+def format_setting(setting: LabSetting) -> str:
     """A setting for people, e.g. `m = 1, coverage good (1 nat)`."""
     word = "good" if setting.divergence <= 2 else "poor" if setting.divergence >= 5 else "fair"
-    return f"m = {setting.strength}, coverage {word} ({apart_text(setting.divergence)})"
+    return f"m = {setting.strength}, coverage {word} ({format_divergence(setting.divergence)})"
 
 
-def apart_text(apart: float) -> str:
+def format_divergence(apart: float) -> str:
     """How far the reference policy is from what people want, with its unit."""
     return f"{apart:g} nat{'' if apart == 1 else 's'}"
 
 
-def nats(value: float) -> str:
+def format_nats(value: float) -> str:
     """A loss in nats, to three places."""
-    return _signed(value, 3)
+    return _format_signed(value, 3)
 
 
-def ratio_text(fit: Slopes) -> str:
+def format_ratio(fit: SlopeFit) -> str:
     """The ratio of a fit with its interval; a dash where it means nothing."""
     found = (fit.ratio.value, fit.ratio.low, fit.ratio.high)
-    if not divisible(fit) or not all(map(isfinite, found)):
+    if not is_ratio_defined(fit) or not all(map(isfinite, found)):
         return "–"
-    value, low, high = (_signed(figure, 2) for figure in found)
+    value, low, high = (_format_signed(figure, 2) for figure in found)
     return f"{value} ({low} to {high})"
 
 
-def _signed(value: float, places: int) -> str:
+def _format_signed(value: float, places: int) -> str:
     """A figure with a true minus, and none before zero."""
     return f"{value:z.{places}f}".replace("-", "−")
 
 
-def _map(grid: Grid) -> Table:
-    table = _table("m", *(f"{far:g}" for far in grid.divergences))
-    sure = sure_wins(grid)
+def _build_winner_table(grid: Grid) -> Table:
+    table = _make_table("m", *(f"{far:g}" for far in grid.divergences))
+    sure = find_significant_wins(grid)
     for s, strength in enumerate(grid.strengths):
-        names = [Text(label_of(SINGLE[k]), style="bold" if sure[s, a] else "") for a, k in enumerate(grid.winner[s])]
+        names = [
+            Text(get_method_label(SINGLE_FEEDBACK_LEARNERS[k]), style="bold" if sure[s, a] else "")
+            for a, k in enumerate(grid.winner[s])
+        ]
         table.add_row(Text(str(strength)), *names)
     return table
 
 
-def _regrets(grids: Sequence[Grid]) -> Table:
+def _build_regrets_table(grids: Sequence[Grid]) -> Table:
     heads = [f"{kind}, {grid.n:,}" for grid in grids for kind in ("mean", "largest")]
-    table = _table("", *heads)
-    found = [regrets(grid) for grid in grids]
-    for name in COMPARED:
-        table.add_row(label_of(name), *(nats(value) for one in found for value in one[name]))
+    table = _make_table("", *heads)
+    found = [compute_map_regrets(grid) for grid in grids]
+    for name in COMPARED_LEARNERS:
+        table.add_row(get_method_label(name), *(format_nats(value) for one in found for value in one[name]))
     return table
 
 
-def _slopes(fits: Sequence[Slopes]) -> Table:
-    table = _table("along", "n", "SFT", "DPO", "poster")
+def _build_slopes_table(fits: Sequence[SlopeFit]) -> Table:
+    table = _make_table("along", "n", "SFT", "DPO", "poster")
     for fit in fits:
-        slopes = (nats(fit.slope[name].value) for name in ("sft", "dpo"))
-        table.add_row(f"{fit.axis}: {fit.subset}", f"{fit.n:,}", *slopes, verdict(fit))
+        slopes = (format_nats(fit.slope[name].value) for name in ("sft", "dpo"))
+        table.add_row(f"{fit.axis}: {fit.subset}", f"{fit.n:,}", *slopes, judge_claim(fit))
     return table
 
 
-def _table(first: str, *others: str) -> Table:
+def _make_table(first: str, *others: str) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column(first, no_wrap=True)
     for other in others:

@@ -8,7 +8,7 @@ from copydesk.theory.space import Array
 
 
 @dataclass(frozen=True)
-class Mixing:
+class MixingRate:
     """How fast edits bring a response to π*_β.
 
     Attributes:
@@ -24,7 +24,7 @@ class Mixing:
     contraction: float
 
 
-def metropolis(target: Array, proposal: Array) -> Array:
+def metropolis_kernel(target: Array, proposal: Array) -> Array:
     """The Metropolis-Hastings kernel of a symmetric proposal, in detailed balance with `target`.
 
     An edit y → y' that is tried is made with probability min(1, target(y')/target(y)), else the text stays.
@@ -48,12 +48,12 @@ def edit_kernel(target: Array, proposal: Array, strength: int) -> Array:
 
     A power of a kernel in detailed balance with π*_β is itself in detailed balance with it.
     """
-    return np.linalg.matrix_power(metropolis(target, proposal), strength)
+    return np.linalg.matrix_power(metropolis_kernel(target, proposal), strength)
 
 
-def mixing(target: Array, proposal: Array, strength: int) -> Mixing:
+def compute_mixing_rate(target: Array, proposal: Array, strength: int) -> MixingRate:
     """The spectral gap of one step and the contraction of `strength` steps; target (X, Y), proposal (X, Y, Y)."""
-    step = metropolis(target, proposal)
+    step = metropolis_kernel(target, proposal)
     root = np.sqrt(target)
     symmetric = step * (root[..., :, None] / root[..., None, :])  # similar to the step, so with the same eigenvalues
     eigenvalues = np.linalg.eigvalsh((symmetric + np.swapaxes(symmetric, -1, -2)) / 2)
@@ -61,4 +61,4 @@ def mixing(target: Array, proposal: Array, strength: int) -> Mixing:
     second = float(moduli[..., -2].max())
     steps = np.linalg.matrix_power(step, strength)
     apart = np.abs(steps[..., :, None, :] - steps[..., None, :, :]).sum(axis=-1) / 2
-    return Mixing(gap=1 - second, left=second**strength, contraction=float(apart.max()))
+    return MixingRate(gap=1 - second, left=second**strength, contraction=float(apart.max()))

@@ -10,11 +10,11 @@ import pytest
 from playwright.sync_api import Browser, Dialog, Page, expect, sync_playwright
 from rapidfuzz.distance import LCSseq
 
-from copydesk.gateway.serving.policy import PolicyFault
+from copydesk.gateway.serving.policy import BackendError
 from copydesk.log.store import EditStore
 from copydesk.log.store.keys import create_key
 from copydesk.log.store.records import find_completion
-from copydesk.report.diff import _TOKEN, diff
+from copydesk.report.diff import _TOKEN, compute_diff
 from gateways import Scripted, arms_of, ask, until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -161,11 +161,11 @@ class Breaks(Scripted):
 
     async def stream(self, request):
         yield self._chunk({"content": "Dear"}, None)
-        raise PolicyFault(502, "the server behind it went away")
+        raise BackendError(502, "the server behind it went away")
 
 
 def test_faults_are_told_and_the_request_is_kept(serve, open_page: Open) -> None:
-    too_long = PolicyFault(400, "the prompt has <b>too many</b> tokens", retriable_elsewhere=False)
+    too_long = BackendError(400, "the prompt has <b>too many</b> tokens", retriable_elsewhere=False)
     client = serve(Scripted("long", lambda request: too_long), Breaks("broken"))
     page = open_page(client.base_url, expected="400 (Bad Request)")
     page.goto("/")
@@ -341,7 +341,7 @@ def test_the_browser_tells_the_same_difference_as_the_server(serve, open_page: O
         ("naïve café 東京", "naive café 大阪"),
     ]  # fmt: skip
     for before, after in pairs:
-        assert difference(page, before, after) == [list(segment) for segment in diff(before, after)]
+        assert difference(page, before, after) == [list(segment) for segment in compute_diff(before, after)]
     chance = random.Random(0)
     for _ in range(30):
         words = [chance.choice(["a", "b", "c,", "\n", "it's"]) for _ in range(40)]
@@ -351,7 +351,7 @@ def test_the_browser_tells_the_same_difference_as_the_server(serve, open_page: O
         assert "".join(text for kind, text in found if kind != "insert") == before
         assert "".join(text for kind, text in found if kind != "delete") == after
         kept = sum(len(_TOKEN.findall(text)) for kind, text in found if kind == "equal")
-        gaps = sum(kind == "equal" for kind, _ in diff(before, after))
+        gaps = sum(kind == "equal" for kind, _ in compute_diff(before, after))
         most = LCSseq.similarity(_TOKEN.findall(before), _TOKEN.findall(after))
         assert most - kept <= len(found) + gaps  # short of the longest by no more than the spaces given to changes
 

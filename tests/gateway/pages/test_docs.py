@@ -5,11 +5,11 @@ from importlib.resources import files
 
 import pytest
 
-from copydesk.gateway.pages.docs import common_errors, endpoints
-from copydesk.gateway.pages.show import colour_class
+from copydesk.gateway.pages.docs import describe_endpoints, find_common_errors
+from copydesk.gateway.pages.show import get_colour_class
 from copydesk.log.store.keys import create_key
-from copydesk.report.methods import KNOWN, looks
-from copydesk.report.svg import css_name
+from copydesk.report.methods import METHOD_STYLES, method_styles
+from copydesk.report.svg import get_css_variable
 from gateways import Scripted
 
 
@@ -58,11 +58,11 @@ def test_examples_are_what_a_shell_takes() -> None:
         },
     }
     document = {"paths": {"/v1/x": {"put": operation}}, "components": {"schemas": {"E": schema}}}
-    [one] = endpoints(document, "http://h", True)["edits"]
+    [one] = describe_endpoints(document, "http://h", True)["edits"]
     assert one.about == ["One line.", "Two."]
     assert [(field.name, field.kind, field.required) for field in one.fields] == [("edit", "string", True)]
     assert (one.parameters[0].kind, one.parameters[0].place) == ("array of integer", "query")
-    assert common_errors(document) == [("400", "No.", "")]
+    assert find_common_errors(document) == [("400", "No.", "")]
     assert one.answers == [("200", "Done.", "application/json")]
     assert one.anchor == "put-v1-x"
     assert not one.more
@@ -73,11 +73,11 @@ def test_examples_are_what_a_shell_takes() -> None:
 def test_the_style_sheet_knows_every_look() -> None:
     sheet = files("copydesk.gateway.pages").joinpath("static/page.css").read_text(encoding="utf-8")
     light, dark = sheet.split("@media (prefers-color-scheme: dark)", 1)
-    for look in looks([*KNOWN, "w", "x", "y", "z"]).values():
-        variable = css_name(look.light.removeprefix("#"))
+    for look in method_styles([*METHOD_STYLES, "w", "x", "y", "z"]).values():
+        variable = get_css_variable(look.light.removeprefix("#"))
         assert f"{variable}: {look.light};" in light
         assert f"{variable}: {look.dark};" in dark
-        assert f".{colour_class(look)} {{ color: var({variable}); }}" in sheet
+        assert f".{get_colour_class(look)} {{ color: var({variable}); }}" in sheet
 
 
 def luminance(colour: str) -> float:

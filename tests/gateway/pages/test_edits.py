@@ -4,7 +4,7 @@ import re
 
 import httpx
 
-from copydesk.gateway.pages.edits import as_turns, compare, context_text
+from copydesk.gateway.pages.edits import compare_texts, find_last_user_text, split_turns
 from copydesk.log.record import Message
 from copydesk.log.store import EditStore
 from copydesk.log.store.keys import create_key
@@ -155,15 +155,15 @@ def test_faulty_queries_are_told_in_a_page(serve, seen) -> None:
 
 
 def test_very_long_texts_are_not_compared_word_by_word() -> None:
-    assert compare("same", "same") == [("equal", "same")]
-    assert compare("a b", "a c") == [("equal", "a "), ("delete", "b"), ("insert", "c")]
+    assert compare_texts("same", "same") == [("equal", "same")]
+    assert compare_texts("a b", "a c") == [("equal", "a "), ("delete", "b"), ("insert", "c")]
     long = "word " * 12_001
-    assert compare(long, long + "x") == [("delete", long), ("insert", long + "x")]
+    assert compare_texts(long, long + "x") == [("delete", long), ("insert", long + "x")]
 
 
 def test_a_context_is_shown_by_what_the_user_said_last() -> None:
     chat = tuple(Message(role=role, content=said) for role, said in [("user", "a"), ("user", "b"), ("assistant", "c")])
-    assert context_text("text") == "text"
-    assert context_text(chat) == "b"
-    assert context_text(chat[2:]) == "c"
-    assert as_turns(chat)[2] == ("assistant", "c")
+    assert find_last_user_text("text") == "text"
+    assert find_last_user_text(chat) == "b"
+    assert find_last_user_text(chat[2:]) == "c"
+    assert split_turns(chat)[2] == ("assistant", "c")

@@ -6,23 +6,23 @@ from xml.etree import ElementTree
 
 import pytest
 
-from copydesk.ensemble.settings import EnsembleSettings
+from copydesk.ensemble.settings import EnsembleConfig
 from copydesk.gateway.pages import drawings, gallery
 from copydesk.gateway.pages.drawings import draw_costs, draw_pulls, draw_regret
-from copydesk.gateway.pages.gallery import Gallery
-from copydesk.gateway.pages.history import History
-from copydesk.gateway.pages.svg import without_styles
-from copydesk.gateway.pages.words import settings_words
+from copydesk.gateway.pages.gallery import ChartCache
+from copydesk.gateway.pages.history import EnsembleHistory
+from copydesk.gateway.pages.svg import strip_svg_styles
+from copydesk.gateway.pages.words import describe_ensemble_config
 from copydesk.log.cost import EditCost
 from copydesk.log.store import EditStore
 from copydesk.log.store.keys import create_key
-from copydesk.report.methods import looks
+from copydesk.report.methods import method_styles
 from gateways import Scripted, ask
 
-HISTORY = History.from_pulls(
+HISTORY = EnsembleHistory.from_pulls(
     [(t, ["base", "sft", "my-own.policy-with-a-long-name"][t % 3], t % 7 / 10) for t in range(1, 61)]
 )
-LOOKS = looks(HISTORY.names)
+LOOKS = method_styles(HISTORY.names)
 
 
 def play(client, rounds: int) -> None:
@@ -88,7 +88,7 @@ def test_it_is_drawn_once_for_each_state_of_the_log(serve, store: EditStore, mon
     play(client, 1)
     client.get("/ensemble")
     assert len(drawn) == 2
-    shown = Gallery(store)
+    shown = ChartCache(store)
     with ThreadPoolExecutor(4) as pool:
         assert len({id(show) for show in pool.map(lambda _: shown.get_charts(), range(8))}) == 1
     assert len(drawn) == 3
@@ -106,8 +106,8 @@ def test_plots_have_no_styles_and_follow_the_page(draw) -> None:
 
 
 def test_names_at_the_lines_are_escaped_and_short() -> None:
-    history = History.from_pulls([(1, "<b>&\"'", 0.1), (2, "<b>&\"'", 0.2)])
-    svg = draw_costs(history, looks(history.names))
+    history = EnsembleHistory.from_pulls([(1, "<b>&\"'", 0.1), (2, "<b>&\"'", 0.2)])
+    svg = draw_costs(history, method_styles(history.names))
     assert "<b>" not in svg
     assert "&lt;b&gt;&amp;" in svg
     assert "my-own.policy-w…" in draw_costs(HISTORY, LOOKS)
@@ -118,29 +118,29 @@ def test_styles_become_attributes() -> None:
         '<svg viewBox="0 0 1 1" role="img"><defs><style type="text/css">*{x: y}</style></defs><g id="matplotlib.x_1">'
         """<text style="font-size: 10px; font-family: 'A B'; fill: var(--rule, #8885)">style="x"</text></g></svg>"""
     )
-    assert without_styles(svg) == (
+    assert strip_svg_styles(svg) == (
         '<svg class="plot" stroke-linejoin="round" stroke-linecap="butt" viewBox="0 0 1 1" role="img"><defs></defs><g>'
         '<text font-size="10px" fill="var(--rule, #8885)">style="x"</text></g></svg>'
     )
 
 
 def test_a_line_ends_below_the_top() -> None:
-    means = [drawings.running_mean(HISTORY, name) for name in HISTORY.names]
-    assert drawings._top(means) > max(line.values[-1] for line in means)
+    means = [drawings.compute_running_mean(HISTORY, name) for name in HISTORY.names]
+    assert drawings._compute_y_limit(means) > max(line.values[-1] for line in means)
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (EnsembleSettings(), ["UCB:", "α = 0.42", "Everyone's, together.", "7 days"]),
-        (EnsembleSettings(rule="thompson", expiry=None), ["Thompson sampling", "For ever"]),
-        (EnsembleSettings(rule="discounted-ucb", discount=0.9, expiry=3600), ["forgets", "0.9 times", "1 hour;"]),
-        (EnsembleSettings(rule="fixed", shares={"a": 3, "b": 1, "c": 0}, expiry=90), ["a 75%, b 25%.", "1.5 minutes"]),
-        (EnsembleSettings(rule="fixed", expiry=0.5), ["every policy as often", "0.5 seconds"]),
-        (EnsembleSettings(scope="user", prior=5), ["Each user's own", "at most 5 edits"]),
+        (EnsembleConfig(), ["UCB:", "α = 0.42", "Everyone's, together.", "7 days"]),
+        (EnsembleConfig(rule="thompson", expiry=None), ["Thompson sampling", "For ever"]),
+        (EnsembleConfig(rule="discounted-ucb", discount=0.9, expiry=3600), ["forgets", "0.9 times", "1 hour;"]),
+        (EnsembleConfig(rule="fixed", shares={"a": 3, "b": 1, "c": 0}, expiry=90), ["a 75%, b 25%.", "1.5 minutes"]),
+        (EnsembleConfig(rule="fixed", expiry=0.5), ["every policy as often", "0.5 seconds"]),
+        (EnsembleConfig(scope="user", prior=5), ["Each user's own", "at most 5 edits"]),
     ],
 )
-def test_settings_are_told_in_words(settings: EnsembleSettings, words: list[str]) -> None:
-    told = " ".join(settings_words(settings, EditCost(cap=3)).values())
+def test_settings_are_told_in_words(settings: EnsembleConfig, words: list[str]) -> None:
+    told = " ".join(describe_ensemble_config(settings, EditCost(cap=3)).values())
     for word in [*words, "Changed tokens, divided by the length of the response, at most 3."]:
         assert word in told

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from copydesk.gateway import access
-from copydesk.gateway.pages.sign_in import own_path
+from copydesk.gateway.pages.sign_in import sanitize_redirect_path
 from copydesk.log.store import EditStore
 from copydesk.log.store.keys import create_key, revoke_key
 from gateways import Scripted
@@ -15,7 +15,7 @@ PAGES = ["/", "/edits", "/ensemble", "/edits/chatcmpl-1"]
 @pytest.fixture(autouse=True)
 def no_trust(monkeypatch) -> None:
     """Looks every key up anew, so that a test need not wait five seconds."""
-    monkeypatch.setattr(access, "_TRUSTED", 0.0)
+    monkeypatch.setattr(access, "_KEY_CACHE_SECONDS", 0.0)
 
 
 def key(store: EditStore, *scopes: str, tenant: str = "acme") -> str:
@@ -126,7 +126,7 @@ def test_a_key_without_the_scope_sees_a_page_that_says_so(serve, store, seen) ->
 
 @pytest.mark.parametrize("path", ["/", "/edits", "/edits?q=a%20b&x=1", "/edits/chatcmpl-01J_x", "/docs"])
 def test_who_signed_in_goes_on_where_they_wanted(path: str) -> None:
-    assert own_path(path) == path
+    assert sanitize_redirect_path(path) == path
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_who_signed_in_goes_on_where_they_wanted(path: str) -> None:
      "javascript:alert(1)", "/edits\r\nset-cookie: x=y", "/sign-in", "/sign-out", "/a//b", "evil.example", "/é"],
 )  # fmt: skip
 def test_nobody_is_led_elsewhere(path: str) -> None:
-    assert own_path(path) == "/"
+    assert sanitize_redirect_path(path) == "/"
 
 
 def test_faults_of_pages_are_pages_and_those_of_the_api_are_json(serve, seen) -> None:

@@ -16,9 +16,16 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from copydesk.gateway.serving.engine import BASE, Engine, Piece, Row, Text, Voice
-from copydesk.gateway.serving.policy import PolicyFault
-from copydesk.gateway.serving.sampling import Parameters
+from copydesk.gateway.serving.engine import (
+    BASE_ADAPTER,
+    Adapter,
+    BatchingEngine,
+    Chunk,
+    IncrementalDetokenizer,
+    SequenceState,
+)
+from copydesk.gateway.serving.policy import BackendError
+from copydesk.gateway.serving.sampling import GenerationRequest
 from copydesk.learn.generate import generate
 from small_models import FAMILIES, make, shaken
 
@@ -69,12 +76,12 @@ class Letters:
 class Asked:
     """A row and what it said."""
 
-    def __init__(self, engine: Engine, text: str, seed: int, tokens: int, **fields: Any) -> None:
-        self.said: list[Piece | PolicyFault] = []
+    def __init__(self, engine: BatchingEngine, text: str, seed: int, tokens: int, **fields: Any) -> None:
+        self.said: list[Chunk | BackendError] = []
         self.text, self.seed, self.tokens = text, seed, tokens
-        voice = Voice(engine, BASE, Letters())  # type: ignore[arg-type]
+        voice = Adapter(engine, BASE_ADAPTER, Letters())  # type: ignore[arg-type]
         request = {"messages": [{"role": "user", "content": text}], "seed": seed, "temperature": 1.3, **fields}
-        self.row = Row(voice, Parameters.parse(request), tokens, self.said.append)
+        self.row = SequenceState(voice, GenerationRequest.parse(request), tokens, self.said.append)
 
     def alone(self, model: PreTrainedModel) -> list[int]:
         """What the model writes of it by other means."""
@@ -86,7 +93,7 @@ class Asked:
 TEXTS = ["a", "tell Ada about it", "hi there", "tell Bo about the meeting on Monday", "so", "what, now?"]
 
 
-def run(engine: Engine, asked: list[Asked], apart: int) -> None:
+def run(engine: BatchingEngine, asked: list[Asked], apart: int) -> None:
     """They come one by one, some steps apart."""
     step = 0
     while not all(one.row.done for one in asked):
@@ -97,7 +104,7 @@ def run(engine: Engine, asked: list[Asked], apart: int) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_rows_that_come_and_go_write_what_they_would_alone(name: str) -> None:
     model = MODELS[name]()
-    engine = Engine(model, 16)
+    engine = BatchingEngine(model, 16)
     for apart in (0, 4):
         asked = [Asked(engine, text, seed, 9 + 7 * (seed % 3)) for seed, text in enumerate(TEXTS)]
         run(engine, asked, apart)
@@ -107,7 +114,7 @@ def test_rows_that_come_and_go_write_what_they_would_alone(name: str) -> None:
 
 def test_a_model_that_remembers_otherwise_writes_one_row_at_a_time() -> None:
     model = shaken(lfm2(), 0.1, 0)
-    engine = Engine(model, 16)
+    engine = BatchingEngine(model, 16)
     assert engine.free_slots == 1
     one = Asked(engine, TEXTS[1], 3, 12)
     run(engine, [one], 0)
@@ -117,15 +124,17 @@ def test_a_model_that_remembers_otherwise_writes_one_row_at_a_time() -> None:
 @pytest.mark.parametrize("name", ["llama", "windows and not"])
 def test_a_batch_that_never_ends_is_no_wider_than_its_longest_row(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     widths = []
-    plain = Engine._forward
+    plain = BatchingEngine._forward
 
-    def spy(self: Engine, adapters: list[str], ids: torch.Tensor, mask: torch.Tensor, cache: Any) -> torch.Tensor:
+    def spy(
+        self: BatchingEngine, adapters: list[str], ids: torch.Tensor, mask: torch.Tensor, cache: Any
+    ) -> torch.Tensor:
         if ids.shape[1] == 1 and len(adapters) == 2:
             widths.append(mask.shape[1])
         return plain(self, adapters, ids, mask, cache)
 
-    monkeypatch.setattr(Engine, "_forward", spy)
-    engine = Engine(MODELS[name](), 16)
+    monkeypatch.setattr(BatchingEngine, "_forward", spy)
+    engine = BatchingEngine(MODELS[name](), 16)
     asked = [Asked(engine, "tell", seed, 10) for seed in range(12)]
     for one in asked:
         one.row.adapter.end_token_ids.clear()
@@ -135,7 +144,7 @@ def test_a_batch_that_never_ends_is_no_wider_than_its_longest_row(name: str, mon
 
 def test_a_row_that_nobody_waits_for_leaves_at_the_next_step() -> None:
     model = make("llama")
-    engine = Engine(model, 16)
+    engine = BatchingEngine(model, 16)
     asked = [Asked(engine, text, seed, 20) for seed, text in enumerate(TEXTS[:3])]
     for one in asked:
         one.row.adapter.end_token_ids.clear()
@@ -153,19 +162,19 @@ def test_a_row_that_nobody_waits_for_leaves_at_the_next_step() -> None:
 
 
 def test_a_row_says_how_it_ended_and_what_it_took() -> None:
-    engine = Engine(make("llama"), 16)
+    engine = BatchingEngine(make("llama"), 16)
     cut, ended = Asked(engine, "tell", 1, 5), Asked(engine, "tell me", 1, 5)
     cut.row.adapter.end_token_ids.clear()
     ended.row.adapter.end_token_ids.update(range(97))
     run(engine, [cut, ended], 0)
     last = cut.said[-1]
-    assert isinstance(last, Piece)
+    assert isinstance(last, Chunk)
     assert (last.finish_reason, last.prompt_tokens, last.completion_tokens) == ("length", 4, 5)
-    assert ended.said == [Piece("", "stop", 7, 1)]
+    assert ended.said == [Chunk("", "stop", 7, 1)]
 
 
 def test_the_model_s_length_bounds_prompt_and_answer_together() -> None:
-    engine = Engine(make("llama"), 16)
+    engine = BatchingEngine(make("llama"), 16)
     assert engine.max_length == 128
     long, longer, other = (Asked(engine, "x" * length, 0, 500) for length in (120, 128, 3))
     for one in (long, other):
@@ -173,14 +182,14 @@ def test_the_model_s_length_bounds_prompt_and_answer_together() -> None:
     run(engine, [long, longer, other], 0)
     assert (len(long.row.tokens), len(other.row.tokens)) == (8, 125)
     (fault,) = longer.said
-    assert isinstance(fault, PolicyFault)
+    assert isinstance(fault, BackendError)
     assert (fault.status, fault.retriable_elsewhere, fault.code) == (400, False, "context_length_exceeded")
     assert fault.param == "messages"
 
 
 def test_a_failing_model_fails_its_rows_and_goes_on_with_others(monkeypatch: pytest.MonkeyPatch) -> None:
     model = make("llama")
-    engine = Engine(model, 16)
+    engine = BatchingEngine(model, 16)
     asked = [Asked(engine, text, seed, 20) for seed, text in enumerate(TEXTS[:2])]
     engine.advance([asked[0].row])
     with monkeypatch.context() as broken:
@@ -188,7 +197,7 @@ def test_a_failing_model_fails_its_rows_and_goes_on_with_others(monkeypatch: pyt
         engine.advance([asked[1].row])
     for one in asked:
         fault = one.said[-1]
-        assert isinstance(fault, PolicyFault) and (fault.status, fault.retriable_elsewhere) == (500, True)
+        assert isinstance(fault, BackendError) and (fault.status, fault.retriable_elsewhere) == (500, True)
         assert "OutOfMemoryError" in fault.message
     assert engine.free_slots == 16
     again = Asked(engine, TEXTS[0], 5, 20)
@@ -198,17 +207,19 @@ def test_a_failing_model_fails_its_rows_and_goes_on_with_others(monkeypatch: pyt
 
 def test_text_that_breaks_the_tokenizer_fails_its_row_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     model = make("llama")
-    engine = Engine(model, 16)
+    engine = BatchingEngine(model, 16)
     bad, good = Asked(engine, "bad", 0, 5), Asked(engine, "good", 1, 5)
     monkeypatch.setattr(Letters, "__call__", lambda self, text: {"input_ids": {"good": [1, 2]}[text]})
     run(engine, [bad, good], 0)
     (fault,) = bad.said
-    assert isinstance(fault, PolicyFault) and fault.status == 500
+    assert isinstance(fault, BackendError) and fault.status == 500
     assert len(good.row.tokens) == 5 or good.row.tokens[-1] == 0
 
 
-def said(tokenizer: PreTrainedTokenizerFast, ids: list[int], stop: tuple[str, ...] = ()) -> tuple[list[str], Text]:
-    text, pieces = Text(tokenizer, stop), []
+def said(
+    tokenizer: PreTrainedTokenizerFast, ids: list[int], stop: tuple[str, ...] = ()
+) -> tuple[list[str], IncrementalDetokenizer]:
+    text, pieces = IncrementalDetokenizer(tokenizer, stop), []
     for one in ids:
         pieces.append(text.push(one))
         if text.stopped:

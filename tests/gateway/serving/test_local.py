@@ -19,9 +19,9 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from copydesk import embedded
 from copydesk.errors import InputError
-from copydesk.gateway.serving import PolicyFault, ServedPolicy
+from copydesk.gateway.serving import BackendError, PolicyBackend
 from copydesk.gateway.serving import local as module
-from copydesk.gateway.serving.engine import BASE, Engine
+from copydesk.gateway.serving.engine import BASE_ADAPTER, BatchingEngine
 from copydesk.gateway.serving.local import LocalServer
 from copydesk.learn.models import load_model
 from copydesk.policies import LocalPolicy, Sampling
@@ -51,7 +51,7 @@ def serve(work: Callable[[LocalServer], Awaitable[Any]], **settings: Any) -> Any
     return asyncio.run(whole())
 
 
-async def text_of(policy: ServedPolicy, request: dict[str, Any]) -> str:
+async def text_of(policy: PolicyBackend, request: dict[str, Any]) -> str:
     return content(await policy.complete(request))
 
 
@@ -95,26 +95,26 @@ def adapters(tmp_path: Path, base: Path) -> list[Path]:
 def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[str]]]:
     """Which adapters each forward pass had rows of."""
     seen: list[list[str]] = []
-    plain = Engine._forward
+    plain = BatchingEngine._forward
 
-    def spy(self: Engine, adapters: list[str], *rest: Any) -> torch.Tensor:
+    def spy(self: BatchingEngine, adapters: list[str], *rest: Any) -> torch.Tensor:
         seen.append(adapters)
         return plain(self, adapters, *rest)
 
-    monkeypatch.setattr(Engine, "_forward", spy)
+    monkeypatch.setattr(BatchingEngine, "_forward", spy)
     yield seen
 
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """So many tokens take a second, however fast the machine is."""
-    plain = Engine._forward
+    plain = BatchingEngine._forward
 
-    def later(self: Engine, *rest: Any) -> torch.Tensor:
+    def later(self: BatchingEngine, *rest: Any) -> torch.Tensor:
         time.sleep(0.005)
         return plain(self, *rest)
 
-    monkeypatch.setattr(Engine, "_forward", later)
+    monkeypatch.setattr(BatchingEngine, "_forward", later)
 
 
 @pytest.fixture
@@ -189,9 +189,9 @@ def test_without_a_chat_template_messages_become_paragraphs_and_one_is_read_as_i
 
 
 def test_a_chat_template_is_used_and_may_refuse(model_folder: Path, chat_tokenizer: PreTrainedTokenizerFast) -> None:
-    async def work(server: LocalServer) -> tuple[str, PolicyFault]:
+    async def work(server: LocalServer) -> tuple[str, BackendError]:
         policy = await server.open("chat", str(model_folder))
-        with pytest.raises(PolicyFault) as caught:
+        with pytest.raises(BackendError) as caught:
             await policy.complete({"messages": [{"role": "assistant", "content": "I begin"}]})
         return await text_of(policy, ask()), caught.value
 
@@ -302,7 +302,7 @@ def test_more_than_may_wait_are_refused_until_there_is_room(base: Path) -> None:
         await anext(running)
         waiting = [asyncio.create_task(text_of(policy, ask())) for _ in range(2)]
         await asyncio.sleep(0)
-        with pytest.raises(PolicyFault) as caught:
+        with pytest.raises(BackendError) as caught:
             await policy.complete(ask())
         fault = caught.value
         assert (fault.status, fault.retriable_elsewhere, fault.code, fault.retry_after) == (429, False, "overloaded", 1)
@@ -366,7 +366,7 @@ def test_what_is_closed_lets_go_of_its_memory(base: Path, adapters: list[Path], 
         await policies[1].close()
         await policies[1].close()  # twice is once
         assert len(held()) == 2 * 3 * 2
-        with pytest.raises(PolicyFault, match="closed") as caught:
+        with pytest.raises(BackendError, match="closed") as caught:
             await policies[1].complete(ask())
         assert caught.value.status == 503
         await policies[0].close()
@@ -385,7 +385,7 @@ def test_closing_waits_for_the_answers_under_way(base: Path, adapters: list[Path
         await asyncio.sleep(0.01)
         closing = asyncio.create_task(policy.close())
         await asyncio.sleep(0)
-        with pytest.raises(PolicyFault):
+        with pytest.raises(BackendError):
             await anext(policy.stream(ask()))
         assert not closing.done()
         await closing
@@ -402,7 +402,7 @@ def test_a_closed_server_answers_nobody(base: Path) -> None:
         await asyncio.sleep(0.02)
         await server.close()
         for fault in await asyncio.gather(*asked, policy.complete(ask()), return_exceptions=True):
-            assert isinstance(fault, PolicyFault) and fault.status == 503
+            assert isinstance(fault, BackendError) and fault.status == 503
         await policy.close()
 
     serve(work, max_batch=2)
@@ -428,14 +428,14 @@ def test_an_adapter_that_cannot_be_mixed_answers_alone(
 def test_an_adapter_that_fails_in_a_mixed_batch_gets_a_base_of_its_own(
     base: Path, adapters: list[Path], monkeypatch: pytest.MonkeyPatch, loads: list[str]
 ) -> None:
-    plain = Engine.smoke_test
+    plain = BatchingEngine.smoke_test
 
-    def rehearse(self: Engine, adapter: str) -> None:
-        if adapter != BASE:
+    def rehearse(self: BatchingEngine, adapter: str) -> None:
+        if adapter != BASE_ADAPTER:
             raise ValueError("this layer takes no adapter_names")
         plain(self, adapter)
 
-    monkeypatch.setattr(Engine, "smoke_test", rehearse)
+    monkeypatch.setattr(BatchingEngine, "smoke_test", rehearse)
 
     async def work(server: LocalServer) -> list[str]:
         policies = [await server.open(spec.name, str(spec)) for spec in (base, adapters[0])]
@@ -508,7 +508,7 @@ def test_a_failing_model_fails_cleanly_and_lives_on(
         with monkeypatch.context() as broken:
             broken.setattr(inner, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no more")))
             for fault in await asyncio.gather(*(policy.complete(ask()) for policy in policies), return_exceptions=True):
-                assert isinstance(fault, PolicyFault) and (fault.status, fault.retriable_elsewhere) == (500, True)
+                assert isinstance(fault, BackendError) and (fault.status, fault.retriable_elsewhere) == (500, True)
         # Nothing of the failed pass is left in the model: no hook tells a layer of rows that are gone.
         assert not any(layer._forward_pre_hooks for layer in model.engine.model.modules())
         found = await asyncio.gather(*(text_of(policy, ask()) for policy in policies))
@@ -541,7 +541,7 @@ def test_whatever_is_sent_there_is_an_answer_or_a_fault(base: Path) -> None:
             try:
                 runner.run(policy.complete({**ask(), **request}))
                 answered.append(request)
-            except PolicyFault as fault:
+            except BackendError as fault:
                 assert fault.status == 400 and not fault.retriable_elsewhere
 
         check()

@@ -12,8 +12,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from copydesk.gateway.serving import remote
-from copydesk.gateway.serving.policy import PolicyFault
-from copydesk.gateway.serving.remote import RemotePolicy
+from copydesk.gateway.serving.policy import BackendError
+from copydesk.gateway.serving.remote import ProxyBackend
 from gateways import running
 
 REQUEST = {"model": "copydesk", "messages": [{"role": "user", "content": "hi"}], "temperature": 0.3, "user": "ann"}
@@ -54,7 +54,7 @@ def stream(*lines: str) -> Callable[[], Response]:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch) -> None:
-    monkeypatch.setattr(remote, "_pause", lambda attempt: 0.01)
+    monkeypatch.setattr(remote, "_compute_retry_delay", lambda attempt: 0.01)
 
 
 def complete(upstream: Upstream, **options) -> Any:
@@ -63,7 +63,7 @@ def complete(upstream: Upstream, **options) -> Any:
 
 
 async def _complete(url: str, **options) -> Any:
-    policy = RemotePolicy("p", "real-name", url, **options)
+    policy = ProxyBackend("p", "real-name", url, **options)
     try:
         return await policy.complete(REQUEST)
     finally:
@@ -72,12 +72,12 @@ async def _complete(url: str, **options) -> Any:
 
 def streamed(upstream: Upstream) -> list[Any]:
     async def all_() -> list[Any]:
-        policy = RemotePolicy("p", "m", f"{url}/v1")
+        policy = ProxyBackend("p", "m", f"{url}/v1")
         found = []
         try:
             async for chunk in policy.stream(REQUEST):
                 found.append(chunk)
-        except PolicyFault as fault:
+        except BackendError as fault:
             found.append(fault)
         finally:
             await policy.close()
@@ -119,7 +119,7 @@ def test_what_may_pass_is_tried_again(status: int) -> None:
 )
 def test_a_refusal_is_the_requests_fault_or_the_policys(status, tries, becomes, at_fault) -> None:
     upstream = Upstream(refusal(status))
-    with pytest.raises(PolicyFault) as fault:
+    with pytest.raises(BackendError) as fault:
         complete(upstream)
     assert len(upstream.asked) == tries
     assert (fault.value.status, fault.value.retriable_elsewhere) == (becomes, at_fault)
@@ -135,13 +135,13 @@ def test_it_waits_as_long_as_it_is_told_but_not_for_ever() -> None:
     complete(upstream)
     assert time.monotonic() - started >= 0.3
     upstream = Upstream(refusal(429, {"retry-after": "3600"}), fine)
-    with pytest.raises(PolicyFault) as fault:
+    with pytest.raises(BackendError) as fault:
         complete(upstream)
     assert (fault.value.retry_after, len(upstream.asked)) == (3600.0, 1)
 
 
 def test_a_server_that_is_not_there() -> None:
-    with pytest.raises(PolicyFault) as fault:
+    with pytest.raises(BackendError) as fault:
         asyncio.run(_complete("http://127.0.0.1:9/v1"))
     assert (fault.value.status, fault.value.retriable_elsewhere) == (502, True)
 
@@ -155,7 +155,7 @@ def test_a_server_that_says_nothing_is_not_asked_again() -> None:
         return fine()
 
     app = Starlette(routes=[Route("/v1/chat/completions", sleeps, methods=["POST"])])
-    with running(app) as url, pytest.raises(PolicyFault) as fault:
+    with running(app) as url, pytest.raises(BackendError) as fault:
         asyncio.run(_complete(f"{url}/v1", timeout=0.2))
     assert fault.value.status == 504
     assert len(upstream.asked) == 1
@@ -163,13 +163,13 @@ def test_a_server_that_says_nothing_is_not_asked_again() -> None:
 
 @pytest.mark.parametrize("body", ["text", {"choices": []}, {"choices": "x"}, [], {"choices": [1]}])
 def test_answers_that_are_none(body) -> None:
-    with pytest.raises(PolicyFault) as fault:
+    with pytest.raises(BackendError) as fault:
         complete(Upstream(refusal(200, body=body)))
     assert (fault.value.status, fault.value.retriable_elsewhere) == (502, True)
 
 
 def test_a_refusal_that_is_no_json() -> None:
-    with pytest.raises(PolicyFault, match="answered 500"):
+    with pytest.raises(BackendError, match="answered 500"):
         complete(Upstream(lambda: Response("<html>", 500)), retries=0)
 
 
@@ -189,7 +189,7 @@ def test_a_stream_is_passed_on_piece_by_piece() -> None:
 def test_a_stream_that_breaks_off_is_a_fault(ending) -> None:
     first, fault = streamed(Upstream(stream(f"data: {json.dumps(chunk('a'))}", *ending)))
     assert first == chunk("a")
-    assert isinstance(fault, PolicyFault)
+    assert isinstance(fault, BackendError)
     assert (fault.status, fault.retriable_elsewhere) == (502, True)
 
 

@@ -5,18 +5,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from copydesk.gateway.serving import PolicyFault
-from copydesk.gateway.serving.sampling import Draw, Parameters
+from copydesk.gateway.serving import BackendError
+from copydesk.gateway.serving.sampling import GenerationRequest, Sampler
 from copydesk.learn.noise import GumbelNoise
 
 USER = [{"role": "user", "content": "hello"}]
 
 
-def parameters(**fields: Any) -> Parameters:
-    return Parameters.parse({"messages": USER, **fields})
+def parameters(**fields: Any) -> GenerationRequest:
+    return GenerationRequest.parse({"messages": USER, **fields})
 
 
-def scores(draw: Draw, logits: list[float]) -> torch.Tensor:
+def scores(draw: Sampler, logits: list[float]) -> torch.Tensor:
     return draw.process_logits(torch.tensor([logits]))
 
 
@@ -47,7 +47,7 @@ def test_messages_become_roles_and_text() -> None:
         {"role": "user", "name": "Ada", "content": parts},
         {"role": "assistant", "content": None, "tool_calls": None},
     ]
-    found = Parameters.parse({"messages": given}).messages
+    found = GenerationRequest.parse({"messages": given}).messages
     assert [(one.role, one.content) for one in found] == [
         ("system", "be kind"), ("user", "one\ntwo"), ("assistant", "")
     ]  # fmt: skip
@@ -72,7 +72,7 @@ def test_messages_become_roles_and_text() -> None:
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_by_name(field: str, value: Any) -> None:
-    with pytest.raises(PolicyFault) as caught:
+    with pytest.raises(BackendError) as caught:
         parameters(**{field: value})
     fault = caught.value
     assert (fault.status, fault.retriable_elsewhere, fault.param, fault.code) == (400, False, field, "invalid_value")
@@ -91,7 +91,7 @@ def test_what_makes_no_sense_is_refused_by_name(field: str, value: Any) -> None:
     ],
 )  # fmt: skip
 def test_what_a_local_policy_cannot_do_is_refused_by_name(field: str, value: Any) -> None:
-    with pytest.raises(PolicyFault) as caught:
+    with pytest.raises(BackendError) as caught:
         parameters(**{field: value})
     fault = caught.value
     assert (fault.status, fault.retriable_elsewhere, fault.param, fault.code) == (
@@ -122,17 +122,17 @@ FIELDS = [
 def test_whatever_is_sent_it_is_read_or_refused(fields: dict[str, Any], usual: bool) -> None:
     request = {"messages": USER, **fields} if usual else fields
     try:
-        found = Parameters.parse(request)
-    except PolicyFault as fault:
+        found = GenerationRequest.parse(request)
+    except BackendError as fault:
         assert fault.status == 400 and not fault.retriable_elsewhere and fault.param in FIELDS
     else:
         assert found.messages and 0 <= found.temperature <= 2 and all(found.stop)
-        Draw(found).process_logits(torch.zeros(1, 5))
+        Sampler(found).process_logits(torch.zeros(1, 5))
 
 
 def test_the_luck_is_that_of_the_seed_alone() -> None:
     logits = torch.randn(1, 50)
-    one, same, other = (Draw(parameters(seed=seed, temperature=0.7)) for seed in (4, 4, 5))
+    one, same, other = (Sampler(parameters(seed=seed, temperature=0.7)) for seed in (4, 4, 5))
     noise = GumbelNoise([(4,)], 0.7)
     nothing: Any = None
     for _ in range(3):
@@ -141,30 +141,30 @@ def test_the_luck_is_that_of_the_seed_alone() -> None:
         assert torch.allclose(first, noise(nothing, logits))  # type: ignore[arg-type]
         assert not torch.equal(first, other.process_logits(logits))
     assert not torch.equal(
-        Draw(parameters(seed=-4)).process_logits(logits), Draw(parameters(seed=4)).process_logits(logits)
+        Sampler(parameters(seed=-4)).process_logits(logits), Sampler(parameters(seed=4)).process_logits(logits)
     )
-    assert not torch.equal(Draw(parameters()).process_logits(logits), Draw(parameters()).process_logits(logits))
+    assert not torch.equal(Sampler(parameters()).process_logits(logits), Sampler(parameters()).process_logits(logits))
 
 
 def test_without_temperature_it_is_the_likeliest() -> None:
-    assert torch.equal(scores(Draw(parameters(temperature=0)), [1, 3, 2]), torch.tensor([[1.0, 3, 2]]))
-    assert int(scores(Draw(parameters(temperature=1e-39, top_p=0.5)), [1e3, 3e3, -2e3]).argmax()) == 1
+    assert torch.equal(scores(Sampler(parameters(temperature=0)), [1, 3, 2]), torch.tensor([[1.0, 3, 2]]))
+    assert int(scores(Sampler(parameters(temperature=1e-39, top_p=0.5)), [1e3, 3e3, -2e3]).argmax()) == 1
 
 
 def test_top_p_leaves_the_likeliest_that_make_up_its_share() -> None:
     # At temperature 0.5 the shares are 0.66, 0.24, 0.09 and 0.01; at temperature 1 they would be 0.53, 0.32, ...
     logits = (torch.tensor([0.53, 0.32, 0.1954, 0.0651]).log()).tolist()
-    draw = Draw(parameters(seed=0, temperature=0.5, top_p=0.85))
+    draw = Sampler(parameters(seed=0, temperature=0.5, top_p=0.85))
     counts = torch.zeros(4)
     for _ in range(4000):
         counts[scores(draw, logits).argmax()] += 1
     assert counts[2] == counts[3] == 0
     assert counts[0] / 4000 == pytest.approx(0.53**2 / (0.53**2 + 0.32**2), abs=0.03)
-    assert int(scores(Draw(parameters(top_p=0)), logits).argmax()) == 0
+    assert int(scores(Sampler(parameters(top_p=0)), logits).argmax()) == 0
 
 
 def test_penalties_are_subtracted_from_what_was_written() -> None:
-    draw = Draw(parameters(temperature=0, presence_penalty=0.5, frequency_penalty=0.25))
+    draw = Sampler(parameters(temperature=0, presence_penalty=0.5, frequency_penalty=0.25))
     for token in (2, 0, 2):
         draw.record_token(token)
     assert scores(draw, [1, 1, 1]).tolist() == [[0.25, 1, 0]]

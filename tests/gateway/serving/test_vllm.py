@@ -14,9 +14,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from copydesk.errors import InputError
-from copydesk.gateway.serving.open import Opener
+from copydesk.gateway.serving.open import BackendOpener
 from copydesk.gateway.serving.vllm import load_adapter
-from copydesk.gateway.settings import GatewaySettings
+from copydesk.gateway.settings import GatewayConfig
 from gateways import running
 
 
@@ -87,7 +87,7 @@ def test_an_adapter_is_loaded_under_a_name_of_its_own_and_asked_for_by_it(adapte
         assert load_adapter("early", str(adapter), f"{url}/v1") != name
 
         async def through_the_opener() -> str:
-            opener = Opener(GatewaySettings())
+            opener = BackendOpener(GatewayConfig())
             policy = await opener.open("early", f"vllm:{adapter}@{url}/v1")
             answer = await policy.complete({"messages": [{"role": "user", "content": "hi"}]})
             await policy.close()
@@ -133,9 +133,9 @@ def test_servers_and_folders_that_are_none(adapter: Path, tmp_path: Path) -> Non
 
 
 def test_keys_of_servers_come_from_the_environment(monkeypatch) -> None:
-    from copydesk.gateway.serving.open import _key_of
+    from copydesk.gateway.serving.open import _read_api_key
 
-    assert _key_of("early-1") is None
+    assert _read_api_key("early-1") is None
     monkeypatch.setenv("COPYDESK_UPSTREAM_KEY", "common")
     monkeypatch.setenv("COPYDESK_KEY_EARLY_1", "own")
-    assert (_key_of("early-1"), _key_of("sft")) == ("own", "common")
+    assert (_read_api_key("early-1"), _read_api_key("sft")) == ("own", "common")

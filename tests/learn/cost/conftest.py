@@ -2,20 +2,20 @@ from dataclasses import replace
 
 import pytest
 
-from copydesk.learn.cost.settings import CostSettings
+from copydesk.learn.cost.settings import CostModelConfig
 from copydesk.learn.encode import Triple
-from copydesk.learn.settings import TrainSettings
+from copydesk.learn.settings import TrainConfig
 
-QUICK = TrainSettings(
+QUICK = TrainConfig(
     method="rl",
     batch_size=4,
     accumulate=1,
-    cost=CostSettings(epochs=4, learning_rate=1e-2, rows_per_step=4, members=2, lora_r=2, pessimism="max"),
+    cost=CostModelConfig(epochs=4, learning_rate=1e-2, rows_per_step=4, members=2, lora_r=2, pessimism="max"),
 )
 
 
 @pytest.fixture
-def settings() -> TrainSettings:
+def settings() -> TrainConfig:
     return QUICK
 
 

@@ -10,20 +10,20 @@ import torch
 from transformers import LlamaForCausalLM
 
 from copydesk.errors import InputError
-from copydesk.learn.cost.fit import fit_cost_model, resamples
-from copydesk.learn.cost.folder import learnt
-from copydesk.learn.cost.model import Answer, CostModel
+from copydesk.learn.cost.fit import draw_resamples, fit_cost_model
+from copydesk.learn.cost.folder import get_trained_weights
+from copydesk.learn.cost.model import CostModel, TokenizedAnswer
 from copydesk.learn.cost.trainer import CostTrainer
 from copydesk.learn.encode import Triple
-from copydesk.learn.probe import fitting_forward
-from copydesk.learn.settings import TrainSettings
+from copydesk.learn.probe import choose_forward
+from copydesk.learn.settings import TrainConfig
 
 
-def answers(triples: list[Triple]) -> list[Answer]:
+def answers(triples: list[Triple]) -> list[TokenizedAnswer]:
     return [(triple.context, triple.response) for triple in triples]
 
 
-def with_cost(settings: TrainSettings, **changes: Any) -> TrainSettings:
+def with_cost(settings: TrainConfig, **changes: Any) -> TrainConfig:
     return replace(settings, cost=replace(settings.cost, **changes))
 
 
@@ -40,7 +40,7 @@ def letters(count: int, seed: int) -> list[Triple]:
     return rows
 
 
-def test_it_learns_what_costs(tiny_model: LlamaForCausalLM, settings: TrainSettings) -> None:
+def test_it_learns_what_costs(tiny_model: LlamaForCausalLM, settings: TrainConfig) -> None:
     model = fit_cost_model(tiny_model, letters(64, 0), with_cost(settings, epochs=12.0))
     fresh = letters(40, 1)
     costs = torch.tensor([triple.cost for triple in fresh])
@@ -49,7 +49,7 @@ def test_it_learns_what_costs(tiny_model: LlamaForCausalLM, settings: TrainSetti
 
 
 def test_the_pessimistic_cost_is_never_below_the_fit_on_the_log(
-    tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainSettings
+    tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig
 ) -> None:
     model = fit_cost_model(tiny_model, costed, with_cost(settings, gamma=99.0))
     predictions = model.predict(answers(costed))
@@ -62,11 +62,11 @@ def test_the_pessimistic_cost_is_never_below_the_fit_on_the_log(
 
 
 def test_more_members_never_make_it_smaller(
-    tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainSettings
+    tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig
 ) -> None:
     """And leave the others as they are: what a member learns does not depend on how many there are."""
     few, more = (fit_cost_model(tiny_model, costed, with_cost(settings, members=k)) for k in (1, 3))
-    elsewhere: list[Answer] = [((9, 8, 7), (60, 61, 62, 63, 0)), ((1,), (2, 0))]
+    elsewhere: list[TokenizedAnswer] = [((9, 8, 7), (60, 61, 62, 63, 0)), ((1,), (2, 0))]
     asked = [*answers(costed), *elsewhere]
     few_say, more_say = few.predict(asked), more.predict(asked)
     torch.testing.assert_close(more_say[:, :2], few_say, rtol=0, atol=1e-6)
@@ -74,16 +74,16 @@ def test_more_members_never_make_it_smaller(
     assert (more.compute_pessimistic(more_say) >= few.compute_pessimistic(few_say) - 1e-6).all()
 
 
-def test_it_rises_away_from_the_data(tiny_model: LlamaForCausalLM, settings: TrainSettings) -> None:
+def test_it_rises_away_from_the_data(tiny_model: LlamaForCausalLM, settings: TrainConfig) -> None:
     """Answers of tokens that the log never held: the fits agree on the log and part elsewhere."""
     log = letters(64, 0)
     model = fit_cost_model(tiny_model, log, with_cost(settings, members=4, epochs=6.0, gamma=10.0))
     rng = np.random.default_rng(2)
-    strange: list[Answer] = [
+    strange: list[TokenizedAnswer] = [
         (tuple(rng.integers(100, 300, 3).tolist()), (*rng.integers(100, 300, 8).tolist(), 0)) for _ in range(64)
     ]
 
-    def excess(asked: list[Answer]) -> float:
+    def excess(asked: list[TokenizedAnswer]) -> float:
         predictions = model.predict(asked)
         return float((model.compute_pessimistic(predictions) - predictions[:, 0]).mean())
 
@@ -91,7 +91,7 @@ def test_it_rises_away_from_the_data(tiny_model: LlamaForCausalLM, settings: Tra
 
 
 def test_a_constant_cost_is_learnt_exactly(
-    tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainSettings
+    tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig
 ) -> None:
     rows = [replace(triple, cost=0.6) for triple in costed]
     model = fit_cost_model(tiny_model, rows, settings)
@@ -101,7 +101,7 @@ def test_a_constant_cost_is_learnt_exactly(
 
 
 def test_members_that_explain_the_log_badly_are_left_out(
-    tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainSettings
+    tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig
 ) -> None:
     strict = fit_cost_model(tiny_model, costed, with_cost(settings, gamma=0.0, members=4))
     predictions = strict.predict(answers(costed))
@@ -112,7 +112,7 @@ def test_members_that_explain_the_log_badly_are_left_out(
 
 
 def test_when_no_member_is_left_it_is_said(
-    tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainSettings, caplog: pytest.LogCaptureFixture
+    tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = fit_cost_model(tiny_model, costed, with_cost(settings, prior=99.0))
     assert model.within.tolist() == [True, False, False]
@@ -120,9 +120,9 @@ def test_when_no_member_is_left_it_is_said(
 
 
 def test_members_start_apart_and_what_one_starts_at_does_not_depend_on_their_number(
-    tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainSettings
+    tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig
 ) -> None:
-    forward = fitting_forward(tiny_model, 64)
+    forward = choose_forward(tiny_model, 64)
     few, more = (CostModel(copy.deepcopy(tiny_model), replace(settings.cost, members=k), forward, 0.5) for k in (2, 60))
     for model in (few, more):
         model.randomize_members(answers(costed), 0.3, seed=1)
@@ -138,7 +138,7 @@ def test_members_start_apart_and_what_one_starts_at_does_not_depend_on_their_num
 
 
 def test_a_row_of_weight_zero_teaches_nothing(
-    tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainSettings
+    tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig
 ) -> None:
     # One step over all rows, so that what weighs nothing changes neither the order nor the step.
     settings = replace(with_cost(settings, rows_per_step=12, epochs=3.0, members=0), batch_size=12)
@@ -149,9 +149,7 @@ def test_a_row_of_weight_zero_teaches_nothing(
     assert not torch.allclose(one.predict(answers(costed)), three.predict(answers(costed)))
 
 
-def test_free_rows_make_edits_cheap(
-    tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainSettings
-) -> None:
+def test_free_rows_make_edits_cheap(tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig) -> None:
     edits = [(triple.context, triple.edit) for triple in costed if triple.edited]
     told, untold = (
         fit_cost_model(tiny_model, costed, with_cost(settings, free_rows=free, epochs=8.0)) for free in (True, False)
@@ -161,14 +159,14 @@ def test_free_rows_make_edits_cheap(
 
 @pytest.mark.parametrize("wrong", [None, float("nan"), -0.1, 3.1])
 def test_costs_that_are_none_are_refused_with_their_row(
-    wrong: float | None, tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainSettings
+    wrong: float | None, tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig
 ) -> None:
     with pytest.raises(InputError, match="row 'row-Cy'"):
         fit_cost_model(tiny_model, [*costed[:2], replace(costed[2], cost=wrong), *costed[3:]], settings)
 
 
 def test_a_log_without_edits_has_nothing_to_learn(
-    tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainSettings
+    tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig
 ) -> None:
     accepted = [replace(triple, edit=triple.response, cost=0.0) for triple in costed]
     with pytest.raises(InputError, match="nothing to learn"):
@@ -176,7 +174,7 @@ def test_a_log_without_edits_has_nothing_to_learn(
 
 
 def test_the_model_itself_is_left_alone(
-    tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainSettings
+    tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig
 ) -> None:
     before = {name: weight.clone() for name, weight in tiny_model.state_dict().items()}
     fit_cost_model(tiny_model, costed, settings)
@@ -184,13 +182,13 @@ def test_the_model_itself_is_left_alone(
 
 
 def test_resamples_are_draws_of_as_many_rows_and_do_not_depend_on_their_number() -> None:
-    drawn = resamples(50, 3, seed=1)
+    drawn = draw_resamples(50, 3, seed=1)
     assert drawn.shape == (50, 4)
     assert (drawn[:, 0] == 1).all()
     assert (drawn.sum(axis=0) == 50).all()
-    assert (resamples(50, 1, seed=1) == drawn[:, :2]).all()
+    assert (draw_resamples(50, 1, seed=1) == drawn[:, :2]).all()
     assert (drawn[:, 1] != drawn[:, 2]).any()
-    assert (resamples(50, 1, seed=2)[:, 1] != drawn[:, 1]).any()
+    assert (draw_resamples(50, 1, seed=2)[:, 1] != drawn[:, 1]).any()
 
 
 class Killed(Exception):
@@ -213,7 +211,7 @@ def killed_after(passes: int) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("passes", [2, 7])
 def test_interrupted_and_resumed_it_is_the_same_to_the_bit(
-    passes: int, tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainSettings, tmp_path: Path,
+    passes: int, tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     whole = fit_cost_model(tiny_model, costed, settings)
@@ -226,7 +224,7 @@ def test_interrupted_and_resumed_it_is_the_same_to_the_bit(
 
 
 def test_a_step_is_the_same_in_one_batch_or_in_several(
-    tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainSettings
+    tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig
 ) -> None:
     one, several = (
         fit_cost_model(tiny_model, costed, replace(with_cost(settings, rows_per_step=4), batch_size=batch))
@@ -237,5 +235,5 @@ def test_a_step_is_the_same_in_one_batch_or_in_several(
 
 
 def same(one: CostModel, other: CostModel) -> bool:
-    weights = learnt(other)
-    return all(torch.equal(weight, weights[name]) for name, weight in learnt(one).items())
+    weights = get_trained_weights(other)
+    return all(torch.equal(weight, weights[name]) for name, weight in get_trained_weights(one).items())

@@ -8,9 +8,9 @@ import torch
 from copydesk.errors import InputError
 from copydesk.learn.cost.fit import fit_cost_model
 from copydesk.learn.cost.folder import (
-    FILE,
-    WEIGHTS,
-    describe_cost_model,
+    COST_MODEL_FILE,
+    COST_MODEL_WEIGHTS,
+    build_cost_model_file,
     load_cost_model,
     read_cost_model,
     save_cost_model,
@@ -18,14 +18,14 @@ from copydesk.learn.cost.folder import (
 from copydesk.learn.cost.model import CostModel
 from copydesk.learn.encode import Triple
 from copydesk.learn.models import load_model
-from copydesk.learn.settings import TrainSettings
+from copydesk.learn.settings import TrainConfig
 
 
 @pytest.fixture
-def saved(model_folder: Path, costed: list[Triple], settings: TrainSettings, tmp_path: Path) -> tuple[CostModel, Path]:
+def saved(model_folder: Path, costed: list[Triple], settings: TrainConfig, tmp_path: Path) -> tuple[CostModel, Path]:
     base, _, info = load_model(str(model_folder))
     model = fit_cost_model(base, costed[:9], settings)  # type: ignore[arg-type]
-    file = describe_cost_model(model, info, "levenshtein/word/response", "0" * 64, costed[:9], costed[9:])
+    file = build_cost_model_file(model, info, "levenshtein/word/response", "0" * 64, costed[:9], costed[9:])
     save_cost_model(model, file, tmp_path / "cost_model")
     return model, tmp_path / "cost_model"
 
@@ -51,7 +51,7 @@ def test_the_file_says_what_it_is_and_how_good(saved: tuple[CostModel, Path], co
     assert {"mae", "mae_mean", "bias"} <= file.fit.keys() == file.pessimistic.keys()
     assert sum(one["rows"] for one in file.calibration) == 3
     assert file.to_ref().sha256 == file.weights_sha256
-    assert hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest() == file.weights_sha256
+    assert hashlib.sha256((folder / COST_MODEL_WEIGHTS).read_bytes()).hexdigest() == file.weights_sha256
 
 
 def test_a_missing_folder_is_one_line(tmp_path: Path) -> None:
@@ -60,14 +60,14 @@ def test_a_missing_folder_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_damaged_description_is_one_line(saved: tuple[CostModel, Path]) -> None:
-    (saved[1] / FILE).write_text("{}")
+    (saved[1] / COST_MODEL_FILE).write_text("{}")
     with pytest.raises(InputError, match="damaged"):
         load_cost_model(saved[1])
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "foreign"])
 def test_damaged_weights_are_one_line(damage: str, saved: tuple[CostModel, Path], model_folder: Path) -> None:
-    weights = saved[1] / WEIGHTS
+    weights = saved[1] / COST_MODEL_WEIGHTS
     if damage == "gone":
         weights.unlink()
     elif damage == "cut":
@@ -80,8 +80,8 @@ def test_damaged_weights_are_one_line(damage: str, saved: tuple[CostModel, Path]
 
 
 def test_a_base_with_other_weights_is_refused(saved: tuple[CostModel, Path]) -> None:
-    file = json.loads((saved[1] / FILE).read_text())
+    file = json.loads((saved[1] / COST_MODEL_FILE).read_text())
     file["base"]["weights_sha256"] = "1" * 64
-    (saved[1] / FILE).write_text(json.dumps(file))
+    (saved[1] / COST_MODEL_FILE).write_text(json.dumps(file))
     with pytest.raises(InputError, match="other weights"):
         load_cost_model(saved[1])

@@ -7,13 +7,13 @@ from torch import nn
 from transformers import PreTrainedModel
 
 import copydesk.learn.cost.model as subject
-from copydesk.learn.cost.model import Answer, CostModel
-from copydesk.learn.cost.settings import CostSettings
-from copydesk.learn.logprobs import Forward
-from copydesk.learn.probe import fitting_forward
+from copydesk.learn.cost.model import CostModel, TokenizedAnswer
+from copydesk.learn.cost.settings import CostModelConfig
+from copydesk.learn.logprobs import ForwardPlan
+from copydesk.learn.probe import choose_forward
 from small_models import FAMILIES, make
 
-ANSWERS: list[Answer] = [
+ANSWERS: list[TokenizedAnswer] = [
     (tuple(range(1, 8)), (20, 21, 22, 0)),
     (tuple(range(30, 35)), (40, 41, 0)),
     ((50, 51), tuple(range(60, 70))),
@@ -23,8 +23,8 @@ ANSWERS: list[Answer] = [
 def built(family: str = "llama", members: int = 2, layers: float = 0.5, **kwargs: float) -> CostModel:
     """A cost model whose fits all say something else."""
     base = make(family)
-    settings = CostSettings(members=members, layers=layers, lora_r=2, **kwargs)
-    model = CostModel(base, settings, fitting_forward(base, 20), initial_cost=0.7)
+    settings = CostModelConfig(members=members, layers=layers, lora_r=2, **kwargs)
+    model = CostModel(base, settings, choose_forward(base, 20), initial_cost=0.7)
     return model
 
 
@@ -37,7 +37,7 @@ def shaken(model: CostModel) -> CostModel:
     return model
 
 
-def alone(base: PreTrainedModel, model: CostModel, place: int, answer: Answer) -> float:
+def alone(base: PreTrainedModel, model: CostModel, place: int, answer: TokenizedAnswer) -> float:
     """What a fit says by definition: one sequence, its own adapter, the mean over the answer's tokens."""
     for module in model._adapter_layers:
         module.set_adapter(model.fit_names[place])
@@ -105,7 +105,7 @@ def test_where_starting_from_the_lower_layers_is_not_exact_nothing_is_shared(mon
         for hook in hooks:
             hook.remove()
 
-    monkeypatch.setattr(subject, "computed_once", off_by_a_little)
+    monkeypatch.setattr(subject, "reuse_layer_outputs", off_by_a_little)
     model = built()
     assert model._shared_layers == []
     monkeypatch.undo()
@@ -115,5 +115,5 @@ def test_where_starting_from_the_lower_layers_is_not_exact_nothing_is_shared(mon
 def test_separate_rows_give_the_same() -> None:
     model = shaken(built())
     packed = model.predict(ANSWERS)
-    model.forward_plan = Forward(layout="separate", fused=False)
+    model.forward_plan = ForwardPlan(layout="separate", fused=False)
     torch.testing.assert_close(model.predict(ANSWERS), packed, rtol=1e-4, atol=1e-5)

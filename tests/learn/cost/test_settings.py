@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.learn.cost.settings import CostSettings
+from copydesk.learn.cost.settings import CostModelConfig
 
 
 @pytest.mark.parametrize(
@@ -23,13 +23,13 @@ from copydesk.learn.cost.settings import CostSettings
 )
 def test_what_makes_no_sense_is_named(setting: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        CostSettings(**setting)
+        CostModelConfig(**setting)
 
 
 def test_what_a_cost_is_can_be_told_apart_from_the_model_of_it() -> None:
-    settings = CostSettings(source="field:minutes", members=2)
+    settings = CostModelConfig(source="field:minutes", members=2)
     assert settings.field == "minutes"
     assert settings.to_json(model=False) == {
         "source": "field:minutes", "unit": "subtoken", "normalize": "response", "c_max": 3.0,
     }  # fmt: skip
-    assert CostSettings(**settings.to_json()) == settings  # type: ignore[arg-type]
+    assert CostModelConfig(**settings.to_json()) == settings  # type: ignore[arg-type]

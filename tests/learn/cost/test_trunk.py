@@ -2,14 +2,14 @@ import pytest
 import torch
 from torch import nn
 
-from copydesk.learn.cost.trunk import computed_once, decoder_layers
+from copydesk.learn.cost.trunk import find_decoder_layers, reuse_layer_outputs
 from small_models import FAMILIES, make
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_lower_layers_are_computed_once_and_the_result_is_the_same(family: str) -> None:
     model = make(family)
-    layers = decoder_layers(model)
+    layers = find_decoder_layers(model)
     assert len(layers) == 2
     ids = torch.randint(1, 90, (2, 9))
     with torch.no_grad():
@@ -23,7 +23,7 @@ def test_lower_layers_are_computed_once_and_the_result_is_the_same(family: str) 
     # The mark of a layer that is really computed: its attention runs.
     attention = next(module for name, module in layers[0].named_modules() if name.endswith("attn"))
     attention.register_forward_hook(count)
-    with torch.no_grad(), computed_once(layers[:1]):
+    with torch.no_grad(), reuse_layer_outputs(layers[:1]):
         for _ in range(3):
             torch.testing.assert_close(model.base_model(input_ids=ids, use_cache=False).last_hidden_state, expected)
     assert calls == 1
@@ -31,16 +31,16 @@ def test_lower_layers_are_computed_once_and_the_result_is_the_same(family: str) 
 
 def test_afterwards_the_layers_are_what_they_were() -> None:
     model = make("llama")
-    layers = decoder_layers(model)
+    layers = find_decoder_layers(model)
     one, other = torch.randint(1, 90, (1, 5)), torch.randint(1, 90, (1, 7))
     with torch.no_grad():
         before = model(input_ids=one).logits
-        with pytest.raises(KeyError), computed_once(layers[:1]):
+        with pytest.raises(KeyError), reuse_layer_outputs(layers[:1]):
             model(input_ids=other)
             raise KeyError
         torch.testing.assert_close(model(input_ids=one).logits, before)
     assert "forward" not in layers[0].__dict__
-    with computed_once([]):
+    with reuse_layer_outputs([]):
         pass
 
 
@@ -48,5 +48,5 @@ def test_a_model_without_a_list_of_layers_is_refused() -> None:
     model = make("llama")
     model.config.num_hidden_layers = 7
     with pytest.raises(ValueError, match="7 layers"):
-        decoder_layers(model)
+        find_decoder_layers(model)
     assert isinstance(model.model.layers, nn.ModuleList)

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from copydesk.learn.cost.model import Answer
-from copydesk.learn.cost.settings import CostSettings
+from copydesk.learn.cost.model import TokenizedAnswer
+from copydesk.learn.cost.settings import CostModelConfig
 from copydesk.learn.encode import Triple
-from copydesk.learn.rl.settings import RlSettings
-from copydesk.learn.settings import TrainSettings
+from copydesk.learn.rl.settings import RlConfig
+from copydesk.learn.settings import TrainConfig
 
 
 class PerToken:
@@ -18,14 +18,14 @@ class PerToken:
     f̄ is f̂ and a tenth more.
     """
 
-    settings = CostSettings(c_max=3.0)
+    settings = CostModelConfig(c_max=3.0)
     initial_cost = 0.5
 
     def __init__(self, dear_from: int = 160) -> None:
         self.dear_from = dear_from
-        self.asked: list[Answer] = []
+        self.asked: list[TokenizedAnswer] = []
 
-    def predict(self, answers: Sequence[Answer]) -> Tensor:
+    def predict(self, answers: Sequence[TokenizedAnswer]) -> Tensor:
         self.asked += answers
         shares = [sum(token >= self.dear_from for token in answer) / len(answer) for _, answer in answers]
         return torch.tensor(shares)[:, None]
@@ -37,7 +37,7 @@ class PerToken:
 class Constant(PerToken):
     """All responses cost the same."""
 
-    def predict(self, answers: Sequence[Answer]) -> Tensor:
+    def predict(self, answers: Sequence[TokenizedAnswer]) -> Tensor:
         return torch.full((len(answers), 1), 0.6)
 
     def compute_pessimistic(self, predictions: Tensor) -> Tensor:
@@ -55,14 +55,14 @@ def constant() -> Constant:
 
 
 @pytest.fixture
-def settings() -> TrainSettings:
-    return TrainSettings(
+def settings() -> TrainConfig:
+    return TrainConfig(
         method="rl",
         batch_size=16,
         max_steps=4,
         learning_rate=1e-2,
         lora_r=4,
-        rl=RlSettings(responses=16, generations=4, max_new_tokens=12),
+        rl=RlConfig(responses=16, generations=4, max_new_tokens=12),
     )
 
 

@@ -10,14 +10,14 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, TrainerCallb
 
 import copydesk.learn.rl.trainer as trainer_module
 from copydesk.errors import InputError
-from copydesk.learn.encode import Triple, end_of_turn
+from copydesk.learn.encode import Triple, find_end_of_turn
 from copydesk.learn.generate import generate
 from copydesk.learn.rl.fit import fit_rl
-from copydesk.learn.rl.reward import predicted_costs
-from copydesk.learn.rl.settings import RlSettings
-from copydesk.learn.rl.trainer import RlTrainer, most_new_tokens
+from copydesk.learn.rl.reward import predict_costs
+from copydesk.learn.rl.settings import RlConfig
+from copydesk.learn.rl.trainer import RlTrainer, resolve_max_new_tokens
 from copydesk.learn.scoring import score_triples
-from copydesk.learn.settings import TrainSettings
+from copydesk.learn.settings import TrainConfig
 
 
 def state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -26,12 +26,12 @@ def state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def as_if_ended(cost_model: Any, contexts: Any, responses: Any, end: Any) -> Any:
     """A random model hardly ever ends its turn, and all that is cut off costs the same."""
-    return predicted_costs(cost_model, contexts, [one._replace(ended=True) for one in responses], end)
+    return predict_costs(cost_model, contexts, [one._replace(ended=True) for one in responses], end)
 
 
 def mean_cost(model: Any, tokenizer: PreTrainedTokenizerFast, cost_model: Any, triples: list[Triple]) -> float:
     contexts = [triple.context for triple in triples for _ in range(8)]
-    end = end_of_turn(tokenizer)
+    end = find_end_of_turn(tokenizer)
     written = generate(model, contexts, [(9, i) for i in range(len(contexts))], end=end[-1], max_new_tokens=12)
     shares = [sum(token >= cost_model.dear_from for token in one.tokens) / max(1, len(one.tokens)) for one in written]
     return sum(shares) / len(shares)
@@ -40,9 +40,9 @@ def mean_cost(model: Any, tokenizer: PreTrainedTokenizerFast, cost_model: Any, t
 @pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
 def test_the_policy_learns_to_write_what_is_predicted_to_be_cheap(
     full: bool, tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple],
-    cheap_low_tokens: Any, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch,
+    cheap_low_tokens: Any, settings: TrainConfig, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(trainer_module, "predicted_costs", as_if_ended)
+    monkeypatch.setattr(trainer_module, "predict_costs", as_if_ended)
     tiny_model.lm_head.weight.data *= 10  # so that an adapter below it can make a difference
     before = state(tiny_model)
     generation = copy.deepcopy(tiny_model.generation_config)
@@ -66,7 +66,7 @@ def test_the_policy_learns_to_write_what_is_predicted_to_be_cheap(
 @pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
 def test_where_all_cost_the_same_the_policy_stays_the_reference(
     full: bool, tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple],
-    constant: Any, settings: TrainSettings,
+    constant: Any, settings: TrainConfig,
 ) -> None:  # fmt: skip
     constant.settings = replace(constant.settings, c_max=0.6)
     settings = replace(settings, full=full, max_steps=6)
@@ -78,7 +78,7 @@ def test_where_all_cost_the_same_the_policy_stays_the_reference(
 
 def test_when_every_response_is_cut_off_it_is_said(
     tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple], cheap_low_tokens: Any,
-    settings: TrainSettings, caplog: pytest.LogCaptureFixture,
+    settings: TrainConfig, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     never = replace(settings, max_steps=1, rl=replace(settings.rl, max_new_tokens=1))
     fit_rl(tiny_model, plain_tokenizer, costed, cheap_low_tokens, never)
@@ -88,9 +88,9 @@ def test_when_every_response_is_cut_off_it_is_said(
 @pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
 def test_the_larger_beta_the_nearer_the_policy_stays(
     full: bool, tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple],
-    cheap_low_tokens: Any, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch,
+    cheap_low_tokens: Any, settings: TrainConfig, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(trainer_module, "predicted_costs", as_if_ended)
+    monkeypatch.setattr(trainer_module, "predict_costs", as_if_ended)
     tiny_model.lm_head.weight.data *= 10
     distances = []
     for beta in (1e-4, 1.0):
@@ -102,7 +102,7 @@ def test_the_larger_beta_the_nearer_the_policy_stays(
 
 def test_nobody_is_told_of_a_run(
     tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple], cheap_low_tokens: Any,
-    settings: TrainSettings, monkeypatch: pytest.MonkeyPatch,
+    settings: TrainConfig, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     told: list[Any] = []
     monkeypatch.delenv("CI", raising=False)
@@ -113,7 +113,7 @@ def test_nobody_is_told_of_a_run(
 
 def test_the_same_arguments_give_the_same_policy_and_another_seed_another(
     tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple], cheap_low_tokens: Any,
-    settings: TrainSettings,
+    settings: TrainConfig,
 ) -> None:  # fmt: skip
     one, again, other = (
         state(fit_rl(tiny_model, plain_tokenizer, costed, cheap_low_tokens, replace(settings, seed=seed)).model)
@@ -139,7 +139,7 @@ class KillAfter(TrainerCallback):
 @pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
 def test_interrupted_and_resumed_it_is_the_same_to_the_bit(
     full: bool, tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple],
-    cheap_low_tokens: Any, settings: TrainSettings, tmp_path: Path,
+    cheap_low_tokens: Any, settings: TrainConfig, tmp_path: Path,
 ) -> None:  # fmt: skip
     # 3 contexts a step: the kill falls into the second shuffle of the log's twelve.
     rl = replace(settings.rl, responses=12)
@@ -157,7 +157,7 @@ def test_interrupted_and_resumed_it_is_the_same_to_the_bit(
 
 def test_contexts_are_shuffles_of_the_log_or_draws_by_weight(
     tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple], cheap_low_tokens: Any,
-    settings: TrainSettings, tmp_path: Path,
+    settings: TrainConfig, tmp_path: Path,
 ) -> None:  # fmt: skip
     settings = replace(settings, max_steps=9)
     arguments = (None, cheap_low_tokens, costed, settings, copy.deepcopy(plain_tokenizer), tmp_path)
@@ -174,7 +174,7 @@ def test_contexts_are_shuffles_of_the_log_or_draws_by_weight(
 
 def test_a_step_holds_whole_groups(
     tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple], cheap_low_tokens: Any,
-    settings: TrainSettings,
+    settings: TrainConfig,
 ) -> None:  # fmt: skip
     with pytest.raises(InputError, match="no multiple of --generations 4"):
         fit_rl(tiny_model, plain_tokenizer, costed, cheap_low_tokens, replace(settings, batch_size=5))
@@ -182,7 +182,7 @@ def test_a_step_holds_whole_groups(
 
 def test_a_step_has_as_many_responses_as_asked_and_a_pass_every_context(
     tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple], cheap_low_tokens: Any,
-    settings: TrainSettings, tmp_path: Path,
+    settings: TrainConfig, tmp_path: Path,
 ) -> None:  # fmt: skip
     for batch, epochs in ((4, 1.0), (8, 3.0), (64, 1.0)):
         own = replace(settings, batch_size=batch, max_steps=None, rl=replace(settings.rl, epochs=epochs))
@@ -193,15 +193,15 @@ def test_a_step_has_as_many_responses_as_asked_and_a_pass_every_context(
         assert told.max_steps == 3 * epochs
 
 
-def test_responses_are_cut_off_where_the_log_ends_or_as_asked(costed: list[Triple], settings: TrainSettings) -> None:
+def test_responses_are_cut_off_where_the_log_ends_or_as_asked(costed: list[Triple], settings: TrainConfig) -> None:
     longest = max(max(len(triple.response), len(triple.edit)) for triple in costed)
-    assert most_new_tokens(costed, replace(settings, rl=RlSettings())) == longest
-    assert most_new_tokens(costed, settings) == 12
+    assert resolve_max_new_tokens(costed, replace(settings, rl=RlConfig())) == longest
+    assert resolve_max_new_tokens(costed, settings) == 12
 
 
 def test_vllm_that_is_not_installed_is_one_line(
     tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple], cheap_low_tokens: Any,
-    settings: TrainSettings,
+    settings: TrainConfig,
 ) -> None:  # fmt: skip
     settings = replace(settings, rl=replace(settings.rl, vllm="colocate"))
     with pytest.raises(InputError, match="pip install vllm") as fault:
@@ -212,7 +212,7 @@ def test_vllm_that_is_not_installed_is_one_line(
 @pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED"])
 def test_weights_that_are_shared_out_are_refused(
     name: str, tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple],
-    cheap_low_tokens: Any, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch,
+    cheap_low_tokens: Any, settings: TrainConfig, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
     with pytest.raises(InputError, match=r"examples/ddp\.yaml"):
@@ -221,7 +221,7 @@ def test_weights_that_are_shared_out_are_refused(
 
 def test_a_log_without_edits_has_nothing_to_learn(
     tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple], cheap_low_tokens: Any,
-    settings: TrainSettings,
+    settings: TrainConfig,
 ) -> None:  # fmt: skip
     accepted = [replace(triple, edit=triple.response) for triple in costed]
     with pytest.raises(InputError, match="nothing to learn"):

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.learn.rl.settings import RlSettings
+from copydesk.learn.rl.settings import RlConfig
 
 
 @pytest.mark.parametrize(
@@ -20,4 +20,4 @@ from copydesk.learn.rl.settings import RlSettings
 )
 def test_what_makes_no_sense_is_named(setting: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        RlSettings(**setting)
+        RlConfig(**setting)

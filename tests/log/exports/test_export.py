@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from copydesk.errors import InputError
 from copydesk.log import EditRecord, load_log, read_jsonl, write_jsonl
-from copydesk.log.exports import Exported, Format, export, parquet
+from copydesk.log.exports import ExportFormat, ExportResult, export_records, parquet
 
 ROW = EditRecord(id="a", context="c", response="r", edit="e")
 FULL = EditRecord.model_validate(
@@ -61,19 +61,19 @@ def records_of(path: Path) -> list[EditRecord]:
 @pytest.mark.parametrize("name", ["log.jsonl", "log.jsonl.gz", "log.jsonl.zst", "log"])
 def test_json_lines_are_those_of_write_jsonl(tmp_path: Path, name: str) -> None:
     write_jsonl(tmp_path / "wanted", LOG)
-    done = export(iter(LOG), tmp_path / name, "jsonl")
+    done = export_records(iter(LOG), tmp_path / name, "jsonl")
     assert unpacked(tmp_path / name) == (tmp_path / "wanted").read_bytes()
     assert (done.rows, done.records, done.left_out) == (3, 3, {})
 
 
 def test_gzip_is_what_others_call_gzip(tmp_path: Path) -> None:
-    export([ROW], tmp_path / "log.jsonl.gz", "jsonl")
+    export_records([ROW], tmp_path / "log.jsonl.gz", "jsonl")
     assert json.loads(gzip.decompress((tmp_path / "log.jsonl.gz").read_bytes()))["id"] == "a"
 
 
 def test_parquet_has_the_columns_it_promises(tmp_path: Path) -> None:
     path = tmp_path / "log.parquet"
-    export(LOG, path, "parquet")
+    export_records(LOG, path, "parquet")
     schema = pq.read_schema(path)
     assert schema.names == [
         "id", "context", "messages", "response", "edit", "user", "policy", "propensity", "created_at", "metadata",
@@ -88,13 +88,13 @@ def test_parquet_has_the_columns_it_promises(tmp_path: Path) -> None:
 
 def test_row_groups_are_small_in_rows_and_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def groups(records: list[EditRecord]) -> list[int]:
-        export(records, tmp_path / "log.parquet", "parquet", overwrite=True)
+        export_records(records, tmp_path / "log.parquet", "parquet", overwrite=True)
         assert records_of(tmp_path / "log.parquet") == records
         file = pq.ParquetFile(tmp_path / "log.parquet")
         return [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
 
-    monkeypatch.setattr(parquet, "_ROWS", 4)
-    monkeypatch.setattr(parquet, "_CHARACTERS", 100)
+    monkeypatch.setattr(parquet, "_MAX_GROUP_ROWS", 4)
+    monkeypatch.setattr(parquet, "_MAX_GROUP_CHARACTERS", 100)
     short = [EditRecord(id=str(i), context="c", response="r") for i in range(9)]
     long = [EditRecord(id=str(i), context="c" * 60, response="r") for i in range(5)]
     assert groups(short) == [4, 4, 1]
@@ -127,9 +127,9 @@ RECORDS = st.builds(
 @given(records=st.lists(RECORDS, min_size=1, max_size=4))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_log_comes_back_from_every_format(tmp_path: Path, records: list[EditRecord]) -> None:
-    export(records, tmp_path / "log.parquet", "parquet", overwrite=True)
+    export_records(records, tmp_path / "log.parquet", "parquet", overwrite=True)
     assert records_of(tmp_path / "log.parquet") == records
-    export(records, tmp_path / "log.jsonl.zst", "jsonl", overwrite=True)
+    export_records(records, tmp_path / "log.jsonl.zst", "jsonl", overwrite=True)
     (tmp_path / "log.jsonl").write_bytes(unpacked(tmp_path / "log.jsonl.zst"))
     assert list(read_jsonl(tmp_path / "log.jsonl")) == records
 
@@ -137,9 +137,9 @@ def test_any_log_comes_back_from_every_format(tmp_path: Path, records: list[Edit
 @pytest.mark.parametrize("name", ["lamp", "expertqa", "defacto", "mlqe_pe"])
 def test_the_real_logs_go_out_unchanged(shared_data: Path, tmp_path: Path, name: str) -> None:
     records = load_log(shared_data / f"{name}.jsonl")
-    export(records, tmp_path / "log.jsonl", "jsonl")
+    export_records(records, tmp_path / "log.jsonl", "jsonl")
     assert load_log(tmp_path / "log.jsonl") == records
-    export(records, tmp_path / "log.parquet", "parquet")
+    export_records(records, tmp_path / "log.parquet", "parquet")
     assert records_of(tmp_path / "log.parquet") == records
 
 
@@ -149,11 +149,11 @@ def test_the_real_logs_go_out_unchanged(shared_data: Path, tmp_path: Path, name:
 @pytest.mark.parametrize("form", ["text", "chat"])
 @pytest.mark.parametrize(("format", "size"), [("preference", 9), ("prompt-completion", 12), ("kto", 21)])
 def test_a_set_says_the_same_as_json_lines_and_as_parquet(
-    tmp_path: Path, format: Format, size: int, form: Any, records: list[EditRecord]
+    tmp_path: Path, format: ExportFormat, size: int, form: Any, records: list[EditRecord]
 ) -> None:
     lines, table = tmp_path / "set.jsonl", tmp_path / "set.parquet"
-    done = export(records, lines, format, form)
-    assert export(records, table, format, form) == done
+    done = export_records(records, lines, format, form)
+    assert export_records(records, table, format, form) == done
     rows = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
     assert pq.read_table(table).to_pylist() == rows
     assert len(rows) == done.rows == size
@@ -164,7 +164,7 @@ def test_a_set_of_arbitrary_text_is_the_text(tmp_path: Path) -> None:
     text = "\u2028 \x85 \x00 \r\n \ufeff 😀 é"
     record = EditRecord(id="a", context=text, response="r", edit=text)
     for name in ("set.jsonl", "set.parquet"):
-        export([record], tmp_path / name, "prompt-completion")
+        export_records([record], tmp_path / name, "prompt-completion")
     assert json.loads((tmp_path / "set.jsonl").read_bytes()) == {"prompt": text, "completion": text}
     assert pq.read_table(tmp_path / "set.parquet").to_pylist() == [{"prompt": text, "completion": text}]
 
@@ -176,9 +176,9 @@ def test_an_older_file_is_replaced_only_if_that_is_said(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text("before")
     with pytest.raises(InputError, match=r"log\.jsonl: there is a file of that name already.*--force"):
-        export([ROW], path, "jsonl")
+        export_records([ROW], path, "jsonl")
     assert path.read_text() == "before"
-    export([ROW], path, "jsonl", overwrite=True)
+    export_records([ROW], path, "jsonl", overwrite=True)
     assert load_log(path) == [ROW]
 
 
@@ -186,7 +186,7 @@ def test_a_database_is_never_replaced(tmp_path: Path) -> None:
     path = tmp_path / "copydesk.db"
     path.write_bytes(b"SQLite format 3\0...")
     with pytest.raises(InputError, match=r"this is a database"):
-        export([ROW], path, "jsonl", overwrite=True)
+        export_records([ROW], path, "jsonl", overwrite=True)
 
 
 @pytest.mark.parametrize("name", ["log.jsonl", "log.jsonl.gz", "log.parquet"])
@@ -198,21 +198,21 @@ def test_a_source_that_fails_leaves_the_older_file(tmp_path: Path, name: str) ->
     path = tmp_path / name
     path.write_text("before")
     with pytest.raises(KeyboardInterrupt):
-        export(failing(), path, "parquet" if path.suffix == ".parquet" else "jsonl", overwrite=True)
+        export_records(failing(), path, "parquet" if path.suffix == ".parquet" else "jsonl", overwrite=True)
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("format", ["jsonl", "preference"])
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.zst", "out.parquet"])
-def test_nothing_to_write_is_a_fault_that_says_why(tmp_path: Path, name: str, format: Format) -> None:
+def test_nothing_to_write_is_a_fault_that_says_why(tmp_path: Path, name: str, format: ExportFormat) -> None:
     if format == "jsonl":
         records, says = [], r"there is nothing to write; "
         format = "parquet" if name == "out.parquet" else format
     else:
         records, says = [LOG[2], LOG[2]], r"there is nothing to write \(left out: 2 pending\); "
     with pytest.raises(InputError, match=says):
-        export(records, tmp_path / name, format)
+        export_records(records, tmp_path / name, format)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -225,7 +225,7 @@ def test_what_no_file_can_hold_is_a_fault_of_its_record(tmp_path: Path, name: st
     bad = EditRecord(id="bad", context="c", response="r", metadata={"k": value})
     path = tmp_path / name
     with pytest.raises(InputError, match=rf"{name}: record 'bad' cannot be written .*{says}") as fault:
-        export([ROW, bad], path, "parquet" if path.suffix == ".parquet" else "jsonl")
+        export_records([ROW, bad], path, "parquet" if path.suffix == ".parquet" else "jsonl")
     assert "\n" not in str(fault.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -233,7 +233,7 @@ def test_what_no_file_can_hold_is_a_fault_of_its_record(tmp_path: Path, name: st
 def test_a_time_outside_the_calendar_is_a_fault_of_its_record(tmp_path: Path) -> None:
     late = EditRecord(id="late", context="c", response="r", created_at="9999-12-31T23:00:00-05:00")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"record 'late' cannot be written"):
-        export([late], tmp_path / "log.parquet", "parquet")
+        export_records([late], tmp_path / "log.parquet", "parquet")
 
 
 @pytest.mark.parametrize(
@@ -246,24 +246,24 @@ def test_a_time_outside_the_calendar_is_a_fault_of_its_record(tmp_path: Path) ->
         ("", "jsonl", "auto", r"there is a file|this is a folder"),
     ],
 )
-def test_targets_that_cannot_be(tmp_path: Path, name: str, format: Format, form: Any, says: str) -> None:
+def test_targets_that_cannot_be(tmp_path: Path, name: str, format: ExportFormat, form: Any, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        export([ROW], tmp_path / name, format, form, overwrite=True)
+        export_records([ROW], tmp_path / name, format, form, overwrite=True)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
     stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stdout)
-    export([FULL], Path("-"), "jsonl")
+    export_records([FULL], Path("-"), "jsonl")
     written = stdout.buffer.getvalue()  # type: ignore[attr-defined]
     assert EditRecord.model_validate(json.loads(written)) == FULL
 
 
 def test_counts_are_added_to_those_there_are(tmp_path: Path) -> None:
-    done = Exported()
+    done = ExportResult()
     done.left_out["another user"] = 3
-    assert export(LOG, tmp_path / "set.jsonl", "prompt-completion", "chat", done=done) is done
+    assert export_records(LOG, tmp_path / "set.jsonl", "prompt-completion", "chat", done=done) is done
     assert done.to_json() == {
         "rows": 2, "records": 2, "left_out": {"another user": 3, "pending": 1}, "cut_messages": 1,
     }  # fmt: skip
@@ -279,7 +279,9 @@ export(rows, pathlib.Path(sys.argv[1]), sys.argv[2], overwrite=True)
 
 
 @pytest.mark.parametrize(("name", "format"), [("log.jsonl", "jsonl"), ("set.parquet", "preference")])
-def test_killed_it_leaves_what_was_there_and_the_next_one_tidies_up(tmp_path: Path, name: str, format: Format) -> None:
+def test_killed_it_leaves_what_was_there_and_the_next_one_tidies_up(
+    tmp_path: Path, name: str, format: ExportFormat
+) -> None:
     path = tmp_path / name
     path.write_text("before")
     killed = subprocess.Popen([sys.executable, "-c", ENDLESS, str(path), format])
@@ -293,5 +295,5 @@ def test_killed_it_leaves_what_was_there_and_the_next_one_tidies_up(tmp_path: Pa
     other = tmp_path / "other"
     other.write_text("another's")
     assert len(list(tmp_path.iterdir())) == 3
-    export([ROW], path, format, overwrite=True)
+    export_records([ROW], path, format, overwrite=True)
     assert sorted(tmp_path.iterdir()) == sorted([path, other])

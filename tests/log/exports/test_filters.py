@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 import pytest
 
 from copydesk.log import EditCost, EditRecord
-from copydesk.log.exports import Filter, chosen
+from copydesk.log.exports import RecordFilter, filter_records
 
 WORDS = EditCost(unit="word")
 
@@ -28,32 +28,32 @@ LOG = [
 @pytest.mark.parametrize(
     ("wanted", "found", "left_out"),
     [
-        (Filter(), ["accepted", "a quarter", "half", "timeless"], {"pending": 1}),
-        (Filter(pending=True), [one.id for one in LOG], {}),
-        (Filter(user="bob"), ["a quarter"], {"another user": 4}),
-        (Filter(policy="of-bob"), ["a quarter"], {"another policy": 4}),
+        (RecordFilter(), ["accepted", "a quarter", "half", "timeless"], {"pending": 1}),
+        (RecordFilter(pending=True), [one.id for one in LOG], {}),
+        (RecordFilter(user="bob"), ["a quarter"], {"another user": 4}),
+        (RecordFilter(policy="of-bob"), ["a quarter"], {"another policy": 4}),
         (
-            Filter(since=datetime(2026, 1, 2, tzinfo=UTC)),
+            RecordFilter(since=datetime(2026, 1, 2, tzinfo=UTC)),
             ["a quarter", "half"],
             {"another time": 1, "pending": 1, "no created_at": 1},
         ),
         (
-            Filter(until=datetime(2026, 1, 3, tzinfo=UTC), pending=True),
+            RecordFilter(until=datetime(2026, 1, 3, tzinfo=UTC), pending=True),
             ["accepted", "a quarter"],
             {"another time": 2, "no created_at": 1},
         ),
-        (Filter(at_least=0.25), ["a quarter", "half", "timeless"], {"another cost": 1, "pending": 1}),
-        (Filter(at_most=0.25), ["accepted", "a quarter"], {"another cost": 2, "pending": 1}),
+        (RecordFilter(at_least=0.25), ["a quarter", "half", "timeless"], {"another cost": 1, "pending": 1}),
+        (RecordFilter(at_most=0.25), ["accepted", "a quarter"], {"another cost": 2, "pending": 1}),
         (
-            Filter(at_least=0.25, at_most=0.5, user="ann", pending=True),
+            RecordFilter(at_least=0.25, at_most=0.5, user="ann", pending=True),
             ["half"],
             {"another user": 1, "another cost": 2, "pending": 1},
         ),
     ],
 )
 def test_what_is_wanted_goes_out_and_the_rest_is_counted(
-    wanted: Filter, found: list[str], left_out: dict[str, int]
+    wanted: RecordFilter, found: list[str], left_out: dict[str, int]
 ) -> None:
     others: Counter[str] = Counter()
-    assert [one.id for one in chosen(LOG, wanted, others, WORDS)] == found
+    assert [one.id for one in filter_records(LOG, wanted, others, WORDS)] == found
     assert others == left_out

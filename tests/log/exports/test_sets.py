@@ -6,8 +6,8 @@ import pytest
 
 from copydesk.errors import InputError
 from copydesk.log import EditRecord
-from copydesk.log.exports.exported import Exported
-from copydesk.log.exports.sets import Form, SetFormat, set_rows
+from copydesk.log.exports.exported import ExportResult
+from copydesk.log.exports.sets import DatasetForm, DatasetFormat, iter_dataset_rows
 
 CHAT = [{"role": "system", "content": "s"}, {"role": "user", "content": "u", "name": "ann"}]
 CHANGED = EditRecord(id="a", context="c", response="r", edit="e")
@@ -16,13 +16,13 @@ PENDING = EditRecord(id="c", context="d", response="r")
 IN_CHAT = EditRecord.model_validate({"id": "chat", "context": CHAT, "response": "r", "edit": "e"})
 
 
-def rows(format: SetFormat, *records: EditRecord, form: Form = "auto") -> list[dict[str, Any]]:
-    return list(set_rows(records, format, form, Exported()))
+def rows(format: DatasetFormat, *records: EditRecord, form: DatasetForm = "auto") -> list[dict[str, Any]]:
+    return list(iter_dataset_rows(records, format, form, ExportResult()))
 
 
 def test_a_preference_is_an_edit_that_beats_its_response() -> None:
-    done = Exported()
-    found = list(set_rows([CHANGED, ACCEPTED, PENDING], "preference", "auto", done))
+    done = ExportResult()
+    found = list(iter_dataset_rows([CHANGED, ACCEPTED, PENDING], "preference", "auto", done))
     assert found == [{"prompt": "c", "chosen": "e", "rejected": "r"}]
     assert done.records == 1
     assert done.left_out == {"accepted, which is no preference": 1, "pending": 1}
@@ -57,15 +57,15 @@ def test_a_kto_set_is_a_stream() -> None:
         while True:
             yield CHANGED
 
-    assert next(set_rows(endless(), "kto", "auto", Exported()))["label"] is True
+    assert next(iter_dataset_rows(endless(), "kto", "auto", ExportResult()))["label"] is True
 
 
 @pytest.mark.parametrize("form", ["auto", "chat"])
-def test_chats_are_lists_of_messages(form: Form) -> None:
-    done = Exported()
+def test_chats_are_lists_of_messages(form: DatasetForm) -> None:
+    done = ExportResult()
     prompt = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
     answers = [[{"role": "assistant", "content": text}] for text in "er"]
-    assert list(set_rows([IN_CHAT], "preference", form, done)) == [
+    assert list(iter_dataset_rows([IN_CHAT], "preference", form, done)) == [
         {"prompt": prompt, "chosen": answers[0], "rejected": answers[1]}
     ]
     assert done.cut_messages == 1  # a name
@@ -85,7 +85,7 @@ def test_a_text_is_one_users_message_where_chats_are_wanted() -> None:
     ("records", "form", "culprit"),
     [([CHANGED, IN_CHAT], "auto", "'chat'"), ([IN_CHAT, CHANGED], "auto", "'a'"), ([IN_CHAT], "text", "'chat'")],
 )
-def test_one_set_has_one_form(records: list[EditRecord], form: Form, culprit: str) -> None:
+def test_one_set_has_one_form(records: list[EditRecord], form: DatasetForm, culprit: str) -> None:
     with pytest.raises(InputError, match=rf"^record {culprit}: .*--form chat"):
         rows("prompt-completion", *records, form=form)
 

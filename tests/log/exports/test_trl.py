@@ -12,7 +12,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from copydesk.learn.encode import encode_log
 from copydesk.log import EditRecord
-from copydesk.log.exports import Format, export
+from copydesk.log.exports import ExportFormat, export_records
 
 datasets = pytest.importorskip("datasets")
 trl = pytest.importorskip("trl", reason="the sets are TRL's")
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureW
 
 Form = Literal["text", "chat"]
 
-TRAINERS: Mapping[Format, str] = {"preference": "DPO", "prompt-completion": "SFT", "kto": "KTO"}
+TRAINERS: Mapping[ExportFormat, str] = {"preference": "DPO", "prompt-completion": "SFT", "kto": "KTO"}
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def tokenizers(
 
 
 def trainer(
-    format: Format, path: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: Path
+    format: ExportFormat, path: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: Path
 ) -> Any:
     """TRL's own trainer on a set as its users load it."""
     kind = "parquet" if path.suffix == ".parquet" else "json"
@@ -63,11 +63,11 @@ def trainer(
 @pytest.mark.parametrize(("form", "ending"), [("text", ".jsonl.gz"), ("chat", ".parquet")])
 @pytest.mark.parametrize("format", TRAINERS)
 def test_trl_trains_on_it(
-    format: Format, form: Form, ending: str, log: list[EditRecord], tiny_model: LlamaForCausalLM,
+    format: ExportFormat, form: Form, ending: str, log: list[EditRecord], tiny_model: LlamaForCausalLM,
     tokenizers: dict[Form, PreTrainedTokenizerBase], tmp_path: Path,
 ) -> None:  # fmt: skip
     path = tmp_path / f"set{ending}"
-    export(log, path, format, form)
+    export_records(log, path, format, form)
     before = copy.deepcopy(tiny_model.state_dict())
     run = trainer(format, path, tiny_model, tokenizers[form], tmp_path)
     run.train()
@@ -84,7 +84,7 @@ def test_trl_reads_the_tokens_that_copydesk_train_reads(
 ) -> None:  # fmt: skip
     tokenizer = tokenizers[form]
     triples = [triple for triple in encode_log(log, tokenizer, max_length=256).triples if triple.edited]
-    export(log, tmp_path / "set.jsonl", "preference", form)
+    export_records(log, tmp_path / "set.jsonl", "preference", form)
     theirs = trainer("preference", tmp_path / "set.jsonl", tiny_model, tokenizer, tmp_path).train_dataset
     # After the end of the turn a chat template may write more, which is never asked of a model.
     more = tokenizer("\n")["input_ids"] if form == "chat" else []

@@ -12,12 +12,12 @@ from sqlalchemy import select
 
 from copydesk.errors import InputError, Interrupted
 from copydesk.log.cost import EditCost
-from copydesk.log.intake import Intake, intake, take_in
-from copydesk.log.intake.checked import Reading
-from copydesk.log.intake.rejected import rejected_rows
-from copydesk.log.mapping import OWN_FIELDS
+from copydesk.log.intake import ImportResult, import_rows, intake
+from copydesk.log.intake.checked import RowParser
+from copydesk.log.intake.rejected import open_rejected_rows
+from copydesk.log.mapping import IDENTITY_MAPPING
 from copydesk.log.record import EditRecord
-from copydesk.log.sources.source import Row, Source
+from copydesk.log.sources.source import ImportSource, SourceRow
 from copydesk.log.store import EditStore, read_edits, tables
 
 METRIC = EditCost(unit="word", normalize="none")
@@ -31,12 +31,16 @@ class Importing:
         self.store = store
         self.file = folder / "log.jsonl.rejected.jsonl"
 
-    def __call__(self, rows: Iterable[Row | dict[str, Any]], **more: Any) -> Intake:
-        places = (one if isinstance(one, Row) else Row(place, one) for place, one in enumerate(rows, start=1))
-        source = Source("log.jsonl", lambda: iter(()), "line", self.file)
-        reading = Reading(OWN_FIELDS, "default", **{name: more.pop(name) for name in ("max_text",) if name in more})
-        with rejected_rows(source.rejected_path, source.unit) as bad:
-            return take_in(source, places, reading, self.store, METRIC, bad, **more)
+    def __call__(self, rows: Iterable[SourceRow | dict[str, Any]], **more: Any) -> ImportResult:
+        places = (
+            one if isinstance(one, SourceRow) else SourceRow(place, one) for place, one in enumerate(rows, start=1)
+        )
+        source = ImportSource("log.jsonl", lambda: iter(()), "line", self.file)
+        reading = RowParser(
+            IDENTITY_MAPPING, "default", **{name: more.pop(name) for name in ("max_text",) if name in more}
+        )
+        with open_rejected_rows(source.rejected_path, source.unit) as bad:
+            return import_rows(source, places, reading, self.store, METRIC, bad, **more)
 
     def records(self) -> list[EditRecord]:
         with self.store.begin_read() as connection:
@@ -51,7 +55,7 @@ class Importing:
 
 @pytest.fixture
 def importing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Importing]:
-    monkeypatch.setattr(intake, "BATCH", BATCH)
+    monkeypatch.setattr(intake, "IMPORT_BATCH_SIZE", BATCH)
     store = EditStore.open(str(tmp_path / "copydesk.db"))
     yield Importing(store, tmp_path)
     store.close()
@@ -63,8 +67,8 @@ def row(name: str | int, **fields: Any) -> dict[str, Any]:
 
 def test_rows_keep_their_order_and_get_their_costs_over_many_batches(importing: Importing) -> None:
     # The costs take longer for the first batch than for the last, and every third row is bad.
-    rows: list[Row | dict[str, Any]] = [row(i, edit="x " * (30 - i)) for i in range(30)]
-    rows[::3] = [Row(place, error="no JSON") for place in range(1, 31, 3)]
+    rows: list[SourceRow | dict[str, Any]] = [row(i, edit="x " * (30 - i)) for i in range(30)]
+    rows[::3] = [SourceRow(place, error="no JSON") for place in range(1, 31, 3)]
     done = importing(rows)
     assert (done.rows, done.added, done.rejected) == (30, 20, 10)
     assert importing.ids() == [str(i) for i in range(30) if i % 3]
@@ -89,7 +93,7 @@ def test_counts_tell_what_was_there_from_what_comes_twice(importing: Importing) 
 def test_what_a_revision_says_is_not_stored_again_under_another_id(
     importing: Importing, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    monkeypatch.setattr(intake, "BATCH", batch)
+    monkeypatch.setattr(intake, "IMPORT_BATCH_SIZE", batch)
     said = {"response": "r", "edit": "e"}
     rows = [row("a", response="r", edit=None), row("a", **said), row("b", **said)]
     told = importing(rows)
@@ -250,7 +254,9 @@ def test_strict_ends_at_the_first_bad_row_and_goes_on_when_it_is_mended(
 def test_strict_knows_a_bad_row_after_many_that_are_there(importing: Importing) -> None:
     rows = [row(i) for i in range(10)]
     importing(rows)
-    assert "log.jsonl:11: no JSON (0 rows are stored" in strict_fault(importing, [*rows, Row(11, error="no JSON")])
+    assert "log.jsonl:11: no JSON (0 rows are stored" in strict_fault(
+        importing, [*rows, SourceRow(11, error="no JSON")]
+    )
 
 
 def test_rows_that_do_not_say_when_came_when_the_import_began(importing: Importing) -> None:

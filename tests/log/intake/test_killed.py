@@ -17,9 +17,9 @@ from copydesk.errors import InputError
 from copydesk.learn.forget import check_forgotten, forget_person
 from copydesk.log import EditRecord
 from copydesk.log.cost import EditCost
-from copydesk.log.exports import export
+from copydesk.log.exports import export_records
 from copydesk.log.store import EditStore, read_edits, tables
-from copydesk.log.store.imports import ImportedRow, add_rows, content_digest
+from copydesk.log.store.imports import ImportedRow, append_imported_rows, compute_content_digest
 from databases import new_database
 
 # -- import ------------------------------------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ def ended(log: Path, url: str, folder: Path) -> tuple[dict[str, list[tuple]], by
     found = contents(store)
     with store.begin_read() as connection:
         records = (one.record for one in read_edits(connection, pending=True))
-        export(records, folder / "out.jsonl", "jsonl", overwrite=True)
+        export_records(records, folder / "out.jsonl", "jsonl", overwrite=True)
     store.close()
     assert not list(log.parent.glob(".copydesk-*"))
     return found, (folder / "out.jsonl").read_bytes(), log.with_name("log.jsonl.rejected.jsonl").read_text()
@@ -184,8 +184,8 @@ def fill(url: str) -> None:
     metric = EditCost(unit="word")
     store = EditStore.open(url)
     with store.begin_write() as tx:
-        rows = [ImportedRow(one, content_digest(one, "default"), metric.cost_of(one)) for one in records]
-        add_rows(tx, rows, metric.name, "default", since=0, at=0.0)
+        rows = [ImportedRow(one, compute_content_digest(one, "default"), metric.cost_of(one)) for one in records]
+        append_imported_rows(tx, rows, metric.name, "default", since=0, at=0.0)
     store.close()
 
 

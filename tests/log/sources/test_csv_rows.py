@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from copydesk.errors import InputError
 from copydesk.log.sources import csv_rows as module
-from copydesk.log.sources.csv_rows import csv_rows
-from copydesk.log.sources.source import Row
+from copydesk.log.sources.csv_rows import iter_csv_rows
+from copydesk.log.sources.source import SourceRow
 
 
-def rows(data: bytes, delimiter: str | None = None) -> list[Row]:
-    return list(csv_rows(io.BytesIO(data), "log.csv", delimiter))
+def rows(data: bytes, delimiter: str | None = None) -> list[SourceRow]:
+    return list(iter_csv_rows(io.BytesIO(data), "log.csv", delimiter))
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -27,7 +27,7 @@ def test_the_delimiter_is_the_one_of_the_header(delimiter: str) -> None:
 
 def test_a_record_has_the_number_of_the_line_it_begins_on() -> None:
     data = b'a,b\r\n\r\n"1\r\n2",x\r\n  \r\n3,"y ""z"""'
-    assert rows(data) == [Row(3, {"a": "1\r\n2", "b": "x"}), Row(6, {"a": "3", "b": 'y "z"'})]
+    assert rows(data) == [SourceRow(3, {"a": "1\r\n2", "b": "x"}), SourceRow(6, {"a": "3", "b": 'y "z"'})]
 
 
 @pytest.mark.parametrize(
@@ -43,25 +43,25 @@ def test_a_record_has_the_number_of_the_line_it_begins_on() -> None:
 )
 def test_a_bad_record_does_not_hide_those_after_it(record: bytes, fault: str) -> None:
     first, bad, *last = rows(b"a,b\n1,2\n" + record + b'\n"3",4\n"5",6\n')
-    assert first == Row(2, {"a": "1", "b": "2"})
+    assert first == SourceRow(2, {"a": "1", "b": "2"})
     assert bad.number == 3
     assert fault in str(bad.error)
     assert bad.raw == record.decode("utf-8", "backslashreplace")
-    assert last == [Row(4, {"a": "3", "b": "4"}), Row(5, {"a": "5", "b": "6"})]
+    assert last == [SourceRow(4, {"a": "3", "b": "4"}), SourceRow(5, {"a": "5", "b": "6"})]
 
 
 def test_a_quotation_mark_that_is_never_closed() -> None:
     bad, *rest = rows(b'a,b\n1,"2\n3,4\n5,6')
     assert "none closes it" in str(bad.error)
-    assert rest == [Row(3, {"a": "3", "b": "4"}), Row(4, {"a": "5", "b": "6"})]
+    assert rest == [SourceRow(3, {"a": "3", "b": "4"}), SourceRow(4, {"a": "5", "b": "6"})]
 
 
 def test_records_that_are_too_long_are_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LINE_LIMIT", 30)
+    monkeypatch.setattr(module, "MAX_ROW_BYTES", 30)
     data = b'a,b\n1,"' + b"\n".join([b"x" * 8] * 9) + b'"\n3,4\n'
     found = rows(data)
     assert "longer than" in str(found[0].error)
-    assert (found[0].number, found[-1]) == (2, Row(11, {"a": "3", "b": "4"}))
+    assert (found[0].number, found[-1]) == (2, SourceRow(11, {"a": "3", "b": "4"}))
 
 
 def test_cells_may_be_huge() -> None:
@@ -70,7 +70,7 @@ def test_cells_may_be_huge() -> None:
 
 
 def test_columns_without_a_name_get_one() -> None:
-    assert rows(b",a\n0,x\n") == [Row(2, {"column_1": "0", "a": "x"})]
+    assert rows(b",a\n0,x\n") == [SourceRow(2, {"column_1": "0", "a": "x"})]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         path.write_text("a,b\n" + ('"' + "x" * 20_000 + ', ""y""",2\n') * count)
         with path.open("rb") as file:
             tracemalloc.start()
-            assert sum(row.fields is not None for row in csv_rows(file, "log.csv")) == count
+            assert sum(row.fields is not None for row in iter_csv_rows(file, "log.csv")) == count
             found = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
         return found

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.log.sources.data_set import data_set
-from copydesk.log.sources.source import Row
+from copydesk.log.sources.data_set import open_dataset_source
+from copydesk.log.sources.source import SourceRow
 
 datasets = pytest.importorskip("datasets")
 
 ROWS = [{"prompt": "né", "n": 1, "tags": ["a"]}, {"prompt": "😀", "n": None, "tags": []}]
-FOUND = [Row(1, {"prompt": "né", "n": 1, "tags": ["a"]}), Row(2, {"prompt": "😀", "tags": []})]
+FOUND = [SourceRow(1, {"prompt": "né", "n": 1, "tags": ["a"]}), SourceRow(2, {"prompt": "😀", "tags": []})]
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 def test_a_saved_data_set(tmp_path: Path) -> None:
     folder = tmp_path / "saved"
     datasets.Dataset.from_list(ROWS).save_to_disk(folder)
-    source = data_set(str(folder))
+    source = open_dataset_source(str(folder))
     assert list(source.rows()) == list(source.rows()) == FOUND
     assert (source.unit, source.rejected_path) == ("row", tmp_path.resolve() / "saved.rejected.jsonl")
 
@@ -33,23 +33,23 @@ def test_splits_of_a_saved_one(tmp_path: Path) -> None:
     one = datasets.Dataset.from_list(ROWS)
     datasets.DatasetDict({"train": one.select([0]), "test": one}).save_to_disk(tmp_path / "saved")
     given = str(tmp_path / "saved")
-    assert [row.number for row in data_set(given).rows()] == [1]
-    assert list(data_set(given, split="test").rows()) == FOUND
+    assert [row.number for row in open_dataset_source(given).rows()] == [1]
+    assert list(open_dataset_source(given, split="test").rows()) == FOUND
     with pytest.raises(InputError, match=r"there is no split 'dev'; --split takes one of train, test"):
-        list(data_set(given, split="dev").rows())
+        list(open_dataset_source(given, split="dev").rows())
 
 
 def test_a_folder_of_files(tmp_path: Path) -> None:
     lines = [json.dumps(row) + "\n" for row in ROWS]
     (tmp_path / "train.jsonl").write_text("".join(lines))
     (tmp_path / "test.jsonl").write_text(lines[0])
-    assert list(data_set(str(tmp_path)).rows()) == FOUND
-    assert len(list(data_set(str(tmp_path), split="test").rows())) == 1
+    assert list(open_dataset_source(str(tmp_path)).rows()) == FOUND
+    assert len(list(open_dataset_source(str(tmp_path), split="test").rows())) == 1
 
 
 def test_a_folder_of_nothing_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot be loaded as a data set \(.*\); check the path or id") as raised:
-        list(data_set(str(tmp_path)).rows())
+        list(open_dataset_source(str(tmp_path)).rows())
     assert "\n" not in str(raised.value)
 
 
@@ -60,7 +60,7 @@ def test_one_of_the_hub_is_streamed_and_never_as_a_whole(monkeypatch: pytest.Mon
         raise OSError("the hub\nis away")
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    source = data_set("owner/name", split="test", config="small")
+    source = open_dataset_source("owner/name", split="test", config="small")
     assert source.rejected_path == Path("owner--name.rejected.jsonl")
     rows = source.rows()
     assert next(rows) == FOUND[0]
@@ -70,12 +70,12 @@ def test_one_of_the_hub_is_streamed_and_never_as_a_whole(monkeypatch: pytest.Mon
 
 def test_a_value_that_json_has_not_is_a_fault_of_its_row(tmp_path: Path) -> None:
     datasets.Dataset.from_list([{"cost": float("nan")}, {"cost": 0.5}]).save_to_disk(tmp_path / "saved")
-    first, second = data_set(str(tmp_path / "saved")).rows()
+    first, second = open_dataset_source(str(tmp_path / "saved")).rows()
     assert "holds nan" in str(first.error)
-    assert second == Row(2, {"cost": 0.5})
+    assert second == SourceRow(2, {"cost": 0.5})
 
 
 def test_without_the_library_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InputError, match=r"^owner/name: .* pip install 'copydesk\[train\]'$"):
-        data_set("owner/name")
+        open_dataset_source("owner/name")

@@ -1,6 +1,6 @@
 import pytest
 
-from copydesk.log.sources.formats import format_of, format_of_name
+from copydesk.log.sources.formats import guess_format, guess_format_from_name
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from copydesk.log.sources.formats import format_of, format_of_name
     ],
 )
 def test_the_ending_says_it(name: str, format: str | None) -> None:
-    assert format_of_name(name) == format
+    assert guess_format_from_name(name) == format
 
 
 @pytest.mark.parametrize(
@@ -34,4 +34,4 @@ def test_the_ending_says_it(name: str, format: str | None) -> None:
     ],
 )
 def test_else_the_first_bytes(name: str, head: bytes, format: str | None) -> None:
-    assert format_of(name, head) == format
+    assert guess_format(name, head) == format

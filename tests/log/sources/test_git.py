@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from copydesk.errors import InputError
 from copydesk.log import EditRecord
-from copydesk.log.sources.git import git_source
+from copydesk.log.sources.git import build_git_source
 
 BY_MACHINE = "Draft\n\nAssisted-by: model-x 2 <x@example.com>\n"
 
@@ -85,7 +85,7 @@ def repository(tmp_path: Path) -> Repository:
 
 
 def rows(repository: Repository, **options: Any) -> list[dict[str, Any]]:
-    found = list(git_source(repository.folder, **options).rows())
+    found = list(build_git_source(repository.folder, **options).rows())
     assert [row.number for row in found] == list(range(1, len(found) + 1))
     fields = []
     for row in found:
@@ -243,7 +243,7 @@ def test_binary_files_links_and_modes_are_passed_over(repository: Repository) ->
 def test_text_that_is_not_utf8_is_a_faulty_row(repository: Repository) -> None:
     repository.commit({"a": b"caf\xe9\n", "b": "y\n"}, BY_MACHINE)
     repository.make()
-    bad, good = git_source(repository.folder).rows()
+    bad, good = build_git_source(repository.folder).rows()
     assert bad.fields is None
     assert bad.error is not None and bad.error.startswith("a, lines 1 to 1, of commit ")
     assert bad.raw is not None and json.loads(bad.raw)["path"] == "a"
@@ -307,7 +307,7 @@ def test_marks_of_ones_own_and_a_beginning(repository: Repository) -> None:
     with pytest.raises(InputError, match=r"is marked as written by a machine since 2030-01-01; say"):
         rows(repository, mark=["^robot:"], since=datetime(2030, 1, 1))
     with pytest.raises(InputError, match=r"'\(' is not a regular expression .*; mend it or leave it out"):
-        git_source(repository.folder, mark=["("])
+        build_git_source(repository.folder, mark=["("])
 
 
 def test_the_first_commit_of_a_shallow_clone_is_not_taken_for_a_machines(
@@ -351,7 +351,7 @@ def test_what_it_is_called_and_how_far_it_is(repository: Repository, monkeypatch
     repository.commit({"a": "X\n"})
     repository.make()
     monkeypatch.chdir(repository.folder)
-    source = git_source(".")
+    source = build_git_source(".")
     assert source.has_record_fields
     assert source.rejected_path == repository.folder.with_name("letters.rejected.jsonl")
     assert source.progress() is None
@@ -370,7 +370,7 @@ def test_a_reading_that_is_given_up_leaves_no_process(repository: Repository) ->
         pytest.skip("this system does not list children")
     # Other tests of the same process may have left a helper of multiprocessing.
     before = set(children.read_text().split())
-    found = git_source(repository.folder).rows()
+    found = build_git_source(repository.folder).rows()
     next(found)
     assert set(children.read_text().split()) - before
     found.close()  # type: ignore[attr-defined]
@@ -382,10 +382,10 @@ def test_what_is_no_repository_is_named(
 ) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     with pytest.raises(InputError, match=r"not a git repository.*; name the folder of a repository") as raised:
-        list(git_source(tmp_path).rows())
+        list(build_git_source(tmp_path).rows())
     assert "\n" not in str(raised.value)
     with pytest.raises(InputError, match=r"missing: git cannot read it \(.*No such file.*\)"):
-        list(git_source(tmp_path / "missing").rows())
+        list(build_git_source(tmp_path / "missing").rows())
     repository.make()
     with pytest.raises(InputError, match=r"there is no commit 'HEAD'; name a branch that has commits"):
         rows(repository)
@@ -547,7 +547,7 @@ def change(
 
 def found_in(folder: Path, names: list[str]) -> list[tuple[Any, ...]]:
     found = []
-    for row in git_source(folder).rows():
+    for row in build_git_source(folder).rows():
         assert row.fields is not None
         where = row.fields["metadata"]
         by = names.index(where["edit_commit"]) if "edit_commit" in where else None
@@ -580,7 +580,7 @@ def test_texts_stand_where_the_metadata_say(seed: int) -> None:
         return
     with TemporaryDirectory() as folder:
         names = told.write(Path(folder) / "r")
-        for row in git_source(Path(folder) / "r").rows():
+        for row in build_git_source(Path(folder) / "r").rows():
             assert row.fields is not None
             where = row.fields["metadata"]
             by = names.index(where["edit_commit"]) if "edit_commit" in where else len(told.files)

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from copydesk.errors import InputError
 from copydesk.log.sources import json_array as module
-from copydesk.log.sources.json_array import json_array
-from copydesk.log.sources.source import Row
+from copydesk.log.sources.json_array import iter_json_array
+from copydesk.log.sources.source import SourceRow
 
 
-def rows(data: bytes) -> list[Row]:
-    return list(json_array(io.BytesIO(data), "log.json"))
+def rows(data: bytes) -> list[SourceRow]:
+    return list(iter_json_array(io.BytesIO(data), "log.json"))
 
 
 VALUES = st.recursive(
@@ -33,12 +33,12 @@ VALUES = st.recursive(
 def test_the_elements_come_out_wherever_the_chunks_end(
     objects: list[dict[str, Any]], indent: int | None, escapes: bool, chunk: int
 ) -> None:
-    before, module._CHUNK = module._CHUNK, chunk
+    before, module._CHUNK_SIZE = module._CHUNK_SIZE, chunk
     try:
         found = rows(json.dumps(objects, indent=indent, ensure_ascii=escapes).encode())
     finally:
-        module._CHUNK = before
-    assert found == [Row(number, row) for number, row in enumerate(objects, start=1)]
+        module._CHUNK_SIZE = before
+    assert found == [SourceRow(number, row) for number, row in enumerate(objects, start=1)]
 
 
 @pytest.mark.parametrize(
@@ -53,21 +53,21 @@ def test_the_elements_come_out_wherever_the_chunks_end(
 )
 def test_a_bad_element_does_not_hide_those_after_it(element: bytes, fault: str) -> None:
     first, bad, last = rows(b'[{"a": 1},' + element + b', {"a": 2}]')
-    assert (first, last) == (Row(1, {"a": 1}), Row(3, {"a": 2}))
+    assert (first, last) == (SourceRow(1, {"a": 1}), SourceRow(3, {"a": 2}))
     assert fault in str(bad.error)
     assert bad.raw is not None
     assert bad.raw == element.strip().decode("utf-8", "backslashreplace")
 
 
 def test_a_comma_after_the_last_element_does_no_harm() -> None:
-    assert rows(b'\n [{"a": 1},\n]\n') == [Row(1, {"a": 1})]
+    assert rows(b'\n [{"a": 1},\n]\n') == [SourceRow(1, {"a": 1})]
 
 
 def test_an_element_that_is_too_long_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LINE_LIMIT", 20)
-    monkeypatch.setattr(module, "_CHUNK", 8)
+    monkeypatch.setattr(module, "MAX_ROW_BYTES", 20)
+    monkeypatch.setattr(module, "_CHUNK_SIZE", 8)
     first, bad, last = rows(b'[{"a": 1}, {"a": "' + b"x" * 99 + b'"}, {"a": 2}]')
-    assert (first, last) == (Row(1, {"a": 1}), Row(3, {"a": 2}))
+    assert (first, last) == (SourceRow(1, {"a": 1}), SourceRow(3, {"a": 2}))
     assert "longer than" in str(bad.error)
     assert len(str(bad.raw)) <= 21
 

@@ -3,16 +3,16 @@ import io
 import pytest
 
 from copydesk.log.sources import lines
-from copydesk.log.sources.json_lines import json_lines
-from copydesk.log.sources.source import Row
+from copydesk.log.sources.json_lines import iter_json_lines
+from copydesk.log.sources.source import SourceRow
 
 
-def rows(data: bytes) -> list[Row]:
-    return list(json_lines(io.BytesIO(data)))
+def rows(data: bytes) -> list[SourceRow]:
+    return list(iter_json_lines(io.BytesIO(data)))
 
 
 def test_rows_have_the_numbers_of_their_lines() -> None:
-    assert rows(b'{"a": 1}\r\n\n  \n{"a": 2}') == [Row(1, {"a": 1}), Row(4, {"a": 2})]
+    assert rows(b'{"a": 1}\r\n\n  \n{"a": 2}') == [SourceRow(1, {"a": 1}), SourceRow(4, {"a": 2})]
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_rows_have_the_numbers_of_their_lines() -> None:
 )
 def test_a_bad_row_says_why_and_those_after_it_come(line: bytes, fault: str) -> None:
     first, bad, last = rows(b'{"a": 1}\n' + line + b'\n{"a": 2}\n')
-    assert (first, last) == (Row(1, {"a": 1}), Row(3, {"a": 2}))
+    assert (first, last) == (SourceRow(1, {"a": 1}), SourceRow(3, {"a": 2}))
     assert (bad.number, bad.fields) == (2, None)
     assert fault in str(bad.error)
     assert bad.raw is not None
@@ -44,7 +44,7 @@ def test_a_file_cut_off_in_the_middle_of_a_row() -> None:
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
 def test_a_line_that_is_too_long_is_passed_over_without_being_held(monkeypatch: pytest.MonkeyPatch, end: bytes) -> None:
-    monkeypatch.setattr(lines, "LINE_LIMIT", 20)
+    monkeypatch.setattr(lines, "MAX_ROW_BYTES", 20)
     fits = b'{"a": "' + b"x" * 10 + b'"}\n'  # 20 bytes
     long = b'{"a": "' + b"x" * 95 + b'"}' + end
     found = rows(fits + long + (fits if end else b""))

@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 
 from copydesk.log import EditRecord
-from copydesk.log.sources.langfuse import langfuse_source
-from copydesk.log.sources.open import open_source
-from copydesk.log.sources.source import Row, Source
+from copydesk.log.sources.langfuse import build_langfuse_source
+from copydesk.log.sources.open import open_row_source
+from copydesk.log.sources.source import ImportSource, SourceRow
 
 ASKED = [{"role": "user", "content": "Write to Ann."}]
 ANSWER = {"role": "assistant", "content": "Dear Ann,"}
 
 
-def source(name: str, *given: Mapping[str, Any]) -> Source:
+def source(name: str, *given: Mapping[str, Any]) -> ImportSource:
     def rows() -> Any:
-        yield from (Row(place, row) for place, row in enumerate(given, start=1))
+        yield from (SourceRow(place, row) for place, row in enumerate(given, start=1))
 
-    return Source(name, rows, "line", Path(f"{name}.rejected.jsonl"))
+    return ImportSource(name, rows, "line", Path(f"{name}.rejected.jsonl"))
 
 
 def observation(**others: Any) -> dict[str, Any]:
@@ -73,9 +73,9 @@ def score(text: Any = "Hi Ann,", **others: Any) -> dict[str, Any]:
     }
 
 
-def read(export: list[Any], scores: list[Any] | None = None) -> tuple[list[dict[str, Any]], list[Row]]:
+def read(export: list[Any], scores: list[Any] | None = None) -> tuple[list[dict[str, Any]], list[SourceRow]]:
     given = None if scores is None else source("scores.jsonl", *scores)
-    found = list(langfuse_source(source("export.jsonl", *export), given).rows())
+    found = list(build_langfuse_source(source("export.jsonl", *export), given).rows())
     good = [dict(row.fields) for row in found if row.fields is not None]
     for fields in good:
         EditRecord.model_validate(fields)
@@ -145,8 +145,8 @@ def test_exports_as_files(tmp_path: Path) -> None:
         for name, given in (("trace-1", json.dumps([score()])), ("trace-2", "")):
             asked = json.dumps({"messages": ASKED})
             writer.writerow([name, "2026-01-31T12:00:00.000Z", "a", asked, json.dumps(ANSWER), "", '{"t":1}', given])
-    for export, given in ((array, open_source(str(scores))), (table, None)):
-        found = [row.fields or {} for row in langfuse_source(open_source(str(export)), given).rows()]
+    for export, given in ((array, open_row_source(str(scores))), (table, None)):
+        found = [row.fields or {} for row in build_langfuse_source(open_row_source(str(export)), given).rows()]
         assert [(row["context"], row["response"], row.get("edit")) for row in found] == [
             (ASKED, "Dear Ann,", "Hi Ann,"),
             (ASKED, "Dear Ann,", None),

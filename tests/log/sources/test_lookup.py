@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.log.sources.lookup import Lookup
-from copydesk.log.sources.source import Row, Source
+from copydesk.log.sources.lookup import RowIndex
+from copydesk.log.sources.source import ImportSource, SourceRow
 
 
-def source(*given: Mapping[str, Any]) -> Source:
-    def rows() -> Iterator[Row]:
-        yield from (Row(place, row) for place, row in enumerate(given, start=1))
+def source(*given: Mapping[str, Any]) -> ImportSource:
+    def rows() -> Iterator[SourceRow]:
+        yield from (SourceRow(place, row) for place, row in enumerate(given, start=1))
 
-    return Source("edits.jsonl", rows, "line", Path("edits.jsonl.rejected.jsonl"))
+    return ImportSource("edits.jsonl", rows, "line", Path("edits.jsonl.rejected.jsonl"))
 
 
 def by_id(fields: Mapping[str, Any]) -> tuple[str, float, Any]:
@@ -22,7 +22,7 @@ def by_id(fields: Mapping[str, Any]) -> tuple[str, float, Any]:
 
 
 def test_the_index_is_on_disk() -> None:
-    with Lookup(source()) as lookup:
+    with RowIndex(source()) as lookup:
         databases = lookup._rows.execute("PRAGMA database_list").fetchall()
         assert [path for _, _, path in databases] == [""]
         assert lookup._rows.execute("PRAGMA cache_size").fetchone()[0] == -2000
@@ -32,7 +32,7 @@ FULL = r"^edits.jsonl: its rows cannot be kept .*\(database or disk is full\); f
 
 
 def test_a_full_temporary_disk_is_named() -> None:
-    with Lookup(source(*({"id": number, "edit": "x" * 1000} for number in range(100)))) as lookup:
+    with RowIndex(source(*({"id": number, "edit": "x" * 1000} for number in range(100)))) as lookup:
         lookup._rows.execute("PRAGMA max_page_count = 20")
         with pytest.raises(InputError, match=FULL):
             list(lookup.fill(by_id))
@@ -50,7 +50,7 @@ class FullDisk:
 
 def test_a_disk_that_fills_up_later_is_named_as_well() -> None:
     """Marking rows as taken and sorting those that were not write to the disk, too."""
-    with Lookup(source()) as lookup:
+    with RowIndex(source()) as lookup:
         lookup._rows = FullDisk()  # type: ignore[assignment]
         with pytest.raises(InputError, match=FULL):
             lookup.take("1")

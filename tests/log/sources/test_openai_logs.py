@@ -6,20 +6,20 @@ from typing import Any
 import pytest
 
 from copydesk.log import EditRecord
-from copydesk.log.sources.openai_logs import openai_source
-from copydesk.log.sources.source import Row, Source
+from copydesk.log.sources.openai_logs import build_openai_source
+from copydesk.log.sources.source import ImportSource, SourceRow
 
 ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Write to Ann."}]
 
 
-def source(name: str, *given: Mapping[str, Any] | str) -> Source:
+def source(name: str, *given: Mapping[str, Any] | str) -> ImportSource:
     """Rows that were read, or faults."""
 
     def rows() -> Any:
         for place, row in enumerate(given, start=1):
-            yield Row(place, error=row, raw=row) if isinstance(row, str) else Row(place, row)
+            yield SourceRow(place, error=row, raw=row) if isinstance(row, str) else SourceRow(place, row)
 
-    return Source(name, rows, "line", Path(f"{name}.rejected.jsonl"), progress=lambda: 0.5)
+    return ImportSource(name, rows, "line", Path(f"{name}.rejected.jsonl"), progress=lambda: 0.5)
 
 
 def completion(name: str = "chatcmpl-1", text: Any = "Dear Ann,", **others: Any) -> dict[str, Any]:
@@ -43,9 +43,11 @@ def exchange(name: str = "chatcmpl-1", text: Any = "Dear Ann,", **others: Any) -
     }
 
 
-def read(log: list[Any], edits: list[Any], requests: list[Any] | None = None) -> tuple[list[dict[str, Any]], list[Row]]:
+def read(
+    log: list[Any], edits: list[Any], requests: list[Any] | None = None
+) -> tuple[list[dict[str, Any]], list[SourceRow]]:
     asked = None if requests is None else source("batch.jsonl", *requests)
-    found = list(openai_source(source("log.jsonl", *log), source("edits.jsonl", *edits), requests=asked).rows())
+    found = list(build_openai_source(source("log.jsonl", *log), source("edits.jsonl", *edits), requests=asked).rows())
     good = [dict(row.fields) for row in found if row.fields is not None]
     for number, fields in enumerate(good):
         EditRecord.model_validate({"id": number, **fields})
@@ -213,6 +215,6 @@ def test_the_place_of_a_fault_is_that_of_its_file() -> None:
 
 
 def test_it_is_the_source_of_its_log() -> None:
-    found = openai_source(source("log.jsonl", exchange()), source("edits.jsonl"))
+    found = build_openai_source(source("log.jsonl", exchange()), source("edits.jsonl"))
     assert (found.name, found.unit, found.has_record_fields, found.progress()) == ("log.jsonl", "line", True, 0.5)
     assert list(found.rows()) == list(found.rows())

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.log.sources.parquet import is_ours, parquet_rows
-from copydesk.log.sources.source import Row
+from copydesk.log.sources.parquet import is_copydesk_parquet, iter_parquet_rows
+from copydesk.log.sources.source import SourceRow
 
 
 def written(folder: Path, table: pa.Table | dict[str, Any], **how: Any) -> Path:
@@ -35,8 +35,8 @@ def test_nested_values_become_those_of_json(tmp_path: Path) -> None:
     tags = pa.array([[("k", 1)], None], pa.map_(pa.string(), pa.int64()))
     nano = pa.array([1_000_000_001, None], pa.timestamp("ns"))
     path = written(tmp_path, table.append_column("tags", tags).append_column("nano", nano))
-    assert list(parquet_rows(path)) == [
-        Row(
+    assert list(iter_parquet_rows(path)) == [
+        SourceRow(
             1,
             {
                 "messages": [{"role": "user", "content": "né"}],
@@ -51,7 +51,7 @@ def test_nested_values_become_those_of_json(tmp_path: Path) -> None:
                 "nano": "1970-01-01T00:00:01",
             },
         ),
-        Row(2, {}),
+        SourceRow(2, {}),
     ]
 
 
@@ -66,7 +66,7 @@ def test_nested_values_become_those_of_json(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_row_does_not_hide_the_others(tmp_path: Path, bad: Any, fault: str) -> None:
-    first, second, third = parquet_rows(written(tmp_path, {"v": bad, "n": [1, 2, 3]}))
+    first, second, third = iter_parquet_rows(written(tmp_path, {"v": bad, "n": [1, 2, 3]}))
     assert first.fields is not None and third.fields is not None
     assert (first.fields["n"], third.fields["n"]) == (1, 3)
     assert (second.number, second.fields) == (2, None)
@@ -83,8 +83,8 @@ def test_chats_and_metadata_of_our_own_files_are_json_text(tmp_path: Path) -> No
         }
     )
     path = written(tmp_path, table.replace_schema_metadata({b"copydesk": b"1"}))
-    first, second, third = parquet_rows(path)
-    assert is_ours(path)
+    first, second, third = iter_parquet_rows(path)
+    assert is_copydesk_parquet(path)
     assert first.fields == {"context": "c", "metadata": metadata}
     assert second.fields == {"context": chat}
     assert "is not JSON" in str(third.error)
@@ -92,14 +92,14 @@ def test_chats_and_metadata_of_our_own_files_are_json_text(tmp_path: Path) -> No
 
 def test_in_other_files_they_are_what_they_are(tmp_path: Path) -> None:
     path = written(tmp_path, {"metadata": ['{"k": 1}']})
-    assert not is_ours(path)
-    assert list(parquet_rows(path)) == [Row(1, {"metadata": '{"k": 1}'})]
+    assert not is_copydesk_parquet(path)
+    assert list(iter_parquet_rows(path)) == [SourceRow(1, {"metadata": '{"k": 1}'})]
 
 
 def test_progress_is_the_share_of_rows(tmp_path: Path) -> None:
     shares: list[float] = []
     path = written(tmp_path, {"n": list(range(1000))}, row_group_size=300)
-    assert [row.number for row in parquet_rows(path, shares.append)] == list(range(1, 1001))
+    assert [row.number for row in iter_parquet_rows(path, shares.append)] == list(range(1, 1001))
     assert shares == sorted(shares)
     assert shares[-1] == 1
 
@@ -108,7 +108,7 @@ def test_a_file_that_is_not_whole_is_one_line(tmp_path: Path) -> None:
     path = written(tmp_path, {"n": [1, 2, 3]})
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(InputError, match=r"log.parquet: this is not a whole Parquet file \(.*\); copy it again"):
-        is_ours(path)
+        is_copydesk_parquet(path)
 
 
 def test_damage_is_named_with_the_last_good_row(tmp_path: Path) -> None:
@@ -119,5 +119,5 @@ def test_damage_is_named_with_the_last_good_row(tmp_path: Path) -> None:
     path.write_bytes(data)
     places = []
     with pytest.raises(InputError, match=r"log.parquet: cannot be read after row \d+ \(") as raised:
-        places.extend(row.number for row in parquet_rows(path))
+        places.extend(row.number for row in iter_parquet_rows(path))
     assert "\n" not in str(raised.value)

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from copydesk.log import EditRecord, Message, load_log, write_jsonl
-from copydesk.log.mapping import OWN_FIELDS, guess_mapping
-from copydesk.log.sources.open import open_source
+from copydesk.log.mapping import IDENTITY_MAPPING, guess_mapping
+from copydesk.log.sources.open import open_row_source
 
 TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=8) | st.text(' ,;"\r\n\t[]{}', max_size=5)
 NAME = TEXT.filter(bool)
@@ -106,9 +106,9 @@ FORMATS: dict[str, Callable[[Path, Sequence[EditRecord]], None]] = {
 
 
 def read(path: Path) -> list[EditRecord]:
-    source = open_source(str(path))
+    source = open_row_source(str(path))
     sample = [row.fields for row in islice(source.rows(), 100) if row.fields is not None]
-    mapping = OWN_FIELDS if source.has_record_fields else guess_mapping(sample, {}, texts=source.all_text)
+    mapping = IDENTITY_MAPPING if source.has_record_fields else guess_mapping(sample, {}, texts=source.all_text)
     found = []
     for row in source.rows():
         assert row.fields is not None, row.error

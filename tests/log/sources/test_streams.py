@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.log.sources.streams import unpacked
+from copydesk.log.sources.streams import open_decompressed
 
 TEXT = "".join(f"{number} né😀\n" for number in range(50_000)).encode()
 
@@ -15,7 +15,7 @@ def zstd(data: bytes) -> bytes:
 
 
 def read(data: bytes) -> bytes:
-    head, stream = unpacked(io.BytesIO(data), "log")
+    head, stream = open_decompressed(io.BytesIO(data), "log")
     whole = stream.read()
     assert whole.startswith(head)
     assert head or not whole
@@ -42,7 +42,7 @@ def test_a_byte_order_mark_is_left_out(pack: type[bytes]) -> None:
 @pytest.mark.parametrize("cut", [-1, -9, 0.5])
 def test_a_file_that_ends_early_says_so_after_the_lines_before(pack: type[bytes], cut: float) -> None:
     packed = pack(TEXT)
-    stream = unpacked(io.BytesIO(packed[: int(cut * len(packed)) if cut > 0 else int(cut)]), "log.gz")[1]
+    stream = open_decompressed(io.BytesIO(packed[: int(cut * len(packed)) if cut > 0 else int(cut)]), "log.gz")[1]
     assert stream.readline() == TEXT.splitlines(keepends=True)[0]
     with pytest.raises(InputError, match=r"^log.gz: the file ends early; copy it again in full$"):
         stream.read()
@@ -77,6 +77,6 @@ def test_what_is_there_already_does_not_wait_for_more() -> None:
             return len(piece)
 
     trickle = Trickle()
-    stream = unpacked(io.BufferedReader(trickle), "pipe")[1]
+    stream = open_decompressed(io.BufferedReader(trickle), "pipe")[1]
     assert stream.readline() == b"x" * 300 + b"\n"
     assert trickle.asked == 1

@@ -6,19 +6,19 @@ from typing import Any
 import pytest
 
 from copydesk.log import EditRecord
-from copydesk.log.sources.source import Row, Source
-from copydesk.log.sources.tensorzero import tensorzero_source
+from copydesk.log.sources.source import ImportSource, SourceRow
+from copydesk.log.sources.tensorzero import build_tensorzero_source
 
 # The first 48 bits are 2026-01-31T12:00:00Z, of `LATER` one second after that.
 FIRST = "019c13ec-9e00-7000-8000-000000000000"
 LATER = "019c13ec-a1e8-7000-8000-000000000000"
 
 
-def source(name: str, *given: Mapping[str, Any]) -> Source:
+def source(name: str, *given: Mapping[str, Any]) -> ImportSource:
     def rows() -> Any:
-        yield from (Row(place, row) for place, row in enumerate(given, start=1))
+        yield from (SourceRow(place, row) for place, row in enumerate(given, start=1))
 
-    return Source(name, rows, "line", Path(f"{name}.rejected.jsonl"))
+    return ImportSource(name, rows, "line", Path(f"{name}.rejected.jsonl"))
 
 
 def text(said: str) -> dict[str, str]:
@@ -68,9 +68,9 @@ def listed(**others: Any) -> dict[str, Any]:
 
 def read(
     inferences: list[Any], given: list[Any] | None = None, **options: Any
-) -> tuple[list[dict[str, Any]], list[Row]]:
+) -> tuple[list[dict[str, Any]], list[SourceRow]]:
     demonstrations = None if given is None else source("feedback.jsonl", *given)
-    found = list(tensorzero_source(source("inferences.jsonl", *inferences), demonstrations, **options).rows())
+    found = list(build_tensorzero_source(source("inferences.jsonl", *inferences), demonstrations, **options).rows())
     good = [dict(row.fields) for row in found if row.fields is not None]
     for fields in good:
         EditRecord.model_validate(fields)

@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect, select, text, update
 
-from copydesk.ensemble import verify
+from copydesk.ensemble import verify_log
 from copydesk.ensemble.ledger import Ledger
-from copydesk.ensemble.settings import EnsembleSettings
+from copydesk.ensemble.settings import EnsembleConfig
 from copydesk.errors import InputError
 from copydesk.gateway import entries
 from copydesk.log.record import EditRecord
 from copydesk.log.store import EditStore, append, read_edits, tables
-from copydesk.log.store.append import Completion
-from copydesk.log.store.events import read_events, read_forgettings
-from copydesk.log.store.forget import belongings, check_chain, find_entries, forget
-from copydesk.log.store.imports import ImportedRow, add_rows, content_digest
-from copydesk.log.store.people import put_in_group
+from copydesk.log.store.append import StoredCompletion
+from copydesk.log.store.events import read_events, read_forget_events
+from copydesk.log.store.forget import count_user_rows, erase_user, find_forget_entries, verify_forget_chain
+from copydesk.log.store.imports import ImportedRow, append_imported_rows, compute_content_digest
+from copydesk.log.store.people import assign_group
 
 MARK = "zyzzyva"  # stands in everything that is the person's, and nowhere else
 
@@ -34,7 +34,7 @@ class Traffic:
         self.rounds = 0
         with store.begin_write() as tx:
             ledger = Ledger()
-            entries.follow(EnsembleSettings(metric="m", **settings))(tx, ledger)
+            entries.set_config(EnsembleConfig(metric="m", **settings))(tx, ledger)
             for arm in ("a", "b", "c"):
                 entries.add_arm(arm, f"policies/{arm}", None)(tx, ledger)
 
@@ -44,11 +44,11 @@ class Traffic:
         said = MARK if user == MARK else "words"
         with self.store.begin_write() as tx:
             ledger = Ledger().fold(read_events(tx.connection))
-            pull = entries.choose(name, who(user), [], [])(tx, ledger)
+            pull = entries.choose_arm(name, who(user), [], [])(tx, ledger)
             if not answered:
-                entries.withdraw(name, pull.arm, pull.id, f"{said} failed", 0.0)(tx, ledger)
+                entries.record_failure(name, pull.arm, pull.id, f"{said} failed", 0.0)(tx, ledger)
                 return name
-            done = Completion(
+            done = StoredCompletion(
                 id=name,
                 at=1000.0 + self.rounds,
                 tenant="default",
@@ -63,9 +63,9 @@ class Traffic:
                 finish_reason="stop",
                 usage=None,
             )
-            append.completed(tx, done)
+            append.append_completion(tx, done)
             if cost is not None:
-                entries.edit(name, f"{said} edited {name}", cost, "m", who(user))(tx, ledger)
+                entries.record_edit(name, f"{said} edited {name}", cost, "m", who(user))(tx, ledger)
         return name
 
     def play_all(self) -> None:
@@ -83,12 +83,12 @@ class Traffic:
 
     def forget(self) -> None:
         with self.store.begin_write() as tx:
-            forget(tx, MARK, None, ["sft-1"])
+            erase_user(tx, MARK, None, ["sft-1"])
         self.store.vacuum()
 
     def check(self) -> tuple[int, int]:
         with self.store.begin_read() as connection:
-            done = verify(read_events(connection), read_forgettings(connection))
+            done = verify_log(read_events(connection), read_forget_events(connection))
         assert done.errors == []
         return done.choices, done.unverifiable
 
@@ -105,7 +105,7 @@ def traffic(store: EditStore, request) -> Traffic:
     made = Traffic(store, scope=request.param, rule="discounted-ucb", discount=0.9)
     if request.param == "group":
         with store.begin_write() as tx:
-            put_in_group(tx, "writers", [MARK, "bob"], "default", at=1.0)
+            assign_group(tx, "writers", [MARK, "bob"], "default", at=1.0)
     with store.begin_write() as tx:
         ledger = Ledger().fold(read_events(tx.connection))
         entries.add_arm("own", "policies/own", who(MARK))(tx, ledger)
@@ -133,7 +133,7 @@ def test_nothing_of_the_person_is_left_and_all_of_the_others_is(traffic: Traffic
     assert of_others(traffic.store) == before
     assert len(before) == 24
     with traffic.store.begin_read() as connection:
-        assert belongings(connection, MARK) == {}
+        assert count_user_rows(connection, MARK) == {}
 
 
 def test_the_statistics_are_those_of_the_others(traffic: Traffic) -> None:
@@ -171,28 +171,28 @@ def test_a_choice_that_was_tampered_with_is_still_found_after_forgetting(traffic
         other = next(arm for arm in "abc" if arm != last.arm)
         tx.connection.execute(update(tables.pulls).where(tables.pulls.c.seq == last.seq).values(arm=other))
     with traffic.store.begin_read() as connection:
-        assert verify(read_events(connection), read_forgettings(connection)).errors
+        assert verify_log(read_events(connection), read_forget_events(connection)).errors
 
 
 def test_an_edit_of_an_erased_answer_does_not_come_back(traffic: Traffic) -> None:
     traffic.forget()
     with traffic.store.begin_write() as tx, pytest.raises(LookupError):
-        append.edited(tx, "late", "c2", "late", 0.5, "m", at=1.0)
+        append.append_edit(tx, "late", "c2", "late", 0.5, "m", at=1.0)
 
 
 def test_only_one_tenants_user_is_forgotten_where_one_is_named(store: EditStore) -> None:
     for tenant in ("default", "other"):
         record = EditRecord(id=f"{tenant}-1", context="c", response="r", edit=MARK, user="ann")
         with store.begin_write() as tx:
-            row = ImportedRow(record, content_digest(record, tenant), 1.0)
-            add_rows(tx, [row], "m", tenant, since=0, at=1.0)
-            put_in_group(tx, "writers", ["ann"], tenant, at=1.0)
+            row = ImportedRow(record, compute_content_digest(record, tenant), 1.0)
+            append_imported_rows(tx, [row], "m", tenant, since=0, at=1.0)
+            assign_group(tx, "writers", ["ann"], tenant, at=1.0)
     with store.begin_write() as tx:
-        entry = forget(tx, "ann", "other")
+        entry = erase_user(tx, "ann", "other")
     assert entry.erased == {"completions": 1, "edits": 1, "memberships": 1}
     with store.begin_read() as connection:
         assert [row.tenant for row in read_edits(connection)] == ["default"]
-        assert belongings(connection, "ann") == {"completions": 1, "edits": 1, "memberships": 1}
+        assert count_user_rows(connection, "ann") == {"completions": 1, "edits": 1, "memberships": 1}
 
 
 def test_names_that_end_alike_are_not_the_same(store: EditStore) -> None:
@@ -200,8 +200,8 @@ def test_names_that_end_alike_are_not_the_same(store: EditStore) -> None:
     for user in ("ann", "x/ann", "a%n", "joann"):
         made.play(user)
     with store.begin_write() as tx:
-        assert forget(tx, "ann").erased == {"completions": 1, "edits": 1, "choices": 1}
-        assert forget(tx, "a_n").erased == {}
+        assert erase_user(tx, "ann").erased == {"completions": 1, "edits": 1, "choices": 1}
+        assert erase_user(tx, "a_n").erased == {}
     with store.begin_read() as connection:
         assert sorted(str(row.record.user) for row in read_edits(connection)) == ["a%n", "joann", "x/ann"]
 
@@ -209,26 +209,26 @@ def test_names_that_end_alike_are_not_the_same(store: EditStore) -> None:
 def test_a_group_of_the_same_name_is_not_a_person(store: EditStore) -> None:
     made = Traffic(store, scope="group")
     with store.begin_write() as tx:
-        put_in_group(tx, "ann", ["bob"], "default", at=1.0)
+        assign_group(tx, "ann", ["bob"], "default", at=1.0)
     made.play("bob")
     with store.begin_write() as tx:
-        assert forget(tx, "ann").erased == {}
+        assert erase_user(tx, "ann").erased == {}
     assert made.ledger().ensemble.scope_states("@default/ann")["a"].n == 1
 
 
 def test_the_entries_name_nobody_and_are_found_by_who_knows(store: EditStore) -> None:
     with store.begin_write() as tx:
-        first = forget(tx, MARK, None, ["sft-2", "sft-1"])
-        forget(tx, "bob", "default")
+        first = erase_user(tx, MARK, None, ["sft-2", "sft-1"])
+        erase_user(tx, "bob", "default")
     assert MARK not in contents(store)
     assert "bob" not in contents(store)
     with store.begin_read() as connection:
-        assert find_entries(connection, MARK) == [first]
+        assert find_forget_entries(connection, MARK) == [first]
         assert first.policies == ("sft-1", "sft-2")
-        assert find_entries(connection, "cy") == []
-        assert find_entries(connection, MARK, "default") == []
-        assert len(find_entries(connection, "bob", "default")) == 1
-        assert check_chain(connection) == 2
+        assert find_forget_entries(connection, "cy") == []
+        assert find_forget_entries(connection, MARK, "default") == []
+        assert len(find_forget_entries(connection, "bob", "default")) == 1
+        assert verify_forget_chain(connection) == 2
 
 
 @pytest.mark.parametrize(
@@ -243,15 +243,15 @@ def test_the_entries_name_nobody_and_are_found_by_who_knows(store: EditStore) ->
 )
 def test_a_changed_entry_is_found(tamper, store: EditStore) -> None:
     with store.begin_write() as tx:
-        forget(tx, "a")
-        forget(tx, "b", None, ["sft"])
-        forget(tx, "c")
+        erase_user(tx, "a")
+        erase_user(tx, "b", None, ["sft"])
+        erase_user(tx, "c")
     with store.begin_read() as connection:
-        assert check_chain(connection) == 3
+        assert verify_forget_chain(connection) == 3
     with store.begin_write() as tx:
         tx.connection.execute(tamper)
     with store.begin_read() as connection, pytest.raises(InputError, match=r"changed or removed"):
-        check_chain(connection)
+        verify_forget_chain(connection)
 
 
 def test_the_file_itself_holds_nothing_of_them(tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_the_file_itself_holds_nothing_of_them(tmp_path: Path) -> None:
     files = [file, file.with_name("log.db-wal")]
     assert any(MARK.encode() in one.read_bytes() for one in files if one.exists())
     with store.begin_write() as tx:
-        forget(tx, MARK)
+        erase_user(tx, MARK)
     store.vacuum()
     assert not any(MARK.encode() in one.read_bytes() for one in tmp_path.iterdir())
     store.close()
@@ -271,7 +271,7 @@ def test_the_file_itself_holds_nothing_of_them(tmp_path: Path) -> None:
 def test_a_store_in_use_is_said_and_can_be_scrubbed_later(tmp_path: Path, monkeypatch) -> None:
     from copydesk.log.store import connect
 
-    monkeypatch.setattr(connect, "_WAIT", 0.1)
+    monkeypatch.setattr(connect, "_LOCK_TIMEOUT_SECONDS", 0.1)
     file = tmp_path / "log.db"
     store = EditStore.open(str(file))
     Traffic(store).play(MARK)
@@ -279,7 +279,7 @@ def test_a_store_in_use_is_said_and_can_be_scrubbed_later(tmp_path: Path, monkey
     other.execute("BEGIN")
     other.execute("SELECT * FROM completions").fetchall()
     with store.begin_write() as tx:
-        forget(tx, MARK)
+        erase_user(tx, MARK)
     with pytest.raises(InputError, match=r"run the same command again"):
         store.vacuum()
     other.close()

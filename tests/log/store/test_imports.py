@@ -7,11 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from copydesk.ensemble import verify
+from copydesk.ensemble import verify_log
 from copydesk.log.record import EditRecord, Message
 from copydesk.log.store import EditStore, append, read_edits, tables
 from copydesk.log.store.events import read_events
-from copydesk.log.store.imports import ImportedRow, Outcome, add_rows, content_digest
+from copydesk.log.store.imports import ImportedRow, ImportOutcome, append_imported_rows, compute_content_digest
 
 
 @pytest.fixture
@@ -22,13 +22,15 @@ def store(store_url: str):
 
 
 def row(record: EditRecord, cost: float = 0.5, tenant: str = "default") -> ImportedRow:
-    return ImportedRow(record, content_digest(record, tenant), None if record.edit is None else cost)
+    return ImportedRow(record, compute_content_digest(record, tenant), None if record.edit is None else cost)
 
 
-def add(store: EditStore, *records: EditRecord, tenant: str = "default") -> list[Outcome]:
+def add(store: EditStore, *records: EditRecord, tenant: str = "default") -> list[ImportOutcome]:
     with store.begin_write() as tx:
         since = tx.start_seq
-        return add_rows(tx, [row(one, tenant=tenant) for one in records], "m", tenant, since=since, at=5000.0)
+        return append_imported_rows(
+            tx, [row(one, tenant=tenant) for one in records], "m", tenant, since=since, at=5000.0
+        )
 
 
 def everything(store: EditStore) -> list[EditRecord]:
@@ -127,7 +129,7 @@ def test_an_id_names_one_row(store: EditStore) -> None:
 
 def test_what_was_asked_here_and_exported_is_known_when_it_comes_back(store: EditStore) -> None:
     with store.begin_write() as tx:
-        asked = append.Completion(
+        asked = append.StoredCompletion(
             id="c1",
             at=1000.0,
             tenant="default",
@@ -142,8 +144,8 @@ def test_what_was_asked_here_and_exported_is_known_when_it_comes_back(store: Edi
             finish_reason="stop",
             usage=None,
         )
-        append.completed(tx, asked)
-        append.edited(tx, "e1", "c1", "No", 1.0, "m", at=1001.0)
+        append.append_completion(tx, asked)
+        append.append_edit(tx, "e1", "c1", "No", 1.0, "m", at=1001.0)
     (exported,) = everything(store)
     assert add(store, exported) == ["known"]
 
@@ -152,7 +154,7 @@ def test_the_ensemble_does_not_count_what_it_did_not_choose(store: EditStore) ->
     add(store, *RECORDS)
     with store.begin_read() as connection:
         assert list(read_events(connection)) == []
-    assert verify([]).errors == []
+    assert verify_log([]).errors == []
 
 
 texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=20)

@@ -5,7 +5,7 @@ from sqlalchemy import select
 
 from copydesk.errors import InputError
 from copydesk.log.store import EditStore
-from copydesk.log.store.keys import any_key, create_key, find_key, list_keys, revoke_key
+from copydesk.log.store.keys import create_key, find_key, has_active_key, list_keys, revoke_key
 from copydesk.log.store.tables import keys
 
 
@@ -19,10 +19,10 @@ def store(store_url: str):
 def test_a_key_opens_until_it_is_revoked_and_is_stored_as_a_hash(store: EditStore) -> None:
     with store.begin_write() as tx:
         connection = tx.connection
-        assert not any_key(connection)
+        assert not has_active_key(connection)
         key, text = create_key(connection, "app", tenant="acme", scopes=["edit", "complete"])
         other, other_text = create_key(connection, "second")
-        assert any_key(connection)
+        assert has_active_key(connection)
         assert find_key(connection, text) == key
         assert (key.tenant, key.scopes) == ("acme", ("complete", "edit"))
         assert other.scopes == ("read", "complete", "edit", "admin")
@@ -37,7 +37,7 @@ def test_a_key_opens_until_it_is_revoked_and_is_stored_as_a_hash(store: EditStor
         with pytest.raises(InputError, match="no key"):
             revoke_key(connection, key.id)
         revoke_key(connection, other_text)  # by the key itself
-        assert not any_key(connection)
+        assert not has_active_key(connection)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from sqlalchemy import inspect, text
 
 from copydesk.errors import InputError
 from copydesk.log.store import EditStore, connect, read_edits, tables
-from copydesk.log.store.connect import parse_url, upgrade
+from copydesk.log.store.connect import parse_store_url, run_migrations
 from copydesk.log.store.events import read_events
 
 # Written by hand, as the first version did it; never to be changed.
@@ -27,9 +27,9 @@ FIRST = [
 
 
 def first_version(url: str) -> None:
-    engine = connect._engine(parse_url(url))
+    engine = connect._create_engine(parse_store_url(url))
     with engine.begin() as connection:
-        upgrade(connection, "0001")
+        run_migrations(connection, "0001")
         for statement in FIRST:
             connection.execute(text(statement))
     engine.dispose()

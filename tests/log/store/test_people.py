@@ -6,15 +6,15 @@ import pytest
 
 from copydesk.errors import InputError
 from copydesk.log.store import EditStore, append
-from copydesk.log.store.append import Completion
-from copydesk.log.store.events import Joined, read_events
+from copydesk.log.store.append import StoredCompletion
+from copydesk.log.store.events import MembershipChanged, read_events
 from copydesk.log.store.people import (
-    Person,
+    StoredUser,
+    assign_group,
     group_scope,
-    metric_in_use,
-    people_of,
-    put_in_group,
-    read_people,
+    parse_scope,
+    read_current_metric,
+    read_users,
     user_scope,
 )
 
@@ -30,15 +30,15 @@ def answer(store: EditStore, name: str, user: str | None, *costs: float, tenant:
     at = float(name.removeprefix("c"))
     with store.begin_write() as tx:
         asked = [{"role": "user", "content": "x"}]
-        completion = Completion(name, at, tenant, user, "copydesk", "a", 1.0, None, asked, {}, "y", "stop", None)
-        append.completed(tx, completion)
+        completion = StoredCompletion(name, at, tenant, user, "copydesk", "a", 1.0, None, asked, {}, "y", "stop", None)
+        append.append_completion(tx, completion)
         for revision, cost in enumerate(costs):
-            append.edited(tx, f"e{name}-{revision}", name, f"z{revision}", cost, metric, at=at + 1 + revision)
+            append.append_edit(tx, f"e{name}-{revision}", name, f"z{revision}", cost, metric, at=at + 1 + revision)
 
 
-def people(store: EditStore, **only: str) -> list[Person]:
+def people(store: EditStore, **only: str) -> list[StoredUser]:
     with store.begin_read() as connection:
-        return list(read_people(connection, "m", **only))
+        return list(read_users(connection, "m", **only))
 
 
 def test_users_are_summed_up(store: EditStore) -> None:
@@ -64,37 +64,37 @@ def test_users_are_summed_up(store: EditStore) -> None:
 def test_groups_and_the_arms_for_people_are_told(store: EditStore) -> None:
     answer(store, "c10", "ann")
     with store.begin_write() as tx:
-        assert put_in_group(tx, "sales", ["ann", "bob", "ann"], "default", at=1.0) == ["ann", "bob"]
-        append.change_arm(tx, "for-ann", "add", "s", at=2.0, audience=user_scope("default", "ann"))
-        append.change_arm(tx, "for-sales", "add", "s", at=2.0, audience=group_scope("default", "sales"))
-        append.change_arm(tx, "gone", "add", "s", at=2.0, audience=user_scope("default", "ann"))
-        append.change_arm(tx, "gone", "retire", None, at=3.0)
-        append.change_arm(tx, "for-all", "add", "s", at=2.0)
+        assert assign_group(tx, "sales", ["ann", "bob", "ann"], "default", at=1.0) == ["ann", "bob"]
+        append.append_arm_change(tx, "for-ann", "add", "s", at=2.0, audience=user_scope("default", "ann"))
+        append.append_arm_change(tx, "for-sales", "add", "s", at=2.0, audience=group_scope("default", "sales"))
+        append.append_arm_change(tx, "gone", "add", "s", at=2.0, audience=user_scope("default", "ann"))
+        append.append_arm_change(tx, "gone", "retire", None, at=3.0)
+        append.append_arm_change(tx, "for-all", "add", "s", at=2.0)
     ann, bob = people(store)
     assert (ann.group, ann.arms) == ("sales", ("for-ann", "for-sales"))
     assert (bob.user, bob.group, bob.completions, bob.last_seen, bob.arms) == ("bob", "sales", 0, None, ("for-sales",))
     with store.begin_write() as tx:
-        assert put_in_group(tx, "sales", ["ann"], "default", at=2.0) == []  # nothing to log
-        assert put_in_group(tx, None, ["bob"], "default", at=2.0) == ["bob"]
-        assert put_in_group(tx, "support", ["ann"], "default", at=2.0) == ["ann"]
+        assert assign_group(tx, "sales", ["ann"], "default", at=2.0) == []  # nothing to log
+        assert assign_group(tx, None, ["bob"], "default", at=2.0) == ["bob"]
+        assert assign_group(tx, "support", ["ann"], "default", at=2.0) == ["ann"]
     (ann,) = people(store)
     assert (ann.group, ann.arms) == ("support", ("for-ann",))
     with store.begin_read() as connection:
-        joined = [(one.user, one.group) for one in read_events(connection) if isinstance(one, Joined)]
+        joined = [(one.user, one.group) for one in read_events(connection) if isinstance(one, MembershipChanged)]
     assert joined == [("ann", "sales"), ("bob", "sales"), ("bob", None), ("ann", "support")]
 
 
 def test_the_metric_in_use_is_the_ensembles_or_the_latest_edits(store: EditStore) -> None:
     def metric() -> str:
         with store.begin_read() as connection:
-            return metric_in_use(connection)
+            return read_current_metric(connection)
 
     assert metric() == ""
     answer(store, "c10", "ann", 0.5, metric="old")
     answer(store, "c20", "ann", 0.5, metric="new")
     assert metric() == "new"
     with store.begin_write() as tx:
-        append.follow(tx, {"metric": "followed"}, at=1.0)
+        append.append_config(tx, {"metric": "followed"}, at=1.0)
     assert metric() == "followed"
 
 
@@ -102,11 +102,11 @@ def test_the_metric_in_use_is_the_ensembles_or_the_latest_edits(store: EditStore
 def test_names_no_request_could_hold_are_refused(store: EditStore, wrong: str) -> None:
     for group, user in ((wrong, "ann"), ("sales", wrong)):
         with store.begin_write() as tx, pytest.raises(InputError, match=r"give a name of 1 to 256 characters"):
-            put_in_group(tx, group, [user], "default", at=1.0)
+            assign_group(tx, group, [user], "default", at=1.0)
 
 
 def test_no_user_is_called_what_a_group_is() -> None:
     for name in ("a", "@a", "a/b", "/a", "ä"):
-        assert people_of(user_scope("t", name)) == {"tenant": "t", "user": name}
-        assert people_of(group_scope("t", name)) == {"tenant": "t", "group": name}
-    assert people_of("") == {}  # of a person who was forgotten
+        assert parse_scope(user_scope("t", name)) == {"tenant": "t", "user": name}
+        assert parse_scope(group_scope("t", name)) == {"tenant": "t", "group": name}
+    assert parse_scope("") == {}  # of a person who was forgotten

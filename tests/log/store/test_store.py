@@ -11,14 +11,14 @@ from sqlalchemy import select, text
 from copydesk.errors import InputError
 from copydesk.log import read_jsonl
 from copydesk.log.store import EditStore, append, find_completion, read_edits, search_edits, tables
-from copydesk.log.store.append import Completion
-from copydesk.log.store.connect import parse_url
-from copydesk.log.store.events import Edited, Pulled, read_events
-from copydesk.log.store.records import as_context, place_of
-from copydesk.log.store.store import DEFAULT
+from copydesk.log.store.append import StoredCompletion
+from copydesk.log.store.connect import parse_store_url
+from copydesk.log.store.events import ArmPulled, EditRecorded, read_events
+from copydesk.log.store.records import build_context, sequence_of
+from copydesk.log.store.store import DEFAULT_STORE
 
 
-def completion(name: str, **changed) -> Completion:
+def completion(name: str, **changed) -> StoredCompletion:
     fields = {
         "id": name,
         "at": 1000.0,
@@ -34,7 +34,7 @@ def completion(name: str, **changed) -> Completion:
         "finish_reason": "stop",
         "usage": {"prompt_tokens": 3},
     }
-    return Completion(**(fields | changed))
+    return StoredCompletion(**(fields | changed))
 
 
 @pytest.fixture
@@ -46,14 +46,14 @@ def store(store_url: str):
 
 def edit(store: EditStore, name: str, text: str, at: float = 2000.0, cost: float = 0.5) -> append.StoredEdit:
     with store.begin_write() as tx:
-        stored, _ = append.edited(tx, f"edit-{name}-{at:g}", name, text, cost, "metric", at=at)
+        stored, _ = append.append_edit(tx, f"edit-{name}-{at:g}", name, text, cost, "metric", at=at)
     return stored
 
 
-def log(store: EditStore, *completions: Completion) -> None:
+def log(store: EditStore, *completions: StoredCompletion) -> None:
     with store.begin_write() as tx:
         for one in completions:
-            append.completed(tx, one)
+            append.append_completion(tx, one)
 
 
 def test_an_edit_comes_back_as_a_record(store: EditStore, tmp_path: Path) -> None:
@@ -97,9 +97,9 @@ def test_the_same_edit_changes_nothing_and_another_is_a_revision_that_counts(sto
             ("Hello", 0.25, 0.5),
             ("Hi", 0.5, 0.25),
         ]
-        place = place_of(connection, first.id)
+        place = sequence_of(connection, first.id)
         assert [row.record.id for row in read_edits(connection, after=place)] == ["c2", "c1"]
-        assert [row.record.id for row in read_edits(connection, after=place_of(connection, back.id))] == []
+        assert [row.record.id for row in read_edits(connection, after=sequence_of(connection, back.id))] == []
         assert [row.record.id for row in read_edits(connection, limit=1)] == ["c2"]
 
 
@@ -127,7 +127,7 @@ def test_edits_are_chosen_by_tenant_user_and_time(store: EditStore) -> None:
     with store.begin_read() as connection:
         assert find_completion(connection, "c3", "default") is None
         assert find_completion(connection, "c3", "other").record.edit == "Hi"
-        assert place_of(connection, "edit-c3-2000", "default") is None
+        assert sequence_of(connection, "edit-c3-2000", "default") is None
 
 
 def test_search_finds_words_anywhere_and_pages_through(store: EditStore) -> None:
@@ -158,7 +158,7 @@ def test_search_finds_words_anywhere_and_pages_through(store: EditStore) -> None
 
 def test_a_transaction_that_fails_leaves_nothing(store: EditStore) -> None:
     with pytest.raises(RuntimeError), store.begin_write() as tx:
-        append.completed(tx, completion("c1"))
+        append.append_completion(tx, completion("c1"))
         raise RuntimeError
     with store.begin_read() as connection:
         assert find_completion(connection, "c1") is None
@@ -175,7 +175,7 @@ def test_writers_beside_one_another_give_one_order_without_gaps(store_url: str) 
         own = EditStore.open(store_url)
         for i in range(25):
             with own.begin_write(durable=i % 2 == 0) as tx:
-                append.withdrawn(tx, f"{who}-{i}", at=0.0, arm="a", round=None, reason="", rest_until=None)
+                append.append_failure(tx, f"{who}-{i}", at=0.0, arm="a", round=None, reason="", rest_until=None)
         own.close()
 
     def watch() -> None:
@@ -203,29 +203,37 @@ def test_writers_beside_one_another_give_one_order_without_gaps(store_url: str) 
 
 def test_events_come_in_order_and_edits_know_their_pull(store: EditStore) -> None:
     with store.begin_write() as tx:
-        append.follow(tx, {"rule": "ucb"}, at=1.0)
-        append.change_arm(tx, "a", "add", "spec", at=2.0)
-        pulled = append.pulled(tx, "c1", at=3.0, round=1, arm="a", propensity=0.25, scope="t/u", turn=1, without=["b"])
-        append.completed(tx, completion("c1", round=1))
-        append.completed(tx, completion("direct"))
-        _, edited = append.edited(tx, "e1", "c1", "Hi", 0.5, "m", at=4.0)
-        _, none = append.edited(tx, "e2", "direct", "Hi", 0.5, "m", at=5.0)
-        failed = append.withdrawn(tx, "c2", at=6.0, arm="a", round=None, reason="x", rest_until=9.0)
+        append.append_config(tx, {"rule": "ucb"}, at=1.0)
+        append.append_arm_change(tx, "a", "add", "spec", at=2.0)
+        pulled = append.append_pull(
+            tx, "c1", at=3.0, round=1, arm="a", propensity=0.25, scope="t/u", turn=1, without=["b"]
+        )
+        append.append_completion(tx, completion("c1", round=1))
+        append.append_completion(tx, completion("direct"))
+        _, edited = append.append_edit(tx, "e1", "c1", "Hi", 0.5, "m", at=4.0)
+        _, none = append.append_edit(tx, "e2", "direct", "Hi", 0.5, "m", at=5.0)
+        failed = append.append_failure(tx, "c2", at=6.0, arm="a", round=None, reason="x", rest_until=9.0)
     assert none is None  # the ensemble had not chosen
     with store.begin_read() as connection:
         events = list(read_events(connection))
-        assert [type(event).__name__ for event in events] == ["Followed", "ArmChanged", "Pulled", "Edited", "Withdrawn"]
+        assert [type(event).__name__ for event in events] == [
+            "Followed",
+            "ArmChanged",
+            "ArmPulled",
+            "EditRecorded",
+            "Withdrawn",
+        ]
         assert events[2:] == [pulled, edited, failed]
-        assert isinstance(events[2], Pulled) and isinstance(events[3], Edited)
+        assert isinstance(events[2], ArmPulled) and isinstance(events[3], EditRecorded)
         assert list(read_events(connection, after=pulled.seq)) == [edited, failed]
         assert list(read_events(connection, until=pulled.seq)) == events[:3]
 
 
 def test_contexts_are_texts_or_messages() -> None:
-    assert as_context([{"role": "user", "content": "Hi"}]) == "Hi"
+    assert build_context([{"role": "user", "content": "Hi"}]) == "Hi"
     parts = [{"type": "text", "text": "Look"}, {"type": "image_url", "image_url": {}}, {"type": "text", "text": "here"}]
-    assert as_context([{"role": "user", "content": parts}]) == "Look\nhere"
-    chat = as_context([{"role": "system", "content": "Be brief"}, {"role": "assistant", "content": None, "x": 1}])
+    assert build_context([{"role": "user", "content": parts}]) == "Look\nhere"
+    chat = build_context([{"role": "system", "content": "Be brief"}, {"role": "assistant", "content": None, "x": 1}])
     assert [(turn.role, turn.content) for turn in chat] == [("system", "Be brief"), ("assistant", "")]
 
 
@@ -258,7 +266,7 @@ class TestFaults:
         assert not (tmp_path / "copydesk.db").exists()
 
     def test_a_path_is_an_sqlite_file(self) -> None:
-        assert str(parse_url(DEFAULT)) == "sqlite:///copydesk.db"
+        assert str(parse_store_url(DEFAULT_STORE)) == "sqlite:///copydesk.db"
 
 
 def test_an_edit_is_on_disk_when_it_is_acknowledged(tmp_path: Path) -> None:

@@ -6,10 +6,15 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from copydesk.errors import InputError
 from copydesk.log.record import Context, EditRecord, Message
-from copydesk.policies import BestOfN, LocalPolicy, Sampling
-from copydesk.policies.prompted import Cipher, Learner, Memory
-from copydesk.policies.prompted.cipher import DESCRIBING
-from copydesk.policies.prompted.prompts import guided, inference_prompt, merging_prompt, taste_guidance
+from copydesk.policies import BestOfNPolicy, LocalPolicy, Sampling
+from copydesk.policies.prompted import CipherPolicy, Learner, RetrievalMemory
+from copydesk.policies.prompted.cipher import DESCRIPTION_SAMPLING
+from copydesk.policies.prompted.prompts import (
+    add_guidance,
+    render_inference_prompt,
+    render_merge_prompt,
+    render_taste_guidance,
+)
 
 LOG = [
     EditRecord(id="news", context="news", response="Dear Ada", edit="Hi Ada"),
@@ -39,24 +44,24 @@ def writer(writer: Any) -> Any:
     return writer
 
 
-def learnt(writer: Any, encoder: Any, k: int, records: Sequence[EditRecord] = LOG, **options: Any) -> Cipher:
-    policy = Cipher("cipher", writer, Memory(encoder), k, **options)
+def learnt(writer: Any, encoder: Any, k: int, records: Sequence[EditRecord] = LOG, **options: Any) -> CipherPolicy:
+    policy = CipherPolicy("cipher", writer, RetrievalMemory(encoder), k, **options)
     policy.learn(records)
     writer.requests.clear()
     return policy
 
 
 def told(context: str, taste: str) -> Context:
-    return guided(context, taste_guidance(taste))
+    return add_guidance(context, render_taste_guidance(taste))
 
 
 def test_a_log_is_described_in_one_request_with_seeds_of_the_rows(writer: Any, encoder: Any) -> None:
-    Cipher("cipher", writer, Memory(encoder)).learn(LOG)
+    CipherPolicy("cipher", writer, RetrievalMemory(encoder)).learn(LOG)
     ((prompts, seeds, sampling),) = writer.requests
-    assert prompts == [inference_prompt(record.response, str(record.edit)) for record in LOG[:3]]
-    assert sampling == DESCRIBING
+    assert prompts == [render_inference_prompt(record.response, str(record.edit)) for record in LOG[:3]]
+    assert sampling == DESCRIPTION_SAMPLING
     assert len(set(seeds)) == 3
-    Cipher("other", writer, Memory(encoder)).learn(LOG[1:2])
+    CipherPolicy("other", writer, RetrievalMemory(encoder)).learn(LOG[1:2])
     assert writer.requests[1] == ([prompts[1]], [seeds[1]], sampling)
 
 
@@ -72,8 +77,8 @@ def test_of_several_it_merges_those_of_the_nearest_contexts_in_one_request(write
     policy = learnt(writer, encoder, 2)
     policy.respond(["news long", "film"], [(1,), (2,)], SAMPLING)
     merging, answering = writer.requests
-    assert merging[0] == [merging_prompt(["informal", "brief"]), merging_prompt(["questions", "brief"])]
-    assert merging[2] == DESCRIBING
+    assert merging[0] == [render_merge_prompt(["informal", "brief"]), render_merge_prompt(["questions", "brief"])]
+    assert merging[2] == DESCRIPTION_SAMPLING
     prompts = [told("news long", "informal and brief"), told("film", "questions and brief")]
     assert answering == (prompts, [(1,), (2,)], SAMPLING)
 
@@ -84,7 +89,7 @@ def test_what_agrees_needs_no_merging_and_what_differs_keeps_its_votes(writer: A
     assert policy.infer_tastes(["news"]) == ["informal"] and writer.requests == []
     policy.k = 3
     policy.infer_tastes(["news"])
-    assert writer.requests[0][0] == [merging_prompt(["informal", "informal", "brief"])]
+    assert writer.requests[0][0] == [render_merge_prompt(["informal", "informal", "brief"])]
 
 
 def test_a_merging_that_says_nothing_leaves_the_nearest_taste(writer: Any, encoder: Any) -> None:
@@ -114,7 +119,7 @@ def test_answering_changes_no_memory(writer: Any, encoder: Any) -> None:
 
 
 def test_before_anything_is_learnt_it_is_the_writer_itself(writer: Any, encoder: Any) -> None:
-    policy = Cipher("cipher", writer, Memory(encoder))
+    policy = CipherPolicy("cipher", writer, RetrievalMemory(encoder))
     policy.learn([LOG[3]])
     assert policy.respond(["news"], [(1,)], SAMPLING) == ["answer (1,)"]
     assert policy.respond([], [], SAMPLING) == []
@@ -125,7 +130,7 @@ def test_an_accepted_answer_of_its_own_confirms_what_it_was_told(writer: Any, en
     policy = learnt(writer, encoder, 2)
     kept = EditRecord(id="kept", context="film short", response="Yes", edit="Yes", policy="cipher")
     policy.learn([kept])
-    assert writer.requests[0][0] == [merging_prompt(["questions", "brief"])]
+    assert writer.requests[0][0] == [render_merge_prompt(["questions", "brief"])]
     assert len(writer.requests) == 1
     policy.k = 1
     assert policy.infer_tastes(["film short"]) == ["questions and brief"]
@@ -134,7 +139,7 @@ def test_an_accepted_answer_of_its_own_confirms_what_it_was_told(writer: Any, en
 def test_an_accepted_answer_of_somebody_else_tells_the_taste_by_itself(writer: Any, encoder: Any) -> None:
     policy = learnt(writer, encoder, 1)
     policy.learn([EditRecord(id="kept", context="film short", response="Yes", edit="Yes", policy="base")])
-    assert [prompts for prompts, _, _ in writer.requests] == [[inference_prompt("Yes")]]
+    assert [prompts for prompts, _, _ in writer.requests] == [[render_inference_prompt("Yes")]]
     assert policy.infer_tastes(["film short", "news"]) == ["like Yes", "informal"]
 
 
@@ -154,7 +159,10 @@ def test_mixed_rows_keep_their_own_tastes(writer: Any, encoder: Any) -> None:
     kept = EditRecord(id="kept", context="paper", response="Yes", edit="Yes")
     own = EditRecord(id="own", context="news long", response="No", edit="No", policy="cipher")
     policy.learn([kept, LOG[1], own, LOG[3], LOG[2]])
-    asked = [inference_prompt("Yes"), *(inference_prompt(row.response, row.edit) for row in (LOG[1], LOG[2]))]
+    asked = [
+        render_inference_prompt("Yes"),
+        *(render_inference_prompt(row.response, row.edit) for row in (LOG[1], LOG[2])),
+    ]
     assert [prompts for prompts, _, _ in writer.requests] == [asked]
     contexts = ["paper", "film", "news long", "news news film", "news"]
     assert policy.infer_tastes(contexts) == ["like Yes", "questions", "informal", "brief", "informal"]
@@ -164,26 +172,26 @@ def test_of_texts_too_long_for_the_writer_it_is_shown_where_they_differ(writer: 
     same = "As we said. " * 100
     long = EditRecord(id="long", context="news", response=same + "Dear " * 400, edit=same + "Hi " * 400)
     kept = EditRecord(id="kept", context="film", response=same, edit=same)
-    room = len(inference_prompt("", "")) + 1610
+    room = len(render_inference_prompt("", "")) + 1610
     writer.answer = lambda prompt, seed: "brief"
-    Cipher("cipher", writer, Memory(encoder), max_characters=room).learn([long])
-    Cipher("cipher", writer, Memory(encoder), max_characters=room - 1000).learn([kept])
+    CipherPolicy("cipher", writer, RetrievalMemory(encoder), max_characters=room).learn([long])
+    CipherPolicy("cipher", writer, RetrievalMemory(encoder), max_characters=room - 1000).learn([kept])
     (shown,), (kept_shown,) = (prompts for prompts, _, _ in writer.requests)
     assert len(shown) <= room and len(kept_shown) <= room - 1000
-    assert shown == inference_prompt("Dear " * 160, ("Hi " * 400)[:800])
-    assert kept_shown == inference_prompt(same[:600])
+    assert shown == render_inference_prompt("Dear " * 160, ("Hi " * 400)[:800])
+    assert kept_shown == render_inference_prompt(same[:600])
     longer = EditRecord(id="longer", context="news", response=same, edit=f"{same} Bye")
-    Cipher("cipher", writer, Memory(encoder), max_characters=room).learn([longer])
-    assert writer.requests[-1][0] == [inference_prompt("", " Bye")]
+    CipherPolicy("cipher", writer, RetrievalMemory(encoder), max_characters=room).learn([longer])
+    assert writer.requests[-1][0] == [render_inference_prompt("", " Bye")]
 
 
 def test_merging_leaves_out_what_does_not_fit_the_least_similar_first(writer: Any, encoder: Any) -> None:
     memory = learnt(writer, encoder, 3).memory
-    Cipher("small", writer, memory, 3, max_characters=len(merging_prompt(["questions", "brief"]))).infer_tastes(
-        ["film"]
-    )
-    assert writer.requests[0][0] == [merging_prompt(["questions", "brief"])]
-    alone = Cipher("small", writer, memory, 3, max_characters=len(merging_prompt(["questions"])))
+    CipherPolicy(
+        "small", writer, memory, 3, max_characters=len(render_merge_prompt(["questions", "brief"]))
+    ).infer_tastes(["film"])
+    assert writer.requests[0][0] == [render_merge_prompt(["questions", "brief"])]
+    alone = CipherPolicy("small", writer, memory, 3, max_characters=len(render_merge_prompt(["questions"])))
     assert alone.infer_tastes(["film"]) == ["questions"] and len(writer.requests) == 1
 
 
@@ -193,7 +201,7 @@ def test_a_chat_is_told_the_taste_before_what_the_user_said_last(writer: Any, en
     writer.answer = lambda prompt, seed: "yes"
     policy.respond([chat], [(1,)], SAMPLING)
     (prompt,) = writer.requests[-1][0]
-    assert prompt == [chat[0], Message(role="user", content=f"{taste_guidance('questions')}\n\nfilm")]
+    assert prompt == [chat[0], Message(role="user", content=f"{render_taste_guidance('questions')}\n\nfilm")]
 
 
 def test_the_one_who_drafts_describes_and_the_choice_of_drafts_is_for_answers(
@@ -203,9 +211,9 @@ def test_the_one_who_drafts_describes_and_the_choice_of_drafts_is_for_answers(
         """Would be asked to choose a description."""
 
     drafts = LocalPolicy("tiny", tiny_model, chat_tokenizer)
-    policy = Cipher("cipher", BestOfN("best", drafts, NoCostModel(), 2), Memory(encoder), 1)  # type: ignore[arg-type]
+    policy = CipherPolicy("cipher", BestOfNPolicy("best", drafts, NoCostModel(), 2), RetrievalMemory(encoder), 1)  # type: ignore[arg-type]
     policy.learn(LOG)
-    plain = Cipher("plain", drafts, Memory(encoder), 1)
+    plain = CipherPolicy("plain", drafts, RetrievalMemory(encoder), 1)
     plain.learn(LOG)
     tastes = policy.infer_tastes(["news", "film"])
     assert tastes == plain.infer_tastes(["news", "film"]) and all(tastes)
@@ -213,4 +221,4 @@ def test_the_one_who_drafts_describes_and_the_choice_of_drafts_is_for_answers(
 
 def test_of_no_context_it_is_no_such_policy(writer: Any, encoder: Any) -> None:
     with pytest.raises(InputError, match=r"cipher: k is 0"):
-        Cipher("cipher", writer, Memory(encoder), 0)
+        CipherPolicy("cipher", writer, RetrievalMemory(encoder), 0)

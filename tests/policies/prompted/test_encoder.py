@@ -11,9 +11,9 @@ from transformers import BertConfig, BertModel, LlamaForCausalLM, PreTrainedToke
 from copydesk.errors import InputError
 from copydesk.learn.encode import encode_context
 from copydesk.learn.models import load_model
-from copydesk.policies import BestOfN, CachedPolicy, LocalPolicy
-from copydesk.policies.prompted import Memory, PolicyStates, SentenceEncoder
-from copydesk.policies.prompted.encoder import encoder_for
+from copydesk.policies import BestOfNPolicy, CachedPolicy, LocalPolicy
+from copydesk.policies.prompted import PolicyEncoder, RetrievalMemory, SentenceEncoder
+from copydesk.policies.prompted.encoder import choose_encoder
 from copydesk.simulate.tasks import get_task
 from small_models import shaken
 
@@ -64,7 +64,7 @@ def test_a_text_that_is_too_long_for_it_loses_its_end(bert: Path) -> None:
 
 def test_of_no_text_there_are_no_rows(bert: Path, tiny_model: Any, chat_tokenizer: Any) -> None:
     assert SentenceEncoder(str(bert)).encode([]).shape == (0, 16)
-    assert PolicyStates(LocalPolicy("tiny", tiny_model, chat_tokenizer)).encode([]).shape == (0, 32)
+    assert PolicyEncoder(LocalPolicy("tiny", tiny_model, chat_tokenizer)).encode([]).shape == (0, 32)
 
 
 def test_an_encoder_that_is_not_there_is_named(tmp_path: Path, bert: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_policys_states_are_the_mean_over_what_it_reads_of_a_context(
     chat: bool,
 ) -> None:
     tokenizer = chat_tokenizer if chat else plain_tokenizer
-    found = PolicyStates(LocalPolicy("tiny", tiny_model, tokenizer)).encode(TEXTS)
+    found = PolicyEncoder(LocalPolicy("tiny", tiny_model, tokenizer)).encode(TEXTS)
     for row, text in zip(found, TEXTS, strict=True):
         np.testing.assert_allclose(row, by_hand(tiny_model.model, encode_context(text, tokenizer)), atol=1e-5)
 
@@ -92,10 +92,10 @@ def test_a_policys_states_are_the_mean_over_what_it_reads_of_a_context(
 def test_an_adapter_counts_and_the_mode_of_the_model_stays(
     tiny_model: LlamaForCausalLM, chat_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    before = PolicyStates(LocalPolicy("tiny", tiny_model, chat_tokenizer)).encode(TEXTS)
+    before = PolicyEncoder(LocalPolicy("tiny", tiny_model, chat_tokenizer)).encode(TEXTS)
     config = LoraConfig(target_modules="all-linear", lora_dropout=0.5)
     adapted = shaken(get_peft_model(tiny_model, config), 0.1, 0).train()  # type: ignore[arg-type]
-    encoder = PolicyStates(LocalPolicy("adapted", adapted, chat_tokenizer))
+    encoder = PolicyEncoder(LocalPolicy("adapted", adapted, chat_tokenizer))
     found = encoder.encode(TEXTS)
     assert all(module.training for module in adapted.modules())
     assert np.abs(found - before).max() > 1e-3
@@ -111,7 +111,7 @@ def test_a_context_longer_than_the_model_loses_its_end(
     tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast
 ) -> None:
     tiny_model.config.max_position_embeddings = 8
-    encoder = PolicyStates(LocalPolicy("tiny", tiny_model, plain_tokenizer))
+    encoder = PolicyEncoder(LocalPolicy("tiny", tiny_model, plain_tokenizer))
     tokens = encode_context("film and paper, news and film", plain_tokenizer)
     assert len(tokens) > 8
     (row,) = encoder.encode(["film and paper, news and film"])
@@ -129,22 +129,22 @@ def test_who_has_no_encoder_uses_the_writers_own_states_or_the_embedded_models(
     tiny_model: LlamaForCausalLM, chat_tokenizer: PreTrainedTokenizerFast, writer: Any, bert: Path, tmp_path: Path
 ) -> None:
     policy = LocalPolicy("tiny", tiny_model, chat_tokenizer)
-    own = PolicyStates(policy).encode(TEXTS)
-    best = BestOfN("best", policy, object(), 2)  # type: ignore[arg-type]
+    own = PolicyEncoder(policy).encode(TEXTS)
+    best = BestOfNPolicy("best", policy, object(), 2)  # type: ignore[arg-type]
     for one in (policy, best, CachedPolicy(policy, "tiny", tmp_path / "a.db"), CachedPolicy(best, "b", tmp_path / "b")):
-        np.testing.assert_array_equal(encoder_for(one).encode(TEXTS), own)
+        np.testing.assert_array_equal(choose_encoder(one).encode(TEXTS), own)
     model, tokenizer, _ = load_model("embedded")
-    states = PolicyStates(LocalPolicy("embedded", model, tokenizer)).encode(TEXTS)
-    np.testing.assert_array_equal(encoder_for(writer).encode(TEXTS), states)
+    states = PolicyEncoder(LocalPolicy("embedded", model, tokenizer)).encode(TEXTS)
+    np.testing.assert_array_equal(choose_encoder(writer).encode(TEXTS), states)
     asked = SentenceEncoder(str(bert)).encode(TEXTS)
-    np.testing.assert_array_equal(encoder_for(policy, str(bert)).encode(TEXTS), asked)
+    np.testing.assert_array_equal(choose_encoder(policy, str(bert)).encode(TEXTS), asked)
 
 
 def test_the_embedded_models_states_tell_kinds_of_documents_apart() -> None:
     rng = np.random.default_rng(7)
     drawn = [get_task("email").draw_document(rng) for _ in range(60)]
     model, tokenizer, _ = load_model("embedded")
-    memory: Memory[str] = Memory(PolicyStates(LocalPolicy("embedded", model, tokenizer)))
+    memory: RetrievalMemory[str] = RetrievalMemory(PolicyEncoder(LocalPolicy("embedded", model, tokenizer)))
     memory.add([one.context for one in drawn[:40]], [one.kind for one in drawn[:40]])
     found = memory.find_nearest([one.context for one in drawn[40:]], 1)
     assert [near[0] for near in found] == [one.kind for one in drawn[40:]]

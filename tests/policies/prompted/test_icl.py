@@ -7,8 +7,8 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from copydesk.errors import InputError
 from copydesk.log.record import Context, EditRecord, Message
 from copydesk.policies import LocalPolicy, Sampling
-from copydesk.policies.prompted import IclEdit, Learner, Memory
-from copydesk.policies.prompted.prompts import context_text, examples_guidance, guided
+from copydesk.policies.prompted import IclPolicy, Learner, RetrievalMemory
+from copydesk.policies.prompted.prompts import add_guidance, flatten_context, render_examples_guidance
 
 LOG = [
     EditRecord(id="news", context="news", response="Dear Ada", edit="Hi Ada"),
@@ -19,8 +19,8 @@ LOG = [
 SAMPLING = Sampling(temperature=0.7, max_new_tokens=20)
 
 
-def learnt(writer: Any, encoder: Any, k: int = 2, **options: Any) -> IclEdit:
-    policy = IclEdit("icl", writer, Memory(encoder), k, **options)
+def learnt(writer: Any, encoder: Any, k: int = 2, **options: Any) -> IclPolicy:
+    policy = IclPolicy("icl", writer, RetrievalMemory(encoder), k, **options)
     policy.learn(LOG)
     return policy
 
@@ -31,7 +31,9 @@ def test_the_nearest_edits_stand_in_the_prompt_and_pending_rows_in_none(writer: 
     responses = policy.respond(contexts, [(1,), (2,), (3,)], SAMPLING)
     assert responses == ["answer (1,)", "answer (2,)", "answer (3,)"]
     nearest = [[LOG[0], LOG[2]], [LOG[1], LOG[2]], [LOG[2], LOG[1]]]
-    prompts = [guided(context, examples_guidance(near)) for context, near in zip(contexts, nearest, strict=True)]
+    prompts = [
+        add_guidance(context, render_examples_guidance(near)) for context, near in zip(contexts, nearest, strict=True)
+    ]
     assert writer.requests == [(prompts, [(1,), (2,), (3,)], SAMPLING)]
 
 
@@ -46,14 +48,14 @@ def test_answering_in_a_batch_is_answering_one_by_one(writer: Any, encoder: Any)
 
 
 def test_before_anything_is_learnt_it_is_the_writer_itself(writer: Any, encoder: Any) -> None:
-    policy = IclEdit("icl", writer, Memory(encoder))
+    policy = IclPolicy("icl", writer, RetrievalMemory(encoder))
     assert policy.respond(["news"], [(1,)], SAMPLING) == ["answer (1,)"]
     assert policy.respond([], [], SAMPLING) == []
     assert writer.requests == [(["news"], [(1,)], SAMPLING)]
 
 
 def test_answering_changes_no_memory_and_learning_row_by_row_is_learning_all(writer: Any, encoder: Any) -> None:
-    policy, slowly = learnt(writer, encoder), IclEdit("icl", writer, Memory(encoder), 2)
+    policy, slowly = learnt(writer, encoder), IclPolicy("icl", writer, RetrievalMemory(encoder), 2)
     for record in LOG:
         slowly.respond(["news"], [(1,)], SAMPLING)
         slowly.learn([record])
@@ -76,20 +78,20 @@ def test_a_chat_gets_its_examples_before_what_the_user_said_last(writer: Any, en
     learnt(writer, encoder, k=1).respond([chat], [(1,)], SAMPLING)
     (prompt,) = writer.requests[-1][0]
     assert prompt[0] == chat[0]
-    assert prompt[1].content == f"{examples_guidance([LOG[1]])}\n\nfilm"
+    assert prompt[1].content == f"{render_examples_guidance([LOG[1]])}\n\nfilm"
 
 
 def test_what_does_not_fit_is_dropped_the_least_similar_first_and_said(
     writer: Any, encoder: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole = len(context_text(guided("news", examples_guidance([LOG[0], LOG[2]]))))
-    one = len(context_text(guided("news", examples_guidance([LOG[0]]))))
+    whole = len(flatten_context(add_guidance("news", render_examples_guidance([LOG[0], LOG[2]]))))
+    one = len(flatten_context(add_guidance("news", render_examples_guidance([LOG[0]]))))
     shown = []
     with caplog.at_level(logging.WARNING):
         for characters in (whole, whole - 1, one, one - 1):
             learnt(writer, encoder, max_characters=characters).respond(["news"], [(1,)], SAMPLING)
             shown.append(writer.requests[-1][0][0])
-    kept = [guided("news", examples_guidance(examples)) for examples in ([LOG[0], LOG[2]], [LOG[0]])]
+    kept = [add_guidance("news", render_examples_guidance(examples)) for examples in ([LOG[0], LOG[2]], [LOG[0]])]
     assert shown == [kept[0], kept[1], kept[1], "news"]
     assert [record.message.split(",")[0] for record in caplog.records] == [
         "icl: 1 of 1 prompts have fewer examples than 2"
@@ -102,7 +104,7 @@ def test_a_model_in_this_process_must_have_room_for_prompt_and_response(
     policy = LocalPolicy("tiny", tiny_model, chat_tokenizer)
     asked: list[Context] = []
     monkeypatch.setattr(policy, "respond", lambda prompts, seeds, sampling: asked.extend(prompts) or [""])
-    examples = guided("news", examples_guidance([LOG[0]]))
+    examples = add_guidance("news", render_examples_guidance([LOG[0]]))
     tokens = len(policy.encode([examples])[0])
     for room in (tokens + 9, tokens + 10):
         tiny_model.config.max_position_embeddings = room
@@ -112,4 +114,4 @@ def test_a_model_in_this_process_must_have_room_for_prompt_and_response(
 
 def test_of_no_example_it_is_no_such_policy(writer: Any, encoder: Any) -> None:
     with pytest.raises(InputError, match=r"icl: k is 0"):
-        IclEdit("icl", writer, Memory(encoder), 0)
+        IclPolicy("icl", writer, RetrievalMemory(encoder), 0)

@@ -8,7 +8,7 @@ from copydesk.log.jsonl import write_jsonl
 from copydesk.log.record import EditRecord
 from copydesk.policies import LocalPolicy, Sampling
 from copydesk.policies import open as opening
-from copydesk.policies.prompted import Cipher, IclEdit, open_prompted
+from copydesk.policies.prompted import CipherPolicy, IclPolicy, open_prompted_policy
 
 SAMPLING = Sampling(max_new_tokens=8)
 
@@ -20,8 +20,8 @@ def log(records: list[EditRecord], tmp_path: Path) -> Path:
 
 
 def test_a_spec_names_the_writer_and_the_log_it_learns_from(log: Path) -> None:
-    icl = open_prompted("icl", f"icl-3:embedded@{log}")
-    assert isinstance(icl, IclEdit) and isinstance(icl.writer, LocalPolicy)
+    icl = open_prompted_policy("icl", f"icl-3:embedded@{log}")
+    assert isinstance(icl, IclPolicy) and isinstance(icl.writer, LocalPolicy)
     assert (icl.name, icl.k, len(icl.memory)) == ("icl", 3, 12)
     contexts = ["Tell Ada about the meeting", "Tell Zoe about the meeting"]
     first, second = icl.respond(contexts, [(1,), (2,)], SAMPLING)
@@ -30,8 +30,8 @@ def test_a_spec_names_the_writer_and_the_log_it_learns_from(log: Path) -> None:
 
 
 def test_cipher_is_opened_alike_and_twice_the_same(log: Path) -> None:
-    one, other = (open_prompted("cipher", f"cipher-2:embedded@{log}") for _ in range(2))
-    assert isinstance(one, Cipher) and isinstance(other, Cipher) and one.k == 2
+    one, other = (open_prompted_policy("cipher", f"cipher-2:embedded@{log}") for _ in range(2))
+    assert isinstance(one, CipherPolicy) and isinstance(other, CipherPolicy) and one.k == 2
     contexts = ["Tell Ada about the meeting", "Tell Zoe about the meeting"]
     assert one.infer_tastes(contexts) == other.infer_tastes(contexts)
     assert one.respond(contexts, [(1,), (2,)], SAMPLING) == other.respond(contexts, [(1,), (2,)], SAMPLING)
@@ -43,11 +43,11 @@ def test_the_writer_is_whatever_a_spec_opens_and_the_log_follows_the_last_at(
     opened = []
     monkeypatch.setattr(opening, "open_policy", lambda name, spec: opened.append((name, spec)) or writer)
     for inner in ("m@http://127.0.0.1:1/v1", "best-of-2:base@costs", f"icl-1:embedded@{log}"):
-        policy = open_prompted("icl", f"icl-2:{inner}@{log}")
-        assert isinstance(policy, IclEdit) and policy.writer is writer
+        policy = open_prompted_policy("icl", f"icl-2:{inner}@{log}")
+        assert isinstance(policy, IclPolicy) and policy.writer is writer
         assert opened[-1] == ("icl", inner)
-    policy = open_prompted("cipher", f"cipher-2:m@http://127.0.0.1:1/v1@{log}")
-    assert isinstance(policy, Cipher)
+    policy = open_prompted_policy("cipher", f"cipher-2:m@http://127.0.0.1:1/v1@{log}")
+    assert isinstance(policy, CipherPolicy)
     assert len(writer.requests) == 1
 
 
@@ -56,10 +56,10 @@ def test_the_encoder_that_is_asked_for_retrieves(
 ) -> None:
     asked = []
     monkeypatch.setattr(
-        "copydesk.policies.prompted.open.encoder_for", lambda writer, spec: asked.append(spec) or encoder
+        "copydesk.policies.prompted.open.choose_encoder", lambda writer, spec: asked.append(spec) or encoder
     )
     with pytest.warns(RuntimeWarning, match="invalid value"):  # none of the encoder's words is in this log
-        open_prompted("icl", f"icl-2:embedded@{log}", encoder="some/encoder")
+        open_prompted_policy("icl", f"icl-2:embedded@{log}", encoder="some/encoder")
     assert asked == ["some/encoder"] and len(encoder.texts) == 12
 
 
@@ -67,13 +67,13 @@ def test_the_encoder_that_is_asked_for_retrieves(
     "spec", ["embedded", "best-of-3:embedded@costs", "icl", "icl-folder", "hub/icl-3", "icl-2/x:y"]
 )
 def test_other_specs_are_left_to_others(spec: str) -> None:
-    assert open_prompted("base", spec) is None
+    assert open_prompted_policy("base", spec) is None
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "", "two", "1.5", "٣", "1000000"])
 def test_k_is_a_number_of_at_least_one(number: str, log: Path) -> None:
     with pytest.raises(InputError, match=r"^cipher-.*: K is .*give cipher-K:SPEC@LOG\.jsonl") as wrong:
-        open_prompted("cipher", f"cipher-{number}:embedded@{log}")
+        open_prompted_policy("cipher", f"cipher-{number}:embedded@{log}")
     assert "\n" not in str(wrong.value)
 
 
@@ -91,11 +91,11 @@ def test_k_is_a_number_of_at_least_one(number: str, log: Path) -> None:
 def test_without_a_log_it_says_so(rest: str, says: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=says) as wrong:
-        open_prompted("icl", f"icl-3:{rest}")
+        open_prompted_policy("icl", f"icl-3:{rest}")
     assert "give icl-K:SPEC@LOG.jsonl" in str(wrong.value) and "\n" not in str(wrong.value)
 
 
 def test_a_log_of_pending_rows_teaches_nothing(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "log.jsonl", [EditRecord(id="1", context="a", response="b")])
     with pytest.raises(InputError, match=r"no row is edited or accepted"):
-        open_prompted("icl", f"icl-3:embedded@{tmp_path / 'log.jsonl'}")
+        open_prompted_policy("icl", f"icl-3:embedded@{tmp_path / 'log.jsonl'}")

@@ -2,14 +2,14 @@ import pytest
 
 from copydesk.log.record import Context, EditRecord, Message
 from copydesk.policies.prompted.prompts import (
-    LONGEST_DESCRIPTION,
-    cleaned,
-    context_text,
-    examples_guidance,
-    guided,
-    inference_prompt,
-    merging_prompt,
-    taste_guidance,
+    MAX_DESCRIPTION_CHARACTERS,
+    add_guidance,
+    clean_description,
+    flatten_context,
+    render_examples_guidance,
+    render_inference_prompt,
+    render_merge_prompt,
+    render_taste_guidance,
 )
 
 CHAT = [
@@ -20,47 +20,47 @@ CHAT = [
 
 
 def test_guidance_comes_before_a_text() -> None:
-    assert guided("Write to Ada", "Be brief.") == "Be brief.\n\nWrite to Ada"
+    assert add_guidance("Write to Ada", "Be brief.") == "Be brief.\n\nWrite to Ada"
 
 
 def test_in_a_chat_it_comes_before_what_the_user_said_last_and_all_else_stays() -> None:
-    context = guided([*CHAT, Message(role="user", content="Bye"), CHAT[2]], "Be brief.")
+    context = add_guidance([*CHAT, Message(role="user", content="Bye"), CHAT[2]], "Be brief.")
     assert context == [*CHAT, Message(role="user", content="Be brief.\n\nBye"), CHAT[2]]
-    early = guided(CHAT, "Be brief.")
+    early = add_guidance(CHAT, "Be brief.")
     assert early == [CHAT[0], Message(role="user", content="Be brief.\n\nHello", name="ann"), CHAT[2]]
     assert CHAT[1].content == "Hello"
 
 
 def test_a_chat_in_which_no_user_speaks_gets_a_message() -> None:
-    assert guided(CHAT[:1], "Be brief.") == [CHAT[0], Message(role="user", content="Be brief.")]
+    assert add_guidance(CHAT[:1], "Be brief.") == [CHAT[0], Message(role="user", content="Be brief.")]
 
 
 @pytest.mark.parametrize("context", ["Write to Ada", CHAT])
 def test_no_taste_and_no_example_leave_a_context_as_it_is(context: Context) -> None:
-    assert guided(context, taste_guidance("")) is context
-    assert guided(context, examples_guidance([])) is context
+    assert add_guidance(context, render_taste_guidance("")) is context
+    assert add_guidance(context, render_examples_guidance([])) is context
 
 
 def test_a_chat_as_text_is_what_is_said_in_it() -> None:
-    assert context_text(CHAT) == "Be kind.\n\nHello\n\nHi"
-    assert context_text("Hello") == "Hello"
+    assert flatten_context(CHAT) == "Be kind.\n\nHello\n\nHi"
+    assert flatten_context("Hello") == "Hello"
 
 
 def test_examples_stand_with_the_first_next_to_the_request_and_say_what_was_accepted() -> None:
     edited = EditRecord(id="1", context="a", response="Dear Ada", edit="Hi Ada")
     accepted = EditRecord(id="2", context="b", response="Hi Bo", edit="Hi Bo")
-    guidance = examples_guidance([edited, accepted])
+    guidance = render_examples_guidance([edited, accepted])
     places = [guidance.index(part) for part in ("left as it was:\nHi Bo", "Draft:\nDear Ada\nChanged to:\nHi Ada")]
     assert places == sorted(places)
     assert guidance.count("Hi Bo") == 1
 
 
 def test_the_writer_is_asked_with_the_texts_and_the_descriptions_in_their_order() -> None:
-    asked = inference_prompt("Dear Ada", "Hi Ada")
+    asked = render_inference_prompt("Dear Ada", "Hi Ada")
     assert asked.index("Dear Ada") < asked.index("Hi Ada")
-    asked = merging_prompt(["brief", "no closing", "brief"])
+    asked = render_merge_prompt(["brief", "no closing", "brief"])
     assert "- brief\n- no closing\n- brief\n" in asked
-    assert "brief" in taste_guidance("brief")
+    assert "brief" in render_taste_guidance("brief")
 
 
 @pytest.mark.parametrize(
@@ -87,11 +87,11 @@ def test_the_writer_is_asked_with_the_texts_and_the_descriptions_in_their_order(
     ],
 )  # fmt: skip
 def test_a_description_is_a_bare_phrase(written: str, description: str) -> None:
-    assert cleaned(written) == description
+    assert clean_description(written) == description
 
 
 def test_a_description_is_capped_at_a_word() -> None:
-    words = cleaned("brief, " * 100)
-    assert LONGEST_DESCRIPTION - 7 <= len(words) <= LONGEST_DESCRIPTION
+    words = clean_description("brief, " * 100)
+    assert MAX_DESCRIPTION_CHARACTERS - 7 <= len(words) <= MAX_DESCRIPTION_CHARACTERS
     assert words.endswith("brief")
-    assert len(cleaned("x" * 1000)) == LONGEST_DESCRIPTION
+    assert len(clean_description("x" * 1000)) == MAX_DESCRIPTION_CHARACTERS

@@ -8,12 +8,12 @@ from typer.testing import CliRunner
 from copydesk.cli.app import app
 from copydesk.errors import InputError
 from copydesk.learn.models import load_model
-from copydesk.learn.policy_file import read_policy
+from copydesk.learn.policy_file import read_policy_file
 from copydesk.log.jsonl import load_log
 from copydesk.policies import LocalPolicy
-from copydesk.report import summarize
-from copydesk.simulate.personal.run import PersonalSettings
-from copydesk.simulate.protocol import answer, online_documents
+from copydesk.report import summarize_rounds
+from copydesk.simulate.personal.run import PersonalConfig
+from copydesk.simulate.protocol import draw_online_documents, generate_responses
 from copydesk.simulate.tasks import EMAIL
 
 PEOPLE = ["ann", "ben", "cleo", "dan", "eve", "finn"]
@@ -48,7 +48,7 @@ def test_it_prints_what_everybody_pays_and_where_the_report_is(finished: tuple[P
 def test_the_results_are_computed_from_the_rounds(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     results = results_in(folder)
-    assert summarize(rounds_in(folder), results["settings"], results["seconds"]) == results
+    assert summarize_rounds(rounds_in(folder), results["settings"], results["seconds"]) == results
     assert results["columns"] == [f"email/{name}" for name in PEOPLE]
     assert results["methods"] == ["base", "shared", "own", "late"]
     assert [person["edits"] for person in results["settings"]["people"].values()] == [8, 3, 1, 8, 3, 1]
@@ -60,11 +60,11 @@ def test_each_policy_learnt_from_the_edits_it_should(finished: tuple[Path, str])
     log = load_log(folder / "log.jsonl")
     given = {name: sum(record.user == name for record in log) for name in PEOPLE}
     assert len({record.id for record in log}) == len({record.context for record in log}) == 24
-    rows = {name: read_policy(folder / "policies" / f"own-{name}").data.rows for name in PEOPLE}
+    rows = {name: read_policy_file(folder / "policies" / f"own-{name}").data.rows for name in PEOPLE}
     assert rows == given
-    assert read_policy(folder / "policies" / "shared").data.rows == 24
+    assert read_policy_file(folder / "policies" / "shared").data.rows == 24
     for name in ("shared", "own-finn"):
-        record = read_policy(folder / "policies" / name)
+        record = read_policy_file(folder / "policies" / name)
         assert (record.settings["full"], record.settings["seed"]) == (False, 3)
         load_model(str(folder / "policies" / name))
 
@@ -105,10 +105,10 @@ def test_the_ensemble_plays_the_shared_policy_or_the_persons_own(finished: tuple
 
 def test_an_adapter_that_was_saved_writes_what_it_wrote_in_the_run(finished: tuple[Path, str]) -> None:
     folder, _ = finished
-    settings = PersonalSettings(edits=24, rounds=4, seed=3)
-    contexts = online_documents(EMAIL, settings.rounds, settings.seed, load_log(folder / "log.jsonl"))
+    settings = PersonalConfig(edits=24, rounds=4, seed=3)
+    contexts = draw_online_documents(EMAIL, settings.rounds, settings.seed, load_log(folder / "log.jsonl"))
     model, tokenizer, _ = load_model(str(folder / "policies" / "own-ann"))
-    texts = answer(LocalPolicy("own-ann", model, tokenizer), contexts, settings.seed, settings.sampling())
+    texts = generate_responses(LocalPolicy("own-ann", model, tokenizer), contexts, settings.seed, settings.sampling())
     assert texts == [one["response"] for one in rounds_in(folder) if (one["user"], one["method"]) == ("ann", "own")]
 
 

@@ -7,22 +7,22 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from copydesk.gateway.pages import docs, edits, ensemble, sign_in, write
-from copydesk.gateway.pages.errors import answer_people
-from copydesk.gateway.pages.gallery import Gallery
+from copydesk.gateway.pages.errors import add_page_exception_handlers
+from copydesk.gateway.pages.gallery import ChartCache
 
 __all__ = ["add_pages"]
 
 
 def add_pages(app: FastAPI) -> None:
     """Give the gateway its pages. Called last: faults of pages are told in pages, those of all else as they were."""
-    app.state.gallery = Gallery(app.state.desk.store)
+    app.state.gallery = ChartCache(app.state.desk.store)
     for module in (write, edits, ensemble, docs, sign_in):
         app.include_router(module.router, include_in_schema=False)
-    app.mount("/static", _Static(directory=Path(__file__).parent / "static"), name="static")
-    answer_people(app)
+    app.mount("/static", _RevalidatedStaticFiles(directory=Path(__file__).parent / "static"), name="static")
+    add_page_exception_handlers(app)
 
 
-class _Static(StaticFiles):
+class _RevalidatedStaticFiles(StaticFiles):
     """Files that a browser keeps but asks about each time, so that a newer Copydesk is seen at once."""
 
     async def get_response(self, path: str, scope: object) -> Response:

@@ -9,24 +9,26 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection, select
 
 from copydesk.gateway.access import Caller
-from copydesk.gateway.depends import desk_of
-from copydesk.gateway.desk import Desk
+from copydesk.gateway.depends import get_gateway_state
+from copydesk.gateway.desk import GatewayState
 from copydesk.gateway.errors import ApiError
-from copydesk.gateway.pages.page import page
-from copydesk.gateway.pages.policies import policy_looks
-from copydesk.gateway.pages.visitors import visitor
+from copydesk.gateway.pages.page import render_page
+from copydesk.gateway.pages.policies import read_policy_styles
+from copydesk.gateway.pages.visitors import require_signed_in
 from copydesk.log.record import Context
 from copydesk.log.store import find_completion, search_edits, tables
-from copydesk.report.diff import Segment, diff
+from copydesk.report.diff import Segment, compute_diff
 
 router = APIRouter()
 
-_LONGEST = 60_000  # characters of both texts together that are compared word by word: more takes too long, and memory
-_LARGEST = 2**63 - 1  # number a database keeps
+_MAX_DIFF_CHARS = (
+    60_000  # characters of both texts together that are compared word by word: more takes too long, and memory
+)
+_MAX_INTEGER = 2**63 - 1  # number a database keeps
 
 
 @dataclass(frozen=True)
-class Revision:
+class EditRevision:
     """One text that a person made of a response."""
 
     number: int
@@ -37,28 +39,28 @@ class Revision:
 
 
 @router.get("/edits")
-def get_edits(
+def get_edits_page(
     request: Request,
-    desk: Annotated[Desk, Depends(desk_of)],
-    caller: Annotated[Caller, Depends(visitor("read"))],
+    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    caller: Annotated[Caller, Depends(require_signed_in("read"))],
     q: Annotated[str, Query(max_length=500)] = "",
     policy: Annotated[str, Query(max_length=256)] = "",
     pending: bool = False,
-    before: Annotated[int | None, Query(ge=0, le=_LARGEST)] = None,
+    before: Annotated[int | None, Query(ge=0, le=_MAX_INTEGER)] = None,
 ) -> HTMLResponse:
     """A page of the log, newest first."""
     words, name = q.replace("\x00", ""), policy.replace("\x00", "")
     with desk.store.begin_read() as connection:
-        looks = policy_looks(connection)
+        looks = read_policy_styles(connection)
         rows, older = search_edits(
             connection, tenant=caller.tenant, words=words, policy=name or None, pending=pending, before=before
         )
     here = request.url.include_query_params
-    return page(
+    return render_page(
         request,
         "edits.html",
         caller=caller,
-        rows=[(row, context_text(row.record.context)) for row in rows],
+        rows=[(row, find_last_user_text(row.record.context)) for row in rows],
         looks=looks,
         q=words,
         policy=name,
@@ -70,11 +72,11 @@ def get_edits(
 
 
 @router.get("/edits/{completion_id}")
-def get_edit(
+def get_edit_page(
     request: Request,
     completion_id: Annotated[str, Path(max_length=256)],
-    desk: Annotated[Desk, Depends(desk_of)],
-    caller: Annotated[Caller, Depends(visitor("read"))],
+    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    caller: Annotated[Caller, Depends(require_signed_in("read"))],
 ) -> HTMLResponse:
     """One completion and all that was made of it."""
     with desk.store.begin_read() as connection:
@@ -82,51 +84,51 @@ def get_edit(
         found = find_completion(connection, completion_id, caller.tenant)
         if found is None:
             raise ApiError(404, f"The log has no answer {completion_id!a}.", code="completion_not_found")
-        looks = policy_looks(connection)
+        looks = read_policy_styles(connection)
         revisions = read_revisions(connection, completion_id)
     record = found.record
-    return page(
+    return render_page(
         request,
         "edit.html",
         caller=caller,
         row=found,
-        turns=as_turns(record.context),
-        segments=None if record.edit is None else compare(record.response, record.edit),
-        earlier=[(one, compare(record.response, one.edit)) for one in revisions[:-1]],
+        turns=split_turns(record.context),
+        segments=None if record.edit is None else compare_texts(record.response, record.edit),
+        earlier=[(one, compare_texts(record.response, one.edit)) for one in revisions[:-1]],
         revisions=revisions,
         looks=looks,
         by_name=record.metadata["requested"] == record.policy,
     )
 
 
-def read_revisions(connection: Connection, completion_id: str) -> list[Revision]:
+def read_revisions(connection: Connection, completion_id: str) -> list[EditRevision]:
     """All revisions of a completion's edit, the first one first."""
     edits = tables.edits
     query = select(edits).where(edits.c.completion_id == completion_id).order_by(edits.c.revision)
     return [
-        Revision(row.revision, datetime.fromtimestamp(row.at, UTC), row.edit, row.cost, row.metric)
+        EditRevision(row.revision, datetime.fromtimestamp(row.at, UTC), row.edit, row.cost, row.metric)
         for row in connection.execute(query)
     ]
 
 
-def compare(response: str, edit: str) -> list[Segment]:
+def compare_texts(response: str, edit: str) -> list[Segment]:
     """What an edit changed; of very long texts only that they differ."""
     if response == edit:
         return [("equal", edit)]
-    if len(response) + len(edit) > _LONGEST:
+    if len(response) + len(edit) > _MAX_DIFF_CHARS:
         return [("delete", response), ("insert", edit)]
-    return diff(response, edit)
+    return compute_diff(response, edit)
 
 
-def as_turns(context: Context) -> list[tuple[str, str]]:
+def split_turns(context: Context) -> list[tuple[str, str]]:
     """A context as turns: who says what."""
     if isinstance(context, str):
         return [("user", context)]
     return [(turn.role, turn.content) for turn in context]
 
 
-def context_text(context: Context) -> str:
+def find_last_user_text(context: Context) -> str:
     """What stands for a context in a list: the last thing the user said."""
-    turns = as_turns(context)
+    turns = split_turns(context)
     asked = [said for who, said in turns if who == "user" and said.strip()]
     return asked[-1] if asked else turns[-1][1]

@@ -7,35 +7,35 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse
 
 from copydesk.ensemble.ledger import Ledger
-from copydesk.ensemble.settings import EnsembleSettings
+from copydesk.ensemble.settings import EnsembleConfig
 from copydesk.gateway.access import Caller
 from copydesk.gateway.arms import get_ensemble
-from copydesk.gateway.depends import desk_of
-from copydesk.gateway.desk import Desk
-from copydesk.gateway.entries import figures
-from copydesk.gateway.pages.gallery import Gallery
-from copydesk.gateway.pages.history import regret, window
-from copydesk.gateway.pages.page import page
-from copydesk.gateway.pages.visitors import visitor
-from copydesk.gateway.pages.words import settings_words
+from copydesk.gateway.depends import get_gateway_state
+from copydesk.gateway.desk import GatewayState
+from copydesk.gateway.entries import describe_arm_state
+from copydesk.gateway.pages.gallery import ChartCache
+from copydesk.gateway.pages.history import compute_regret_curve, compute_share_window
+from copydesk.gateway.pages.page import render_page
+from copydesk.gateway.pages.visitors import require_signed_in
+from copydesk.gateway.pages.words import describe_ensemble_config
 
 router = APIRouter()
 
 
 @router.get("/ensemble")
-async def get_page(
+async def get_ensemble_page(
     request: Request,
-    desk: Annotated[Desk, Depends(desk_of)],
-    caller: Annotated[Caller, Depends(visitor("read"))],
+    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    caller: Annotated[Caller, Depends(require_signed_in("read"))],
 ) -> HTMLResponse:
     """The page. It holds statistics of everyone's edits, and nobody's text."""
-    gallery: Gallery = request.app.state.gallery
+    gallery: ChartCache = request.app.state.gallery
     standing = await get_ensemble(desk, caller, None)
     show = await run_in_threadpool(gallery.get_charts)
     settings = standing["settings"]
-    arms = [*standing["arms"], *await desk.read_ledger(_retired)]
-    behind = regret(show.history)[1]
-    return page(
+    arms = [*standing["arms"], *await desk.read_ledger(_describe_retired_arms)]
+    behind = compute_regret_curve(show.history)[1]
+    return render_page(
         request,
         "ensemble.html",
         caller=caller,
@@ -46,15 +46,17 @@ async def get_page(
         pending=standing["pending"],
         show=show,
         regret=None if not len(behind) else round(float(behind[-1]), 2) + 0.0,  # never -0.00
-        window=min(window(len(show.history.rounds)), max(1, len(show.history.rounds))),
-        words={} if settings is None else settings_words(EnsembleSettings.from_json(settings), desk.config.cost),
+        window=min(compute_share_window(len(show.history.rounds)), max(1, len(show.history.rounds))),
+        words={}
+        if settings is None
+        else describe_ensemble_config(EnsembleConfig.from_json(settings), desk.config.cost),
         metric=desk.metric,
     )
 
 
-def _retired(ledger: Ledger, seq: int) -> list[dict[str, Any]]:
+def _describe_retired_arms(ledger: Ledger, seq: int) -> list[dict[str, Any]]:
     """The policies that are offered no more, as `get_ensemble` tells of the others."""
     if not ledger.started:
         return []
     retired = ledger.ensemble.retired.items()
-    return [{"name": name, "status": "retired", **figures(state), "bound": None} for name, state in retired]
+    return [{"name": name, "status": "retired", **describe_arm_state(state), "bound": None} for name, state in retired]

@@ -8,15 +8,15 @@ from markupsafe import Markup
 from sqlalchemy import select
 
 from copydesk.gateway.pages.drawings import draw_costs, draw_pulls, draw_regret
-from copydesk.gateway.pages.history import History, best_policy, mean_costs, read_history
-from copydesk.gateway.pages.policies import policy_looks
+from copydesk.gateway.pages.history import EnsembleHistory, compute_mean_costs, find_best_policy, read_history
+from copydesk.gateway.pages.policies import read_policy_styles
 from copydesk.log.store import EditStore
 from copydesk.log.store.tables import clock
-from copydesk.report.methods import Look
+from copydesk.report.methods import MethodStyle
 
 
 @dataclass(frozen=True)
-class Show:
+class ChartSet:
     """What the log makes of the ensemble's past.
 
     Attributes:
@@ -29,35 +29,35 @@ class Show:
     """
 
     seq: int
-    styles: Mapping[str, Look]
-    history: History
+    styles: Mapping[str, MethodStyle]
+    history: EnsembleHistory
     means: Mapping[str, float]
     best: str | None
     plots: Mapping[str, Markup] = field(default_factory=dict)
 
 
-class Gallery:
+class ChartCache:
     """Draws for all requests, one at a time: matplotlib's settings are those of the process."""
 
     def __init__(self, store: EditStore) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._current: Show | None = None
+        self._current: ChartSet | None = None
 
-    def get_charts(self) -> Show:
+    def get_charts(self) -> ChartSet:
         """What there is to see now. A reload costs one look at the log's clock."""
         with self._lock, self._store.begin_read() as connection:
             seq = int(connection.execute(select(clock.c.seq)).scalar_one())
             if self._current is None or self._current.seq != seq:
-                self._current = _draw(seq, read_history(connection), policy_looks(connection))
+                self._current = _draw_chart_set(seq, read_history(connection), read_policy_styles(connection))
             return self._current
 
 
-def _draw(seq: int, history: History, looks: Mapping[str, Look]) -> Show:
+def _draw_chart_set(seq: int, history: EnsembleHistory, looks: Mapping[str, MethodStyle]) -> ChartSet:
     plots = {}
     if len(history.rounds) > 1:
         plots["pulls"] = draw_pulls(history, looks)
     if history.edit_count > 1:
         plots |= {"costs": draw_costs(history, looks), "regret": draw_regret(history, looks)}
     drawn = {name: Markup(svg) for name, svg in plots.items()}
-    return Show(seq, looks, history, mean_costs(history), best_policy(history), drawn)
+    return ChartSet(seq, looks, history, compute_mean_costs(history), find_best_policy(history), drawn)

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, select
 
-from copydesk.ensemble.state import Z
+from copydesk.ensemble.state import Z_95
 from copydesk.log.store import tables
 
-POINTS = 500
+MAX_CHART_POINTS = 500
 """Points of a line, at most: more cannot be seen."""
 
 Floats = NDArray[np.float64]
@@ -18,7 +18,7 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class History:
+class EnsembleHistory:
     """The ensemble's pulls in their order, those left out that were never answered.
 
     Attributes:
@@ -34,7 +34,7 @@ class History:
     costs: Floats
 
     @classmethod
-    def from_pulls(cls, pulls: Sequence[tuple[int, str, float | None]]) -> "History":
+    def from_pulls(cls, pulls: Sequence[tuple[int, str, float | None]]) -> "EnsembleHistory":
         """The history of (round, policy, cost) triples."""
         names = tuple(dict.fromkeys(name for _, name, _ in pulls))
         place = {name: index for index, name in enumerate(names)}
@@ -52,7 +52,7 @@ class History:
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     """A curve over the rounds, with its band: NaN where there is none yet."""
 
     rounds: Ints
@@ -61,7 +61,7 @@ class Line:
     high: Floats
 
 
-def read_history(connection: Connection) -> History:
+def read_history(connection: Connection) -> EnsembleHistory:
     """The pulls in the log, each with the cost of the edit that counts."""
     pulls, edits, withdrawals = tables.pulls, tables.edits, tables.withdrawals
     unanswered = select(withdrawals.c.round).where(withdrawals.c.round.is_not(None))
@@ -72,10 +72,10 @@ def read_history(connection: Connection) -> History:
         .order_by(pulls.c.round, edits.c.revision)
     )
     latest = {number: (name, cost) for number, name, cost in connection.execute(query)}  # the last revision stays
-    return History.from_pulls([(number, name, cost) for number, (name, cost) in latest.items()])
+    return EnsembleHistory.from_pulls([(number, name, cost) for number, (name, cost) in latest.items()])
 
 
-def running_mean(history: History, name: str) -> Line:
+def compute_running_mean(history: EnsembleHistory, name: str) -> ChartLine:
     """A policy's mean cost over its pulls so far, after each of them, with a 95% confidence band."""
     mine = (history.arms == history.names.index(name)) & np.isfinite(history.costs)
     rounds, costs = history.rounds[mine], history.costs[mine]
@@ -83,15 +83,15 @@ def running_mean(history: History, name: str) -> Line:
     mean = np.cumsum(costs) / count
     spread = np.maximum(np.cumsum(costs**2) - count * mean**2, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        half = np.where(count > 1, Z * np.sqrt(spread / (count - 1) / count), np.nan)
-    keep = thin(len(costs))
-    return Line(rounds[keep], mean[keep], np.maximum(mean - half, 0.0)[keep], (mean + half)[keep])
+        half = np.where(count > 1, Z_95 * np.sqrt(spread / (count - 1) / count), np.nan)
+    keep = thin_points(len(costs))
+    return ChartLine(rounds[keep], mean[keep], np.maximum(mean - half, 0.0)[keep], (mean + half)[keep])
 
 
-def shares(history: History, width: int) -> tuple[Ints, Floats]:
+def compute_pull_shares(history: EnsembleHistory, width: int) -> tuple[Ints, Floats]:
     """Which share of the last `width` pulls each policy had: the rounds, and one row of shares a policy."""
     count = len(history.rounds)
-    keep = thin(count)
+    keep = thin_points(count)
     first = np.maximum(keep - width + 1, 0)
     rows = []
     for index in range(len(history.names)):
@@ -100,34 +100,34 @@ def shares(history: History, width: int) -> tuple[Ints, Floats]:
     return history.rounds[keep], np.array(rows, dtype=np.float64)
 
 
-def regret(history: History) -> tuple[Ints, Floats]:
+def compute_regret_curve(history: EnsembleHistory) -> tuple[Ints, Floats]:
     """By how much all edits so far cost more than as many at the mean of the best policy, as it is known now."""
     observed = np.isfinite(history.costs)
-    best = best_policy(history)
+    best = find_best_policy(history)
     if best is None:
         return np.zeros(0, dtype=np.int64), np.zeros(0)
-    behind = np.cumsum(history.costs[observed] - mean_costs(history)[best])
-    keep = thin(len(behind))
+    behind = np.cumsum(history.costs[observed] - compute_mean_costs(history)[best])
+    keep = thin_points(len(behind))
     return history.rounds[observed][keep], behind[keep]
 
 
-def mean_costs(history: History) -> dict[str, float]:
+def compute_mean_costs(history: EnsembleHistory) -> dict[str, float]:
     """The mean cost of each policy that has one."""
     costs = {name: history.costs[history.arms == index] for index, name in enumerate(history.names)}
     return {name: float(np.nanmean(mine)) for name, mine in costs.items() if np.isfinite(mine).any()}
 
 
-def best_policy(history: History) -> str | None:
+def find_best_policy(history: EnsembleHistory) -> str | None:
     """The policy with the lowest mean cost."""
-    means = mean_costs(history)
+    means = compute_mean_costs(history)
     return min(means, key=means.__getitem__, default=None)
 
 
-def window(pulls: int) -> int:
+def compute_share_window(pulls: int) -> int:
     """Over how many pulls shares are taken: a tenth of all, but at least ten."""
     return max(10, pulls // 10)
 
 
-def thin(count: int, most: int = POINTS) -> Ints:
+def thin_points(count: int, most: int = MAX_CHART_POINTS) -> Ints:
     """The places of at most `most` of `count` points, evenly spread, the first and the last among them."""
     return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).round().astype(np.int64))

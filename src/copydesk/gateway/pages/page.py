@@ -18,11 +18,16 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.filters.update(
-    moment=show.moment, iso=show.iso, cost=show.cost, excerpt=show.excerpt, prose=show.prose, colour=show.colour
+    moment=show.format_moment,
+    iso=show.format_iso,
+    cost=show.format_optional_cost,
+    excerpt=show.format_excerpt,
+    prose=show.render_prose,
+    colour=show.get_policy_colour_class,
 )
 
 
-def page(
+def render_page(
     request: Request, template: str, *, caller: Caller | None = None, status: int = 200, **values: Any
 ) -> HTMLResponse:
     """The page of a template.

@@ -3,10 +3,10 @@
 from sqlalchemy import Connection, select
 
 from copydesk.log.store.tables import arms
-from copydesk.report.methods import Look, looks
+from copydesk.report.methods import MethodStyle, method_styles
 
 
-def policy_looks(connection: Connection) -> dict[str, Look]:
+def read_policy_styles(connection: Connection) -> dict[str, MethodStyle]:
     """Every policy that ever was an arm, in the order they came, with its look."""
     query = select(arms.c.name).where(arms.c.action == "add").order_by(arms.c.seq)
-    return looks(connection.execute(query).scalars())
+    return method_styles(connection.execute(query).scalars())

@@ -5,23 +5,23 @@ from collections.abc import Awaitable, Callable
 from fastapi import Request
 
 from copydesk.gateway.access import Caller
-from copydesk.gateway.depends import desk_behind
+from copydesk.gateway.depends import lookup_gateway_state
 from copydesk.gateway.errors import ApiError
 
 
-class SignInNeeded(Exception):
+class SignInRequired(Exception):
     """Nobody is signed in, and a key is needed."""
 
 
-def visitor(*scopes: str) -> Callable[[Request], Awaitable[Caller]]:
+def require_signed_in(*scopes: str) -> Callable[[Request], Awaitable[Caller]]:
     """A dependency as `allowed`, for pages: who is not signed in is asked to."""
 
     async def caller(request: Request) -> Caller:
         try:
-            found = [await desk_behind(request).authenticator.authenticate(request, scope) for scope in scopes]
+            found = [await lookup_gateway_state(request).authenticator.authenticate(request, scope) for scope in scopes]
         except ApiError as fault:
             if fault.status == 401:
-                raise SignInNeeded from None
+                raise SignInRequired from None
             raise
         return found[0]
 

@@ -7,61 +7,63 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict
 
 from copydesk.gateway.access import Caller
-from copydesk.gateway.depends import allowed, desk_of
-from copydesk.gateway.desk import Desk
+from copydesk.gateway.depends import get_gateway_state, require_scope
+from copydesk.gateway.desk import GatewayState
 from copydesk.gateway.errors import ApiError
 from copydesk.gateway.guard import is_json
-from copydesk.gateway.pages.page import page
-from copydesk.gateway.pages.policies import policy_looks
-from copydesk.gateway.pages.visitors import visitor
-from copydesk.gateway.pages.words import cost_words
-from copydesk.gateway.requests import ENSEMBLE, Text, Word
+from copydesk.gateway.pages.page import render_page
+from copydesk.gateway.pages.policies import read_policy_styles
+from copydesk.gateway.pages.visitors import require_signed_in
+from copydesk.gateway.pages.words import describe_edit_cost
+from copydesk.gateway.requests import ENSEMBLE_MODEL, ShortText, StorableText
 from copydesk.log.store import find_completion
 
 router = APIRouter()
 
 
 @router.get("/")
-def get_write(
+def get_write_page(
     request: Request,
-    desk: Annotated[Desk, Depends(desk_of)],
-    caller: Annotated[Caller, Depends(visitor("complete", "edit"))],
+    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    caller: Annotated[Caller, Depends(require_signed_in("complete", "edit"))],
 ) -> HTMLResponse:
     """The page; `static/write.js` does the rest."""
     with desk.store.begin_read() as connection:
-        looks = policy_looks(connection)
+        looks = read_policy_styles(connection)
     cost = desk.config.cost
-    return page(
+    return render_page(
         request,
         "write.html",
         caller=caller,
-        ensemble=ENSEMBLE,
+        ensemble=ENSEMBLE_MODEL,
         policies=sorted(desk.policies.keys() - desk.audiences.keys()),
         looks=looks,
         most=cost.cap,
         full=cost.cap if cost.normalize == "none" else 1.0,
-        counted=cost_words(cost),
+        counted=describe_edit_cost(cost),
     )
 
 
-class Draft(BaseModel):
+class DraftEdit(BaseModel):
     """A text somebody is editing."""
 
     model_config = ConfigDict(extra="forbid")
 
-    completion_id: Word
-    edit: Text
+    completion_id: ShortText
+    edit: StorableText
 
 
-def _json_only(request: Request) -> None:
+def _require_json(request: Request) -> None:
     """A page of another site can send a form here unasked, but no JSON."""
     if not is_json(request.headers):
         raise ApiError(415, "send JSON, with Content-Type: application/json")
 
 
-@router.post("/write/cost", dependencies=[Depends(_json_only)])
+@router.post("/write/cost", dependencies=[Depends(_require_json)])
 def post_cost(
-    draft: Draft, desk: Annotated[Desk, Depends(desk_of)], caller: Annotated[Caller, Depends(allowed("edit"))]
+    draft: DraftEdit,
+    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    caller: Annotated[Caller, Depends(require_scope("edit"))],
 ) -> dict[str, Any]:
     """What an edit would cost if it were sent now; nothing is logged."""
     if len(draft.edit) > (most := desk.config.max_text):

@@ -1,5 +1,5 @@
 """How the gateway's policies answer: in this process, or through an OpenAI-compatible server."""
 
-from copydesk.gateway.serving.policy import Json, PolicyFault, ServedPolicy
+from copydesk.gateway.serving.policy import BackendError, Json, PolicyBackend
 
-__all__ = ["Json", "PolicyFault", "ServedPolicy"]
+__all__ = ["Json", "BackendError", "PolicyBackend"]

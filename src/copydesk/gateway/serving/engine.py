@@ -14,21 +14,21 @@ from torch.nn import functional
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from copydesk.gateway.serving.policy import PolicyFault
-from copydesk.gateway.serving.sampling import Draw, Parameters
-from copydesk.learn.encode import encode_context, end_of_turn
+from copydesk.gateway.serving.policy import BackendError
+from copydesk.gateway.serving.sampling import GenerationRequest, Sampler
+from copydesk.learn.encode import encode_context, find_end_of_turn
 
 logger = logging.getLogger(__name__)
 
-BASE = "__base__"
+BASE_ADAPTER = "__base__"
 """What PEFT calls the model without an adapter."""
 
-_UNFINISHED = "\ufffd"
+_REPLACEMENT_CHARACTER = "\ufffd"
 """What a decoder writes for the bytes of a character that is not complete."""
 
 
 @dataclass(frozen=True)
-class Piece:
+class Chunk:
     """What a row has to say after a step: some text, and at the end why it ended."""
 
     text: str
@@ -37,7 +37,7 @@ class Piece:
     completion_tokens: int = 0
 
 
-class Text:
+class IncrementalDetokenizer:
     """The text of tokens that come one by one, up to where a stop string begins.
 
     A character is given away when all its bytes are there, and what may be the beginning of a stop string when it
@@ -57,14 +57,14 @@ class Text:
         """The text that is certain with one more token."""
         self._ids.append(token)
         new = self._decode_new()
-        if not new or new.endswith(_UNFINISHED):
+        if not new or new.endswith(_REPLACEMENT_CHARACTER):
             return ""
         self._prefix_offset, self._read_offset = self._read_offset, len(self._ids)
         return self._cut_at_stop(new)
 
     def flush(self) -> str:
         """What was held back, when there are no more tokens to come."""
-        return self._cut_at_stop(self._decode_new().rstrip(_UNFINISHED)) + self._held_back
+        return self._cut_at_stop(self._decode_new().rstrip(_REPLACEMENT_CHARACTER)) + self._held_back
 
     def _decode_new(self) -> str:
         """The text of the tokens that none was given of yet."""
@@ -80,28 +80,28 @@ class Text:
         if found:
             self.stopped = True
             return text[: min(found)]
-        begun = max((_overlap(text, stop) for stop in self._stop), default=0)
+        begun = max((_stop_prefix_length(text, stop) for stop in self._stop), default=0)
         self._held_back = text[len(text) - begun :]
         return text[: len(text) - begun]
 
 
-def _overlap(text: str, stop: str) -> int:
+def _stop_prefix_length(text: str, stop: str) -> int:
     """How many characters at the end of the text could be the beginning of a stop string."""
     most = min(len(text), len(stop) - 1)
     return next((count for count in range(most, 0, -1) if text.endswith(stop[:count])), 0)
 
 
-class Voice:
+class Adapter:
     """How one policy speaks through an engine: with which adapter, in which tokens."""
 
-    def __init__(self, engine: "Engine", adapter: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, engine: "BatchingEngine", adapter: str, tokenizer: PreTrainedTokenizerBase) -> None:
         self.engine = engine
         self.name = adapter
         self.tokenizer = tokenizer
-        self.end_token_ids = {end_of_turn(tokenizer)[-1], tokenizer.eos_token_id}
+        self.end_token_ids = {find_end_of_turn(tokenizer)[-1], tokenizer.eos_token_id}
 
 
-class Row:
+class SequenceState:
     """One request on its way to an answer.
 
     Attributes:
@@ -109,16 +109,20 @@ class Row:
     """
 
     def __init__(
-        self, voice: Voice, parameters: Parameters, max_new_tokens: int, emit: Callable[[Piece | PolicyFault], None]
+        self,
+        voice: Adapter,
+        parameters: GenerationRequest,
+        max_new_tokens: int,
+        emit: Callable[[Chunk | BackendError], None],
     ) -> None:
         self.adapter = voice
         self.prompt: list[int] = []
         self.tokens: list[int] = []
         self.done = False
-        self.sampler = Draw(parameters)
+        self.sampler = Sampler(parameters)
         self._request = parameters
         self._max_new_tokens = max_new_tokens if parameters.max_tokens is None else parameters.max_tokens
-        self._detokenizer = Text(voice.tokenizer, parameters.stop)
+        self._detokenizer = IncrementalDetokenizer(voice.tokenizer, parameters.stop)
         self._emit = emit
 
     def encode_prompt(self) -> None:
@@ -134,12 +138,14 @@ class Row:
             self.prompt = encode_context(messages[0].content if bare else messages, tokenizer)
         except TemplateError as fault:
             why = f"messages: the chat template refuses them ({fault})"
-            raise PolicyFault(400, why, retriable_elsewhere=False, code="invalid_value", param="messages") from None
+            raise BackendError(400, why, retriable_elsewhere=False, code="invalid_value", param="messages") from None
         longest = self.adapter.engine.max_length
         if longest is not None:
             if len(self.prompt) + 1 > longest:
                 why = f"messages: {len(self.prompt)} tokens are too long; the model takes {longest} with its answer"
-                raise PolicyFault(400, why, retriable_elsewhere=False, code="context_length_exceeded", param="messages")
+                raise BackendError(
+                    400, why, retriable_elsewhere=False, code="context_length_exceeded", param="messages"
+                )
             self._max_new_tokens = min(self._max_new_tokens, longest - len(self.prompt))
 
     def append_token(self, token: int) -> None:
@@ -153,17 +159,17 @@ class Row:
             text += self._detokenizer.flush()
         if self.done:
             reason: Literal["stop", "length"] = "stop" if ended or self._detokenizer.stopped else "length"
-            self._emit(Piece(text, reason, len(self.prompt), len(self.tokens)))
+            self._emit(Chunk(text, reason, len(self.prompt), len(self.tokens)))
         elif text:
-            self._emit(Piece(text))
+            self._emit(Chunk(text))
 
-    def fail(self, fault: PolicyFault) -> None:
+    def fail(self, fault: BackendError) -> None:
         """Give up."""
         self.done = True
         self._emit(fault)
 
 
-class Engine:
+class BatchingEngine:
     """One model and the rows it writes, in one thread.
 
     A newcomer joins at the next step: its prompt is read in a pass of its own, and its keys and values are laid beside
@@ -184,7 +190,7 @@ class Engine:
         self.model = model
         self.has_adapters = False
         self.max_length: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        self.sequences: list[Row] = []
+        self.sequences: list[SequenceState] = []
         plain = all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in self._new_cache().layers)
         self._max_batch = max_batch if plain else 1
         # What the forward pass can be told (models with ALiBi, for one, take no positions).
@@ -197,7 +203,7 @@ class Engine:
         """How many rows could join."""
         return self._max_batch - len(self.sequences)
 
-    def advance(self, joining: Sequence[Row]) -> None:
+    def advance(self, joining: Sequence[SequenceState]) -> None:
         """Write one token of every row, after newcomers have joined. If that fails, all of them have failed."""
         try:
             self._step(joining)
@@ -205,24 +211,24 @@ class Engine:
             logger.exception("a local policy's model failed")
             for row in {*self.sequences, *joining}:
                 if not row.done:
-                    row.fail(PolicyFault(500, f"the model failed ({type(fault).__name__})"))
+                    row.fail(BackendError(500, f"the model failed ({type(fault).__name__})"))
             self.evict_finished()
 
     @torch.inference_mode()
-    def _step(self, newcomers: Sequence[Row]) -> None:
+    def _step(self, newcomers: Sequence[SequenceState]) -> None:
         self.evict_finished()
         if self.sequences:
             ids = torch.tensor([[row.tokens[-1]] for row in self.sequences])
             self._mask = functional.pad(self._mask, (0, 1), value=1)
-            self._sample(self.sequences, self._forward(_adapters(self.sequences), ids, self._mask, self._cache))
-        joining = [row for row in newcomers if not row.done and _readable(row)]
+            self._sample(self.sequences, self._forward(_adapter_names(self.sequences), ids, self._mask, self._cache))
+        joining = [row for row in newcomers if not row.done and _encode_prompt(row)]
         if joining:
             length = max(len(row.prompt) for row in joining)
             # What is masked may be any token; 0 is one of every vocabulary.
             ids = torch.tensor([[0] * (length - len(row.prompt)) + row.prompt for row in joining])
             mask = torch.tensor([[0] * (length - len(row.prompt)) + [1] * len(row.prompt) for row in joining])
             cache = self._new_cache()
-            self._sample(joining, self._forward(_adapters(joining), ids, mask, cache))
+            self._sample(joining, self._forward(_adapter_names(joining), ids, mask, cache))
             self._join(joining, mask, cache)
         self.evict_finished()
 
@@ -239,8 +245,8 @@ class Engine:
         self._cache.batch_select_indices(torch.tensor(staying, device=self.model.device))
         self._mask = self._mask[staying]
         length = int(self._mask.sum(dim=1).max())
-        self._mask = _to_length(self._mask, length)
-        _resize(self._cache, length)
+        self._mask = _resize_left(self._mask, length)
+        _resize_cache(self._cache, length)
 
     @torch.inference_mode()
     def smoke_test(self, adapter: str) -> None:
@@ -257,7 +263,7 @@ class Engine:
         device = self.model.device
         positions = (mask.cumsum(dim=1) - 1).clamp_min(0)[:, -ids.shape[1] :]
         extras = {"logits_to_keep": 1, "position_ids": positions.to(device)}
-        with _mixed(self.model, adapters) if self.has_adapters else contextlib.nullcontext():
+        with _adapter_per_row(self.model, adapters) if self.has_adapters else contextlib.nullcontext():
             output = self.model(
                 input_ids=ids.to(device),
                 attention_mask=mask.to(device),
@@ -268,68 +274,68 @@ class Engine:
         logits: torch.Tensor = output.logits[:, -1]
         return logits
 
-    def _sample(self, rows: Sequence[Row], logits: torch.Tensor) -> None:
+    def _sample(self, rows: Sequence[SequenceState], logits: torch.Tensor) -> None:
         """Draw the next token of each row."""
         scores = torch.cat([row.sampler.process_logits(logits[place : place + 1]) for place, row in enumerate(rows)])
         for row, token in zip(rows, scores.argmax(dim=1).tolist(), strict=True):
             row.append_token(token)
 
-    def _join(self, joining: Sequence[Row], mask: torch.Tensor, cache: DynamicCache) -> None:
+    def _join(self, joining: Sequence[SequenceState], mask: torch.Tensor, cache: DynamicCache) -> None:
         """Lay what newcomers have read beside what the rows before them have."""
         if self.sequences:
             length = max(self._mask.shape[1], mask.shape[1])
-            _resize(self._cache, length)
-            _resize(cache, length)
-            for layer, more in zip(_filled(self._cache), _filled(cache), strict=True):
+            _resize_cache(self._cache, length)
+            _resize_cache(cache, length)
+            for layer, more in zip(_initialized_layers(self._cache), _initialized_layers(cache), strict=True):
                 layer.keys = torch.cat([layer.keys, more.keys])
                 layer.values = torch.cat([layer.values, more.values])
-            mask = torch.cat([_to_length(self._mask, length), _to_length(mask, length)])
+            mask = torch.cat([_resize_left(self._mask, length), _resize_left(mask, length)])
         else:
             self._cache = cache
         self._mask = mask
         self.sequences = [*self.sequences, *joining]
 
 
-def _adapters(rows: Sequence[Row]) -> list[str]:
+def _adapter_names(rows: Sequence[SequenceState]) -> list[str]:
     return [row.adapter.name for row in rows]
 
 
-def _readable(row: Row) -> bool:
+def _encode_prompt(row: SequenceState) -> bool:
     """Whether the row has a prompt now; if not, it knows why."""
     try:
         row.encode_prompt()
-    except PolicyFault as fault:
+    except BackendError as fault:
         row.fail(fault)
     except Exception as fault:  # a tokenizer or a template that breaks on this text must not break the others' answers
         logger.exception("the messages of a request cannot be encoded")
-        row.fail(PolicyFault(500, f"the messages cannot be encoded ({type(fault).__name__})"))
+        row.fail(BackendError(500, f"the messages cannot be encoded ({type(fault).__name__})"))
     return not row.done
 
 
-def _to_length(columns: torch.Tensor, length: int, dim: int = -1) -> torch.Tensor:
+def _resize_left(columns: torch.Tensor, length: int, dim: int = -1) -> torch.Tensor:
     """Columns filled up with zeros on the left, or cut off there."""
     behind = [0, 0] * (-dim - 1)
     return functional.pad(columns, [*behind, length - columns.shape[dim], 0])
 
 
-def _filled(cache: DynamicCache) -> list[Any]:
+def _initialized_layers(cache: DynamicCache) -> list[Any]:
     """The layers that hold keys and values (some models have layers that use another one's)."""
     return [layer for layer in cache.layers if isinstance(layer, DynamicLayer) and layer.is_initialized]
 
 
-def _resize(cache: DynamicCache, length: int) -> None:
+def _resize_cache(cache: DynamicCache, length: int) -> None:
     """Fill up or cut off the columns of a cache on the left, where every row has padding."""
-    for layer in _filled(cache):
+    for layer in _initialized_layers(cache):
         columns = length
         if isinstance(layer, DynamicSlidingWindowLayer):
             columns = min(length, layer.sliding_window - 1)
             layer.cumulative_length = length
-        layer.keys = _to_length(layer.keys, columns, dim=-2)
-        layer.values = _to_length(layer.values, columns, dim=-2)
+        layer.keys = _resize_left(layer.keys, columns, dim=-2)
+        layer.values = _resize_left(layer.values, columns, dim=-2)
 
 
 @contextlib.contextmanager
-def _mixed(model: PreTrainedModel, adapters: list[str]) -> Iterator[None]:
+def _adapter_per_row(model: PreTrainedModel, adapters: list[str]) -> Iterator[None]:
     """Tell every LoRA layer of a shared model which adapter each row uses.
 
     This is what `PeftModel.forward(adapter_names=...)` does, except that its hooks stay behind when the pass fails, and

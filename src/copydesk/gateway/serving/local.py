@@ -19,9 +19,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from copydesk import embedded, pulled
 from copydesk.errors import InputError
-from copydesk.gateway.serving.engine import BASE, Engine, Piece, Row, Voice
-from copydesk.gateway.serving.policy import Json, PolicyFault, ServedPolicy
-from copydesk.gateway.serving.sampling import Parameters
+from copydesk.gateway.serving.engine import BASE_ADAPTER, Adapter, BatchingEngine, Chunk, SequenceState
+from copydesk.gateway.serving.policy import BackendError, Json, PolicyBackend
+from copydesk.gateway.serving.sampling import GenerationRequest
 from copydesk.learn.models import load_model
 from copydesk.learn.settings import Dtype
 
@@ -32,24 +32,24 @@ T = TypeVar("T")
 
 # What an adapter may say of itself and still share its base. With anything else that is not as it is by default it may
 # change the base's own weights (`init_lora_weights="pissa"`), or cannot be told apart by row (`use_dora`).
-_PLAIN_LORA = {
+_SHAREABLE_LORA_FIELDS = {
     "auto_mapping", "base_model_name_or_path", "exclude_modules", "fan_in_fan_out", "inference_mode",
     "layers_pattern", "layers_to_transform", "alpha_pattern", "lora_alpha", "lora_bias", "lora_dropout", "peft_type",
     "peft_version", "r", "rank_pattern", "revision", "target_modules", "task_type", "use_rslora",
 }  # fmt: skip
-_PLAIN_WEIGHTS = (".lora_A.", ".lora_B.", ".lora_embedding_A", ".lora_embedding_B")
+_LORA_WEIGHT_NAMES = (".lora_A.", ".lora_B.", ".lora_embedding_A", ".lora_embedding_B")
 
 
-class _Model:
+class _LoadedModel:
     """A model in memory and the policies that speak through it."""
 
-    def __init__(self, engine: Engine, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, engine: BatchingEngine, tokenizer: PreTrainedTokenizerBase) -> None:
         self.engine = engine
         self.tokenizer = tokenizer
-        self.adapters: set[Voice] = set()
+        self.adapters: set[Adapter] = set()
         self._peft: PeftModel | None = None
 
-    def add_adapter(self, voice: Voice, folder: str, config: LoraConfig) -> None:
+    def add_adapter(self, voice: Adapter, folder: str, config: LoraConfig) -> None:
         """Load the adapter of a voice; if that fails, nothing is left of it."""
         try:
             if self._peft is None:
@@ -64,7 +64,7 @@ class _Model:
             self.remove_adapter(voice)
             raise
 
-    def remove_adapter(self, voice: Voice) -> None:
+    def remove_adapter(self, voice: Adapter) -> None:
         """Unload the adapter of a voice, if it has one."""
         self.adapters.discard(voice)
         self.engine.evict_finished()
@@ -97,17 +97,17 @@ class LocalServer:
         self._max_waiting = max_waiting
         self._dtype: Dtype = dtype
         self._worker = ThreadPoolExecutor(1, "copydesk-policies")
-        self._models: dict[Any, _Model] = {}
+        self._models: dict[Any, _LoadedModel] = {}
         self._adapter_numbers = count()
         self._change_lock = asyncio.Lock()
         # What the event loop and the worker both touch.
         self._lock = threading.Lock()
-        self._waiting: deque[Row] = deque()
-        self._busy: list[Engine] = []
+        self._waiting: deque[SequenceState] = deque()
+        self._busy: list[BatchingEngine] = []
         self._working = False
         self._closed = False
 
-    async def open(self, name: str, spec: str) -> ServedPolicy:
+    async def open(self, name: str, spec: str) -> PolicyBackend:
         """Load a policy, while others go on answering.
 
         Args:
@@ -123,7 +123,7 @@ class LocalServer:
                 model.adapters.add(voice)
             finally:
                 self._drop_unused()
-        return LocalServedPolicy(name, self, model, voice)
+        return LocalBackend(name, self, model, voice)
 
     async def close(self) -> None:
         """End the worker after the step it is at; requests that have no answer yet get a 503."""
@@ -131,12 +131,12 @@ class LocalServer:
             self._closed = True
         await asyncio.to_thread(self._worker.shutdown)
         for row in [*self._waiting, *(row for engine in self._busy for row in engine.sequences)]:
-            row.fail(_gone())
+            row.fail(_make_closed_error())
         self._waiting.clear()
         self._busy.clear()
         self._models.clear()
 
-    def submit(self, row: Row) -> None:
+    def submit(self, row: SequenceState) -> None:
         """Queue a row.
 
         Raises:
@@ -144,21 +144,21 @@ class LocalServer:
         """
         with self._lock:
             if self._closed:
-                raise _gone()
+                raise _make_closed_error()
             if len(self._waiting) >= self._max_waiting:
-                raise PolicyFault(429, "too many requests are waiting", False, code="overloaded", retry_after=1)
+                raise BackendError(429, "too many requests are waiting", False, code="overloaded", retry_after=1)
             self._waiting.append(row)
             if not self._working:
                 self._working = True
                 self._worker.submit(self._step_models)
 
-    def cancel(self, row: Row) -> None:
+    def cancel(self, row: SequenceState) -> None:
         """Nobody waits for the row any more."""
         row.done = True
         with self._lock, contextlib.suppress(ValueError):
             self._waiting.remove(row)
 
-    async def release(self, model: _Model, voice: Voice) -> None:
+    async def release(self, model: _LoadedModel, voice: Adapter) -> None:
         """Let go of a policy that no request uses, and of its model if no other policy does."""
         async with self._change_lock:
             if self._closed:
@@ -171,8 +171,8 @@ class LocalServer:
         with self._lock:
             if self._closed:
                 return
-            turns: dict[Engine, list[Row]] = {engine: [] for engine in self._busy}
-            late: deque[Row] = deque()
+            turns: dict[BatchingEngine, list[SequenceState]] = {engine: [] for engine in self._busy}
+            late: deque[SequenceState] = deque()
             for row in self._waiting:
                 newcomers = turns.setdefault(row.adapter.engine, [])
                 (newcomers if len(newcomers) < row.adapter.engine.free_slots else late).append(row)
@@ -186,33 +186,33 @@ class LocalServer:
                 # Queued anew at every step, so that what else the worker is asked to do comes in between.
                 self._worker.submit(self._step_models)
 
-    async def _load_policy(self, spec: str) -> tuple[_Model, Voice]:
+    async def _load_policy(self, spec: str) -> tuple[_LoadedModel, Adapter]:
         folder = Path(spec).expanduser()
         if not (folder / "adapter_config.json").is_file():
             model = await self._load_shared_base(spec)
-            return model, Voice(model.engine, BASE, model.tokenizer)
-        config = _plain_lora(folder)
+            return model, Adapter(model.engine, BASE_ADAPTER, model.tokenizer)
+        config = _read_shareable_lora(folder)
         if config is not None:
             model = await self._load_shared_base(str(config.base_model_name_or_path))
             try:
-                tokenizer = await asyncio.to_thread(_tokenizer_of, folder) or model.tokenizer
-                voice = Voice(model.engine, f"adapter-{next(self._adapter_numbers)}", tokenizer)
+                tokenizer = await asyncio.to_thread(_load_adapter_tokenizer, folder) or model.tokenizer
+                voice = Adapter(model.engine, f"adapter-{next(self._adapter_numbers)}", tokenizer)
                 await self._run_in_worker(model.add_adapter, voice, str(folder), config)
             except Exception as fault:  # `load_model` says what is wrong with it, or finds nothing wrong
                 logger.info("%s cannot share its base (%s); it is loaded with one of its own", spec, fault)
             else:
                 return model, voice
         model = await self._load_own_model(spec)
-        return model, Voice(model.engine, BASE, model.tokenizer)
+        return model, Adapter(model.engine, BASE_ADAPTER, model.tokenizer)
 
-    async def _load_shared_base(self, spec: str) -> _Model:
+    async def _load_shared_base(self, spec: str) -> _LoadedModel:
         """The model without an adapter, from memory where it is there."""
-        key = _identity(spec)
+        key = _compute_model_key(spec)
         if key not in self._models:
             self._models[key] = await self._load_own_model(spec)
         return self._models[key]
 
-    async def _load_own_model(self, spec: str) -> _Model:
+    async def _load_own_model(self, spec: str) -> _LoadedModel:
         loaded: Any
         loaded, tokenizer, _ = await asyncio.to_thread(load_model, spec, self._dtype)
         if isinstance(loaded, PeftModel):
@@ -221,9 +221,9 @@ class LocalServer:
                 # Their weights act on the prompt as a whole, and do not come token by token.
                 raise InputError(f"{spec}: adapters of the kind {config.peft_type.value} cannot be served here")
             loaded = loaded.get_base_model()
-        model = _Model(Engine(loaded, self._max_batch), tokenizer)
+        model = _LoadedModel(BatchingEngine(loaded, self._max_batch), tokenizer)
         try:
-            await self._run_in_worker(model.engine.smoke_test, BASE)
+            await self._run_in_worker(model.engine.smoke_test, BASE_ADAPTER)
         except Exception as fault:
             raise InputError(
                 f"{spec}: cannot write answers token by token ({type(fault).__name__}: {fault})"
@@ -238,13 +238,13 @@ class LocalServer:
         return await asyncio.wrap_future(self._worker.submit(work, *args, **kwargs))
 
 
-class LocalServedPolicy:
+class LocalBackend:
     """A policy of a `LocalServer`."""
 
-    def __init__(self, name: str, server: LocalServer, model: _Model, voice: Voice) -> None:
+    def __init__(self, name: str, server: LocalServer, model: _LoadedModel, voice: Adapter) -> None:
         self._name = name
         self._server = server
-        self._loaded: tuple[_Model, Voice] | None = (model, voice)
+        self._loaded: tuple[_LoadedModel, Adapter] | None = (model, voice)
         self._closing = False
         self._requests = 0
         self._idle = asyncio.Event()
@@ -263,10 +263,10 @@ class LocalServedPolicy:
                 server is closed (503).
         """
         text, usage, reason = "", {}, None
-        async with contextlib.aclosing(self._iter_chunks(Parameters.parse(request))) as pieces:
+        async with contextlib.aclosing(self._iter_chunks(GenerationRequest.parse(request))) as pieces:
             async for piece in pieces:
                 text += piece.text
-                usage, reason = _usage(piece), piece.finish_reason
+                usage, reason = _make_usage(piece), piece.finish_reason
         message = {"role": "assistant", "content": text, "refusal": None}
         return {
             "object": "chat.completion",
@@ -281,7 +281,7 @@ class LocalServedPolicy:
         Raises:
             PolicyFault: as `complete`; before the first chunk, except for 500 and 503.
         """
-        parameters = Parameters.parse(request)
+        parameters = GenerationRequest.parse(request)
         head: Json = {"object": "chat.completion.chunk", "created": int(time.time())}
         extra: Json = {"usage": None} if parameters.include_usage else {}
         begun = False
@@ -289,13 +289,13 @@ class LocalServedPolicy:
             async for piece in pieces:
                 if not begun:
                     begun = True
-                    yield {**head, "choices": [_choice({"role": "assistant", "content": ""})], **extra}
+                    yield {**head, "choices": [_make_choice({"role": "assistant", "content": ""})], **extra}
                 if piece.text:
-                    yield {**head, "choices": [_choice({"content": piece.text})], **extra}
+                    yield {**head, "choices": [_make_choice({"content": piece.text})], **extra}
                 if piece.finish_reason:
-                    yield {**head, "choices": [_choice({}, piece.finish_reason)], **extra}
+                    yield {**head, "choices": [_make_choice({}, piece.finish_reason)], **extra}
                     if parameters.include_usage:
-                        yield {**head, "choices": [], "usage": _usage(piece)}
+                        yield {**head, "choices": [], "usage": _make_usage(piece)}
 
     async def close(self) -> None:
         """Refuse further requests, and let go of adapter and model when those under way have their answers."""
@@ -305,18 +305,18 @@ class LocalServedPolicy:
         if held is not None:
             await self._server.release(*held)
 
-    async def _iter_chunks(self, parameters: Parameters) -> AsyncGenerator[Piece]:
+    async def _iter_chunks(self, parameters: GenerationRequest) -> AsyncGenerator[Chunk]:
         """The answer piece by piece; the last one says how it finished."""
         if self._closing or self._loaded is None:
-            raise _gone()
+            raise _make_closed_error()
         loop = asyncio.get_running_loop()
-        inbox: asyncio.Queue[Piece | PolicyFault] = asyncio.Queue()
+        inbox: asyncio.Queue[Chunk | BackendError] = asyncio.Queue()
 
-        def emit(piece: Piece | PolicyFault) -> None:
+        def emit(piece: Chunk | BackendError) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended, and whoever asked with it
                 loop.call_soon_threadsafe(inbox.put_nowait, piece)
 
-        row = Row(self._loaded[1], parameters, self._server.max_new_tokens, emit)
+        row = SequenceState(self._loaded[1], parameters, self._server.max_new_tokens, emit)
         self._server.submit(row)
         self._requests += 1
         self._idle.clear()
@@ -324,7 +324,7 @@ class LocalServedPolicy:
             finished = False
             while not finished:
                 piece = await inbox.get()
-                if isinstance(piece, PolicyFault):
+                if isinstance(piece, BackendError):
                     raise piece
                 finished = piece.finish_reason is not None
                 yield piece
@@ -335,29 +335,31 @@ class LocalServedPolicy:
                 self._idle.set()
 
 
-def _gone() -> PolicyFault:
-    return PolicyFault(503, "the policy is closed")
+def _make_closed_error() -> BackendError:
+    return BackendError(503, "the policy is closed")
 
 
-def _usage(piece: Piece) -> Json:
+def _make_usage(piece: Chunk) -> Json:
     prompt, completion = piece.prompt_tokens, piece.completion_tokens
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
-def _choice(delta: Json, finish: str | None = None) -> Json:
+def _make_choice(delta: Json, finish: str | None = None) -> Json:
     return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
 
 
-def _identity(spec: str) -> tuple[Any, ...]:
+def _compute_model_key(spec: str) -> tuple[Any, ...]:
     """What is the same for two specs of the same model: the files as they are now, or the name on the hub."""
-    path = embedded.path() if spec == embedded.NAME else pulled.find(spec) or Path(spec).expanduser()
+    path = (
+        embedded.path() if spec == embedded.NAME else pulled.find_pinned_model_folder(spec) or Path(spec).expanduser()
+    )
     if not path.exists():
         return (spec,)
     stats = [(file.name, file.stat()) for file in ([path] if path.is_file() else sorted(path.iterdir()))]
     return (path.resolve(), *((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats))
 
 
-def _plain_lora(folder: Path) -> LoraConfig | None:
+def _read_shareable_lora(folder: Path) -> LoraConfig | None:
     """The adapter's settings if PEFT can mix it with others in one batch, and it leaves the base as it is.
 
     `None` also where it cannot be read: `load_model` says why.
@@ -376,13 +378,13 @@ def _plain_lora(folder: Path) -> LoraConfig | None:
     as_usual = all(
         getattr(config, field.name) == getattr(usual, field.name)
         for field in fields(config)
-        if field.name not in _PLAIN_LORA
+        if field.name not in _SHAREABLE_LORA_FIELDS
     )
-    plain = all(any(part in f"{name}." for part in _PLAIN_WEIGHTS) for name in names)
+    plain = all(any(part in f"{name}." for part in _LORA_WEIGHT_NAMES) for name in names)
     return config if as_usual and plain else None
 
 
-def _tokenizer_of(folder: Path) -> PreTrainedTokenizerBase | None:
+def _load_adapter_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
     """An adapter's own tokenizer, if it has one."""
     if not (folder / "tokenizer_config.json").is_file():
         return None

@@ -6,18 +6,18 @@ import re
 from typing import TYPE_CHECKING
 
 from copydesk.errors import InputError
-from copydesk.gateway.serving.policy import ServedPolicy
-from copydesk.gateway.serving.remote import RemotePolicy
+from copydesk.gateway.serving.policy import PolicyBackend
+from copydesk.gateway.serving.remote import ProxyBackend
 from copydesk.gateway.serving.vllm import load_adapter
-from copydesk.gateway.settings import GatewaySettings
+from copydesk.gateway.settings import GatewayConfig
 
 if TYPE_CHECKING:
     from copydesk.gateway.serving.local import LocalServer
 
-_REMOTE = re.compile(r"(vllm:)?(.+)@(https?://[^\s@]+)")
+_REMOTE_SPEC = re.compile(r"(vllm:)?(.+)@(https?://[^\s@]+)")
 
 
-class Opener:
+class BackendOpener:
     """Opens policies. A spec is one of:
 
     - `MODEL@URL`: a model at an OpenAI-compatible server, such as `gpt-4o-mini@https://api.openai.com/v1`;
@@ -28,24 +28,24 @@ class Opener:
     letters and digits, else `COPYDESK_UPSTREAM_KEY`. It is never logged.
     """
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: GatewayConfig) -> None:
         self._config = settings
         self._local: LocalServer | None = None
 
-    async def open(self, name: str, spec: str) -> ServedPolicy:
+    async def open(self, name: str, spec: str) -> PolicyBackend:
         """Open a policy; this takes as long as loading a model does.
 
         Raises:
             InputError: it cannot be opened.
         """
         settings = self._config
-        found = _REMOTE.fullmatch(spec)
+        found = _REMOTE_SPEC.fullmatch(spec)
         if found is None:
             return await (await self._get_local_server()).open(name, spec)
-        model, url, key = found[2], found[3], _key_of(name)
+        model, url, key = found[2], found[3], _read_api_key(name)
         if found[1]:
             model = await asyncio.to_thread(load_adapter, name, model, url, key, settings.timeout)
-        return RemotePolicy(name, model, url, api_key=key, timeout=settings.timeout, retries=settings.retries)
+        return ProxyBackend(name, model, url, api_key=key, timeout=settings.timeout, retries=settings.retries)
 
     async def close(self) -> None:
         """Stop what runs in this process."""
@@ -55,12 +55,12 @@ class Opener:
     async def _get_local_server(self) -> "LocalServer":
         if self._local is None:
             settings = self._config
-            make = await asyncio.to_thread(_local_server)
+            make = await asyncio.to_thread(_import_local_server)
             self._local = make(max_batch=settings.max_batch, max_new_tokens=settings.max_new_tokens)
         return self._local
 
 
-def _local_server() -> "type[LocalServer]":
+def _import_local_server() -> "type[LocalServer]":
     """Imported when the first such policy is opened: it takes seconds, and torch."""
     try:
         from copydesk.gateway.serving.local import LocalServer
@@ -72,6 +72,6 @@ def _local_server() -> "type[LocalServer]":
     return LocalServer
 
 
-def _key_of(name: str) -> str | None:
+def _read_api_key(name: str) -> str | None:
     own = "COPYDESK_KEY_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
     return os.environ.get(own) or os.environ.get("COPYDESK_UPSTREAM_KEY")

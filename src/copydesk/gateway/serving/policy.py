@@ -7,7 +7,7 @@ from typing import Any, Protocol
 Json = dict[str, Any]
 
 
-class ServedPolicy(Protocol):
+class PolicyBackend(Protocol):
     """A policy that answers in OpenAI's schema.
 
     `request` is the body of `POST /v1/chat/completions` as the client sent it, checked to hold messages and to ask for
@@ -41,7 +41,7 @@ class ServedPolicy(Protocol):
 
 
 @dataclass
-class PolicyFault(Exception):
+class BackendError(Exception):
     """Why a policy gave no answer.
 
     Attributes:

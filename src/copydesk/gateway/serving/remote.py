@@ -10,14 +10,14 @@ from urllib.request import getproxies
 
 import aiohttp
 
-from copydesk.gateway.serving.policy import Json, PolicyFault
+from copydesk.gateway.serving.policy import BackendError, Json
 
-_BUSY = {408, 409, 425, 429, 500, 502, 503, 504, 529}
-_LONGEST_LINE = 1 << 20  # bytes of one chunk
-_MOST_WAITED = 10.0  # seconds between two attempts; who asks for more is left alone
+_RETRIABLE_STATUSES = {408, 409, 425, 429, 500, 502, 503, 504, 529}
+_MAX_LINE_BYTES = 1 << 20  # bytes of one chunk
+_MAX_RETRY_DELAY = 10.0  # seconds between two attempts; who asks for more is left alone
 
 
-class RemotePolicy:
+class ProxyBackend:
     """A model name at a server; requests are passed on as they are, with that name. Made within an event loop.
 
     What cannot have been begun, or is answered with a status that says to come back, is sent again, with pauses that
@@ -52,7 +52,7 @@ class RemotePolicy:
             connector=aiohttp.TCPConnector(limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=bool(getproxies()),
-            read_bufsize=_LONGEST_LINE,
+            read_bufsize=_MAX_LINE_BYTES,
         )
 
     @property
@@ -61,20 +61,20 @@ class RemotePolicy:
         return self._name
 
     async def complete(self, request: Json) -> Json:
-        """The server's answer; see `ServedPolicy`."""
+        """The server's answer; see `PolicyBackend`."""
         async with self._open_response(request) as response:
             try:
                 answer = json.loads(await response.read())
             except aiohttp.ClientError as fault:
-                raise _unreachable(fault) from None
+                raise _to_connection_error(fault) from None
             except ValueError:
-                raise PolicyFault(502, "the policy's server answered with something that is not JSON") from None
-        if not isinstance(answer, dict) or not _choices(answer):
-            raise PolicyFault(502, "the policy's server answered without choices")
+                raise BackendError(502, "the policy's server answered with something that is not JSON") from None
+        if not isinstance(answer, dict) or not _has_choices(answer):
+            raise BackendError(502, "the policy's server answered without choices")
         return answer
 
     async def stream(self, request: Json) -> AsyncIterator[Json]:
-        """The server's chunks; see `ServedPolicy`."""
+        """The server's chunks; see `PolicyBackend`."""
         finished = False
         async with self._open_response(request) as response:
             try:
@@ -84,13 +84,13 @@ class RemotePolicy:
                     data = line[5:].strip()
                     if data == b"[DONE]":
                         return
-                    chunk = _chunk(data)
-                    finished = finished or _finishes(chunk)
+                    chunk = _parse_chunk(data)
+                    finished = finished or _has_finish_reason(chunk)
                     yield chunk
             except (aiohttp.ClientError, ValueError) as fault:  # ValueError: a line without end
-                raise _unreachable(fault) from None
+                raise _to_connection_error(fault) from None
         if not finished:  # some servers leave out [DONE], but none the reason why the answer ended
-            raise PolicyFault(502, "the policy's server ended its stream before the answer did")
+            raise BackendError(502, "the policy's server ended its stream before the answer did")
 
     async def close(self) -> None:
         """Close the connections."""
@@ -107,46 +107,46 @@ class RemotePolicy:
             except (aiohttp.ClientOSError, aiohttp.ConnectionTimeoutError, aiohttp.ServerDisconnectedError) as fault:
                 # A kept connection that the server closed meanwhile looks like this; an answer has not begun.
                 if last:
-                    raise _unreachable(fault) from None
-                await asyncio.sleep(_pause(attempt))
+                    raise _to_connection_error(fault) from None
+                await asyncio.sleep(_compute_retry_delay(attempt))
                 continue
             except aiohttp.ClientError as fault:
-                raise _unreachable(fault) from None
+                raise _to_connection_error(fault) from None
             async with response:
                 if response.status == 200:
                     yield response
                     return
-                refused = await _refused(response)
-            wait = _pause(attempt) if refused.retry_after is None else refused.retry_after
-            if last or response.status not in _BUSY or wait > _MOST_WAITED:
+                refused = await _parse_error_response(response)
+            wait = _compute_retry_delay(attempt) if refused.retry_after is None else refused.retry_after
+            if last or response.status not in _RETRIABLE_STATUSES or wait > _MAX_RETRY_DELAY:
                 raise refused
             await asyncio.sleep(wait)
 
 
-def _chunk(data: bytes) -> Json:
+def _parse_chunk(data: bytes) -> Json:
     try:
         chunk = json.loads(data)
     except ValueError:
-        raise PolicyFault(502, "the policy's server sent a chunk that is not JSON") from None
+        raise BackendError(502, "the policy's server sent a chunk that is not JSON") from None
     if not isinstance(chunk, dict):
-        raise PolicyFault(502, "the policy's server sent a chunk that is no object")
+        raise BackendError(502, "the policy's server sent a chunk that is no object")
     if isinstance(chunk.get("error"), dict):
-        raise PolicyFault(502, str(chunk["error"].get("message", "the policy's server broke off"))[:500])
+        raise BackendError(502, str(chunk["error"].get("message", "the policy's server broke off"))[:500])
     return chunk
 
 
-def _finishes(chunk: Json) -> bool:
+def _has_finish_reason(chunk: Json) -> bool:
     choices = chunk.get("choices")
     found = choices if isinstance(choices, list) else []
     return any(isinstance(choice, dict) and choice.get("finish_reason") for choice in found)
 
 
-def _choices(answer: Json) -> bool:
+def _has_choices(answer: Json) -> bool:
     choices = answer.get("choices")
     return isinstance(choices, list) and bool(choices) and isinstance(choices[0], dict)
 
 
-async def _refused(response: aiohttp.ClientResponse) -> PolicyFault:
+async def _parse_error_response(response: aiohttp.ClientResponse) -> BackendError:
     """What an answer other than 200 says. The request is to blame for 400, 413 and 422, the server for the rest."""
     error: dict[str, Any] = {}
     try:
@@ -164,7 +164,7 @@ async def _refused(response: aiohttp.ClientResponse) -> PolicyFault:
     if not blame and status != 429:
         # A wrong key or a missing model there is no fault of this client's key or request.
         message, code, param = f"the policy's server answered {status}: {message}", None, None
-    return PolicyFault(
+    return BackendError(
         status if blame or status == 429 else (504 if status == 504 else 502),
         message,
         retriable_elsewhere=not blame,
@@ -174,12 +174,12 @@ async def _refused(response: aiohttp.ClientResponse) -> PolicyFault:
     )
 
 
-def _unreachable(fault: Exception) -> PolicyFault:
+def _to_connection_error(fault: Exception) -> BackendError:
     if isinstance(fault, aiohttp.ServerTimeoutError):
-        return PolicyFault(504, "the policy's server did not answer in time")
-    return PolicyFault(502, f"the policy's server cannot be reached ({type(fault).__name__})")
+        return BackendError(504, "the policy's server did not answer in time")
+    return BackendError(502, f"the policy's server cannot be reached ({type(fault).__name__})")
 
 
-def _pause(attempt: int) -> float:
+def _compute_retry_delay(attempt: int) -> float:
     """Seconds to wait; drawn at random, so that many clients do not come back at once."""
     return float(0.25 * 2**attempt * (0.5 + random.random()))

@@ -9,12 +9,12 @@ import httpx
 
 from copydesk.errors import InputError
 
-_PROBES = (
+_PROBE_PROMPTS = (
     "Write a short, friendly reply to a customer whose parcel is late.",
     "Summarize in one sentence: The meeting was moved from Monday to Thursday because the room is being painted.",
     "List three things to check before sending an email.",
 )
-_TOKENS = 24
+_PROBE_TOKENS = 24
 
 
 def load_adapter(name: str, folder: str, base_url: str, api_key: str | None = None, timeout: float = 120.0) -> str:
@@ -30,17 +30,17 @@ def load_adapter(name: str, folder: str, base_url: str, api_key: str | None = No
     Raises:
         InputError: the folder holds no adapter, the server refuses it, or answers as if it were not there.
     """
-    model = f"{name}-{_fingerprint(folder)}"
+    model = f"{name}-{_hash_adapter(folder)}"
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     with httpx.Client(base_url=base_url.rstrip("/") + "/", headers=headers, timeout=timeout) as client:
         try:
-            models = _data(client.get("models"))
+            models = _read_models(client.get("models"))
             if model not in [one["id"] for one in models]:
-                _load(client, model, folder)
+                _load_on_server(client, model, folder)
             base = next((str(one["id"]) for one in models if not one.get("parent")), None)
             if base is None:
                 raise InputError(f"{base_url}: the server names no base model to compare with")
-            if all(_answer(client, model, probe) == _answer(client, base, probe) for probe in _PROBES):
+            if all(_probe_model(client, model, probe) == _probe_model(client, base, probe) for probe in _PROBE_PROMPTS):
                 client.post("unload_lora_adapter", json={"lora_name": model})
                 raise InputError(
                     f"{folder}: with this adapter the server answers exactly as without; it is not applied, or has "
@@ -53,7 +53,7 @@ def load_adapter(name: str, folder: str, base_url: str, api_key: str | None = No
     return model
 
 
-def _load(client: httpx.Client, model: str, folder: str) -> None:
+def _load_on_server(client: httpx.Client, model: str, folder: str) -> None:
     answer = client.post("load_lora_adapter", json={"lora_name": model, "lora_path": str(Path(folder).resolve())})
     if answer.status_code == 404:
         raise InputError(
@@ -64,13 +64,13 @@ def _load(client: httpx.Client, model: str, folder: str) -> None:
         raise InputError(f"{folder}: the server refused the adapter ({answer.text.strip()[:200]})")
 
 
-def _answer(client: httpx.Client, model: str, probe: str) -> tuple[str, list[float]]:
+def _probe_model(client: httpx.Client, model: str, probe: str) -> tuple[str, list[float]]:
     """What is likeliest, and how likely its tokens are where the server says so: text alone can agree by chance."""
     body = {
         "model": model,
         "messages": [{"role": "user", "content": probe}],
         "temperature": 0,
-        "max_tokens": _TOKENS,
+        "max_tokens": _PROBE_TOKENS,
         "logprobs": True,
     }
     answer = client.post("chat/completions", json=body)
@@ -80,12 +80,12 @@ def _answer(client: httpx.Client, model: str, probe: str) -> tuple[str, list[flo
     return str(choice["message"]["content"]), [round(float(one["logprob"]), 3) for one in tokens]
 
 
-def _data(answer: httpx.Response) -> list[dict[str, Any]]:
+def _read_models(answer: httpx.Response) -> list[dict[str, Any]]:
     answer.raise_for_status()
     return list(answer.json()["data"])
 
 
-def _fingerprint(folder: str) -> str:
+def _hash_adapter(folder: str) -> str:
     """Eight hex digits of an adapter's weights and configuration."""
     path = Path(folder)
     files = sorted([*path.glob("adapter_config.json"), *path.glob("*.safetensors")])

@@ -12,16 +12,16 @@ from transformers import PreTrainedModel, set_seed
 
 from copydesk.learn import processes
 from copydesk.learn.cost.model import CostModel
-from copydesk.learn.cost.pessimism import confidence_set
+from copydesk.learn.cost.pessimism import compute_confidence_set
 from copydesk.learn.cost.trainer import CostRow, CostTrainer
-from copydesk.learn.costs import check_costs, mean_cost
+from copydesk.learn.costs import check_costs, compute_mean_cost
 from copydesk.learn.encode import Triple
-from copydesk.learn.fit import check_edited, check_weights
-from copydesk.learn.logprobs import Forward
-from copydesk.learn.probe import fitting_forward
-from copydesk.learn.running import arguments, run
-from copydesk.learn.scoring import longest
-from copydesk.learn.settings import TrainSettings
+from copydesk.learn.fit import check_edited, check_row_weights
+from copydesk.learn.logprobs import ForwardPlan
+from copydesk.learn.probe import choose_forward
+from copydesk.learn.running import build_training_arguments, run_trainer
+from copydesk.learn.scoring import compute_longest_length
+from copydesk.learn.settings import TrainConfig
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +29,9 @@ logger = logging.getLogger(__name__)
 def fit_cost_model(
     model: PreTrainedModel,
     triples: Sequence[Triple],
-    settings: TrainSettings,
+    settings: TrainConfig,
     *,
-    forward: Forward | None = None,
+    forward: ForwardPlan | None = None,
     checkpoints: Path | None = None,
 ) -> CostModel:
     """Fit f̂ and its members to the costs of a log: f̂ = argmin_f mean_i (f(x_i, y_i) - c_i)².
@@ -51,19 +51,19 @@ def fit_cost_model(
         Interrupted: a signal came; what was learnt is in the checkpoint.
     """
     check_edited(triples)
-    check_weights(triples)
+    check_row_weights(triples)
     check_costs(triples, settings.cost.c_max)
-    forward = forward or fitting_forward(model, longest(triples))
+    forward = forward or choose_forward(model, compute_longest_length(triples))
     set_seed(settings.seed)
     weights = torch.tensor([triple.weight for triple in triples])
     costs = torch.tensor([triple.cost for triple in triples])
-    mean = mean_cost(triples)
+    mean = compute_mean_cost(triples)
     cost_model = CostModel(copying.deepcopy(model), settings.cost, forward, mean)
     variance = float((weights * (costs - mean).square()).sum() / weights.sum())
     answers = [(triple.context, triple.response) for triple in triples]
     cost_model.randomize_members(answers[:32], settings.cost.prior * variance**0.5, settings.seed)
     cost_model.train()
-    rows = _rows(triples, settings)
+    rows = _build_cost_rows(triples, settings)
     batch = min(settings.batch_size, settings.cost.rows_per_step)
     own = replace(
         settings,
@@ -71,20 +71,20 @@ def fit_cost_model(
         max_steps=None,
         learning_rate=settings.cost.learning_rate,
         batch_size=batch,
-        accumulate=max(1, settings.cost.rows_per_step // (batch * processes.count())),
+        accumulate=max(1, settings.cost.rows_per_step // (batch * processes.get_world_size())),
         checkpointing=False,
     )
 
     def make(folder: Path) -> CostTrainer:
-        told = arguments(own, folder, save=checkpoints is not None)
+        told = build_training_arguments(own, folder, save=checkpoints is not None)
         told.max_grad_norm = 0.0
         return CostTrainer(cost_model, told, rows)
 
-    run(make, checkpoints)
+    run_trainer(make, checkpoints)
     cost_model.eval()
     predictions = cost_model.predict(answers, quiet=False)
     errors = (weights[:, None] * (predictions - costs[:, None]).square()).sum(dim=0) / weights.sum()
-    cost_model.within.copy_(confidence_set(errors, settings.cost.gamma * variance))
+    cost_model.within.copy_(compute_confidence_set(errors, settings.cost.gamma * variance))
     if variance > 0 and settings.cost.members and int(cost_model.within.sum()) == 1:
         logger.warning(
             "no member explains the log nearly as well as the fit itself, so --pessimism max is the fit and no more; "
@@ -93,7 +93,7 @@ def fit_cost_model(
     return cost_model
 
 
-def resamples(rows: int, members: int, seed: int) -> np.ndarray:
+def draw_resamples(rows: int, members: int, seed: int) -> np.ndarray:
     """How often each row is in each fit's sample of the log: int64 of shape [rows, 1 + members].
 
     The first column is the log itself. The others are bootstrap resamples, as many rows drawn with replacement; a
@@ -106,10 +106,10 @@ def resamples(rows: int, members: int, seed: int) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def _rows(triples: Sequence[Triple], settings: TrainSettings) -> list[CostRow]:
+def _build_cost_rows(triples: Sequence[Triple], settings: TrainConfig) -> list[CostRow]:
     """The rows to learn from: y with its cost, and, if asked for, y' with none."""
     rows = []
-    for triple, drawn in zip(triples, resamples(len(triples), settings.cost.members, settings.seed), strict=True):
+    for triple, drawn in zip(triples, draw_resamples(len(triples), settings.cost.members, settings.seed), strict=True):
         counts = tuple(int(count) for count in drawn)
         rows.append(CostRow((triple.context, triple.response), float(triple.cost or 0.0), triple.weight, counts))
         if settings.cost.free_rows and triple.edited:

@@ -13,22 +13,22 @@ from safetensors.torch import load_file, save
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from copydesk.errors import InputError
-from copydesk.learn.cost.measure import calibration, figures
+from copydesk.learn.cost.measure import compute_calibration, compute_prediction_metrics
 from copydesk.learn.cost.model import CostModel
-from copydesk.learn.cost.settings import CostSettings
+from copydesk.learn.cost.settings import CostModelConfig
 from copydesk.learn.encode import Triple
 from copydesk.learn.models import ModelInfo, load_model
-from copydesk.learn.policy_file import Base, CostModelRef, library_versions
-from copydesk.learn.probe import fitting_forward
-from copydesk.learn.scoring import longest
+from copydesk.learn.policy_file import BaseModelRef, CostModelRef, collect_library_versions
+from copydesk.learn.probe import choose_forward
+from copydesk.learn.scoring import compute_longest_length
 from copydesk.learn.settings import Dtype
 
-FILE = "cost_model.json"
-WEIGHTS = "cost_model.safetensors"
-FOLDER = "cost_model"
+COST_MODEL_FILE = "cost_model.json"
+COST_MODEL_WEIGHTS = "cost_model.safetensors"
+COST_MODEL_FOLDER = "cost_model"
 """Its name in the folder of the policy that was trained with it."""
 
-FORMAT = 1
+COST_MODEL_FORMAT = 1
 
 
 class CostModelFile(BaseModel):
@@ -37,7 +37,7 @@ class CostModelFile(BaseModel):
     Attributes:
         format: version of this layout.
         base: the model the adapters are for.
-        settings: every setting of `CostSettings`.
+        settings: every setting of `CostModelConfig`.
         metric: the name of the edit cost that was learnt, or the field the costs were read from.
         data_sha256: hash of the log.
         rows: that were learnt from.
@@ -54,8 +54,8 @@ class CostModelFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: int = FORMAT
-    base: Base
+    format: int = COST_MODEL_FORMAT
+    base: BaseModelRef
     settings: dict[str, str | int | float | bool]
     metric: str
     data_sha256: str
@@ -68,12 +68,12 @@ class CostModelFile(BaseModel):
     pessimistic: dict[str, float]
     calibration: list[dict[str, float]]
     weights_sha256: str = ""
-    versions: dict[str, str] = Field(default_factory=library_versions)
+    versions: dict[str, str] = Field(default_factory=collect_library_versions)
 
     def to_ref(self) -> CostModelRef:
         """What the `policy.json` of a policy trained against it says of it."""
         return CostModelRef(
-            folder=FOLDER,
+            folder=COST_MODEL_FOLDER,
             sha256=self.weights_sha256,
             metric=self.metric,
             fit=self.fit,
@@ -81,7 +81,7 @@ class CostModelFile(BaseModel):
         )
 
 
-def describe_cost_model(
+def build_cost_model_file(
     model: CostModel,
     info: ModelInfo,
     metric: str,
@@ -91,37 +91,37 @@ def describe_cost_model(
 ) -> CostModelFile:
     """What `cost_model.json` says of a cost model, measured on the held-out rows."""
     return CostModelFile(
-        base=Base(**asdict(info)),
+        base=BaseModelRef(**asdict(info)),
         settings=model.settings.to_json(),
         metric=metric,
         data_sha256=data_sha256,
         rows=len(train_rows),
         mean=model.initial_cost,
-        longest=longest(train_rows),
+        longest=compute_longest_length(train_rows),
         within=model.within.tolist(),
-        weights_sha256=weights_sha256(model),
-        **measured(model, held_out),
+        weights_sha256=compute_weights_sha256(model),
+        **measure_held_out(model, held_out),
     )
 
 
-def measured(model: CostModel, held_out: Sequence[Triple]) -> dict[str, Any]:
+def measure_held_out(model: CostModel, held_out: Sequence[Triple]) -> dict[str, Any]:
     """What `CostModelFile` says of held-out rows: `held_out`, `fit`, `pessimistic` and `calibration`."""
     predictions = model.predict([(triple.context, triple.response) for triple in held_out], quiet=False)
     costs = [float(triple.cost or 0.0) for triple in held_out]
     fit, upper = predictions[:, 0].tolist(), model.compute_pessimistic(predictions).tolist()
     return {
         "held_out": len(held_out),
-        "fit": figures(fit, costs, model.initial_cost),
-        "pessimistic": figures(upper, costs, model.initial_cost),
-        "calibration": [asdict(one) for one in calibration(fit, costs)],
+        "fit": compute_prediction_metrics(fit, costs, model.initial_cost),
+        "pessimistic": compute_prediction_metrics(upper, costs, model.initial_cost),
+        "calibration": [asdict(one) for one in compute_calibration(fit, costs)],
     }
 
 
 def save_cost_model(model: CostModel, file: CostModelFile, folder: Path) -> None:
     """Write a cost model into a folder that nobody reads yet."""
     folder.mkdir(exist_ok=True)
-    (folder / WEIGHTS).write_bytes(_serialized(model))
-    (folder / FILE).write_text(file.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / COST_MODEL_WEIGHTS).write_bytes(_serialize(model))
+    (folder / COST_MODEL_FILE).write_text(file.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def read_cost_model(folder: Path | str) -> CostModelFile:
@@ -130,12 +130,12 @@ def read_cost_model(folder: Path | str) -> CostModelFile:
     Raises:
         InputError: there is none, or it is damaged or newer than this Copydesk.
     """
-    path = Path(folder) / FILE
+    path = Path(folder) / COST_MODEL_FILE
     try:
         return CostModelFile.model_validate_json(path.read_text(encoding="utf-8"))
     except OSError:
         raise InputError(
-            f"{path}: cannot be read; give a cost model's folder, such as {FOLDER} in that of an rl policy"
+            f"{path}: cannot be read; give a cost model's folder, such as {COST_MODEL_FOLDER} in that of an rl policy"
         ) from None
     except (ValidationError, UnicodeDecodeError):
         raise InputError(f"{path}: damaged, or of a newer Copydesk; make the cost model again") from None
@@ -152,21 +152,21 @@ def load_cost_model(folder: Path | str, dtype: Dtype = "auto") -> tuple[CostMode
     assert isinstance(base, PreTrainedModel)
     if (info.revision, info.weights_sha256) != (file.base.revision, file.base.weights_sha256):
         raise InputError(f"{folder}: its base {file.base.spec} has other weights now; make the cost model again")
-    return attach(base, file, folder), tokenizer
+    return attach_cost_model(base, file, folder), tokenizer
 
 
-def attach(base: PreTrainedModel, file: CostModelFile, folder: Path | str) -> CostModel:
+def attach_cost_model(base: PreTrainedModel, file: CostModelFile, folder: Path | str) -> CostModel:
     """The cost model of a folder, put into its base, which it changes.
 
     Raises:
         InputError: the weights are missing or damaged.
     """
-    settings = CostSettings(**file.settings)  # type: ignore[arg-type]
-    model = CostModel(base, settings, fitting_forward(base, file.longest), file.mean)
-    path = Path(folder) / WEIGHTS
+    settings = CostModelConfig(**file.settings)  # type: ignore[arg-type]
+    model = CostModel(base, settings, choose_forward(base, file.longest), file.mean)
+    path = Path(folder) / COST_MODEL_WEIGHTS
     try:
         weights = load_file(path)
-        if weights.keys() != learnt(model).keys():
+        if weights.keys() != get_trained_weights(model).keys():
             raise ValueError("it is of another model")
         model.load_state_dict(weights, strict=False)
     except (OSError, SafetensorError, ValueError, RuntimeError) as fault:
@@ -175,16 +175,16 @@ def attach(base: PreTrainedModel, file: CostModelFile, folder: Path | str) -> Co
     return model
 
 
-def weights_sha256(model: CostModel) -> str:
+def compute_weights_sha256(model: CostModel) -> str:
     """The hash that `cost_model.safetensors` has, or would have."""
-    return hashlib.sha256(_serialized(model)).hexdigest()
+    return hashlib.sha256(_serialize(model)).hexdigest()
 
 
-def _serialized(model: CostModel) -> bytes:
-    weights = {name: weight.detach().contiguous().cpu() for name, weight in learnt(model).items()}
+def _serialize(model: CostModel) -> bytes:
+    weights = {name: weight.detach().contiguous().cpu() for name, weight in get_trained_weights(model).items()}
     return save(weights, {"format": "pt"})
 
 
-def learnt(model: CostModel) -> dict[str, torch.Tensor]:
+def get_trained_weights(model: CostModel) -> dict[str, torch.Tensor]:
     """The weights of the adapters and the head, by name."""
     return {name: weight for name, weight in model.named_parameters() if ".lora_" in name or name.startswith("head.")}

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-def figures(predicted: ArrayLike, costs: ArrayLike, mean: float) -> dict[str, float]:
+def compute_prediction_metrics(predicted: ArrayLike, costs: ArrayLike, mean: float) -> dict[str, float]:
     """Measure predictions against costs, beside the predictor that always says the mean.
 
     Args:
@@ -32,12 +32,12 @@ def figures(predicted: ArrayLike, costs: ArrayLike, mean: float) -> dict[str, fl
     if total := float(((c - mean) ** 2).sum()):
         found["r2"] = 1 - float(((f - c) ** 2).sum()) / total
     if np.ptp(f) > 0 and np.ptp(c) > 0:
-        found["rank_correlation"] = float(np.corrcoef(_ranks(f), _ranks(c))[0, 1])
+        found["rank_correlation"] = float(np.corrcoef(_compute_ranks(f), _compute_ranks(c))[0, 1])
     return found
 
 
 @dataclass(frozen=True)
-class Bin:
+class CalibrationBin:
     """Rows of like prediction: how many, their mean prediction, their mean cost, and that mean's standard error."""
 
     rows: int
@@ -46,7 +46,7 @@ class Bin:
     error: float
 
 
-def calibration(predicted: ArrayLike, costs: ArrayLike, most: int = 10) -> list[Bin]:
+def compute_calibration(predicted: ArrayLike, costs: ArrayLike, most: int = 10) -> list[CalibrationBin]:
     """Whether rows of which a cost is predicted have that cost on average.
 
     Args:
@@ -63,7 +63,7 @@ def calibration(predicted: ArrayLike, costs: ArrayLike, most: int = 10) -> list[
     order = np.argsort(f, kind="stable")
     parts: Sequence[NDArray[np.intp]] = np.array_split(order, max(1, min(most, len(c) // 5)))
     return [
-        Bin(
+        CalibrationBin(
             rows=len(part),
             predicted=float(f[part].mean()),
             cost=float(c[part].mean()),
@@ -73,7 +73,7 @@ def calibration(predicted: ArrayLike, costs: ArrayLike, most: int = 10) -> list[
     ]
 
 
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _compute_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Ranks; equal values share the mean of theirs."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)

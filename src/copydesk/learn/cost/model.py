@@ -14,14 +14,14 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from copydesk.learn.cost.pessimism import pessimistic
-from copydesk.learn.cost.settings import CostSettings
-from copydesk.learn.cost.trunk import computed_once, decoder_layers
+from copydesk.learn.cost.pessimism import compute_pessimistic_cost
+from copydesk.learn.cost.settings import CostModelConfig
+from copydesk.learn.cost.trunk import find_decoder_layers, reuse_layer_outputs
 from copydesk.learn.encode import Triple
-from copydesk.learn.logprobs import Forward
-from copydesk.learn.running import without_dropout
+from copydesk.learn.logprobs import ForwardPlan
+from copydesk.learn.running import disable_dropout
 
-Answer = tuple[Sequence[int], Sequence[int]]
+TokenizedAnswer = tuple[Sequence[int], Sequence[int]]
 """A context and a response as token ids; the response ends with the token that ends a turn."""
 
 
@@ -34,19 +34,19 @@ class CostModel(nn.Module):
     Args:
         base: a causal language model; adapters are put into it, and nothing else of it is trained.
         settings: K, the adapters, c_max and how f̄ is made.
-        forward: how to run the base; found out by `fitting_forward`.
+        forward: how to run the base; found out by `choose_forward`.
         initial_cost: what every fit predicts before it has learnt anything: the mean cost.
     """
 
     def __init__(
-        self, base: PreTrainedModel, settings: CostSettings, forward: Forward, initial_cost: float = 0.0
+        self, base: PreTrainedModel, settings: CostModelConfig, forward: ForwardPlan, initial_cost: float = 0.0
     ) -> None:
         super().__init__()
         self.settings, self.forward_plan = settings, forward
         base.requires_grad_(False)
-        without_dropout(base)
+        disable_dropout(base)
         self.base = base
-        layers = decoder_layers(base)
+        layers = find_decoder_layers(base)
         lower = len(layers) - max(1, round(len(layers) * settings.layers))
         self.fit_names = ["fit", *(f"member_{k}" for k in range(1, settings.members + 1))]
         upper = {id(module) for layer in layers[lower:] for module in layer.modules()}
@@ -78,7 +78,7 @@ class CostModel(nn.Module):
         self.eval()
 
     @torch.no_grad()
-    def randomize_members(self, answers: Sequence[Answer], spread: float, seed: int) -> None:
+    def randomize_members(self, answers: Sequence[TokenizedAnswer], spread: float, seed: int) -> None:
         """Start the members' heads at random and apart, f̂'s left where it is.
 
         What the log says brings them together again on responses like its own. Where it says nothing they stay apart,
@@ -118,7 +118,7 @@ class CostModel(nn.Module):
             float32 of shape [B, 1 + K]: f̂, then the members.
         """
         values = []
-        with computed_once(self._shared_layers):
+        with reuse_layer_outputs(self._shared_layers):
             for place, name in enumerate(self.fit_names):
                 hidden = self._hidden(batch, name)
                 values.append(
@@ -128,13 +128,13 @@ class CostModel(nn.Module):
             self.train()  # activating one adapter has frozen the others
         return torch.stack(values, dim=1)
 
-    def lay_out_answers(self, answers: Sequence[Answer]) -> dict[str, Tensor]:
+    def lay_out_answers(self, answers: Sequence[TokenizedAnswer]) -> dict[str, Tensor]:
         """Lay out B answers for a forward pass, see `lay_out`; an answer is a triple in which nothing was edited."""
         triples = [Triple("", tuple(context), tuple(answer), tuple(answer)) for context, answer in answers]
         return self.forward_plan.lay_out(triples, with_response=False)
 
     @torch.no_grad()
-    def predict(self, answers: Sequence[Answer], *, batch_size: int = 32, quiet: bool = True) -> Tensor:
+    def predict(self, answers: Sequence[TokenizedAnswer], *, batch_size: int = 32, quiet: bool = True) -> Tensor:
         """What every fit predicts, in [0, c_max]: float32 of shape [n, 1 + K] on the CPU, in the order given.
 
         Shows a progress bar on a terminal unless `quiet`.
@@ -153,7 +153,7 @@ class CostModel(nn.Module):
 
     def compute_pessimistic(self, predictions: Tensor) -> Tensor:
         """f̄, shape [n], of what `predict` gave."""
-        return pessimistic(predictions, self.within.to(predictions.device), self.settings)
+        return compute_pessimistic_cost(predictions, self.within.to(predictions.device), self.settings)
 
     def _hidden(self, batch: dict[str, Tensor], name: str) -> Tensor:
         """The last hidden states of the response's tokens with one fit's adapter, shape [tokens, D]."""
@@ -178,7 +178,7 @@ class CostModel(nn.Module):
         batch: dict[str, Any] = self.lay_out_answers([(tokens[:8], tokens[8:14]), (tokens[3:7], tokens[10:20])])
         batch = {name: tensor.to(self.head.weight.device) for name, tensor in batch.items()}
         try:
-            with self.forward_plan.use_attention(self.base), computed_once(self._shared_layers):
+            with self.forward_plan.use_attention(self.base), reuse_layer_outputs(self._shared_layers):
                 first, again = self._hidden(batch, "fit"), self._hidden(batch, "fit")
         except (RuntimeError, ValueError, TypeError, AttributeError, IndexError):
             return False

@@ -11,15 +11,15 @@ functions it is taken from.
 import torch
 from torch import Tensor
 
-from copydesk.learn.cost.settings import CostSettings
+from copydesk.learn.cost.settings import CostModelConfig
 
 
-def pessimistic(predictions: Tensor, within: Tensor, settings: CostSettings) -> Tensor:
+def compute_pessimistic_cost(predictions: Tensor, within: Tensor, settings: CostModelConfig) -> Tensor:
     """f̄ as the settings want it; never below f̂ and never above c_max.
 
     Args:
         predictions: shape [n, 1 + K], each in [0, c_max].
-        within: which columns are in the confidence set, shape [1 + K]; see `confidence_set`.
+        within: which columns are in the confidence set, shape [1 + K]; see `compute_confidence_set`.
         settings: `pessimism`, κ and c_max.
 
     Returns:
@@ -27,14 +27,14 @@ def pessimistic(predictions: Tensor, within: Tensor, settings: CostSettings) -> 
     """
     match settings.pessimism:
         case "max":
-            return confidence_maximum(predictions, within)
+            return compute_confidence_maximum(predictions, within)
         case "std":
-            return upper_bound(predictions, settings.kappa).clamp(max=settings.c_max)
+            return compute_upper_bound(predictions, settings.kappa).clamp(max=settings.c_max)
         case "none":
             return predictions[:, 0]
 
 
-def confidence_set(errors: Tensor, gamma: float) -> Tensor:
+def compute_confidence_set(errors: Tensor, gamma: float) -> Tensor:
     """Which fits explain the log about as well as f̂ does.
 
     The threshold hangs on f̂ alone. A set around whichever fit is best would lose members when a better one is added,
@@ -50,7 +50,7 @@ def confidence_set(errors: Tensor, gamma: float) -> Tensor:
     return errors <= errors[0] + gamma
 
 
-def confidence_maximum(predictions: Tensor, within: Tensor) -> Tensor:
+def compute_confidence_maximum(predictions: Tensor, within: Tensor) -> Tensor:
     """The largest cost that a fit in the confidence set predicts. A further member can only raise it.
 
     Args:
@@ -63,7 +63,7 @@ def confidence_maximum(predictions: Tensor, within: Tensor) -> Tensor:
     return predictions.masked_fill(~within, -torch.inf).amax(dim=1)
 
 
-def upper_bound(predictions: Tensor, kappa: float) -> Tensor:
+def compute_upper_bound(predictions: Tensor, kappa: float) -> Tensor:
     """f̂ + κ x the members' root mean square distance from it, which is the bootstrap's standard error of f̂.
 
     The spread is taken around f̂ and not around the members' mean, so that the bound never falls below f̂. Unlike the

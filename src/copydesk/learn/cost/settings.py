@@ -4,17 +4,17 @@ from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 from copydesk.errors import InputError
-from copydesk.log.cost import Normalize, Unit
+from copydesk.log.cost import CostNormalization, CostUnit
 
 Pessimism = Literal["max", "std", "none"]
 """How f̄ is made of f̂ and the members: their maximum, f̂ + κ x spread, or f̂ itself; see `pessimism`."""
 
 # What a cost is; the rest is about the model of it.
-_COST = ("source", "unit", "normalize", "c_max")
+_COST_FIELDS = ("source", "unit", "normalize", "c_max")
 
 
 @dataclass(frozen=True)
-class CostSettings:
+class CostModelConfig:
     """Every setting of learning from cost.
 
     Attributes:
@@ -45,8 +45,8 @@ class CostSettings:
     """
 
     source: str = "edit"
-    unit: Unit = "subtoken"
-    normalize: Normalize = "response"
+    unit: CostUnit = "subtoken"
+    normalize: CostNormalization = "response"
     c_max: float = 3.0
     members: int = 4
     prior: float = 4.0
@@ -61,7 +61,7 @@ class CostSettings:
     kappa: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, choices in (("unit", Unit), ("normalize", Normalize), ("pessimism", Pessimism)):
+        for name, choices in (("unit", CostUnit), ("normalize", CostNormalization), ("pessimism", Pessimism)):
             if getattr(self, name) not in get_args(choices):
                 raise InputError(f"cost {name}: {getattr(self, name)!r} is not one of {', '.join(get_args(choices))}")
         if self.source != "edit" and not self.field:
@@ -83,4 +83,4 @@ class CostSettings:
 
     def to_json(self, *, model: bool = True) -> dict[str, str | int | float | bool]:
         """Every setting by name; without `model` only those that say what a cost is."""
-        return {name: value for name, value in asdict(self).items() if model or name in _COST}
+        return {name: value for name, value in asdict(self).items() if model or name in _COST_FIELDS}

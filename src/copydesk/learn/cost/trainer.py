@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import TrainingArguments
 from transformers.trainer_utils import TrainOutput
 
-from copydesk.learn.cost.model import Answer, CostModel
+from copydesk.learn.cost.model import CostModel, TokenizedAnswer
 from copydesk.learn.row_trainer import RowTrainer
 
 
@@ -18,7 +18,7 @@ class CostRow(NamedTuple):
     `counts` is how often each fit's resample of the log holds it, `weight` how much it counts each time.
     """
 
-    answer: Answer
+    answer: TokenizedAnswer
     cost: float
     weight: float
     counts: tuple[int, ...]

@@ -8,7 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 
-def decoder_layers(model: PreTrainedModel) -> Sequence[nn.Module]:
+def find_decoder_layers(model: PreTrainedModel) -> Sequence[nn.Module]:
     """The layers of a causal language model, from the bottom.
 
     Raises:
@@ -22,7 +22,7 @@ def decoder_layers(model: PreTrainedModel) -> Sequence[nn.Module]:
 
 
 @contextmanager
-def computed_once(layers: Sequence[nn.Module]) -> Iterator[None]:
+def reuse_layer_outputs(layers: Sequence[nn.Module]) -> Iterator[None]:
     """While this lasts, layers are computed in the first pass, and in every later one give what the last of them gave.
 
     The passes must have the same input, and nothing in these layers may differ between them.

@@ -12,18 +12,18 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from copydesk.errors import InputError
 from copydesk.learn.cost.model import CostModel
 from copydesk.learn.encode import Triple
-from copydesk.learn.fit import Fitted, check_edited
-from copydesk.learn.logprobs import Forward
-from copydesk.learn.probe import fitting_forward
-from copydesk.learn.rl.trainer import RlTrainer, most_new_tokens
-from copydesk.learn.running import run, without_dropout
-from copydesk.learn.scoring import longest
-from copydesk.learn.settings import TrainSettings
+from copydesk.learn.fit import FitResult, check_edited
+from copydesk.learn.logprobs import ForwardPlan
+from copydesk.learn.probe import choose_forward
+from copydesk.learn.rl.trainer import RlTrainer, resolve_max_new_tokens
+from copydesk.learn.running import disable_dropout, run_trainer
+from copydesk.learn.scoring import compute_longest_length
+from copydesk.learn.settings import TrainConfig
 
 logger = logging.getLogger(__name__)
 
 # What TRL and Transformers change in a model's configuration so that it suits the tokenizer, or training.
-_ADJUSTED = ("use_cache", "pad_token_id", "eos_token_id", "bos_token_id")
+_RESTORED_CONFIG_FIELDS = ("use_cache", "pad_token_id", "eos_token_id", "bos_token_id")
 
 
 def fit_rl(
@@ -31,13 +31,13 @@ def fit_rl(
     tokenizer: PreTrainedTokenizerBase,
     triples: Sequence[Triple],
     cost_model: CostModel,
-    settings: TrainSettings,
+    settings: TrainConfig,
     *,
     copy: bool = True,
-    forward: Forward | None = None,
+    forward: ForwardPlan | None = None,
     checkpoints: Path | None = None,
     callbacks: Sequence[TrainerCallback] = (),
-) -> Fitted:
+) -> FitResult:
     """Train a policy against a cost model, starting at the reference policy.
 
     Only the contexts of the rows are used: the policy answers them itself, and pays what the cost model predicts.
@@ -61,12 +61,12 @@ def fit_rl(
     """
     check_edited(triples)
     check_not_sharded()
-    forward = forward or fitting_forward(model, longest(triples))
+    forward = forward or choose_forward(model, compute_longest_length(triples))
     set_seed(settings.seed)
     policy: Any = copying.deepcopy(model) if copy or settings.full else model
     reference = model.requires_grad_(False) if settings.full else None
-    without_dropout(policy)
-    before = {name: getattr(policy.config, name, None) for name in _ADJUSTED}
+    disable_dropout(policy)
+    before = {name: getattr(policy.config, name, None) for name in _RESTORED_CONFIG_FIELDS}
     generation = copying.deepcopy(policy.generation_config)
     policy.requires_grad_(settings.full)
 
@@ -80,7 +80,7 @@ def fit_rl(
             trainer.add_callback(callback)
         return trainer
 
-    trainer = run(make, checkpoints)
+    trainer = run_trainer(make, checkpoints)
     for used in (policy, model):
         used.__dict__.pop("forward", None)  # TRL has put one of its own before the model's
     for name, value in before.items():
@@ -91,11 +91,11 @@ def fit_rl(
         logger.warning(
             "every response was cut off at %d tokens, so all cost the same and nothing was learnt; raise "
             "--max-new-tokens",
-            most_new_tokens(triples, settings),
+            resolve_max_new_tokens(triples, settings),
         )
     trained: Any = trainer.accelerator.unwrap_model(trainer.model)
     trained.eval()
-    return Fitted(trained, history, forward)
+    return FitResult(trained, history, forward)
 
 
 def check_not_sharded() -> None:

@@ -15,49 +15,49 @@ from copydesk.errors import InputError
 from copydesk.learn import processes
 from copydesk.learn.cost.fit import fit_cost_model
 from copydesk.learn.cost.folder import (
-    FILE,
-    FOLDER,
+    COST_MODEL_FILE,
+    COST_MODEL_FOLDER,
     CostModelFile,
-    attach,
-    describe_cost_model,
+    attach_cost_model,
+    build_cost_model_file,
     read_cost_model,
     save_cost_model,
 )
 from copydesk.learn.cost.model import CostModel
-from copydesk.learn.encode import end_of_turn
-from copydesk.learn.fit import Fitted
+from copydesk.learn.encode import find_end_of_turn
+from copydesk.learn.fit import FitResult
 from copydesk.learn.generate import generate
-from copydesk.learn.prepare import Prepared
+from copydesk.learn.prepare import TrainingInputs
 from copydesk.learn.rl.fit import check_not_sharded, fit_rl
-from copydesk.learn.rl.reward import predicted_costs
-from copydesk.learn.rl.trainer import most_new_tokens
+from copydesk.learn.rl.reward import predict_costs
+from copydesk.learn.rl.trainer import resolve_max_new_tokens
 from copydesk.learn.scoring import score_triples
-from copydesk.learn.settings import TrainSettings
-from copydesk.learn.staging import staged_folder
+from copydesk.learn.settings import TrainConfig
+from copydesk.learn.staging import atomic_folder
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Optimised:
+class RlResult:
     """What policy optimisation gives.
 
     Attributes:
         fitted: the policy.
         cost_model: what it was trained against.
         file: what `cost_model.json` says of that.
-        before: figures of the reference policy's own responses to the held-out contexts; see `sampled_figures`.
+        before: figures of the reference policy's own responses to the held-out contexts; see `compute_sampled_metrics`.
         after: the same of the policy.
     """
 
-    fitted: Fitted
+    fitted: FitResult
     cost_model: CostModel
     file: CostModelFile
     before: dict[str, float]
     after: dict[str, float]
 
 
-def learn_rl(prepared: Prepared, settings: TrainSettings, checkpoints: Path, *, copy: bool) -> Optimised:
+def train_rl(prepared: TrainingInputs, settings: TrainConfig, checkpoints: Path, *, copy: bool) -> RlResult:
     """Make or load a cost model, then optimise the policy against it, each from its checkpoint if there is one.
 
     Args:
@@ -71,8 +71,8 @@ def learn_rl(prepared: Prepared, settings: TrainSettings, checkpoints: Path, *, 
         Interrupted: a signal came; what was learnt is in the folder.
     """
     check_not_sharded()
-    cost_model, file = _cost_model(prepared, settings, checkpoints)
-    before = sampled_figures(prepared, settings, cost_model, None)
+    cost_model, file = _prepare_cost_model(prepared, settings, checkpoints)
+    before = compute_sampled_metrics(prepared, settings, cost_model, None)
     fitted = fit_rl(
         prepared.model,
         prepared.tokenizer,
@@ -83,11 +83,13 @@ def learn_rl(prepared: Prepared, settings: TrainSettings, checkpoints: Path, *, 
         forward=prepared.forward,
         checkpoints=checkpoints,
     )
-    return Optimised(fitted, cost_model, file, before, sampled_figures(prepared, settings, cost_model, fitted.model))
+    return RlResult(
+        fitted, cost_model, file, before, compute_sampled_metrics(prepared, settings, cost_model, fitted.model)
+    )
 
 
-def sampled_figures(
-    prepared: Prepared, settings: TrainSettings, cost_model: CostModel, policy: PreTrainedModel | PeftModel | None
+def compute_sampled_metrics(
+    prepared: TrainingInputs, settings: TrainConfig, cost_model: CostModel, policy: PreTrainedModel | PeftModel | None
 ) -> dict[str, float]:
     """What a policy's own responses to the held-out contexts are predicted to cost, one response to each.
 
@@ -105,16 +107,16 @@ def sampled_figures(
     rows = [triple for triple in prepared.held_out_rows if triple.weight > 0]
     if not rows:
         return {}
-    ending = end_of_turn(prepared.tokenizer)
+    ending = find_end_of_turn(prepared.tokenizer)
     written = generate(
         policy or prepared.model,
         [triple.context for triple in rows],
         [(settings.seed, place) for place in range(len(rows))],
         end=ending[-1],
-        max_new_tokens=most_new_tokens(prepared.train_rows, settings),
+        max_new_tokens=resolve_max_new_tokens(prepared.train_rows, settings),
         description="held out",
     )
-    costs = predicted_costs(cost_model, [triple.context for triple in rows], written, ending)
+    costs = predict_costs(cost_model, [triple.context for triple in rows], written, ending)
     ratio = torch.zeros(len(rows))
     if policy is not None:
         answers = [tuple(one.tokens + ending[-1:] * one.ended) for one in written]
@@ -133,30 +135,32 @@ def sampled_figures(
     return {name: float((weights * values).sum() / weights.sum()) for name, values in figures.items()}
 
 
-def _cost_model(prepared: Prepared, settings: TrainSettings, checkpoints: Path) -> tuple[CostModel, CostModelFile]:
+def _prepare_cost_model(
+    prepared: TrainingInputs, settings: TrainConfig, checkpoints: Path
+) -> tuple[CostModel, CostModelFile]:
     """The cost model to use: one that was given, or that this run has made already, or a new one."""
-    base, made = prepared.info, checkpoints / FOLDER
+    base, made = prepared.info, checkpoints / COST_MODEL_FOLDER
     given = settings.rl.cost_model
-    if given is not None or (made / FILE).is_file():
+    if given is not None or (made / COST_MODEL_FILE).is_file():
         folder = made if given is None else Path(given)
         file = read_cost_model(folder)
         if (file.base.weights_sha256, file.base.revision) != (base.weights_sha256, base.revision):
             raise InputError(
                 f"--cost-model {folder}: made with {file.base.spec} and not {base.spec}; make one with this model"
             )
-        return attach(copying.deepcopy(prepared.model), file, folder), file
+        return attach_cost_model(copying.deepcopy(prepared.model), file, folder), file
     logger.info("fitting a cost model and %d members on %d rows", settings.cost.members, len(prepared.train_rows))
-    unfinished = checkpoints / f"{FOLDER}.unfinished"
+    unfinished = checkpoints / f"{COST_MODEL_FOLDER}.unfinished"
     unfinished.mkdir(exist_ok=True)
     model = fit_cost_model(
         prepared.model, prepared.train_rows, settings, forward=prepared.forward, checkpoints=unfinished
     )
-    file = describe_cost_model(
+    file = build_cost_model_file(
         model, base, prepared.cost_metric, prepared.log_sha256, prepared.train_rows, prepared.held_out_rows
     )
-    if processes.is_main():
-        with staged_folder(made, marker=FILE) as folder:
+    if processes.is_main_process():
+        with atomic_folder(made, marker=COST_MODEL_FILE) as folder:
             save_cost_model(model, file, folder)
         shutil.rmtree(unfinished, ignore_errors=True)
-    processes.wait()
+    processes.wait_for_everyone()
     return model, file

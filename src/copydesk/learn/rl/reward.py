@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from copydesk.learn.cost.model import CostModel
-from copydesk.learn.generate import Generated
+from copydesk.learn.generate import GeneratedTokens
 
 
 class PredictedCosts(NamedTuple):
@@ -16,8 +16,8 @@ class PredictedCosts(NamedTuple):
     pessimistic: Tensor
 
 
-def predicted_costs(
-    cost_model: CostModel, contexts: Sequence[Sequence[int]], responses: Sequence[Generated], end: Sequence[int]
+def predict_costs(
+    cost_model: CostModel, contexts: Sequence[Sequence[int]], responses: Sequence[GeneratedTokens], end: Sequence[int]
 ) -> PredictedCosts:
     """What a cost model says of sampled responses.
 

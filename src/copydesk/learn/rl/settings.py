@@ -5,12 +5,12 @@ from typing import Literal, get_args
 
 from copydesk.errors import InputError
 
-Vllm = Literal["off", "colocate", "server"]
+VllmMode = Literal["off", "colocate", "server"]
 """Who writes the policy's responses while it learns: the policy itself, vLLM beside it, or a vLLM server."""
 
 
 @dataclass(frozen=True)
-class RlSettings:
+class RlConfig:
     """Every setting of policy optimisation that no other method has.
 
     Attributes:
@@ -32,7 +32,7 @@ class RlSettings:
     generations: int = 4
     max_new_tokens: int | None = None
     cost_model: str | None = None
-    vllm: Vllm = "off"
+    vllm: VllmMode = "off"
     vllm_url: str | None = None
 
     def __post_init__(self) -> None:
@@ -44,7 +44,7 @@ class RlSettings:
             raise InputError(f"responses: {self.responses} must be a multiple of generations ({self.generations})")
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise InputError(f"max_new_tokens: {self.max_new_tokens} must be at least 1")
-        if self.vllm not in get_args(Vllm):
-            raise InputError(f"vllm: {self.vllm!r} is not one of {', '.join(get_args(Vllm))}")
+        if self.vllm not in get_args(VllmMode):
+            raise InputError(f"vllm: {self.vllm!r} is not one of {', '.join(get_args(VllmMode))}")
         if self.vllm_url is not None and self.vllm != "server":
             raise InputError("vllm_url: there is an address only with vllm server; give both or neither")

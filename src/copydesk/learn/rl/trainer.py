@@ -16,16 +16,16 @@ from copydesk.errors import InputError
 from copydesk.learn import processes
 from copydesk.learn.checkpoints import AtomicCheckpoints
 from copydesk.learn.cost.model import CostModel
-from copydesk.learn.encode import Triple, end_of_turn
-from copydesk.learn.fit import lora
-from copydesk.learn.generate import Generated
-from copydesk.learn.rl.reward import predicted_costs
-from copydesk.learn.row_trainer import keep_off_stdout
-from copydesk.learn.running import common_arguments
-from copydesk.learn.settings import TrainSettings
+from copydesk.learn.encode import Triple, find_end_of_turn
+from copydesk.learn.fit import build_lora_config
+from copydesk.learn.generate import GeneratedTokens
+from copydesk.learn.rl.reward import predict_costs
+from copydesk.learn.row_trainer import replace_progress_callbacks
+from copydesk.learn.running import build_common_arguments
+from copydesk.learn.settings import TrainConfig
 
 # What TRL calls what it measures, and what we do.
-_NAMES = {
+_TRL_METRIC_NAMES = {
     "cost/fit": "cost/fit",
     "cost/pessimistic": "cost/pessimistic",
     "kl": "kl_per_token",
@@ -69,7 +69,7 @@ class RlTrainer(AtomicCheckpoints, RLOOTrainer):
         reference: PreTrainedModel | None,
         cost_model: CostModel,
         triples: Sequence[Triple],
-        settings: TrainSettings,
+        settings: TrainConfig,
         tokenizer: PreTrainedTokenizerBase,
         folder: Path,
         *,
@@ -77,10 +77,10 @@ class RlTrainer(AtomicCheckpoints, RLOOTrainer):
     ) -> None:
         self._cost_model = cost_model
         self._contexts = [triple.context for triple in triples]
-        self._end_of_turn = end_of_turn(tokenizer)
+        self._end_of_turn = find_end_of_turn(tokenizer)
         policy.generation_config.eos_token_id = self._end_of_turn[-1]
-        arguments = _arguments(settings, triples, folder, save=save)
-        order = _order(triples, arguments)
+        arguments = _build_rloo_config(settings, triples, folder, save=save)
+        order = _draw_context_order(triples, arguments)
         try:
             super().__init__(
                 model=policy,
@@ -88,7 +88,7 @@ class RlTrainer(AtomicCheckpoints, RLOOTrainer):
                 args=arguments,
                 train_dataset=Dataset.from_dict({"prompt": [str(place) for place in order]}),
                 processing_class=tokenizer,
-                peft_config=None if settings.full else lora(settings),
+                peft_config=None if settings.full else build_lora_config(settings),
             )
         except ImportError as fault:
             raise InputError(f"--vllm: {fault}; install it with: pip install vllm, or leave --vllm out") from None
@@ -97,12 +97,12 @@ class RlTrainer(AtomicCheckpoints, RLOOTrainer):
         if reference is not None:
             add_fused_lm_head(reference)
             self.ref_model = self.accelerator.prepare_model(reference, evaluation_mode=True)
-        keep_off_stdout(self)
+        replace_progress_callbacks(self)
 
     def build_history(self) -> list[dict[str, float]]:
         """What was logged, under this project's names."""
         return [
-            {ours: entry[theirs] for theirs, ours in _NAMES.items() if entry.get(theirs) is not None}
+            {ours: entry[theirs] for theirs, ours in _TRL_METRIC_NAMES.items() if entry.get(theirs) is not None}
             for entry in self.state.log_history
             if "loss" in entry
         ]
@@ -129,22 +129,22 @@ class RlTrainer(AtomicCheckpoints, RLOOTrainer):
         for ids in completion_ids:
             # TRL also stops where the tokenizer ends a document; only an end of turn ends a response.
             ended = bool(ids) and ids[-1] == self._end_of_turn[-1]
-            responses.append(Generated(ids[:-1] if ended else ids, ended))
+            responses.append(GeneratedTokens(ids[:-1] if ended else ids, ended))
         contexts = [self._contexts[int(place)] for place in prompts]
-        costs = predicted_costs(self._cost_model, contexts, responses, self._end_of_turn)
+        costs = predict_costs(self._cost_model, contexts, responses, self._end_of_turn)
         if log_metric is not None:
             log_metric("cost/fit", float(costs.fit.mean()))
             log_metric("cost/pessimistic", float(costs.pessimistic.mean()))
         return [self._cost_model.initial_cost - cost for cost in costs.pessimistic.tolist()]
 
 
-def most_new_tokens(triples: Sequence[Triple], settings: TrainSettings) -> int:
+def resolve_max_new_tokens(triples: Sequence[Triple], settings: TrainConfig) -> int:
     """Where a response that does not end is cut off: as asked, or at the longest answer of these rows."""
     longest = max(max(len(triple.response), len(triple.edit)) for triple in triples)
     return settings.rl.max_new_tokens or longest
 
 
-def _arguments(settings: TrainSettings, triples: Sequence[Triple], folder: Path, *, save: bool) -> RLOOConfig:
+def _build_rloo_config(settings: TrainConfig, triples: Sequence[Triple], folder: Path, *, save: bool) -> RLOOConfig:
     """The run in TRL's words.
 
     Raises:
@@ -152,21 +152,21 @@ def _arguments(settings: TrainSettings, triples: Sequence[Triple], folder: Path,
     """
     own = settings.rl
     batch = min(settings.batch_size, own.responses)
-    accumulate = max(1, own.responses // (batch * processes.count()))
-    responses = batch * accumulate * processes.count()
+    accumulate = max(1, own.responses // (batch * processes.get_world_size()))
+    responses = batch * accumulate * processes.get_world_size()
     if responses % own.generations:
         raise InputError(
-            f"--batch-size {batch} x {accumulate} passes x {processes.count()} processes is no multiple of "
+            f"--batch-size {batch} x {accumulate} passes x {processes.get_world_size()} processes is no multiple of "
             f"--generations {own.generations}; change one of them"
         )
-    told = common_arguments(replace(settings, batch_size=batch, accumulate=accumulate), folder, save=save)
+    told = build_common_arguments(replace(settings, batch_size=batch, accumulate=accumulate), folder, save=save)
     told["max_steps"] = settings.max_steps or max(1, round(own.epochs * len(triples) * own.generations / responses))
     told["num_train_epochs"] = 1  # the order of all of them is one long list, so that a resumed run meets the same
     arguments = RLOOConfig(
         **told,
         beta=0.0,  # see where it is set
         num_generations=own.generations,
-        max_completion_length=most_new_tokens(triples, settings),
+        max_completion_length=resolve_max_new_tokens(triples, settings),
         temperature=1.0,
         shuffle_dataset=False,
         gradient_checkpointing=settings.checkpointing,
@@ -179,7 +179,7 @@ def _arguments(settings: TrainSettings, triples: Sequence[Triple], folder: Path,
     return arguments
 
 
-def _order(triples: Sequence[Triple], arguments: RLOOConfig) -> list[int]:
+def _draw_context_order(triples: Sequence[Triple], arguments: RLOOConfig) -> list[int]:
     """The contexts of every step, one after the other: shuffles of the log, or draws by weight where rows have one."""
     rng = np.random.default_rng(arguments.seed)
     responses: Any = arguments.generation_batch_size  # by now TRL has made a number of it

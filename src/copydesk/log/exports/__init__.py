@@ -1,8 +1,16 @@
 """The log in the formats others know: JSON Lines, Parquet, and the sets that TRL trains on."""
 
-from copydesk.log.exports.export import Format, check_target, export
-from copydesk.log.exports.exported import Exported
-from copydesk.log.exports.filters import Filter, chosen
-from copydesk.log.exports.sets import Form
+from copydesk.log.exports.export import ExportFormat, check_export_target, export_records
+from copydesk.log.exports.exported import ExportResult
+from copydesk.log.exports.filters import RecordFilter, filter_records
+from copydesk.log.exports.sets import DatasetForm
 
-__all__ = ["Exported", "Filter", "Form", "Format", "check_target", "chosen", "export"]
+__all__ = [
+    "ExportResult",
+    "RecordFilter",
+    "DatasetForm",
+    "ExportFormat",
+    "check_export_target",
+    "filter_records",
+    "export_records",
+]

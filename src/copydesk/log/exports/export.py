@@ -6,19 +6,21 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
 
 from copydesk.errors import InputError
-from copydesk.log.exports.exported import Exported
-from copydesk.log.exports.lines import json_line, log_line, write_lines
-from copydesk.log.exports.sets import Form, SetFormat, set_rows
+from copydesk.log.exports.exported import ExportResult
+from copydesk.log.exports.lines import encode_json_line, encode_record_line, write_lines
+from copydesk.log.exports.sets import DatasetForm, DatasetFormat, iter_dataset_rows
 from copydesk.log.files import open_to_read, staged_file
 from copydesk.log.record import EditRecord
 
-Format = Literal["jsonl", "parquet", "preference", "prompt-completion", "kto"]
+ExportFormat = Literal["jsonl", "parquet", "preference", "prompt-completion", "kto"]
 
 STDOUT = Path("-")
 """Stands for standard output."""
 
 
-def check_target(out: Path, format: Format, form: Form = "auto", *, overwrite: bool = False) -> None:
+def check_export_target(
+    out: Path, format: ExportFormat, form: DatasetForm = "auto", *, overwrite: bool = False
+) -> None:
     """Refuse an export that cannot be made, before anything is read.
 
     Raises:
@@ -30,7 +32,7 @@ def check_target(out: Path, format: Format, form: Form = "auto", *, overwrite: b
         raise InputError(f"{out}: a Parquet file goes by the ending .parquet; name it so")
     if format == "jsonl" and parquet:
         raise InputError(f"{out}: JSON Lines do not go by the ending .parquet; name it .jsonl, or say --format parquet")
-    if form != "auto" and format not in get_args(SetFormat):
+    if form != "auto" and format not in get_args(DatasetFormat):
         raise InputError(f"--form {form}: a log is written as it is; leave it out, or choose a set for TRL by --format")
     if out == STDOUT or not out.exists():
         return
@@ -40,19 +42,19 @@ def check_target(out: Path, format: Format, form: Form = "auto", *, overwrite: b
         raise InputError(f"{out}: this is a database, which no export may replace; choose another name")
 
 
-def export(
+def export_records(
     records: Iterable[EditRecord],
     out: Path,
-    format: Format,
-    form: Form = "auto",
+    format: ExportFormat,
+    form: DatasetForm = "auto",
     *,
     overwrite: bool = False,
-    done: Exported | None = None,
-) -> Exported:
+    done: ExportResult | None = None,
+) -> ExportResult:
     """Write records to a file that appears when all of them are there; memory does not grow with their number.
 
     - `jsonl`: what `copydesk.log.write_jsonl` writes, and `read_jsonl` reads.
-    - `parquet`: the columns of `copydesk.log.exports.parquet.LOG`, from which equal records can be made.
+    - `parquet`: the columns of `copydesk.log.exports.parquet.LOG_SCHEMA`, from which equal records can be made.
     - `preference`, `prompt-completion`, `kto`: see `copydesk.log.exports.sets`; in Parquet if `out` ends in `.parquet`,
       else in JSON Lines.
 
@@ -70,48 +72,53 @@ def export(
         The counts.
 
     Raises:
-        InputError: as `check_target` and `set_rows`; no record is left to write; the file cannot be written; a record
+        InputError: as `check_export_target` and `iter_dataset_rows`; no record is left to write; the file cannot be written; a record
             holds what the format cannot.
     """
-    check_target(out, format, form, overwrite=overwrite)
-    done = Exported() if done is None else done
+    check_export_target(out, format, form, overwrite=overwrite)
+    done = ExportResult() if done is None else done
     if out == STDOUT:
-        _write(sys.stdout.buffer, records, out, format, form, done)
+        _write_rows(sys.stdout.buffer, records, out, format, form, done)
         sys.stdout.buffer.flush()
     else:
         with staged_file(out, tidy=True) as temporary, temporary.open("wb") as file:
-            _write(file, records, out, format, form, done)
+            _write_rows(file, records, out, format, form, done)
     return done
 
 
-def _write(
-    file: BinaryIO, records: Iterable[EditRecord], out: Path, format: Format, form: Form, done: Exported
+def _write_rows(
+    file: BinaryIO,
+    records: Iterable[EditRecord],
+    out: Path,
+    format: ExportFormat,
+    form: DatasetForm,
+    done: ExportResult,
 ) -> None:
     as_parquet = out.suffix == ".parquet"
     if as_parquet:
         from copydesk.log.exports import parquet  # slow to load, and not always needed
     rows: Iterator[Any]
     if format == "jsonl":
-        rows = _made(_counted(records, done), log_line, out)
+        rows = _convert_records(_count_records(records, done), encode_record_line, out)
     elif format == "parquet":
-        rows = _made(_counted(records, done), parquet.log_columns, out)
+        rows = _convert_records(_count_records(records, done), parquet.build_log_columns, out)
     else:
-        rows = set_rows(records, format, form, done)
-        rows = rows if as_parquet else map(json_line, rows)
-    rows = _not_empty(rows, out, done)
+        rows = iter_dataset_rows(records, format, form, done)
+        rows = rows if as_parquet else map(encode_json_line, rows)
+    rows = _require_rows(rows, out, done)
     if as_parquet:
-        parquet.write_parquet(file, rows, parquet.LOG if format == "parquet" else None)
+        parquet.write_parquet(file, rows, parquet.LOG_SCHEMA if format == "parquet" else None)
     else:
         write_lines(file, rows, out)
 
 
-def _counted(records: Iterable[EditRecord], done: Exported) -> Iterator[EditRecord]:
+def _count_records(records: Iterable[EditRecord], done: ExportResult) -> Iterator[EditRecord]:
     for record in records:
         done.records += 1
         yield record
 
 
-def _made(records: Iterable[EditRecord], make: Callable[[EditRecord], Any], out: Path) -> Iterator[Any]:
+def _convert_records(records: Iterable[EditRecord], make: Callable[[EditRecord], Any], out: Path) -> Iterator[Any]:
     """What is made of each record; a fault says of which."""
     for record in records:
         try:
@@ -121,7 +128,7 @@ def _made(records: Iterable[EditRecord], make: Callable[[EditRecord], Any], out:
         yield row
 
 
-def _not_empty(rows: Iterator[Any], out: Path, done: Exported) -> Iterator[Any]:
+def _require_rows(rows: Iterator[Any], out: Path, done: ExportResult) -> Iterator[Any]:
     for row in rows:
         done.rows += 1
         yield row

@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass
-class Exported:
+class ExportResult:
     """Counts, filled while an export runs.
 
     Attributes:

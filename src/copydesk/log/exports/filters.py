@@ -10,7 +10,7 @@ from copydesk.log.record import EditRecord
 
 
 @dataclass(frozen=True)
-class Filter:
+class RecordFilter:
     """What a record has to be; `None` asks for nothing.
 
     Attributes:
@@ -32,8 +32,8 @@ class Filter:
     pending: bool = False
 
 
-def chosen(
-    records: Iterable[EditRecord], wanted: Filter, left_out: Counter[str], metric: EditCost | None = None
+def filter_records(
+    records: Iterable[EditRecord], wanted: RecordFilter, left_out: Counter[str], metric: EditCost | None = None
 ) -> Iterator[EditRecord]:
     """The records that are wanted, in their order; a stream.
 
@@ -44,28 +44,28 @@ def chosen(
         metric: the edit cost; the usual one if `None`. It is computed only where it is bounded.
     """
     bounded = wanted.at_least is not None or wanted.at_most is not None
-    kept = _by_fields(records, wanted, bounded, left_out)
+    kept = _filter_by_fields(records, wanted, bounded, left_out)
     if not bounded:
         yield from kept
         return
     for record, cost in (metric or EditCost()).iter_costs(kept):
-        if cost is not None and _within(cost, wanted.at_least, wanted.at_most):
+        if cost is not None and _is_cost_within(cost, wanted.at_least, wanted.at_most):
             yield record
         else:
             left_out["another cost"] += 1
 
 
-def _by_fields(
-    records: Iterable[EditRecord], wanted: Filter, bounded: bool, left_out: Counter[str]
+def _filter_by_fields(
+    records: Iterable[EditRecord], wanted: RecordFilter, bounded: bool, left_out: Counter[str]
 ) -> Iterator[EditRecord]:
     for record in records:
-        if why := _unwanted(record, wanted, bounded):
+        if why := _get_exclusion_reason(record, wanted, bounded):
             left_out[why] += 1
         else:
             yield record
 
 
-def _unwanted(record: EditRecord, wanted: Filter, bounded: bool) -> str | None:
+def _get_exclusion_reason(record: EditRecord, wanted: RecordFilter, bounded: bool) -> str | None:
     """Why a record does not go out, its cost aside."""
     if wanted.user is not None and record.user != wanted.user:
         return "another user"
@@ -80,5 +80,5 @@ def _unwanted(record: EditRecord, wanted: Filter, bounded: bool) -> str | None:
     return "pending" if record.pending and (bounded or not wanted.pending) else None
 
 
-def _within(cost: float, at_least: float | None, at_most: float | None) -> bool:
+def _is_cost_within(cost: float, at_least: float | None, at_most: float | None) -> bool:
     return (at_least is None or cost >= at_least) and (at_most is None or cost <= at_most)

@@ -5,19 +5,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from copydesk.log.jsonl import record_line
+from copydesk.log.jsonl import serialize_record
 from copydesk.log.record import EditRecord
 
 _CODECS = {".gz": "gzip", ".zst": "zstd"}
 
 
-def log_line(record: EditRecord) -> bytes:
-    """A record as one line; the faults are those of `record_line`."""
-    return record_line(record).encode()
+def encode_record_line(record: EditRecord) -> bytes:
+    """A record as one line; the faults are those of `serialize_record`."""
+    return serialize_record(record).encode()
 
 
-def json_line(row: dict[str, Any]) -> bytes:
-    """A row as one line; the faults are those of `log_line`."""
+def encode_json_line(row: dict[str, Any]) -> bytes:
+    """A row as one line; the faults are those of `encode_record_line`."""
     return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from copydesk.log.record import EditRecord
 
-LOG = pa.schema(
+LOG_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
         pa.field("context", pa.string()),
@@ -29,12 +29,12 @@ LOG = pa.schema(
 """The columns of a log. `messages` and `metadata` hold JSON; `context` is null where `messages` is not. The schema's
 metadata says by `copydesk` that the file is one of ours."""
 
-_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-_ROWS, _CHARACTERS = 8192, 8 << 20  # a row group ends at either
+_MESSAGES_TYPE = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_MAX_GROUP_ROWS, _MAX_GROUP_CHARACTERS = 8192, 8 << 20  # a row group ends at either
 
 
-def log_columns(record: EditRecord) -> dict[str, Any]:
-    """A record as the columns of `LOG`.
+def build_log_columns(record: EditRecord) -> dict[str, Any]:
+    """A record as the columns of `LOG_SCHEMA`.
 
     Raises:
         ValueError: the record holds a number that is not finite, or half of a surrogate pair.
@@ -45,14 +45,14 @@ def log_columns(record: EditRecord) -> dict[str, Any]:
     return {
         "id": record.id,
         "context": record.context if text else None,
-        "messages": None if text else _as_json(record.model_dump(mode="json", include={"context"})["context"]),
+        "messages": None if text else _dump_json(record.model_dump(mode="json", include={"context"})["context"]),
         "response": record.response,
         "edit": record.edit,
         "user": record.user,
         "policy": record.policy,
         "propensity": record.propensity,
         "created_at": None if record.created_at is None else record.created_at.astimezone(UTC),
-        "metadata": _as_json(record.metadata) if record.metadata else None,
+        "metadata": _dump_json(record.metadata) if record.metadata else None,
     }
 
 
@@ -60,42 +60,42 @@ def write_parquet(file: BinaryIO, rows: Iterator[dict[str, Any]], schema: pa.Sch
     """Write the rows, of which there must be one; without a schema they are rows of a set."""
     if schema is None:
         first = next(rows)
-        schema = pa.schema([pa.field(name, _type_of(value)) for name, value in first.items()])
+        schema = pa.schema([pa.field(name, _infer_type(value)) for name, value in first.items()])
         rows = chain([first], rows)
     repeated = [name for name in ("user", "policy") if name in schema.names]
     with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=repeated or False) as writer:
-        for group in _groups(rows):
+        for group in _iter_row_groups(rows):
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
 
 
-def _type_of(value: Any) -> pa.DataType:
+def _infer_type(value: Any) -> pa.DataType:
     """The type of a set's column: a label, a text or a list of messages."""
     if isinstance(value, bool):
         return pa.bool_()
-    return pa.string() if isinstance(value, str) else _MESSAGES
+    return pa.string() if isinstance(value, str) else _MESSAGES_TYPE
 
 
-def _groups(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def _iter_row_groups(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     group: list[dict[str, Any]] = []
     characters = 0
     for row in rows:
         group.append(row)
-        characters += sum(map(_size, row.values()))
-        if len(group) >= _ROWS or characters >= _CHARACTERS:
+        characters += sum(map(_count_characters, row.values()))
+        if len(group) >= _MAX_GROUP_ROWS or characters >= _MAX_GROUP_CHARACTERS:
             yield group
             group, characters = [], 0
     if group:
         yield group
 
 
-def _size(value: Any) -> int:
+def _count_characters(value: Any) -> int:
     """Characters of text in a value."""
     if isinstance(value, str):
         return len(value)
     return sum(len(message["content"]) for message in value) if isinstance(value, list) else 0
 
 
-def _as_json(value: Any) -> str:
+def _dump_json(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     text.encode()  # here, where it is known whose it is
     return text

@@ -11,16 +11,16 @@ from itertools import chain, islice
 from typing import Any, Literal, NamedTuple
 
 from copydesk.errors import InputError
-from copydesk.log.exports.exported import Exported
+from copydesk.log.exports.exported import ExportResult
 from copydesk.log.record import EditRecord
 
-SetFormat = Literal["preference", "prompt-completion", "kto"]
-Form = Literal["auto", "text", "chat"]
+DatasetFormat = Literal["preference", "prompt-completion", "kto"]
+DatasetForm = Literal["auto", "text", "chat"]
 
-_KTO_BLOCK = 500  # records whose good and bad rows are kept apart
+_KTO_BLOCK_SIZE = 500  # records whose good and bad rows are kept apart
 
 
-class Part(NamedTuple):
+class DatasetExample(NamedTuple):
     """A record as text, or as lists of messages."""
 
     prompt: Any
@@ -29,7 +29,9 @@ class Part(NamedTuple):
     changed: bool
 
 
-def set_rows(records: Iterable[EditRecord], format: SetFormat, form: Form, done: Exported) -> Iterator[dict[str, Any]]:
+def iter_dataset_rows(
+    records: Iterable[EditRecord], format: DatasetFormat, form: DatasetForm, done: ExportResult
+) -> Iterator[dict[str, Any]]:
     """The rows of a set; a stream.
 
     - `preference`: `prompt, chosen, rejected`, the edit and the response, of every record that was changed.
@@ -48,7 +50,7 @@ def set_rows(records: Iterable[EditRecord], format: SetFormat, form: Form, done:
     Raises:
         InputError: a record is a chat where the form is text, or text where `auto` found a chat first.
     """
-    parts = _parts(_usable(records, format == "preference", done), form)
+    parts = _iter_examples(_iter_usable_records(records, format == "preference", done), form)
     match format:
         case "preference":
             for part in parts:
@@ -57,14 +59,14 @@ def set_rows(records: Iterable[EditRecord], format: SetFormat, form: Form, done:
             for part in parts:
                 yield {"prompt": part.prompt, "completion": part.edit}
         case "kto":
-            while block := list(islice(parts, _KTO_BLOCK)):
+            while block := list(islice(parts, _KTO_BLOCK_SIZE)):
                 good = ((part, part.edit, True) for part in block)
                 bad = ((part, part.response, False) for part in block if part.changed)
                 for part, completion, label in chain(good, bad):
                     yield {"prompt": part.prompt, "completion": completion, "label": label}
 
 
-def _usable(records: Iterable[EditRecord], only_changed: bool, done: Exported) -> Iterator[EditRecord]:
+def _iter_usable_records(records: Iterable[EditRecord], only_changed: bool, done: ExportResult) -> Iterator[EditRecord]:
     for record in records:
         if record.pending:
             done.left_out["pending"] += 1
@@ -76,7 +78,7 @@ def _usable(records: Iterable[EditRecord], only_changed: bool, done: Exported) -
             yield record
 
 
-def _parts(records: Iterable[EditRecord], form: Form) -> Iterator[Part]:
+def _iter_examples(records: Iterable[EditRecord], form: DatasetForm) -> Iterator[DatasetExample]:
     mixed = form == "chat"
     for record in records:
         text = isinstance(record.context, str)
@@ -93,15 +95,15 @@ def _parts(records: Iterable[EditRecord], form: Form) -> Iterator[Part]:
                 "makes a text one user's message"
             )
         chat = form == "chat"
-        response, edit = _answer(record.response, chat), _answer(str(record.edit), chat)
-        yield Part(_prompt(record, chat), response, edit, record.edited)
+        response, edit = _build_completion(record.response, chat), _build_completion(str(record.edit), chat)
+        yield DatasetExample(_build_prompt(record, chat), response, edit, record.edited)
 
 
-def _prompt(record: EditRecord, chat: bool) -> Any:
+def _build_prompt(record: EditRecord, chat: bool) -> Any:
     if isinstance(record.context, str):
         return [{"role": "user", "content": record.context}] if chat else record.context
     return [{"role": message.role, "content": message.content} for message in record.context]
 
 
-def _answer(text: str, chat: bool) -> Any:
+def _build_completion(text: str, chat: bool) -> Any:
     return [{"role": "assistant", "content": text}] if chat else text

@@ -1,5 +1,5 @@
 """Taking in logs of other shapes: rows become records, get their cost, and go into the store; bad ones beside it."""
 
-from copydesk.log.intake.intake import Intake, take_in
+from copydesk.log.intake.intake import ImportResult, import_rows
 
-__all__ = ["Intake", "take_in"]
+__all__ = ["ImportResult", "import_rows"]

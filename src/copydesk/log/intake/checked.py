@@ -8,19 +8,19 @@ from typing import Any
 
 from copydesk.log.mapping import FieldMapping
 from copydesk.log.record import EditRecord
-from copydesk.log.sources.source import Row
-from copydesk.log.store.imports import content_digest
+from copydesk.log.sources.source import SourceRow
+from copydesk.log.store.imports import compute_content_digest
 
-Redact = Callable[[EditRecord], tuple[EditRecord, Counter[str]]]
+RedactFunction = Callable[[EditRecord], tuple[EditRecord, Counter[str]]]
 
-_NO_ID = "?"  # stands for the id until the content is known
-_LONGEST_NAME = 2_000  # bytes; PostgreSQL's indexes take a little more
-_DEEPEST = 200  # lists and objects in one another, far from what Python's own reader and writer of JSON can still do
+_PLACEHOLDER_ID = "?"  # stands for the id until the content is known
+_MAX_NAME_BYTES = 2_000  # bytes; PostgreSQL's indexes take a little more
+_MAX_DEPTH = 200  # lists and objects in one another, far from what Python's own reader and writer of JSON can still do
 _TOO_DEEP = "lists or objects are nested too deeply; flatten the row"
 
 
 @dataclass(frozen=True)
-class Reading:
+class RowParser:
     """How rows are read.
 
     Attributes:
@@ -35,50 +35,50 @@ class Reading:
     tenant: str
     id_prefix: str = ""
     max_text: int = 1_000_000
-    redact: Redact | None = None
+    redact: RedactFunction | None = None
 
 
 @dataclass(frozen=True)
-class Checked:
+class ParsedRow:
     """A row that was read: a record with the digest of its content, or why it is rejected."""
 
-    row: Row
+    row: SourceRow
     record: EditRecord | None = None
     digest: str = ""
     error: str = ""
 
 
-def checked(rows: Iterable[Row], reading: Reading, replaced: Counter[str]) -> Iterator[Checked]:
+def parse_rows(rows: Iterable[SourceRow], reading: RowParser, replaced: Counter[str]) -> Iterator[ParsedRow]:
     """Read rows one by one; what is redacted is counted in `replaced` by kind."""
     for row in rows:
         if row.fields is None:
-            yield Checked(row, error=row.error or "cannot be read")
+            yield ParsedRow(row, error=row.error or "cannot be read")
             continue
         try:
-            record, found = _read(row, reading)
-            digest = content_digest(record, reading.tenant)
+            record, found = _parse_row(row, reading)
+            digest = compute_content_digest(record, reading.tenant)
         except (ValueError, TypeError) as fault:
-            yield Checked(row, error=str(fault).splitlines()[0])
+            yield ParsedRow(row, error=str(fault).splitlines()[0])
             continue
         except RecursionError:
-            yield Checked(row, error=_TOO_DEEP)
+            yield ParsedRow(row, error=_TOO_DEEP)
             continue
         replaced.update(found)
-        if record.id == _NO_ID:
+        if record.id == _PLACEHOLDER_ID:
             record = record.model_copy(update={"id": digest})
-        yield Checked(row, record, digest)
+        yield ParsedRow(row, record, digest)
 
 
-def _read(row: Row, reading: Reading) -> tuple[EditRecord, Counter[str]]:
+def _parse_row(row: SourceRow, reading: RowParser) -> tuple[EditRecord, Counter[str]]:
     assert row.fields is not None
-    if _is_deep(list(row.fields.values()), _DEEPEST):
+    if _exceeds_depth(list(row.fields.values()), _MAX_DEPTH):
         raise ValueError(_TOO_DEEP)
-    record = reading.mapping.build_record(row.fields, _NO_ID)
-    if reading.id_prefix and record.id != _NO_ID:
+    record = reading.mapping.build_record(row.fields, _PLACEHOLDER_ID)
+    if reading.id_prefix and record.id != _PLACEHOLDER_ID:
         record = record.model_copy(update={"id": reading.id_prefix + record.id})
     _check_texts(record, reading.max_text)
     _check_names(record)
-    _check_moment(record)
+    _check_timestamp(record)
     return (record, Counter()) if reading.redact is None else reading.redact(record)
 
 
@@ -100,11 +100,11 @@ def _check_texts(record: EditRecord, most: int) -> None:
 def _check_names(record: EditRecord) -> None:
     for field in ("id", "user", "policy"):
         size = len((getattr(record, field) or "").encode())
-        if size > _LONGEST_NAME:
-            raise ValueError(f"field '{field}' has {size} bytes; at most {_LONGEST_NAME} are taken")
+        if size > _MAX_NAME_BYTES:
+            raise ValueError(f"field '{field}' has {size} bytes; at most {_MAX_NAME_BYTES} are taken")
 
 
-def _check_moment(record: EditRecord) -> None:
+def _check_timestamp(record: EditRecord) -> None:
     try:
         if record.created_at is not None:
             record.created_at.astimezone(UTC)
@@ -112,9 +112,9 @@ def _check_moment(record: EditRecord) -> None:
         raise ValueError("field 'created_at' is not in the years 1 to 9999 in UTC; mend it or leave it out") from None
 
 
-def _is_deep(value: Any, most: int) -> bool:
+def _exceeds_depth(value: Any, most: int) -> bool:
     """Whether lists and objects stand in one another more often than so."""
     if not isinstance(value, dict | list):
         return False
     inner = value.values() if isinstance(value, dict) else value
-    return most == 0 or any(_is_deep(one, most - 1) for one in inner)
+    return most == 0 or any(_exceeds_depth(one, most - 1) for one in inner)

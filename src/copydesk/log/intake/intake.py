@@ -12,26 +12,26 @@ from sqlalchemy import select
 
 from copydesk.errors import InputError
 from copydesk.log.cost import EditCost
-from copydesk.log.intake.checked import Checked, Reading, checked
-from copydesk.log.intake.rejected import Rejected
-from copydesk.log.sources.source import Row, Source
+from copydesk.log.intake.checked import ParsedRow, RowParser, parse_rows
+from copydesk.log.intake.rejected import RejectedRowWriter
+from copydesk.log.sources.source import ImportSource, SourceRow
 from copydesk.log.store import EditStore, tables
-from copydesk.log.store.imports import ImportedRow, Outcome, add_rows, known_digests, told
+from copydesk.log.store.imports import ImportedRow, ImportOutcome, append_imported_rows, find_known_digests, outcome_of
 
-Costed = list[tuple[Checked, Outcome | None, float | None]]
+CostedBatch = list[tuple[ParsedRow, ImportOutcome | None, float | None]]
 """A batch with what is known of each row before it is written, and its cost."""
 
-Settled = list[tuple[Checked, Outcome | None]]
+WrittenBatch = list[tuple[ParsedRow, ImportOutcome | None]]
 """A batch with what became of each row; `None` where it is bad."""
 
-BATCH = 1_000
+IMPORT_BATCH_SIZE = 1_000
 """Rows to a transaction: what a kill can cost, and how long another writer waits."""
 
-_AHEAD = 2  # batches that are read while one is costed and one is written
+_PREFETCHED_BATCHES = 2  # batches that are read while one is costed and one is written
 
 
 @dataclass
-class Intake:
+class ImportResult:
     """What an import came to.
 
     Attributes:
@@ -61,17 +61,17 @@ class Intake:
         return {**self.__dict__, "replaced": dict(self.replaced)}
 
 
-def take_in(
-    source: Source,
-    rows: Iterable[Row],
-    reading: Reading,
+def import_rows(
+    source: ImportSource,
+    rows: Iterable[SourceRow],
+    reading: RowParser,
     store: EditStore,
     metric: EditCost,
-    rejected: Rejected,
+    rejected: RejectedRowWriter,
     *,
     strict: bool = False,
     progress: Callable[[int], None] = lambda rows: None,
-) -> Intake:
+) -> ImportResult:
     """Read rows, compute the costs of their edits, and append those that are not there yet to the store.
 
     Batches are committed one after the other and in order. So an import that is interrupted or killed leaves the first
@@ -94,31 +94,31 @@ def take_in(
     began = time.monotonic()
     with store.begin_read() as connection:
         since = int(connection.execute(select(tables.clock.c.seq)).scalar_one())
-    done = Intake()
+    done = ImportResult()
     at, name = time.time(), metric.name
 
-    def costed(batch: list[Checked]) -> Costed:
+    def costed(batch: list[ParsedRow]) -> CostedBatch:
         """The costs of a batch; rows that are there already need none."""
         good = [one for one in batch if one.record is not None]
         with store.begin_read() as connection:
-            there = known_digests(connection, [one.digest for one in good])
+            there = find_known_digests(connection, [one.digest for one in good])
         fresh = [one for one in good if one.digest not in there and one.record and one.record.edit is not None]
         costs = iter(metric.cost_batch((one.record.response, str(one.record.edit)) for one in fresh if one.record))
         known = {id(one): next(costs) for one in fresh}
-        before = {digest: told(seq, since) for digest, seq in there.items()}
+        before = {digest: outcome_of(seq, since) for digest, seq in there.items()}
         return [(one, before.get(one.digest), known.get(id(one))) for one in batch]
 
     clashed = False
 
-    def written(batch: Costed) -> Settled:
+    def written(batch: CostedBatch) -> WrittenBatch:
         nonlocal clashed
         if clashed and strict:
             return []
         new = [(one, cost) for one, outcome, cost in batch if one.record is not None and outcome is None]
         with store.begin_write() as tx:
             imported = [ImportedRow(one.record, one.digest, cost) for one, cost in new if one.record is not None]
-            outcomes = iter(add_rows(tx, imported, name, reading.tenant, since=since, at=at, strict=strict))
-        settled: Settled = []
+            outcomes = iter(append_imported_rows(tx, imported, name, reading.tenant, since=since, at=at, strict=strict))
+        settled: WrittenBatch = []
         for one, before, _ in batch:
             outcome = before or (None if one.record is None else next(outcomes))
             settled.append((one, outcome))
@@ -127,13 +127,13 @@ def take_in(
                 break
         return settled
 
-    def settle(batch: Settled) -> None:
+    def settle(batch: WrittenBatch) -> None:
         """Count what became of a batch, in the order of its rows."""
         for one, outcome in batch:
             done.rows += 1
             if one.record is None or outcome is None or outcome == "clash":
                 done.rejected += 1
-                rejected.add(one.row, _fault(one))
+                rejected.add(one.row, _get_rejection_reason(one))
             else:
                 setattr(done, outcome, getattr(done, outcome) + 1)
                 done.pending += outcome == "added" and one.record.edit is None
@@ -145,13 +145,13 @@ def take_in(
                 "twice: mend this one and run again)"
             )
 
-    stream = checked(rows, reading, done.replaced)
+    stream = parse_rows(rows, reading, done.replaced)
     with ThreadPoolExecutor(1) as costing, ThreadPoolExecutor(1) as writing:
-        waiting: deque[Future[Settled]] = deque()
+        waiting: deque[Future[WrittenBatch]] = deque()
         try:
-            for batch in _batches(stream, BATCH, strict):
-                waiting.append(writing.submit(_after, costing.submit(costed, batch), written))
-                while len(waiting) > _AHEAD:
+            for batch in _iter_batches(stream, IMPORT_BATCH_SIZE, strict):
+                waiting.append(writing.submit(_wait_then, costing.submit(costed, batch), written))
+                while len(waiting) > _PREFETCHED_BATCHES:
                     settle(waiting.popleft().result())
             while waiting:
                 settle(waiting.popleft().result())
@@ -163,30 +163,30 @@ def take_in(
     return done
 
 
-def _after(future: Future[Costed], then: Callable[[Costed], Settled]) -> Settled:
+def _wait_then(future: Future[CostedBatch], then: Callable[[CostedBatch], WrittenBatch]) -> WrittenBatch:
     """What follows on a result, once that is there."""
     return then(future.result())
 
 
-_MEND_ID = "give the file's ids a prefix of their own with --id-prefix, or leave ids out with --id none"
+_FIX_ID = "give the file's ids a prefix of their own with --id-prefix, or leave ids out with --id none"
 
 
-def _batches(stream: Iterator[Checked], size: int, strict: bool) -> Iterator[list[Checked]]:
+def _iter_batches(stream: Iterator[ParsedRow], size: int, strict: bool) -> Iterator[list[ParsedRow]]:
     """The stream in batches; where the first bad row ends it, that row ends its batch."""
-    while batch := list(islice(_until_bad(stream) if strict else stream, size)):
+    while batch := list(islice(_iter_until_rejected(stream) if strict else stream, size)):
         yield batch
         if strict and batch[-1].record is None:
             return
 
 
-def _until_bad(stream: Iterator[Checked]) -> Iterator[Checked]:
+def _iter_until_rejected(stream: Iterator[ParsedRow]) -> Iterator[ParsedRow]:
     for one in stream:
         yield one
         if one.record is None:
             return
 
 
-def _fault(one: Checked) -> str:
+def _get_rejection_reason(one: ParsedRow) -> str:
     if one.record is None:
         return one.error
-    return f"field 'id': {one.record.id!r} is in the store already with other texts or another user; {_MEND_ID}"
+    return f"field 'id': {one.record.id!r} is in the store already with other texts or another user; {_FIX_ID}"

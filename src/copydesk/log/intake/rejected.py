@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from copydesk.log.files import staged_file
-from copydesk.log.sources.source import Row
+from copydesk.log.sources.source import SourceRow
 
 
-class Rejected:
+class RejectedRowWriter:
     """Collects rejected rows in a file that appears when all rows were seen, if there were any.
 
     Attributes:
@@ -28,7 +28,7 @@ class Rejected:
         self._unit = unit
         self._file = file
 
-    def add(self, row: Row, reason: str) -> None:
+    def add(self, row: SourceRow, reason: str) -> None:
         """Keep a row with the reason why it was rejected."""
         self.count += 1
         if len(self.samples) < self.MAX_SAMPLES:
@@ -46,21 +46,21 @@ class Rejected:
         self._file.write(line + "\n")
 
 
-class _None(Exception):
+class _NothingRejected(Exception):
     """There is nothing to write."""
 
 
 @contextmanager
-def rejected_rows(path: Path, unit: str) -> Iterator[Rejected]:
+def open_rejected_rows(path: Path, unit: str) -> Iterator[RejectedRowWriter]:
     """A file for rejected rows at `path`, which stays what it was until the block ends.
 
     Without any, a file of an earlier import is removed: its rows were mended.
     """
     try:
         with staged_file(path, tidy=True) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            rejected = Rejected(path, unit, file)
+            rejected = RejectedRowWriter(path, unit, file)
             yield rejected
             if not rejected.count:
-                raise _None
-    except _None:
+                raise _NothingRejected
+    except _NothingRejected:
         path.unlink(missing_ok=True)

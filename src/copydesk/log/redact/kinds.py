@@ -2,20 +2,20 @@
 
 from typing import Literal, NamedTuple, get_args
 
-Kind = Literal["KEY", "IBAN", "CARD", "WALLET", "EMAIL", "SSN", "MAC", "IP", "PHONE"]
+RedactionKind = Literal["KEY", "IBAN", "CARD", "WALLET", "EMAIL", "SSN", "MAC", "IP", "PHONE"]
 """What is replaced; its placeholder is the kind and a number, such as `[EMAIL_1]`.
 
 `KEY`: API keys, tokens, private keys, passwords in URLs. `IBAN`: bank accounts. `CARD`: credit cards. `WALLET`: Bitcoin
 addresses. `SSN`: US social security numbers. `MAC` and `IP`: network addresses.
 """
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+REDACTION_KINDS: tuple[RedactionKind, ...] = get_args(RedactionKind)
 """All kinds; where two overlap in a text, the one that comes first here is taken."""
 
 
-class Span(NamedTuple):
+class RedactionSpan(NamedTuple):
     """What stands in a text, from `start` up to `end`."""
 
-    kind: Kind
+    kind: RedactionKind
     start: int
     end: int

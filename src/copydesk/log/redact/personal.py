@@ -25,22 +25,22 @@ from presidio_analyzer.predefined_recognizers import (
 from tldextract import TLDExtract
 
 from copydesk.errors import InputError
-from copydesk.log.redact.kinds import Kind
+from copydesk.log.redact.kinds import RedactionKind
 
-Finder = Callable[[str], Iterator[tuple[int, int]]]
+SpanFinder = Callable[[str], Iterator[tuple[int, int]]]
 """Where in a text something stands; places may overlap."""
 
-_SURE = 0.5  # below it Presidio wants a word beside it, such as `SSN`, that speaks for it
-_UNICODE = regex.IGNORECASE | regex.MULTILINE | regex.DOTALL
-_ASCII = _UNICODE | regex.ASCII
+_MIN_SCORE = 0.5  # below it Presidio wants a word beside it, such as `SSN`, that speaks for it
+_UNICODE_FLAGS = regex.IGNORECASE | regex.MULTILINE | regex.DOTALL
+_ASCII_FLAGS = _UNICODE_FLAGS | regex.ASCII
 
 # An address has at most 64 characters before the sign and 255 behind it (RFC 5321, 4.5.3.1). Without that limit, the
 # recogniser's time grows with the square of a long text's length.
-_AROUND_AT = re.compile(r"\S{1,64}@(?=(\S{1,255}))")
+_EMAIL_WINDOW = re.compile(r"\S{1,64}@(?=(\S{1,255}))")
 _SEVEN_DIGITS = re.compile(r"\d(?:[^\w\n]{0,3}\d){6}")
 
 
-def personal_finders(region: str) -> dict[Kind, Finder]:
+def build_personal_data_finders(region: str) -> dict[RedactionKind, SpanFinder]:
     """A finder for each kind of personal data.
 
     Args:
@@ -52,30 +52,32 @@ def personal_finders(region: str) -> dict[Kind, Finder]:
     if region not in SUPPORTED_REGIONS:
         raise InputError(f"--region {region}: there is no such region; give two letters such as US, GB or DE")
     return {
-        "IBAN": _by(IbanRecognizer(), r"[A-Z]{2}[0-9]{2}[ -]?[A-Z0-9]{4}"),
-        "CARD": _by(CreditCardRecognizer(), r"\d{4}[- ]?\d{3,4}[- ]?\d{3,4}[- ]?\d{3}"),
-        "WALLET": _by(CryptoRecognizer(), r"[a-zA-Z0-9]{26}"),
-        "EMAIL": _emails(),
-        "SSN": _by(UsSsnRecognizer(), r"\d{3}[- .]\d{2}[- .]\d{4}"),
-        "MAC": _by(MacAddressRecognizer(), r"[0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-]|\.[0-9A-Fa-f]{4}\."),
-        "IP": _by(IpRecognizer(), r"\d\.\d{1,3}\.\d|:[0-9A-Fa-f]{0,4}:"),
-        "PHONE": lambda text: _phones(text, region),
+        "IBAN": _build_recognizer_finder(IbanRecognizer(), r"[A-Z]{2}[0-9]{2}[ -]?[A-Z0-9]{4}"),
+        "CARD": _build_recognizer_finder(CreditCardRecognizer(), r"\d{4}[- ]?\d{3,4}[- ]?\d{3,4}[- ]?\d{3}"),
+        "WALLET": _build_recognizer_finder(CryptoRecognizer(), r"[a-zA-Z0-9]{26}"),
+        "EMAIL": _build_email_finder(),
+        "SSN": _build_recognizer_finder(UsSsnRecognizer(), r"\d{3}[- .]\d{2}[- .]\d{4}"),
+        "MAC": _build_recognizer_finder(
+            MacAddressRecognizer(), r"[0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-]|\.[0-9A-Fa-f]{4}\."
+        ),
+        "IP": _build_recognizer_finder(IpRecognizer(), r"\d\.\d{1,3}\.\d|:[0-9A-Fa-f]{0,4}:"),
+        "PHONE": lambda text: _iter_phone_spans(text, region),
     }
 
 
-def _by(recognizer: PatternRecognizer, condition: str) -> Finder:
+def _build_recognizer_finder(recognizer: PatternRecognizer, condition: str) -> SpanFinder:
     meets = re.compile(condition).search
     # ASCII, as the end of a word in Chinese or Japanese is no `\b`.
-    return lambda text: _places(recognizer, text, _ASCII) if meets(text) else iter(())
+    return lambda text: _iter_recognized_spans(recognizer, text, _ASCII_FLAGS) if meets(text) else iter(())
 
 
-def _places(recognizer: PatternRecognizer, text: str, flags: int) -> Iterator[tuple[int, int]]:
+def _iter_recognized_spans(recognizer: PatternRecognizer, text: str, flags: int) -> Iterator[tuple[int, int]]:
     for result in recognizer.analyze(text, recognizer.supported_entities, regex_flags=flags):
-        if result.score >= _SURE:
+        if result.score >= _MIN_SCORE:
             yield result.start, result.end
 
 
-def _emails() -> Finder:
+def _build_email_finder() -> SpanFinder:
     # The list of suffixes that comes with the package: none is fetched, and nothing is written.
     suffixes = TLDExtract(suffix_list_urls=(), cache_dir=None)
 
@@ -88,18 +90,18 @@ def _emails() -> Finder:
     def find(text: str) -> Iterator[tuple[int, int]]:
         if "@" not in text:
             return
-        for near in _AROUND_AT.finditer(text):
+        for near in _EMAIL_WINDOW.finditer(text):
             start, window = near.start(), near[0] + near[1]
-            found = list(_places(ascii_addresses, window, _ASCII))
+            found = list(_iter_recognized_spans(ascii_addresses, window, _ASCII_FLAGS))
             if not found and not window.isascii():
-                found = list(_places(addresses, window, _UNICODE))
+                found = list(_iter_recognized_spans(addresses, window, _UNICODE_FLAGS))
             for first, end in found:
                 yield start + first, start + end
 
     return find
 
 
-def _phones(text: str, region: str) -> Iterator[tuple[int, int]]:
+def _iter_phone_spans(text: str, region: str) -> Iterator[tuple[int, int]]:
     if _SEVEN_DIGITS.search(text):
         for match in PhoneNumberMatcher(text, region):
             yield match.start, match.end

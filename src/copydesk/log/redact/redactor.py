@@ -7,9 +7,9 @@ from typing import Any
 
 from copydesk.errors import InputError
 from copydesk.log.record import EditRecord, Message
-from copydesk.log.redact.kinds import KINDS, Kind, Span
+from copydesk.log.redact.kinds import REDACTION_KINDS, RedactionKind, RedactionSpan
 
-_PLACEHOLDER = re.compile(rf"\[({'|'.join(KINDS)})_([0-9]{{1,9}})\]")
+_PLACEHOLDER = re.compile(rf"\[({'|'.join(REDACTION_KINDS)})_([0-9]{{1,9}})\]")
 
 
 class Redactor:
@@ -30,16 +30,16 @@ class Redactor:
         InputError: there is no such region or kind, or the libraries that find them are not installed.
     """
 
-    def __init__(self, region: str = "US", kinds: Collection[str] = KINDS) -> None:
+    def __init__(self, region: str = "US", kinds: Collection[str] = REDACTION_KINDS) -> None:
         for kind in kinds:
-            if kind not in KINDS:
-                raise InputError(f"--redact {kind}: there is no such kind; give one of {', '.join(KINDS)}")
+            if kind not in REDACTION_KINDS:
+                raise InputError(f"--redact {kind}: there is no such kind; give one of {', '.join(REDACTION_KINDS)}")
         try:
             from copydesk.log.redact.keys import KeyFinder
-            from copydesk.log.redact.personal import personal_finders
+            from copydesk.log.redact.personal import build_personal_data_finders
         except ImportError as fault:
             raise InputError(f"--redact needs {fault.name}; install it with: pip install 'copydesk[redact]'") from None
-        finders = personal_finders(region)
+        finders = build_personal_data_finders(region)
         if "KEY" in kinds:
             finders["KEY"] = KeyFinder()
         self._finders = {kind: find for kind, find in finders.items() if kind in kinds}
@@ -58,42 +58,49 @@ class Redactor:
         """
         context = record.context
         said = context if isinstance(context, str) else [[turn.content, turn.model_extra] for turn in context]
-        before = list(_strings([said, record.response, record.edit, record.metadata]))
+        before = list(_iter_strings([said, record.response, record.edit, record.metadata]))
         after, counts = self._redact_texts(before)
         if not counts:
             return record, counts
         new = dict(zip(before, after, strict=True))
         changed = {
-            "context": new[context] if isinstance(context, str) else tuple(_turn(turn, new) for turn in context),
+            "context": new[context]
+            if isinstance(context, str)
+            else tuple(_replace_in_message(turn, new) for turn in context),
             "response": new[record.response],
             "edit": None if record.edit is None else new[record.edit],
-            "metadata": _with(record.metadata, new),
+            "metadata": _replace_strings(record.metadata, new),
         }
         return record.model_copy(update=changed), counts
 
     def _redact_texts(self, texts: Sequence[str]) -> tuple[Sequence[str], Counter[str]]:
         """The texts of one row, redacted. What a text becomes depends on the text and the row, not on its place."""
         counts: Counter[str] = Counter()
-        found: dict[str, list[Span]] = {}
+        found: dict[str, list[RedactionSpan]] = {}
         # Until nothing is left: something may only be seen once what stood beside it is replaced.
         while True:
             for text in texts:
                 if text not in found:
                     found[text] = self._find_spans(text)
-            secrets: dict[str, Kind] = {}
+            secrets: dict[str, RedactionKind] = {}
             for text in texts:
                 for kind, start, end in found[text]:
                     secrets.setdefault(text[start:end], kind)
             if not secrets:
                 return texts, counts
-            texts = _replace(texts, found, secrets, counts)
+            texts = _replace_secrets(texts, found, secrets, counts)
 
-    def _find_spans(self, text: str) -> list[Span]:
-        return _apart(text, [Span(kind, *place) for kind, find in self._finders.items() for place in find(text)])
+    def _find_spans(self, text: str) -> list[RedactionSpan]:
+        return _drop_overlaps(
+            text, [RedactionSpan(kind, *place) for kind, find in self._finders.items() for place in find(text)]
+        )
 
 
-def _replace(
-    texts: Sequence[str], found: Mapping[str, list[Span]], secrets: Mapping[str, Kind], counts: Counter[str]
+def _replace_secrets(
+    texts: Sequence[str],
+    found: Mapping[str, list[RedactionSpan]],
+    secrets: Mapping[str, RedactionKind],
+    counts: Counter[str],
 ) -> list[str]:
     """Put placeholders where secrets were found, and where they stand elsewhere; `counts` grows by the places."""
     last: Counter[str] = Counter()
@@ -104,7 +111,7 @@ def _replace(
     replaced = []
     for text in texts:
         parts, done = [], 0
-        for _, start, end in _apart(text, [*found[text], *_standing(secrets, text)]):
+        for _, start, end in _drop_overlaps(text, [*found[text], *_iter_occurrences(secrets, text)]):
             secret = text[start:end]
             kind = secrets[secret]
             if secret not in names:
@@ -117,25 +124,25 @@ def _replace(
     return replaced
 
 
-def _standing(secrets: Mapping[str, Kind], text: str) -> Iterator[Span]:
+def _iter_occurrences(secrets: Mapping[str, RedactionKind], text: str) -> Iterator[RedactionSpan]:
     """Where secrets stand in a text by themselves, not within a longer word or number."""
     for secret, kind in secrets.items():
         start = text.find(secret)
         while start >= 0:
             end = start + len(secret)
-            if not (_joined(text[start - 1 : start + 1]) or _joined(text[end - 1 : end + 1])):
-                yield Span(kind, start, end)
+            if not (_is_within_word(text[start - 1 : start + 1]) or _is_within_word(text[end - 1 : end + 1])):
+                yield RedactionSpan(kind, start, end)
             start = text.find(secret, start + 1)
 
 
-def _joined(pair: str) -> bool:
+def _is_within_word(pair: str) -> bool:
     """Whether two neighbours belong to one word; ASCII alone, as some scripts put nothing between words."""
     return len(pair) == 2 and pair.isascii() and pair.isalnum()
 
 
-def _apart(text: str, spans: Iterable[Span]) -> list[Span]:
+def _drop_overlaps(text: str, spans: Iterable[RedactionSpan]) -> list[RedactionSpan]:
     """Spans that overlap neither each other nor a placeholder, in the order of the text."""
-    spans = sorted(set(spans), key=lambda span: (KINDS.index(span.kind), span.start, -span.end))
+    spans = sorted(set(spans), key=lambda span: (REDACTION_KINDS.index(span.kind), span.start, -span.end))
     if not spans:
         return []
     taken = bytearray(len(text))
@@ -149,31 +156,31 @@ def _apart(text: str, spans: Iterable[Span]) -> list[Span]:
     return sorted(kept, key=lambda span: span.start)
 
 
-def _turn(turn: Message, new: Mapping[str, str]) -> Message:
-    return turn.model_copy(update={"content": new[turn.content], **_with(turn.model_extra or {}, new)})
+def _replace_in_message(turn: Message, new: Mapping[str, str]) -> Message:
+    return turn.model_copy(update={"content": new[turn.content], **_replace_strings(turn.model_extra or {}, new)})
 
 
-def _strings(value: Any) -> Iterator[str]:
+def _iter_strings(value: Any) -> Iterator[str]:
     """The texts within a JSON value, in its order."""
     match value:
         case str():
             yield value
         case dict():
             for part in value.values():
-                yield from _strings(part)
+                yield from _iter_strings(part)
         case list() | tuple():
             for part in value:
-                yield from _strings(part)
+                yield from _iter_strings(part)
 
 
-def _with(value: Any, new: Mapping[str, str]) -> Any:
+def _replace_strings(value: Any, new: Mapping[str, str]) -> Any:
     """The same JSON value with other texts."""
     match value:
         case str():
             return new[value]
         case dict():
-            return {key: _with(part, new) for key, part in value.items()}
+            return {key: _replace_strings(part, new) for key, part in value.items()}
         case list() | tuple():
-            return [_with(part, new) for part in value]
+            return [_replace_strings(part, new) for part in value]
         case _:
             return value

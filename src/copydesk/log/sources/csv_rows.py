@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from copydesk.errors import InputError
-from copydesk.log.sources.lines import LINE_LIMIT, TOO_LONG, numbered_lines, raw_text
-from copydesk.log.sources.source import Row
+from copydesk.log.sources.lines import MAX_ROW_BYTES, ROW_TOO_LONG, decode_raw_row, iter_numbered_lines
+from copydesk.log.sources.source import SourceRow
 
 _DELIMITERS = ",;\t"
 
 
-def csv_rows(file: BinaryIO, name: str, delimiter: str | None = None) -> Iterator[Row]:
+def iter_csv_rows(file: BinaryIO, name: str, delimiter: str | None = None) -> Iterator[SourceRow]:
     """The records, each with the number of the line it begins on; every value is text.
 
     A record that cannot be read ends with its first line: one quotation mark that is missing does not hide the rows
@@ -26,9 +26,9 @@ def csv_rows(file: BinaryIO, name: str, delimiter: str | None = None) -> Iterato
     Raises:
         InputError: the header cannot be read, or a name stands there twice.
     """
-    csv.field_size_limit(LINE_LIMIT)  # the default, 128 KiB, is less than a long text
-    lines = _Lines(file)
-    header, delimiter = _header(lines, name, delimiter)
+    csv.field_size_limit(MAX_ROW_BYTES)  # the default, 128 KiB, is less than a long text
+    lines = _CsvLines(file)
+    header, delimiter = _read_header(lines, name, delimiter)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         lines.start_record()
@@ -36,32 +36,32 @@ def csv_rows(file: BinaryIO, name: str, delimiter: str | None = None) -> Iterato
             cells = next(reader)
         except StopIteration:
             return
-        except (csv.Error, _TooLong) as fault:
+        except (csv.Error, _RowTooLong) as fault:
             place, text = lines.number, lines.first_line
             lines.push_back()
-            yield Row(place, error=_explain(fault), raw=raw_text(text))
+            yield SourceRow(place, error=_explain_csv_error(fault), raw=decode_raw_row(text))
             continue
         if len(cells) <= 1 and not lines.text.strip():
             continue
-        if (byte := _not_utf8(lines.text)) is not None:
+        if (byte := _find_invalid_byte(lines.text)) is not None:
             reason = f"byte {byte} of the row is not UTF-8; save the file as UTF-8"
         elif len(cells) != len(header):
             reason = f"{len(cells)} cells where the header has {len(header)}; quote cells that hold the delimiter"
         else:
-            yield Row(lines.number, dict(zip(header, cells, strict=True)))
+            yield SourceRow(lines.number, dict(zip(header, cells, strict=True)))
             continue
-        yield Row(lines.number, error=reason, raw=raw_text(lines.text))
+        yield SourceRow(lines.number, error=reason, raw=decode_raw_row(lines.text))
 
 
-class _TooLong(Exception):
-    """A line, or a record of several, takes more than `LINE_LIMIT`."""
+class _RowTooLong(Exception):
+    """A line, or a record of several, takes more than `MAX_ROW_BYTES`."""
 
 
-class _Lines:
+class _CsvLines:
     """The lines of a file for a `csv.reader`, which remembers those of the record that is being read."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._lines = numbered_lines(file)
+        self._lines = iter_numbered_lines(file)
         self._pending: deque[tuple[int, bytes, bool]] = deque()
         self._record: list[tuple[int, bytes, bool]] = []
         self._size = 0
@@ -73,8 +73,8 @@ class _Lines:
         taken = self._pending.popleft() if self._pending else next(self._lines)
         self._record.append(taken)
         self._size += len(taken[1])
-        if not taken[2] or self._size > LINE_LIMIT:
-            raise _TooLong
+        if not taken[2] or self._size > MAX_ROW_BYTES:
+            raise _RowTooLong
         return taken[1].decode("utf-8", errors="surrogateescape")
 
     @property
@@ -101,7 +101,7 @@ class _Lines:
         self._pending.extendleft(reversed(self._record[keep:]))
 
 
-def _header(lines: _Lines, name: str, given: str | None) -> tuple[list[str], str]:
+def _read_header(lines: _CsvLines, name: str, given: str | None) -> tuple[list[str], str]:
     """The names of the columns, and what stands between them."""
     cells: list[str] = []
     delimiter = ""
@@ -110,14 +110,14 @@ def _header(lines: _Lines, name: str, given: str | None) -> tuple[list[str], str
         try:
             first = next(lines)
             lines.push_back(0)
-            delimiter = given or _delimiter(first)
+            delimiter = given or _guess_delimiter(first)
             lines.start_record()
             cells = next(csv.reader(lines, delimiter=delimiter, strict=True))
         except StopIteration:
             raise InputError(f"{name}: there is no header; the first row must name the columns") from None
-        except (csv.Error, _TooLong) as fault:
-            raise InputError(f"{name}:{lines.number}: the header: {_explain(fault)}") from None
-    if _not_utf8(lines.text) is not None:
+        except (csv.Error, _RowTooLong) as fault:
+            raise InputError(f"{name}:{lines.number}: the header: {_explain_csv_error(fault)}") from None
+    if _find_invalid_byte(lines.text) is not None:
         raise InputError(f"{name}:{lines.number}: the header is not UTF-8; save the file as UTF-8")
     names = [cell.strip() or f"column_{number}" for number, cell in enumerate(cells, start=1)]
     if twice := next((one for one in names if names.count(one) > 1), None):
@@ -125,12 +125,12 @@ def _header(lines: _Lines, name: str, given: str | None) -> tuple[list[str], str
     return names, delimiter
 
 
-def _delimiter(line: str) -> str:
+def _guess_delimiter(line: str) -> str:
     """What cuts a line into the most cells."""
     return max(_DELIMITERS, key=lambda one: len(next(csv.reader([line], delimiter=one))))
 
 
-def _not_utf8(text: bytes) -> int | None:
+def _find_invalid_byte(text: bytes) -> int | None:
     """The place of the first byte that is not UTF-8, from 1."""
     try:
         text.decode("utf-8")
@@ -139,9 +139,9 @@ def _not_utf8(text: bytes) -> int | None:
     return None
 
 
-def _explain(fault: Exception) -> str:
-    if isinstance(fault, _TooLong):
-        return f"the row is {TOO_LONG}, or a quotation mark in it is never closed"
+def _explain_csv_error(fault: Exception) -> str:
+    if isinstance(fault, _RowTooLong):
+        return f"the row is {ROW_TOO_LONG}, or a quotation mark in it is never closed"
     match str(fault):
         case "unexpected end of data":
             return "a quotation mark opens a cell and none closes it; close it, or double it where it is text"

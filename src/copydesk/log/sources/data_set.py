@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from copydesk.errors import InputError
-from copydesk.log.sources.source import Row, Source
-from copydesk.log.sources.values import table_row
+from copydesk.log.sources.source import ImportSource, SourceRow
+from copydesk.log.sources.values import build_table_row
 
-_SAVED = ("state.json", "dataset_dict.json")
+_SAVED_DATASET_FILES = ("state.json", "dataset_dict.json")
 
 
-def data_set(given: str, *, split: str = "train", config: str | None = None) -> Source:
+def open_dataset_source(given: str, *, split: str = "train", config: str | None = None) -> ImportSource:
     """The rows of one split, streamed.
 
     Args:
@@ -22,18 +22,20 @@ def data_set(given: str, *, split: str = "train", config: str | None = None) -> 
     Raises:
         InputError: `datasets` is not installed; from `rows` also where there is no such data set or split.
     """
-    _import(given)
+    _import_datasets(given)
     folder = Path(given).resolve()
     local = folder.is_dir()
-    beside = folder.with_name(f"{folder.name}.rejected.jsonl") if local else Path(f"{_flat(given)}.rejected.jsonl")
-    return Source(given, lambda: _rows(given, split, config), "row", beside)
+    beside = (
+        folder.with_name(f"{folder.name}.rejected.jsonl") if local else Path(f"{_flatten_hub_id(given)}.rejected.jsonl")
+    )
+    return ImportSource(given, lambda: _iter_dataset_rows(given, split, config), "row", beside)
 
 
-def _flat(hub_id: str) -> str:
+def _flatten_hub_id(hub_id: str) -> str:
     return hub_id.replace("/", "--")
 
 
-def _import(given: str) -> Any:
+def _import_datasets(given: str) -> Any:
     try:
         import datasets
     except ImportError:
@@ -43,11 +45,11 @@ def _import(given: str) -> Any:
     return datasets
 
 
-def _rows(given: str, split: str, config: str | None) -> Iterator[Row]:
+def _iter_dataset_rows(given: str, split: str, config: str | None) -> Iterator[SourceRow]:
     place = 0
     try:
-        for place, values in enumerate(_loaded(given, split, config), start=1):
-            yield table_row(place, values)
+        for place, values in enumerate(_load_split(given, split, config), start=1):
+            yield build_table_row(place, values)
     except InputError:
         raise
     # What a loader raises depends on the files, the hub and the builder.
@@ -57,9 +59,9 @@ def _rows(given: str, split: str, config: str | None) -> Iterator[Row]:
         raise InputError(f"{given}: {where} ({reason[0]}); check the path or id, --split and --config") from None
 
 
-def _loaded(given: str, split: str, config: str | None) -> Any:
-    datasets = _import(given)
-    if not any((Path(given) / name).is_file() for name in _SAVED):
+def _load_split(given: str, split: str, config: str | None) -> Any:
+    datasets = _import_datasets(given)
+    if not any((Path(given) / name).is_file() for name in _SAVED_DATASET_FILES):
         return datasets.load_dataset(given, config, split=split, streaming=True)
     saved = datasets.load_from_disk(given)
     if not isinstance(saved, datasets.DatasetDict):

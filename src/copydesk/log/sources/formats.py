@@ -3,11 +3,11 @@
 from pathlib import PurePath
 from typing import Literal
 
-Format = Literal["jsonl", "json", "csv", "tsv", "parquet", "dataset"]
+ImportFormat = Literal["jsonl", "json", "csv", "tsv", "parquet", "dataset"]
 """JSON Lines, one JSON array, comma- or tab-separated values, Parquet, a data set of Hugging Face `datasets`."""
 
-_PACKED = (".gz", ".gzip", ".zst", ".zstd")
-_ENDINGS: dict[str, Format] = {
+_COMPRESSION_SUFFIXES = (".gz", ".gzip", ".zst", ".zstd")
+_FORMAT_BY_SUFFIX: dict[str, ImportFormat] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "json",
@@ -19,20 +19,20 @@ _ENDINGS: dict[str, Format] = {
 }
 
 
-def format_of_name(name: str) -> Format | None:
+def guess_format_from_name(name: str) -> ImportFormat | None:
     """The format that the ending of a name stands for; `log.csv.gz` is CSV."""
     endings = [ending.lower() for ending in PurePath(name).suffixes]
-    while endings and endings[-1] in _PACKED:
+    while endings and endings[-1] in _COMPRESSION_SUFFIXES:
         endings.pop()
-    return _ENDINGS.get(endings[-1]) if endings else None
+    return _FORMAT_BY_SUFFIX.get(endings[-1]) if endings else None
 
 
-def format_of(name: str, head: bytes) -> Format | None:
+def guess_format(name: str, head: bytes) -> ImportFormat | None:
     """The format of a file with this name and these first bytes, unpacked.
 
     Files called `.json` often are JSON Lines; those that begin with an object are taken for that.
     """
-    named = format_of_name(name)
+    named = guess_format_from_name(name)
     if named is not None and named != "json":
         return named
     text = head.lstrip()

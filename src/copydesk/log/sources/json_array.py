@@ -5,16 +5,16 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from copydesk.errors import InputError
-from copydesk.log.sources.json_lines import object_row
-from copydesk.log.sources.lines import LINE_LIMIT, TOO_LONG, raw_text
-from copydesk.log.sources.source import Row
+from copydesk.log.sources.json_lines import parse_object_row
+from copydesk.log.sources.lines import MAX_ROW_BYTES, ROW_TOO_LONG, decode_raw_row
+from copydesk.log.sources.source import SourceRow
 
-_CHUNK = 256 * 1024
+_CHUNK_SIZE = 256 * 1024
 _OUTSIDE_TEXT = re.compile(rb'["\[\]{},]')
 _IN_TEXT = re.compile(rb'"|\\')
 
 
-def json_array(file: BinaryIO, name: str) -> Iterator[Row]:
+def iter_json_array(file: BinaryIO, name: str) -> Iterator[SourceRow]:
     """The elements, each with its number, from 1.
 
     An element ends at the comma or bracket that is in none of its texts, lists and objects; so a bad one does not
@@ -24,28 +24,28 @@ def json_array(file: BinaryIO, name: str) -> Iterator[Row]:
         InputError: it does not begin with a bracket.
     """
     number = 0
-    for element, last in _elements(file, name):
+    for element, last in _iter_elements(file, name):
         if last and not element.strip():
             continue  # an empty array, or a comma after the last element
         number += 1
-        if len(element) > LINE_LIMIT:
-            yield Row(number, error=f"the row is {TOO_LONG}", raw=raw_text(element))
+        if len(element) > MAX_ROW_BYTES:
+            yield SourceRow(number, error=f"the row is {ROW_TOO_LONG}", raw=decode_raw_row(element))
         elif not element.strip():
-            yield Row(number, error="nothing stands between two commas; remove one", raw="")
+            yield SourceRow(number, error="nothing stands between two commas; remove one", raw="")
         else:
-            yield object_row(number, element.strip() + b"\n", "row")
+            yield parse_object_row(number, element.strip() + b"\n", "row")
 
 
-def _elements(file: BinaryIO, name: str) -> Iterator[tuple[bytes, bool]]:
+def _iter_elements(file: BinaryIO, name: str) -> Iterator[tuple[bytes, bool]]:
     """The bytes of each element, cut where they are too many, and whether it is what stands before the last bracket."""
     element = bytearray()
     depth = 0
     in_text = escaped = opened = False
 
     def take(piece: bytes) -> None:
-        element.extend(piece[: max(0, LINE_LIMIT + 1 - len(element))])
+        element.extend(piece[: max(0, MAX_ROW_BYTES + 1 - len(element))])
 
-    while chunk := file.read(_CHUNK):
+    while chunk := file.read(_CHUNK_SIZE):
         at = begin = 0
         if not opened:
             if not chunk.strip():
@@ -74,7 +74,7 @@ def _elements(file: BinaryIO, name: str) -> Iterator[tuple[bytes, bool]]:
                 case b"]" if depth == 0:
                     take(chunk[begin : at - 1])
                     yield bytes(element), True
-                    if chunk[at:].strip() or file.read(_CHUNK).strip():
+                    if chunk[at:].strip() or file.read(_CHUNK_SIZE).strip():
                         raise InputError(f"{name}: something stands after the end of the JSON array; remove it")
                     return
                 case b"}" | b"]":

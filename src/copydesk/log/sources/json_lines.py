@@ -3,23 +3,23 @@
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from copydesk.log.sources.lines import TOO_LONG, numbered_lines, raw_text
-from copydesk.log.sources.source import Row
+from copydesk.log.sources.lines import ROW_TOO_LONG, decode_raw_row, iter_numbered_lines
+from copydesk.log.sources.source import SourceRow
 from copydesk.log.strict_json import parse_object
 
 
-def json_lines(file: BinaryIO) -> Iterator[Row]:
+def iter_json_lines(file: BinaryIO) -> Iterator[SourceRow]:
     """The rows, each with the number of its line; blank lines are none."""
-    for number, line, whole in numbered_lines(file):
+    for number, line, whole in iter_numbered_lines(file):
         if not whole:
-            yield Row(number, error=f"the line is {TOO_LONG}", raw=raw_text(line))
+            yield SourceRow(number, error=f"the line is {ROW_TOO_LONG}", raw=decode_raw_row(line))
         elif line.strip():
-            yield object_row(number, line, "line")
+            yield parse_object_row(number, line, "line")
 
 
-def object_row(place: int, text: bytes, unit: str) -> Row:
+def parse_object_row(place: int, text: bytes, unit: str) -> SourceRow:
     """The row that is one JSON object, or what is wrong with that."""
     try:
-        return Row(place, parse_object(text, unit))
+        return SourceRow(place, parse_object(text, unit))
     except ValueError as fault:
-        return Row(place, error=str(fault), raw=raw_text(text))
+        return SourceRow(place, error=str(fault), raw=decode_raw_row(text))

@@ -7,18 +7,18 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from copydesk.errors import InputError
-from copydesk.log.sources.fields import as_json
-from copydesk.log.sources.source import Row, Source
+from copydesk.log.sources.fields import dump_json_line
+from copydesk.log.sources.source import ImportSource, SourceRow
 
 
-class Lookup:
+class RowIndex:
     """The rows of a smaller file by key, in a temporary file, so that memory does not grow with them.
 
     Of several rows with one key the latest is kept. What no row of the larger file asked for is known at the end. All
     methods raise `InputError` where the temporary file cannot grow, as on a full disk.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ImportSource) -> None:
         self._source = source
         # The empty name is a file that SQLite removes by itself, however this process ends.
         self._rows = sqlite3.connect("", check_same_thread=False)
@@ -33,7 +33,7 @@ class Lookup:
     def __exit__(self, *_: object) -> None:
         self._rows.close()
 
-    def fill(self, read: Callable[[Mapping[str, Any]], tuple[str, float, Any] | None]) -> Iterator[Row]:
+    def fill(self, read: Callable[[Mapping[str, Any]], tuple[str, float, Any] | None]) -> Iterator[SourceRow]:
         """Take in the file, and yield the rows that are faulty.
 
         Args:
@@ -47,7 +47,7 @@ class Lookup:
             try:
                 found = read(row.fields)
             except ValueError as fault:
-                yield self._build_error_row(row.number, str(fault), as_json(row.fields))
+                yield self._build_error_row(row.number, str(fault), dump_json_line(row.fields))
                 continue
             if found is not None:
                 key, rank, value = found
@@ -56,7 +56,7 @@ class Lookup:
                         "INSERT INTO rows (key, place, rank, value) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
                         " place = excluded.place, rank = excluded.rank, value = excluded.value"
                         " WHERE excluded.rank >= rank",
-                        (key, row.number, rank, as_json(value)),
+                        (key, row.number, rank, dump_json_line(value)),
                     )
 
     def take(self, *keys: str) -> Any | None:
@@ -72,7 +72,7 @@ class Lookup:
             self._rows.execute(f"UPDATE rows SET taken = 1 WHERE key IN ({asked})", keys)
         return json.loads(row[0])
 
-    def iter_unused(self, fault: str) -> Iterator[Row]:
+    def iter_unused(self, fault: str) -> Iterator[SourceRow]:
         """A faulty row for each that was never taken; `{key}` in the text stands for its key."""
         with self._handle_disk_errors():
             for key, place, value in self._rows.execute(
@@ -90,5 +90,5 @@ class Lookup:
                 " another folder for it in the environment variable SQLITE_TMPDIR"
             ) from None
 
-    def _build_error_row(self, place: int, fault: str, raw: str | None) -> Row:
-        return Row(place, error=f"{self._source.name}, {self._source.unit} {place}: {fault}", raw=raw)
+    def _build_error_row(self, place: int, fault: str, raw: str | None) -> SourceRow:
+        return SourceRow(place, error=f"{self._source.name}, {self._source.unit} {place}: {fault}", raw=raw)

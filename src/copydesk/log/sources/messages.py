@@ -1,7 +1,7 @@
 """Chat messages as OpenAI's interfaces write them, read strictly.
 
 What is not text cannot be learnt from, so that it is a fault here; the store, which must take in whatever was answered,
-passes over it (`copydesk.log.store.records.text_of`).
+passes over it (`copydesk.log.store.records.extract_text`).
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 _TEXT_PARTS = {"text", "input_text", "output_text"}
 
 
-def messages_of(messages: list[Any]) -> list[dict[str, Any]]:
+def parse_chat_messages(messages: list[Any]) -> list[dict[str, Any]]:
     """Chat messages whose content is text; their other keys are kept.
 
     Raises:
@@ -17,14 +17,14 @@ def messages_of(messages: list[Any]) -> list[dict[str, Any]]:
     """
     chat = []
     for message in messages:
-        if role_of(message) is None:
+        if get_message_role(message) is None:
             raise ValueError('a message is not an object with a role; write {"role": "user", "content": "..."}')
         others = {key: value for key, value in message.items() if value is not None}
-        chat.append({**others, "content": text_of(message.get("content"))})
+        chat.append({**others, "content": parse_text_content(message.get("content"))})
     return chat
 
 
-def answer_of(message: Any) -> str:
+def parse_assistant_text(message: Any) -> str:
     """The text of an assistant's message.
 
     Raises:
@@ -33,14 +33,14 @@ def answer_of(message: Any) -> str:
     if not isinstance(message, dict):
         raise ValueError('the answer is not a message; write {"role": "assistant", "content": "..."}')
     if message.get("content") is not None:
-        return text_of(message["content"])
+        return parse_text_content(message["content"])
     if isinstance(message.get("refusal"), str):
         return str(message["refusal"])
     what = "a tool call" if message.get("tool_calls") or message.get("function_call") else "empty"
     raise ValueError(f"the answer is {what}, not text; leave the row out")
 
 
-def text_of(content: Any) -> str:
+def parse_text_content(content: Any) -> str:
     """The text of a message's content, which may be in parts; null is the empty text.
 
     Raises:
@@ -52,12 +52,12 @@ def text_of(content: Any) -> str:
         case str():
             return content
         case list():
-            return "".join(_part(part) for part in content)
+            return "".join(_parse_part(part) for part in content)
         case _:
             raise ValueError("the content of a message must be text or a list of parts")
 
 
-def _part(part: Any) -> str:
+def _parse_part(part: Any) -> str:
     match part:
         case str():
             return part
@@ -73,7 +73,7 @@ def _part(part: Any) -> str:
             raise ValueError("a part of a message has no type; only text can be learnt from, leave the row out")
 
 
-def role_of(message: Any) -> str | None:
+def get_message_role(message: Any) -> str | None:
     """Who says a message; `None` where it is not a message."""
     role = message.get("role") if isinstance(message, dict) else None
     return role if isinstance(role, str) else None

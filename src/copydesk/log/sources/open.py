@@ -9,19 +9,21 @@ from typing import BinaryIO
 
 from copydesk.errors import InputError
 from copydesk.log.files import open_to_read
-from copydesk.log.sources.csv_rows import csv_rows
-from copydesk.log.sources.data_set import data_set
-from copydesk.log.sources.formats import Format, format_of, format_of_name
-from copydesk.log.sources.json_array import json_array
-from copydesk.log.sources.json_lines import json_lines
-from copydesk.log.sources.source import Row, Source
-from copydesk.log.sources.streams import unpacked
+from copydesk.log.sources.csv_rows import iter_csv_rows
+from copydesk.log.sources.data_set import open_dataset_source
+from copydesk.log.sources.formats import ImportFormat, guess_format, guess_format_from_name
+from copydesk.log.sources.json_array import iter_json_array
+from copydesk.log.sources.json_lines import iter_json_lines
+from copydesk.log.sources.source import ImportSource, SourceRow
+from copydesk.log.sources.streams import open_decompressed
 
-_LOOK = 256  # rows between two looks at how far a file has been read, which cost a call to the system each
+_PROGRESS_INTERVAL = 256  # rows between two looks at how far a file has been read, which cost a call to the system each
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def open_source(given: str, *, format: Format | None = None, split: str = "train", config: str | None = None) -> Source:
+def open_row_source(
+    given: str, *, format: ImportFormat | None = None, split: str = "train", config: str | None = None
+) -> ImportSource:
     """The source that a user named.
 
     A file is JSON Lines, one JSON array, CSV, TSV or Parquet, and any of the text ones may be packed with gzip or
@@ -37,57 +39,60 @@ def open_source(given: str, *, format: Format | None = None, split: str = "train
         InputError: there is no such thing, it cannot be opened, or its format is not known.
     """
     if given == "-":
-        return _pipe(sys.stdin.buffer, "standard input", format)
+        return _build_stream_source(sys.stdin.buffer, "standard input", format)
     path = Path(given)
-    hub_id = _HUB_ID.fullmatch(given) and format_of_name(given) is None and not path.exists()
+    hub_id = _HUB_ID.fullmatch(given) and guess_format_from_name(given) is None and not path.exists()
     if format == "dataset" or path.is_dir() or hub_id:
-        return data_set(given, split=split, config=config)
+        return open_dataset_source(given, split=split, config=config)
     file = open_to_read(path)
     if not file.seekable():
-        return _pipe(file, given, format)
+        return _build_stream_source(file, given, format)
     with file:
-        found = format or format_of_name(given)
+        found = format or guess_format_from_name(given)
         if found != "parquet":
-            found = format or format_of(given, unpacked(file, given)[0])
+            found = format or guess_format(given, open_decompressed(file, given)[0])
     if found is None:
         raise InputError(f"{given}: neither its name nor its beginning says what format it is in; add --format")
-    return _parquet_file(path, given) if found == "parquet" else _text_file(path, given, found)
+    return _build_parquet_source(path, given) if found == "parquet" else _build_text_source(path, given, found)
 
 
-def _text_file(path: Path, name: str, format: Format) -> Source:
+def _build_text_source(path: Path, name: str, format: ImportFormat) -> ImportSource:
     read = 0.0
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[SourceRow]:
         nonlocal read
         with open_to_read(path) as file:
             size = max(1, os.fstat(file.fileno()).st_size)
-            for number, row in enumerate(_rows_of(unpacked(file, name)[1], name, format)):
-                if number % _LOOK == 0:
+            for number, row in enumerate(_iter_rows(open_decompressed(file, name)[1], name, format)):
+                if number % _PROGRESS_INTERVAL == 0:
                     read = min(1.0, file.tell() / size)
                 yield row
             read = 1.0
 
-    return _source(name, rows, format, path.with_name(f"{path.name}.rejected.jsonl"), lambda: read)
+    return _build_source(name, rows, format, path.with_name(f"{path.name}.rejected.jsonl"), lambda: read)
 
 
-def _pipe(file: BinaryIO, name: str, format: Format | None) -> Source:
+def _build_stream_source(file: BinaryIO, name: str, format: ImportFormat | None) -> ImportSource:
     """What can be read once."""
-    head, stream = unpacked(file, name)
-    format = format or format_of("", head) or "jsonl"
+    head, stream = open_decompressed(file, name)
+    format = format or guess_format("", head) or "jsonl"
     if format in ("parquet", "dataset"):
         raise InputError(f"{name}: {format} cannot be read from a pipe; save it and name the file")
     left = iter([stream])
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[SourceRow]:
         if (once := next(left, None)) is None:
             raise InputError(f"{name}: it can be read only once; save it and name the file")
-        return _rows_of(once, name, format)
+        return _iter_rows(once, name, format)
 
-    return _source(name, rows, format, Path("stdin.rejected.jsonl"), lambda: None)
+    return _build_source(name, rows, format, Path("stdin.rejected.jsonl"), lambda: None)
 
 
-def _parquet_file(path: Path, name: str) -> Source:
-    from copydesk.log.sources.parquet import is_ours, parquet_rows  # slow to load, and not always needed
+def _build_parquet_source(path: Path, name: str) -> ImportSource:
+    from copydesk.log.sources.parquet import (  # slow to load, and not always needed
+        is_copydesk_parquet,
+        iter_parquet_rows,
+    )
 
     read = 0.0
 
@@ -95,27 +100,31 @@ def _parquet_file(path: Path, name: str) -> Source:
         nonlocal read
         read = share
 
-    def rows() -> Iterator[Row]:
-        return parquet_rows(path, progress)
+    def rows() -> Iterator[SourceRow]:
+        return iter_parquet_rows(path, progress)
 
     beside = path.with_name(f"{path.name}.rejected.jsonl")
-    return Source(name, rows, "row", beside, has_record_fields=is_ours(path), progress=lambda: read)
+    return ImportSource(name, rows, "row", beside, has_record_fields=is_copydesk_parquet(path), progress=lambda: read)
 
 
-def _rows_of(stream: BinaryIO, name: str, format: Format) -> Iterator[Row]:
+def _iter_rows(stream: BinaryIO, name: str, format: ImportFormat) -> Iterator[SourceRow]:
     match format:
         case "json":
-            return json_array(stream, name)
+            return iter_json_array(stream, name)
         case "csv":
-            return csv_rows(stream, name)
+            return iter_csv_rows(stream, name)
         case "tsv":
-            return csv_rows(stream, name, "\t")
+            return iter_csv_rows(stream, name, "\t")
         case _:
-            return json_lines(stream)
+            return iter_json_lines(stream)
 
 
-def _source(
-    name: str, rows: Callable[[], Iterator[Row]], format: Format, rejected: Path, progress: Callable[[], float | None]
-) -> Source:
+def _build_source(
+    name: str,
+    rows: Callable[[], Iterator[SourceRow]],
+    format: ImportFormat,
+    rejected: Path,
+    progress: Callable[[], float | None],
+) -> ImportSource:
     texts = format in ("csv", "tsv")
-    return Source(name, rows, "row" if format == "json" else "line", rejected, all_text=texts, progress=progress)
+    return ImportSource(name, rows, "row" if format == "json" else "line", rejected, all_text=texts, progress=progress)

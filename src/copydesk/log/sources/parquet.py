@@ -10,26 +10,26 @@ import pyarrow.parquet as pq
 
 from copydesk.errors import InputError
 from copydesk.log.files import open_to_read
-from copydesk.log.sources.source import Row
-from copydesk.log.sources.values import table_row
+from copydesk.log.sources.source import SourceRow
+from copydesk.log.sources.values import build_table_row
 
-OURS = b"copydesk"
+EXPORT_MARKER = b"copydesk"
 """The key in a schema's metadata that says that we have written the file: chats and metadata are JSON text in it."""
 
-_BATCH = 256
+_PARQUET_BATCH_SIZE = 256
 
 
-def is_ours(path: Path) -> bool:
+def is_copydesk_parquet(path: Path) -> bool:
     """Whether `copydesk export` has written this Parquet file.
 
     Raises:
         InputError: it cannot be opened as one.
     """
-    with _opened(path) as file:
-        return _ours(file)
+    with _open_parquet(path) as file:
+        return _has_export_marker(file)
 
 
-def parquet_rows(path: Path, progress: Callable[[float], None] = lambda share: None) -> Iterator[Row]:
+def iter_parquet_rows(path: Path, progress: Callable[[float], None] = lambda share: None) -> Iterator[SourceRow]:
     """The rows, each with its number, from 1; lists and structures become those of JSON.
 
     Args:
@@ -40,23 +40,27 @@ def parquet_rows(path: Path, progress: Callable[[float], None] = lambda share: N
         InputError: it is not a whole Parquet file, or cannot be read on.
     """
     place = 0
-    with _opened(path) as file:
-        ours, rows = _ours(file), max(1, file.metadata.num_rows)
+    with _open_parquet(path) as file:
+        ours, rows = _has_export_marker(file), max(1, file.metadata.num_rows)
         try:
-            for batch in file.iter_batches(batch_size=_BATCH, use_threads=False):
-                for values in _values(_in_microseconds(batch)):
+            for batch in file.iter_batches(batch_size=_PARQUET_BATCH_SIZE, use_threads=False):
+                for values in _iter_batch_values(_truncate_to_microseconds(batch)):
                     place += 1
                     if isinstance(values, str):
-                        yield Row(place, error=values)
+                        yield SourceRow(place, error=values)
                     else:
-                        yield _decoded(table_row(place, values)) if ours else table_row(place, values)
+                        yield (
+                            _decode_exported_row(build_table_row(place, values))
+                            if ours
+                            else build_table_row(place, values)
+                        )
                 progress(place / rows)
         except (pa.ArrowException, OSError) as fault:
             reason = str(fault).splitlines()[0]
             raise InputError(f"{path}: cannot be read after row {place} ({reason}); write the file again") from None
 
 
-def _opened(path: Path) -> pq.ParquetFile:
+def _open_parquet(path: Path) -> pq.ParquetFile:
     open_to_read(path).close()
     try:
         # A buffer: else whole columns of a row group are held.
@@ -68,11 +72,11 @@ def _opened(path: Path) -> pq.ParquetFile:
         ) from None
 
 
-def _ours(file: pq.ParquetFile) -> bool:
-    return OURS in (file.schema_arrow.metadata or {})
+def _has_export_marker(file: pq.ParquetFile) -> bool:
+    return EXPORT_MARKER in (file.schema_arrow.metadata or {})
 
 
-def _in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _truncate_to_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Python's moments have no nanoseconds."""
     for number, column in enumerate(batch.schema):
         if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
@@ -81,7 +85,7 @@ def _in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch
 
 
-def _values(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
+def _iter_batch_values(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
     """Each row's values, or what is wrong with them."""
     # Only where there are maps: without them pyarrow has a much faster way.
     maps = "strict" if any("map<" in str(column.type) for column in batch.schema) else None
@@ -99,7 +103,7 @@ def _values(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
             yield f"it has no JSON values ({str(fault).splitlines()[0]}); mend the row"
 
 
-def _decoded(row: Row) -> Row:
+def _decode_exported_row(row: SourceRow) -> SourceRow:
     """A row of a file of ours, whose chats and metadata are JSON text."""
     if row.fields is None:
         return row
@@ -110,5 +114,7 @@ def _decoded(row: Row) -> Row:
         if (metadata := fields.get("metadata")) is not None:
             fields["metadata"] = json.loads(metadata)
     except (ValueError, TypeError, RecursionError):
-        return Row(row.number, error="'messages' or 'metadata' is not JSON; export the log again", raw=f"{fields!a}")
-    return Row(row.number, fields)
+        return SourceRow(
+            row.number, error="'messages' or 'metadata' is not JSON; export the log again", raw=f"{fields!a}"
+        )
+    return SourceRow(row.number, fields)

@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Row:
+class SourceRow:
     """One row as a source gave it: its fields, or what is wrong with it.
 
     Attributes:
@@ -25,7 +25,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Source:
+class ImportSource:
     """Where rows to import come from.
 
     Attributes:
@@ -42,7 +42,7 @@ class Source:
     """
 
     name: str
-    rows: Callable[[], Iterator[Row]]
+    rows: Callable[[], Iterator[SourceRow]]
     unit: str
     rejected_path: Path
     has_record_fields: bool = False

@@ -6,13 +6,13 @@ from typing import BinaryIO, cast
 
 from copydesk.errors import InputError
 
-_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_CODEC_BY_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_HEAD = 256
-_BUFFER = 64 * 1024
+_HEAD_SIZE = 256
+_BUFFER_SIZE = 64 * 1024
 
 
-def unpacked(file: BinaryIO, name: str) -> tuple[bytes, BinaryIO]:
+def open_decompressed(file: BinaryIO, name: str) -> tuple[bytes, BinaryIO]:
     """Read a stream of text, or a packed one, from where it is.
 
     What is packed is known by its first bytes; several gzip members or zstd frames in a row are one stream.
@@ -27,13 +27,13 @@ def unpacked(file: BinaryIO, name: str) -> tuple[bytes, BinaryIO]:
     Raises:
         InputError: it is not in UTF-8. Reading from the stream raises one too, where the file is damaged or ends early.
     """
-    head, whole = _peeked(_Pulled(_reader(file), name), _HEAD)
-    for magic, codec in _MAGIC.items():
+    head, whole = _peek_head(_CallbackStream(_get_read_function(file), name), _HEAD_SIZE)
+    for magic, codec in _CODEC_BY_MAGIC.items():
         if head.startswith(magic):
             import pyarrow as pa  # slow to load, and not always needed
 
             packed = pa.CompressedInputStream(pa.PythonFile(whole, mode="r"), codec)
-            head, whole = _peeked(_Pulled(packed.read, name), _HEAD)
+            head, whole = _peek_head(_CallbackStream(packed.read, name), _HEAD_SIZE)
             break
     if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head[:4]:
         raise InputError(f"{name}: this is UTF-16 or no text at all; save it as UTF-8")
@@ -43,7 +43,7 @@ def unpacked(file: BinaryIO, name: str) -> tuple[bytes, BinaryIO]:
     return head, whole
 
 
-class _Pulled(io.RawIOBase):
+class _CallbackStream(io.RawIOBase):
     """A stream made of a function that gives the next bytes, at most so many and none at the end."""
 
     def __init__(self, pull: Callable[[int], bytes], name: str) -> None:
@@ -65,14 +65,14 @@ class _Pulled(io.RawIOBase):
         return len(data)
 
 
-def _reader(file: BinaryIO) -> Callable[[int], bytes]:
+def _get_read_function(file: BinaryIO) -> Callable[[int], bytes]:
     """What is there already, so that rows that trickle through a pipe are not held back."""
     return file.read1 if isinstance(file, io.BufferedReader) else file.read
 
 
-def _peeked(raw: _Pulled, size: int) -> tuple[bytes, BinaryIO]:
+def _peek_head(raw: _CallbackStream, size: int) -> tuple[bytes, BinaryIO]:
     """The first bytes of a stream, fewer only where it ends, and the stream with them still to come."""
-    buffered = io.BufferedReader(raw, _BUFFER)
+    buffered = io.BufferedReader(raw, _BUFFER_SIZE)
     head = buffered.read(size)
     left = head
 
@@ -83,4 +83,4 @@ def _peeked(raw: _Pulled, size: int) -> tuple[bytes, BinaryIO]:
         piece, left = left[:most], left[most:]
         return piece
 
-    return head, cast(BinaryIO, io.BufferedReader(_Pulled(pull, ""), _BUFFER))
+    return head, cast(BinaryIO, io.BufferedReader(_CallbackStream(pull, ""), _BUFFER_SIZE))

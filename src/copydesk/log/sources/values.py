@@ -6,27 +6,27 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-from copydesk.log.sources.source import Row
-from copydesk.log.strict_json import half_pair
+from copydesk.log.sources.source import SourceRow
+from copydesk.log.strict_json import find_lone_surrogate
 
-_RAW_LIMIT = 10_000
+_MAX_RAW_CHARACTERS = 10_000
 
 
-def table_row(place: int, values: Mapping[str, Any]) -> Row:
+def build_table_row(place: int, values: Mapping[str, Any]) -> SourceRow:
     """The row with these values, or what is wrong with one of them. Nulls are left out."""
     fields = {}
     for key, value in values.items():
         try:
             if value is not None:
-                fields[key] = json_value(value)
+                fields[key] = to_json_value(value)
         except ValueError as fault:
-            return Row(place, error=f"field {key!a} {fault}", raw=f"{values!a}"[:_RAW_LIMIT])
+            return SourceRow(place, error=f"field {key!a} {fault}", raw=f"{values!a}"[:_MAX_RAW_CHARACTERS])
         except RecursionError:
-            return Row(place, error=f"field {key!a} is nested too deeply; flatten the row")
-    return Row(place, fields)
+            return SourceRow(place, error=f"field {key!a} is nested too deeply; flatten the row")
+    return SourceRow(place, fields)
 
 
-def json_value(value: Any) -> Any:
+def to_json_value(value: Any) -> Any:
     """A value of a table as JSON has it.
 
     Moments and dates become text as in ISO 8601, lengths of time seconds, decimals numbers, bytes the text they are
@@ -43,22 +43,22 @@ def json_value(value: Any) -> Any:
                 raise ValueError(f"holds {value}, which JSON cannot; write null")
             return value
         case str():
-            if lone := half_pair(value):
+            if lone := find_lone_surrogate(value):
                 raise ValueError(f"holds {lone!a}, half of a surrogate pair, not a character; remove it")
             return value
         case Mapping():
-            return {str(key): json_value(one) for key, one in value.items() if one is not None}
+            return {str(key): to_json_value(one) for key, one in value.items() if one is not None}
         case list() | tuple():
-            return [json_value(one) for one in value]
+            return [to_json_value(one) for one in value]
         case datetime() | date() | time():
             return value.isoformat()
         case timedelta():
             return value.total_seconds()
         case Decimal():
-            return json_value(int(value) if value == value.to_integral_value() else float(value))
+            return to_json_value(int(value) if value == value.to_integral_value() else float(value))
         case bytes():
             try:
-                return json_value(value.decode("utf-8"))
+                return to_json_value(value.decode("utf-8"))
             except UnicodeDecodeError as fault:
                 raise ValueError(f"is not UTF-8 at byte {fault.start + 1}; store it as text in UTF-8") from None
         case _:

@@ -8,12 +8,19 @@ from typing import Any, Literal
 from sqlalchemy import and_, select
 
 from copydesk.log.store import tables
-from copydesk.log.store.events import ArmChanged, Edited, Followed, Joined, Pulled, Withdrawn
+from copydesk.log.store.events import (
+    ArmChanged,
+    ArmPulled,
+    ConfigChanged,
+    EditRecorded,
+    MembershipChanged,
+    PullWithdrawn,
+)
 from copydesk.log.store.transaction import Transaction
 
 
 @dataclass(frozen=True)
-class Completion:
+class StoredCompletion:
     """What was asked and answered.
 
     Attributes:
@@ -60,13 +67,13 @@ class StoredEdit:
     counted: bool
 
 
-def follow(tx: Transaction, settings: Mapping[str, Any], *, at: float) -> Followed:
+def append_config(tx: Transaction, settings: Mapping[str, Any], *, at: float) -> ConfigChanged:
     """Log what the ensemble follows from here on."""
     seq = tx.append(tables.settings, at=at, settings=json.dumps(settings))
-    return Followed(seq, at, dict(settings))
+    return ConfigChanged(seq, at, dict(settings))
 
 
-def change_arm(
+def append_arm_change(
     tx: Transaction,
     name: str,
     action: Literal["add", "retire"],
@@ -80,13 +87,13 @@ def change_arm(
     return ArmChanged(seq, at, name, action, spec, audience)
 
 
-def joined(tx: Transaction, tenant: str, user: str, group: str | None, *, at: float) -> Joined:
+def append_membership(tx: Transaction, tenant: str, user: str, group: str | None, *, at: float) -> MembershipChanged:
     """Log that a user is in this group from here on, and in no other; in none if that is `None`."""
     seq = tx.append(tables.memberships, at=at, tenant=tenant, user=user, group=group)
-    return Joined(seq, at, tenant, user, group)
+    return MembershipChanged(seq, at, tenant, user, group)
 
 
-def pulled(
+def append_pull(
     tx: Transaction,
     completion_id: str,
     *,
@@ -98,7 +105,7 @@ def pulled(
     turn: int,
     without: Sequence[str],
     asker: str | None = None,
-) -> Pulled:
+) -> ArmPulled:
     """Log a choice of the ensemble; `asker` is the scope of the user who asked, where another one decided."""
     seq = tx.append(
         tables.pulls,
@@ -112,10 +119,10 @@ def pulled(
         without=json.dumps(list(without)) if without else None,
         asker=asker,
     )
-    return Pulled(seq, at, completion_id, round, arm, propensity, scope, turn, tuple(without), asker)
+    return ArmPulled(seq, at, completion_id, round, arm, propensity, scope, turn, tuple(without), asker)
 
 
-def withdrawn(
+def append_failure(
     tx: Transaction,
     completion_id: str,
     *,
@@ -124,7 +131,7 @@ def withdrawn(
     round: int | None,
     reason: str,
     rest_until: float | None,
-) -> Withdrawn:
+) -> PullWithdrawn:
     """Log that a request was not answered."""
     seq = tx.append(
         tables.withdrawals,
@@ -135,10 +142,10 @@ def withdrawn(
         reason=reason,
         rest_until=rest_until,
     )
-    return Withdrawn(seq, at, arm, round, rest_until)
+    return PullWithdrawn(seq, at, arm, round, rest_until)
 
 
-def completed(tx: Transaction, completion: Completion) -> None:
+def append_completion(tx: Transaction, completion: StoredCompletion) -> None:
     """Log an answer; one that is there already, as after a commit nobody heard of, stays as it is."""
     tx.append(
         tables.completions,
@@ -159,9 +166,9 @@ def completed(tx: Transaction, completion: Completion) -> None:
     )
 
 
-def edited(
+def append_edit(
     tx: Transaction, edit_id: str, completion_id: str, edit: str, cost: float, metric: str, *, at: float
-) -> tuple[StoredEdit, Edited | None]:
+) -> tuple[StoredEdit, EditRecorded | None]:
     """Log an edit, or find that it is there already.
 
     Returns:
@@ -199,6 +206,6 @@ def edited(
     stored = StoredEdit(edit_id, completion_id, revision, edit, cost, metric, counted)
     if not counted:
         return stored, None
-    return stored, Edited(
+    return stored, EditRecorded(
         seq, at, completion_id, found.round, found.arm, found.scope, found.turn, found.at, cost, previous
     )

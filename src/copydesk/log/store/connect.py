@@ -13,11 +13,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from copydesk.errors import InputError
 
-_WAIT = 30  # seconds for another process that writes
-_LOCK = 0x636F7079  # "copy": PostgreSQL's advisory lock for migrations
+_LOCK_TIMEOUT_SECONDS = 30  # seconds for another process that writes
+_MIGRATION_LOCK_ID = 0x636F7079  # "copy": PostgreSQL's advisory lock for migrations
 
 
-def parse_url(store: str) -> URL:
+def parse_store_url(store: str) -> URL:
     """The database a store's name means: a URL of SQLite or PostgreSQL, or the path of an SQLite file.
 
     Raises:
@@ -35,26 +35,26 @@ def parse_url(store: str) -> URL:
     if backend in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg")
     if backend != "sqlite" or not url.database:
-        raise InputError(f"--store {shown(url)}: give sqlite:///FILE or postgresql://...")
+        raise InputError(f"--store {hide_password(url)}: give sqlite:///FILE or postgresql://...")
     return url.set(drivername="sqlite")
 
 
-def shown(url: URL) -> str:
+def hide_password(url: URL) -> str:
     """A URL without its password, for people."""
     return url.render_as_string(hide_password=True)
 
 
-def connect(store: str, *, create: bool = True) -> Engine:
+def open_engine(store: str, *, create: bool = True) -> Engine:
     """Open a store's database, make its tables if there are none, and bring older ones up to date.
 
     Args:
-        store: as `parse_url` takes it.
+        store: as `parse_store_url` takes it.
         create: whether an SQLite file that is not there is made.
 
     Raises:
         InputError: it cannot be opened, is no database, or a newer Copydesk wrote it.
     """
-    url = parse_url(store)
+    url = parse_store_url(store)
     if url.get_backend_name() == "sqlite":
         file = Path(str(url.database)).expanduser()
         if not file.exists() and not create:
@@ -63,9 +63,9 @@ def connect(store: str, *, create: bool = True) -> Engine:
             raise InputError(f"--store {file}: there is no folder {file.parent}; create it first")
         url = url.set(database=str(file))
     try:
-        engine = _engine(url)
+        engine = _create_engine(url)
         with engine.begin() as connection:
-            upgrade(connection)
+            run_migrations(connection)
     except (ImportError, NoSuchModuleError):
         raise InputError(
             "a PostgreSQL store needs psycopg; install it with: pip install 'copydesk[postgres]'"
@@ -73,19 +73,19 @@ def connect(store: str, *, create: bool = True) -> Engine:
     except DBAPIError as fault:
         reason = str(fault.orig).strip().splitlines()[0] if str(fault.orig).strip() else type(fault.orig).__name__
         raise InputError(
-            f"--store {shown(url)}: cannot be opened ({reason}); check the address and its rights"
+            f"--store {hide_password(url)}: cannot be opened ({reason}); check the address and its rights"
         ) from None
     return engine
 
 
-def upgrade(connection: Connection, revision: str = "head") -> None:
+def run_migrations(connection: Connection, revision: str = "head") -> None:
     """Run the migrations that a database has not seen, in the transaction at hand; safe beside another process.
 
     Raises:
         InputError: a newer Copydesk has migrated it further than this one knows.
     """
     if connection.dialect.name == "postgresql":
-        connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK_ID})"))
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.attributes["connection"] = connection
@@ -98,13 +98,13 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
         command.upgrade(config, revision)
 
 
-def _engine(url: URL) -> Engine:
+def _create_engine(url: URL) -> Engine:
     # Nothing is to be reset on a connection that comes back: `EditStore` ends every transaction it begins.
     if url.get_backend_name() != "sqlite":
         return create_engine(
-            url, pool_pre_ping=True, pool_reset_on_return=None, connect_args={"connect_timeout": _WAIT}
+            url, pool_pre_ping=True, pool_reset_on_return=None, connect_args={"connect_timeout": _LOCK_TIMEOUT_SECONDS}
         )
-    connecting = {"check_same_thread": False, "timeout": _WAIT}
+    connecting = {"check_same_thread": False, "timeout": _LOCK_TIMEOUT_SECONDS}
     engine = create_engine(url, pool_reset_on_return=None, connect_args=connecting)
 
     @event.listens_for(engine, "connect")

@@ -13,7 +13,7 @@ from copydesk.log.store import tables
 
 
 @dataclass(frozen=True)
-class Event:
+class LogEvent:
     """`seq` is its number in the log, `at` when it was, in seconds since 1970."""
 
     seq: int
@@ -21,14 +21,14 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Followed(Event):
+class ConfigChanged(LogEvent):
     """The ensemble follows these settings from here on."""
 
     settings: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class ArmChanged(Event):
+class ArmChanged(LogEvent):
     """A policy became an arm (`add`), or an arm was retired (`retire`); `audience` is the scope it is for, if any."""
 
     name: str
@@ -38,7 +38,7 @@ class ArmChanged(Event):
 
 
 @dataclass(frozen=True)
-class Joined(Event):
+class MembershipChanged(LogEvent):
     """A user of a tenant is in this group from here on; in none if that is `None`."""
 
     tenant: str
@@ -47,7 +47,7 @@ class Joined(Event):
 
 
 @dataclass(frozen=True)
-class Pulled(Event):
+class ArmPulled(LogEvent):
     """The ensemble chose, `unavailable_arms` those arms that could not be chosen.
 
     `scope` is whose statistics decided; `requester_scope` is that of the user who asked, where it is another.
@@ -69,7 +69,7 @@ class Pulled(Event):
 
 
 @dataclass(frozen=True)
-class Erased(Event):
+class PullErased(LogEvent):
     """A round whose person was forgotten since: that there was one is all that is left."""
 
     round: int
@@ -78,14 +78,14 @@ class Erased(Event):
 
 
 @dataclass(frozen=True)
-class Forgotten(Event):
+class UserForgotten(LogEvent):
     """A person was forgotten: rounds from event `first_seq` on may have been erased; none were where that is `None`."""
 
     first_seq: int | None
 
 
 @dataclass(frozen=True)
-class Withdrawn(Event):
+class PullWithdrawn(LogEvent):
     """A request was not answered; its arm may rest for it. `round` is none if the ensemble had not chosen."""
 
     arm: str
@@ -94,7 +94,7 @@ class Withdrawn(Event):
 
 
 @dataclass(frozen=True)
-class Edited(Event):
+class EditRecorded(LogEvent):
     """An edit came, for a completion whose policy the ensemble chose; `previous_cost` if it is a revision."""
 
     completion_id: str
@@ -107,29 +107,33 @@ class Edited(Event):
     previous_cost: float | None
 
 
-def read_events(connection: Connection, after: int = 0, until: int | None = None) -> Iterator[Event]:
+def read_events(connection: Connection, after: int = 0, until: int | None = None) -> Iterator[LogEvent]:
     """The events with numbers above `after` and, where given, up to `until`, in order; a stream."""
-    yield from merge(*_streams(connection, after, until), key=lambda event: event.seq)
+    yield from merge(*_iter_event_streams(connection, after, until), key=lambda event: event.seq)
 
 
-def read_setup(connection: Connection) -> Iterator[Event]:
+def read_setup_events(connection: Connection) -> Iterator[LogEvent]:
     """The settings and arms alone, in order: what a start needs to know before the rounds are read."""
-    yield from merge(*_setup_streams(connection, 0, None), key=lambda event: event.seq)
+    yield from merge(*_iter_setup_streams(connection, 0, None), key=lambda event: event.seq)
 
 
-def read_forgettings(connection: Connection) -> list[Forgotten]:
+def read_forget_events(connection: Connection) -> list[UserForgotten]:
     """When persons were forgotten, in order."""
     table = tables.forgettings
-    return [Forgotten(row.seq, row.at, row.first) for row in connection.execute(select(table).order_by(table.c.seq))]
+    return [
+        UserForgotten(row.seq, row.at, row.first) for row in connection.execute(select(table).order_by(table.c.seq))
+    ]
 
 
-def _setup_streams(connection: Connection, after: int, until: int | None) -> Iterable[Iterator[Event]]:
-    rows = partial(_rows, connection, after, until)
-    yield (Followed(row.seq, row.at, json.loads(row.settings)) for row in rows(tables.settings))
+def _iter_setup_streams(connection: Connection, after: int, until: int | None) -> Iterable[Iterator[LogEvent]]:
+    rows = partial(_iter_rows, connection, after, until)
+    yield (ConfigChanged(row.seq, row.at, json.loads(row.settings)) for row in rows(tables.settings))
     yield (ArmChanged(row.seq, row.at, row.name, row.action, row.spec, row.audience) for row in rows(tables.arms))
 
 
-def _rows(connection: Connection, after: int, until: int | None, table: Table, *columns: Any) -> Iterator[Row[Any]]:
+def _iter_rows(
+    connection: Connection, after: int, until: int | None, table: Table, *columns: Any
+) -> Iterator[Row[Any]]:
     query = select(*(columns or (table,))).where(table.c.seq > after).order_by(table.c.seq)
     if until is not None:
         query = query.where(table.c.seq <= until)
@@ -140,16 +144,16 @@ def _rows(connection: Connection, after: int, until: int | None, table: Table, *
     yield from connection.execute(query)
 
 
-def _streams(connection: Connection, after: int, until: int | None) -> Iterable[Iterator[Event]]:
-    yield from _setup_streams(connection, after, until)
-    rows = partial(_rows, connection, after, until)
-    yield (Joined(row.seq, row.at, row.tenant, row.user, row.group) for row in rows(tables.memberships))
-    yield (_pulled(row) for row in rows(tables.pulls))
-    yield (Forgotten(row.seq, row.at, row.first) for row in rows(tables.forgettings))
-    yield (Withdrawn(row.seq, row.at, row.arm, row.round, row.rest_until) for row in rows(tables.withdrawals))
+def _iter_event_streams(connection: Connection, after: int, until: int | None) -> Iterable[Iterator[LogEvent]]:
+    yield from _iter_setup_streams(connection, after, until)
+    rows = partial(_iter_rows, connection, after, until)
+    yield (MembershipChanged(row.seq, row.at, row.tenant, row.user, row.group) for row in rows(tables.memberships))
+    yield (_build_pull_event(row) for row in rows(tables.pulls))
+    yield (UserForgotten(row.seq, row.at, row.first) for row in rows(tables.forgettings))
+    yield (PullWithdrawn(row.seq, row.at, row.arm, row.round, row.rest_until) for row in rows(tables.withdrawals))
     edits, pulls = tables.edits, tables.pulls
     yield (
-        Edited(*tuple(row))
+        EditRecorded(*tuple(row))
         for row in rows(
             edits,
             edits.c.seq,
@@ -166,10 +170,10 @@ def _streams(connection: Connection, after: int, until: int | None) -> Iterable[
     )
 
 
-def _pulled(row: Row[Any]) -> Pulled | Erased:
+def _build_pull_event(row: Row[Any]) -> ArmPulled | PullErased:
     if not row.arm:
-        return Erased(row.seq, row.at, row.round, row.scope, row.turn)
+        return PullErased(row.seq, row.at, row.round, row.scope, row.turn)
     without = tuple(json.loads(row.without or "[]"))
-    return Pulled(
+    return ArmPulled(
         row.seq, row.at, row.completion_id, row.round, row.arm, row.propensity, row.scope, row.turn, without, row.asker
     )

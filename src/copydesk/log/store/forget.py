@@ -21,12 +21,12 @@ from copydesk.errors import InputError
 from copydesk.log.store.tables import arms, completions, edits, forgettings, memberships, pulls, withdrawals
 from copydesk.log.store.transaction import Transaction
 
-_FIRST = "0" * 64
+_INITIAL_SEAL = "0" * 64
 """The seal before the first."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class ForgetEntry:
     """One entry of the chain.
 
     Attributes:
@@ -48,7 +48,7 @@ class Entry:
         return {**self.__dict__, "policies": list(self.policies)}
 
 
-def belongings(connection: Connection, user: str, tenant: str | None = None) -> dict[str, int]:
+def count_user_rows(connection: Connection, user: str, tenant: str | None = None) -> dict[str, int]:
     """How many rows of each kind are a person's; those of them with any.
 
     Args:
@@ -56,24 +56,24 @@ def belongings(connection: Connection, user: str, tenant: str | None = None) -> 
         user: who.
         tenant: whose user; of all tenants if `None`.
     """
-    theirs = select(completions.c.id).where(_theirs(user, tenant))
+    theirs = select(completions.c.id).where(_is_user_completion(user, tenant))
     counts = {
-        "completions": select(func.count()).select_from(completions).where(_theirs(user, tenant)),
+        "completions": select(func.count()).select_from(completions).where(_is_user_completion(user, tenant)),
         "edits": select(func.count()).select_from(edits).where(edits.c.completion_id.in_(theirs)),
-        "choices": select(func.count()).select_from(pulls).where(_chosen_for(user, tenant)),
-        "memberships": select(func.count()).select_from(memberships).where(_member(user, tenant)),
-        "audiences": select(func.count()).select_from(arms).where(_scope(arms.c.audience, user, tenant)),
+        "choices": select(func.count()).select_from(pulls).where(_is_user_pull(user, tenant)),
+        "memberships": select(func.count()).select_from(memberships).where(_is_user_membership(user, tenant)),
+        "audiences": select(func.count()).select_from(arms).where(_is_user_scope(arms.c.audience, user, tenant)),
     }
     found = {kind: int(connection.execute(query).scalar_one()) for kind, query in counts.items()}
     return {kind: count for kind, count in found.items() if count}
 
 
-def counted(rows: dict[str, int]) -> str:
+def format_row_counts(rows: dict[str, int]) -> str:
     """Numbers of rows of each kind in words."""
     return ", ".join(f"{count} {kind if count > 1 else kind[:-1]}" for kind, count in rows.items()) or "nothing"
 
 
-def forget(tx: Transaction, user: str, tenant: str | None = None, policies: Sequence[str] = ()) -> Entry:
+def erase_user(tx: Transaction, user: str, tenant: str | None = None, policies: Sequence[str] = ()) -> ForgetEntry:
     """Erase what is of a person, all of it or nothing, and log that it was done.
 
     Completions and edits go. Of a choice made for them stays that there was a round, so that the rounds after it keep
@@ -86,16 +86,20 @@ def forget(tx: Transaction, user: str, tenant: str | None = None, policies: Sequ
         policies: the names of those that learned from the person, for the entry.
     """
     connection = tx.connection
-    erased = belongings(connection, user, tenant)
-    chosen = _chosen_for(user, tenant)
+    erased = count_user_rows(connection, user, tenant)
+    chosen = _is_user_pull(user, tenant)
     first = connection.execute(select(func.min(pulls.c.seq)).where(chosen)).scalar()
-    failed = select(pulls.c.completion_id).where(chosen).union(select(completions.c.id).where(_theirs(user, tenant)))
+    failed = (
+        select(pulls.c.completion_id)
+        .where(chosen)
+        .union(select(completions.c.id).where(_is_user_completion(user, tenant)))
+    )
     connection.execute(
         update(withdrawals)
         .where(withdrawals.c.completion_id.in_(failed))
         .values(completion_id="", round=None, reason="", at=0.0)
     )
-    own = _scope(pulls.c.scope, user, tenant)
+    own = _is_user_scope(pulls.c.scope, user, tenant)
     blank: dict[str, Any] = {
         "completion_id": "",
         "arm": "",
@@ -110,29 +114,31 @@ def forget(tx: Transaction, user: str, tenant: str | None = None, policies: Sequ
     ):
         ids = select(pulls.c.seq).where(where)
         connection.execute(update(pulls).where(pulls.c.seq.in_(ids)).values(**values))
-    theirs = select(completions.c.id).where(_theirs(user, tenant))
+    theirs = select(completions.c.id).where(_is_user_completion(user, tenant))
     connection.execute(delete(edits).where(edits.c.completion_id.in_(theirs)))
-    connection.execute(delete(completions).where(_theirs(user, tenant)))
-    connection.execute(delete(memberships).where(_member(user, tenant)))
-    connection.execute(update(arms).where(_scope(arms.c.audience, user, tenant)).values(audience=""))
-    return _log(tx, user, tenant, first, erased, policies)
+    connection.execute(delete(completions).where(_is_user_completion(user, tenant)))
+    connection.execute(delete(memberships).where(_is_user_membership(user, tenant)))
+    connection.execute(update(arms).where(_is_user_scope(arms.c.audience, user, tenant)).values(audience=""))
+    return _append_entry(tx, user, tenant, first, erased, policies)
 
 
-def find_entries(connection: Connection, user: str, tenant: str | None = None) -> list[Entry]:
+def find_forget_entries(connection: Connection, user: str, tenant: str | None = None) -> list[ForgetEntry]:
     """The entries that say that this person was forgotten, in order."""
     rows = connection.execute(select(forgettings).order_by(forgettings.c.seq)).all()
-    return [_entry(row) for row in rows if hmac.compare_digest(row.subject, _subject(row.salt, user, tenant))]
+    return [
+        _build_entry(row) for row in rows if hmac.compare_digest(row.subject, _hash_subject(row.salt, user, tenant))
+    ]
 
 
-def check_chain(connection: Connection) -> int:
+def verify_forget_chain(connection: Connection) -> int:
     """How many entries there are, each sealed as it must be.
 
     Raises:
         InputError: one was changed, left out or put in.
     """
-    before, count = _FIRST, 0
+    before, count = _INITIAL_SEAL, 0
     for count, row in enumerate(connection.execute(select(forgettings).order_by(forgettings.c.seq)), start=1):
-        if row.previous != before or row.seal != _seal(dict(row._mapping)):
+        if row.previous != before or row.seal != _compute_seal(dict(row._mapping)):
             raise InputError(
                 f"entry {count} of who was forgotten (number {row.seq} of the log) is not what was sealed: it or the "
                 "one before it was changed or removed; restore the store from a copy"
@@ -141,7 +147,7 @@ def check_chain(connection: Connection) -> int:
     return count
 
 
-def scrub(engine: Engine) -> None:
+def vacuum_database(engine: Engine) -> None:
     """Rewrite the tables, so that what was erased is nowhere in the database's files any more.
 
     SQLite's file is written anew, PostgreSQL's tables are; who writes to them waits until that is done.
@@ -156,70 +162,70 @@ def scrub(engine: Engine) -> None:
                 bare.execute("VACUUM")
                 busy = bare.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             except sqlite3.OperationalError as fault:
-                raise InputError(f"{_BUSY} ({fault})") from None
+                raise InputError(f"{_STORE_BUSY_MESSAGE} ({fault})") from None
             if busy:
-                raise InputError(_BUSY)
+                raise InputError(_STORE_BUSY_MESSAGE)
             return
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         for table in (completions, edits, pulls, withdrawals, memberships, arms):
             connection.execute(text(f"VACUUM FULL {table.name}"))
 
 
-_BUSY = (
+_STORE_BUSY_MESSAGE = (
     "the rows are erased, but another process uses the store, so that its file could not be written anew; "
     "run the same command again when that is idle"
 )
 
 
-def _log(
+def _append_entry(
     tx: Transaction, user: str, tenant: str | None, first: int | None, erased: dict[str, int], policies: Sequence[str]
-) -> Entry:
+) -> ForgetEntry:
     last = select(forgettings.c.seal).order_by(forgettings.c.seq.desc()).limit(1)
     salt = secrets.token_hex(16)
     fields: dict[str, Any] = {
         "salt": salt,
-        "subject": _subject(salt, user, tenant),
+        "subject": _hash_subject(salt, user, tenant),
         "first": first,
         "erased": json.dumps(erased),
         "policies": json.dumps(sorted(policies)),
-        "previous": tx.connection.execute(last).scalar() or _FIRST,
+        "previous": tx.connection.execute(last).scalar() or _INITIAL_SEAL,
     }
     at = float(int(time.time()))
-    seal = _seal({**fields, "at": at})
+    seal = _compute_seal({**fields, "at": at})
     seq = tx.append(forgettings, at=at, seal=seal, **fields)
-    return Entry(seq, at, erased, tuple(sorted(policies)), seal)
+    return ForgetEntry(seq, at, erased, tuple(sorted(policies)), seal)
 
 
-def _seal(row: dict[str, Any]) -> str:
+def _compute_seal(row: dict[str, Any]) -> str:
     sealed = {name: row[name] for name in ("at", "salt", "subject", "first", "erased", "policies", "previous")}
     return hashlib.sha256(json.dumps(sealed, sort_keys=True).encode()).hexdigest()
 
 
-def _subject(salt: str, user: str, tenant: str | None) -> str:
+def _hash_subject(salt: str, user: str, tenant: str | None) -> str:
     return hmac.new(bytes.fromhex(salt), json.dumps([tenant, user]).encode(), hashlib.sha256).hexdigest()
 
 
-def _entry(row: Any) -> Entry:
-    return Entry(row.seq, row.at, json.loads(row.erased), tuple(json.loads(row.policies)), row.seal)
+def _build_entry(row: Any) -> ForgetEntry:
+    return ForgetEntry(row.seq, row.at, json.loads(row.erased), tuple(json.loads(row.policies)), row.seal)
 
 
-def _theirs(user: str, tenant: str | None) -> ColumnElement[bool]:
+def _is_user_completion(user: str, tenant: str | None) -> ColumnElement[bool]:
     owner = completions.c.user == user
     return owner if tenant is None else and_(owner, completions.c.tenant == tenant)
 
 
-def _member(user: str, tenant: str | None) -> ColumnElement[bool]:
+def _is_user_membership(user: str, tenant: str | None) -> ColumnElement[bool]:
     owner = memberships.c.user == user
     return owner if tenant is None else and_(owner, memberships.c.tenant == tenant)
 
 
-def _chosen_for(user: str, tenant: str | None) -> ColumnElement[bool]:
+def _is_user_pull(user: str, tenant: str | None) -> ColumnElement[bool]:
     """Choices for answers that are logged, and for those that were never given."""
-    answered = pulls.c.completion_id.in_(select(completions.c.id).where(_theirs(user, tenant)))
-    return or_(answered, _scope(pulls.c.scope, user, tenant), _scope(pulls.c.asker, user, tenant))
+    answered = pulls.c.completion_id.in_(select(completions.c.id).where(_is_user_completion(user, tenant)))
+    return or_(answered, _is_user_scope(pulls.c.scope, user, tenant), _is_user_scope(pulls.c.asker, user, tenant))
 
 
-def _scope(column: Any, user: str, tenant: str | None) -> ColumnElement[bool]:
+def _is_user_scope(column: Any, user: str, tenant: str | None) -> ColumnElement[bool]:
     """Whether a scope, `TENANT/USER`, is this person's; a tenant's name holds no slash, and a group's scope starts
     with `@`."""
     if tenant is not None:

@@ -11,10 +11,10 @@ from sqlalchemy import Connection, and_, select, update
 
 from copydesk.log.record import EditRecord
 from copydesk.log.store import tables
-from copydesk.log.store.records import context_of
+from copydesk.log.store.records import read_context
 from copydesk.log.store.transaction import Transaction
 
-Outcome = Literal["added", "updated", "known", "repeated", "clash"]
+ImportOutcome = Literal["added", "updated", "known", "repeated", "clash"]
 """What became of a row: stored; its edit stored as a revision of one that is there; there before this import began;
 there since, from an earlier row; or refused, as its id is that of another row."""
 
@@ -28,7 +28,7 @@ class ImportedRow:
     cost: float | None
 
 
-def content_digest(record: EditRecord, tenant: str) -> str:
+def compute_content_digest(record: EditRecord, tenant: str) -> str:
     """32 hex digits that two rows of a tenant share when they are the same in everything but the id.
 
     Raises:
@@ -38,7 +38,7 @@ def content_digest(record: EditRecord, tenant: str) -> str:
     created = None if record.created_at is None else record.created_at.astimezone(UTC).isoformat()
     content = [
         tenant,
-        _context(record),
+        _serialize_context(record),
         record.response,
         record.edit,
         record.user,
@@ -51,7 +51,7 @@ def content_digest(record: EditRecord, tenant: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def add_rows(
+def append_imported_rows(
     tx: Transaction,
     rows: Sequence[ImportedRow],
     metric: str,
@@ -60,7 +60,7 @@ def add_rows(
     since: int,
     at: float,
     strict: bool = False,
-) -> list[Outcome]:
+) -> list[ImportOutcome]:
     """Append the rows that are not there yet, in their order.
 
     A row whose content is there already is not stored again. One whose id is there, with the same context, response
@@ -80,11 +80,11 @@ def add_rows(
         What became of each row, up to the one that ended it.
     """
     completions, edits = tables.completions, tables.edits
-    seen = known_digests(tx.connection, [row.digest for row in rows])
-    ids = _seen(tx.connection, completions.c.id, (row.record.id for row in rows))
+    seen = find_known_digests(tx.connection, [row.digest for row in rows])
+    ids = _find_known_values(tx.connection, completions.c.id, (row.record.id for row in rows))
     new_completions: list[dict[str, Any]] = []
     new_edits: list[dict[str, Any]] = []
-    outcomes: list[Outcome] = []
+    outcomes: list[ImportOutcome] = []
     seq = tx.seq
 
     def write() -> None:
@@ -96,62 +96,64 @@ def add_rows(
     for row in rows:
         record = row.record
         if (known := seen.get(row.digest)) is not None:
-            outcomes.append(told(known, since))
+            outcomes.append(outcome_of(known, since))
             continue
         moment = at if record.created_at is None else record.created_at.timestamp()
         if record.id in ids:
             write()  # what is compared with may be of this batch
-            outcome, revision = _revise(tx.connection, row, tenant)
-            outcomes.append(told(ids[record.id], since) if outcome == "known" else outcome)
+            outcome, revision = _classify_known_id(tx.connection, row, tenant)
+            outcomes.append(outcome_of(ids[record.id], since) if outcome == "known" else outcome)
             if outcome == "clash" and strict:
                 break
             if outcome == "updated":
-                _name_user(tx.connection, record)
+                _set_unknown_user(tx.connection, record)
                 seq += 1
                 seen[row.digest] = seq
-                new_edits.append(_edit(row, metric, seq, moment, *revision))
+                new_edits.append(_build_edit_row(row, metric, seq, moment, *revision))
             continue
         seq += 1
         seen[row.digest] = ids[record.id] = seq
-        new_completions.append(_completion(row, tenant, seq, moment))
+        new_completions.append(_build_completion_row(row, tenant, seq, moment))
         if record.edit is not None:
             seq += 1
-            new_edits.append(_edit(row, metric, seq, moment, 1, None))
+            new_edits.append(_build_edit_row(row, metric, seq, moment, 1, None))
         outcomes.append("added")
     write()
     return outcomes
 
 
-def told(seq: int, since: int) -> Outcome:
+def outcome_of(seq: int, since: int) -> ImportOutcome:
     """What a row is that says what the one with number `seq` in the log said, in an import that began at `since`."""
     return "known" if seq <= since else "repeated"
 
 
-def known_digests(connection: Connection, digests: Sequence[str]) -> dict[str, int]:
+def find_known_digests(connection: Connection, digests: Sequence[str]) -> dict[str, int]:
     """Those of the digests that are there, as a row or as a revision of one, and the number they have in the log."""
     edits = tables.edits
-    query = select(edits.c.id, edits.c.seq).where(edits.c.id.in_([_edit_id(digest) for digest in digests]))
+    query = select(edits.c.id, edits.c.seq).where(edits.c.id.in_([_build_edit_id(digest) for digest in digests]))
     numbers = {name: seq for name, seq in connection.execute(query)}
-    revisions = {digest: numbers[name] for digest in digests if (name := _edit_id(digest)) in numbers}
-    return revisions | _seen(connection, tables.completions.c.digest, digests)
+    revisions = {digest: numbers[name] for digest in digests if (name := _build_edit_id(digest)) in numbers}
+    return revisions | _find_known_values(connection, tables.completions.c.digest, digests)
 
 
-def _edit_id(digest: str) -> str:
+def _build_edit_id(digest: str) -> str:
     return f"edit-{digest}"
 
 
-def _seen(connection: Connection, column: Any, values: Iterable[str]) -> dict[str, int]:
+def _find_known_values(connection: Connection, column: Any, values: Iterable[str]) -> dict[str, int]:
     """Those of the values that are there, and the number of their row."""
     query = select(column, tables.completions.c.seq).where(column.in_(list(values)))
     return {value: seq for value, seq in connection.execute(query)}
 
 
-def _revise(connection: Connection, row: ImportedRow, tenant: str) -> tuple[Outcome, tuple[int, float | None]]:
+def _classify_known_id(
+    connection: Connection, row: ImportedRow, tenant: str
+) -> tuple[ImportOutcome, tuple[int, float | None]]:
     """What a row means whose id is there; of an update, the revision's number and the cost of the one before."""
     completions, edits = tables.completions, tables.edits
     record = row.record
     there = connection.execute(select(completions).where(completions.c.id == record.id)).one()
-    of_store = there.tenant, context_of(there), there.response
+    of_store = there.tenant, read_context(there), there.response
     if of_store != (tenant, record.context, record.response) or there.user not in (None, record.user):
         return "clash", (0, None)
     query = select(edits.c.edit, edits.c.cost, edits.c.revision).where(edits.c.completion_id == record.id)
@@ -163,13 +165,13 @@ def _revise(connection: Connection, row: ImportedRow, tenant: str) -> tuple[Outc
     return "updated", (revisions[-1].revision + 1, float(revisions[-1].cost))
 
 
-def _name_user(connection: Connection, record: EditRecord) -> None:
+def _set_unknown_user(connection: Connection, record: EditRecord) -> None:
     completions = tables.completions
     unknown = and_(completions.c.id == record.id, completions.c.user.is_(None))
     connection.execute(update(completions).where(unknown).values(user=record.user))
 
 
-def _completion(row: ImportedRow, tenant: str, seq: int, at: float) -> dict[str, Any]:
+def _build_completion_row(row: ImportedRow, tenant: str, seq: int, at: float) -> dict[str, Any]:
     record = row.record
     rest: dict[str, Any] = {}
     if record.propensity is not None:
@@ -188,21 +190,23 @@ def _completion(row: ImportedRow, tenant: str, seq: int, at: float) -> dict[str,
         "policy": record.policy or "",
         "propensity": 1.0 if record.propensity is None else record.propensity,
         "round": None,
-        "context": _as_json(_context(record)),
+        "context": _dump_json(_serialize_context(record)),
         "parameters": "{}",
         "response": record.response,
         "finish_reason": None,
         "usage": None,
-        "imported": _as_json(rest),
+        "imported": _dump_json(rest),
         "digest": row.digest,
     }
 
 
-def _edit(row: ImportedRow, metric: str, seq: int, at: float, revision: int, previous: float | None) -> dict[str, Any]:
+def _build_edit_row(
+    row: ImportedRow, metric: str, seq: int, at: float, revision: int, previous: float | None
+) -> dict[str, Any]:
     return {
         "seq": seq,
         "at": at,
-        "id": _edit_id(row.digest),
+        "id": _build_edit_id(row.digest),
         "completion_id": row.record.id,
         "revision": revision,
         "edit": row.record.edit,
@@ -212,11 +216,11 @@ def _edit(row: ImportedRow, metric: str, seq: int, at: float, revision: int, pre
     }
 
 
-def _context(record: EditRecord) -> Any:
+def _serialize_context(record: EditRecord) -> Any:
     if isinstance(record.context, str):
         return record.context
     return [message.model_dump(mode="json") for message in record.context]
 
 
-def _as_json(value: Any) -> str:
+def _dump_json(value: Any) -> str:
     return json.dumps(value, allow_nan=False)

@@ -10,16 +10,16 @@ from sqlalchemy import Connection, Row, and_, case, func, select
 
 from copydesk.errors import InputError
 from copydesk.log.store import append
-from copydesk.log.store.records import LATEST
+from copydesk.log.store.records import IS_LATEST_REVISION
 from copydesk.log.store.tables import arms, completions, edits, memberships, settings
 from copydesk.log.store.transaction import Transaction
 
-_BLOCK = 500  # rows that are in memory at a time
-_LONGEST = 256  # characters of a user's or a group's name, as in the gateway's requests
+_FETCH_SIZE = 500  # rows that are in memory at a time
+_MAX_NAME_LENGTH = 256  # characters of a user's or a group's name, as in the gateway's requests
 
 
 @dataclass(frozen=True)
-class Person:
+class StoredUser:
     """What a store holds of one user.
 
     Attributes:
@@ -65,7 +65,7 @@ def group_scope(tenant: str, group: str) -> str:
     return f"@{tenant}/{group}"
 
 
-def people_of(scope: str) -> dict[str, str]:
+def parse_scope(scope: str) -> dict[str, str]:
     """Whom a scope means, as `{"tenant", "user"}` or `{"tenant", "group"}`; of one that means nobody, nothing."""
     tenant, slash, name = scope.partition("/")
     if not slash:
@@ -73,7 +73,7 @@ def people_of(scope: str) -> dict[str, str]:
     return {"tenant": tenant[1:], "group": name} if tenant.startswith("@") else {"tenant": tenant, "user": name}
 
 
-def put_in_group(tx: Transaction, group: str | None, users: Sequence[str], tenant: str, *, at: float) -> list[str]:
+def assign_group(tx: Transaction, group: str | None, users: Sequence[str], tenant: str, *, at: float) -> list[str]:
     """Let users be in a group from here on, and in no other; in none if that is `None`.
 
     Returns:
@@ -83,16 +83,16 @@ def put_in_group(tx: Transaction, group: str | None, users: Sequence[str], tenan
         InputError: a name is empty, too long, or holds a character that no database keeps.
     """
     for what, name in [*([] if group is None else [("group", group)]), *(("user", user) for user in users)]:
-        if not name or len(name) > _LONGEST or "\x00" in name:
-            raise InputError(f"{what} {name[:40]!a}: give a name of 1 to {_LONGEST} characters, without U+0000")
-    now = _groups(tx.connection, tenant)
+        if not name or len(name) > _MAX_NAME_LENGTH or "\x00" in name:
+            raise InputError(f"{what} {name[:40]!a}: give a name of 1 to {_MAX_NAME_LENGTH} characters, without U+0000")
+    now = _read_groups(tx.connection, tenant)
     changed = [user for user in dict.fromkeys(users) if now.get((tenant, user)) != group]
     for user in changed:
-        append.joined(tx, tenant, user, group, at=at)
+        append.append_membership(tx, tenant, user, group, at=at)
     return changed
 
 
-def metric_in_use(connection: Connection) -> str:
+def read_current_metric(connection: Connection) -> str:
     """The name of the edit cost that the ensemble follows; of the latest edit's where none was served yet.
 
     Empty where there is no edit either.
@@ -103,7 +103,7 @@ def metric_in_use(connection: Connection) -> str:
     return connection.execute(select(edits.c.metric).order_by(edits.c.seq.desc()).limit(1)).scalar() or ""
 
 
-def read_people(connection: Connection, metric: str, *, tenant: str | None = None) -> Iterator[Person]:
+def read_users(connection: Connection, metric: str, *, tenant: str | None = None) -> Iterator[StoredUser]:
     """Every user, by tenant and name; those last who are in a group but never asked for anything. A stream.
 
     Args:
@@ -111,22 +111,22 @@ def read_people(connection: Connection, metric: str, *, tenant: str | None = Non
         metric: the name of the edit cost to average.
         tenant: only this one's users.
     """
-    groups, offered = _groups(connection, tenant), _audiences(connection)
+    groups, offered = _read_groups(connection, tenant), _read_audiences(connection)
 
-    def person(tenant: str, user: str, row: Row[Any] | None) -> Person:
+    def person(tenant: str, user: str, row: Row[Any] | None) -> StoredUser:
         group = groups.pop((tenant, user), None)
         mine = list(offered.get(user_scope(tenant, user), ()))
         if group is not None:
             mine += offered.get(group_scope(tenant, group), ())
         if row is None:
-            return Person(tenant, user, group, 0, 0, None, 0, None, tuple(mine))
+            return StoredUser(tenant, user, group, 0, 0, None, 0, None, tuple(mine))
         seen = datetime.fromtimestamp(max(row.asked, row.edited or 0.0), UTC)
-        return Person(
+        return StoredUser(
             tenant, user, group, row.completions, row.edits, row.cost, row.edits - row.costed, seen, tuple(mine)
         )
 
     cost = case((edits.c.metric == metric, edits.c.cost))
-    joined = completions.join(edits, and_(edits.c.completion_id == completions.c.id, LATEST), isouter=True)
+    joined = completions.join(edits, and_(edits.c.completion_id == completions.c.id, IS_LATEST_REVISION), isouter=True)
     names = completions.c.tenant, completions.c.user
     query = select(
         *names,
@@ -140,13 +140,13 @@ def read_people(connection: Connection, metric: str, *, tenant: str | None = Non
     query = query.where(completions.c.user.is_not(None)).group_by(*names).order_by(*names)
     if tenant is not None:
         query = query.where(completions.c.tenant == tenant)
-    for row in connection.execute(query, execution_options={"yield_per": _BLOCK}):
+    for row in connection.execute(query, execution_options={"yield_per": _FETCH_SIZE}):
         yield person(row.tenant, row.user, row)
     for member in sorted(groups):
         yield person(*member, None)
 
 
-def _groups(connection: Connection, tenant: str | None) -> dict[tuple[str, str], str]:
+def _read_groups(connection: Connection, tenant: str | None) -> dict[tuple[str, str], str]:
     """The group of every user who is in one, by tenant and user."""
     query = select(memberships).order_by(memberships.c.seq)
     if tenant is not None:
@@ -155,7 +155,7 @@ def _groups(connection: Connection, tenant: str | None) -> dict[tuple[str, str],
     return {member: group for member, group in latest.items() if group is not None}
 
 
-def _audiences(connection: Connection) -> dict[str, list[str]]:
+def _read_audiences(connection: Connection) -> dict[str, list[str]]:
     """The arms on offer for some only, by the scope they are for."""
     offered: dict[str, str] = {}
     for row in connection.execute(select(arms).order_by(arms.c.seq)):

@@ -12,10 +12,12 @@ from copydesk.log.record import EditRecord, Message
 from copydesk.log.store.tables import completions, edits, memberships
 
 _newer = edits.alias("newer")
-LATEST = ~exists().where(_newer.c.completion_id == edits.c.completion_id, _newer.c.revision > edits.c.revision)
+IS_LATEST_REVISION = ~exists().where(
+    _newer.c.completion_id == edits.c.completion_id, _newer.c.revision > edits.c.revision
+)
 """Whether an edit is the one of its completion that counts."""
 
-_BLOCK = 500  # rows that are in memory at a time
+_FETCH_SIZE = 500  # rows that are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,13 @@ def read_edits(
         after: only edits with a number in the log above this one.
         limit: at most so many.
     """
-    query = _only(_edited(outer=pending), tenant, user).limit(limit)
+    query = _filter_by(_select_completions(outer=pending), tenant, user).limit(limit)
     query = query.order_by(completions.c.seq if pending else edits.c.seq)
     moment = completions.c.at if pending else edits.c.at
     if after:
         query = query.where(edits.c.seq > after)
     if group is not None:
-        query = query.where(in_group(group))
+        query = query.where(is_in_group(group))
     if since is not None:
         query = query.where(moment >= since.timestamp())
     if until is not None:
@@ -100,11 +102,11 @@ def read_edits(
         query = query.where(edits.c.cost >= at_least)
     if at_most is not None:
         query = query.where(edits.c.cost <= at_most)
-    for row in connection.execute(query, execution_options={"yield_per": _BLOCK}):
-        yield _logged(row)
+    for row in connection.execute(query, execution_options={"yield_per": _FETCH_SIZE}):
+        yield _to_logged_edit(row)
 
 
-def in_group(group: str) -> ColumnElement[bool]:
+def is_in_group(group: str) -> ColumnElement[bool]:
     """Whether a completion is of a user who is in this group now."""
     later = memberships.alias("later")
     return exists().where(
@@ -143,8 +145,8 @@ def search_edits(
     Returns:
         The completions, and the number to go on before; `None` at the end.
     """
-    query = _edited(outer=pending).order_by(completions.c.seq.desc()).limit(limit + 1)
-    query = _only(query, tenant, None)
+    query = _select_completions(outer=pending).order_by(completions.c.seq.desc()).limit(limit + 1)
+    query = _filter_by(query, tenant, None)
     if policy is not None:
         query = query.where(completions.c.policy == policy)
     if before is not None:
@@ -160,16 +162,18 @@ def search_edits(
             )
         )
     rows = list(connection.execute(query))
-    return [_logged(row) for row in rows[:limit]], rows[limit - 1].completion_seq if len(rows) > limit else None
+    return [_to_logged_edit(row) for row in rows[:limit]], rows[limit - 1].completion_seq if len(rows) > limit else None
 
 
 def find_completion(connection: Connection, completion_id: str, tenant: str | None = None) -> LoggedEdit | None:
     """A completion with the edit that counts; `None` when there is none, or it is another tenant's."""
-    row = connection.execute(_only(_edited(outer=True).where(completions.c.id == completion_id), tenant, None)).first()
-    return None if row is None else _logged(row)
+    row = connection.execute(
+        _filter_by(_select_completions(outer=True).where(completions.c.id == completion_id), tenant, None)
+    ).first()
+    return None if row is None else _to_logged_edit(row)
 
 
-def place_of(connection: Connection, edit_id: str, tenant: str | None = None) -> int | None:
+def sequence_of(connection: Connection, edit_id: str, tenant: str | None = None) -> int | None:
     """An edit's number in the log; `None` when there is none, or it is another tenant's."""
     query = select(edits.c.seq).join(completions, completions.c.id == edits.c.completion_id)
     query = query.where(edits.c.id == edit_id)
@@ -178,21 +182,23 @@ def place_of(connection: Connection, edit_id: str, tenant: str | None = None) ->
     return connection.execute(query).scalar()
 
 
-def context_of(row: Row[Any]) -> str | tuple[Message, ...]:
-    """The context of a completion: as it was imported, or as `as_context` makes it of a request."""
+def read_context(row: Row[Any]) -> str | tuple[Message, ...]:
+    """The context of a completion: as it was imported, or as `build_context` makes it of a request."""
     context = json.loads(row.context)
     if row.imported is None:
-        return as_context(context)
+        return build_context(context)
     return context if isinstance(context, str) else tuple(Message.model_validate(message) for message in context)
 
 
-def as_context(messages: Sequence[Mapping[str, Any]]) -> str | tuple[Message, ...]:
+def build_context(messages: Sequence[Mapping[str, Any]]) -> str | tuple[Message, ...]:
     """The messages of a request as a record's context: one message of a user alone is its text."""
-    turns = [Message.model_validate({**message, "content": text_of(message.get("content"))}) for message in messages]
+    turns = [
+        Message.model_validate({**message, "content": extract_text(message.get("content"))}) for message in messages
+    ]
     return turns[0].content if len(turns) == 1 and turns[0].role == "user" else tuple(turns)
 
 
-def text_of(content: Any) -> str:
+def extract_text(content: Any) -> str:
     """The text of a message's content: a string, nothing, or a list of parts, of which some are text."""
     if isinstance(content, list):
         parts = [part.get("text") for part in content if isinstance(part, dict)]
@@ -200,8 +206,8 @@ def text_of(content: Any) -> str:
     return content if isinstance(content, str) else ""
 
 
-def _edited(outer: bool = False) -> Select[Any]:
-    joined = completions.join(edits, and_(edits.c.completion_id == completions.c.id, LATEST), isouter=outer)
+def _select_completions(outer: bool = False) -> Select[Any]:
+    joined = completions.join(edits, and_(edits.c.completion_id == completions.c.id, IS_LATEST_REVISION), isouter=outer)
     return select(
         completions,
         completions.c.seq.label("completion_seq"),
@@ -214,28 +220,28 @@ def _edited(outer: bool = False) -> Select[Any]:
     ).select_from(joined)
 
 
-def _only(query: Select[Any], tenant: str | None, user: str | None) -> Select[Any]:
+def _filter_by(query: Select[Any], tenant: str | None, user: str | None) -> Select[Any]:
     if tenant is not None:
         query = query.where(completions.c.tenant == tenant)
     return query if user is None else query.where(completions.c.user == user)
 
 
-def _logged(row: Row[Any]) -> LoggedEdit:
+def _to_logged_edit(row: Row[Any]) -> LoggedEdit:
     record = EditRecord(
         id=row.id,
-        context=context_of(row),
+        context=read_context(row),
         response=row.response,
         edit=row.edit,
         user=row.user,
         policy=row.policy or None,
         # What an imported row said beside this stands there as it was (`copydesk.log.store.imports`).
-        **(_of_request(row) if row.imported is None else json.loads(row.imported)),
+        **(_get_request_fields(row) if row.imported is None else json.loads(row.imported)),
     )
     edited_at = None if row.edited_at is None else datetime.fromtimestamp(row.edited_at, UTC)
     return LoggedEdit(record, row.tenant, row.edit_id, row.revision, edited_at, row.cost, row.metric)
 
 
-def _of_request(row: Row[Any]) -> dict[str, Any]:
+def _get_request_fields(row: Row[Any]) -> dict[str, Any]:
     """What else is known of an answer that was asked for here."""
     return {
         "propensity": row.propensity,

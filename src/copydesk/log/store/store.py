@@ -7,11 +7,11 @@ from typing import cast
 
 from sqlalchemy import Connection, Engine, text
 
-from copydesk.log.store.connect import connect, shown
-from copydesk.log.store.forget import scrub
+from copydesk.log.store.connect import hide_password, open_engine
+from copydesk.log.store.forget import vacuum_database
 from copydesk.log.store.transaction import Transaction
 
-DEFAULT = "copydesk.db"
+DEFAULT_STORE = "copydesk.db"
 """The store in the working folder, where none is named."""
 
 
@@ -25,18 +25,18 @@ class EditStore:
         self._engine = engine
 
     @classmethod
-    def open(cls, store: str = DEFAULT, *, create: bool = True) -> "EditStore":
+    def open(cls, store: str = DEFAULT_STORE, *, create: bool = True) -> "EditStore":
         """Open a store: the path of an SQLite file, or a URL of SQLite or PostgreSQL.
 
         Raises:
             InputError: it cannot be opened, is no database, or a newer Copydesk wrote it.
         """
-        return cls(connect(store, create=create))
+        return cls(open_engine(store, create=create))
 
     @property
     def name(self) -> str:
         """Where it is, without a password."""
-        return shown(self._engine.url)
+        return hide_password(self._engine.url)
 
     @contextmanager
     def begin_write(self, *, durable: bool = True) -> Iterator[Transaction]:
@@ -74,7 +74,7 @@ class EditStore:
         Raises:
             InputError: another process uses the store just now.
         """
-        scrub(self._engine)
+        vacuum_database(self._engine)
 
     def close(self) -> None:
         """Close all connections."""

@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Column, Double, Integer, MetaData, Table, Tex
 metadata = MetaData()
 
 
-def _appended(name: str, *columns: Column[object] | UniqueConstraint) -> Table:
+def _define_log_table(name: str, *columns: Column[object] | UniqueConstraint) -> Table:
     return Table(
         name,
         metadata,
@@ -24,10 +24,10 @@ def _appended(name: str, *columns: Column[object] | UniqueConstraint) -> Table:
 clock = Table("clock", metadata, Column("id", Integer, primary_key=True), Column("seq", BigInteger, nullable=False))
 """One row: the last number given out. Updated, not appended to."""
 
-settings = _appended("ensemble_settings", Column("settings", Text, nullable=False))
+settings = _define_log_table("ensemble_settings", Column("settings", Text, nullable=False))
 """What the ensemble follows from here on, as JSON."""
 
-arms = _appended(
+arms = _define_log_table(
     "arms",
     Column("name", Text, nullable=False),
     Column("action", Text, nullable=False),  # add or retire
@@ -36,7 +36,7 @@ arms = _appended(
 )
 """Policies that became arms, and arms that were retired."""
 
-pulls = _appended(
+pulls = _define_log_table(
     "pulls",
     Column("completion_id", Text, nullable=False, index=True),
     Column("round", BigInteger, nullable=False, unique=True),
@@ -49,7 +49,7 @@ pulls = _appended(
 )
 """The ensemble's choices. A request whose first arm failed has several."""
 
-withdrawals = _appended(
+withdrawals = _define_log_table(
     "withdrawals",
     Column("completion_id", Text, nullable=False),
     Column("arm", Text, nullable=False),
@@ -59,7 +59,7 @@ withdrawals = _appended(
 )
 """Requests that were not answered, and until when their arm is not chosen for that."""
 
-completions = _appended(
+completions = _define_log_table(
     "completions",
     Column("id", Text, nullable=False, unique=True),
     Column("tenant", Text, nullable=False, index=True),
@@ -78,7 +78,7 @@ completions = _appended(
 )
 """What was answered, here or wherever an imported log comes from."""
 
-edits = _appended(
+edits = _define_log_table(
     "edits",
     Column("id", Text, nullable=False, unique=True),
     Column("completion_id", Text, nullable=False),
@@ -91,7 +91,7 @@ edits = _appended(
 )
 """What people made of the answers."""
 
-memberships = _appended(
+memberships = _define_log_table(
     "memberships",
     Column("tenant", Text, nullable=False),
     Column("user", Text, nullable=False),
@@ -99,7 +99,7 @@ memberships = _appended(
 )
 """Which group a user is in; the latest row counts."""
 
-forgettings = _appended(
+forgettings = _define_log_table(
     "forgettings",
     Column("salt", Text, nullable=False),
     Column("subject", Text, nullable=False),  # a keyed hash of who was forgotten

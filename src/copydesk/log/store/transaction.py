@@ -11,12 +11,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from copydesk.log.store.tables import clock
 
 # Statements are made once: making them costs as much as running them.
-_LOCK = select(clock.c.seq).with_for_update()
-_SET = update(clock).values(seq=bindparam("now"))
+_LOCK_CLOCK = select(clock.c.seq).with_for_update()
+_SET_CLOCK = update(clock).values(seq=bindparam("now"))
 
 
 @lru_cache
-def _insert(table: Table, dialect: str, unless_known: bool) -> Insert:
+def _build_insert(table: Table, dialect: str, unless_known: bool) -> Insert:
     if not unless_known:
         return table.insert()
     of = postgresql.insert if dialect == "postgresql" else sqlite.insert
@@ -33,7 +33,7 @@ class Transaction:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.start_seq = int(connection.execute(_LOCK).scalar_one())
+        self.start_seq = int(connection.execute(_LOCK_CLOCK).scalar_one())
         self.seq = self.start_seq
 
     def append(self, table: Table, *, at: float | None = None, unless_known: bool = False, **values: Any) -> int:
@@ -47,16 +47,16 @@ class Transaction:
         """
         self.seq += 1
         row = {"seq": self.seq, "at": time.time() if at is None else at, **values}
-        self.connection.execute(_insert(table, self.connection.dialect.name, unless_known), row)
+        self.connection.execute(_build_insert(table, self.connection.dialect.name, unless_known), row)
         return self.seq
 
     def append_all(self, table: Table, rows: Sequence[Mapping[str, Any]], last: int) -> None:
         """Append rows that the caller has numbered, from `seq` + 1 on, of which `last` is the number given out last."""
         if rows:
-            self.connection.execute(_insert(table, self.connection.dialect.name, False), rows)
+            self.connection.execute(_build_insert(table, self.connection.dialect.name, False), rows)
         self.seq = last
 
     def finish(self) -> None:
         """Set the clock; the caller commits."""
         if self.seq != self.start_seq:
-            self.connection.execute(_SET, {"now": self.seq})
+            self.connection.execute(_SET_CLOCK, {"now": self.seq})

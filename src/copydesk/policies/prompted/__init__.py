@@ -4,22 +4,22 @@ They are the learners of PRELUDE (Gao et al., NeurIPS 2024, arXiv 2404.15269): a
 ICL-edit and CIPHER. The prompts are our own and know of no task: they work on any log.
 """
 
-from copydesk.policies.prompted.cipher import Cipher
-from copydesk.policies.prompted.encoder import Encoder, PolicyStates, SentenceEncoder
-from copydesk.policies.prompted.icl import IclEdit
+from copydesk.policies.prompted.cipher import CipherPolicy
+from copydesk.policies.prompted.encoder import Encoder, PolicyEncoder, SentenceEncoder
+from copydesk.policies.prompted.icl import IclPolicy
 from copydesk.policies.prompted.learner import Learner
-from copydesk.policies.prompted.memory import Memory
-from copydesk.policies.prompted.open import open_prompted
-from copydesk.policies.prompted.oracle import OracleTaste
+from copydesk.policies.prompted.memory import RetrievalMemory
+from copydesk.policies.prompted.open import open_prompted_policy
+from copydesk.policies.prompted.oracle import OraclePolicy
 
 __all__ = [
-    "Cipher",
+    "CipherPolicy",
     "Encoder",
-    "IclEdit",
+    "IclPolicy",
     "Learner",
-    "Memory",
-    "OracleTaste",
-    "PolicyStates",
+    "RetrievalMemory",
+    "OraclePolicy",
+    "PolicyEncoder",
     "SentenceEncoder",
-    "open_prompted",
+    "open_prompted_policy",
 ]

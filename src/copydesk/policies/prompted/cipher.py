@@ -5,24 +5,24 @@ from collections.abc import Sequence
 
 from copydesk.errors import InputError
 from copydesk.log.record import Context, EditRecord
-from copydesk.policies.best_of_n import BestOfN
+from copydesk.policies.best_of_n import BestOfNPolicy
 from copydesk.policies.policy import Policy, Sampling
-from copydesk.policies.prompted.memory import Memory
+from copydesk.policies.prompted.memory import RetrievalMemory
 from copydesk.policies.prompted.prompts import (
-    cleaned,
-    context_text,
-    guided,
-    inference_prompt,
-    merging_prompt,
-    taste_guidance,
+    add_guidance,
+    clean_description,
+    flatten_context,
+    render_inference_prompt,
+    render_merge_prompt,
+    render_taste_guidance,
 )
-from copydesk.policies.prompted.room import CHARACTERS, Room
+from copydesk.policies.prompted.room import MAX_PROMPT_CHARACTERS, PromptBudget
 
-DESCRIBING = Sampling(temperature=0.0, max_new_tokens=64)
+DESCRIPTION_SAMPLING = Sampling(temperature=0.0, max_new_tokens=64)
 """How descriptions are written: the likeliest one, of a phrase's length."""
 
 
-class Cipher:
+class CipherPolicy:
     """Tells the writer, before each context, the taste that the edits of the k nearest ones speak of (CIPHER-k).
 
     From each edit the writer infers a description of the taste (arXiv 2404.15269). For a context, the descriptions of
@@ -33,7 +33,7 @@ class Cipher:
 
     Args:
         name: its name as an arm and in the log.
-        writer: what answers and describes. Of a `BestOfN`, the policy that drafts writes the descriptions: a cost
+        writer: what answers and describes. Of a `BestOfNPolicy`, the policy that drafts writes the descriptions: a cost
             model knows nothing of them.
         memory: of descriptions; `learn` adds to it.
         k: contexts whose descriptions are merged, at least 1.
@@ -49,11 +49,11 @@ class Cipher:
         self,
         name: str,
         writer: Policy,
-        memory: Memory[str],
+        memory: RetrievalMemory[str],
         k: int = 5,
         *,
-        max_characters: int = CHARACTERS,
-        description_sampling: Sampling = DESCRIBING,
+        max_characters: int = MAX_PROMPT_CHARACTERS,
+        description_sampling: Sampling = DESCRIPTION_SAMPLING,
     ) -> None:
         if k < 1:
             raise InputError(f"{name}: k is {k}; give a number of descriptions of at least 1")
@@ -61,19 +61,21 @@ class Cipher:
         self.writer = writer
         self.memory = memory
         self.k = k
-        self._describer = writer.policy if isinstance(writer, BestOfN) else writer
+        self._describer = writer.policy if isinstance(writer, BestOfNPolicy) else writer
         self._description_sampling = description_sampling
-        self._budget = Room(writer, max_characters)
+        self._budget = PromptBudget(writer, max_characters)
 
     def respond(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
         """One response for each context, in two requests to the writer: to merge descriptions, and to answer.
 
-        A description always goes into the prompt: it is a phrase, and never longer than `LONGEST_DESCRIPTION`.
+        A description always goes into the prompt: it is a phrase, and never longer than `MAX_DESCRIPTION_CHARACTERS`.
         """
         if not contexts:
             return []
         tastes = self.infer_tastes(contexts)
-        prompts = [guided(context, taste_guidance(taste)) for context, taste in zip(contexts, tastes, strict=True)]
+        prompts = [
+            add_guidance(context, render_taste_guidance(taste)) for context, taste in zip(contexts, tastes, strict=True)
+        ]
         return self.writer.respond(prompts, seeds, sampling)
 
     def infer_tastes(self, contexts: Sequence[Context]) -> list[str]:
@@ -87,12 +89,12 @@ class Cipher:
         for row, near in enumerate(known):
             if len(set(near)) > 1:
                 prompt, count = self._budget.build_prompt(
-                    near, merging_prompt, self._description_sampling.max_new_tokens
+                    near, render_merge_prompt, self._description_sampling.max_new_tokens
                 )
                 if count > 1:
                     asked[row] = prompt
         # Of its own context alone, so that `learn` finds again what an answer was written with.
-        seeds = [_seed("merge", context_text(contexts[row])) for row in asked]
+        seeds = [_hash_seed("merge", flatten_context(contexts[row])) for row in asked]
         for row, merged in zip(asked, self._describe(list(asked.values()), seeds), strict=True):
             found[row] = merged or found[row]
         return found
@@ -109,7 +111,7 @@ class Cipher:
         tastes = [confirmed.get(row, "") for row in range(len(known))]
         open_rows = [row for row, taste in enumerate(tastes) if not taste]
         prompts = [self._build_inference_prompt(known[row]) for row in open_rows]
-        seeds = [_seed("infer", known[row].id) for row in open_rows]
+        seeds = [_hash_seed("infer", known[row].id) for row in open_rows]
         for row, taste in zip(open_rows, self._describe(prompts, seeds), strict=True):
             tastes[row] = taste
         told = [row for row, taste in enumerate(tastes) if taste]
@@ -118,21 +120,21 @@ class Cipher:
     def _describe(self, prompts: Sequence[Context], seeds: Sequence[Sequence[int]]) -> list[str]:
         if not prompts:
             return []
-        return [cleaned(text) for text in self._describer.respond(prompts, seeds, self._description_sampling)]
+        return [clean_description(text) for text in self._describer.respond(prompts, seeds, self._description_sampling)]
 
     def _build_inference_prompt(self, record: EditRecord) -> str:
         """The question about a row; of texts too long for the writer, a piece is shown from where they differ."""
         texts = [record.response] if record.edit is None or record.accepted else [record.response, record.edit]
         start, length = 0, max(len(text) for text in texts)
         while True:
-            prompt = inference_prompt(*(text[start : start + length] for text in texts))
+            prompt = render_inference_prompt(*(text[start : start + length] for text in texts))
             if length <= 1 or self._budget.fits(prompt, self._description_sampling.max_new_tokens):
                 return prompt
-            start = _fork(*texts)
+            start = _common_prefix_length(*texts)
             length //= 2
 
 
-def _fork(one: str, other: str = "") -> int:
+def _common_prefix_length(one: str, other: str = "") -> int:
     """How many characters two texts have in common at their beginning."""
     return next(
         (place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
@@ -140,7 +142,7 @@ def _fork(one: str, other: str = "") -> int:
     )
 
 
-def _seed(*words: str) -> tuple[int]:
+def _hash_seed(*words: str) -> tuple[int]:
     """31 bits, which any writer takes for a seed."""
     digest = hashlib.sha256("\0".join(words).encode(errors="surrogatepass")).digest()
     return (int.from_bytes(digest[:4]) >> 1,)

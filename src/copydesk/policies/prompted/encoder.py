@@ -15,12 +15,12 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
 from copydesk import embedded
 from copydesk.errors import InputError
-from copydesk.learn.models import device, load_model
+from copydesk.learn.models import get_device, load_model
 from copydesk.policies.local import LocalPolicy
 from copydesk.policies.policy import Policy
-from copydesk.policies.prompted.room import drafter
+from copydesk.policies.prompted.room import unwrap_policy
 
-_BATCH = 32
+_BATCH_SIZE = 32
 
 
 class Encoder(Protocol):
@@ -62,7 +62,7 @@ class SentenceEncoder:
                 f"--encoder {spec}: cannot be loaded ({first_line}); give a hub id or a folder that holds config.json, "
                 "*.safetensors and a tokenizer"
             ) from None
-        self._model = model.to(device()).eval()  # type: ignore[arg-type]
+        self._model = model.to(get_device()).eval()  # type: ignore[arg-type]
         # A tokenizer that knows no limit says one that no model has.
         limits = (self._tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None))
         self._longest = min((limit for limit in limits if limit and limit < 10**9), default=512)
@@ -71,10 +71,10 @@ class SentenceEncoder:
         """One row of norm 1 for each text, shape (texts, width)."""
         padding = self._tokenizer.pad_token_id or 0
         rows = [self._tokenizer(text, truncation=True, max_length=self._longest)["input_ids"] for text in texts]
-        return _means(self._model, [row or [padding] for row in rows], padding)
+        return _mean_pool(self._model, [row or [padding] for row in rows], padding)
 
 
-class PolicyStates:
+class PolicyEncoder:
     """The mean of a policy's last hidden states over the tokens it reads of a context: embeddings with no other model.
 
     A context that is longer than the model takes loses its end. An adapter counts: these are the policy's own states.
@@ -92,10 +92,10 @@ class PolicyStates:
         bare: Any = model.get_base_model() if isinstance(model, PeftModel) else model
         longest = getattr(bare.config.get_text_config(), "max_position_embeddings", None)
         rows = [tokens[:longest] for tokens in self._policy.encode(texts)]
-        return _means(bare.base_model, rows, self._policy.end_of_turn[-1], use_cache=False)
+        return _mean_pool(bare.base_model, rows, self._policy.end_of_turn[-1], use_cache=False)
 
 
-def encoder_for(writer: Policy, spec: str | None = None) -> Encoder:
+def choose_encoder(writer: Policy, spec: str | None = None) -> Encoder:
     """The encoder that is asked for, else the writer's own states, else (it runs elsewhere) the embedded model's.
 
     Raises:
@@ -103,23 +103,23 @@ def encoder_for(writer: Policy, spec: str | None = None) -> Encoder:
     """
     if spec is not None:
         return SentenceEncoder(spec)
-    policy = drafter(writer)
+    policy = unwrap_policy(writer)
     if not isinstance(policy, LocalPolicy):
         model, tokenizer, _ = load_model(embedded.NAME)
         policy = LocalPolicy(embedded.NAME, model, tokenizer)
-    return PolicyStates(policy)
+    return PolicyEncoder(policy)
 
 
 @torch.inference_mode()
-def _means(model: Any, rows: Sequence[Sequence[int]], padding: int, **options: Any) -> NDArray[np.float32]:
+def _mean_pool(model: Any, rows: Sequence[Sequence[int]], padding: int, **options: Any) -> NDArray[np.float32]:
     """The mean of the last states over each row's tokens, at norm 1; rows of like length share a batch."""
     found = np.zeros((len(rows), model.config.get_text_config().hidden_size), dtype=np.float32)
     order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
     was_training = model.training
     model.eval()
     try:
-        for start in range(0, len(order), _BATCH):
-            batch = order[start : start + _BATCH]
+        for start in range(0, len(order), _BATCH_SIZE):
+            batch = order[start : start + _BATCH_SIZE]
             length = len(rows[batch[-1]])
             ids = torch.tensor([[*rows[row], *[padding] * (length - len(rows[row]))] for row in batch])
             mask = torch.tensor([[1] * len(rows[row]) + [0] * (length - len(rows[row])) for row in batch])

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from copydesk.errors import InputError
 from copydesk.log.record import Context, EditRecord
 from copydesk.policies.policy import Policy, Sampling
-from copydesk.policies.prompted.memory import Memory
-from copydesk.policies.prompted.prompts import examples_guidance, guided
-from copydesk.policies.prompted.room import CHARACTERS, Room
+from copydesk.policies.prompted.memory import RetrievalMemory
+from copydesk.policies.prompted.prompts import add_guidance, render_examples_guidance
+from copydesk.policies.prompted.room import MAX_PROMPT_CHARACTERS, PromptBudget
 
 logger = logging.getLogger(__name__)
 
 
-class IclEdit:
+class IclPolicy:
     """Shows the writer, before each context, the k past edits nearest to it (ICL-edit, arXiv 2404.15269).
 
     An example is a response and its edit, without their context. Examples that do not fit the writer together with the
@@ -32,7 +32,13 @@ class IclEdit:
     """
 
     def __init__(
-        self, name: str, writer: Policy, memory: Memory[EditRecord], k: int = 3, *, max_characters: int = CHARACTERS
+        self,
+        name: str,
+        writer: Policy,
+        memory: RetrievalMemory[EditRecord],
+        k: int = 3,
+        *,
+        max_characters: int = MAX_PROMPT_CHARACTERS,
     ) -> None:
         if k < 1:
             raise InputError(f"{name}: k is {k}; give a number of examples of at least 1")
@@ -40,7 +46,7 @@ class IclEdit:
         self.writer = writer
         self.memory = memory
         self.k = k
-        self._budget = Room(writer, max_characters)
+        self._budget = PromptBudget(writer, max_characters)
 
     def respond(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
         """One response for each context, all of them in one request to the writer."""
@@ -69,4 +75,6 @@ class IclEdit:
         self.memory.add([record.context for record in known], known)
 
     def _prompt(self, context: Context, examples: Sequence[EditRecord], new_tokens: int) -> tuple[Context, int]:
-        return self._budget.build_prompt(examples, lambda kept: guided(context, examples_guidance(kept)), new_tokens)
+        return self._budget.build_prompt(
+            examples, lambda kept: add_guidance(context, render_examples_guidance(kept)), new_tokens
+        )

@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 
 from copydesk.log.record import Context
 from copydesk.policies.prompted.encoder import Encoder
-from copydesk.policies.prompted.prompts import context_text
+from copydesk.policies.prompted.prompts import flatten_context
 
 _Item = TypeVar("_Item")
 
 # Encoding in other company moves a similarity by some 1e-7; what differs by no more than that is a tie.
-_DECIMALS = 5
+_SIMILARITY_DECIMALS = 5
 
 
-class Memory(Generic[_Item]):
+class RetrievalMemory(Generic[_Item]):
     """Items under the contexts they were learnt from, retrieved by the cosine similarity of the contexts' embeddings.
 
     Args:
@@ -36,7 +36,7 @@ class Memory(Generic[_Item]):
         pairs = list(zip(contexts, items, strict=True))
         if not pairs:
             return
-        new = self._encoder.encode([context_text(context) for context, _ in pairs])
+        new = self._encoder.encode([flatten_context(context) for context, _ in pairs])
         self._embeddings = new if self._embeddings is None else np.concatenate([self._embeddings, new])
         self._items += [item for _, item in pairs]
 
@@ -49,8 +49,8 @@ class Memory(Generic[_Item]):
             return [[] for _ in contexts]
         found = []
         newest_first = self._embeddings[::-1]
-        for embedding in self._encoder.encode([context_text(context) for context in contexts]):
-            similarity = np.round(newest_first @ embedding, _DECIMALS)
+        for embedding in self._encoder.encode([flatten_context(context) for context in contexts]):
+            similarity = np.round(newest_first @ embedding, _SIMILARITY_DECIMALS)
             nearest = np.argsort(-similarity, kind="stable")[:k]
             found.append([self._items[-1 - int(row)] for row in nearest])
         return found

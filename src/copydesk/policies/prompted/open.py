@@ -5,16 +5,16 @@ from pathlib import Path
 
 from copydesk.errors import InputError
 from copydesk.log.jsonl import load_log
-from copydesk.policies.prompted.cipher import Cipher
-from copydesk.policies.prompted.encoder import encoder_for
-from copydesk.policies.prompted.icl import IclEdit
+from copydesk.policies.prompted.cipher import CipherPolicy
+from copydesk.policies.prompted.encoder import choose_encoder
+from copydesk.policies.prompted.icl import IclPolicy
 from copydesk.policies.prompted.learner import Learner
-from copydesk.policies.prompted.memory import Memory
+from copydesk.policies.prompted.memory import RetrievalMemory
 
-_PROMPTED = re.compile(r"(icl|cipher)-([^:/]*):(.*)", re.DOTALL)
+_PROMPTED_SPEC = re.compile(r"(icl|cipher)-([^:/]*):(.*)", re.DOTALL)
 
 
-def open_prompted(name: str, spec: str, encoder: str | None = None) -> Learner | None:
+def open_prompted_policy(name: str, spec: str, encoder: str | None = None) -> Learner | None:
     """Open a policy that has learnt from a log, or `None` if the spec is not of one.
 
     Args:
@@ -30,7 +30,7 @@ def open_prompted(name: str, spec: str, encoder: str | None = None) -> Learner |
     """
     from copydesk.policies.open import open_policy  # which itself asks here whether a spec is of a prompted policy
 
-    found = _PROMPTED.fullmatch(spec)
+    found = _PROMPTED_SPEC.fullmatch(spec)
     if found is None:
         return None
     kind, number = found[1], found[2]
@@ -47,11 +47,11 @@ def open_prompted(name: str, spec: str, encoder: str | None = None) -> Learner |
     if not records:
         raise InputError(f"{path}: no row is edited or accepted, so there is nothing to learn from; give another log")
     writer = open_policy(name, writes)
-    encodes = encoder_for(writer, encoder)
+    encodes = choose_encoder(writer, encoder)
     learner: Learner
     if kind == "icl":
-        learner = IclEdit(name, writer, Memory(encodes), int(number))
+        learner = IclPolicy(name, writer, RetrievalMemory(encodes), int(number))
     else:
-        learner = Cipher(name, writer, Memory(encodes), int(number))
+        learner = CipherPolicy(name, writer, RetrievalMemory(encodes), int(number))
     learner.learn(records)
     return learner

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 
 from copydesk.log.record import Context
 from copydesk.policies.policy import Policy, Sampling
-from copydesk.policies.prompted.prompts import guided, taste_guidance
+from copydesk.policies.prompted.prompts import add_guidance, render_taste_guidance
 
 
-class OracleTaste:
+class OraclePolicy:
     """Tells the writer, before each context, the person's true taste (the oracle of arXiv 2404.15269).
 
     Args:
@@ -23,5 +23,5 @@ class OracleTaste:
 
     def respond(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
         """One response for each context, all of them in one request to the writer."""
-        prompts = [guided(context, taste_guidance(self.taste(context) or "")) for context in contexts]
+        prompts = [add_guidance(context, render_taste_guidance(self.taste(context) or "")) for context in contexts]
         return self.writer.respond(prompts, seeds, sampling)

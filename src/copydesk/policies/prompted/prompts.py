@@ -6,16 +6,16 @@ from itertools import takewhile
 
 from copydesk.log.record import Context, EditRecord, Message
 
-LONGEST_DESCRIPTION = 240
+MAX_DESCRIPTION_CHARACTERS = 240
 """In characters: more than a phrase is no description of a taste."""
 
 
-def context_text(context: Context) -> str:
+def flatten_context(context: Context) -> str:
     """A context as text: of a chat, what its messages say."""
     return context if isinstance(context, str) else "\n\n".join(message.content for message in context)
 
 
-def guided(context: Context, guidance: str) -> Context:
+def add_guidance(context: Context, guidance: str) -> Context:
     """The context with guidance before it; in a chat, before what the user said last.
 
     Where the user said nothing, the guidance becomes a message of theirs. No guidance leaves a context as it is.
@@ -33,7 +33,7 @@ def guided(context: Context, guidance: str) -> Context:
     return [*messages, Message(role="user", content=guidance)]
 
 
-def taste_guidance(taste: str) -> str:
+def render_taste_guidance(taste: str) -> str:
     """Guidance by a description of what the person wants; none for an empty one."""
     if not taste:
         return ""
@@ -43,25 +43,25 @@ def taste_guidance(taste: str) -> str:
     )
 
 
-def examples_guidance(examples: Sequence[EditRecord]) -> str:
+def render_examples_guidance(examples: Sequence[EditRecord]) -> str:
     """Guidance by past edits; the first of them, the most similar, comes to stand last, next to the request."""
     if not examples:
         return ""
     return (
         "These are earlier drafts and what their reader made of them.\n\n"
-        + "\n\n".join(_example(record) for record in reversed(examples))
+        + "\n\n".join(_render_example(record) for record in reversed(examples))
         + "\n\nLearn from them how this reader wants a text to be. Answer the request below so that nothing is left to "
         "change."
     )
 
 
-def _example(record: EditRecord) -> str:
+def _render_example(record: EditRecord) -> str:
     if record.accepted:
         return f"Draft, left as it was:\n{record.response}"
     return f"Draft:\n{record.response}\nChanged to:\n{record.edit}"
 
 
-def inference_prompt(response: str, edit: str | None = None) -> str:
+def render_inference_prompt(response: str, edit: str | None = None) -> str:
     """Asks for a description of the taste behind one edit, or behind keeping a response as it was."""
     if edit is None:
         seen = f"Somebody was given this text and left it as it was:\n{response}\n\nWhat does it tell"
@@ -75,7 +75,7 @@ def inference_prompt(response: str, edit: str | None = None) -> str:
     )
 
 
-def merging_prompt(descriptions: Sequence[str]) -> str:
+def render_merge_prompt(descriptions: Sequence[str]) -> str:
     """Asks for the one description that most of several agree on."""
     listed = "\n".join(f"- {description}" for description in descriptions)
     return (
@@ -84,7 +84,7 @@ def merging_prompt(descriptions: Sequence[str]) -> str:
     )
 
 
-_POLITE = re.compile(r"\A(?:sure|certainly|of course|okay|ok)\b\W*", re.IGNORECASE)
+_POLITE_OPENING = re.compile(r"\A(?:sure|certainly|of course|okay|ok)\b\W*", re.IGNORECASE)
 _LABEL = re.compile(
     r"\A(?:(?:here(?:'s|’s| is| are)|based on)\b[^:]{0,120}"
     r"|(?:this|the) (?:person|reader|user)(?: \w+)?"
@@ -93,28 +93,30 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 _BULLET = re.compile(r"\A\s*(?:[-*•–]|\d+[.)])\s+")
-_NOTHING = {"none", "n/a", "nothing", "unknown", "no preference", "no preferences"}
+_EMPTY_DESCRIPTIONS = {"none", "n/a", "nothing", "unknown", "no preference", "no preferences"}
 
 
-def cleaned(written: str) -> str:
+def clean_description(written: str) -> str:
     """A description out of what a writer wrote: a phrase without preamble, bullets, quotes or a full stop.
 
-    It is the first line, or the points of the list that the writer began with. It has at most `LONGEST_DESCRIPTION`
+    It is the first line, or the points of the list that the writer began with. It has at most `MAX_DESCRIPTION_CHARACTERS`
     characters, cut at a word. Empty where the writer said that there is nothing to say.
     """
-    lines = [(_BULLET.match(line) is not None, _phrase(line)) for line in written.splitlines()]
+    lines = [(_BULLET.match(line) is not None, _extract_phrase(line)) for line in written.splitlines()]
     lines = [(listed, phrase) for listed, phrase in lines if phrase]
     points = [phrase for _, phrase in takewhile(lambda line: line[0], lines)]
     phrase = ", ".join(points or [phrase for _, phrase in lines[:1]])
-    if len(phrase) > LONGEST_DESCRIPTION:
-        phrase = phrase[: LONGEST_DESCRIPTION + 1].rpartition(" ")[0] or phrase[:LONGEST_DESCRIPTION]
+    if len(phrase) > MAX_DESCRIPTION_CHARACTERS:
+        phrase = phrase[: MAX_DESCRIPTION_CHARACTERS + 1].rpartition(" ")[0] or phrase[:MAX_DESCRIPTION_CHARACTERS]
         phrase = phrase.rstrip(" ,;:")
-    return "" if phrase.lower() in _NOTHING else phrase
+    return "" if phrase.lower() in _EMPTY_DESCRIPTIONS else phrase
 
 
-def _phrase(line: str) -> str:
-    return _bare(_LABEL.sub("", _POLITE.sub("", _bare(_BULLET.sub("", line, count=1)))))
+def _extract_phrase(line: str) -> str:
+    return _strip_punctuation(
+        _LABEL.sub("", _POLITE_OPENING.sub("", _strip_punctuation(_BULLET.sub("", line, count=1))))
+    )
 
 
-def _bare(line: str) -> str:
+def _strip_punctuation(line: str) -> str:
     return line.strip(" \t\"'“”‘’«»`*_.")

@@ -4,34 +4,34 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from copydesk.log.record import Context
-from copydesk.policies.best_of_n import BestOfN
+from copydesk.policies.best_of_n import BestOfNPolicy
 from copydesk.policies.cache import CachedPolicy
 from copydesk.policies.local import LocalPolicy
 from copydesk.policies.policy import Policy
-from copydesk.policies.prompted.prompts import context_text
+from copydesk.policies.prompted.prompts import flatten_context
 
-CHARACTERS = 12_000
+MAX_PROMPT_CHARACTERS = 12_000
 """What a prompt may hold for a writer that runs elsewhere: some 3,000 tokens of English."""
 
 _Item = TypeVar("_Item")
 
 
-def drafter(writer: Policy) -> Policy:
+def unwrap_policy(writer: Policy) -> Policy:
     """What writes in the end, beneath a choice of drafts and a cache of answers."""
-    while isinstance(writer, BestOfN | CachedPolicy):
+    while isinstance(writer, BestOfNPolicy | CachedPolicy):
         writer = writer.policy
     return writer
 
 
-class Room:
+class PromptBudget:
     """Whether a prompt fits a writer.
 
     For a model in this process, prompt and response must fit its `max_position_embeddings`. What a writer elsewhere
     takes is not known here: its prompts have at most a given number of characters.
     """
 
-    def __init__(self, writer: Policy, max_characters: int = CHARACTERS) -> None:
-        self._policy = drafter(writer)
+    def __init__(self, writer: Policy, max_characters: int = MAX_PROMPT_CHARACTERS) -> None:
+        self._policy = unwrap_policy(writer)
         self._max_characters = max_characters
 
     def fits(self, prompt: Context, new_tokens: int) -> bool:
@@ -40,7 +40,7 @@ class Room:
             positions = getattr(self._policy.model.config.get_text_config(), "max_position_embeddings", None)
             if positions is not None:
                 return len(self._policy.encode([prompt])[0]) + new_tokens <= int(positions)
-        return len(context_text(prompt)) <= self._max_characters
+        return len(flatten_context(prompt)) <= self._max_characters
 
     def build_prompt(
         self, items: Sequence[_Item], prompt: Callable[[Sequence[_Item]], Context], new_tokens: int

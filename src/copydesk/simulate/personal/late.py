@@ -7,7 +7,7 @@ from copydesk.ensemble import LateEnsemble
 from copydesk.simulate.protocol import Round
 
 
-def play_together(
+def play_per_user_ensemble(
     ensemble: LateEnsemble, alone: Mapping[str, Mapping[str, Sequence[Round]]], method: str = "late"
 ) -> list[Round]:
     """The online phase of an ensemble with a scope for each person; in every round t each has a turn.

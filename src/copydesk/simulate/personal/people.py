@@ -9,15 +9,15 @@ from copydesk.simulate.users import ScriptedUser
 # Half are of one mind and the others each of their own, so that what all have in common and what one wants for oneself
 # are both there; and in either half one gave much, one some and one little, so that the two do not go together. Of 300
 # edits they are 100, 38 and 12: on either side of the 50 from which a strong user's edits suffice (docs/results.md).
-_WHO = (("ann", 0, 8), ("ben", 0, 3), ("cleo", 0, 1), ("dan", 1, 8), ("eve", 2, 3), ("finn", 3, 1))
+_USER_SHARES = (("ann", 0, 8), ("ben", 0, 3), ("cleo", 0, 1), ("dan", 1, 8), ("eve", 2, 3), ("finn", 3, 1))
 """Name, turn (see `ScriptedUser`) and share of the edits."""
 
-FEWEST = sum(share for *_, share in _WHO)
+MIN_PERSONAL_EDITS = sum(share for *_, share in _USER_SHARES)
 """The edits it takes until everybody has given one."""
 
 
 @dataclass(frozen=True)
-class Person:
+class PersonalUser:
     """A user, and how many of the log's edits are theirs."""
 
     user: ScriptedUser
@@ -33,14 +33,17 @@ class Person:
         return {"p": self.user.p, "turn": self.user.taste_offset, "edits": self.edits}
 
 
-def people(like: ScriptedUser, edits: int) -> list[Person]:
-    """Six people as strong as `like`, whose edits, at least `FEWEST`, are `edits` together.
+def make_personal_users(like: ScriptedUser, edits: int) -> list[PersonalUser]:
+    """Six people as strong as `like`, whose edits, at least `MIN_PERSONAL_EDITS`, are `edits` together.
 
     Three want what `like` wants, and the others three different things.
     """
-    ends = accumulate((share for *_, share in _WHO), initial=0)
-    counts = [round(edits * end / FEWEST) - round(edits * start / FEWEST) for start, end in pairwise(ends)]
+    ends = accumulate((share for *_, share in _USER_SHARES), initial=0)
+    counts = [
+        round(edits * end / MIN_PERSONAL_EDITS) - round(edits * start / MIN_PERSONAL_EDITS)
+        for start, end in pairwise(ends)
+    ]
     return [
-        Person(replace(like, name=name, taste_offset=like.taste_offset + turn), count)
-        for (name, turn, _), count in zip(_WHO, counts, strict=True)
+        PersonalUser(replace(like, name=name, taste_offset=like.taste_offset + turn), count)
+        for (name, turn, _), count in zip(_USER_SHARES, counts, strict=True)
     ]

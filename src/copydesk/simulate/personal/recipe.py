@@ -10,5 +10,5 @@ from copydesk.simulate.recipe import RECIPE
 
 # The demo's settings but for what an adapter changes. Its rate is the best of four on a user (p = 0.6) and a seed that
 # no table uses, over logs of 38 and of 300 edits (`runs/personal.py rate`).
-ADAPTER = replace(RECIPE["sft"], full=False, learning_rate=2e-2)
+PERSONAL_RECIPE = replace(RECIPE["sft"], full=False, learning_rate=2e-2)
 """The same for everybody's edits and for one person's: with few edits it takes few steps."""

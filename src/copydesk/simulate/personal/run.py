@@ -9,25 +9,25 @@ from typing import Any
 
 from copydesk.ensemble import LateEnsemble, Ucb
 from copydesk.errors import InputError
-from copydesk.learn.settings import TrainSettings
+from copydesk.learn.settings import TrainConfig
 from copydesk.log.cost import EditCost
 from copydesk.log.jsonl import write_jsonl
 from copydesk.log.record import EditRecord
 from copydesk.policies import LocalPolicy
-from copydesk.simulate.clock import Clock
-from copydesk.simulate.luck import Stream
-from copydesk.simulate.outcome import Outcome, PlaySettings
-from copydesk.simulate.personal.late import play_together
-from copydesk.simulate.personal.people import FEWEST, Person, people
-from copydesk.simulate.personal.recipe import ADAPTER
-from copydesk.simulate.protocol import Round, answer, edited, log_of, online_documents
-from copydesk.simulate.tasks import SCRIPTED
-from copydesk.simulate.teach import Lesson, load_student
+from copydesk.simulate.clock import StepTimer
+from copydesk.simulate.luck import SeedStream
+from copydesk.simulate.outcome import PlayConfig, RunResult
+from copydesk.simulate.personal.late import play_per_user_ensemble
+from copydesk.simulate.personal.people import MIN_PERSONAL_EDITS, PersonalUser, make_personal_users
+from copydesk.simulate.personal.recipe import PERSONAL_RECIPE
+from copydesk.simulate.protocol import Round, build_log, draw_online_documents, generate_responses, simulate_edits
+from copydesk.simulate.tasks import SCRIPTED_TASKS
+from copydesk.simulate.teach import PolicyTrainer, load_reference_policy
 from copydesk.simulate.users import get_user
 
 
 @dataclass(frozen=True)
-class PersonalSettings(PlaySettings):
+class PersonalConfig(PlayConfig):
     """What a run with several people is made of.
 
     `user` is whom all of them take after: they are as strong, and three of the six want the same. `rounds` are each
@@ -43,20 +43,24 @@ class PersonalSettings(PlaySettings):
 
     edits: int = 300
     log_temperature: float = 1.0
-    training: TrainSettings = field(default_factory=lambda: ADAPTER)
+    training: TrainConfig = field(default_factory=lambda: PERSONAL_RECIPE)
     prior: float = 10.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.task not in SCRIPTED:
-            raise InputError(f"--task {self.task}: people with different tastes need one of {', '.join(SCRIPTED)}")
-        if self.edits < FEWEST:
-            raise InputError(f"--edits: {self.edits} must be at least {FEWEST}, so that everybody has given one")
+        if self.task not in SCRIPTED_TASKS:
+            raise InputError(
+                f"--task {self.task}: people with different tastes need one of {', '.join(SCRIPTED_TASKS)}"
+            )
+        if self.edits < MIN_PERSONAL_EDITS:
+            raise InputError(
+                f"--edits: {self.edits} must be at least {MIN_PERSONAL_EDITS}, so that everybody has given one"
+            )
 
     @cached_property
-    def users(self) -> list[Person]:
+    def users(self) -> list[PersonalUser]:
         """Who edits, and how much each gave."""
-        return people(get_user(self.user), self.edits)
+        return make_personal_users(get_user(self.user), self.edits)
 
     def to_json(self) -> dict[str, Any]:
         """Every setting, as results.json keeps it."""
@@ -64,7 +68,7 @@ class PersonalSettings(PlaySettings):
         return super().to_json() | own
 
 
-def run_personal(settings: PersonalSettings, folder: Path) -> Outcome:
+def run_personal(settings: PersonalConfig, folder: Path) -> RunResult:
     """Play Protocol 1 with several people: Base, the shared policy, each one's own, and a late ensemble for each.
 
     All people meet the same documents, and a policy writes the same of them for all: a difference between two people is
@@ -73,38 +77,38 @@ def run_personal(settings: PersonalSettings, folder: Path) -> Outcome:
     Raises:
         InputError: the model cannot be loaded, or nobody's edits can be learnt from.
     """
-    clock = Clock()
+    clock = StepTimer()
     with clock("load", "loading the model"):
-        task = SCRIPTED[settings.task]
-        student = load_student(settings.model)
+        task = SCRIPTED_TASKS[settings.task]
+        student = load_reference_policy(settings.model)
         cost = EditCost(cap=settings.c_max, tokenizer=settings.model)
     with clock("log", f"{settings.edits} responses of the reference policy, edited by {len(settings.users)} people"):
         documents = task.draw_offline(settings.edits, settings.seed)
         drawn = settings.sampling(settings.log_temperature)
-        responses = answer(student.policy, documents, settings.seed, drawn, Stream.LOG_RESPONSES)
+        responses = generate_responses(student.policy, documents, settings.seed, drawn, SeedStream.LOG_RESPONSES)
         logs: dict[str, list[EditRecord]] = {}
         bounds = pairwise(accumulate((person.edits for person in settings.users), initial=0))
         for person, (start, end) in zip(settings.users, bounds, strict=True):
             theirs = documents[start:end], responses[start:end]
-            logs[person.name] = log_of(student.policy.name, task, person.user, *theirs, settings.seed)
+            logs[person.name] = build_log(student.policy.name, task, person.user, *theirs, settings.seed)
         everybody = [record for log in logs.values() for record in log]
         write_jsonl(folder / "log.jsonl", everybody)
-    contexts = online_documents(task, settings.rounds, settings.seed, everybody)
+    contexts = draw_online_documents(task, settings.rounds, settings.seed, everybody)
 
     def taught(name: str, log: Sequence[EditRecord]) -> LocalPolicy:
         target = folder / "policies" / name
         target.mkdir(parents=True)
         training = replace(settings.training, seed=settings.seed)
         with clock(f"train.{name}", f"the policy {name}, from {len(log)} edits"):
-            lesson = Lesson(student, log, cost, training.max_length, Clock())
+            lesson = PolicyTrainer(student, log, cost, training.max_length, StepTimer())
             return lesson.train(name, training, target, [])
 
     def written(policy: LocalPolicy) -> list[str]:
         with clock(f"play.{policy.name}", f"{settings.rounds} rounds of {policy.name}"):
-            return answer(policy, contexts, settings.seed, settings.sampling())
+            return generate_responses(policy, contexts, settings.seed, settings.sampling())
 
-    def met(person: Person, policy: str, method: str, texts: Sequence[str]) -> list[Round]:
-        return edited(policy, method, task, person.user, contexts, texts, settings.seed, cost)
+    def met(person: PersonalUser, policy: str, method: str, texts: Sequence[str]) -> list[Round]:
+        return simulate_edits(policy, method, task, person.user, contexts, texts, settings.seed, cost)
 
     of_base, of_shared = written(student.policy), written(taught("shared", everybody))
     rounds: list[Round] = []
@@ -119,4 +123,4 @@ def run_personal(settings: PersonalSettings, folder: Path) -> Outcome:
         }
         rounds += [one for played in arms[person.name].values() for one in played]
     ensemble = LateEnsemble(["shared", "own"], Ucb(settings.alpha), settings.seed, prior=settings.prior)
-    return Outcome(rounds + play_together(ensemble, arms), clock.compute_durations())
+    return RunResult(rounds + play_per_user_ensemble(ensemble, arms), clock.compute_durations())

@@ -6,10 +6,13 @@ from copydesk.simulate.tasks import prelude
 from copydesk.simulate.tasks.email import EMAIL
 from copydesk.simulate.tasks.summarization import SUMMARIZATION
 
-SCRIPTED = {task.name: task for task in (EMAIL, SUMMARIZATION)}
+SCRIPTED_TASKS = {task.name: task for task in (EMAIL, SUMMARIZATION)}
 """Those with synthetic documents."""
 
-TASKS: dict[str, Task] = {**SCRIPTED, **{task.name: task for task in (prelude.SUMMARIZATION, prelude.EMAIL)}}
+TASKS: dict[str, Task] = {
+    **SCRIPTED_TASKS,
+    **{task.name: task for task in (prelude.PRELUDE_SUMMARIZATION, prelude.PRELUDE_EMAIL)},
+}
 
 
 def get_task(name: str) -> Task:
@@ -19,4 +22,4 @@ def get_task(name: str) -> Task:
     return TASKS[name]
 
 
-__all__ = ["EMAIL", "SCRIPTED", "SUMMARIZATION", "TASKS", "get_task"]
+__all__ = ["EMAIL", "SCRIPTED_TASKS", "SUMMARIZATION", "TASKS", "get_task"]

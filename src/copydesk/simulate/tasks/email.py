@@ -2,30 +2,30 @@
 
 from collections.abc import Mapping, Sequence
 
-from copydesk.simulate.grammar import Kind, Part
-from copydesk.simulate.manners import Manner
+from copydesk.simulate.grammar import DocumentKind, ResponsePart
+from copydesk.simulate.manners import StyleAttribute
 from copydesk.simulate.scripted_task import ScriptedTask
 from copydesk.simulate.tasks import words
 
-MANNERS = (
-    Manner("greeting", {"dear": 0.62, "hi": 0.25, "none": 0.13}),
-    Manner("opening", {"none": 0.66, "wish": 0.20, "thanks": 0.14}),
-    Manner("layout", {"prose": 0.66, "bullets": 0.22, "numbered": 0.12}),
-    Manner("wording", {"full": 0.62, "casual": 0.25, "clipped": 0.13}),
-    Manner("action", {"none": 0.60, "ask": 0.24, "urge": 0.16}),
-    Manner("closing", {"regards": 0.50, "thanks": 0.20, "cheers": 0.15, "none": 0.15}),
+EMAIL_STYLE_ATTRIBUTES = (
+    StyleAttribute("greeting", {"dear": 0.62, "hi": 0.25, "none": 0.13}),
+    StyleAttribute("opening", {"none": 0.66, "wish": 0.20, "thanks": 0.14}),
+    StyleAttribute("layout", {"prose": 0.66, "bullets": 0.22, "numbered": 0.12}),
+    StyleAttribute("wording", {"full": 0.62, "casual": 0.25, "clipped": 0.13}),
+    StyleAttribute("action", {"none": 0.60, "ask": 0.24, "urge": 0.16}),
+    StyleAttribute("closing", {"regards": 0.50, "thanks": 0.20, "cheers": 0.15, "none": 0.15}),
 )
-BEFORE = (
-    Part("greeting", "greeting", {"dear": "Dear {to},", "hi": "Hi {to},"}),
-    Part("opening", "opening", {"wish": "I hope you are well.", "thanks": "Thank you for your message."}),
+PARTS_BEFORE_BODY = (
+    ResponsePart("greeting", "greeting", {"dear": "Dear {to},", "hi": "Hi {to},"}),
+    ResponsePart("opening", "opening", {"wish": "I hope you are well.", "thanks": "Thank you for your message."}),
 )
-AFTER = (
-    Part(
+PARTS_AFTER_BODY = (
+    ResponsePart(
         "action",
         "action",
         {"ask": "Let me know what you think.", "urge": "Please answer by tomorrow."},
     ),
-    Part(
+    ResponsePart(
         "closing",
         "closing",
         {"regards": "Best regards, {sender}", "thanks": "With many thanks, {sender}", "cheers": "Cheers, {sender}"},
@@ -33,24 +33,24 @@ AFTER = (
 )
 
 
-def _kind(
+def _make_email_kind(
     name: str, slots: Mapping[str, Sequence[str]], notes: Sequence[Sequence[str]], facts: Mapping[str, Sequence[str]]
-) -> Kind:
+) -> DocumentKind:
     body = tuple(
-        Part(fact, "wording", dict(zip(("full", "casual", "clipped"), wordings, strict=True)), body=True)
+        ResponsePart(fact, "wording", dict(zip(("full", "casual", "clipped"), wordings, strict=True)), body=True)
         for fact, wordings in facts.items()
     )
-    return Kind(
+    return DocumentKind(
         name=name,
         slots={"to": words.RECIPIENTS, "sender": words.SENDERS, **slots},
         lines=[["to: {to}", "recipient: {to}"], ["from: {sender}", "sender: {sender}"], *notes],
-        parts=(*BEFORE, *body, *AFTER),
+        parts=(*PARTS_BEFORE_BODY, *body, *PARTS_AFTER_BODY),
         layouts=("prose", "bullets", "numbered"),
         opening_lines=2,
     )
 
 
-PROBLEM = _kind(
+PROBLEM = _make_email_kind(
     "problem",
     {"item": words.ITEMS, "room": words.ROOMS, "day": words.DAYS, "need": words.NEEDS},
     [
@@ -73,9 +73,9 @@ PROBLEM = _kind(
         ),
     },
 )
-PAPER = _kind(
+PAPER = _make_email_kind(
     "paper",
-    {"topic": words.TOPICS, "method": words.METHODS, "gain": words.NUMBERS, "city": words.CITIES},
+    {"topic": words.TOPICS, "method": words.RESEARCH_METHODS, "gain": words.NUMBERS, "city": words.CITIES},
     [
         ["highlight: a study of {topic} data", "paper on {topic} data"],
         ["highlight: a {method} model", "method is a {method} model"],
@@ -100,9 +100,14 @@ PAPER = _kind(
         ),
     },
 )
-REVIEW = _kind(
+REVIEW = _make_email_kind(
     "review",
-    {"topic": words.TOPICS, "strength": words.STRENGTHS, "weakness": words.WEAKNESSES, "score": words.SCORES},
+    {
+        "topic": words.TOPICS,
+        "strength": words.REVIEW_STRENGTHS,
+        "weakness": words.REVIEW_WEAKNESSES,
+        "score": words.REVIEW_SCORES,
+    },
     [
         ["manuscript about {topic}", "reviewed: a manuscript on {topic}"],
         ["good: the {strength}", "pro: {strength}"],
@@ -127,7 +132,7 @@ REVIEW = _kind(
         ),
     },
 )
-TALK = _kind(
+TALK = _make_email_kind(
     "talk",
     {"event": words.EVENTS, "city": words.CITIES, "month": words.MONTHS, "minutes": words.NUMBERS},
     [
@@ -158,7 +163,7 @@ TALK = _kind(
 EMAIL = ScriptedTask(
     name="email",
     instruction="Write an email from these notes.",
-    attributes=MANNERS,
+    attributes=EMAIL_STYLE_ATTRIBUTES,
     kinds=(PROBLEM, PAPER, REVIEW, TALK),
     tastes={
         "problem": dict(greeting="hi", opening="none", layout="prose", wording="casual", action="none", closing="none"),

@@ -16,14 +16,14 @@ import numpy as np
 from copydesk.errors import InputError
 from copydesk.simulate.task import Document
 from copydesk.simulate.tasks import sources
-from copydesk.simulate.tasks.sources import Source
+from copydesk.simulate.tasks.sources import PreludeSource
 
 
 class PreludeKind(NamedTuple):
     """A kind of document, where its documents come from and what users want of responses to them."""
 
     name: str
-    source: Source
+    source: PreludeSource
     taste: str
 
 
@@ -83,7 +83,7 @@ class PreludeTask:
         (of positions, which move as the documents would), and then what was taken of them.
         """
         rng = np.random.default_rng(seed)
-        corpora = [sources.load(kind.source, self._data_folder()) for kind in self.kinds]
+        corpora = [sources.load_texts(kind.source, self._data_folder()) for kind in self.kinds]
         orders = [list(range(len(texts))) for texts in corpora]
         for order in orders:
             rng.shuffle(order)
@@ -106,12 +106,12 @@ class PreludeTask:
 
     def _data_folder(self) -> Path | None:
         """Read when it is needed: a task is made before anybody has said where the documents are."""
-        named = os.environ.get(sources.VARIABLE, "").strip()
+        named = os.environ.get(sources.DATA_FOLDER_VARIABLE, "").strip()
         folder = self.folder or (Path(named) if named else None)
         return folder.expanduser() if folder else None
 
 
-SUMMARIZATION = PreludeTask(
+PRELUDE_SUMMARIZATION = PreludeTask(
     name="prelude-summarization",
     instruction="Summarize this document.",
     kinds=(
@@ -134,7 +134,7 @@ SUMMARIZATION = PreludeTask(
         PreludeKind("movie", sources.IMDB, "question answering style"),
     ),
 )
-EMAIL = PreludeTask(
+PRELUDE_EMAIL = PreludeTask(
     name="prelude-email",
     instruction="Write a short email from these notes.",
     kinds=(

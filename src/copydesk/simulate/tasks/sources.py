@@ -16,14 +16,14 @@ from typing import Any, overload
 
 from copydesk.errors import InputError
 
-VARIABLE = "COPYDESK_PRELUDE"
+DATA_FOLDER_VARIABLE = "COPYDESK_PRELUDE"
 
 _Row = Mapping[str, Any]
 _FORMATS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv", ".txt": "text"}
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class PreludeSource:
     """One data set.
 
     Attributes:
@@ -49,10 +49,10 @@ class Source:
     revision: str = "main"
 
 
-class Texts(Sequence[str]):
+class PreludeTexts(Sequence[str]):
     """The documents of a source, in the order of its rows. They stay on disk, and each is read when it is asked for."""
 
-    def __init__(self, rows: Any, source: Source) -> None:
+    def __init__(self, rows: Any, source: PreludeSource) -> None:
         self._rows = rows
         self._text = source.extract_text
         self._kept: Sequence[int] = range(len(rows))
@@ -73,7 +73,7 @@ class Texts(Sequence[str]):
 
 
 @lru_cache(maxsize=16)
-def load(source: Source, folder: Path | None) -> Texts:
+def load_texts(source: PreludeSource, folder: Path | None) -> PreludeTexts:
     """The documents of a source, read once per process.
 
     Args:
@@ -90,19 +90,19 @@ def load(source: Source, folder: Path | None) -> Texts:
         import datasets
     except ImportError:
         raise InputError(f"{source.name}: the datasets library is missing; pip install 'copydesk[train]'") from None
-    _quieten(datasets)
-    here = _of_ones_own(source, folder) if folder is not None else None
+    _silence_libraries(datasets)
+    here = _find_local_copy(source, folder) if folder is not None else None
     where = here or f"https://huggingface.co/datasets/{source.hub_id}"
-    if here is not None and _is_saved(here):
-        parts = [_saved(datasets, here, source)]
+    if here is not None and _is_saved_dataset(here):
+        parts = [_load_saved_dataset(datasets, here, source)]
     else:
-        files = _files_of(here) if here is not None else _from_hub(source, folder)
-        parts = [_read(datasets, file, source) for file in files]
+        files = _list_data_files(here) if here is not None else _fetch_from_hub(source, folder)
+        parts = [_read_data_file(datasets, file, source) for file in files]
     try:
         rows = datasets.concatenate_datasets(parts)
     except ValueError as fault:
         raise InputError(f"{where}: its files do not fit together ({_first_line(fault)}); write them alike") from None
-    texts = Texts(rows, source)
+    texts = PreludeTexts(rows, source)
     if not texts:
         raise InputError(
             f"{where}: none of its {len(rows)} rows is taken, only {source.kept_description}; give the original data"
@@ -110,7 +110,7 @@ def load(source: Source, folder: Path | None) -> Texts:
     return texts
 
 
-def _quieten(datasets: Any) -> None:
+def _silence_libraries(datasets: Any) -> None:
     """Faults are told in one line of our own, and off a terminal there are no progress bars."""
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
@@ -121,32 +121,32 @@ def _quieten(datasets: Any) -> None:
         disable_progress_bars()
 
 
-def _of_ones_own(source: Source, folder: Path) -> Path | None:
+def _find_local_copy(source: PreludeSource, folder: Path) -> Path | None:
     """The sub-folder or file of a source, if the folder has one."""
     if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder of PRELUDE's data; check {VARIABLE}")
+        raise InputError(f"{folder}: there is no such folder of PRELUDE's data; check {DATA_FOLDER_VARIABLE}")
     here = folder / source.name
     if here.is_dir():
         return here
     return next((file for suffix in _FORMATS if (file := folder / f"{source.name}{suffix}").is_file()), None)
 
 
-def _is_saved(here: Path) -> bool:
+def _is_saved_dataset(here: Path) -> bool:
     """Whether `save_to_disk` wrote the folder: one split, or several of them."""
     return (here / "state.json").is_file() or (here / "dataset_dict.json").is_file()
 
 
-def _saved(datasets: Any, here: Path, source: Source) -> Any:
+def _load_saved_dataset(datasets: Any, here: Path, source: PreludeSource) -> Any:
     try:
         rows = datasets.load_from_disk(str(here))
         if isinstance(rows, datasets.DatasetDict):
             rows = rows["train"]
     except Exception as fault:  # whatever the library makes of damaged files
         raise InputError(f"{here}: cannot be read ({_first_line(fault)}); save its split train again") from None
-    return _checked(rows, here, source)
+    return _check_columns(rows, here, source)
 
 
-def _files_of(here: Path) -> list[Path]:
+def _list_data_files(here: Path) -> list[Path]:
     """The files to read, all of one format, in the order of their names."""
     if here.is_file():
         return [here]
@@ -159,7 +159,7 @@ def _files_of(here: Path) -> list[Path]:
     return files
 
 
-def _from_hub(source: Source, folder: Path | None) -> list[Path]:
+def _fetch_from_hub(source: PreludeSource, folder: Path | None) -> list[Path]:
     """The source's files in the hub's cache, fetched first if need be.
 
     The hub is asked once whether it is there, with a short patience: fetching alone would ask for a minute.
@@ -182,18 +182,18 @@ def _from_hub(source: Source, folder: Path | None) -> list[Path]:
             )
         )
     except Exception:
-        raise InputError(_how_to_get(source, folder)) from None
+        raise InputError(_download_instructions(source, folder)) from None
     found = [sorted(snapshot.glob(pattern)) for pattern in source.files]
     if not all(found):
-        raise InputError(_how_to_get(source, folder))
+        raise InputError(_download_instructions(source, folder))
     return [file for files in found for file in files]
 
 
-def _how_to_get(source: Source, folder: Path | None) -> str:
+def _download_instructions(source: PreludeSource, folder: Path | None) -> str:
     """One line that says what to download and where to put it."""
     split = f"configuration {source.config}, split train" if source.config else "split train"
     tree = "" if source.revision == "main" else f"/tree/{source.revision.replace('/', '%2F')}"
-    where = f"{folder / source.name}/" if folder else f"FOLDER/{source.name}/, with {VARIABLE}=FOLDER"
+    where = f"{folder / source.name}/" if folder else f"FOLDER/{source.name}/, with {DATA_FOLDER_VARIABLE}=FOLDER"
     return (
         f"{source.name}: the hub cannot be reached or has no such files; download {', '.join(source.files)} ({split}) "
         f"of https://huggingface.co/datasets/{source.hub_id}{tree} and put it, or other files with the same columns "
@@ -201,7 +201,7 @@ def _how_to_get(source: Source, folder: Path | None) -> str:
     )
 
 
-def _read(datasets: Any, file: Path, source: Source) -> Any:
+def _read_data_file(datasets: Any, file: Path, source: PreludeSource) -> Any:
     """The rows of one file; of a Parquet file only the columns are copied (Elsevier's holds whole papers besides)."""
     import pyarrow.parquet as pq
 
@@ -214,29 +214,29 @@ def _read(datasets: Any, file: Path, source: Source) -> Any:
     except Exception as fault:  # each format's reader has its own
         reason = _first_line(fault.__cause__ or fault)
         raise InputError(f"{file}: cannot be read ({reason}); check that it is whole") from None
-    return _checked(rows, file, source)
+    return _check_columns(rows, file, source)
 
 
-def _checked(rows: Any, where: Path, source: Source) -> Any:
+def _check_columns(rows: Any, where: Path, source: PreludeSource) -> Any:
     """The rows with the source's columns only, each of the right type."""
     schema = rows.features.arrow_schema
     for column, wanted in source.columns.items():
         if column not in schema.names:
             raise InputError(f"{where}: has no column {column!r}; {source.name} needs {', '.join(source.columns)}")
-        if not _holds(schema.field(column).type, wanted):
+        if not _is_compatible_type(schema.field(column).type, wanted):
             words = "texts" if wanted is str else "lists of texts"
             raise InputError(f"{where}: column {column!r} holds {schema.field(column).type}, not {words}")
     return rows.select_columns(list(source.columns))
 
 
-def _holds(found: Any, wanted: type) -> bool:
+def _is_compatible_type(found: Any, wanted: type) -> bool:
     """Whether a column of this Arrow type may be read as the wanted one; a column with nothing in it may."""
     from pyarrow import types
 
     if types.is_null(found):
         return True
     if wanted is list:
-        return (types.is_list(found) or types.is_large_list(found)) and _holds(found.value_type, str)
+        return (types.is_list(found) or types.is_large_list(found)) and _is_compatible_type(found.value_type, str)
     return bool(types.is_string(found) or types.is_large_string(found))
 
 
@@ -245,20 +245,20 @@ def _first_line(fault: BaseException) -> str:
     return lines[0] if lines else type(fault).__name__
 
 
-def _column(name: str) -> Callable[[_Row], str]:
+def _column_reader(name: str) -> Callable[[_Row], str]:
     return lambda row: row[name] or ""
 
 
-def _is_of_middle_length(row: _Row) -> bool:
+def _has_medium_length(row: _Row) -> bool:
     return 500 < len((row["text"] or "").split()) < 700
 
 
-def _paper(row: _Row) -> str:
+def _format_paper(row: _Row) -> str:
     highlights = ". ".join(row["author_highlights"])
     return f" My title: {row['title'] or ''}. My abstract: {row['abstract'] or ''} My highlights: {highlights}"
 
 
-def _review(row: _Row) -> str:
+def _join_review(row: _Row) -> str:
     return " ".join(row["text"] or [])
 
 
@@ -267,77 +267,77 @@ def _has_tweet(row: _Row) -> bool:
     return '"' in line and "[" not in line
 
 
-def _tweet(row: _Row) -> str:
+def _extract_tweet(row: _Row) -> str:
     """What stands between the first and the last double quote, less its last two characters, as PRELUDE takes it."""
     line: str = row["text"]
     return line[line.index('"') + 1 : line.rindex('"') - 2]
 
 
-CNN_DAILYMAIL = Source(
+CNN_DAILYMAIL = PreludeSource(
     name="cnn_dailymail",
     hub_id="abisee/cnn_dailymail",
     files=tuple(f"3.0.0/train-0000{part}-of-00003.parquet" for part in range(3)),
     columns={"article": str},
-    extract_text=_column("article"),
+    extract_text=_column_reader("article"),
     config="3.0.0",
 )
-SLF5K = Source(
+SLF5K = PreludeSource(
     name="slf5k",
     hub_id="JeremyAlain/SLF5K",
     files=("train.jsonl",),
     columns={"post": str},
-    extract_text=_column("post"),
+    extract_text=_column_reader("post"),
 )
 # The dump that PRELUDE uses, of which it takes 4809 articles; wikimedia/wikipedia has only later dumps.
-WIKIPEDIA = Source(
+WIKIPEDIA = PreludeSource(
     name="wikipedia",
     hub_id="legacy-datasets/wikipedia",
     files=("data/20220301.simple/train-00000-of-00001.parquet",),
     columns={"text": str},
-    extract_text=_column("text"),
-    keep_row=_is_of_middle_length,
+    extract_text=_column_reader("text"),
+    keep_row=_has_medium_length,
     kept_description="articles of 501 to 699 words",
     config="20220301.simple",
 )
-ARXIV = Source(
+ARXIV = PreludeSource(
     name="arxiv",
     hub_id="CShorten/ML-ArXiv-Papers",
     files=("ML-Arxiv-Papers.csv",),
     columns={"abstract": str},
-    extract_text=_column("abstract"),
+    extract_text=_column_reader("abstract"),
 )
-IMDB = Source(
+IMDB = PreludeSource(
     name="imdb",
     hub_id="stanfordnlp/imdb",
     files=("plain_text/train-00000-of-00001.parquet",),
     columns={"text": str},
-    extract_text=_column("text"),
+    extract_text=_column_reader("text"),
     config="plain_text",
 )
 # The data set is a script; this branch holds the hub's own conversion of what the script makes.
-ELSEVIER = Source(
+ELSEVIER = PreludeSource(
     name="elsevier",
     hub_id="orieg/elsevier-oa-cc-by",
     files=("*/train/*.parquet",),
     columns={"title": str, "abstract": str, "author_highlights": list},
-    extract_text=_paper,
+    extract_text=_format_paper,
     keep_row=lambda row: bool(row["author_highlights"]),
     kept_description="papers with author_highlights",
     revision="refs/convert/parquet",
 )
-AMPERE = Source(
+AMPERE = PreludeSource(
     name="ampere",
     hub_id="launch/ampere",
     files=("ampere_label_train.jsonl",),
     columns={"text": list},
-    extract_text=_review,
+    extract_text=_join_review,
 )
-PAPER_TWEET = Source(
+PAPER_TWEET = PreludeSource(
     name="paper_tweet",
     hub_id="nitsanb/paper_tweet",
     files=("train.txt",),
     columns={"text": str},
-    extract_text=_tweet,
+    extract_text=_extract_tweet,
     keep_row=_has_tweet,
     kept_description='lines with a text in double quotes and no "["',
 )

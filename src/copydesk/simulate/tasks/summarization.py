@@ -2,19 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 
-from copydesk.simulate.grammar import Kind, Part
-from copydesk.simulate.manners import Manner
+from copydesk.simulate.grammar import DocumentKind, ResponsePart
+from copydesk.simulate.manners import StyleAttribute
 from copydesk.simulate.scripted_task import ScriptedTask
 from copydesk.simulate.tasks import words
 
-MANNERS = (
-    Manner("opening", {"none": 0.82, "label": 0.12, "story": 0.03, "hook": 0.03}),
-    Manner("layout", {"prose": 0.84, "bullets": 0.11, "questions": 0.05}),
-    Manner("wording", {"plain": 0.84, "clipped": 0.08, "second": 0.05, "playful": 0.03}),
-    Manner("length", {"medium": 0.76, "short": 0.16, "long": 0.08}),
-    Manner("ending", {"none": 0.82, "moral": 0.09, "ask": 0.06, "tag": 0.03}),
+SUMMARY_STYLE_ATTRIBUTES = (
+    StyleAttribute("opening", {"none": 0.82, "label": 0.12, "story": 0.03, "hook": 0.03}),
+    StyleAttribute("layout", {"prose": 0.84, "bullets": 0.11, "questions": 0.05}),
+    StyleAttribute("wording", {"plain": 0.84, "clipped": 0.08, "second": 0.05, "playful": 0.03}),
+    StyleAttribute("length", {"medium": 0.76, "short": 0.16, "long": 0.08}),
+    StyleAttribute("ending", {"none": 0.82, "moral": 0.09, "ask": 0.06, "tag": 0.03}),
 )
-OPENING = Part(
+OPENING_PART = ResponsePart(
     "opening",
     "opening",
     {
@@ -23,14 +23,14 @@ OPENING = Part(
         "hook": "Did you ever wonder about this?",
     },
 )
-RECAP = Part(
+RECAP_PART = ResponsePart(
     "recap",
     "length",
     {"long": "There is more, but these are the points that count."},
     body=True,
     question="Is that all?",
 )
-ENDING = Part(
+ENDING_PART = ResponsePart(
     "ending",
     "ending",
     {
@@ -41,15 +41,15 @@ ENDING = Part(
 )
 
 
-def _kind(
+def _make_document_kind(
     name: str,
     slots: Mapping[str, Sequence[str]],
     sentences: Sequence[Sequence[str]],
     facts: Mapping[str, tuple[str, str, str, str, str]],
-) -> Kind:
+) -> DocumentKind:
     """`facts` maps a name to (question, plain, clipped, second person, playful); the one named `detail` is optional."""
     body = tuple(
-        Part(
+        ResponsePart(
             fact,
             "wording",
             dict(zip(("plain", "clipped", "second", "playful"), wordings, strict=True)),
@@ -59,10 +59,12 @@ def _kind(
         )
         for fact, (question, *wordings) in facts.items()
     )
-    return Kind(name, slots, sentences, (OPENING, *body, RECAP, ENDING), ("prose", "bullets", "questions"), 1)
+    return DocumentKind(
+        name, slots, sentences, (OPENING_PART, *body, RECAP_PART, ENDING_PART), ("prose", "bullets", "questions"), 1
+    )
 
 
-NEWS = _kind(
+NEWS = _make_document_kind(
     "news",
     {
         "event": words.DISASTERS,
@@ -112,12 +114,12 @@ NEWS = _kind(
         ),
     },
 )
-POST = _kind(
+POST = _make_document_kind(
     "post",
     {
         "relative": words.RELATIVES,
         "thing": words.BELONGINGS,
-        "weeks": words.SCORES,
+        "weeks": words.REVIEW_SCORES,
         "feeling": words.FEELINGS,
         "reply": words.REPLIES,
     },
@@ -161,7 +163,7 @@ POST = _kind(
         ),
     },
 )
-WIKI = _kind(
+WIKI = _make_document_kind(
     "wiki",
     {
         "town": words.TOWNS,
@@ -210,11 +212,11 @@ WIKI = _kind(
         ),
     },
 )
-ABSTRACT = _kind(
+ABSTRACT = _make_document_kind(
     "abstract",
     {
         "topic": words.TOPICS,
-        "method": words.METHODS,
+        "method": words.RESEARCH_METHODS,
         "gain": words.NUMBERS,
         "city": words.CITIES,
     },
@@ -255,14 +257,14 @@ ABSTRACT = _kind(
         ),
     },
 )
-MOVIE = _kind(
+MOVIE = _make_document_kind(
     "movie",
     {
         "genre": words.GENRES,
         "actor": words.ACTORS,
-        "merit": words.MERITS,
-        "flaw": words.FLAWS,
-        "stars": words.SCORES,
+        "merit": words.MOVIE_MERITS,
+        "flaw": words.MOVIE_FLAWS,
+        "stars": words.REVIEW_SCORES,
     },
     [
         [
@@ -308,7 +310,7 @@ MOVIE = _kind(
 SUMMARIZATION = ScriptedTask(
     name="summarization",
     instruction="Summarize this document.",
-    attributes=MANNERS,
+    attributes=SUMMARY_STYLE_ATTRIBUTES,
     kinds=(NEWS, POST, WIKI, ABSTRACT, MOVIE),
     tastes={
         "news": dict(opening="story", layout="prose", wording="playful", length="short", ending="ask"),

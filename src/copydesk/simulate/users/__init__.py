@@ -13,7 +13,7 @@ OTHER = ScriptedUser("other", 0.95, taste_offset=1)
 USERS = {user.name: user for user in (STRONG, WEAK)}
 """Those of the poster's table."""
 
-_STRENGTH = re.compile(r"p(0?\.\d+|1|1\.0)")
+_STRENGTH_PATTERN = re.compile(r"p(0?\.\d+|1|1\.0)")
 
 
 def get_user(name: str) -> ScriptedUser:
@@ -22,7 +22,7 @@ def get_user(name: str) -> ScriptedUser:
     Raises:
         InputError: there is none of that name.
     """
-    strength = _STRENGTH.fullmatch(name)
+    strength = _STRENGTH_PATTERN.fullmatch(name)
     if strength is not None:
         return ScriptedUser(name, float(strength[1]))
     known = {**USERS, OTHER.name: OTHER}

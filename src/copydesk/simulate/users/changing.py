@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from copydesk.simulate.manners import Manners
+from copydesk.simulate.manners import Style
 from copydesk.simulate.scripted_task import ScriptedTask
 from copydesk.simulate.task import Document, Task
 from copydesk.simulate.users.scripted import ScriptedUser
@@ -33,7 +33,7 @@ class ChangingUser:
         # Rounds are played in their order, so those before the change come first.
         return edits
 
-    def target_style(self, task: ScriptedTask, kind: str, t: int) -> Manners | None:
+    def target_style(self, task: ScriptedTask, kind: str, t: int) -> Style | None:
         """The manners wanted in round t; `None` where nobody knows them."""
         who = self.first if t <= self.change_round else self.then
         return who.target_style(task, kind, t) if isinstance(who, ScriptedUser) else None

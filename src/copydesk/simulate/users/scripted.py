@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from copydesk.errors import InputError
-from copydesk.simulate.grammar import Draft, Kind, Noise, parse, render
-from copydesk.simulate.manners import Manners
+from copydesk.simulate.grammar import DocumentKind, Noise, ResponseOutline, parse_response, render_response
+from copydesk.simulate.manners import Style
 from copydesk.simulate.scripted_task import ScriptedTask
 from copydesk.simulate.task import Document, Task
 
@@ -47,7 +47,7 @@ class ScriptedUser:
             for document, response, seed in zip(documents, responses, seeds, strict=True)
         ]
 
-    def target_style(self, task: ScriptedTask, kind: str, t: int) -> Manners:
+    def target_style(self, task: ScriptedTask, kind: str, t: int) -> Style:
         """The manners this user wants of a kind of document, in every round t."""
         kinds = list(task.tastes)
         return task.tastes[kinds[(kinds.index(kind) + self.taste_offset) % len(kinds)]]
@@ -55,13 +55,18 @@ class ScriptedUser:
     def edit_response(self, task: ScriptedTask, document: Document, response: str, rng: np.random.Generator) -> str:
         """The text this user makes of a response; `rng` decides which faults are mended, the same ones for any text."""
         kind = task.kind_by_name[document.kind]
-        draft = parse(kind, response)
+        draft = parse_response(kind, response)
         mended = self._edit_outline(task, kind, draft, document, rng)
-        return response if mended == draft else render(kind, mended)
+        return response if mended == draft else render_response(kind, mended)
 
     def _edit_outline(
-        self, task: ScriptedTask, kind: Kind, draft: Draft, document: Document, rng: np.random.Generator
-    ) -> Draft:
+        self,
+        task: ScriptedTask,
+        kind: DocumentKind,
+        draft: ResponseOutline,
+        document: Document,
+        rng: np.random.Generator,
+    ) -> ResponseOutline:
         taste = self.target_style(task, kind.name, 0)
         # Every chance is drawn whether it is needed or not, so that two responses meet the same user (common random
         # numbers): one draw for each manner and part, in a fixed order.
@@ -78,20 +83,20 @@ class ScriptedUser:
         order = [item for item in draft.order if self._is_kept(kind, item, manners, bool(clears))]
         canonical = [part.name for part in kind.parts]
         if tidies:
-            order = _in_order(order, canonical)
+            order = _sort_parts(order, canonical)
         for part in kind.parts:
             if part.name in order or not part.applies_to(manners):
                 continue
             # A part that was rightly absent before comes with its manner; one that should have been there was missing.
-            was_missing = bool(part.slots) and part.body and _was_wanted(part.name, draft, manners)
+            was_missing = bool(part.slots) and part.body and _was_expected(part.name, draft, manners)
             if mends[part.name] or not was_missing:
-                _insert(order, part.name, canonical)
+                _insert_part(order, part.name, canonical)
         facts = {}
         for name in (item for item in order if isinstance(item, str)):
             for slot in kind.part_by_name[name].slots:
                 known = draft.facts.get(slot)
                 facts[slot] = document.facts[slot] if known is None or mends[name] else known
-        return Draft(manners, facts, tuple(order))
+        return ResponseOutline(manners, facts, tuple(order))
 
     def _edit_attribute(self, now: str | None, taste: str, values: Sequence[str], luck: np.ndarray) -> str:
         if now == taste or luck[0] < self.p:
@@ -101,22 +106,22 @@ class ScriptedUser:
             return now if now is not None else taste
         return others[int(luck[1] * len(others))]
 
-    def _is_kept(self, kind: Kind, item: str | Noise, manners: Mapping[str, str], clears: bool) -> bool:
+    def _is_kept(self, kind: DocumentKind, item: str | Noise, manners: Mapping[str, str], clears: bool) -> bool:
         return not clears if isinstance(item, Noise) else kind.part_by_name[item].applies_to(manners)
 
 
-def _was_wanted(name: str, draft: Draft, manners: Mapping[str, str]) -> bool:
+def _was_expected(name: str, draft: ResponseOutline, manners: Mapping[str, str]) -> bool:
     """A fact's part is missing unless the length the writer chose left it out."""
     return name != "detail" or draft.style.get("length") == manners.get("length")
 
 
-def _in_order(order: Sequence[str | Noise], canonical: Sequence[str]) -> list[str | Noise]:
+def _sort_parts(order: Sequence[str | Noise], canonical: Sequence[str]) -> list[str | Noise]:
     """The parts sorted; noise keeps its place among them."""
     parts = iter(sorted((item for item in order if isinstance(item, str)), key=canonical.index))
     return [next(parts) if isinstance(item, str) else item for item in order]
 
 
-def _insert(order: list[str | Noise], name: str, canonical: Sequence[str]) -> None:
+def _insert_part(order: list[str | Noise], name: str, canonical: Sequence[str]) -> None:
     later = set(canonical[canonical.index(name) + 1 :])
     at = next((i for i, item in enumerate(order) if item in later), len(order))
     order.insert(at, name)

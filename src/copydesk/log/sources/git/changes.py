@@ -1,13 +1,13 @@
-"""What commits change, file by file, as `git log` writes it with the arguments `DIFF`."""
+"""What commits change, file by file, as `git log` writes it with the arguments `GIT_DIFF_ARGUMENTS`."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from copydesk.log.sources.git.commits import COMMIT
-from copydesk.log.sources.git.stream import Stream
+from copydesk.log.sources.git.commits import COMMIT_MARKER
+from copydesk.log.sources.git.stream import CommandOutput
 
-DIFF = (
+GIT_DIFF_ARGUMENTS = (
     *("--raw", "--patch", "--unified=0", "--diff-merges=first-parent", "--find-renames", "-l1000", "--no-relative"),
     *("--diff-algorithm=histogram", "--no-color", "--no-ext-diff", "--no-textconv", "--submodule=short", "-O/dev/null"),
 )
@@ -29,7 +29,7 @@ class Hunk:
 
 
 @dataclass(frozen=True)
-class Change:
+class FileChange:
     """What one commit does to one file; of a binary file there are no hunks."""
 
     old_path: str
@@ -38,7 +38,7 @@ class Change:
     hunks: list[Hunk]
 
 
-def read_changes(stream: Stream) -> Iterator[Change]:
+def read_file_changes(stream: CommandOutput) -> Iterator[FileChange]:
     r"""The changes of the commit whose header was just taken.
 
     First all files with their names in full, `:modes blobs status\0old\0` and for a rename `new\0`; then, after one
@@ -57,31 +57,33 @@ def read_changes(stream: Stream) -> Iterator[Change]:
     stream.read_until(b"\0")
     for old, new, old_mode, new_mode in files:
         was, is_now = old_mode.startswith("100"), new_mode.startswith("100")
-        binary, hunks = _hunks(stream)
+        binary, hunks = _read_hunks(stream)
         # What turns into a link or a submodule, or back, is a deletion and a creation.
         if old_mode[:3] != new_mode[:3] and "000" not in (old_mode[:3], new_mode[:3]):
-            other_binary, other = _hunks(stream)
+            other_binary, other = _read_hunks(stream)
             binary, hunks = (binary, hunks) if was else (other_binary, other)
         if was or is_now:
-            yield Change(old, new, binary, hunks)
+            yield FileChange(old, new, binary, hunks)
 
 
-def _hunks(stream: Stream) -> tuple[bool, list[Hunk]]:
+def _read_hunks(stream: CommandOutput) -> tuple[bool, list[Hunk]]:
     """Whether a file is binary, and its hunks."""
     binary, hunks = False, []
     stream.read_until(b"\n")  # diff --git
-    while not (stream.is_at_end() or stream.starts_with(b"diff --git ") or stream.starts_with(COMMIT)):
+    while not (stream.is_at_end() or stream.starts_with(b"diff --git ") or stream.starts_with(COMMIT_MARKER)):
         line = stream.read_until(b"\n")
         if line.startswith(b"Binary files "):
             binary = True
         elif found := _HUNK.match(line):
             at, removed, added = int(found[1]), int(found[2] or 1), int(found[3] or 1)
             # Lines that are put in come after the one that is named.
-            hunks.append(Hunk(at if removed else at + 1, _lines(stream, removed), _lines(stream, added)))
+            hunks.append(
+                Hunk(at if removed else at + 1, _read_hunk_lines(stream, removed), _read_hunk_lines(stream, added))
+            )
     return binary, hunks
 
 
-def _lines(stream: Stream, number: int) -> list[bytes]:
+def _read_hunk_lines(stream: CommandOutput, number: int) -> list[bytes]:
     """So many lines of one side of a hunk, with their ends; only the last of a file may have none."""
     lines = [stream.read_until(b"\n")[1:] + b"\n" for _ in range(number)]
     if lines and stream.starts_with(b"\\"):

@@ -7,21 +7,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from copydesk.errors import InputError
-from copydesk.log.sources.git.stream import Stream
+from copydesk.log.sources.git.stream import CommandOutput
 
 # Whatever the user's own settings are, the output is to be the same.
-_SETTINGS = ("core.quotepath=off", "log.showRoot=true", "log.showSignature=false", "diff.interHunkContext=0")
-_OF_THE_CALLER = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_DIFF_OPTS", "GIT_EXTERNAL_DIFF", "GIT_NAMESPACE"}
+_GIT_CONFIG = ("core.quotepath=off", "log.showRoot=true", "log.showSignature=false", "diff.interHunkContext=0")
+_DROPPED_ENVIRONMENT = {
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_DIFF_OPTS",
+    "GIT_EXTERNAL_DIFF",
+    "GIT_NAMESPACE",
+}
 
 
-class Git:
+class GitRepository:
     """The git command on one repository."""
 
     def __init__(self, repository: str) -> None:
         self.repository = repository
-        settings = [part for setting in _SETTINGS for part in ("-c", setting)]
+        settings = [part for setting in _GIT_CONFIG for part in ("-c", setting)]
         self._command = ["git", "--no-pager", "--no-replace-objects", "-C", repository, *settings]
-        self._environment = {key: value for key, value in os.environ.items() if key not in _OF_THE_CALLER}
+        self._environment = {key: value for key, value in os.environ.items() if key not in _DROPPED_ENVIRONMENT}
         self._environment |= {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
 
     def resolve_commit(self, name: str) -> str:
@@ -40,7 +47,7 @@ class Git:
             return stream.read_rest().decode("utf-8", "replace").strip()
 
     @contextmanager
-    def stream(self, *arguments: str) -> Iterator[Stream]:
+    def stream(self, *arguments: str) -> Iterator[CommandOutput]:
         """What a command prints, read while it runs; the command ends with the block.
 
         Raises:
@@ -62,7 +69,7 @@ class Git:
             assert process.stdout is not None
             with process.stdout:
                 try:
-                    yield Stream(process.stdout)
+                    yield CommandOutput(process.stdout)
                     failed = process.wait() != 0
                 except EOFError:
                     failed = True

@@ -1,15 +1,23 @@
-"""The commits of a history, as `git log` writes them with the arguments `LOG`."""
+"""The commits of a history, as `git log` writes them with the arguments `GIT_LOG_ARGUMENTS`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from copydesk.log.sources.git.stream import Stream
+from copydesk.log.sources.git.stream import CommandOutput
 
-COMMIT = b"\2"
+COMMIT_MARKER = b"\2"
 """The first byte tells a commit from the lines of a diff, of which none begins with it."""
 
-_FIELDS = "%x02%H%x00%P%x00%aN%x00%aE%x00%aI%x00%B"
-LOG = ("log", "--first-parent", "--reverse", "-z", "--encoding=UTF-8", f"--format={_FIELDS}", "--no-notes")
+_COMMIT_FORMAT = "%x02%H%x00%P%x00%aN%x00%aE%x00%aI%x00%B"
+GIT_LOG_ARGUMENTS = (
+    "log",
+    "--first-parent",
+    "--reverse",
+    "-z",
+    "--encoding=UTF-8",
+    f"--format={_COMMIT_FORMAT}",
+    "--no-notes",
+)
 
 
 @dataclass(frozen=True)
@@ -24,9 +32,9 @@ class Commit:
     message: str
 
 
-def read_commits(stream: Stream) -> Iterator[Commit]:
+def read_commits(stream: CommandOutput) -> Iterator[Commit]:
     """Each commit's header. What follows it must be taken from the stream before the next."""
     while not stream.is_at_end():
-        if stream.read_until(COMMIT):
+        if stream.read_until(COMMIT_MARKER):
             raise EOFError
         yield Commit(*(stream.read_until(b"\0").decode("utf-8", "replace") for _ in range(6)))

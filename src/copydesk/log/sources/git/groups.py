@@ -5,16 +5,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from copydesk.log.sources.git.changes import Hunk
-from copydesk.log.sources.git.texts import Text
+from copydesk.log.sources.git.texts import MachineText
 
 
 @dataclass
-class Group:
+class ChangeGroup:
     """Texts and hunks that touch one another, in line order; `start` and `end` are those of the old file."""
 
     start: int
     end: int
-    texts: list[Text]
+    texts: list[MachineText]
     hunks: list[Hunk]
 
     def splice(self) -> tuple[list[bytes], list[bytes]]:
@@ -32,7 +32,7 @@ class Group:
         return before, after + before[taken:]
 
 
-def groups(texts: Iterable[Text], hunks: Iterable[Hunk]) -> Iterator[Group]:
+def group_changes(texts: Iterable[MachineText], hunks: Iterable[Hunk]) -> Iterator[ChangeGroup]:
     """Texts and hunks of one file, each with those that it touches.
 
     A hunk touches a text when it replaces one of its lines or puts lines between two of them; lines put in just before
@@ -42,10 +42,10 @@ def groups(texts: Iterable[Text], hunks: Iterable[Hunk]) -> Iterator[Group]:
     while waiting or coming:
         if coming and (not waiting or coming[0].start < waiting[0].start or coming[0].end <= waiting[0].start):
             hunk = coming.popleft()
-            group = Group(hunk.start, hunk.end, [], [hunk])
+            group = ChangeGroup(hunk.start, hunk.end, [], [hunk])
         else:
             text = waiting.popleft()
-            group = Group(text.start, text.start + len(text.lines), [text], [])
+            group = ChangeGroup(text.start, text.start + len(text.lines), [text], [])
         while True:
             if coming and coming[0].start < group.end and group.start < coming[0].end:
                 hunk = coming.popleft()

@@ -4,32 +4,34 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from copydesk.log.sources.git.changes import Change
+from copydesk.log.sources.git.changes import FileChange
 from copydesk.log.sources.git.commits import Commit
-from copydesk.log.sources.git.groups import groups
-from copydesk.log.sources.git.marks import policy_of
-from copydesk.log.sources.git.texts import Found, Text
+from copydesk.log.sources.git.groups import group_changes
+from copydesk.log.sources.git.marks import parse_trailer_policy
+from copydesk.log.sources.git.texts import MachineText, TextOutcome
 
 
-class History:
+class MachineTextHistory:
     """The machine's texts as they stand after the commits so far, by file."""
 
     def __init__(self) -> None:
-        self._texts: dict[str, list[Text]] = {}
+        self._texts: dict[str, list[MachineText]] = {}
         self._commits = 0
 
-    def apply_commit(self, commit: Commit, changes: Iterable[Change], mark: re.Match[str] | None) -> Iterator[Found]:
+    def apply_commit(
+        self, commit: Commit, changes: Iterable[FileChange], mark: re.Match[str] | None
+    ) -> Iterator[TextOutcome]:
         """Take in the next commit, the machine's if there is a mark; yield the texts that a person changed in it."""
         self._commits += 1
         # The names of two files may be exchanged, so that new ones count only after all old ones.
-        moved: dict[str, list[Text]] = {}
+        moved: dict[str, list[MachineText]] = {}
         for change in changes:
             texts = self._texts.pop(change.old_path, [])
             if change.binary:
                 continue
-            kept: list[Text] = []
+            kept: list[MachineText] = []
             shift = 0
-            for group in groups(texts, change.hunks):
+            for group in group_changes(texts, change.hunks):
                 at = group.start + shift
                 shift += sum(len(hunk.added) - len(hunk.removed) for hunk in group.hunks)
                 if not group.hunks:
@@ -38,18 +40,20 @@ class History:
                 before, after = group.splice()
                 if mark is not None:
                     if after:
-                        policy = policy_of(mark)
-                        kept.append(Text(after, at, commit, self._commits, policy, change.new_path, first_line=at))
+                        policy = parse_trailer_policy(mark)
+                        kept.append(
+                            MachineText(after, at, commit, self._commits, policy, change.new_path, first_line=at)
+                        )
                 elif group.texts:
                     latest = max(group.texts, key=lambda text: text.commit_number)
                     text = replace(latest, lines=before, start=group.start)
-                    yield Found(text, change.old_path, after, change.new_path, at, commit)
+                    yield TextOutcome(text, change.old_path, after, change.new_path, at, commit)
             if kept:
                 moved[change.new_path] = kept
         self._texts |= moved
 
-    def iter_accepted(self) -> Iterator[Found]:
+    def iter_accepted(self) -> Iterator[TextOutcome]:
         """The texts that nobody changed."""
         for path, texts in sorted(self._texts.items()):
             for text in texts:
-                yield Found(text, path)
+                yield TextOutcome(text, path)

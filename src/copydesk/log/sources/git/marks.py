@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from copydesk.errors import InputError
 
-MARKS = (
+MACHINE_COMMIT_PATTERNS = (
     r"^(?:ai-)?(?:assisted|generated)-(?:by|with):",
     r"^co-(?:authored|developed)-by:(?!.*\b(?:dependabot|renovate|github-actions|pre-commit)\b)"
     r".*(?:\[bot\]|\bbot\b|\bAI\b|<noreply@|copilot|codex|cursor|devin|gemini|\bgpt)",
@@ -15,7 +15,7 @@ MARKS = (
 the versions of dependencies are not meant."""
 
 
-def pattern(expression: str) -> re.Pattern[str]:
+def compile_commit_pattern(expression: str) -> re.Pattern[str]:
     """A mark as it is searched for.
 
     Raises:
@@ -27,12 +27,12 @@ def pattern(expression: str) -> re.Pattern[str]:
         raise InputError(f"{expression!r} is not a regular expression ({fault}); mend it or leave it out") from None
 
 
-def marked(message: str, marks: Iterable[re.Pattern[str]]) -> re.Match[str] | None:
+def match_machine_commit(message: str, marks: Iterable[re.Pattern[str]]) -> re.Match[str] | None:
     """Where a message says that a machine wrote the commit."""
     return next((found for mark in marks if (found := mark.search(message))), None)
 
 
-def policy_of(mark: re.Match[str]) -> str | None:
+def parse_trailer_policy(mark: re.Match[str]) -> str | None:
     """What a marking trailer names, without the address behind it; nothing where it is a phrase."""
     line = mark.string[mark.string.rfind("\n", 0, mark.start() + 1) + 1 :].split("\n", 1)[0]
     found = re.fullmatch(r"[\w-]+:\s*(.*?)\s*(?:<[^<>]*>)?\s*", line)

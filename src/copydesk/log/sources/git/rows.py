@@ -3,14 +3,14 @@
 import json
 from typing import Any, Literal
 
-from copydesk.log.sources.git.texts import Found
-from copydesk.log.sources.source import Row
+from copydesk.log.sources.git.texts import TextOutcome
+from copydesk.log.sources.source import SourceRow
 
-User = Literal["name", "email", "none"]
+EditorNaming = Literal["name", "email", "none"]
 """How the person who edited is named: by the author's name or e-mail address (after `.mailmap`), or not at all."""
 
 
-def row_of(place: int, found: Found, folder: str, user: User) -> Row:
+def build_git_row(place: int, found: TextOutcome, folder: str, user: EditorNaming) -> SourceRow:
     """The row that is read at this place, with the fields of an edit record; faulty where the text is not UTF-8."""
     text, by = found.text, found.edit_commit
     metadata: dict[str, Any] = {
@@ -31,7 +31,7 @@ def row_of(place: int, found: Found, folder: str, user: User) -> Row:
     except UnicodeDecodeError:
         first, last = metadata["lines"]
         fault = f"{found.path}, lines {first} to {last}, of commit {text.commit.name[:12]}: not UTF-8; save it as UTF-8"
-        return Row(place, error=fault, raw=json.dumps(metadata, ensure_ascii=False))
+        return SourceRow(place, error=fault, raw=json.dumps(metadata, ensure_ascii=False))
     fields: dict[str, Any] = {
         "id": f"{text.commit.name}:{text.path}:{text.first_line}",
         "context": f"{text.path}\n\n{text.commit.message.rstrip()}",
@@ -44,4 +44,4 @@ def row_of(place: int, found: Found, folder: str, user: User) -> Row:
         fields["policy"] = text.policy
     if by is not None and (person := {"name": by.author, "email": by.email, "none": ""}[user]):
         fields["user"] = person
-    return Row(place, fields)
+    return SourceRow(place, fields)

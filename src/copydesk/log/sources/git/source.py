@@ -26,23 +26,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from copydesk.errors import InputError
-from copydesk.log.sources.git.changes import DIFF, read_changes
-from copydesk.log.sources.git.command import Git
-from copydesk.log.sources.git.commits import LOG, read_commits
-from copydesk.log.sources.git.history import History
-from copydesk.log.sources.git.marks import MARKS, marked, pattern
-from copydesk.log.sources.git.rows import User, row_of
-from copydesk.log.sources.source import Row, Source
+from copydesk.log.sources.git.changes import GIT_DIFF_ARGUMENTS, read_file_changes
+from copydesk.log.sources.git.command import GitRepository
+from copydesk.log.sources.git.commits import GIT_LOG_ARGUMENTS, read_commits
+from copydesk.log.sources.git.history import MachineTextHistory
+from copydesk.log.sources.git.marks import MACHINE_COMMIT_PATTERNS, compile_commit_pattern, match_machine_commit
+from copydesk.log.sources.git.rows import EditorNaming, build_git_row
+from copydesk.log.sources.source import ImportSource, SourceRow
 
 
-def git_source(
+def build_git_source(
     repository: Path | str,
     *,
-    mark: Sequence[str] = MARKS,
+    mark: Sequence[str] = MACHINE_COMMIT_PATTERNS,
     since: datetime | None = None,
     branch: str = "HEAD",
-    user: User = "name",
-) -> Source:
+    user: EditorNaming = "name",
+) -> ImportSource:
     """The machine's lines in a repository, with what people made of them.
 
     Edits come in the order of the history, then the lines that were accepted. An accepted row has no user, since nobody
@@ -65,29 +65,31 @@ def git_source(
         InputError: an expression is not one; and once rows are read, git is missing, the folder is no repository, the
             branch is not there, or no commit is marked.
     """
-    marks = [pattern(expression) for expression in mark]
+    marks = [compile_commit_pattern(expression) for expression in mark]
     folder = Path(repository).resolve()
-    seen = _Seen()
+    seen = _Progress()
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[SourceRow]:
         seen.commits = 0
-        git = Git(str(repository))
+        git = GitRepository(str(repository))
         tip = git.resolve_commit(branch)
-        beginning, seen.total = _beginning(git, tip, marks, since, branch)
+        beginning, seen.total = _find_first_machine_commit(git, tip, marks, since, branch)
         place = 0
-        history = History()
+        history = MachineTextHistory()
         # `X^@` stands for all parents of X: none where it is the first commit of all.
-        with git.stream(*LOG, *DIFF, tip, "--not", f"{beginning}^@", "--") as stream:
+        with git.stream(*GIT_LOG_ARGUMENTS, *GIT_DIFF_ARGUMENTS, tip, "--not", f"{beginning}^@", "--") as stream:
             for commit in read_commits(stream):
-                for found in history.apply_commit(commit, read_changes(stream), marked(commit.message, marks)):
+                for found in history.apply_commit(
+                    commit, read_file_changes(stream), match_machine_commit(commit.message, marks)
+                ):
                     place += 1
-                    yield row_of(place, found, folder.name, user)
+                    yield build_git_row(place, found, folder.name, user)
                 seen.commits += 1
         for found in history.iter_accepted():
             place += 1
-            yield row_of(place, found, folder.name, user)
+            yield build_git_row(place, found, folder.name, user)
 
-    return Source(
+    return ImportSource(
         name=str(repository),
         rows=rows,
         unit="row",
@@ -98,22 +100,22 @@ def git_source(
 
 
 @dataclass
-class _Seen:
+class _Progress:
     commits: int = 0
     total: int = 0
 
 
-def _beginning(
-    git: Git, tip: str, marks: list[re.Pattern[str]], since: datetime | None, branch: str
+def _find_first_machine_commit(
+    git: GitRepository, tip: str, marks: list[re.Pattern[str]], since: datetime | None, branch: str
 ) -> tuple[str, int]:
     """The first commit that is marked, and how many there are from there on."""
     # The oldest commits of a shallow clone come without their parents, so that all of their files seem to be new.
     shallow = git.run("rev-parse", "--is-shallow-repository") == "true"
     after = None if since is None else since if since.tzinfo is not None else since.replace(tzinfo=UTC)
     beginning, commits = None, 0
-    with git.stream(*LOG, tip, "--") as stream:
+    with git.stream(*GIT_LOG_ARGUMENTS, tip, "--") as stream:
         for commit in read_commits(stream):
-            if beginning is None and (commit.parents or not shallow) and marked(commit.message, marks):
+            if beginning is None and (commit.parents or not shallow) and match_machine_commit(commit.message, marks):
                 late = after is None or datetime.fromisoformat(commit.date) >= after
                 beginning = commit.name if late else None
             commits += beginning is not None

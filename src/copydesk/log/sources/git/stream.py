@@ -3,7 +3,7 @@
 from typing import IO
 
 
-class Stream:
+class CommandOutput:
     """The output of a command, taken piece by piece."""
 
     def __init__(self, pipe: IO[bytes]) -> None:

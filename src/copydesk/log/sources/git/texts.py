@@ -6,7 +6,7 @@ from copydesk.log.sources.git.commits import Commit
 
 
 @dataclass(frozen=True)
-class Text:
+class MachineText:
     """Lines that a machine wrote and nobody has changed: which, where they are now, and where they were written."""
 
     lines: list[bytes]
@@ -19,10 +19,10 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Found:
+class TextOutcome:
     """One text, and what became of it; without an edit it is still as it was."""
 
-    text: Text
+    text: MachineText
     path: str
     edit: list[bytes] | None = None
     edit_path: str = ""
