@@ -23,13 +23,13 @@ from transformers import (
     TrainingArguments,
 )
 
-from copydesk.learn.encode import Triple, encode_log
-from copydesk.learn.logprobs import TripleLogProbs
-from copydesk.learn.models import get_device, load_model, quiet_libraries
-from copydesk.learn.scoring import score_triples
-from copydesk.learn.settings import Method, TrainConfig
-from copydesk.learn.trainer import EditTrainer, build_examples
-from copydesk.log.jsonl import read_jsonl
+from copydesk.data.jsonl import read_jsonl
+from copydesk.models.load import get_device, load_model, quiet_libraries
+from copydesk.training.config import Method, TrainConfig
+from copydesk.training.encode import Triple, encode_log
+from copydesk.training.logprobs import TripleLogProbs
+from copydesk.training.scoring import score_triples
+from copydesk.training.trainer import EditTrainer, build_examples
 
 VOCABULARY = 49152  # SmolLM2's, whatever the tokenizer
 BETA = 0.1

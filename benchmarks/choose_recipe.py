@@ -8,7 +8,7 @@ other, from the best found so far. The learning rate of the cost model is chosen
 user. Afterwards every rule of the late ensemble is given the α (and discount) with the least cost on the rounds of the
 policies chosen, met by the validation user and by one who turns into another with the same strength and another taste
 halfway. A method whose file is in the folder is not searched again. What it prints is what `copydesk.simulate.recipe`
-and `copydesk.bench.settings` hold.
+and `copydesk.simulate.config` hold.
 """
 
 import argparse
@@ -26,19 +26,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from copydesk.data.cost import EditCost
+from copydesk.data.record import EditRecord
 from copydesk.ensemble import DiscountedUcb, LateEnsemble, Rule, Thompson, Ucb
-from copydesk.learn.cost.fit import fit_cost_model
-from copydesk.learn.cost.folder import measure_held_out
-from copydesk.learn.cost.model import CostModel
-from copydesk.learn.encode import Triple, encode_log
-from copydesk.learn.fit import compute_reference_logprobs, fit_policy
-from copydesk.learn.models import load_model, quiet_libraries
-from copydesk.learn.rl.fit import fit_rl
-from copydesk.learn.settings import Method, TrainConfig
-from copydesk.log.cost import EditCost
-from copydesk.log.files import atomic_write
-from copydesk.log.record import EditRecord
+from copydesk.models.load import load_model, quiet_libraries
 from copydesk.policies import LocalPolicy, Sampling
+from copydesk.simulate.demo_run import DemoConfig
 from copydesk.simulate.protocol import (
     Round,
     draw_online_documents,
@@ -48,10 +41,17 @@ from copydesk.simulate.protocol import (
     simulate_log,
 )
 from copydesk.simulate.recipe import RECIPE
-from copydesk.simulate.run import DemoConfig
-from copydesk.simulate.scripted_task import ScriptedTask
 from copydesk.simulate.tasks import SCRIPTED_TASKS
+from copydesk.simulate.tasks.scripted import ScriptedTask
 from copydesk.simulate.users import ChangingUser, ScriptedUser
+from copydesk.training.config import Method, TrainConfig
+from copydesk.training.cost_model.fit import fit_cost_model
+from copydesk.training.cost_model.io import measure_held_out
+from copydesk.training.cost_model.model import CostModel
+from copydesk.training.encode import Triple, encode_log
+from copydesk.training.fit import compute_reference_logprobs, fit_policy
+from copydesk.training.rl.fit import fit_rl
+from copydesk.utils.atomic import atomic_write
 
 USER = ScriptedUser("validation", 0.6)
 SEED = 1000

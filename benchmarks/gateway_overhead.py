@@ -152,7 +152,7 @@ def running(name: str, command: Sequence[str | Path], model: str, log: Path, **e
 def ours(upstream: str, store: str, folder: Path) -> Any:
     """`copydesk serve` on a store."""
     command = [sys.executable, "-m", "copydesk", "serve", "--store", store, "--policy", f"stub=stub@{upstream}/v1"]
-    return running("copydesk serve", [*command, "--port"], "copydesk", folder / "copydesk.log")
+    return running("copydesk serve", [*command, "--port"], "copydesk", folder / "copydesk.data")
 
 
 def litellm(command: Path, upstream: str, folder: Path) -> Any:

@@ -20,7 +20,7 @@ are null. `left_out` says why figures are null; where a command failed, the exit
 
 `memory_ratios` is each command's peak over the one it has with a tenth of the rows, `memory_ratio` the largest of them.
 
-`cost_ratio` is about the Levenshtein alone: ours (`copydesk.log.distance`, all cores, in blocks that are spread over
+`cost_ratio` is about the Levenshtein alone: ours (`copydesk.data.distance`, all cores, in blocks that are spread over
 threads as the edit cost spreads them, from lists of token ids as they come from the tokenizer) beside
 `editdistance.eval`, which PRELUDE uses, pair by pair on the same lists. Changed rows only; both must find the same
 distances. They take turns, and the ratio of each turn is taken: median, `cost_ratio_low` and `cost_ratio_high`.
@@ -119,7 +119,7 @@ def rows(count: int, seed: int, length: int) -> Iterator[dict[str, Any]]:
 
 def write_log(path: Path, count: int, seed: int) -> float:
     """Write the log, and return how many sub-tokens a response has."""
-    from copydesk.log import EditCost
+    from copydesk.data import EditCost
 
     def tokens(some: Sequence[Mapping[str, Any]]) -> float:
         return sum(len(EditCost().split_units(row["response"])) for row in some) / len(some)
@@ -137,10 +137,10 @@ def compare_distances(log: Path, pairs: int, repeats: int) -> dict[str, Any]:
     """Pairs a second, ours and `editdistance`'s, on the token lists of a log's first changed rows."""
     import editdistance
 
-    from copydesk.log import EditCost, read_jsonl
-    from copydesk.log.ahead import ordered_map
-    from copydesk.log.cost import COST_BATCH_SIZE
-    from copydesk.log.distance import compute_edit_distances
+    from copydesk.data import EditCost, read_jsonl
+    from copydesk.data.cost import COST_BATCH_SIZE
+    from copydesk.data.distance import compute_edit_distances
+    from copydesk.utils.prefetch import ordered_map
 
     changed = list(islice((record for record in read_jsonl(log) if record.edited), pairs))
     before = [EditCost().split_units(record.response) for record in changed]

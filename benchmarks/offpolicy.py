@@ -282,17 +282,17 @@ def embedded(seed: int, pool: int, others: int, rounds: int, logs: int, with_mod
     """The embedded family: the figures of each kind of log."""
     import torch
 
-    from copydesk.learn.cost.fit import fit_cost_model
-    from copydesk.learn.encode import encode_log, find_end_of_turn
-    from copydesk.learn.fit import compute_reference_logprobs, fit_policy
-    from copydesk.learn.models import load_model, quiet_libraries
-    from copydesk.log.cost import EditCost
+    from copydesk.data.cost import EditCost
+    from copydesk.models.load import load_model, quiet_libraries
     from copydesk.offpolicy.weights import compute_arm_weights, compute_text_weights
     from copydesk.policies import LocalPolicy, Sampling
     from copydesk.simulate.protocol import simulate_log
     from copydesk.simulate.recipe import RECIPE
     from copydesk.simulate.tasks import EMAIL
     from copydesk.simulate.users import STRONG
+    from copydesk.training.cost_model.fit import fit_cost_model
+    from copydesk.training.encode import encode_log, find_end_of_turn
+    from copydesk.training.fit import compute_reference_logprobs, fit_policy
 
     quiet_libraries()
     model, tokenizer, _ = load_model("embedded")

@@ -26,23 +26,23 @@ from rich.console import Console
 from rich.table import Table
 from transformers import TrainerCallback
 
-from copydesk.learn.cost.fit import fit_cost_model
-from copydesk.learn.cost.measure import compute_prediction_metrics
-from copydesk.learn.cost.model import CostModel
-from copydesk.learn.encode import encode_log
-from copydesk.learn.models import load_model, quiet_libraries
-from copydesk.learn.rl.fit import fit_rl
-from copydesk.learn.rl.reward import predict_costs
-from copydesk.log.cost import EditCost
+from copydesk.data.cost import EditCost
+from copydesk.models.load import load_model, quiet_libraries
 from copydesk.policies import LocalPolicy, Sampling
-from copydesk.simulate.luck import SeedStream, make_generator, make_seed_key
 from copydesk.simulate.protocol import draw_online_documents, simulate_log
-from copydesk.simulate.reading import score_response
 from copydesk.simulate.recipe import RECIPE
-from copydesk.simulate.scripted_task import ScriptedTask
-from copydesk.simulate.task import Document
+from copydesk.simulate.seeds import SeedStream, make_generator, make_seed_key
 from copydesk.simulate.tasks import SCRIPTED_TASKS, get_task
+from copydesk.simulate.tasks.base import Document
+from copydesk.simulate.tasks.reading import score_response
+from copydesk.simulate.tasks.scripted import ScriptedTask
 from copydesk.simulate.users import ScriptedUser
+from copydesk.training.cost_model.fit import fit_cost_model
+from copydesk.training.cost_model.measure import compute_prediction_metrics
+from copydesk.training.cost_model.model import CostModel
+from copydesk.training.encode import encode_log
+from copydesk.training.rl.fit import fit_rl
+from copydesk.training.rl.reward import predict_costs
 
 C_MAX, LONGEST = 3.0, 160
 KINDS = ("none", "max", "std")

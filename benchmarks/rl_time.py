@@ -20,17 +20,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-import copydesk.learn.rl.learn as learn
+import copydesk.training.rl.run as learn
 from copydesk.cli.output import log_to_stderr
-from copydesk.learn.cost.settings import CostModelConfig
-from copydesk.learn.models import load_model, quiet_libraries
-from copydesk.learn.rl.trainer import RlTrainer
-from copydesk.learn.settings import TrainConfig
-from copydesk.learn.train import train
+from copydesk.models.load import load_model, quiet_libraries
 from copydesk.policies import LocalPolicy, Sampling
 from copydesk.simulate.protocol import simulate_log
 from copydesk.simulate.tasks import EMAIL
 from copydesk.simulate.users import STRONG
+from copydesk.training.config import TrainConfig
+from copydesk.training.rl.trainer import RlTrainer
+from copydesk.training.settings import CostModelConfig
+from copydesk.training.train import train
 
 seconds: dict[str, float] = defaultdict(float)
 

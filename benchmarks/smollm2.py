@@ -24,11 +24,11 @@ from rich.table import Table
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from copydesk.cli.output import log_to_stderr
-from copydesk.learn.models import load_model, quiet_libraries
-from copydesk.learn.settings import TrainConfig
-from copydesk.learn.train import train
-from copydesk.log.jsonl import read_jsonl
-from copydesk.log.record import EditRecord
+from copydesk.data.jsonl import read_jsonl
+from copydesk.data.record import EditRecord
+from copydesk.models.load import load_model, quiet_libraries
+from copydesk.training.config import TrainConfig
+from copydesk.training.train import train
 
 LOGS = ("lamp", "defacto")
 METHODS = ("sft", "dpo", "early")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from copydesk.report.columns import format_scenario_title, parse_scenario
-from copydesk.report.methods import get_method_label
+from copydesk.report.style import get_method_label
 from copydesk.report.sweeps import collect_sweeps, find_crossings
 
 

@@ -22,17 +22,17 @@ PRIORS = (0.0, 1.0, 3.0, 10.0)
 
 def rate() -> None:
     """Print the mean cost of SFT at each rate, with the user of p = 0.6."""
-    from copydesk.learn.fit import compute_reference_logprobs, fit_policy
-    from copydesk.learn.models import quiet_libraries
-    from copydesk.log.cost import EditCost
+    from copydesk.data.cost import EditCost
+    from copydesk.models.load import quiet_libraries
     from copydesk.policies import LocalPolicy
-    from copydesk.simulate.clock import StepTimer
+    from copydesk.simulate.demo_run import DemoConfig
     from copydesk.simulate.protocol import draw_online_documents, play_policy, simulate_log
     from copydesk.simulate.recipe import RECIPE
-    from copydesk.simulate.run import DemoConfig
     from copydesk.simulate.tasks import SCRIPTED_TASKS
     from copydesk.simulate.teach import PolicyTrainer, load_reference_policy
+    from copydesk.simulate.timer import StepTimer
     from copydesk.simulate.users import get_user
+    from copydesk.training.fit import compute_reference_logprobs, fit_policy
 
     quiet_libraries()
     settings, user, student = DemoConfig(), get_user("p0.6"), load_reference_policy("embedded")
@@ -61,8 +61,8 @@ def rate() -> None:
 def table(folders: Sequence[Path]) -> None:
     """Print the table of runs that differ in nothing but their seed."""
     from copydesk.report import summarize_rounds
-    from copydesk.report.methods import get_method_label
     from copydesk.report.people import build_user_rows, get_user_scenario
+    from copydesk.report.style import get_method_label
 
     rounds = [
         json.loads(line)
@@ -93,7 +93,7 @@ def table(folders: Sequence[Path]) -> None:
 def _priors(rounds: Sequence[dict[str, Any]], settings: dict[str, Any]) -> None:
     """Print what the late ensembles of the same rounds pay where they borrow less from each other."""
     from copydesk.ensemble import LateEnsemble, Ucb
-    from copydesk.simulate.personal.late import play_per_user_ensemble
+    from copydesk.simulate.late import play_per_user_ensemble
     from copydesk.simulate.protocol import Round
 
     alone: dict[int, dict[str, dict[str, list[Round]]]] = {}

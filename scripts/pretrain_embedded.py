@@ -23,9 +23,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from copydesk.simulate.reading import score_response
-from copydesk.simulate.task import Document
 from copydesk.simulate.tasks import SCRIPTED_TASKS
+from copydesk.simulate.tasks.base import Document
+from copydesk.simulate.tasks.reading import score_response
 
 SPECIAL = ["<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"]
 CHAT_TEMPLATE = (

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from tests.support.databases import new_database
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from copydesk.learn.encode import Triple, encode_log
-from copydesk.log.record import EditRecord
-from databases import new_database
+from copydesk.data.record import EditRecord
+from copydesk.training.encode import Triple, encode_log
 
 # These models are so small that more threads only wait for each other.
 torch.set_num_threads(1)

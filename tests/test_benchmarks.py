@@ -15,9 +15,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaForCausalLM
 
-from copydesk.learn.encode import Triple
-from copydesk.learn.packing import lay_out
-from copydesk.log import EditCost, load_log
+from copydesk.data import EditCost, load_log
+from copydesk.training.encode import Triple
+from copydesk.training.packing import lay_out
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

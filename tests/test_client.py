@@ -6,13 +6,13 @@ import pytest
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from tests.support.gateways import Scripted, app_of, running
 
 import copydesk
 from copydesk.errors import InputError
-from copydesk.gateway import access
-from copydesk.log.store import EditStore
-from copydesk.log.store.keys import create_key
-from gateways import Scripted, app_of, running
+from copydesk.gateway import auth
+from copydesk.store import EditStore
+from copydesk.store.api_keys import create_key
 
 
 def test_ask_and_edit(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_ask_and_edit(tmp_path: Path) -> None:
 
 
 def test_what_the_gateway_says_is_what_the_caller_reads(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(access, "_KEY_CACHE_SECONDS", 0.0)
+    monkeypatch.setattr(auth, "_KEY_CACHE_SECONDS", 0.0)
     store = EditStore.open(str(tmp_path / "copydesk.db"))
     with running(app_of(store, Scripted("a"))) as url:
         with copydesk.Client(url) as client, pytest.raises(InputError, match="there is no completion"):

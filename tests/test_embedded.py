@@ -9,15 +9,15 @@ from statistics import fmean
 import pytest
 
 from copydesk import embedded
-from copydesk.learn.models import load_model
-from copydesk.log.cost import EditCost
+from copydesk.data.cost import EditCost
+from copydesk.models.load import load_model
 from copydesk.policies import LocalPolicy, Sampling
-from copydesk.simulate.grammar import parse_response
-from copydesk.simulate.luck import SeedStream, make_generator, make_seed_key
-from copydesk.simulate.reading import score_response
-from copydesk.simulate.scripted_task import ScriptedTask
-from copydesk.simulate.task import Document
+from copydesk.simulate.seeds import SeedStream, make_generator, make_seed_key
 from copydesk.simulate.tasks import SCRIPTED_TASKS
+from copydesk.simulate.tasks.base import Document
+from copydesk.simulate.tasks.grammar import parse_response
+from copydesk.simulate.tasks.reading import score_response
+from copydesk.simulate.tasks.scripted import ScriptedTask
 from copydesk.simulate.users import STRONG, WEAK
 
 SEED = 77_000

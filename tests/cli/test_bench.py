@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-import copydesk.bench.run
-from copydesk.bench.settings import ExperimentConfig
+import copydesk.simulate.run
 from copydesk.cli.app import app
 from copydesk.errors import InputError
+from copydesk.simulate.config import ExperimentConfig
 
 EXAMPLES = [*sorted((Path(__file__).parents[2] / "runs").glob("*.toml"))]
 SMALL = ["--columns", "email/strong", "--methods", "base", "--seeds", "0", "--rounds", "3", "--edits", "2"]
@@ -23,7 +23,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ExperimentConfig, dict[
         seen.append((settings, options))
         return {}
 
-    monkeypatch.setattr(copydesk.bench.run, "run", run)
+    monkeypatch.setattr(copydesk.simulate.run, "run", run)
     return seen
 
 

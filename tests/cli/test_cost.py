@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import typer
+from tests.support.commands import document_of, fault_of
 from tokenizers import Tokenizer, models, pre_tokenizers
 from typer.testing import CliRunner, Result
 
-from commands import document_of, fault_of
 from copydesk.cli.cost import cost_command
 
 ROWS = [

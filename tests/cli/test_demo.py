@@ -4,18 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.gateways import until
+from tests.support.processes import Command
 from typer.testing import CliRunner
 
 from copydesk.cli.app import app
+from copydesk.data.jsonl import load_log
 from copydesk.errors import InputError
-from copydesk.learn.cost.folder import COST_MODEL_FOLDER, load_cost_model, read_cost_model
-from copydesk.learn.models import load_model
-from copydesk.learn.policy_file import read_policy_file
-from copydesk.log.jsonl import load_log
+from copydesk.models.load import load_model
 from copydesk.report import summarize_rounds
-from copydesk.simulate.clock import StepTimer
-from gateways import until
-from processes import Command
+from copydesk.simulate.timer import StepTimer
+from copydesk.training.cost_model.io import COST_MODEL_FOLDER, load_cost_model, read_cost_model
+from copydesk.training.policy_file import read_policy_file
 
 EDITS, ROUNDS = 12, 6
 SMALL = ["demo", "--edits", str(EDITS), "--rounds", str(ROUNDS), "--seed", "3"]

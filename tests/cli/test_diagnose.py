@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import typer
+from tests.support.commands import document_of, fault_of
 from typer.testing import CliRunner, Result
 
-from commands import document_of, fault_of
 from copydesk.cli.diagnose import diagnose_command
-from copydesk.log.jsonl import read_jsonl
-from copydesk.log.store import EditStore
-from copydesk.log.store.imports import ImportedRow, append_imported_rows, compute_content_digest
+from copydesk.data.jsonl import read_jsonl
+from copydesk.store import EditStore
+from copydesk.store.imports import ImportedRow, append_imported_rows, compute_content_digest
 
 ROWS = [
     {

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import typer
+from tests.support.commands import fault_of
 from typer.testing import CliRunner, Result
 
-from commands import fault_of
 from copydesk.cli.evaluate import evaluate_command
-from copydesk.log.store import EditStore, append
-from copydesk.log.store.append import StoredCompletion
+from copydesk.store import EditStore
+from copydesk.store import write as append
+from copydesk.store.write import StoredCompletion
 
 
 def write(path: Path, rounds: int = 320, metrics: tuple[str, ...] = ("metric",)) -> str:

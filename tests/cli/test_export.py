@@ -6,13 +6,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import typer
+from tests.support.commands import document_of, fault_of
 from typer.testing import CliRunner, Result
 
-from commands import document_of, fault_of
 from copydesk.cli.export import export_command
-from copydesk.log import EditRecord, load_log, write_jsonl
-from copydesk.log.store import EditStore, tables
-from copydesk.log.store.imports import ImportedRow, append_imported_rows, compute_content_digest
+from copydesk.data import EditRecord, load_log, write_jsonl
+from copydesk.store import EditStore, tables
+from copydesk.store.imports import ImportedRow, append_imported_rows, compute_content_digest
 
 
 def record(id: str, edit: str | None, user: str, day: int, policy: str = "sft") -> EditRecord:

@@ -8,22 +8,22 @@ import httpx
 import pytest
 import typer
 from sqlalchemy import update
+from tests.support.commands import fault_of
+from tests.support.gateways import Scripted, app_of, ask, running, until
 from typer.testing import CliRunner, Result
 
-from commands import fault_of
 from copydesk.cache import cache_folder
 from copydesk.cli.ensemble import ensemble_app
 from copydesk.cli.forget import forget_command
 from copydesk.cli.users import users_app
+from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
-from copydesk.gateway import desk
-from copydesk.learn.people import HashedUsers
-from copydesk.learn.policy_file import BaseModelRef, PolicyFile, TrainingData
-from copydesk.log.record import EditRecord
-from copydesk.log.store import EditStore, read_edits, tables
-from copydesk.log.store.append import append_arm_change
-from copydesk.log.store.imports import ImportedRow, append_imported_rows, compute_content_digest
-from gateways import Scripted, app_of, ask, running, until
+from copydesk.gateway import state
+from copydesk.store import EditStore, read_edits, tables
+from copydesk.store.imports import ImportedRow, append_imported_rows, compute_content_digest
+from copydesk.store.write import append_arm_change
+from copydesk.training.people import HashedUsers
+from copydesk.training.policy_file import BaseModelRef, PolicyFile, TrainingData
 
 
 def run(*words: str, stdin: str | None = None) -> Result:
@@ -207,7 +207,7 @@ def test_on_a_terminal_it_asks_first(store: str, monkeypatch: pytest.MonkeyPatch
 
 def test_a_running_gateway_forgets_too(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its statistics are those of the log at once; soon after, nothing it remembers is of the person."""
-    monkeypatch.setattr(desk, "_SYNC_INTERVAL", 0.05)
+    monkeypatch.setattr(state, "_SYNC_INTERVAL", 0.05)
     made = app_of(EditStore.open("served.db"), Scripted("a"), Scripted("b"))
     with running(made) as url, httpx.Client(base_url=url, timeout=30) as client:
         late = ""

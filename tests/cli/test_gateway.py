@@ -10,17 +10,17 @@ from pathlib import Path
 import httpx
 import pytest
 from sqlalchemy import text
+from tests.support.gateways import until
+from tests.support.processes import Command
 from typer.testing import CliRunner
 
 from copydesk import Client
+from copydesk.cli._shared import load_records, parse_since
 from copydesk.cli.app import app
-from copydesk.cli.collected import load_records, parse_since
 from copydesk.cli.given import resolve_spec
 from copydesk.errors import InputError
-from copydesk.learn.policy_file import read_policy_file
-from copydesk.log.store import EditStore
-from gateways import until
-from processes import Command
+from copydesk.store import EditStore
+from copydesk.training.policy_file import read_policy_file
 
 
 def run(*words: str) -> dict:

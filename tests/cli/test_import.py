@@ -10,16 +10,15 @@ from typing import Any
 
 import pytest
 import typer
+from tests.support.commands import fault_of
 from typer.testing import CliRunner, Result
 
-from commands import fault_of
 from copydesk.cli.import_ import import_command
+from copydesk.data.record import EditRecord
 from copydesk.ensemble.ledger import Ledger
-from copydesk.log.intake import intake
-from copydesk.log.record import EditRecord
-from copydesk.log.store import EditStore, read_edits, tables
-from copydesk.log.store.append import append_config
-from copydesk.log.store.events import read_setup_events
+from copydesk.store import EditStore, import_rows, read_edits, tables
+from copydesk.store.events import read_setup_events
+from copydesk.store.write import append_config
 
 STORE = "copydesk.db"
 
@@ -282,7 +281,7 @@ def test_standard_input_is_read_and_names_its_own_file() -> None:
 
 @pytest.mark.parametrize("end", ["torn", "damaged"])
 def test_a_packed_file_that_ends_early_is_one_line(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "IMPORT_BATCH_SIZE", 50)
+    monkeypatch.setattr(import_rows, "IMPORT_BATCH_SIZE", 50)
     packed = gzip.compress(b"".join(json.dumps(row(os.urandom(20).hex())).encode() + b"\n" for _ in range(3000)))
     Path("log.jsonl.gz").write_bytes(packed[: len(packed) // 2] + (b"" if end == "torn" else b"\0" * 1000))
     assert fault("log.jsonl.gz").startswith("log.jsonl.gz: ")

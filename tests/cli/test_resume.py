@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from gateways import until
-from processes import Command
+from tests.support.gateways import until
+from tests.support.processes import Command
 
 STEPS = 60
 

@@ -14,13 +14,13 @@ import pytest
 import typer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.databases import new_database
 from typer.testing import CliRunner
 
 from copydesk.cli.export import export_command
 from copydesk.cli.import_ import import_command
-from copydesk.log import EditRecord, Message, load_log, write_jsonl
-from copydesk.log.store.imports import compute_content_digest
-from databases import new_database
+from copydesk.data import EditRecord, Message, load_log, write_jsonl
+from copydesk.store.imports import compute_content_digest
 
 LOGS = ("lamp", "expertqa", "defacto", "mlqe_pe")
 QUICK = ("--unit", "character")  # what edits cost says nothing about what comes out

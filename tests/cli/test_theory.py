@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from copydesk.cli.theory import theory_command
 from copydesk.errors import InputError, Interrupted
-from copydesk.theory.curves import measure_curves
+from copydesk.theory.experiments import measure_curves
 from copydesk.theory.grid import measure_grid
 from copydesk.theory.lab import LabSetting
 from copydesk.theory.regret import measure_regret

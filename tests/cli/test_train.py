@@ -9,11 +9,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from typer.testing import CliRunner, Result
 
-import copydesk.learn.prepare as prepare
-import copydesk.learn.train as learn
+import copydesk.training.prepare as prepare
+import copydesk.training.train as learn
 from copydesk.cli.train import train_command
 from copydesk.errors import InputError
-from copydesk.learn.fit import compute_reference_logprobs
+from copydesk.training.fit import compute_reference_logprobs
 
 app = typer.Typer()
 app.command()(train_command)
@@ -121,8 +121,8 @@ def test_a_folder_that_cannot_be_written_is_one_line(log: Path, model: Path) -> 
 def test_without_the_training_libraries_it_says_what_to_install(
     log: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "copydesk.learn.train", raising=False)
-    monkeypatch.delitem(sys.modules, "copydesk.learn.models", raising=False)
+    monkeypatch.delitem(sys.modules, "copydesk.training.train", raising=False)
+    monkeypatch.delitem(sys.modules, "copydesk.models.load", raising=False)
     monkeypatch.setitem(sys.modules, "peft", None)
     result = run(log, model, tmp_path / "policy")
     assert isinstance(result.exception, InputError) and "copydesk[train]" in str(result.exception)

@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 import typer
+from tests.support.commands import fault_of
+from tests.support.gateways import Opens, Scripted, app_of, running
 from typer.testing import CliRunner, Result
 
-from commands import fault_of
-from copydesk.cli.collected import load_records
+from copydesk.cli._shared import load_records
 from copydesk.cli.evaluate import evaluate_command
 from copydesk.cli.policies import policies_app
 from copydesk.cli.users import users_app
 from copydesk.errors import InputError
-from copydesk.log.store import EditStore, append
-from copydesk.log.store.append import StoredCompletion
-from gateways import Opens, Scripted, app_of, running
+from copydesk.store import EditStore, write
+from copydesk.store.write import StoredCompletion
 
 
 def run(*words: str) -> Result:
@@ -38,15 +38,15 @@ def store(tmp_path: Path) -> str:
     """Two edits of ann's, one of bob's that costs more than is averaged with, and an answer bob has not edited."""
     opened = EditStore.open(str(tmp_path / "copydesk.db"))
     with opened.begin_write() as tx:
-        append.append_config(tx, {"metric": "m"}, at=0.0)
+        write.append_config(tx, {"metric": "m"}, at=0.0)
         for number, (user, cost) in enumerate([("ann", 0.25), ("ann", 0.75), ("bob", 0.5), ("bob", None)]):
             name, asked = f"c{number}", [{"role": "user", "content": "x"}]
-            append.append_completion(
+            write.append_completion(
                 tx, StoredCompletion(name, 1e9, "default", user, "a", "a", 1.0, None, asked, {}, "y", "stop", None)
             )
             if cost is not None:
                 metric = "m" if user == "ann" else "another"
-                append.append_edit(tx, f"e{number}", name, "[z]", cost, metric, at=1e9 + 60)
+                write.append_edit(tx, f"e{number}", name, "[z]", cost, metric, at=1e9 + 60)
     opened.close()
     return str(tmp_path / "copydesk.db")
 

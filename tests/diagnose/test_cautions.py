@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 
 from copydesk.diagnose.cautions import find_cautions
-from copydesk.diagnose.counts import LogCounts
 from copydesk.diagnose.coverage import Coverage
-from copydesk.diagnose.leaks import Leak, Leaks
+from copydesk.diagnose.privacy import Leak, Leaks
+from copydesk.diagnose.statistics import LogCounts
 
 COUNTS = LogCounts(rows=200, pending=0, accepted=100, edited=100, users=3, named=200, largest_user=80, policies=1)
 CLEAN = Leaks(0, 0, ())

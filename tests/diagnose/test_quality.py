@@ -1,6 +1,6 @@
 import pytest
 
-from copydesk.diagnose.change import align_edit
+from copydesk.diagnose.edits import align_edit
 from copydesk.diagnose.quality import EditQualityAccumulator
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import typer
+from tests.support.fences import fences
 
 from copydesk.cli.app import app
-from fences import fences
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*/README.md"))]

@@ -17,9 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from databases import new_database
-from fences import Fence, fences
+from tests.support.databases import new_database
+from tests.support.fences import Fence, fences
 
 DOCS = Path(__file__).parents[2] / "docs"
 RUN = [DOCS / "tutorial.md", *sorted((DOCS / "howto").glob("*.md"))]

@@ -13,8 +13,8 @@ import pytest
 import typer
 
 from copydesk.cli.app import app
-from copydesk.learn.policy_file import PolicyFile
-from copydesk.log.record import EditRecord
+from copydesk.data.record import EditRecord
+from copydesk.training.policy_file import PolicyFile
 
 pytest.importorskip("mkdocs", reason="the site needs MkDocs: pip install 'copydesk[docs]'")
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from copydesk.ensemble import EnsembleConfig, Ledger, verify_log
 from copydesk.errors import InputError
-from copydesk.log.store.events import (
+from copydesk.store.events import (
     ArmChanged,
     ArmPulled,
     ConfigChanged,

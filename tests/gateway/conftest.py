@@ -6,9 +6,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.support.gateways import Scripted, app_of, running
 
-from copydesk.log.store import EditStore
-from gateways import Scripted, app_of, running
+from copydesk.store import EditStore
 
 Serve = Callable[..., httpx.Client]
 

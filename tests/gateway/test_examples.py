@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from gateways import Scripted, app_of, arms_of, ask, running
+from tests.support.gateways import Scripted, app_of, arms_of, ask, running
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,7 +49,7 @@ def test_the_javascript_snippet_posts_an_edit(serve) -> None:
 
 def test_a_gateway_of_remote_policies_needs_no_torch() -> None:
     code = (
-        "import sys, copydesk.gateway.serve, copydesk.gateway.serving.open, copydesk.cli.app, copydesk.client; "
+        "import sys, copydesk.gateway.server, copydesk.gateway.backends.open, copydesk.cli.app, copydesk.client; "
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'matplotlib.pyplot')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -18,14 +18,14 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from tests.support.databases import new_database
+from tests.support.gateways import running, until
+from tests.support.processes import Command
 
 from copydesk.cli.ensemble import compare_with_gateway
 from copydesk.ensemble import Ledger, verify_log
-from copydesk.log.store import EditStore, tables
-from copydesk.log.store.events import read_events
-from databases import new_database
-from gateways import running, until
-from processes import Command
+from copydesk.store import EditStore, tables
+from copydesk.store.events import read_events
 
 KILLS = {"sqlite": 20, "postgresql": 6, "two gateways on one postgresql": 6}
 CLIENTS = 4

@@ -16,9 +16,9 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from tests.support.gateways import Scripted, app_of, arms_of, running
 
-from copydesk.log.store import EditStore
-from gateways import Scripted, app_of, arms_of, running
+from copydesk.store import EditStore
 
 CASES = 5_000
 HOSTILE = [

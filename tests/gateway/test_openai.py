@@ -11,11 +11,11 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
+from tests.support.gateways import running, until
 
 from copydesk.gateway.app import create_app
-from copydesk.log.store import EditStore
 from copydesk.policies import Sampling, open_policy
-from gateways import running, until
+from copydesk.store import EditStore
 
 PROMPT = "Write an email. Notes: thank Ann for the parcel."
 MESSAGES = [{"role": "user", "content": PROMPT}]
@@ -125,11 +125,12 @@ def test_models_and_faults_are_those_the_package_knows(gateway: str) -> None:
 
 
 def test_a_key_that_is_needed(tmp_path: Path, monkeypatch) -> None:
-    from copydesk.gateway import access
-    from copydesk.log.store.keys import create_key
-    from gateways import Scripted, app_of
+    from tests.support.gateways import Scripted, app_of
 
-    monkeypatch.setattr(access, "_KEY_CACHE_SECONDS", 0.0)
+    from copydesk.gateway import auth
+    from copydesk.store.api_keys import create_key
+
+    monkeypatch.setattr(auth, "_KEY_CACHE_SECONDS", 0.0)
     store = EditStore.open(str(tmp_path / "copydesk.db"))
     with store.begin_write() as tx:
         _, key = create_key(tx.connection, "app", scopes=["complete"])

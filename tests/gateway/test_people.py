@@ -6,16 +6,16 @@ import time
 import httpx
 import pytest
 import typer
+from tests.support.gateways import Opens, Scripted, app_of, arms_of, ask, running, until
 from typer.testing import CliRunner
 
 from copydesk.cli.ensemble import ensemble_app
 from copydesk.ensemble import EnsembleConfig, verify_log
-from copydesk.gateway import access
-from copydesk.log.store import EditStore
-from copydesk.log.store.events import read_events, read_forget_events
-from copydesk.log.store.keys import create_key
-from copydesk.log.store.people import assign_group
-from gateways import Opens, Scripted, app_of, arms_of, ask, running, until
+from copydesk.gateway import auth
+from copydesk.store import EditStore
+from copydesk.store.api_keys import create_key
+from copydesk.store.events import read_events, read_forget_events
+from copydesk.store.users import assign_group
 
 PERSONAL = ("ann-1", "bob-1")
 
@@ -102,7 +102,7 @@ def test_a_group_learns_together_and_has_policies_of_its_own(store: EditStore) -
 
 
 def test_a_policy_for_one_answers_nobody_else_by_name(store: EditStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "_KEY_CACHE_SECONDS", 0.0)
+    monkeypatch.setattr(auth, "_KEY_CACHE_SECONDS", 0.0)
     with store.begin_write() as tx:
         keys = {
             scope: {"Authorization": f"Bearer {create_key(tx.connection, 'k', scopes=[scope, 'complete'])[1]}"}
@@ -132,7 +132,7 @@ def test_a_policy_for_one_answers_nobody_else_by_name(store: EditStore, monkeypa
 
 
 def test_who_sees_whom_an_arm_is_for(store: EditStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "_KEY_CACHE_SECONDS", 0.0)
+    monkeypatch.setattr(auth, "_KEY_CACHE_SECONDS", 0.0)
 
     def key(tenant: str, *scopes: str) -> dict[str, str]:
         with store.begin_write() as tx:
@@ -176,7 +176,7 @@ def test_whom_a_policy_is_for_stays_and_everyone_keeps_an_arm(serve) -> None:
 
 
 def test_when_all_that_are_for_a_user_fail_the_fault_is_told(serve) -> None:
-    from copydesk.gateway.serving.policy import BackendError
+    from copydesk.gateway.backends.base import BackendError
 
     shared, own, _ = policies()
     shared.script = lambda request: BackendError(502, "it is down", retriable_elsewhere=True)

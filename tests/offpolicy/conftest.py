@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from copydesk.log.store import EditStore, append
-from copydesk.log.store.append import StoredCompletion
 from copydesk.offpolicy.traffic import Traffic, read_traffic
+from copydesk.store import EditStore
+from copydesk.store import write as append
+from copydesk.store.write import StoredCompletion
 
 
 class Log:

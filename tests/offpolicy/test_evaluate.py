@@ -3,19 +3,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support.small_models import shaken
 from transformers import LlamaForCausalLM
 
+from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
-from copydesk.learn.cost.folder import build_cost_model_file, save_cost_model
-from copydesk.learn.cost.model import CostModel
-from copydesk.learn.cost.settings import CostModelConfig
-from copydesk.learn.encode import encode_log
-from copydesk.learn.logprobs import ForwardPlan
-from copydesk.learn.models import load_model
-from copydesk.log.record import EditRecord
+from copydesk.models.load import load_model
 from copydesk.offpolicy.evaluate import evaluate
 from copydesk.offpolicy.weights import ImportanceWeights
-from small_models import shaken
+from copydesk.training.cost_model.io import build_cost_model_file, save_cost_model
+from copydesk.training.cost_model.model import CostModel
+from copydesk.training.encode import encode_log
+from copydesk.training.logprobs import ForwardPlan
+from copydesk.training.settings import CostModelConfig
 
 DRAWN = {"temperature": 0.7, "max_tokens": 4}
 

@@ -6,6 +6,7 @@ from math import exp
 import numpy as np
 import pytest
 import torch
+from tests.support.small_models import alone, shaken
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -14,7 +15,6 @@ from copydesk.offpolicy.scoring import score_answers, why_unscorable
 from copydesk.offpolicy.traffic import LoggedAnswer
 from copydesk.offpolicy.weights import compute_arm_weights, compute_text_weights
 from copydesk.policies import LocalPolicy, Sampling
-from small_models import alone, shaken
 
 WORDS = ["ann", "bo", "cy", "di"]
 

@@ -4,15 +4,15 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from copydesk.data.jsonl import write_jsonl
+from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
-from copydesk.learn.cost.settings import CostModelConfig
-from copydesk.learn.rl.settings import RlConfig
-from copydesk.learn.settings import TrainConfig
-from copydesk.learn.train import train
-from copydesk.log.jsonl import write_jsonl
-from copydesk.log.record import EditRecord
 from copydesk.policies import BestOfNPolicy, LocalPolicy, OpenAIPolicy, Sampling, open_policy
 from copydesk.policies.prompted import CipherPolicy, IclPolicy
+from copydesk.training.config import TrainConfig
+from copydesk.training.rl_settings import RlConfig
+from copydesk.training.settings import CostModelConfig
+from copydesk.training.train import train
 
 RL = TrainConfig(
     method="rl", max_steps=1, batch_size=4, accumulate=1, lora_r=2,

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
+from copydesk.data.cost import EditCost
 from copydesk.errors import InputError
-from copydesk.log.cost import EditCost
-from copydesk.simulate.luck import SeedStream, make_seed_key
 from copydesk.simulate.protocol import simulate_edits
-from copydesk.simulate.reading import ideal_response, score_response
+from copydesk.simulate.seeds import SeedStream, make_seed_key
 from copydesk.simulate.tasks import EMAIL, SUMMARIZATION, get_task
+from copydesk.simulate.tasks.reading import ideal_response, score_response
 from copydesk.simulate.users import OTHER, STRONG, WEAK, ChangingUser, ScriptedUser, get_user
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.simulate.task import Document, Task
+from copydesk.simulate.tasks.base import Document, Task
 from copydesk.simulate.tasks.prelude import PRELUDE_EMAIL, PRELUDE_SUMMARIZATION, PreludeTask
 
 # Sizes that differ, as those of the real sources do, all large enough for 50 documents online and 70 in a log.

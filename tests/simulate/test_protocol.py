@@ -5,14 +5,14 @@ from itertools import islice
 
 import pytest
 
+from copydesk.data.cost import EditCost
+from copydesk.data.record import Context
 from copydesk.ensemble import LateEnsemble, Ucb
-from copydesk.log.cost import EditCost
-from copydesk.log.record import Context
 from copydesk.policies import Sampling
-from copydesk.simulate.luck import SeedStream
 from copydesk.simulate.protocol import Round, draw_online_documents, play_late, play_policy, simulate_log
-from copydesk.simulate.reading import ideal_response
+from copydesk.simulate.seeds import SeedStream
 from copydesk.simulate.tasks import EMAIL
+from copydesk.simulate.tasks.reading import ideal_response
 from copydesk.simulate.users import STRONG
 
 COST = EditCost(unit="word", cap=3.0)

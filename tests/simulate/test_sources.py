@@ -14,20 +14,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.simulate.tasks import sources
-from copydesk.simulate.tasks.sources import PreludeSource
+from copydesk.simulate.tasks import prelude_sources
+from copydesk.simulate.tasks.prelude_sources import PreludeSource
 
 Rows = Sequence[Mapping[str, Any]]
 
 ALL = (
-    sources.CNN_DAILYMAIL,
-    sources.SLF5K,
-    sources.WIKIPEDIA,
-    sources.ARXIV,
-    sources.IMDB,
-    sources.ELSEVIER,
-    sources.AMPERE,
-    sources.PAPER_TWEET,
+    prelude_sources.CNN_DAILYMAIL,
+    prelude_sources.SLF5K,
+    prelude_sources.WIKIPEDIA,
+    prelude_sources.ARXIV,
+    prelude_sources.IMDB,
+    prelude_sources.ELSEVIER,
+    prelude_sources.AMPERE,
+    prelude_sources.PAPER_TWEET,
 )
 MIDDLE = " ".join(["word"] * 600)
 # Rows as the hub has them, the columns that PRELUDE does not read included.
@@ -83,7 +83,7 @@ def caches_of_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    sources.load_texts.cache_clear()
+    prelude_sources.load_texts.cache_clear()
 
 
 def write(file: Path, rows: Rows) -> None:
@@ -120,26 +120,26 @@ def on_hub(source: PreludeSource) -> dict[str, Rows]:
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
 def test_a_folder_of_files(source: PreludeSource, suffix: str, tmp_path: Path) -> None:
     write(tmp_path / source.name / f"part{suffix}", ROWS[source.name])
-    assert list(sources.load_texts(source, tmp_path)) == [TEXTS[source.name]]
+    assert list(prelude_sources.load_texts(source, tmp_path)) == [TEXTS[source.name]]
 
 
 @pytest.mark.parametrize("source", ALL, ids=lambda source: source.name)
 def test_one_saved_to_disk(source: PreludeSource, tmp_path: Path) -> None:
     rows = datasets.Dataset.from_list([dict(row) for row in ROWS[source.name]])
     rows.save_to_disk(tmp_path / source.name)
-    assert list(sources.load_texts(source, tmp_path)) == [TEXTS[source.name]]
+    assert list(prelude_sources.load_texts(source, tmp_path)) == [TEXTS[source.name]]
 
 
 def test_several_splits_saved_to_disk(tmp_path: Path) -> None:
     splits = {name: datasets.Dataset.from_list([{"text": f"of {name}"}]) for name in ("test", "train")}
     datasets.DatasetDict(splits).save_to_disk(tmp_path / "imdb")
-    assert list(sources.load_texts(sources.IMDB, tmp_path)) == ["of train"]
+    assert list(prelude_sources.load_texts(prelude_sources.IMDB, tmp_path)) == ["of train"]
 
 
 @pytest.mark.parametrize("name", ["arxiv.csv", "arxiv.json", "arxiv/ML-Arxiv-Papers.csv"])
 def test_csv_and_json(name: str, tmp_path: Path) -> None:
     write(tmp_path / name, ROWS["arxiv"])
-    assert list(sources.load_texts(sources.ARXIV, tmp_path)) == [TEXTS["arxiv"]]
+    assert list(prelude_sources.load_texts(prelude_sources.ARXIV, tmp_path)) == [TEXTS["arxiv"]]
 
 
 def test_the_tweets_as_their_repository_has_them(tmp_path: Path) -> None:
@@ -148,24 +148,24 @@ def test_the_tweets_as_their_repository_has_them(tmp_path: Path) -> None:
     write(folder / "test.txt", [{"text": 'tweet: "of another split\\n",'}])
     write(folder / "paper_tweet_data.csv", [{"Tweets": "all of them"}])
     (folder / "README.md").write_text("about it")
-    assert list(sources.load_texts(sources.PAPER_TWEET, tmp_path)) == [TEXTS["paper_tweet"]]
+    assert list(prelude_sources.load_texts(prelude_sources.PAPER_TWEET, tmp_path)) == [TEXTS["paper_tweet"]]
 
 
 def test_files_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
     for part in (2, 0, 1):
         write(tmp_path / "imdb" / f"train-0000{part}.parquet", [{"text": f"{part}a"}, {"text": f"{part}b"}])
-    assert sources.load_texts(sources.IMDB, tmp_path)[:] == ["0a", "0b", "1a", "1b", "2a", "2b"]
+    assert prelude_sources.load_texts(prelude_sources.IMDB, tmp_path)[:] == ["0a", "0b", "1a", "1b", "2a", "2b"]
 
 
 def test_a_folder_with_a_pattern_in_its_name(tmp_path: Path) -> None:
     write(tmp_path / "run[1]*" / "imdb.jsonl", [{"text": "a"}])
-    assert list(sources.load_texts(sources.IMDB, tmp_path / "run[1]*")) == ["a"]
+    assert list(prelude_sources.load_texts(prelude_sources.IMDB, tmp_path / "run[1]*")) == ["a"]
 
 
 @pytest.mark.parametrize("source", ALL, ids=lambda source: source.name)
 def test_the_hubs_own_files_in_its_cache(source: PreludeSource, tmp_path: Path) -> None:
     put_on_hub(tmp_path / "hub", source, on_hub(source))
-    assert list(sources.load_texts(source, None)) == [TEXTS[source.name]] * len(source.files)
+    assert list(prelude_sources.load_texts(source, None)) == [TEXTS[source.name]] * len(source.files)
 
 
 def test_what_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,7 @@ def test_what_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(huggingface_hub, "dataset_info", lambda *_, **__: None)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
-    assert list(sources.load_texts(sources.ELSEVIER, None)) == [TEXTS["elsevier"]]
+    assert list(prelude_sources.load_texts(prelude_sources.ELSEVIER, None)) == [TEXTS["elsevier"]]
     [(hub_id, options)] = asked
     assert hub_id == "orieg/elsevier-oa-cc-by"
     assert options == {
@@ -192,21 +192,21 @@ def test_what_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_source_that_the_folder_lacks_comes_from_the_hub(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    put_on_hub(tmp_path / "hub", sources.IMDB, on_hub(sources.IMDB))
-    assert list(sources.load_texts(sources.IMDB, tmp_path / "mine")) == [TEXTS["imdb"]]
+    put_on_hub(tmp_path / "hub", prelude_sources.IMDB, on_hub(prelude_sources.IMDB))
+    assert list(prelude_sources.load_texts(prelude_sources.IMDB, tmp_path / "mine")) == [TEXTS["imdb"]]
 
 
 def test_only_articles_of_middle_length_are_taken(tmp_path: Path) -> None:
     lengths = [500, 501, 699, 700]
     write(tmp_path / "wikipedia.jsonl", [{"text": " \n".join(["word"] * length)} for length in lengths])
-    assert [len(text.split()) for text in sources.load_texts(sources.WIKIPEDIA, tmp_path)] == [501, 699]
+    assert [len(text.split()) for text in prelude_sources.load_texts(prelude_sources.WIKIPEDIA, tmp_path)] == [501, 699]
 
 
 def test_only_papers_with_highlights_are_taken(tmp_path: Path) -> None:
     highlights = [[], ["One"], None, ["Two", "Three"]]
     rows = [{"title": "T", "abstract": "A", "author_highlights": points} for points in highlights]
     write(tmp_path / "elsevier.parquet", rows)
-    texts = sources.load_texts(sources.ELSEVIER, tmp_path)
+    texts = prelude_sources.load_texts(prelude_sources.ELSEVIER, tmp_path)
     assert [text.rpartition("highlights: ")[2] for text in texts] == ["One", "Two. Three"]
 
 
@@ -225,18 +225,20 @@ def test_only_papers_with_highlights_are_taken(tmp_path: Path) -> None:
 )
 def test_what_is_taken_of_a_line_with_a_tweet(line: str, texts: list[str], tmp_path: Path) -> None:
     write(tmp_path / "paper_tweet.txt", [{"text": '"first  "'}, {"text": line}])
-    assert list(sources.load_texts(sources.PAPER_TWEET, tmp_path)) == ["first", *texts]
+    assert list(prelude_sources.load_texts(prelude_sources.PAPER_TWEET, tmp_path)) == ["first", *texts]
 
 
 def test_a_row_without_a_text_keeps_its_place(tmp_path: Path) -> None:
     write(tmp_path / "arxiv.jsonl", [{"abstract": "a"}, {"abstract": None}, {"abstract": "c"}])
-    texts = sources.load_texts(sources.ARXIV, tmp_path)
+    texts = prelude_sources.load_texts(prelude_sources.ARXIV, tmp_path)
     assert (list(texts), texts[1:]) == (["a", "", "c"], ["", "c"])
 
 
 def test_a_source_is_read_once(tmp_path: Path) -> None:
     write(tmp_path / "imdb.jsonl", ROWS["imdb"])
-    assert sources.load_texts(sources.IMDB, tmp_path) is sources.load_texts(sources.IMDB, tmp_path)
+    assert prelude_sources.load_texts(prelude_sources.IMDB, tmp_path) is prelude_sources.load_texts(
+        prelude_sources.IMDB, tmp_path
+    )
 
 
 @pytest.mark.parametrize(
@@ -270,7 +272,7 @@ def test_a_bad_file_is_one_line(
     file.write_text(content)
     [source] = [source for source in ALL if name.startswith(source.name)]
     with pytest.raises(InputError, match=complaint) as fault:
-        sources.load_texts(source, tmp_path)
+        prelude_sources.load_texts(source, tmp_path)
     assert "\n" not in str(fault.value)
     assert capfd.readouterr() == ("", "")
     assert caplog.records == []
@@ -280,19 +282,19 @@ def test_a_parquet_file_that_lacks_a_column(tmp_path: Path) -> None:
     write(tmp_path / "elsevier" / "a.parquet", ROWS["elsevier"])
     write(tmp_path / "elsevier" / "b.parquet", [{"title": "T", "abstract": "A"}])
     with pytest.raises(InputError, match=r"b\.parquet: has no column 'author_highlights'; elsevier needs title, abs"):
-        sources.load_texts(sources.ELSEVIER, tmp_path)
+        prelude_sources.load_texts(prelude_sources.ELSEVIER, tmp_path)
 
 
 def test_files_of_several_formats(tmp_path: Path) -> None:
     write(tmp_path / "imdb" / "a.parquet", ROWS["imdb"])
     write(tmp_path / "imdb" / "b.jsonl", ROWS["imdb"])
     with pytest.raises(InputError, match=r"several formats \(\.jsonl, \.parquet\); leave those of one"):
-        sources.load_texts(sources.IMDB, tmp_path)
+        prelude_sources.load_texts(prelude_sources.IMDB, tmp_path)
 
 
 def test_no_such_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere: there is no such folder.*check COPYDESK_PRELUDE"):
-        sources.load_texts(sources.IMDB, tmp_path / "nowhere")
+        prelude_sources.load_texts(prelude_sources.IMDB, tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("source", ALL, ids=lambda source: source.name)
@@ -300,7 +302,7 @@ def test_no_hub_is_one_line_that_says_what_to_get_and_where_to_put_it(
     source: PreludeSource, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(InputError) as fault:
-        sources.load_texts(source, tmp_path)
+        prelude_sources.load_texts(source, tmp_path)
     complaint = str(fault.value)
     assert "\n" not in complaint
     for word in (*source.files, *source.columns, "split train", source.hub_id, str(tmp_path / source.name)):
@@ -314,13 +316,13 @@ def test_no_hub_and_no_folder_names_the_variable(monkeypatch: pytest.MonkeyPatch
     nobody = huggingface_hub.HfApi(endpoint="http://127.0.0.1:9")
     monkeypatch.setattr(huggingface_hub, "dataset_info", nobody.dataset_info)
     with pytest.raises(InputError, match=r"configuration 20220301\.simple.*/wikipedia/, with COPYDESK_PRELUDE=FOLDER"):
-        sources.load_texts(sources.WIKIPEDIA, None)
+        prelude_sources.load_texts(prelude_sources.WIKIPEDIA, None)
 
 
 def test_a_part_that_was_never_fetched_is_missed(tmp_path: Path) -> None:
     """A download that was interrupted leaves some of the files: too few rows would be another shuffle."""
-    files = on_hub(sources.CNN_DAILYMAIL)
+    files = on_hub(prelude_sources.CNN_DAILYMAIL)
     files.popitem()
-    put_on_hub(tmp_path / "hub", sources.CNN_DAILYMAIL, files)
+    put_on_hub(tmp_path / "hub", prelude_sources.CNN_DAILYMAIL, files)
     with pytest.raises(InputError, match=r"the hub cannot be reached or has no such files"):
-        sources.load_texts(sources.CNN_DAILYMAIL, None)
+        prelude_sources.load_texts(prelude_sources.CNN_DAILYMAIL, None)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.simulate.luck import SeedStream
-from copydesk.simulate.scripted_task import ScriptedTask
+from copydesk.simulate.seeds import SeedStream
 from copydesk.simulate.tasks import EMAIL, SCRIPTED_TASKS, SUMMARIZATION, get_task
+from copydesk.simulate.tasks.scripted import ScriptedTask
 
 every_task = pytest.mark.parametrize("task", SCRIPTED_TASKS.values(), ids=lambda task: task.name)
 

@@ -12,12 +12,12 @@ from copydesk.theory.bounds import (
     rl_width,
     sft_bound,
 )
-from copydesk.theory.classes import PolicyClass
 from copydesk.theory.coverage import chi_distance, preference_coverage, single_policy_coverage
 from copydesk.theory.fixed_point import make_world
 from copydesk.theory.lab import LabSetting
 from copydesk.theory.learners import select_dpo_member, select_rl_member, select_sft_member
 from copydesk.theory.log import draw_lab_log
+from copydesk.theory.policy_classes import PolicyClass
 from copydesk.theory.problem import kl
 
 GIVEN = BoundCoefficients(

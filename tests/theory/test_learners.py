@@ -2,8 +2,8 @@ from math import log
 
 import numpy as np
 import pytest
+from tests.support.lab_logs import expected_log
 
-from copydesk.theory.classes import PolicyClass, build_policy_class
 from copydesk.theory.lab import LabSetting
 from copydesk.theory.learners import (
     compute_dpo_scores,
@@ -14,7 +14,7 @@ from copydesk.theory.learners import (
     select_sft_member,
 )
 from copydesk.theory.log import LabLog, draw_lab_log
-from lab_logs import expected_log
+from copydesk.theory.policy_classes import PolicyClass, build_policy_class
 
 HALVES = np.array([[0.5, 0.5]])
 DISTANCE = np.array([[0.0, 1.0], [1.0, 0.0]])

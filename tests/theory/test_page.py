@@ -11,7 +11,7 @@ import pytest
 
 from copydesk.errors import InputError
 from copydesk.theory.anchors import FixedPoint
-from copydesk.theory.curves import measure_curves
+from copydesk.theory.experiments import measure_curves
 from copydesk.theory.grid import SINGLE_FEEDBACK_LEARNERS, measure_grid
 from copydesk.theory.lab import LabSetting
 from copydesk.theory.page import render_study_html, write_study_page

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from copydesk.theory import study
-from copydesk.theory.curves import measure_curves
+from copydesk.theory.experiments import measure_curves
 from copydesk.theory.grid import Grid, measure_grid
 from copydesk.theory.lab import LabSetting
 from copydesk.theory.slopes import fit_all_slopes

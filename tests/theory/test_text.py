@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from copydesk.theory.curves import Curves
+from copydesk.theory.experiments import Curves
 from copydesk.theory.grid import Grid
 from copydesk.theory.lab import LabSetting
 from copydesk.theory.regret import LabRegret

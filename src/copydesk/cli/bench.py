@@ -86,15 +86,15 @@ def bench_paper_command(
     try:
         import matplotlib  # noqa: F401  # the report needs it: better to know now than after the run
 
-        from copydesk.bench.column import parse_scenario_arg, shift_scenarios
-        from copydesk.bench.config import read_experiment_config
-        from copydesk.bench.folder import CONFIG_FILE
-        from copydesk.bench.methods import LATE_METHODS
-        from copydesk.bench.run import choose_jobs, run_experiment
-        from copydesk.bench.settings import ExperimentConfig
-        from copydesk.bench.sweep import sweep_scenarios
-        from copydesk.learn.models import quiet_libraries
+        from copydesk.models.load import quiet_libraries
         from copydesk.report import print_results
+        from copydesk.simulate.bench_config import read_experiment_config
+        from copydesk.simulate.column import parse_scenario_arg, shift_scenarios
+        from copydesk.simulate.config import ExperimentConfig
+        from copydesk.simulate.methods import LATE_METHODS
+        from copydesk.simulate.run import choose_jobs, run_experiment
+        from copydesk.simulate.run_folder import CONFIG_FILE
+        from copydesk.simulate.sweep import sweep_scenarios
     except ModuleNotFoundError as fault:
         raise InputError(
             f"a benchmark needs {fault.name}; install it with: pip install 'copydesk[train,report]'"

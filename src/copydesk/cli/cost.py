@@ -13,11 +13,11 @@ from rich.table import Table
 from copydesk import embedded
 from copydesk.cli.output import emit
 from copydesk.cli.rows import iter_with_progress
+from copydesk.data.cost import CostNormalization, CostUnit, EditCost
+from copydesk.data.record import EditRecord
+from copydesk.data.summary import CostSummary, summarize_costs
 from copydesk.errors import InputError
-from copydesk.log.cost import CostNormalization, CostUnit, EditCost
-from copydesk.log.files import atomic_write
-from copydesk.log.record import EditRecord
-from copydesk.log.summary import CostSummary, summarize_costs
+from copydesk.utils.atomic import atomic_write
 
 _LOG_SUFFIXES = {".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".gz", ".zst"}
 """A single argument that ends like this is a log, so that a missing one is missed, and not its edit."""

@@ -43,12 +43,12 @@ def demo_command(
     try:
         import matplotlib  # noqa: F401  # the report needs it: better to know now than after the run
 
-        from copydesk.learn.models import quiet_libraries
-        from copydesk.learn.staging import atomic_folder
+        from copydesk.models.load import quiet_libraries
         from copydesk.report import print_examples, print_results
+        from copydesk.simulate.demo_run import DemoConfig, run_demo
         from copydesk.simulate.outcome import write_results
-        from copydesk.simulate.personal.run import PersonalConfig, run_personal
-        from copydesk.simulate.run import DemoConfig, run_demo
+        from copydesk.simulate.personal_run import PersonalConfig, run_personal
+        from copydesk.utils.staging import atomic_folder
     except ModuleNotFoundError as fault:
         raise InputError(
             f"the demo needs {fault.name}; install it with: pip install 'copydesk[train,report]'"

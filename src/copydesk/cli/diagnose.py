@@ -9,14 +9,14 @@ import typer
 from copydesk import embedded
 from copydesk.cli.output import emit
 from copydesk.cli.rows import iter_store_with_progress, iter_with_progress
+from copydesk.data.cost import CostNormalization, CostUnit, EditCost
 from copydesk.diagnose import diagnose as diagnosed
-from copydesk.diagnose.page import render_diagnosis_html
+from copydesk.diagnose.render import render_diagnosis_html
 from copydesk.diagnose.text import render_diagnosis_terminal
 from copydesk.diagnose.words import LogOrigin
 from copydesk.errors import InputError
-from copydesk.log.cost import CostNormalization, CostUnit, EditCost
-from copydesk.log.files import atomic_write
-from copydesk.log.store.connect import hide_password, parse_store_url
+from copydesk.store.connect import hide_password, parse_store_url
+from copydesk.utils.atomic import atomic_write
 
 
 def diagnose_command(
@@ -72,7 +72,7 @@ def diagnose_command(
         else iter_with_progress(data, "rows")
     )
     # What it says of rows too long names options of another command; the diagnosis counts them itself.
-    logging.getLogger("copydesk.learn.encode").setLevel(logging.ERROR)
+    logging.getLogger("copydesk.training.encode").setLevel(logging.ERROR)
     if model is not None:
         _quiet_model_libraries()
     metric = EditCost(unit=unit, normalize=normalize, tokenizer=tokenizer or _choose_tokenizer(model))
@@ -111,7 +111,7 @@ def _check_out(out: Path, data: Path | None, force: bool) -> None:
 
 def _quiet_model_libraries() -> None:
     try:
-        from copydesk.learn.models import quiet_libraries
+        from copydesk.models.load import quiet_libraries
     except ModuleNotFoundError as fault:
         raise InputError(f"--model needs {fault.name}; install it with: pip install 'copydesk[train]'") from None
     quiet_libraries()

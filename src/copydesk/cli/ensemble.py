@@ -12,8 +12,8 @@ from copydesk.client import Client
 from copydesk.ensemble import verify_log as check
 from copydesk.ensemble.ledger import Ledger
 from copydesk.errors import InputError
-from copydesk.log.store import DEFAULT_STORE, EditStore
-from copydesk.log.store.events import read_events, read_forget_events
+from copydesk.store import DEFAULT_STORE, EditStore
+from copydesk.store.events import read_events, read_forget_events
 
 ensemble_app = typer.Typer(help="Check the late ensemble of a store.", no_args_is_help=True)
 

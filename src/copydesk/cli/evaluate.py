@@ -11,14 +11,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from copydesk.cli.collected import no_rows_error, parse_since
+from copydesk.cli._shared import no_rows_error, parse_since
 from copydesk.cli.output import emit
 from copydesk.errors import InputError
-from copydesk.log.store import DEFAULT_STORE, EditStore
 from copydesk.offpolicy.estimators import Estimate
 from copydesk.offpolicy.evaluate import Evaluation
 from copydesk.offpolicy.evaluate import evaluate as estimate
 from copydesk.offpolicy.traffic import read_traffic
+from copydesk.store import DEFAULT_STORE, EditStore
 
 _ESTIMATOR_LABELS = {"ips": "IPS", "snips": "SNIPS", "dr": "doubly robust"}
 

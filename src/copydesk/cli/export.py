@@ -11,11 +11,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from copydesk.cli.collected import parse_since
+from copydesk.cli._shared import parse_since
 from copydesk.cli.output import emit
 from copydesk.cli.rows import iter_store_with_progress, iter_with_progress
-from copydesk.errors import InputError
-from copydesk.log.exports import (
+from copydesk.data.exporters import (
     DatasetForm,
     ExportFormat,
     ExportResult,
@@ -23,11 +22,12 @@ from copydesk.log.exports import (
     check_export_target,
     filter_records,
 )
-from copydesk.log.exports import export_records as write
-from copydesk.log.exports.export import STDOUT
-from copydesk.log.record import EditRecord
-from copydesk.log.store import DEFAULT_STORE
-from copydesk.log.store.connect import hide_password, parse_store_url
+from copydesk.data.exporters import export_records as write
+from copydesk.data.exporters.export import STDOUT
+from copydesk.data.record import EditRecord
+from copydesk.errors import InputError
+from copydesk.store import DEFAULT_STORE
+from copydesk.store.connect import hide_password, parse_store_url
 
 
 def export_command(

@@ -12,7 +12,9 @@ from rich.text import Text
 
 from copydesk.cli.output import emit
 from copydesk.errors import InputError
-from copydesk.learn.forget import (
+from copydesk.store import DEFAULT_STORE, EditStore
+from copydesk.store.forget import ForgetEntry, count_user_rows, format_row_counts
+from copydesk.training.forget import (
     AffectedPolicy,
     ForgetResult,
     check_forgotten,
@@ -20,8 +22,6 @@ from copydesk.learn.forget import (
     forget_person,
     list_arm_folders,
 )
-from copydesk.log.store import DEFAULT_STORE, EditStore
-from copydesk.log.store.forget import ForgetEntry, count_user_rows, format_row_counts
 
 
 def forget_command(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from copydesk import embedded, pulled
+from copydesk import embedded, model_registry
 from copydesk.errors import InputError
 
 
@@ -41,7 +41,7 @@ def parse_name_and_spec(word: str, option: str = "--policy") -> tuple[str, str]:
 
 def resolve_spec(spec: str) -> str:
     """A spec whose path is found from any folder; one that holds no path as it is."""
-    if spec == embedded.NAME or spec in pulled.PINNED_MODEL_NAMES:
+    if spec == embedded.NAME or spec in model_registry.PINNED_MODEL_NAMES:
         return spec  # even where a folder here is called so
     before, at, _ = spec.rpartition("@http")
     path = (before if at else spec).removeprefix("vllm:")

@@ -26,22 +26,22 @@ from copydesk.cli.imported import (
 )
 from copydesk.cli.output import emit
 from copydesk.cli.sourced import ImportArgs, ImportSourceFormat, open_import_source
+from copydesk.data.cost import CostNormalization, CostUnit, EditCost
+from copydesk.data.importers.base import ImportSource, SourceRow
+from copydesk.data.importers.git_edits import EditorNaming
+from copydesk.data.mapping import IDENTITY_MAPPING, FieldMapping, guess_mapping
+from copydesk.data.record import EditRecord
+from copydesk.data.redact import Redactor
+from copydesk.ensemble.config import EnsembleConfig
 from copydesk.ensemble.ledger import Ledger
-from copydesk.ensemble.settings import EnsembleConfig
 from copydesk.errors import InputError
-from copydesk.log.cost import CostNormalization, CostUnit, EditCost
-from copydesk.log.intake import import_rows
-from copydesk.log.intake.checked import RowParser, parse_rows
-from copydesk.log.intake.rejected import open_rejected_rows
-from copydesk.log.mapping import IDENTITY_MAPPING, FieldMapping, guess_mapping
-from copydesk.log.record import EditRecord
-from copydesk.log.redact import Redactor
-from copydesk.log.sources.git import EditorNaming
-from copydesk.log.sources.source import ImportSource, SourceRow
-from copydesk.log.store import DEFAULT_STORE, EditStore
-from copydesk.log.store.append import append_config
-from copydesk.log.store.events import read_setup_events
-from copydesk.log.store.keys import DEFAULT_TENANT, check_tenant
+from copydesk.store import DEFAULT_STORE, EditStore
+from copydesk.store.api_keys import DEFAULT_TENANT, check_tenant
+from copydesk.store.checked import RowParser, parse_rows
+from copydesk.store.events import read_setup_events
+from copydesk.store.import_rows import import_rows
+from copydesk.store.rejected import open_rejected_rows
+from copydesk.store.write import append_config
 
 _SAMPLE_ROWS = 100  # rows that fields are guessed from
 _EXAMPLE_ROWS = 3  # rows that a dry run shows

@@ -10,12 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from copydesk.cli.output import emit
-from copydesk.log.cost import EditCost
-from copydesk.log.intake import ImportResult
-from copydesk.log.mapping import FieldMapping
-from copydesk.log.record import EditRecord
-from copydesk.log.sources.source import ImportSource
-from copydesk.log.store import EditStore
+from copydesk.data.cost import EditCost
+from copydesk.data.importers.base import ImportSource
+from copydesk.data.mapping import FieldMapping
+from copydesk.data.record import EditRecord
+from copydesk.store import EditStore
+from copydesk.store.import_rows import ImportResult
 
 _MAX_SHOWN_CHARS = 70  # characters of a text that is shown
 

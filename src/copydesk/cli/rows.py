@@ -7,10 +7,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from copydesk.log.files import open_to_read
-from copydesk.log.jsonl import read_jsonl
-from copydesk.log.record import EditRecord
-from copydesk.log.store import EditStore, read_edits
+from copydesk.data.jsonl import read_jsonl
+from copydesk.data.record import EditRecord
+from copydesk.store import EditStore, read_edits
+from copydesk.utils.atomic import open_to_read
 
 
 def iter_with_progress(file: Path, what: str) -> Iterator[EditRecord]:

@@ -8,15 +8,15 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from copydesk import embedded, pulled
+from copydesk import embedded, model_registry
 from copydesk.cli.given import parse_policy_args, resolve_spec
 from copydesk.cli.output import emit, log_to_stderr
+from copydesk.data.cost import CostNormalization, CostUnit, EditCost
+from copydesk.ensemble.config import EnsembleConfig, EnsembleScope, RuleName
 from copydesk.ensemble.ledger import Ledger
-from copydesk.ensemble.settings import EnsembleConfig, EnsembleScope, RuleName
 from copydesk.errors import InputError, Interrupted
-from copydesk.log.cost import CostNormalization, CostUnit, EditCost
-from copydesk.log.store import DEFAULT_STORE, EditStore
-from copydesk.log.store.events import read_setup_events
+from copydesk.store import DEFAULT_STORE, EditStore
+from copydesk.store.events import read_setup_events
 
 _ENSEMBLE_PANEL, _COST_PANEL = (
     "Ensemble (kept in the store; what is not given stays as it was)",
@@ -171,8 +171,8 @@ def serve_command(
             before.config, given, unit=cost_unit, normalize=cost_normalize, cap=c_max, tokenizer=tokenizer
         )
         try:
-            from copydesk.gateway.serve import serve as run
-            from copydesk.gateway.settings import GatewayConfig
+            from copydesk.gateway.config import GatewayConfig
+            from copydesk.gateway.server import serve as run
         except ModuleNotFoundError as fault:
             raise InputError(
                 f"the gateway needs {fault.name}; install it with: pip install 'copydesk[serve]'"
@@ -241,6 +241,6 @@ def _choose_tokenizer(policies: dict[str, str]) -> str:
         if "@http" in spec:
             continue
         on_the_hub = not Path(spec).exists() and spec.count("/") == 1 and spec[0] not in "./~"
-        if spec in pulled.PINNED_MODEL_NAMES or on_the_hub or (Path(spec) / "tokenizer.json").is_file():
+        if spec in model_registry.PINNED_MODEL_NAMES or on_the_hub or (Path(spec) / "tokenizer.json").is_file():
             return spec
     return embedded.NAME

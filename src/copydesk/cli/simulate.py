@@ -11,8 +11,8 @@ from rich.text import Text
 
 from copydesk.cli.given import parse_policy_args
 from copydesk.cli.output import emit, log_to_stderr
+from copydesk.data.jsonl import load_log
 from copydesk.errors import InputError
-from copydesk.log.jsonl import load_log
 
 
 def simulate_command(
@@ -46,12 +46,12 @@ def simulate_command(
     try:
         import matplotlib  # noqa: F401  # the report needs it: better to know now than after the run
 
-        from copydesk.learn.models import quiet_libraries
-        from copydesk.learn.staging import atomic_folder
+        from copydesk.models.load import quiet_libraries
         from copydesk.policies import open_policy
         from copydesk.report import print_results
         from copydesk.simulate.online import OnlineConfig, play_policies
         from copydesk.simulate.outcome import write_results
+        from copydesk.utils.staging import atomic_folder
     except ModuleNotFoundError as fault:
         raise InputError(
             f"a simulation needs {fault.name}; install it with: pip install 'copydesk[train,report]'"

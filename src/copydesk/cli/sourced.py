@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from copydesk.cli.collected import parse_since
+from copydesk.cli._shared import parse_since
+from copydesk.data.importers.base import ImportSource
+from copydesk.data.importers.files import open_row_source
+from copydesk.data.importers.formats import ImportFormat
+from copydesk.data.importers.git_edits import MACHINE_COMMIT_PATTERNS, EditorNaming, build_git_source
+from copydesk.data.importers.langfuse import build_langfuse_source
+from copydesk.data.importers.openai_chat import build_openai_source
+from copydesk.data.importers.tensorzero import build_tensorzero_source
 from copydesk.errors import InputError
-from copydesk.log.sources.formats import ImportFormat
-from copydesk.log.sources.git import MACHINE_COMMIT_PATTERNS, EditorNaming, build_git_source
-from copydesk.log.sources.langfuse import build_langfuse_source
-from copydesk.log.sources.open import open_row_source
-from copydesk.log.sources.openai_logs import build_openai_source
-from copydesk.log.sources.source import ImportSource
-from copydesk.log.sources.tensorzero import build_tensorzero_source
 
 ImportProduct = Literal["langfuse", "tensorzero", "openai", "git"]
 ImportSourceFormat = Literal[

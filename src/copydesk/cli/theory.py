@@ -11,10 +11,10 @@ from rich.text import Text
 
 from copydesk.cli.output import emit
 from copydesk.errors import InputError
-from copydesk.log.files import atomic_write
 from copydesk.theory import text
 from copydesk.theory.page import render_study_html
 from copydesk.theory.study import Study, count_steps, run_study
+from copydesk.utils.atomic import atomic_write
 
 
 def theory_command(

@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Group
 
-from copydesk.cli.collected import load_records
+from copydesk.cli._shared import load_records
 from copydesk.cli.output import emit, log_to_stderr
 from copydesk.cli.trained import draw_calibration, render_train_report, train_report_to_json
+from copydesk.data.cost import CostNormalization, CostUnit
 from copydesk.errors import InputError
-from copydesk.learn.cost.settings import CostModelConfig, Pessimism
-from copydesk.learn.rl.settings import RlConfig, VllmMode
-from copydesk.learn.settings import Dtype, PreferenceForm, TrainConfig
-from copydesk.log.cost import CostNormalization, CostUnit
+from copydesk.training.config import Dtype, PreferenceForm, TrainConfig
+from copydesk.training.rl_settings import RlConfig, VllmMode
+from copydesk.training.settings import CostModelConfig, Pessimism
 
 _DEFAULTS = TrainConfig()
 _COST_DEFAULTS, _RL_DEFAULTS = _DEFAULTS.cost, _DEFAULTS.rl
@@ -287,11 +287,11 @@ def train_command(
     )
     records, source = load_records(data, store, since, user, tenant, group)
     try:
-        from copydesk.learn.models import quiet_libraries
-        from copydesk.learn.prepare import check_log
-        from copydesk.learn.processes import is_main_process
-        from copydesk.learn.train import train as learn
-        from copydesk.learn.train import train_all
+        from copydesk.models.load import quiet_libraries
+        from copydesk.training.distributed import is_main_process
+        from copydesk.training.prepare import check_log
+        from copydesk.training.train import train as learn
+        from copydesk.training.train import train_all
     except ModuleNotFoundError as fault:
         raise InputError(f"training needs {fault.name}; install it with: pip install 'copydesk[train]'") from None
     check_log(records, source)

@@ -8,12 +8,12 @@ from rich.console import Group
 from rich.table import Table
 
 from copydesk.errors import InputError
-from copydesk.log.files import atomic_write
 from copydesk.report.calibration import CALIBRATION_FILE, plot_calibration
+from copydesk.utils.atomic import atomic_write
 
 if TYPE_CHECKING:
-    from copydesk.learn.policy_file import CostModelRef
-    from copydesk.learn.train import TrainReport
+    from copydesk.training.policy_file import CostModelRef
+    from copydesk.training.train import TrainReport
 
 logger = logging.getLogger(__name__)
 
@@ -73,13 +73,13 @@ def _render_load_hint(report: "TrainReport") -> str:
     if report.policy.settings["full"]:
         return f"transformers.AutoModelForCausalLM.from_pretrained({folder!r})"
     if report.policy.base.kind == "gguf":  # PEFT itself does not read the base from a GGUF file
-        return f"copydesk.learn.models.load_model({folder!r})"
+        return f"copydesk.models.load.load_model({folder!r})"
     return f"peft.AutoPeftModelForCausalLM.from_pretrained({folder!r})"
 
 
 def draw_calibration(report: "TrainReport") -> None:
     """Draw how well a policy's cost model is calibrated, into its folder; said and left out without matplotlib."""
-    from copydesk.learn.cost.folder import read_cost_model
+    from copydesk.training.cost_model.io import read_cost_model
 
     if report.policy.cost_model is None:
         return

@@ -11,9 +11,9 @@ from rich.text import Text
 
 from copydesk.cli.output import emit
 from copydesk.errors import InputError
-from copydesk.log.store import DEFAULT_STORE, EditStore
-from copydesk.log.store.keys import DEFAULT_TENANT
-from copydesk.log.store.people import StoredUser, assign_group, read_current_metric, read_users
+from copydesk.store import DEFAULT_STORE, EditStore
+from copydesk.store.api_keys import DEFAULT_TENANT
+from copydesk.store.users import StoredUser, assign_group, read_current_metric, read_users
 
 users_app = typer.Typer(help="List the people in a store, and put them in groups.", invoke_without_command=True)
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from copydesk.diagnose.advice import NEAR_SHARE
-from copydesk.diagnose.counts import LogCounts
 from copydesk.diagnose.coverage import Coverage
-from copydesk.diagnose.leaks import Leak, Leaks
+from copydesk.diagnose.privacy import Leak, Leaks
 from copydesk.diagnose.quality import NEAR_COST, NEAR_WORDS
+from copydesk.diagnose.statistics import LogCounts
 
 MIN_EDITED_ROWS = 50
 """Below so many edited rows, what is measured here is mostly chance, and what is learnt too."""

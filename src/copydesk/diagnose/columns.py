@@ -9,7 +9,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from copydesk.log.record import EditRecord
+from copydesk.data.record import EditRecord
 
 EMPTY_DIGEST = 0
 """The digest of what is not there."""

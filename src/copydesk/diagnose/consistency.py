@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from copydesk.diagnose.change import EditAlignment
+from copydesk.diagnose.edits import EditAlignment
 from copydesk.diagnose.rewrites import MAX_REWRITE_WORDS, extract_rewrite
 
 MIN_COMMON_COUNT = 3

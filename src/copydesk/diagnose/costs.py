@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from copydesk.log.summary import CostSummary
+from copydesk.data.summary import CostSummary
 
 HISTOGRAM_BINS = 20
 

@@ -5,25 +5,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from copydesk.data.cost import EditCost
+from copydesk.data.jsonl import read_jsonl
+from copydesk.data.record import EditRecord
+from copydesk.data.summary import summarize_costs
 from copydesk.diagnose.advice import Advice, AdviceInputs, advise
 from copydesk.diagnose.cautions import Caution, find_cautions
-from copydesk.diagnose.change import align_edit
 from copydesk.diagnose.columns import RowDigests
 from copydesk.diagnose.consistency import measure_consistency
 from copydesk.diagnose.costs import CostDistribution, compute_cost_distribution, get_quantile
-from copydesk.diagnose.counts import LogCounts, LogCountsAccumulator
 from copydesk.diagnose.coverage import Coverage, measure_coverage
 from copydesk.diagnose.drift import Drift, measure_drift
-from copydesk.diagnose.leaks import LeakDetector, Leaks
+from copydesk.diagnose.edits import align_edit
+from copydesk.diagnose.privacy import LeakDetector, Leaks
 from copydesk.diagnose.quality import EditQuality, EditQualityAccumulator, measure_repeated_edits
 from copydesk.diagnose.rewrites import RewriteAccumulator, RewriteSummary
 from copydesk.diagnose.sample import ReservoirSample
+from copydesk.diagnose.statistics import LogCounts, LogCountsAccumulator
 from copydesk.diagnose.where import EditPosition, EditPositionAccumulator
 from copydesk.errors import InputError
-from copydesk.log.cost import EditCost
-from copydesk.log.jsonl import read_jsonl
-from copydesk.log.record import EditRecord
-from copydesk.log.summary import summarize_costs
 
 CONSISTENCY_ROWS = 5_000
 """Rows that are looked at for how alike people edit; a sample of the log where it has more."""
@@ -88,7 +88,7 @@ def diagnose(
 
     Args:
         log: a file (JSON Lines) or records.
-        model: the reference policy, as `copydesk.learn.models.load_model` takes it; `None` leaves coverage out.
+        model: the reference policy, as `copydesk.models.load.load_model` takes it; `None` leaves coverage out.
         metric: what an edit costs; `EditCost()` where not given.
         sample: edited rows that the model scores, drawn by the seed; at least 2.
         seed: of samples and bootstrap.

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from copydesk.diagnose.change import EditAlignment
 from copydesk.diagnose.consistency import EditConsistency
+from copydesk.diagnose.edits import EditAlignment
 
 NEAR_COST, NEAR_WORDS = 0.05, 2
 """An edited row is near-identical when it costs at most so much, or when at most so many words were changed."""

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from copydesk.data.record import EditRecord
 from copydesk.diagnose.coverage import ReferenceScores
-from copydesk.learn.encode import Triple, encode_log, find_end_of_turn
-from copydesk.learn.fit import compute_reference_logprobs
-from copydesk.learn.generate import generate
-from copydesk.learn.models import load_model
-from copydesk.log.record import EditRecord
+from copydesk.models.generate import generate
+from copydesk.models.load import load_model
+from copydesk.training.encode import Triple, encode_log, find_end_of_turn
+from copydesk.training.fit import compute_reference_logprobs
 
 MAX_SCORED_TOKENS = 2048
 """Tokens of context and answer, where the model can read as many."""

@@ -3,7 +3,7 @@
 from array import array
 from dataclasses import dataclass, field
 
-from copydesk.diagnose.change import ChangedSpan, EditAlignment
+from copydesk.diagnose.edits import ChangedSpan, EditAlignment
 
 MAX_REWRITE_WORDS = 6
 """Words on either side of a rewrite; a longer one is writing anew, which seldom happens twice alike."""

@@ -16,7 +16,7 @@ from copydesk.diagnose.words import (
     format_phrase,
     format_train_command,
 )
-from copydesk.report.methods import get_method_label
+from copydesk.report.style import get_method_label
 
 _MAX_SHOWN_REWRITES = 8
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from copydesk.diagnose.change import EditAlignment
+from copydesk.diagnose.edits import EditAlignment
 
 TENTHS = 10
 

@@ -7,9 +7,9 @@ restarted one folds the log again and stands exactly where it stood.
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
+from copydesk.ensemble.config import EnsembleConfig
 from copydesk.ensemble.late import LateEnsemble, Pull
-from copydesk.ensemble.settings import EnsembleConfig
-from copydesk.log.store.events import (
+from copydesk.store.events import (
     ArmChanged,
     ArmPulled,
     ConfigChanged,
@@ -20,7 +20,7 @@ from copydesk.log.store.events import (
     PullWithdrawn,
     UserForgotten,
 )
-from copydesk.log.store.people import group_scope, user_scope
+from copydesk.store.users import group_scope, user_scope
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.random import Generator
 
-from copydesk.ensemble.state import ArmState
+from copydesk.ensemble.arm_stats import ArmState
 
 
 class Rule(Protocol):

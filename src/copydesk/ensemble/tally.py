@@ -1,6 +1,6 @@
 """The statistics of all arms among one group of rounds: everyone's, or one user's."""
 
-from copydesk.ensemble.state import ArmState
+from copydesk.ensemble.arm_stats import ArmState
 
 _NEGLIGIBLE_WEIGHT = 1e-9  # a weight so small that rounding decides its sign
 

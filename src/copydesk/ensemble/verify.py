@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isclose
 
 from copydesk.ensemble.ledger import Ledger
-from copydesk.log.store.events import ArmPulled, EditRecorded, LogEvent, UserForgotten
+from copydesk.store.events import ArmPulled, EditRecorded, LogEvent, UserForgotten
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,17 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 import copydesk
-from copydesk.ensemble.settings import EnsembleConfig
-from copydesk.gateway import arms as arm_routes
-from copydesk.gateway import chat, edits, operations
-from copydesk.gateway.desk import GatewayState, PolicyOpener
+from copydesk.ensemble.config import EnsembleConfig
+from copydesk.gateway.backends.open import BackendOpener
+from copydesk.gateway.config import GatewayConfig
 from copydesk.gateway.errors import ERROR_DESCRIPTIONS, ErrorBody, add_exception_handlers
-from copydesk.gateway.guard import RequestLimits
-from copydesk.gateway.pages import add_pages
-from copydesk.gateway.requests import build_request_schemas
-from copydesk.gateway.serving.open import BackendOpener
-from copydesk.gateway.settings import GatewayConfig
-from copydesk.log.store import EditStore
+from copydesk.gateway.middleware import RequestLimits
+from copydesk.gateway.routes import completions, edits, health
+from copydesk.gateway.routes import policies as arm_routes
+from copydesk.gateway.schemas import build_request_schemas
+from copydesk.gateway.state import GatewayState, PolicyOpener
+from copydesk.gateway.web import add_pages
+from copydesk.store import EditStore
 
 _DESCRIPTION = """
 Serves policies behind OpenAI's API, takes the edits people make of their answers, and lets a bandit find out which
@@ -87,7 +87,7 @@ def create_app(
     )
     app.state.desk = desk
     add_exception_handlers(app)
-    for router in (chat.router, edits.router, arm_routes.router, operations.router):
+    for router in (completions.router, edits.router, arm_routes.router, health.router):
         app.include_router(router)
     add_pages(app)
     if config.cors_origins:

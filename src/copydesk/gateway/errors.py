@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from copydesk.gateway.scribe import StoreUnavailable
+from copydesk.gateway.log_writer import StoreUnavailable
 
 ERROR_DESCRIPTIONS = {
     400: "The request makes no sense; `param` names the field.",

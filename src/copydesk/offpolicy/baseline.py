@@ -9,7 +9,7 @@ from zlib import crc32
 
 import numpy as np
 
-from copydesk.log.record import Context
+from copydesk.data.record import Context
 from copydesk.offpolicy.estimators import FloatArray, compute_effective_sample_size
 from copydesk.offpolicy.traffic import LoggedAnswer
 
@@ -96,10 +96,10 @@ def predict_baseline(
     Raises:
         InputError: the cost model cannot be loaded.
     """
-    from copydesk.learn.cost.folder import load_cost_model, read_cost_model
-    from copydesk.learn.encode import encode_context, find_end_of_turn
     from copydesk.offpolicy.scoring import get_sampling_temperature, get_token_limit
-    from copydesk.policies.policy import Sampling
+    from copydesk.policies.base import Sampling
+    from copydesk.training.cost_model.io import load_cost_model, read_cost_model
+    from copydesk.training.encode import encode_context, find_end_of_turn
 
     metric = read_cost_model(folder).metric
     cost_model, tokenizer = load_cost_model(folder)

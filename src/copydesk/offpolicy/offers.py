@@ -6,8 +6,8 @@ from functools import cache
 
 from sqlalchemy import Connection, select
 
-from copydesk.log.store.people import group_scope, user_scope
-from copydesk.log.store.tables import arms, memberships
+from copydesk.store.tables import arms, memberships
+from copydesk.store.users import group_scope, user_scope
 
 
 class ArmAvailability:

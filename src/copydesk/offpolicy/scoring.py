@@ -12,8 +12,8 @@ from transformers import TopPLogitsWarper
 
 from copydesk.offpolicy.estimators import FloatArray
 from copydesk.offpolicy.traffic import LoggedAnswer
+from copydesk.policies.base import Sampling
 from copydesk.policies.local import LocalPolicy
-from copydesk.policies.policy import Sampling
 
 _GREEDY_TEMPERATURE = 1e-5
 """Below this the gateway takes a temperature for 0."""

@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, select
 
+from copydesk.data.record import Context, Message
 from copydesk.errors import InputError
-from copydesk.log.record import Context, Message
-from copydesk.log.store.records import IS_LATEST_REVISION, is_in_group, read_context
-from copydesk.log.store.tables import completions, edits, pulls
 from copydesk.offpolicy.offers import ArmAvailability
+from copydesk.store.read import IS_LATEST_REVISION, is_in_group, read_context
+from copydesk.store.tables import completions, edits, pulls
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
+from copydesk.data.record import Context
 from copydesk.errors import InputError
-from copydesk.learn.cost.model import CostModel
-from copydesk.learn.rl.reward import predict_costs
-from copydesk.log.record import Context
+from copydesk.policies.base import Sampling
 from copydesk.policies.local import LocalPolicy
-from copydesk.policies.policy import Sampling
+from copydesk.training.cost_model.model import CostModel
+from copydesk.training.rl.reward import predict_costs
 
 
 class BestOfNPolicy:

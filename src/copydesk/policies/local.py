@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from copydesk.learn.encode import encode_context, find_end_of_turn
-from copydesk.learn.generate import GeneratedTokens, generate
-from copydesk.log.record import Context
-from copydesk.policies.policy import Sampling
+from copydesk.data.record import Context
+from copydesk.models.generate import GeneratedTokens, generate
+from copydesk.policies.base import Sampling
+from copydesk.training.encode import encode_context, find_end_of_turn
 
 
 class LocalPolicy:

@@ -4,13 +4,13 @@ import re
 from pathlib import Path
 
 from copydesk.errors import InputError
-from copydesk.learn.cost.folder import COST_MODEL_FOLDER, load_cost_model
-from copydesk.learn.models import load_model
+from copydesk.models.load import load_model
+from copydesk.policies.base import Policy
 from copydesk.policies.best_of_n import BestOfNPolicy
 from copydesk.policies.local import LocalPolicy
-from copydesk.policies.policy import Policy
-from copydesk.policies.prompted.open import open_prompted_policy
-from copydesk.policies.remote import OpenAIPolicy, find_api_key
+from copydesk.policies.openai_api import OpenAIPolicy, find_api_key
+from copydesk.policies.prompted_open import open_prompted_policy
+from copydesk.training.cost_model.io import COST_MODEL_FOLDER, load_cost_model
 
 _BEST_OF_N_SPEC = re.compile(r"best-of-(\d+):(.+)")
 _OPENAI_SPEC = re.compile(r"(.+)@(https?://[^\s@]+)")

@@ -2,7 +2,7 @@
 
 from copydesk.report.html import write_report
 from copydesk.report.results import CostReduction, compute_cost_reduction, summarize_rounds
-from copydesk.report.table import print_examples, print_results
+from copydesk.report.terminal import print_examples, print_results
 
 __all__ = [
     "CostReduction",

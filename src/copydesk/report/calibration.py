@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from copydesk.report.methods import METHOD_STYLES
+from copydesk.report.style import METHOD_STYLES
 from copydesk.report.svg import draw_svg, make_standalone_svg
 
 if TYPE_CHECKING:

@@ -5,9 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from copydesk.log.files import atomic_write
 from copydesk.report.columns import Scenario, parse_scenario
-from copydesk.report.methods import METHOD_STYLES, get_method_label, is_late, method_styles
 from copydesk.report.page import render_html_page
 from copydesk.report.paper_section import render_paper_section
 from copydesk.report.people import is_personal_run
@@ -16,7 +14,9 @@ from copydesk.report.results import CostReduction, compute_cost_reduction
 from copydesk.report.rounds import RoundRow, group_by_scenario, list_arms
 from copydesk.report.sections import render_scenario_section, render_scenarios_section
 from copydesk.report.shift_section import render_shift_section
+from copydesk.report.style import METHOD_STYLES, get_method_label, is_late, method_styles
 from copydesk.report.sweep_section import render_sweeps_section
+from copydesk.utils.atomic import atomic_write
 
 
 def write_report(path: Path, rounds: Sequence[RoundRow], results: Mapping[str, Any]) -> None:

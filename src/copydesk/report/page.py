@@ -5,7 +5,7 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from copydesk.report.methods import METHOD_STYLES, MethodStyle
+from copydesk.report.style import METHOD_STYLES, MethodStyle
 from copydesk.report.svg import get_css_variable
 
 COST_FOOTNOTE = (

@@ -5,10 +5,10 @@ from typing import Any
 
 from copydesk.report import poster
 from copydesk.report.columns import format_scenario_title
-from copydesk.report.methods import MethodStyle
+from copydesk.report.metrics import filter_plain_scenarios
 from copydesk.report.parts import find_lowest_mean, render_cost_cell, render_method_name, render_row, render_table
-from copydesk.report.subopt import filter_plain_scenarios
-from copydesk.report.table import format_cost
+from copydesk.report.style import MethodStyle
+from copydesk.report.terminal import format_cost
 
 
 def render_paper_section(results: Mapping[str, Any], shown: Mapping[str, MethodStyle]) -> str:

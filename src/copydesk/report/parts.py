@@ -5,9 +5,9 @@ from html import escape
 from typing import Any
 
 from copydesk.report.columns import format_scenario_title
-from copydesk.report.methods import MethodStyle, exclude_oracle
+from copydesk.report.style import MethodStyle, exclude_oracle
 from copydesk.report.svg import get_css_variable
-from copydesk.report.table import format_cost
+from copydesk.report.terminal import format_cost
 
 
 def capitalize_first(text: str) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from copydesk.report.methods import method_styles
 from copydesk.report.people import UserRow
+from copydesk.report.style import method_styles
 from copydesk.report.svg import draw_svg
 
 if TYPE_CHECKING:

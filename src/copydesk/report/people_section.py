@@ -5,7 +5,6 @@ from html import escape
 from typing import Any
 
 from copydesk.report import plots
-from copydesk.report.methods import MethodStyle, is_late
 from copydesk.report.parts import (
     find_lowest_mean,
     render_cost_cell,
@@ -17,7 +16,8 @@ from copydesk.report.parts import (
 from copydesk.report.people import build_user_rows, get_user_scenario
 from copydesk.report.people_plot import plot_cost_by_user
 from copydesk.report.rounds import RoundRow
-from copydesk.report.table import format_cost
+from copydesk.report.style import MethodStyle, is_late
+from copydesk.report.terminal import format_cost
 
 
 def render_users_section(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from copydesk.report.methods import LineStyle, MethodStyle, get_method_label, is_late, method_styles
 from copydesk.report.regret import compute_regrets
 from copydesk.report.rounds import RoundRow, list_arms, list_methods
+from copydesk.report.style import LineStyle, MethodStyle, get_method_label, is_late, method_styles
 from copydesk.report.svg import RULE_COLOUR, draw_svg
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from copydesk.report.methods import is_late
 from copydesk.report.rounds import RoundRow, group_by_scenario, list_arms, list_methods
 from copydesk.report.spread import summarize_spread
+from copydesk.report.style import is_late
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,17 @@ from typing import Any
 
 from copydesk.errors import InputError
 from copydesk.report.columns import parse_scenario
-from copydesk.report.methods import exclude_oracle, is_late
-from copydesk.report.regret import summarize_regrets
-from copydesk.report.rounds import RoundRow, check_round, get_scenario_name, list_methods
-from copydesk.report.spread import summarize_spread
-from copydesk.report.subopt import (
+from copydesk.report.metrics import (
     average_max_subopt,
     compute_largest_gaps,
     compute_robustness,
     filter_plain_scenarios,
     filter_unswept_scenarios,
 )
+from copydesk.report.regret import summarize_regrets
+from copydesk.report.rounds import RoundRow, check_round, get_scenario_name, list_methods
+from copydesk.report.spread import summarize_spread
+from copydesk.report.style import exclude_oracle, is_late
 
 MEASURES = ("accepted", "malformed", "facts", "length", "distance", "taste")
 """What a cell averages beside the cost, where rounds carry it as a number or a truth value."""

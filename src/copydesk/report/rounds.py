@@ -5,7 +5,7 @@ from math import isfinite
 from typing import Any
 
 from copydesk.errors import InputError
-from copydesk.report.methods import is_late, sort_methods
+from copydesk.report.style import is_late, sort_methods
 
 RoundRow = Mapping[str, Any]
 """One line of rounds.jsonl."""

@@ -8,7 +8,7 @@ from copydesk.report import plots
 from copydesk.report.columns import format_scenario_title
 from copydesk.report.diff import render_diff_html
 from copydesk.report.examples import ExamplePair, format_chat_context, pick_examples
-from copydesk.report.methods import MethodStyle, get_method_label, is_late
+from copydesk.report.metrics import filter_plain_scenarios
 from copydesk.report.parts import (
     capitalize_first,
     find_lowest_mean,
@@ -23,9 +23,9 @@ from copydesk.report.parts import (
 )
 from copydesk.report.results import compute_cost_reduction
 from copydesk.report.rounds import RoundRow, list_arms
-from copydesk.report.subopt import filter_plain_scenarios
+from copydesk.report.style import MethodStyle, get_method_label, is_late
 from copydesk.report.svg import get_css_variable
-from copydesk.report.table import MEASURE_FORMATS, format_cost_reduction
+from copydesk.report.terminal import MEASURE_FORMATS, format_cost_reduction
 
 
 def render_scenarios_section(results: Mapping[str, Any], shown: Mapping[str, MethodStyle]) -> str:

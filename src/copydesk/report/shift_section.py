@@ -6,7 +6,6 @@ from typing import Any
 
 from copydesk.report import plots
 from copydesk.report.columns import Scenario
-from copydesk.report.methods import MethodStyle, get_method_label
 from copydesk.report.parts import (
     group_cells_by_title,
     render_costs_table,
@@ -15,7 +14,8 @@ from copydesk.report.parts import (
     render_table,
 )
 from copydesk.report.rounds import RoundRow
-from copydesk.report.table import format_cost, format_regret
+from copydesk.report.style import MethodStyle, get_method_label
+from copydesk.report.terminal import format_cost, format_regret
 
 
 def render_shift_section(

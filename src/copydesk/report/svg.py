@@ -7,7 +7,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from copydesk.errors import InputError
-from copydesk.report.methods import MethodStyle
+from copydesk.report.style import MethodStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from copydesk.report.methods import method_styles
 from copydesk.report.plots import draw_line, label_lines
+from copydesk.report.style import method_styles
 from copydesk.report.svg import draw_svg
 from copydesk.report.sweeps import Sweep
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from copydesk.report.methods import MethodStyle
 from copydesk.report.parts import find_lowest_mean, render_cost_cell, render_figure, render_row, render_table
+from copydesk.report.style import MethodStyle
 from copydesk.report.sweep_plot import plot_cost_over_sweep
 from copydesk.report.sweeps import Crossing, Sweep, collect_sweeps, find_crossings
 

@@ -7,7 +7,7 @@ from math import exp, log
 from typing import Any, Literal
 
 from copydesk.report.columns import Scenario, parse_scenario
-from copydesk.report.methods import sort_methods
+from copydesk.report.style import sort_methods
 
 
 @dataclass(frozen=True)

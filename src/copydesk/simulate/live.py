@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from copydesk.data.cost import EditCost
+from copydesk.data.record import EditRecord
 from copydesk.ensemble import LateEnsemble
-from copydesk.log.cost import EditCost
-from copydesk.log.record import EditRecord
 from copydesk.policies import Sampling
 from copydesk.policies.prompted import Learner
 from copydesk.simulate.protocol import Round, generate_responses, simulate_edits
-from copydesk.simulate.task import Document, Task
+from copydesk.simulate.tasks.base import Document, Task
 from copydesk.simulate.users import User
 
 

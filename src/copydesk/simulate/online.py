@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from copydesk.data.cost import EditCost
+from copydesk.data.record import EditRecord
 from copydesk.ensemble import LateEnsemble, Ucb
 from copydesk.errors import InputError
-from copydesk.log.cost import EditCost
-from copydesk.log.record import EditRecord
 from copydesk.policies import Policy
-from copydesk.simulate.clock import StepTimer
 from copydesk.simulate.outcome import PlayConfig, RunResult
 from copydesk.simulate.protocol import Round, draw_online_documents, play_late, play_policy
 from copydesk.simulate.tasks import get_task
+from copydesk.simulate.timer import StepTimer
 from copydesk.simulate.users import get_user
 
 _RESERVED_NAME = "late"

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from copydesk.errors import InputError
-from copydesk.log.files import atomic_write
 from copydesk.policies import Sampling
 from copydesk.report import summarize_rounds, write_report
 from copydesk.simulate.protocol import Round
 from copydesk.simulate.tasks import get_task
 from copydesk.simulate.users import get_user
+from copydesk.utils.atomic import atomic_write
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from copydesk.data.cost import EditCost
+from copydesk.data.record import EditRecord
 from copydesk.ensemble import LateEnsemble
-from copydesk.log.cost import EditCost
-from copydesk.log.record import EditRecord
 from copydesk.policies import Policy, Sampling
-from copydesk.simulate.luck import SeedStream, make_seed_key
-from copydesk.simulate.reading import ideal_response, score_response
-from copydesk.simulate.scripted_task import ScriptedTask
-from copydesk.simulate.task import Document, Task
+from copydesk.simulate.seeds import SeedStream, make_seed_key
+from copydesk.simulate.tasks.base import Document, Task
+from copydesk.simulate.tasks.reading import ideal_response, score_response
+from copydesk.simulate.tasks.scripted import ScriptedTask
 from copydesk.simulate.users import ChangingUser, ScriptedUser, User
 
 

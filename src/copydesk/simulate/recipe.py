@@ -7,8 +7,8 @@ table uses.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from copydesk.learn.cost.settings import CostModelConfig
-from copydesk.learn.settings import Method, TrainConfig
+from copydesk.training.config import Method, TrainConfig
+from copydesk.training.settings import CostModelConfig
 
 # All weights of a model this small train faster than an adapter on it would, and its batches are cheap.
 _BASE_RECIPE = TrainConfig(full=True, epochs=4, batch_size=16, accumulate=1, max_length=512, held_out=0.0)

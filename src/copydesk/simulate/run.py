@@ -1,82 +1,138 @@
-"""The whole loop for one task and one user: log edits, learn every policy, play the rounds."""
+"""Running a benchmark: every cell that is not finished, then the table of all."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import json
+import multiprocessing
+import os
+import platform
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from copydesk.ensemble import LateEnsemble, Ucb
+import torch
+from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+from copydesk import embedded
+from copydesk.ensemble import LateEnsemble
 from copydesk.errors import InputError
-from copydesk.learn.settings import Method, TrainConfig
-from copydesk.log.cost import EditCost
-from copydesk.log.jsonl import write_jsonl
-from copydesk.policies import Policy
-from copydesk.simulate.clock import StepTimer
-from copydesk.simulate.outcome import PlayConfig, RunResult
-from copydesk.simulate.protocol import Round, draw_online_documents, play_late, play_policy, simulate_log
-from copydesk.simulate.recipe import RECIPE
-from copydesk.simulate.tasks import get_task
-from copydesk.simulate.teach import PolicyTrainer, load_reference_policy
-from copydesk.simulate.users import get_user
+from copydesk.models.load import quiet_libraries
+from copydesk.report import summarize_rounds, write_report
+from copydesk.simulate.cell import LogRun, list_log_runs
+from copydesk.simulate.column import parse_scenario_arg
+from copydesk.simulate.config import ExperimentConfig
+from copydesk.simulate.llm_users import read_llm_usage
+from copydesk.simulate.methods import LATE_METHODS
+from copydesk.simulate.play import play_log_run
+from copydesk.simulate.protocol import Round, play_late
+from copydesk.simulate.run_folder import RunFolder, read_rounds, write_json, write_rounds
 
 
-@dataclass(frozen=True)
-class DemoConfig(PlayConfig):
-    """What one run of the loop is made of: the online phase, and what comes before it.
+def choose_jobs(settings: ExperimentConfig) -> int:
+    """How many cells are played at a time unless told otherwise: as many as there are cores, with the embedded model.
 
-    Attributes:
-        edits: n, the rows of the log.
-        model: the reference policy, as `load_model` takes it.
-        log_temperature: of the responses in the log; 1 samples from π_ref itself.
-        recipe: how each method is trained; the policies of the late ensemble, in the order they are tried.
+    A larger model has all cores, or the GPU, to itself.
     """
-
-    edits: int = 300
-    log_temperature: float = 1.0
-    recipe: Mapping[Method, TrainConfig] = field(default_factory=lambda: RECIPE)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.edits < 2:
-            raise InputError(f"--edits: {self.edits} must be at least 2")
-
-    def to_json(self) -> dict[str, Any]:
-        """Every setting, as results.json keeps it."""
-        recipe = {method: training.to_json() for method, training in self.recipe.items()}
-        return super().to_json() | {"recipe": recipe}
+    if settings.model != embedded.NAME or settings.users or torch.cuda.is_available():
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_demo(settings: DemoConfig, folder: Path) -> RunResult:
-    """Play Protocol 1 with Base, every method of the recipe and the late ensemble over them.
+def run_experiment(settings: ExperimentConfig, path: Path, *, jobs: int = 1, resume: bool = False) -> dict[str, Any]:
+    """Play every cell that is not finished, and write `rounds.jsonl`, `results.json` and `report.html`.
 
-    Writes `log.jsonl` and `policies/` into the folder as it goes; `write_results` writes the rest. The cost model of
-    `rl` is in that policy's folder, measured on the rounds of Base.
+    Args:
+        settings: of the benchmark.
+        path: its folder.
+        jobs: cells played at a time, each in a process and a thread of its own. One is played here, in as many threads
+            as torch takes.
+        resume: go on in a folder that holds a run of the same settings.
+
+    Returns:
+        What results.json holds.
 
     Raises:
-        InputError: the model cannot be loaded, or the user of the log edited nothing.
+        InputError: the folder cannot be used, or a cell cannot be played.
     """
-    clock = StepTimer()
-    with clock("load", "loading the model"):
-        task, user = get_task(settings.task), get_user(settings.user)
-        student = load_reference_policy(settings.model)
-        cost = EditCost(cap=settings.c_max, tokenizer=settings.model)
-    with clock("log", f"{settings.edits} responses of the reference policy, edited by the {user.name} user"):
-        sampling = settings.sampling(settings.log_temperature)
-        log = simulate_log(student.policy, task, user, settings.edits, settings.seed, sampling)
-        write_jsonl(folder / "log.jsonl", log)
-    contexts = draw_online_documents(task, settings.rounds, settings.seed, log)
+    folder = RunFolder(path)
+    folder.prepare(settings, resume=resume)
+    todo = list_log_runs(settings)
+    if jobs == 1:
+        for cell in tqdm(todo, desc="logs", disable=None):
+            play_log_run(settings, cell, path)
+    else:
+        _run_in_parallel(settings, todo, path, jobs)
+    return write_experiment_results(settings, folder)
 
-    def alone(policy: Policy) -> list[Round]:
-        with clock(f"play.{policy.name}", f"{settings.rounds} rounds of {policy.name}"):
-            return play_policy(policy, policy.name, task, user, contexts, settings.seed, cost, settings.sampling())
 
-    of_base = alone(student.policy)
-    lesson = PolicyTrainer(student, log, cost, max_length=512, clock=clock)
-    played: dict[str, Sequence[Round]] = {}
-    for method, recipe in settings.recipe.items():
-        target = folder / "policies" / method
-        target.mkdir(parents=True)
-        played[method] = alone(lesson.train(method, replace(recipe, seed=settings.seed), target, of_base))
-    rounds = [*of_base, *(one for own in played.values() for one in own)]
-    ensemble = LateEnsemble(list(played), Ucb(settings.alpha), settings.seed)
-    return RunResult(rounds + play_late(ensemble, played), clock.compute_durations())
+def _run_in_parallel(settings: ExperimentConfig, todo: Sequence[LogRun], path: Path, jobs: int) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=spawn, initializer=_init_worker) as pool:
+        waiting = [pool.submit(play_log_run, settings, cell, path) for cell in todo]
+        try:
+            for done in tqdm(as_completed(waiting), desc="logs", total=len(waiting), disable=None):
+                done.result()
+        except BrokenProcessPool:
+            raise InputError(
+                "a process of the benchmark was killed, perhaps for want of memory; run again with --resume --jobs 1"
+            ) from None
+        except BaseException:
+            for process in multiprocessing.active_children():
+                process.terminate()  # what they had not finished is not there
+            raise
+
+
+def _init_worker() -> None:
+    """What a process of the benchmark does first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it ends it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)
+    tqdm.set_lock(threading.RLock())  # its usual one is a semaphore of the system's, which a process that ends leaks
+    quiet_libraries()
+    sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # bars and remarks of several processes would be a muddle
+
+
+def write_experiment_results(settings: ExperimentConfig, folder: RunFolder) -> dict[str, Any]:
+    """Put the late ensembles together and write `rounds.jsonl`, `results.json` and `report.html`.
+
+    All figures are computed from the rounds; returns what results.json holds.
+    """
+    write_rounds(folder.path / "rounds.jsonl", _iter_rounds(settings, folder))
+    with (folder.path / "rounds.jsonl").open(encoding="utf-8") as file:
+        rounds = [json.loads(line) for line in file]
+    seconds: dict[str, float] = {}
+    for cell in list_log_runs(settings):
+        for step, taken in json.loads(folder.seconds_path(cell).read_text(encoding="utf-8")).items():
+            seconds[step] = round(seconds.get(step, 0.0) + taken, 2)
+    usage = read_llm_usage(folder)
+    kept = settings.to_json() | {"machine": _describe_machine()} | ({"usage": usage} if usage else {})
+    results = summarize_rounds(rounds, json.loads(json.dumps(kept)), seconds)  # as the file gives them back
+    write_json(folder.path / "results.json", results)
+    write_report(folder.path / "report.html", rounds, results)
+    return results
+
+
+def _iter_rounds(settings: ExperimentConfig, folder: RunFolder) -> Iterator[Round]:
+    """Every round, column by column, method by method, seed by seed."""
+    for column in settings.columns:
+        for method in settings.select_methods(parse_scenario_arg(column)):
+            for seed in settings.seeds:
+                if method in LATE_METHODS and not settings.learns_online:
+                    alone = {arm: read_rounds(folder.rounds_path(column, arm, seed)) for arm in settings.ensemble_arms}
+                    yield from play_late(LateEnsemble(list(alone), settings.make_rule(method), seed), alone, method)
+                else:
+                    yield from read_rounds(folder.rounds_path(column, method, seed))
+
+
+def _describe_machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }

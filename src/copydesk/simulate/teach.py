@@ -7,22 +7,22 @@ from pathlib import Path
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from copydesk.data.cost import EditCost
+from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
-from copydesk.learn.cost.fit import fit_cost_model
-from copydesk.learn.cost.folder import COST_MODEL_FOLDER, CostModelFile, build_cost_model_file, save_cost_model
-from copydesk.learn.encode import EncodedLog, Triple, encode_log
-from copydesk.learn.fit import compute_reference_logprobs, fit_policy
-from copydesk.learn.logprobs import TripleLogProbs
-from copydesk.learn.models import ModelInfo, load_model
-from copydesk.learn.policy_file import compute_data_sha256
-from copydesk.learn.rl.fit import fit_rl
-from copydesk.learn.save import build_policy_file, save_policy
-from copydesk.learn.settings import TrainConfig
-from copydesk.log.cost import EditCost
-from copydesk.log.record import EditRecord
+from copydesk.models.load import ModelInfo, load_model
 from copydesk.policies import LocalPolicy
-from copydesk.simulate.clock import StepTimer
 from copydesk.simulate.protocol import Round
+from copydesk.simulate.timer import StepTimer
+from copydesk.training.config import TrainConfig
+from copydesk.training.cost_model.fit import fit_cost_model
+from copydesk.training.cost_model.io import COST_MODEL_FOLDER, CostModelFile, build_cost_model_file, save_cost_model
+from copydesk.training.encode import EncodedLog, Triple, encode_log
+from copydesk.training.fit import compute_reference_logprobs, fit_policy
+from copydesk.training.logprobs import TripleLogProbs
+from copydesk.training.policy_file import compute_data_sha256
+from copydesk.training.rl.fit import fit_rl
+from copydesk.training.save import build_policy_file, save_policy
 
 
 @dataclass(frozen=True)

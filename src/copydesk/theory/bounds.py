@@ -10,7 +10,6 @@ from math import exp, inf, log, pi, sqrt
 
 import numpy as np
 
-from copydesk.theory.classes import PolicyClass
 from copydesk.theory.coverage import (
     chi_distance,
     largest_cost,
@@ -19,6 +18,7 @@ from copydesk.theory.coverage import (
     single_policy_coverage,
 )
 from copydesk.theory.fixed_point import World
+from copydesk.theory.policy_classes import PolicyClass
 from copydesk.theory.problem import kl
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from copydesk.theory.classes import PolicyClass
 from copydesk.theory.fixed_point import World
+from copydesk.theory.policy_classes import PolicyClass
 from copydesk.theory.problem import Problem
 from copydesk.theory.space import Array
 

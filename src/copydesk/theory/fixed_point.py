@@ -10,7 +10,7 @@ import numpy as np
 
 from copydesk.theory.problem import Problem, gibbs
 from copydesk.theory.space import Array
-from copydesk.theory.user import edit_kernel
+from copydesk.theory.users import edit_kernel
 
 
 @dataclass(frozen=True)

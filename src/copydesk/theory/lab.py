@@ -6,12 +6,12 @@ from functools import cached_property
 import numpy as np
 
 from copydesk.theory.bounds import BoundCoefficients, compute_coefficients
-from copydesk.theory.classes import PolicyClass, build_policy_class
 from copydesk.theory.coverage import largest_cost
 from copydesk.theory.fixed_point import World, compute_expected_edit_cost, make_world
+from copydesk.theory.policy_classes import PolicyClass, build_policy_class
 from copydesk.theory.problem import gibbs
 from copydesk.theory.space import Array, StringSpace
-from copydesk.theory.user import MixingRate, compute_mixing_rate, edit_kernel
+from copydesk.theory.users import MixingRate, compute_mixing_rate, edit_kernel
 
 SPACE = StringSpace("ab", 4)
 CONTEXTS = np.array([0.4, 0.3, 0.2, 0.1])

@@ -5,8 +5,8 @@ Each returns the number of the member it chooses; among members that are equally
 
 import numpy as np
 
-from copydesk.theory.classes import PolicyClass
 from copydesk.theory.log import LabLog
+from copydesk.theory.policy_classes import PolicyClass
 from copydesk.theory.problem import kl
 from copydesk.theory.space import Array
 

@@ -3,9 +3,8 @@
 from html import escape
 from pathlib import Path
 
-from copydesk.log.files import atomic_write
-from copydesk.report.methods import get_method_label, method_styles
 from copydesk.report.page import render_html_page
+from copydesk.report.style import get_method_label, method_styles
 from copydesk.theory import plots
 from copydesk.theory.lab import CONTEXTS, OTHER_TASTES, SPACE
 from copydesk.theory.sections import (
@@ -19,6 +18,7 @@ from copydesk.theory.sections import (
 from copydesk.theory.study import Study
 from copydesk.theory.text import format_headline
 from copydesk.theory.trials import BOUND_DELTA, EARLY_LAMBDA
+from copydesk.utils.atomic import atomic_write
 
 STUDY_FOOTER = (
     "SubOpt is J_β(π) − J_β(π*): what a policy loses to the best one, cost and price of leaving the reference policy "

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from copydesk.report.methods import MethodStyle, get_method_label, method_styles
 from copydesk.report.plots import draw_line
+from copydesk.report.style import MethodStyle, get_method_label, method_styles
 from copydesk.report.svg import RULE_COLOUR, draw_svg
-from copydesk.theory.curves import Curves
+from copydesk.theory.experiments import Curves
 from copydesk.theory.grid import SINGLE_FEEDBACK_LEARNERS, Grid
 from copydesk.theory.regret import LabRegret
 from copydesk.theory.slopes import SlopeFit

@@ -5,7 +5,6 @@ from html import escape
 from itertools import groupby
 from math import inf
 
-from copydesk.report.methods import MethodStyle, get_method_label
 from copydesk.report.parts import (
     capitalize_first,
     render_figure,
@@ -14,9 +13,10 @@ from copydesk.report.parts import (
     render_row,
     render_table,
 )
+from copydesk.report.style import MethodStyle, get_method_label
 from copydesk.theory import plots
 from copydesk.theory.anchors import FixedPoint
-from copydesk.theory.curves import Curves
+from copydesk.theory.experiments import Curves
 from copydesk.theory.grid import GRID_ALPHA, GRID_ROUNDS, SINGLE_FEEDBACK_LEARNERS, Grid
 from copydesk.theory.regret import REGRET_LOG_SIZE, LabRegret
 from copydesk.theory.slopes import SlopeFit

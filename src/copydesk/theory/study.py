@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from copydesk.theory.anchors import FixedPoint, find_fixed_points
-from copydesk.theory.curves import Curves, measure_curves
+from copydesk.theory.experiments import Curves, measure_curves
 from copydesk.theory.grid import (
     GRID_DIVERGENCES,
     GRID_LOG_SIZES,

@@ -9,9 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from copydesk.report.methods import get_method_label
+from copydesk.report.style import get_method_label
 from copydesk.theory.anchors import FixedPoint
-from copydesk.theory.curves import Curves
+from copydesk.theory.experiments import Curves
 from copydesk.theory.grid import SINGLE_FEEDBACK_LEARNERS, Grid
 from copydesk.theory.lab import LabSetting
 from copydesk.theory.regret import LabRegret

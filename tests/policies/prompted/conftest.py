@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from copydesk.log.record import Context
+from copydesk.data.record import Context
 from copydesk.policies import Sampling
 
 

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from copydesk.data.record import Context, EditRecord, Message
 from copydesk.errors import InputError
-from copydesk.log.record import Context, EditRecord, Message
 from copydesk.policies import BestOfNPolicy, LocalPolicy, Sampling
 from copydesk.policies.prompted import CipherPolicy, Learner, RetrievalMemory
 from copydesk.policies.prompted.cipher import DESCRIPTION_SAMPLING

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from copydesk.data.record import Context, EditRecord, Message
 from copydesk.errors import InputError
-from copydesk.log.record import Context, EditRecord, Message
 from copydesk.policies import LocalPolicy, Sampling
 from copydesk.policies.prompted import IclPolicy, Learner, RetrievalMemory
 from copydesk.policies.prompted.prompts import add_guidance, flatten_context, render_examples_guidance

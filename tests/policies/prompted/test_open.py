@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
+from copydesk.data.jsonl import write_jsonl
+from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
-from copydesk.log.jsonl import write_jsonl
-from copydesk.log.record import EditRecord
 from copydesk.policies import LocalPolicy, Sampling
 from copydesk.policies import open as opening
 from copydesk.policies.prompted import CipherPolicy, IclPolicy, open_prompted_policy
@@ -56,7 +56,7 @@ def test_the_encoder_that_is_asked_for_retrieves(
 ) -> None:
     asked = []
     monkeypatch.setattr(
-        "copydesk.policies.prompted.open.choose_encoder", lambda writer, spec: asked.append(spec) or encoder
+        "copydesk.policies.prompted_open.choose_encoder", lambda writer, spec: asked.append(spec) or encoder
     )
     with pytest.warns(RuntimeWarning, match="invalid value"):  # none of the encoder's words is in this log
         open_prompted_policy("icl", f"icl-2:embedded@{log}", encoder="some/encoder")

@@ -1,6 +1,6 @@
 import pytest
 
-from copydesk.log.record import Context, EditRecord, Message
+from copydesk.data.record import Context, EditRecord, Message
 from copydesk.policies.prompted.prompts import (
     MAX_DESCRIPTION_CHARACTERS,
     add_guidance,

@@ -5,12 +5,12 @@ ICL-edit and CIPHER. The prompts are our own and know of no task: they work on a
 """
 
 from copydesk.policies.prompted.cipher import CipherPolicy
-from copydesk.policies.prompted.encoder import Encoder, PolicyEncoder, SentenceEncoder
 from copydesk.policies.prompted.icl import IclPolicy
 from copydesk.policies.prompted.learner import Learner
 from copydesk.policies.prompted.memory import RetrievalMemory
-from copydesk.policies.prompted.open import open_prompted_policy
 from copydesk.policies.prompted.oracle import OraclePolicy
+from copydesk.policies.prompted.retrieval import Encoder, PolicyEncoder, SentenceEncoder
+from copydesk.policies.prompted_open import open_prompted_policy
 
 __all__ = [
     "CipherPolicy",

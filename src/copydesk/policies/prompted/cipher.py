@@ -3,10 +3,11 @@
 import hashlib
 from collections.abc import Sequence
 
+from copydesk.data.record import Context, EditRecord
 from copydesk.errors import InputError
-from copydesk.log.record import Context, EditRecord
+from copydesk.policies.base import Policy, Sampling
 from copydesk.policies.best_of_n import BestOfNPolicy
-from copydesk.policies.policy import Policy, Sampling
+from copydesk.policies.prompted.base import MAX_PROMPT_CHARACTERS, PromptBudget
 from copydesk.policies.prompted.memory import RetrievalMemory
 from copydesk.policies.prompted.prompts import (
     add_guidance,
@@ -16,7 +17,6 @@ from copydesk.policies.prompted.prompts import (
     render_merge_prompt,
     render_taste_guidance,
 )
-from copydesk.policies.prompted.room import MAX_PROMPT_CHARACTERS, PromptBudget
 
 DESCRIPTION_SAMPLING = Sampling(temperature=0.0, max_new_tokens=64)
 """How descriptions are written: the likeliest one, of a phrase's length."""

@@ -3,12 +3,12 @@
 import logging
 from collections.abc import Sequence
 
+from copydesk.data.record import Context, EditRecord
 from copydesk.errors import InputError
-from copydesk.log.record import Context, EditRecord
-from copydesk.policies.policy import Policy, Sampling
+from copydesk.policies.base import Policy, Sampling
+from copydesk.policies.prompted.base import MAX_PROMPT_CHARACTERS, PromptBudget
 from copydesk.policies.prompted.memory import RetrievalMemory
 from copydesk.policies.prompted.prompts import add_guidance, render_examples_guidance
-from copydesk.policies.prompted.room import MAX_PROMPT_CHARACTERS, PromptBudget
 
 logger = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from copydesk.log.record import EditRecord
-from copydesk.policies.policy import Policy
+from copydesk.data.record import EditRecord
+from copydesk.policies.base import Policy
 
 
 class Learner(Policy, Protocol):

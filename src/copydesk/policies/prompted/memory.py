@@ -6,9 +6,9 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from copydesk.log.record import Context
-from copydesk.policies.prompted.encoder import Encoder
+from copydesk.data.record import Context
 from copydesk.policies.prompted.prompts import flatten_context
+from copydesk.policies.prompted.retrieval import Encoder
 
 _Item = TypeVar("_Item")
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from copydesk.log.record import Context
-from copydesk.policies.policy import Policy, Sampling
+from copydesk.data.record import Context
+from copydesk.policies.base import Policy, Sampling
 from copydesk.policies.prompted.prompts import add_guidance, render_taste_guidance
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from itertools import takewhile
 
-from copydesk.log.record import Context, EditRecord, Message
+from copydesk.data.record import Context, EditRecord, Message
 
 MAX_DESCRIPTION_CHARACTERS = 240
 """In characters: more than a phrase is no description of a taste."""

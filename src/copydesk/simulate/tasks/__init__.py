@@ -1,8 +1,8 @@
 """The tasks, one a file."""
 
 from copydesk.errors import InputError
-from copydesk.simulate.task import Task
 from copydesk.simulate.tasks import prelude
+from copydesk.simulate.tasks.base import Task
 from copydesk.simulate.tasks.email import EMAIL
 from copydesk.simulate.tasks.summarization import SUMMARIZATION
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from copydesk.simulate.grammar import DocumentKind, ResponsePart
-from copydesk.simulate.manners import StyleAttribute
-from copydesk.simulate.scripted_task import ScriptedTask
 from copydesk.simulate.tasks import words
+from copydesk.simulate.tasks.grammar import DocumentKind, ResponsePart
+from copydesk.simulate.tasks.manners import StyleAttribute
+from copydesk.simulate.tasks.scripted import ScriptedTask
 
 EMAIL_STYLE_ATTRIBUTES = (
     StyleAttribute("greeting", {"dear": 0.62, "hi": 0.25, "none": 0.13}),

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from copydesk.errors import InputError
-from copydesk.simulate.task import Document
-from copydesk.simulate.tasks import sources
-from copydesk.simulate.tasks.sources import PreludeSource
+from copydesk.simulate.tasks import prelude_sources
+from copydesk.simulate.tasks.base import Document
+from copydesk.simulate.tasks.prelude_sources import PreludeSource
 
 
 class PreludeKind(NamedTuple):
@@ -83,7 +83,7 @@ class PreludeTask:
         (of positions, which move as the documents would), and then what was taken of them.
         """
         rng = np.random.default_rng(seed)
-        corpora = [sources.load_texts(kind.source, self._data_folder()) for kind in self.kinds]
+        corpora = [prelude_sources.load_texts(kind.source, self._data_folder()) for kind in self.kinds]
         orders = [list(range(len(texts))) for texts in corpora]
         for order in orders:
             rng.shuffle(order)
@@ -106,7 +106,7 @@ class PreludeTask:
 
     def _data_folder(self) -> Path | None:
         """Read when it is needed: a task is made before anybody has said where the documents are."""
-        named = os.environ.get(sources.DATA_FOLDER_VARIABLE, "").strip()
+        named = os.environ.get(prelude_sources.DATA_FOLDER_VARIABLE, "").strip()
         folder = self.folder or (Path(named) if named else None)
         return folder.expanduser() if folder else None
 
@@ -117,34 +117,36 @@ PRELUDE_SUMMARIZATION = PreludeTask(
     kinds=(
         PreludeKind(
             "news",
-            sources.CNN_DAILYMAIL,
+            prelude_sources.CNN_DAILYMAIL,
             "style targeted to young children, storytelling, short sentences, playful language, interactive, positive",
         ),
         PreludeKind(
             "post",
-            sources.SLF5K,
+            prelude_sources.SLF5K,
             "second person narrative, brief, show emotions, invoke personal reflection, immersive",
         ),
-        PreludeKind("wiki", sources.WIKIPEDIA, "bullet points, parallel structure, brief"),
+        PreludeKind("wiki", prelude_sources.WIKIPEDIA, "bullet points, parallel structure, brief"),
         PreludeKind(
             "abstract",
-            sources.ARXIV,
+            prelude_sources.ARXIV,
             "tweet style, simple English, inquisitive, skillful foreshadowing, with emojis",
         ),
-        PreludeKind("movie", sources.IMDB, "question answering style"),
+        PreludeKind("movie", prelude_sources.IMDB, "question answering style"),
     ),
 )
 PRELUDE_EMAIL = PreludeTask(
     name="prelude-email",
     instruction="Write a short email from these notes.",
     kinds=(
-        PreludeKind("problem", sources.SLF5K, "informal, conversational, no closing"),
+        PreludeKind("problem", prelude_sources.SLF5K, "informal, conversational, no closing"),
         PreludeKind(
             "paper",
-            sources.ELSEVIER,
+            prelude_sources.ELSEVIER,
             "structured, straight to the points, respectful, professional greeting and closing",
         ),
-        PreludeKind("review", sources.AMPERE, "casual tone, positive, clear, call to action"),
-        PreludeKind("tweet", sources.PAPER_TWEET, "engaging, personalized, professional tone, thankful closing"),
+        PreludeKind("review", prelude_sources.AMPERE, "casual tone, positive, clear, call to action"),
+        PreludeKind(
+            "tweet", prelude_sources.PAPER_TWEET, "engaging, personalized, professional tone, thankful closing"
+        ),
     ),
 )

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from copydesk.simulate.grammar import DocumentKind, ResponsePart
-from copydesk.simulate.manners import StyleAttribute
-from copydesk.simulate.scripted_task import ScriptedTask
 from copydesk.simulate.tasks import words
+from copydesk.simulate.tasks.grammar import DocumentKind, ResponsePart
+from copydesk.simulate.tasks.manners import StyleAttribute
+from copydesk.simulate.tasks.scripted import ScriptedTask
 
 SUMMARY_STYLE_ATTRIBUTES = (
     StyleAttribute("opening", {"none": 0.82, "label": 0.12, "story": 0.03, "hook": 0.03}),

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from copydesk.simulate.manners import Style
-from copydesk.simulate.scripted_task import ScriptedTask
-from copydesk.simulate.task import Document, Task
+from copydesk.simulate.tasks.base import Document, Task
+from copydesk.simulate.tasks.manners import Style
+from copydesk.simulate.tasks.scripted import ScriptedTask
 from copydesk.simulate.users.scripted import ScriptedUser
 from copydesk.simulate.users.user import User
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from copydesk.errors import InputError
-from copydesk.simulate.grammar import DocumentKind, Noise, ResponseOutline, parse_response, render_response
-from copydesk.simulate.manners import Style
-from copydesk.simulate.scripted_task import ScriptedTask
-from copydesk.simulate.task import Document, Task
+from copydesk.simulate.tasks.base import Document, Task
+from copydesk.simulate.tasks.grammar import DocumentKind, Noise, ResponseOutline, parse_response, render_response
+from copydesk.simulate.tasks.manners import Style
+from copydesk.simulate.tasks.scripted import ScriptedTask
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from copydesk.simulate.task import Document, Task
+from copydesk.simulate.tasks.base import Document, Task
 
 
 class User(Protocol):

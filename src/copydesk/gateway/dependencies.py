@@ -1,0 +1,28 @@
+"""What routes are given: the desk, and a caller who may do what they ask for."""
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import Request
+
+from copydesk.gateway.auth import Caller
+from copydesk.gateway.state import GatewayState
+
+
+async def get_gateway_state(request: Request) -> GatewayState:
+    """A dependency: the running gateway's desk. (Asynchronous, since others are run in a thread.)"""
+    return lookup_gateway_state(request)
+
+
+def lookup_gateway_state(request: Request) -> GatewayState:
+    """The running gateway's desk."""
+    desk: GatewayState = request.app.state.desk
+    return desk
+
+
+def require_scope(scope: str) -> Callable[[Request], Awaitable[Caller]]:
+    """A dependency: the caller, once it is known that their key has this scope."""
+
+    async def caller(request: Request) -> Caller:
+        return await lookup_gateway_state(request).authenticator.authenticate(request, scope)
+
+    return caller

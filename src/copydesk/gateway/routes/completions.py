@@ -1,0 +1,383 @@
+"""`POST /v1/chat/completions`: choose a policy, pass the request on, log the answer."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response, StreamingResponse
+from ulid import ULID
+
+from copydesk.gateway.auth import Caller
+from copydesk.gateway.backends.base import BackendError, Json, PolicyBackend
+from copydesk.gateway.dependencies import lookup_gateway_state
+from copydesk.gateway.errors import ApiError, make_error_body
+from copydesk.gateway.log_commands import NoArmAvailable
+from copydesk.gateway.schemas import CHAT_REQUEST_REF, ENSEMBLE_MODEL, ChatRequest, read_body
+from copydesk.gateway.state import GatewayState
+from copydesk.store.read import extract_text
+from copydesk.store.users import user_scope
+from copydesk.store.write import StoredCompletion
+
+logger = logging.getLogger(__name__)
+
+router = APIRouter(tags=["completions"])
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class CompletionCall:
+    """One request on its way: what was asked, and who is to answer."""
+
+    id: str
+    created_at: float
+    caller: Caller
+    body: Json
+    requested: str
+    user: str | None
+    policy: str = ""
+    propensity: float = 1.0
+    round: int | None = None
+
+    @property
+    def requester(self) -> str | None:
+        """The scope of the user who asks; a user is one of their tenant."""
+        return None if self.user is None else user_scope(self.caller.tenant, self.user)
+
+    @property
+    def extension(self) -> Json:
+        """What Copydesk says beside OpenAI's fields."""
+        return {"policy": self.policy, "propensity": self.propensity, "round": self.round}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The same for who reads only headers."""
+        return {
+            "x-copydesk-completion": self.id,
+            "x-copydesk-policy": self.policy,
+            "x-copydesk-propensity": f"{self.propensity:.6g}",
+        }
+
+
+@dataclass
+class CompletionAccumulator:
+    """What came back so far, and whether the log knows how it ended."""
+
+    text_parts: list[str] = field(default_factory=list)
+    finish_reason: str | None = None
+    usage: Json | None = None
+    logged: bool = False
+
+
+@router.post(
+    "/v1/chat/completions",
+    summary="Ask for a completion",
+    response_model=None,
+    responses={
+        200: {
+            "description": "OpenAI's `chat.completion`, or with `stream` a stream of `chat.completion.chunk`. `id` is "
+            "the handle for the edit; `copydesk` says which policy answered and with what propensity.",
+            "content": {"application/json": {}, "text/event-stream": {}},
+        }
+    },
+    # The body is read by hand: once, every key of it, and without a detour, since this is the path of every request.
+    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": CHAT_REQUEST_REF}}}},
+)
+async def chat_completions(request: Request) -> Response:
+    """Answer a chat, as OpenAI's API does. `model: "copydesk"` lets the late ensemble choose among the policies."""
+    desk = lookup_gateway_state(request)
+    caller = await desk.authenticator.authenticate(request, "complete")
+    body, asked = await read_body(request, ChatRequest)
+    _check_lengths(body, desk)
+    asked_for = CompletionCall(f"chatcmpl-{ULID()}", time.time(), caller, body, asked.model, asked.user or None)
+    try:
+        if asked.stream:
+            return await _cancel_on_disconnect(request, _respond_streaming(desk, asked_for))
+        return await _cancel_on_disconnect(request, _respond(desk, asked_for))
+    except NoArmAvailable:
+        raise ApiError(503, "no policy can answer now; try again", code="no_policy") from None
+
+
+async def _respond(desk: GatewayState, asked: CompletionCall) -> Response:
+    async def ask(policy: PolicyBackend, body: Json) -> Json:
+        started = time.perf_counter()
+        answer = await policy.complete(body)
+        desk.metrics.policy_seconds.labels(policy.name).observe(time.perf_counter() - started)
+        return answer
+
+    with ExitStack() as stack:
+        current, answer = await _call_with_fallback(desk, asked, stack, ask)
+        choice = answer["choices"][0]
+        message = choice.get("message") or {}
+        usage = answer.get("usage")
+        given = CompletionAccumulator([extract_text(message.get("content"))], choice.get("finish_reason"), usage)
+        await _log_completion(desk, current, given)
+        answer |= {"id": current.id, "model": current.policy, "copydesk": current.extension}
+        answer.setdefault("object", "chat.completion")
+        answer.setdefault("created", int(current.created_at))
+        return _make_json_response(answer, current.headers)
+
+
+async def _respond_streaming(desk: GatewayState, asked: CompletionCall) -> Response:
+    async def begin(policy: PolicyBackend, body: Json) -> tuple[Json, AsyncIterator[Json]]:
+        # Before the first chunk another policy can still step in; the client has seen nothing yet.
+        chunks = policy.stream(body)
+        first = await anext(chunks, None)
+        if first is None:
+            raise BackendError(502, "the policy's answer was empty")
+        return first, chunks
+
+    with ExitStack() as stack:
+        current, (first, chunks) = await _call_with_fallback(desk, asked, stack, begin)
+        answer = CompletionAccumulator()
+        events = _iter_events(desk, current, answer, first, chunks)
+        ending = _finish_stream(desk, current, answer, chunks, stack.pop_all())
+        headers = {**current.headers, "cache-control": "no-store"}
+        return _TrackedStreamingResponse(
+            events, partial(desk.spawn, ending), media_type="text/event-stream", headers=headers
+        )
+
+
+async def _call_with_fallback(
+    desk: GatewayState, asked: CompletionCall, stack: ExitStack, ask: Callable[[PolicyBackend, Json], Awaitable[T]]
+) -> tuple[CompletionCall, T]:
+    """Who answered, kept open by `stack`, and what `ask` got of them; where one fails, the next one is asked."""
+    tried: set[str] = set()
+    failed: BackendError | None = None
+    while True:
+        try:
+            current, policy = await _open_next_policy(desk, asked, tried, stack)
+        except NoArmAvailable:
+            if failed is None:
+                raise
+            raise _to_api_error(failed) from None
+        try:
+            return current, await ask(policy, current.body)
+        except BackendError as fault:
+            await desk.record_failure(
+                current.id, current.policy, current.round, fault.message, cooldown=fault.retriable_elsewhere
+            )
+            if (
+                not fault.retriable_elsewhere or current.round is None
+            ):  # nobody else would do better, or nobody else was meant
+                raise _to_api_error(fault) from None
+            tried.add(current.policy)
+            failed = fault
+        except BaseException as fault:
+            _record_abandoned(desk, current, fault)
+            raise
+
+
+async def _iter_events(
+    desk: GatewayState, current: CompletionCall, answer: CompletionAccumulator, first: Json, chunks: AsyncIterator[Json]
+) -> AsyncIterator[bytes]:
+    """The chunks as server-sent events. From the one that ends the answer on they wait until it is logged."""
+    held: list[bytes] = []
+    started = time.perf_counter()
+    try:
+        chunk: Json | None = first
+        while chunk is not None:
+            _accumulate_chunk(answer, chunk)
+            chunk |= {"id": current.id, "model": current.policy}
+            if chunk is first:
+                chunk["copydesk"] = current.extension
+            if answer.finish_reason is None:
+                yield _encode_event(chunk)
+            else:
+                held.append(_encode_event(chunk))
+            chunk = await anext(chunks, None)
+        desk.metrics.policy_seconds.labels(current.policy).observe(time.perf_counter() - started)
+        await _log_completion(desk, current, answer)
+        answer.logged = True
+        for event in held:
+            yield event
+        yield b"data: [DONE]\n\n"
+    except BackendError as fault:
+        answer.logged = True
+        await desk.record_failure(
+            current.id, current.policy, current.round, fault.message, cooldown=fault.retriable_elsewhere
+        )
+        yield _encode_event(make_error_body(fault.status, fault.message, code=fault.code))
+    except Exception:
+        logger.exception("an answer of %s could not be finished", current.policy)
+        yield _encode_event(make_error_body(503, "the answer could not be finished or logged"))
+
+
+async def _finish_stream(
+    desk: GatewayState,
+    current: CompletionCall,
+    answer: CompletionAccumulator,
+    chunks: AsyncIterator[Json],
+    stack: ExitStack,
+) -> None:
+    """What is left to do when a stream is over, however far it came: stop the policy, and the pull if nobody waits."""
+    with stack:
+        if not answer.logged:
+            _record_abandoned(desk, current, None)
+        with suppress(Exception):
+            await chunks.aclose()  # type: ignore[attr-defined]
+
+
+def _encode_event(document: Json) -> bytes:
+    return b"data: " + json.dumps(document, separators=(",", ":")).encode() + b"\n\n"
+
+
+class _TrackedStreamingResponse(StreamingResponse):
+    """A stream that says when it is over, also if the client went away before its first event."""
+
+    def __init__(self, events: AsyncIterator[bytes], over: Callable[[], None], **more: Any) -> None:
+        super().__init__(events, **more)
+        self._on_close = over
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._on_close()
+
+
+async def _open_next_policy(
+    desk: GatewayState, asked: CompletionCall, tried: set[str], stack: ExitStack
+) -> tuple[CompletionCall, PolicyBackend]:
+    """Who answers now, kept open by `stack`."""
+    while True:
+        current = await _choose_policy(desk, asked, tried)
+        try:
+            return current, stack.enter_context(desk.use_policy(current.policy))
+        except LookupError:  # it was retired in between
+            await desk.record_failure(current.id, current.policy, current.round, "retired", cooldown=False)
+            tried.add(current.policy)
+
+
+async def _choose_policy(desk: GatewayState, asked: CompletionCall, tried: set[str]) -> CompletionCall:
+    if asked.requested == ENSEMBLE_MODEL:
+        pull = await desk.choose_arm(asked.id, asked.requester, tried)
+        return replace(asked, policy=pull.arm, propensity=pull.propensity, round=pull.id)
+    if asked.requested not in desk.policies or not await _may_request_policy(desk, asked):
+        raise ApiError(
+            404,
+            f"the model {asked.requested!a} does not exist; GET /v1/models lists those that do",
+            code="model_not_found",
+            param="model",
+        )
+    return replace(asked, policy=asked.requested)
+
+
+async def _may_request_policy(desk: GatewayState, asked: CompletionCall) -> bool:
+    """Whether a policy may be asked for by name: one that learned from a person is no other's to read.
+
+    Who runs the gateway may try it, as long as no user is named.
+    """
+    if asked.requester is None and "admin" in asked.caller.scopes:
+        return True
+    return asked.requested not in await desk.policies_hidden_from(asked.requester)
+
+
+def _to_api_error(fault: BackendError) -> ApiError:
+    """Why there is no answer, after a policy failed and no other can help."""
+    headers = {} if fault.retry_after is None else {"retry-after": f"{max(1, round(fault.retry_after))}"}
+    return ApiError(fault.status, fault.message, code=fault.code, param=fault.param, headers=headers)
+
+
+def _record_abandoned(desk: GatewayState, current: CompletionCall, fault: BaseException | None) -> None:
+    """The client went away, or something broke: the pull must not wait for an edit. Logged behind the request's back,
+    since this may be running in a task that is being cancelled."""
+    gone = fault is None or isinstance(fault, asyncio.CancelledError)
+    reason = "the client went away" if gone else f"{type(fault).__name__}: {fault}"
+    desk.spawn(desk.record_failure(current.id, current.policy, current.round, reason, cooldown=False))
+
+
+async def _log_completion(desk: GatewayState, current: CompletionCall, answer: CompletionAccumulator) -> None:
+    body = current.body
+    await desk.record_completion(
+        StoredCompletion(
+            id=current.id,
+            at=current.created_at,
+            tenant=current.caller.tenant,
+            user=current.user,
+            requested=current.requested,
+            policy=current.policy,
+            propensity=current.propensity,
+            round=current.round,
+            messages=body["messages"],
+            parameters={name: value for name, value in body.items() if name not in ("messages", "model", "user")},
+            response=_sanitize_text("".join(answer.text_parts)),
+            finish_reason=answer.finish_reason,
+            usage=answer.usage,
+        )
+    )
+
+
+def _accumulate_chunk(answer: CompletionAccumulator, chunk: Json) -> None:
+    """Remember what a chunk adds to the answer."""
+    if isinstance(chunk.get("usage"), dict):
+        answer.usage = chunk["usage"]
+    for choice in chunk.get("choices") or []:
+        if not isinstance(choice, dict) or choice.get("index", 0) != 0:
+            continue
+        delta = choice.get("delta")
+        if isinstance(delta, dict) and isinstance(delta.get("content"), str):
+            answer.text_parts.append(delta["content"])
+        if isinstance(choice.get("finish_reason"), str):
+            answer.finish_reason = choice["finish_reason"]
+
+
+def _check_lengths(body: Json, desk: GatewayState) -> None:
+    messages, settings = body["messages"], desk.config
+    if len(messages) > settings.max_messages:
+        raise ApiError(
+            400,
+            f"{len(messages)} messages; at most {settings.max_messages} are taken",
+            code="too_long",
+            param="messages",
+        )
+    if (length := sum(len(extract_text(message.get("content"))) for message in messages)) > settings.max_text:
+        raise ApiError(
+            400,
+            f"the messages have {length} characters; at most {settings.max_text} are taken",
+            code="too_long",
+            param="messages",
+        )
+    try:
+        json.dumps(body)
+    except ValueError as fault:  # an integer of thousands of digits
+        raise ApiError(400, f"the body cannot be passed on: {fault}", code="invalid") from None
+
+
+async def _cancel_on_disconnect(request: Request, work: Any) -> Response:
+    """Stop working on an answer nobody waits for any more."""
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(_wait_for_disconnect(request))
+    try:
+        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()  # type: ignore[no-any-return]
+        task.cancel()
+        await asyncio.wait({task})
+        return Response(status_code=499)
+    finally:
+        watch.cancel()
+        task.cancel()
+
+
+async def _wait_for_disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _sanitize_text(text: str) -> str:
+    """A text every database keeps: what is no character becomes the replacement character."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def _make_json_response(document: Json, headers: dict[str, str]) -> Response:
+    return Response(
+        json.dumps(document, separators=(",", ":")).encode(), media_type="application/json", headers=headers
+    )

@@ -1,0 +1,53 @@
+"""For those who run the gateway: `/healthz` and `/metrics`."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import JSONResponse, Response
+
+from copydesk.gateway.auth import Caller
+from copydesk.gateway.dependencies import get_gateway_state, require_scope
+from copydesk.gateway.log_commands import describe_arms
+from copydesk.gateway.log_writer import StoreUnavailable
+from copydesk.gateway.metrics import METRICS_CONTENT_TYPE
+from copydesk.gateway.state import GatewayState
+
+router = APIRouter(tags=["operations"])
+
+_HEALTH_TIMEOUT = 5.0  # seconds
+
+
+@router.get("/healthz", summary="Whether the gateway works", responses={503: {"description": "It does not."}})
+async def healthz(desk: Annotated[GatewayState, Depends(get_gateway_state)]) -> JSONResponse:
+    """200 when the store can be written to and a policy is open; no key is needed."""
+    try:
+        await asyncio.wait_for(desk.read_ledger(lambda ledger, seq: seq), _HEALTH_TIMEOUT)
+    except (StoreUnavailable, TimeoutError):
+        return JSONResponse({"status": "the store cannot be written to"}, 503)
+    if not desk.policies:
+        return JSONResponse({"status": "no policy is open"}, 503)
+    return JSONResponse({"status": "ok"})
+
+
+@router.get(
+    "/metrics",
+    summary="Figures for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format."}},
+)
+async def metrics(
+    desk: Annotated[GatewayState, Depends(get_gateway_state)], caller: Annotated[Caller, Depends(require_scope("read"))]
+) -> Response:
+    """Requests, policies and arms in Prometheus' text format."""
+    arms: list[dict[str, Any]] = await desk.read_ledger(lambda ledger, seq: describe_arms(ledger))
+    for gauge in (desk.metrics.pulls, desk.metrics.pending, desk.metrics.mean_cost, desk.metrics.available):
+        gauge.clear()
+    for arm in arms:
+        name = arm["name"]
+        desk.metrics.pulls.labels(name).set(arm["pulls"])
+        desk.metrics.pending.labels(name).set(arm["pending"])
+        desk.metrics.available.labels(name).set(arm["status"] == "active" and name in desk.policies)
+        if arm["mean_cost"] is not None:
+            desk.metrics.mean_cost.labels(name).set(arm["mean_cost"])
+    return Response(desk.metrics.render(), headers={"content-type": METRICS_CONTENT_TYPE})

@@ -1,0 +1,130 @@
+"""The ensemble and its arms: what they stand at, adding and retiring, and the models that can be asked for."""
+
+import math
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query
+
+from copydesk.ensemble.ledger import Ledger
+from copydesk.ensemble.rules import Ucb
+from copydesk.errors import InputError
+from copydesk.gateway.auth import Caller
+from copydesk.gateway.dependencies import get_gateway_state, require_scope
+from copydesk.gateway.errors import ApiError
+from copydesk.gateway.log_commands import describe_arms
+from copydesk.gateway.schemas import ENSEMBLE_MODEL, PolicyRequest, ShortText
+from copydesk.gateway.state import GatewayState
+from copydesk.store.users import group_scope, user_scope
+
+router = APIRouter(tags=["ensemble"])
+
+
+@router.get("/v1/ensemble", summary="Where the ensemble stands")
+async def get_ensemble(
+    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    caller: Annotated[Caller, Depends(require_scope("read"))],
+    user: Annotated[ShortText | None, Query(description="What this user is offered.")] = None,
+) -> dict[str, Any]:
+    """The arms with their pulls, edits and mean costs, and what the rule makes of them.
+
+    `low` and `high` are a 95% confidence interval of the mean cost; `bound` is the lower bound UCB compares, `null`
+    with other rules and for an arm that was never played. `audience` is the user or group an arm is for, `null` where
+    it is for everyone. `seq` is the place in the log all of this is of.
+
+    With `user` they are the arms that this user is offered, with the statistics that decide for them: their own, or
+    their group's. Without, a key that may not `admin` sees no arm that is for another tenant's users.
+    """
+    who = None if user is None else user_scope(caller.tenant, user)
+    found: dict[str, Any] = await desk.read_ledger(lambda ledger, seq: _describe_ensemble(ledger, seq, who))
+    if "admin" not in caller.scopes:
+        found["arms"] = [arm for arm in found["arms"] if _is_visible(arm["audience"], caller.tenant)]
+    for arm in found["arms"]:
+        if arm["name"] not in desk.policies:
+            arm["status"] = "unavailable"
+    return found
+
+
+@router.get("/v1/models", tags=["completions"], summary="What can be asked for")
+async def get_models(
+    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    caller: Annotated[Caller, Depends(require_scope("complete"))],
+    user: Annotated[ShortText | None, Query(description="Also what is for this user only.")] = None,
+) -> dict[str, Any]:
+    """The models in OpenAI's form: `copydesk`, for which the ensemble chooses, and every policy that is for everyone.
+
+    With `user` also those that are for this user or their group.
+    """
+    who = None if user is None else user_scope(caller.tenant, user)
+    names = [ENSEMBLE_MODEL, *sorted(desk.policies.keys() - await desk.policies_hidden_from(who))]
+    return {
+        "object": "list",
+        "data": [{"id": name, "object": "model", "created": 0, "owned_by": "copydesk"} for name in names],
+    }
+
+
+@router.post("/v1/policies", status_code=201, summary="Add a policy")
+async def post_policy(
+    asked: PolicyRequest,
+    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    caller: Annotated[Caller, Depends(require_scope("admin"))],
+) -> dict[str, Any]:
+    """Open a policy and let the ensemble choose it from now on. A name is given once: a retrained policy is a new one.
+
+    `spec` is a model or a policy's folder on this machine, `MODEL@URL` at an OpenAI-compatible server, or
+    `vllm:FOLDER@URL` to load an adapter into a vLLM server. With `user` or `group` it is for this user of the key's
+    tenant only, or for the users of this group: nobody else is answered by it.
+    """
+    if asked.name == ENSEMBLE_MODEL:
+        raise ApiError(400, f"{ENSEMBLE_MODEL!r} is what the ensemble is called", code="invalid_policy", param="name")
+    audience = None
+    if asked.user is not None:
+        audience = user_scope(caller.tenant, asked.user)
+    elif asked.group is not None:
+        audience = group_scope(caller.tenant, asked.group)
+    try:
+        added = await desk.add_policy(asked.name, asked.spec, audience)
+    except InputError as fault:
+        raise ApiError(400, str(fault), code="invalid_policy", param="spec") from None
+    return {"object": "copydesk.policy", "name": asked.name, "added": added}
+
+
+@router.delete("/v1/policies/{name}", summary="Retire a policy")
+async def delete_policy(
+    name: Annotated[str, Path(max_length=64)],
+    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    caller: Annotated[Caller, Depends(require_scope("admin"))],
+) -> dict[str, Any]:
+    """Choose a policy no more. Its statistics and edits stay; edits of its answers are still taken."""
+    try:
+        await desk.retire_policy(name)
+    except LookupError:
+        raise ApiError(404, f"there is no policy {name!a}", code="policy_not_found", param="name") from None
+    except InputError as fault:
+        raise ApiError(409, str(fault), code="last_policy", param="name") from None
+    return {"object": "copydesk.policy", "name": name, "retired": True}
+
+
+def _is_visible(audience: dict[str, str] | None, tenant: str) -> bool:
+    return audience is None or audience.get("tenant") == tenant
+
+
+def _describe_ensemble(ledger: Ledger, seq: int, who: str | None) -> dict[str, Any]:
+    settings, scope = ledger.config, ledger.deciding_scope(who)
+    others = set() if who is None else ledger.arms_hidden_from(who)
+    arms = describe_arms(ledger, scope, others)
+    rule = settings.make_rule() if settings is not None else Ucb()
+    bounds: list[float | None] = [None] * len(arms)
+    if ledger.started and isinstance(rule, Ucb):
+        states = ledger.ensemble.states(scope, others)
+        t = 1 + sum(state.pulls for state in states)
+        bounds = [bound if math.isfinite(bound) else None for bound in rule.bounds(states, t)]
+    for arm, bound in zip(arms, bounds, strict=True):
+        arm["bound"] = bound
+    return {
+        "object": "copydesk.ensemble",
+        "seq": seq,
+        "rounds": ledger.ensemble.rounds if ledger.started else 0,
+        "pending": len(ledger.ensemble.pending) if ledger.started else 0,
+        "settings": None if settings is None else settings.to_json(),
+        "arms": arms,
+    }

@@ -1,5 +1,0 @@
-"""How the gateway's policies answer: in this process, or through an OpenAI-compatible server."""
-
-from copydesk.gateway.serving.policy import BackendError, Json, PolicyBackend
-
-__all__ = ["Json", "BackendError", "PolicyBackend"]

@@ -1,0 +1,290 @@
+"""The desk: the store, the policies and the ensemble of a running gateway, and what a request does with them."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Coroutine, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from copydesk.ensemble.config import EnsembleConfig
+from copydesk.ensemble.late import Pull
+from copydesk.ensemble.ledger import Ledger
+from copydesk.errors import InputError
+from copydesk.gateway import log_commands
+from copydesk.gateway.auth import Authenticator
+from copydesk.gateway.backends.base import PolicyBackend
+from copydesk.gateway.config import GatewayConfig
+from copydesk.gateway.log_writer import LogWriter
+from copydesk.gateway.metrics import GatewayMetrics
+from copydesk.store import EditStore, find_completion
+from copydesk.store.users import user_scope
+from copydesk.store.write import StoredCompletion
+
+logger = logging.getLogger(__name__)
+
+_SYNC_INTERVAL = 2.0  # seconds between two looks at what other gateways on this store have changed
+_REOPEN_DELAY = 30.0  # seconds before a policy that could not be opened is tried again
+_MAX_CACHED_COMPLETIONS = 10_000  # completions whose edit can be costed without reading the store
+
+
+@dataclass(frozen=True)
+class _CachedCompletion:
+    """What an edit of an answer takes: whose answer, the scope of its user, its text, and who gave it."""
+
+    tenant: str
+    requester: str | None
+    response: str
+    policy: str
+
+
+class PolicyOpener(Protocol):
+    """What opens policies; see `copydesk.gateway.backends.open.BackendOpener`."""
+
+    async def open(self, name: str, spec: str) -> PolicyBackend:
+        """Open a policy."""
+        ...
+
+    async def close(self) -> None:
+        """Stop what runs in this process."""
+        ...
+
+
+class GatewayState:
+    """Everything the routes share. Made once, `start`ed in the event loop, and `close`d."""
+
+    def __init__(self, store: EditStore, settings: GatewayConfig, opener: PolicyOpener) -> None:
+        self.store = store
+        self.config = settings
+        self.metric = settings.cost.name
+        self.authenticator = Authenticator(store)
+        self.metrics = GatewayMetrics()
+        self.log_writer = LogWriter(store)
+        self.policies: dict[str, PolicyBackend] = {}
+        self.audiences: dict[str, str] = {}  # whom those are for that are not for everyone
+        self._opener = opener
+        self._specs: dict[str, str] = {}
+        self._reopen_after: dict[str, float] = {}
+        self._failure_streaks: dict[str, int] = {}
+        self._recent_completions: OrderedDict[str, _CachedCompletion] = OrderedDict()
+        self._forgotten_count = 0
+        self._open_requests: Counter[PolicyBackend] = Counter()
+        self._change_lock = asyncio.Lock()
+        self._sync_task: asyncio.Task[None] | None = None
+        self._background: set[asyncio.Task[Any]] = set()
+
+    async def start(self, arms: Mapping[str, str], ensemble: EnsembleConfig) -> None:
+        """Open the given policies and those the log has as arms, and let the ensemble follow its settings.
+
+        Raises:
+            InputError: one of the given policies cannot be opened or its name is taken, or the store's costs were
+                computed in another way.
+        """
+        await self.log_writer.write(log_commands.set_config(ensemble))
+        for name, spec in arms.items():
+            await self.add_policy(name, spec)
+        await self._sync_policies()
+        self._sync_task = asyncio.get_running_loop().create_task(self._sync_forever())
+
+    async def close(self) -> None:
+        """Let go of everything; what was acknowledged is in the store."""
+        if self._sync_task is not None:
+            self._sync_task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)  # what is still to be logged
+        for policy in self.policies.values():
+            await policy.close()
+        await asyncio.to_thread(self.log_writer.close)
+        await self._opener.close()
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do something that outlives the request that asked for it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def add_policy(self, name: str, spec: str, audience: str | None = None) -> bool:
+        """Open a policy and make it an arm, for everyone or for the users of one scope.
+
+        Returns:
+            Whether it was none before.
+
+        Raises:
+            InputError: it cannot be opened, or the name was given to another, or to be for others.
+        """
+        await self.log_writer.write(lambda tx, ledger: log_commands.check_arm_name(ledger, name, spec, audience))
+        async with self._change_lock:
+            if audience is not None:
+                self.audiences[name] = audience  # before it can be asked for
+            try:
+                await self._open_policy(name, spec)
+                return await self.log_writer.write(log_commands.add_arm(name, spec, audience), durable=True)
+            except InputError:
+                await self._close_policy(name)
+                self.audiences.pop(name, None)
+                raise
+
+    async def retire_policy(self, name: str) -> None:
+        """Choose an arm no more; requests that it is answering are answered.
+
+        Raises:
+            LookupError: there is none.
+            InputError: it is the last that is for everyone.
+        """
+        await self.log_writer.write(log_commands.retire_arm(name), durable=True)
+        await self._sync_policies()
+
+    @contextlib.contextmanager
+    def use_policy(self, name: str) -> Iterator[PolicyBackend]:
+        """A policy that stays open until the block ends, even if it is retired meanwhile.
+
+        Raises:
+            LookupError: it is not open.
+        """
+        policy = self.policies[name]
+        self._open_requests[policy] += 1
+        try:
+            yield policy
+        finally:
+            self._open_requests[policy] -= 1
+            if not self._open_requests[policy]:
+                del self._open_requests[policy]
+                if self.policies.get(name) is not policy:
+                    self.spawn(policy.close())
+
+    async def policies_hidden_from(self, requester: str | None) -> set[str]:
+        """The policies that are for some only, and not for the user with this scope."""
+        if not self.audiences:
+            return set()
+        others: set[str] = await self.read_ledger(lambda ledger, seq: ledger.arms_hidden_from(requester))
+        return others
+
+    async def choose_arm(self, completion_id: str, requester: str | None, tried: Collection[str]) -> Pull:
+        """Let the ensemble choose among the arms for a user that can be reached and have not failed this request.
+
+        Raises:
+            NoArm: there is none.
+        """
+
+        # Who is open here is looked up when the entry is written: another gateway may have added an arm since.
+        def work(tx: Any, ledger: Ledger) -> Pull:
+            closed = [name for name in ledger.specs if name not in self.policies]
+            return log_commands.choose_arm(completion_id, requester, closed, tried)(tx, ledger)
+
+        choosing = asyncio.ensure_future(self.log_writer.write(work))
+        try:
+            return await asyncio.shield(choosing)
+        except asyncio.CancelledError:
+            self.spawn(self._undo_choice(choosing, completion_id))
+            raise
+
+    async def _undo_choice(self, choosing: asyncio.Future[Pull], completion_id: str) -> None:
+        """The client went away while the ensemble chose for it."""
+        with contextlib.suppress(log_commands.NoArmAvailable):
+            pull = await choosing
+            await self.record_failure(completion_id, pull.arm, pull.id, "the client went away", cooldown=False)
+
+    async def record_failure(
+        self, completion_id: str, arm: str, round: int | None, reason: str, *, cooldown: bool
+    ) -> None:
+        """Log that a policy did not answer; `cooldown` says whether it is to blame."""
+        seconds = None
+        if cooldown:
+            self.metrics.failures.labels(arm).inc()
+            streak = self._failure_streaks[arm] = self._failure_streaks.get(arm, 0) + 1
+            seconds = min(self.config.cooldown * 2 ** min(streak - 1, 30), self.config.max_cooldown)
+            logger.warning("%s failed and rests for %g s: %s", arm, seconds, reason)
+        await self.log_writer.write(log_commands.record_failure(completion_id, arm, round, reason, seconds))
+
+    async def record_completion(self, completion: StoredCompletion) -> None:
+        """Log an answer."""
+        await self.log_writer.write(log_commands.record_completion(completion))
+        self._failure_streaks.pop(completion.policy, None)
+        for kind, count in (completion.usage or {}).items():
+            if kind in ("prompt_tokens", "completion_tokens") and isinstance(count, int) and count > 0:
+                self.metrics.tokens.labels(completion.policy, kind.removesuffix("_tokens")).inc(count)
+        who = None if completion.user is None else user_scope(completion.tenant, completion.user)
+        self._cache_completion(
+            completion.id, _CachedCompletion(completion.tenant, who, completion.response, completion.policy)
+        )
+
+    async def record_edit(self, completion_id: str, tenant: str, edit: str | None) -> log_commands.EditAcknowledgement:
+        """Cost an edit and log it; `None` says that the answer was accepted. When this returns the edit is durable.
+
+        Raises:
+            LookupError: the tenant has no such completion.
+        """
+        found = self._recent_completions.get(completion_id)
+        if found is None:
+            found = await asyncio.to_thread(self._load_completion, completion_id)
+            if found is not None:
+                self._cache_completion(completion_id, found)
+        if found is None or found.tenant != tenant:
+            raise LookupError(completion_id)
+        text = found.response if edit is None else edit
+        cost = 0.0 if text == found.response else await asyncio.to_thread(self.config.cost, found.response, text)
+        entry = log_commands.record_edit(completion_id, text, cost, self.metric, found.requester)
+        acknowledged = await self.log_writer.write(entry, durable=True)
+        if acknowledged.changed:
+            self.metrics.costs.labels(found.policy).observe(cost)
+        return acknowledged
+
+    async def read_ledger(self, read: Any) -> Any:
+        """What `read` finds in the ensemble, which stands after everything that was logged by anyone."""
+        return await self.log_writer.write(lambda tx, ledger: read(ledger, tx.seq))
+
+    def _cache_completion(self, completion_id: str, asked: _CachedCompletion) -> None:
+        self._recent_completions[completion_id] = asked
+        if len(self._recent_completions) > _MAX_CACHED_COMPLETIONS:
+            self._recent_completions.popitem(last=False)
+
+    def _load_completion(self, completion_id: str) -> _CachedCompletion | None:
+        with self.store.begin_read() as connection:
+            found = find_completion(connection, completion_id)
+        if found is None:
+            return None
+        record = found.record
+        who = None if record.user is None else user_scope(found.tenant, record.user)
+        return _CachedCompletion(found.tenant, who, record.response, str(record.policy))
+
+    async def _open_policy(self, name: str, spec: str) -> None:
+        if name not in self.policies:
+            self.policies[name] = await self._opener.open(name, spec)
+            logger.info("%s is open: %s", name, spec)
+
+    async def _close_policy(self, name: str) -> None:
+        policy = self.policies.pop(name, None)
+        if policy is not None and policy not in self._open_requests:
+            await policy.close()
+
+    async def _sync_policies(self) -> None:
+        """Open the arms that are not open yet, close those that were retired, and forget who was forgotten."""
+        async with self._change_lock:
+            specs, audiences, forgettings = await self.log_writer.write(
+                lambda tx, ledger: (dict(ledger.specs), dict(ledger.audiences), ledger.forgotten_count)
+            )
+            if forgettings != self._forgotten_count:
+                self._recent_completions.clear()
+                self._forgotten_count = forgettings
+            self.audiences = audiences  # before those that are new can be asked for
+            await self._reconcile_policies(specs)
+
+    async def _reconcile_policies(self, specs: Mapping[str, str]) -> None:
+        for name in [name for name in self.policies if name not in specs]:
+            await self._close_policy(name)
+        for name, spec in specs.items():
+            if name in self.policies or self._reopen_after.get(name, 0.0) > time.monotonic():
+                continue
+            try:
+                await self._open_policy(name, spec)
+            except InputError as fault:
+                self._reopen_after[name] = time.monotonic() + _REOPEN_DELAY
+                logger.warning("the arm %s cannot be opened and is left out for now: %s", name, fault)
+
+    async def _sync_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_SYNC_INTERVAL)
+            with contextlib.suppress(Exception):  # a store that is away for a while: the requests say so
+                await self._sync_policies()
+                await asyncio.to_thread(self.store.checkpoint)

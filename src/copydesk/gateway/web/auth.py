@@ -1,0 +1,91 @@
+"""Signing in: an API key kept in a cookie that no script and no other site can use."""
+
+import asyncio
+import re
+from typing import Annotated
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import RedirectResponse
+from starlette.responses import Response
+
+from copydesk.gateway.auth import KEY_COOKIE
+from copydesk.gateway.dependencies import get_gateway_state
+from copydesk.gateway.errors import ApiError
+from copydesk.gateway.state import GatewayState
+from copydesk.gateway.web.templating import render_page
+from copydesk.store.api_keys import ApiKey, find_key
+
+router = APIRouter()
+
+_MAX_FORM_BYTES = 4096  # bytes of a form with a key and an address
+# A path of this gateway: what a browser could read as the address of another site does not match.
+_LOCAL_PATH = re.compile(r"/(?:[\w.%~-]+(?:/[\w.%~-]+)*)?(?:\?[!-\[\]-~]*)?", re.ASCII)
+
+
+@router.get("/sign-in", response_model=None)
+async def get_sign_in(
+    request: Request,
+    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    next: Annotated[str, Query(max_length=2048)] = "/",
+) -> Response:
+    """The form; where no key is needed there is nothing to sign in for."""
+    if not await desk.authenticator.requires_key():
+        return _redirect(sanitize_redirect_path(next))
+    return render_page(request, "sign_in.html", next=sanitize_redirect_path(next), fault=None)
+
+
+@router.post("/sign-in", response_model=None)
+async def post_sign_in(request: Request, desk: Annotated[GatewayState, Depends(get_gateway_state)]) -> Response:
+    """Take a key and keep it in the cookie."""
+    form = await _read_form(request)
+    then, text = sanitize_redirect_path(form.get("next", "/")), form.get("key", "").strip()
+    if await asyncio.to_thread(_find_api_key, desk, text) is None:
+        fault = "This key is unknown or was revoked." if text else "Enter a key."
+        return render_page(request, "sign_in.html", status=401, next=then, fault=fault)
+    response = _redirect(then)
+    secure = request.url.scheme == "https"
+    response.set_cookie(KEY_COOKIE, text, path="/", httponly=True, samesite="strict", secure=secure)
+    return response
+
+
+@router.post("/sign-out", response_model=None)
+async def post_sign_out(request: Request) -> Response:
+    """Forget the key."""
+    await _read_form(request)
+    response = _redirect("/sign-in")
+    response.delete_cookie(KEY_COOKIE, path="/", httponly=True, samesite="strict", secure=request.url.scheme == "https")
+    return response
+
+
+def sanitize_redirect_path(path: str) -> str:
+    """A path of this gateway, or `/` in its place."""
+    return path if _LOCAL_PATH.fullmatch(path) and not path.startswith(("/sign-in", "/sign-out")) else "/"
+
+
+def _redirect(path: str) -> RedirectResponse:
+    return RedirectResponse(path, 303, {"cache-control": "no-store"})
+
+
+async def _read_form(request: Request) -> dict[str, str]:
+    """The fields of a form that one of our own pages sent."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise ApiError(403, "This form was sent by a page of another site.")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise ApiError(415, "Send the form as application/x-www-form-urlencoded.")
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MAX_FORM_BYTES:
+            raise ApiError(413, "The form is too large.")
+    try:
+        fields = parse_qs(body.decode("ascii"), max_num_fields=10)
+    except ValueError:
+        raise ApiError(400, "The form cannot be read.") from None
+    return {name: values[0] for name, values in fields.items()}
+
+
+def _find_api_key(desk: GatewayState, text: str) -> ApiKey | None:
+    with desk.store.begin_read() as connection:
+        return find_key(connection, text)

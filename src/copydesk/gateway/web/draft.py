@@ -1,0 +1,75 @@
+"""*Write*: ask, edit the draft, see what it costs, send."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel, ConfigDict
+
+from copydesk.gateway.auth import Caller
+from copydesk.gateway.dependencies import get_gateway_state, require_scope
+from copydesk.gateway.errors import ApiError
+from copydesk.gateway.middleware import is_json
+from copydesk.gateway.schemas import ENSEMBLE_MODEL, ShortText, StorableText
+from copydesk.gateway.state import GatewayState
+from copydesk.gateway.web.policies import read_policy_styles
+from copydesk.gateway.web.templating import render_page
+from copydesk.gateway.web.visitors import require_signed_in
+from copydesk.gateway.web.words import describe_edit_cost
+from copydesk.store import find_completion
+
+router = APIRouter()
+
+
+@router.get("/")
+def get_write_page(
+    request: Request,
+    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    caller: Annotated[Caller, Depends(require_signed_in("complete", "edit"))],
+) -> HTMLResponse:
+    """The page; `static/write.js` does the rest."""
+    with desk.store.begin_read() as connection:
+        looks = read_policy_styles(connection)
+    cost = desk.config.cost
+    return render_page(
+        request,
+        "write.html",
+        caller=caller,
+        ensemble=ENSEMBLE_MODEL,
+        policies=sorted(desk.policies.keys() - desk.audiences.keys()),
+        looks=looks,
+        most=cost.cap,
+        full=cost.cap if cost.normalize == "none" else 1.0,
+        counted=describe_edit_cost(cost),
+    )
+
+
+class DraftEdit(BaseModel):
+    """A text somebody is editing."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    completion_id: ShortText
+    edit: StorableText
+
+
+def _require_json(request: Request) -> None:
+    """A page of another site can send a form here unasked, but no JSON."""
+    if not is_json(request.headers):
+        raise ApiError(415, "send JSON, with Content-Type: application/json")
+
+
+@router.post("/write/cost", dependencies=[Depends(_require_json)])
+def post_cost(
+    draft: DraftEdit,
+    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    caller: Annotated[Caller, Depends(require_scope("edit"))],
+) -> dict[str, Any]:
+    """What an edit would cost if it were sent now; nothing is logged."""
+    if len(draft.edit) > (most := desk.config.max_text):
+        raise ApiError(400, f"the edit has {len(draft.edit)} characters; at most {most} are taken", code="too_long")
+    with desk.store.begin_read() as connection:
+        found = find_completion(connection, draft.completion_id, caller.tenant)
+    if found is None:
+        raise ApiError(404, f"there is no completion {draft.completion_id!a}", code="completion_not_found")
+    return {"cost": desk.config.cost(found.record.response, draft.edit), "metric": desk.metric}

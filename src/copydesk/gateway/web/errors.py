@@ -1,0 +1,61 @@
+"""Faults of pages, told in pages."""
+
+import inspect
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from copydesk.gateway.errors import ApiError
+from copydesk.gateway.log_writer import StoreUnavailable
+from copydesk.gateway.web.templating import render_page
+from copydesk.gateway.web.visitors import SignInRequired
+
+ExceptionHandler: TypeAlias = Callable[[Request, Any], Response | Awaitable[Response]]
+
+_PAGE_PATHS = ("", "edits", "ensemble", "docs", "sign-in", "sign-out")
+_API_PATHS = ("v1", "healthz", "metrics", "openapi.json", "static", "write")
+_KEPT_HEADERS = ("allow", "retry-after")
+_TITLES = {403: "Your key does not open this", 404: "There is no such page", 503: "Not now"}
+
+
+def add_page_exception_handlers(app: FastAPI) -> None:
+    """Let every fault of a page be told in a page, as JSON anywhere else."""
+    for kind in (ApiError, HTTPException, RequestValidationError, StoreUnavailable, Exception):
+        app.add_exception_handler(kind, _render_errors_as_pages(app.exception_handlers[kind]))
+
+    @app.exception_handler(SignInRequired)
+    def _sign_in(request: Request, fault: SignInRequired) -> RedirectResponse:
+        there = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"/sign-in?next={quote(there, safe='/')}", 303, {"cache-control": "no-store"})
+
+
+def _render_errors_as_pages(handler: ExceptionHandler) -> ExceptionHandler:
+    async def answer(request: Request, fault: Exception) -> Response:
+        answered = handler(request, fault)
+        response = await answered if inspect.isawaitable(answered) else answered
+        if not _is_page_request(request):
+            return response
+        said: str = json.loads(bytes(response.body))["error"]["message"]
+        title = _TITLES.get(response.status_code, "That did not work")
+        if response.status_code == 404 and said == "Not Found":
+            said = "The address may be mistyped."
+        denied = response.status_code == 403
+        told = render_page(request, "error.html", status=response.status_code, title=title, said=said, denied=denied)
+        told.headers.update({name: value for name, value in response.headers.items() if name in _KEPT_HEADERS})
+        return told
+
+    return answer
+
+
+def _is_page_request(request: Request) -> bool:
+    first = request.url.path.split("/")[1]
+    if first in _PAGE_PATHS or first in _API_PATHS:
+        return first in _PAGE_PATHS
+    return "text/html" in request.headers.get("accept", "")  # a mistyped address: who asks decides

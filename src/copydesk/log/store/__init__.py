@@ -1,6 +1,0 @@
-"""The store: what the gateway logs, in SQLite or PostgreSQL, append-only."""
-
-from copydesk.log.store.records import LoggedEdit, find_completion, read_edits, search_edits
-from copydesk.log.store.store import DEFAULT_STORE, EditStore
-
-__all__ = ["DEFAULT_STORE", "EditStore", "LoggedEdit", "find_completion", "read_edits", "search_edits"]

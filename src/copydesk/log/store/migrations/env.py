@@ -1,6 +1,0 @@
-"""Runs the migrations on the connection that `copydesk.log.store.upgrade` hands over, inside its transaction."""
-
-from alembic import context
-
-context.configure(connection=context.config.attributes["connection"])
-context.run_migrations()

@@ -1,0 +1,76 @@
+"""Sampling responses from a model, with luck of one's own for each."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from tqdm.auto import tqdm  # type: ignore[import-untyped]
+from transformers import GenerationConfig, LogitsProcessorList
+
+from copydesk.models.noise import GumbelNoise
+
+
+class GeneratedTokens(NamedTuple):
+    """A response as token ids without its end, and whether it came to one or was cut off."""
+
+    tokens: list[int]
+    ended: bool
+
+
+@torch.inference_mode()
+def generate(
+    model: nn.Module,
+    prompts: Sequence[Sequence[int]],
+    seeds: Sequence[Sequence[int]],
+    *,
+    end: int,
+    temperature: float = 1.0,
+    max_new_tokens: int,
+    batch_size: int = 128,
+    description: str = "generating",
+) -> list[GeneratedTokens]:
+    """One response to each prompt, written in batches with a key-value cache.
+
+    Shows a progress bar on a terminal.
+
+    Args:
+        model: a causal language model, in evaluation mode.
+        prompts: contexts as token ids.
+        seeds: `seeds[i]` alone decides the luck of the i-th response, whoever is beside it.
+        end: the token that ends a response.
+        temperature: divides the logits; 1 samples from the model itself, 0 always takes the likeliest token.
+        max_new_tokens: where a response is cut off that has not ended.
+        batch_size: prompts side by side.
+        description: what the bar says.
+    """
+    # Rows of like length share a batch: less padding, and none of them waits long for the others.
+    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
+    found: list[GeneratedTokens | None] = [None] * len(prompts)
+    starts = range(0, len(order), batch_size)
+    # A configuration of our own: what a model's folder says of sampling must not change what π is.
+    configuration = GenerationConfig(  # type: ignore[no-untyped-call]
+        do_sample=False,
+        max_new_tokens=max_new_tokens,
+        pad_token_id=end,  # masked before a prompt, and cut off after a response; some tokenizers have no other
+        eos_token_id=end,
+        use_cache=True,
+    )
+    bare: Any = model  # Transformers does not type `generate`
+    for start in tqdm(starts, desc=description, leave=False, disable=not sys.stderr.isatty()):
+        rows = order[start : start + batch_size]
+        length = max(len(prompts[row]) for row in rows)
+        ids = torch.tensor([[end] * (length - len(prompts[row])) + list(prompts[row]) for row in rows])
+        mask = torch.tensor([[0] * (length - len(prompts[row])) + [1] * len(prompts[row]) for row in rows])
+        noise = [GumbelNoise([seeds[row] for row in rows], temperature)] if temperature > 0 else []
+        written = bare.generate(
+            input_ids=ids.to(bare.device),
+            attention_mask=mask.to(bare.device),
+            generation_config=configuration,
+            logits_processor=LogitsProcessorList(noise),
+        )
+        for row, tokens in zip(rows, written[:, length:].tolist(), strict=True):
+            ended = end in tokens
+            found[row] = GeneratedTokens(tokens[: tokens.index(end)] if ended else tokens, ended)
+    return [one for one in found if one is not None]

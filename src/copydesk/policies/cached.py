@@ -1,0 +1,171 @@
+"""Answers kept on disk: what a policy was asked once, it is not asked again."""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from copydesk.data.record import Context
+from copydesk.errors import InputError
+from copydesk.policies.base import Policy, Sampling
+from copydesk.policies.local import LocalPolicy
+from copydesk.policies.openai_api import OpenAIPolicy, PolicyResponse
+
+_APPLICATION_ID = 0x434F5059  # "COPY", which marks the file as ours
+_LOCK_TIMEOUT = 60.0  # seconds for another process's commit
+
+
+class CachedPolicy:
+    """A policy whose answers are kept in a SQLite file, so that a run that was interrupted goes on for free.
+
+    An answer is found again by the policy's identity, the context, the seed, the temperature and the token limit.
+    Answers are committed in groups as they arrive; an interrupt or a fault keeps all that had arrived. Several
+    processes may use one file.
+
+    Args:
+        policy: what is asked; its name is the name of this one too.
+        identity: tells one policy from another in the file, such as the spec it was opened from.
+        file: made if it is not there; its folder must be.
+        commit_every: answers in a group.
+
+    Attributes:
+        hits: contexts answered so far without asking.
+        misses: answers the policy gave so far.
+
+    Raises:
+        InputError: the file is none of ours, damaged, or cannot be opened.
+    """
+
+    def __init__(self, policy: Policy, identity: str, file: Path, *, commit_every: int = 64) -> None:
+        if commit_every < 1:
+            raise InputError(f"commit_every: {commit_every} must be at least 1")
+        self.policy = policy
+        self.identity = identity
+        self.file = file
+        self.commit_every = commit_every
+        self.hits = 0
+        self.misses = 0
+        with _open_cache(file):
+            pass
+
+    @property
+    def name(self) -> str:
+        """The name it has as an arm and in the log."""
+        return self.policy.name
+
+    def respond(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
+        """One response for each context, from the file or from the policy.
+
+        Raises:
+            InputError: the policy cannot answer, or the file is damaged.
+        """
+        return [answer.text for answer in self.collect_responses(contexts, seeds, sampling)]
+
+    def collect_responses(
+        self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling
+    ) -> list[PolicyResponse]:
+        """One answer for each context, from the file or from the policy; see `respond`."""
+        keys = [self._key(context, seed, sampling) for context, seed in zip(contexts, seeds, strict=True)]
+        with _open_cache(self.file) as connection:
+            found = {key: answer for key in keys if (answer := _select_response(connection, key)) is not None}
+            missing = {key: row for row, key in enumerate(keys) if key not in found}  # once, however often it is asked
+            self.hits += len(keys) - len(missing)
+            asked = [(key, contexts[row], seeds[row]) for key, row in missing.items()]
+            arrived: list[tuple[str, PolicyResponse]] = []
+            try:
+                with closing(self._ask(asked, sampling)) as arriving:
+                    for key, answer in arriving:
+                        found[key] = answer
+                        arrived.append((key, answer))
+                        self.misses += 1
+                        if len(arrived) >= self.commit_every:
+                            _insert_responses(connection, arrived)
+                            arrived.clear()
+            finally:
+                _insert_responses(connection, arrived)
+        return [found[key] for key in keys]
+
+    def _key(self, context: Context, seed: Sequence[int], sampling: Sampling) -> str:
+        asked = {
+            "identity": self.identity,
+            "context": context if isinstance(context, str) else [message.model_dump() for message in context],
+            "seed": [int(part) for part in seed],
+            "temperature": float(sampling.temperature),
+            "max_new_tokens": sampling.max_new_tokens,
+        }
+        return hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    def _ask(
+        self, asked: Sequence[tuple[str, Context, Sequence[int]]], sampling: Sampling
+    ) -> Generator[tuple[str, PolicyResponse]]:
+        """Answers with their keys: a server's as they arrive, another policy's group by group."""
+        remote = self.policy if isinstance(self.policy, OpenAIPolicy) else None
+        size = max(self.commit_every, sampling.batch_size) if remote is None else max(len(asked), 1)
+        for start in range(0, len(asked), size):
+            keys, contexts, seeds = zip(*asked[start : start + size], strict=True)
+            if remote is None:
+                yield from zip(keys, collect_responses(self.policy, contexts, seeds, sampling), strict=True)
+                continue
+            with closing(remote.stream(contexts, seeds, sampling)) as arriving:
+                for row, answer in arriving:
+                    yield keys[row], answer
+
+
+def collect_responses(
+    policy: Policy, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling
+) -> list[PolicyResponse]:
+    """What `policy.respond` gives, and which of it was cut off; a policy that cannot tell is taken to have ended."""
+    if isinstance(policy, LocalPolicy):
+        written = policy.generate_tokens(policy.encode(contexts), seeds, sampling)
+        return [PolicyResponse(policy.decode(one), not one.ended) for one in written]
+    if isinstance(policy, OpenAIPolicy | CachedPolicy):
+        return policy.collect_responses(contexts, seeds, sampling)
+    return [PolicyResponse(text, False) for text in policy.respond(contexts, seeds, sampling)]
+
+
+def _select_response(connection: sqlite3.Connection, key: str) -> PolicyResponse | None:
+    row = connection.execute("SELECT text, cut FROM answers WHERE key = ?", (key,)).fetchone()
+    return None if row is None else PolicyResponse(row[0], bool(row[1]))
+
+
+def _insert_responses(connection: sqlite3.Connection, arrived: Sequence[tuple[str, PolicyResponse]]) -> None:
+    """All of a group or nothing; what another process has kept meanwhile stays."""
+    with connection:
+        connection.executemany(
+            "INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", [(key, text, cut) for key, (text, cut) in arrived]
+        )
+
+
+@contextmanager
+def _open_cache(file: Path) -> Iterator[sqlite3.Connection]:
+    """The file's table, made if the file is new; what goes wrong with it is said in one line."""
+    try:
+        # A transaction takes its lock at once, where it can wait; a lock taken halfway can fail.
+        with closing(sqlite3.connect(file, timeout=_LOCK_TIMEOUT, isolation_level="IMMEDIATE")) as connection:
+            if not _is_cache_file(connection):
+                _create_cache(connection, file)
+            with suppress(sqlite3.OperationalError):  # other processes are in it; who opens it next will do it
+                connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            yield connection
+    except sqlite3.Error as fault:
+        raise InputError(
+            f"{file}: cannot be used as a cache of answers ({fault}); name another file, or move this one away"
+        ) from None
+
+
+def _is_cache_file(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION_ID)
+
+
+def _create_cache(connection: sqlite3.Connection, file: Path) -> None:
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        if _is_cache_file(connection):  # another process was faster
+            return
+        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise InputError(f"{file}: this is another program's database, not a cache of answers; name another file")
+        connection.execute("CREATE TABLE answers (key TEXT PRIMARY KEY, text TEXT NOT NULL, cut INTEGER NOT NULL)")
+        connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")

@@ -1,0 +1,282 @@
+"""A policy behind a server that speaks OpenAI's API: vLLM, Ollama, `transformers serve`, a provider."""
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Thread
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+from copydesk.data.record import Context
+from copydesk.errors import InputError
+from copydesk.policies.base import Sampling
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+
+class PolicyResponse(NamedTuple):
+    """A response as text, and whether it was cut off before the policy had ended it."""
+
+    text: str
+    truncated: bool
+
+
+@dataclass
+class Usage:
+    """What was asked of a server so far: requests answered, attempts beyond their first ones, and tokens it counted."""
+
+    requests: int = 0
+    retried: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class OpenAIPolicy:
+    """A model at an OpenAI-compatible server, asked for several responses at a time.
+
+    A request that cannot be sent, is not answered in time, or is answered with a status that says to come back (408,
+    409, 429, 5xx) is sent again after pauses that double, or as long as the server asks for. The first that fails for
+    good ends the rest.
+
+    Args:
+        name: what the policy is called.
+        model: the name the server knows the model by.
+        url: of the server's API, such as `https://api.openai.com/v1`.
+        api_key: sent as a bearer token; `None` for a server that wants none.
+        concurrency: how many requests are under way at a time, at most.
+        retries: how often a request is sent again.
+        timeout: seconds the server may be silent.
+
+    Attributes:
+        usage: what was asked so far.
+
+    Raises:
+        InputError: the `openai` package is missing, or one of these makes no sense.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: str,
+        url: str,
+        *,
+        api_key: str | None = None,
+        concurrency: int = 8,
+        retries: int = 5,
+        timeout: float = 120.0,
+    ) -> None:
+        _import_openai()
+        if not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", url):
+            raise InputError(f"{name}: {url!r} is no address of a server; give one such as http://127.0.0.1:8000/v1")
+        if api_key is not None and not re.fullmatch(r"[!-~]+", api_key):
+            raise InputError(
+                f"{name}: the server's key is empty or holds a space or a letter that no key has; check it"
+            )
+        if concurrency < 1 or retries < 0 or not timeout > 0:
+            raise InputError(f"{name}: concurrency must be at least 1, retries at least 0 and timeout above 0")
+        self.name = name
+        self.model = model
+        self.url = url
+        self.usage = Usage()
+        self._api_key = api_key
+        self._concurrency = concurrency
+        self._retries = retries
+        self._timeout = timeout
+
+    def respond(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
+        """One response for each context; see `stream`."""
+        return [answer.text for answer in self.collect_responses(contexts, seeds, sampling)]
+
+    def collect_responses(
+        self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling
+    ) -> list[PolicyResponse]:
+        """One answer for each context; see `stream`."""
+        with closing(self.stream(contexts, seeds, sampling)) as arriving:
+            found = dict(arriving)
+        return [found[row] for row in range(len(contexts))]
+
+    def stream(
+        self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling
+    ) -> Generator[tuple[int, PolicyResponse]]:
+        """The answers with their rows, in the order in which they arrive.
+
+        `seeds[i]` is folded into the integer that the i-th request gives as its seed; how far that fixes the answer is
+        up to the server. Text is sent as one user's message. Shows a progress bar on a terminal. Whatever ends it
+        early, an interrupt too, cancels the requests under way.
+
+        Raises:
+            InputError: the server cannot be reached, or refuses.
+        """
+        from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+        if not contexts:
+            return
+        # The requests run in a thread of their own: it does not matter whether the caller's has an event loop, and a
+        # signal is raised here in the main thread, where a loop of its own might swallow it in a callback.
+        arrived: SimpleQueue[tuple[int, PolicyResponse] | None] = SimpleQueue()
+        rows = iter(enumerate(zip(contexts, seeds, strict=True)))
+        loop = asyncio.new_event_loop()
+        asking = loop.create_task(self._ask_all(rows, sampling, min(self._concurrency, len(contexts)), arrived.put))
+
+        def run() -> None:
+            try:
+                loop.run_until_complete(asyncio.wait([asking]))
+                loop.run_until_complete(loop.shutdown_asyncgens())
+            finally:
+                arrived.put(None)
+
+        thread = Thread(target=run, name=f"{self.name} answers", daemon=True)
+        try:
+            thread.start()
+            with tqdm(
+                total=len(contexts), desc=f"{self.name} answers", leave=False, disable=not sys.stderr.isatty()
+            ) as bar:
+                while (one := arrived.get()) is not None:
+                    yield one
+                    bar.update()
+            asking.result()
+        finally:
+            loop.call_soon_threadsafe(asking.cancel)
+            thread.join()
+            loop.close()
+
+    async def _ask_all(
+        self,
+        rows: Iterator[tuple[int, tuple[Context, Sequence[int]]]],
+        sampling: Sampling,
+        workers: int,
+        put: Callable[[tuple[int, PolicyResponse]], None],
+    ) -> None:
+        client = _import_openai().AsyncOpenAI(
+            api_key=self._api_key or "none",  # the package insists on one; who wants none does not look
+            base_url=self.url,
+            max_retries=self._retries,
+            timeout=self._timeout,
+        )
+
+        async def work() -> None:
+            for row, (context, seed) in rows:
+                put((row, await self._ask(client, context, seed, sampling)))
+
+        async with client:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(workers):
+                        group.create_task(work())
+            except BaseExceptionGroup as faults:
+                raise faults.exceptions[0] from None
+
+    async def _ask(
+        self, client: "AsyncOpenAI", context: Context, seed: Sequence[int], sampling: Sampling
+    ) -> PolicyResponse:
+        openai = _import_openai()
+        try:
+            raw = await client.chat.completions.with_raw_response.create(
+                model=self.model,
+                messages=_to_messages(context),  # type: ignore[arg-type]
+                seed=fold_seed(seed),
+                temperature=sampling.temperature,
+                max_tokens=sampling.max_new_tokens,
+            )
+            completion = raw.parse()
+        except openai.APIStatusError as fault:
+            raise self._build_error(_format_server_error(fault.status_code, fault.body), fault.status_code) from None
+        except openai.APITimeoutError:
+            raise self._build_error(
+                f"no answer within {self._timeout:g} s; allow more, or ask for less at a time"
+            ) from None
+        except openai.APIConnectionError as fault:
+            raise self._build_error(f"cannot be reached ({_name_cause(fault)}); is it running there?") from None
+        except ValueError:
+            completion = None  # said to be JSON and is not
+        choices = getattr(completion, "choices", None)
+        if completion is None or not choices:
+            error = getattr(completion, "error", None)  # some servers say so with a status of 200
+            raise self._build_error(
+                _format_server_error(200, error) if error else "no chat completion; does its API begin at this address?"
+            )
+        self.usage.requests += 1
+        self.usage.retried += raw.retries_taken
+        if completion.usage is not None:
+            self.usage.prompt_tokens += completion.usage.prompt_tokens or 0
+            self.usage.completion_tokens += completion.usage.completion_tokens or 0
+        text = choices[0].message.content or ""
+        # Half of a surrogate pair, which JSON may hold, no file could keep.
+        return PolicyResponse(text.encode("utf-8", "replace").decode(), choices[0].finish_reason == "length")
+
+    def _build_error(self, said: str, status: int = 0) -> InputError:
+        mend = {
+            401: f"; set {get_api_key_variable(self.name)}, COPYDESK_UPSTREAM_KEY or OPENAI_API_KEY to a key it takes",
+            404: "; check the model's name, and that its API begins at this address",
+            429: "; ask for less at a time",
+        }.get(status, "")
+        line = " ".join(f"{self.name}: {self.model} at {self.url}: {said}".split())
+        if self._api_key is not None:
+            line = line.replace(self._api_key, "***")
+        return InputError(line + mend)
+
+
+def fold_seed(seed: Sequence[int]) -> int:
+    """A seed of several integers as one of 31 bits, which every server takes; the same on every machine."""
+    digest = hashlib.sha256(json.dumps([int(part) for part in seed]).encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def get_api_key_variable(name: str) -> str:
+    """The environment variable that holds the key of the server behind the policy of this name alone."""
+    return "COPYDESK_KEY_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
+
+
+def find_api_key(name: str, url: str) -> str | None:
+    """The key of the server behind a policy, from the environment.
+
+    `COPYDESK_KEY_` and the policy's name in capitals, with `_` for all but letters and digits; else
+    `COPYDESK_UPSTREAM_KEY`; else, where the server is OpenAI's own, `OPENAI_API_KEY`. `None` if none of them is set.
+    """
+    variables = [get_api_key_variable(name), _SHARED_KEY_VARIABLE]
+    if urlsplit(url).hostname == "api.openai.com":
+        variables.append("OPENAI_API_KEY")  # a key that everybody has set must not reach whoever's server is named
+    found = (os.environ.get(variable, "").strip() for variable in variables)
+    return next((key for key in found if key), None)
+
+
+_SHARED_KEY_VARIABLE = "COPYDESK_UPSTREAM_KEY"
+
+
+def _import_openai() -> ModuleType:
+    """Imported when the first such policy is made: it takes a second."""
+    try:
+        import openai
+    except ModuleNotFoundError as fault:
+        raise InputError(
+            f"a policy behind a server needs {fault.name}; install it with: pip install 'copydesk[llm]'"
+        ) from None
+    return openai
+
+
+def _to_messages(context: Context) -> list[dict[str, object]]:
+    if isinstance(context, str):
+        return [{"role": "user", "content": context}]
+    return [message.model_dump() for message in context]
+
+
+def _format_server_error(status: int, body: object) -> str:
+    """What a server gave as its reason, in the forms that are about."""
+    reason = body
+    if isinstance(body, dict):
+        reason = body.get("message") or body.get("error") or body.get("detail") or body
+    return f"the server answered {status}: {str(reason)[:500]}" if reason else f"the server answered {status}"
+
+
+def _name_cause(fault: BaseException) -> str:
+    """The kind of fault beneath another; its words may hold what was sent."""
+    return type(fault.__cause__ or fault).__name__

@@ -1,0 +1,204 @@
+"""The figures of a run on a terminal."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from copydesk.report.columns import format_scenario_title, parse_scenario
+from copydesk.report.diff import render_diff_plain, render_diff_rich
+from copydesk.report.examples import format_chat_context, pick_examples
+from copydesk.report.metrics import filter_plain_scenarios
+from copydesk.report.people import build_user_rows, is_personal_run
+from copydesk.report.results import compute_cost_reduction
+from copydesk.report.rounds import RoundRow, list_arms
+from copydesk.report.style import exclude_oracle, get_method_label, is_late
+from copydesk.report.sweeps import Sweep, collect_sweeps
+
+MEASURE_FORMATS = {
+    "accepted": ("Accepted", "{:.0%}"),
+    "facts": ("Facts right", "{:.1%}"),
+    "malformed": ("Malformed", "{:.1%}"),
+    "length": ("Length", "{:.0f}"),
+    "distance": ("Distance to taste", "{:.2f}"),
+}
+"""The measures beside the cost that tables show, with title and format."""
+
+MAX_COLUMNS = 4
+"""Columns that still fit beside each other."""
+
+
+def format_cost(cell: Mapping[str, Any]) -> str:
+    """A cell's mean cost, with the spread where there are several seeds."""
+    mean = f"{cell['mean']:.2f}".replace("-", "−")
+    return mean + (f" ± {cell['std']:.2f}" if len(cell["per_seed"]) > 1 else "")
+
+
+def format_cost_reduction(cells: Mapping[str, Mapping[str, Any]], method: str, baseline: str = "base") -> str:
+    """A method's change against the baseline, as a signed percentage; empty where there is none."""
+    before = cells[baseline]["mean"] if baseline in cells else 0.0
+    if method == baseline or not before:
+        return ""
+    return f"{100 * (cells[method]['mean'] / before - 1):+.0f}%".replace("-", "−")
+
+
+def build_scenario_table(results: Mapping[str, Any], column: str) -> Table:
+    """One column's methods with cost, change against the base model, and the other measures."""
+    cells = results["cells"][column]
+    measures = [name for name in MEASURE_FORMATS if any(name in cell for cell in cells.values())]
+    titles = ["Edit cost", "Against base", *(MEASURE_FORMATS[name][0] for name in measures)]
+    table = _make_table(format_scenario_title(column), "Method", *titles)
+    least = min(cells[method]["mean"] for method in exclude_oracle(cells))
+    for method, cell in cells.items():
+        others = [MEASURE_FORMATS[name][1].format(cell[name]) if name in cell else "–" for name in measures]
+        style = "bold" if cell["mean"] == least else ""
+        _add_row(
+            table,
+            get_method_label(method),
+            format_cost(cell),
+            format_cost_reduction(cells, method),
+            *others,
+            style=style,
+        )
+    return table
+
+
+def build_scenarios_tables(results: Mapping[str, Any]) -> Iterator[Table]:
+    """The plain columns side by side, at most four in a table: mean cost per method; Max SubOpt in the last one."""
+    plain = filter_plain_scenarios(results["columns"])
+    titled = [(format_scenario_title(column), results["cells"][column]) for column in plain]
+    for start in range(0, len(titled), MAX_COLUMNS):
+        last = [("Max SubOpt", results["max_subopt"])] if start + MAX_COLUMNS >= len(titled) else []
+        columns = titled[start : start + MAX_COLUMNS] + last
+        table = _make_table("Mean edit cost", "Method", *(title for title, _ in columns))
+        for method in results["methods"]:
+            if any(method in cells for _, cells in columns):
+                costs = (format_cost(cells[method]) if method in cells else "–" for _, cells in columns)
+                _add_row(table, get_method_label(method), *costs)
+        yield table
+
+
+def build_regret_table(results: Mapping[str, Any]) -> Table:
+    """What it cost each late ensemble to find the best of its policies, a row a column and ensemble; sweeps aside."""
+    table = _make_table(
+        "Regret over the rounds of a seed", "Column", "Late ensemble", "Regret", "Ratio", "Best single arm"
+    )
+    for column in map(parse_scenario, results["columns"]):
+        methods = {} if column.swept_parameter else results.get("regret", {}).get(column.name, {})
+        for method, cell in methods.items():
+            _add_row(table, column.title, get_method_label(method), *format_regret(cell))
+    return table
+
+
+def format_regret(cell: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The regret, the ratio of the totals, and which single arm was the best in how many seeds."""
+    counts = Counter(map(get_method_label, cell["best"]))
+    best = ", ".join(f"{arm} ({times}×)" if len(counts) > 1 else arm for arm, times in counts.most_common())
+    return format_cost(cell["regret"]), format_cost(cell["ratio"]) if "ratio" in cell else "–", best
+
+
+def build_safety_table(results: Mapping[str, Any]) -> Table:
+    """Max SubOpt over all columns, those in which others are met than the user of the log among them."""
+    table = _make_table("Max SubOpt, all columns", "Method", "Max SubOpt")
+    for method, cell in results.get("max_subopt_all", {}).items():
+        _add_row(table, get_method_label(method), format_cost(cell))
+    return table
+
+
+def build_sweep_table(sweep: Sweep) -> Table:
+    """Mean cost, a row for each p or n, a column for each method."""
+    table = _make_table(f"Mean edit cost: {sweep.title}", sweep.symbol, *map(get_method_label, sweep.methods))
+    for value, cells in sweep.cells.items():
+        costs = (format_cost(cells[method]) if method in cells else "–" for method in sweep.methods)
+        _add_row(table, sweep.format_value(value), *costs)
+    return table
+
+
+def build_users_table(results: Mapping[str, Any]) -> Table:
+    """Mean cost and regret, a row for each person and one for everybody."""
+    methods = results["methods"]
+    table = _make_table(
+        "Mean edit cost", "Who", "Edits", "Taste shared with", *map(get_method_label, methods), "Regret"
+    )
+    for row in build_user_rows(results):
+        costs = (format_cost(row.cells[method]) for method in methods)
+        _add_row(table, row.name, row.edits, row.taste, *costs, "–" if row.regret is None else format_cost(row.regret))
+    return table
+
+
+def _make_table(title: str, first: str, *others: str) -> Table:
+    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    table.add_column(Text(first), no_wrap=True)
+    for other in others:
+        table.add_column(Text(other), justify="right")
+    return table
+
+
+def _add_row(table: Table, *cells: str, style: str = "") -> None:
+    """Add a row whose cells are text, whatever brackets are in them."""
+    table.add_row(*map(Text, cells), style=style)
+
+
+def print_results(console: Console, results: Mapping[str, Any]) -> None:
+    """Print the tables, and the saving in words.
+
+    Each column has a table of its own as long as there are no more than four; the report has them all. A single plain
+    column always has one. People with different tastes stand in one table.
+    """
+    for table in [build_users_table(results)] if is_personal_run(results) else _build_tables(results):
+        console.print(table)
+        console.print()
+    saved = compute_cost_reduction(results)
+    if saved:
+        words = f"{saved.description[0].upper()}{saved.description[1:]}"
+        costs = f"edit cost {saved.before:.2f} before, {saved.after:.2f} with {get_method_label(saved.method)}"
+        console.print(Text.assemble((words, "bold"), f" ({costs})."))
+
+
+def _build_tables(results: Mapping[str, Any]) -> list[Table]:
+    columns = [parse_scenario(name) for name in results["columns"]]
+    plain = [column for column in columns if column.is_plain]
+    if len(columns) <= MAX_COLUMNS:
+        alone = [column for column in columns if not column.swept_parameter]
+    else:
+        alone = plain if len(plain) == 1 else []
+    tables = [build_scenario_table(results, column.name) for column in alone]
+    if len(plain) > 1:
+        tables += build_scenarios_tables(results)
+    regrets = build_regret_table(results)
+    if regrets.row_count and len(columns) > 1:
+        tables.append(regrets)
+    if "max_subopt_all" in results:
+        tables.append(build_safety_table(results))
+    return [*tables, *map(build_sweep_table, collect_sweeps(results))]
+
+
+def print_examples(console: Console, rounds: Sequence[RoundRow], method: str, n: int = 3) -> None:
+    """Print ordinary rounds before and after learning, what the user changed marked.
+
+    In colour on a terminal that has it; elsewhere `[-deleted-]{+inserted+}`.
+    """
+    arms = list_arms(rounds)
+    for example in pick_examples(rounds, method, n=n):
+        after = example.after
+        console.rule(Text(f"{str(after['kind']).replace('_', ' ')} (round {after['t']})"), align="left")
+        console.print(Text(format_chat_context(after["context"]), style="dim"))
+        for when, played in (("Before", example.before), ("After", after)):
+            who = get_method_label(str(played["method"]))
+            if is_late(str(played["method"])):
+                who += f", which played {get_method_label(arms[str(played['policy'])])}"
+            verdict = (
+                "accepted as written" if played["edit"] == played["response"] else f"edit cost {played['cost']:.2f}"
+            )
+            console.print()
+            console.print(Text(f"{when}: {who}: {verdict}", style="bold"))
+            console.print(_highlight_diff(console, str(played["response"]), str(played["edit"])))
+        console.print()
+
+
+def _highlight_diff(console: Console, response: str, edit: str) -> Text:
+    coloured = console.is_terminal and console.color_system is not None and not console.no_color
+    return render_diff_rich(response, edit) if coloured else Text(render_diff_plain(response, edit))

@@ -1,0 +1,82 @@
+"""The whole loop for one task and one user: log edits, learn every policy, play the rounds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from copydesk.data.cost import EditCost
+from copydesk.data.jsonl import write_jsonl
+from copydesk.ensemble import LateEnsemble, Ucb
+from copydesk.errors import InputError
+from copydesk.policies import Policy
+from copydesk.simulate.outcome import PlayConfig, RunResult
+from copydesk.simulate.protocol import Round, draw_online_documents, play_late, play_policy, simulate_log
+from copydesk.simulate.recipe import RECIPE
+from copydesk.simulate.tasks import get_task
+from copydesk.simulate.teach import PolicyTrainer, load_reference_policy
+from copydesk.simulate.timer import StepTimer
+from copydesk.simulate.users import get_user
+from copydesk.training.config import Method, TrainConfig
+
+
+@dataclass(frozen=True)
+class DemoConfig(PlayConfig):
+    """What one run of the loop is made of: the online phase, and what comes before it.
+
+    Attributes:
+        edits: n, the rows of the log.
+        model: the reference policy, as `load_model` takes it.
+        log_temperature: of the responses in the log; 1 samples from π_ref itself.
+        recipe: how each method is trained; the policies of the late ensemble, in the order they are tried.
+    """
+
+    edits: int = 300
+    log_temperature: float = 1.0
+    recipe: Mapping[Method, TrainConfig] = field(default_factory=lambda: RECIPE)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.edits < 2:
+            raise InputError(f"--edits: {self.edits} must be at least 2")
+
+    def to_json(self) -> dict[str, Any]:
+        """Every setting, as results.json keeps it."""
+        recipe = {method: training.to_json() for method, training in self.recipe.items()}
+        return super().to_json() | {"recipe": recipe}
+
+
+def run_demo(settings: DemoConfig, folder: Path) -> RunResult:
+    """Play Protocol 1 with Base, every method of the recipe and the late ensemble over them.
+
+    Writes `log.jsonl` and `policies/` into the folder as it goes; `write_results` writes the rest. The cost model of
+    `rl` is in that policy's folder, measured on the rounds of Base.
+
+    Raises:
+        InputError: the model cannot be loaded, or the user of the log edited nothing.
+    """
+    clock = StepTimer()
+    with clock("load", "loading the model"):
+        task, user = get_task(settings.task), get_user(settings.user)
+        student = load_reference_policy(settings.model)
+        cost = EditCost(cap=settings.c_max, tokenizer=settings.model)
+    with clock("log", f"{settings.edits} responses of the reference policy, edited by the {user.name} user"):
+        sampling = settings.sampling(settings.log_temperature)
+        log = simulate_log(student.policy, task, user, settings.edits, settings.seed, sampling)
+        write_jsonl(folder / "log.jsonl", log)
+    contexts = draw_online_documents(task, settings.rounds, settings.seed, log)
+
+    def alone(policy: Policy) -> list[Round]:
+        with clock(f"play.{policy.name}", f"{settings.rounds} rounds of {policy.name}"):
+            return play_policy(policy, policy.name, task, user, contexts, settings.seed, cost, settings.sampling())
+
+    of_base = alone(student.policy)
+    lesson = PolicyTrainer(student, log, cost, max_length=512, clock=clock)
+    played: dict[str, Sequence[Round]] = {}
+    for method, recipe in settings.recipe.items():
+        target = folder / "policies" / method
+        target.mkdir(parents=True)
+        played[method] = alone(lesson.train(method, replace(recipe, seed=settings.seed), target, of_base))
+    rounds = [*of_base, *(one for own in played.values() for one in own)]
+    ensemble = LateEnsemble(list(played), Ucb(settings.alpha), settings.seed)
+    return RunResult(rounds + play_late(ensemble, played), clock.compute_durations())

@@ -1,0 +1,126 @@
+"""The loop for several people: one log, one shared policy, an adapter for each, and the rounds of all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
+
+from copydesk.data.cost import EditCost
+from copydesk.data.jsonl import write_jsonl
+from copydesk.data.record import EditRecord
+from copydesk.ensemble import LateEnsemble, Ucb
+from copydesk.errors import InputError
+from copydesk.policies import LocalPolicy
+from copydesk.simulate.late import play_per_user_ensemble
+from copydesk.simulate.outcome import PlayConfig, RunResult
+from copydesk.simulate.personal_recipe import PERSONAL_RECIPE
+from copydesk.simulate.protocol import Round, build_log, draw_online_documents, generate_responses, simulate_edits
+from copydesk.simulate.seeds import SeedStream
+from copydesk.simulate.tasks import SCRIPTED_TASKS
+from copydesk.simulate.teach import PolicyTrainer, load_reference_policy
+from copydesk.simulate.timer import StepTimer
+from copydesk.simulate.users import get_user
+from copydesk.simulate.users.people import MIN_PERSONAL_EDITS, PersonalUser, make_personal_users
+from copydesk.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class PersonalConfig(PlayConfig):
+    """What a run with several people is made of.
+
+    `user` is whom all of them take after: they are as strong, and three of the six want the same. `rounds` are each
+    person's.
+
+    Attributes:
+        edits: rows of the log, of all people together.
+        log_temperature: of the responses in the log.
+        training: of the shared policy and of each person's own.
+        prior: at most how many pulls of the others count where a person's ensemble knows little of an arm; the
+            default of `copydesk serve`.
+    """
+
+    edits: int = 300
+    log_temperature: float = 1.0
+    training: TrainConfig = field(default_factory=lambda: PERSONAL_RECIPE)
+    prior: float = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.task not in SCRIPTED_TASKS:
+            raise InputError(
+                f"--task {self.task}: people with different tastes need one of {', '.join(SCRIPTED_TASKS)}"
+            )
+        if self.edits < MIN_PERSONAL_EDITS:
+            raise InputError(
+                f"--edits: {self.edits} must be at least {MIN_PERSONAL_EDITS}, so that everybody has given one"
+            )
+
+    @cached_property
+    def users(self) -> list[PersonalUser]:
+        """Who edits, and how much each gave."""
+        return make_personal_users(get_user(self.user), self.edits)
+
+    def to_json(self) -> dict[str, Any]:
+        """Every setting, as results.json keeps it."""
+        own = {"training": self.training.to_json(), "people": {one.name: one.to_json() for one in self.users}}
+        return super().to_json() | own
+
+
+def run_personal(settings: PersonalConfig, folder: Path) -> RunResult:
+    """Play Protocol 1 with several people: Base, the shared policy, each one's own, and a late ensemble for each.
+
+    All people meet the same documents, and a policy writes the same of them for all: a difference between two people is
+    one of their tastes. Writes `log.jsonl` and `policies/` into the folder as it goes; `write_results` writes the rest.
+
+    Raises:
+        InputError: the model cannot be loaded, or nobody's edits can be learnt from.
+    """
+    clock = StepTimer()
+    with clock("load", "loading the model"):
+        task = SCRIPTED_TASKS[settings.task]
+        student = load_reference_policy(settings.model)
+        cost = EditCost(cap=settings.c_max, tokenizer=settings.model)
+    with clock("log", f"{settings.edits} responses of the reference policy, edited by {len(settings.users)} people"):
+        documents = task.draw_offline(settings.edits, settings.seed)
+        drawn = settings.sampling(settings.log_temperature)
+        responses = generate_responses(student.policy, documents, settings.seed, drawn, SeedStream.LOG_RESPONSES)
+        logs: dict[str, list[EditRecord]] = {}
+        bounds = pairwise(accumulate((person.edits for person in settings.users), initial=0))
+        for person, (start, end) in zip(settings.users, bounds, strict=True):
+            theirs = documents[start:end], responses[start:end]
+            logs[person.name] = build_log(student.policy.name, task, person.user, *theirs, settings.seed)
+        everybody = [record for log in logs.values() for record in log]
+        write_jsonl(folder / "log.jsonl", everybody)
+    contexts = draw_online_documents(task, settings.rounds, settings.seed, everybody)
+
+    def taught(name: str, log: Sequence[EditRecord]) -> LocalPolicy:
+        target = folder / "policies" / name
+        target.mkdir(parents=True)
+        training = replace(settings.training, seed=settings.seed)
+        with clock(f"train.{name}", f"the policy {name}, from {len(log)} edits"):
+            lesson = PolicyTrainer(student, log, cost, training.max_length, StepTimer())
+            return lesson.train(name, training, target, [])
+
+    def written(policy: LocalPolicy) -> list[str]:
+        with clock(f"play.{policy.name}", f"{settings.rounds} rounds of {policy.name}"):
+            return generate_responses(policy, contexts, settings.seed, settings.sampling())
+
+    def met(person: PersonalUser, policy: str, method: str, texts: Sequence[str]) -> list[Round]:
+        return simulate_edits(policy, method, task, person.user, contexts, texts, settings.seed, cost)
+
+    of_base, of_shared = written(student.policy), written(taught("shared", everybody))
+    rounds: list[Round] = []
+    arms: dict[str, dict[str, list[Round]]] = {}
+    for person in settings.users:
+        own = f"own-{person.name}"
+        of_own = written(taught(own, logs[person.name]))
+        rounds += met(person, student.policy.name, "base", of_base)
+        arms[person.name] = {
+            "shared": met(person, "shared", "shared", of_shared),
+            "own": met(person, own, "own", of_own),
+        }
+        rounds += [one for played in arms[person.name].values() for one in played]
+    ensemble = LateEnsemble(["shared", "own"], Ucb(settings.alpha), settings.seed, prior=settings.prior)
+    return RunResult(rounds + play_per_user_ensemble(ensemble, arms), clock.compute_durations())

@@ -1,0 +1,140 @@
+"""The folder of a benchmark: what was finished in it is never done again."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from copydesk.errors import InputError
+from copydesk.simulate.cell import LogRun
+from copydesk.simulate.config import MAY_EXTEND, ExperimentConfig
+from copydesk.simulate.protocol import Round
+from copydesk.training.config import METHODS
+from copydesk.utils.atomic import atomic_write
+
+CONFIG_FILE = "bench.json"
+_SUBFOLDERS = ("logs", "policies", "answers", "rounds")
+
+
+class RunFolder:
+    """Where the parts of a benchmark lie. Every file appears whole or not at all, so a run may be killed anywhere.
+
+    `logs/`, `policies/` and `answers/` hold what belongs to one log, `rounds/` what was played in one column by one
+    method with one seed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def prepare(self, settings: ExperimentConfig, *, resume: bool) -> None:
+        """Make the folder, or go on in one of the same settings.
+
+        Raises:
+            InputError: it cannot be written, holds other things, or holds a run that is not to be resumed, or cannot
+                be because its settings were others.
+        """
+        known = self.path / CONFIG_FILE
+        ours = _comparable_config(settings)
+        if not known.is_file():
+            if self.path.is_file() or (self.path.is_dir() and any(map(_is_foreign, self.path.iterdir()))):
+                raise InputError(f"--out {self.path}: holds other things; name a new or empty folder")
+        elif not any(file for name in _SUBFOLDERS for file in (self.path / name).glob("*")):
+            pass  # a run that ended before anything was finished
+        elif not resume:
+            raise InputError(
+                f"--out {self.path}: there is a run already; go on with it with --resume, or name a new folder"
+            )
+        else:
+            theirs = self._read_config(known)
+            differ = sorted(name for name in ours.keys() | theirs if ours.get(name) != theirs.get(name))
+            if differ:
+                name = differ[0]
+                raise InputError(
+                    f"--resume: the run in {self.path} had {name} {theirs.get(name)!r}, not {ours.get(name)!r}; give "
+                    f"the same settings (only {', '.join(MAY_EXTEND)} may differ), or name a new folder"
+                )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_json(known, ours)  # first of all: by this file a folder of ours is known
+            for name in (*_SUBFOLDERS, "seconds"):
+                (self.path / name).mkdir(exist_ok=True)
+        except OSError as fault:
+            raise InputError(
+                f"--out {self.path}: cannot be written ({(fault.strerror or str(fault)).lower()}); choose another"
+            ) from None
+
+    def _read_config(self, known: Path) -> dict[str, Any]:
+        try:
+            read: dict[str, Any] = json.loads(known.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as fault:
+            raise InputError(f"{known}: damaged ({fault}); name a new folder") from None
+        return read
+
+    def log_path(self, cell: LogRun) -> Path:
+        """The log of a cell."""
+        return self.path / "logs" / f"{cell.name}.jsonl"
+
+    def policy_path(self, cell: LogRun, method: str) -> Path:
+        """A trained policy's folder."""
+        return self.path / "policies" / cell.name / method
+
+    def answers_path(self, cell: LogRun, method: str) -> Path:
+        """What a policy wrote online, whoever reads it."""
+        return self.path / "answers" / f"{cell.name}-{method}.json"
+
+    def rounds_path(self, column: str, method: str, seed: int) -> Path:
+        """The rounds a method played in a column."""
+        return self.path / "rounds" / f"{column.replace('/', '-')}-{seed}-{method}.jsonl"
+
+    def seconds_path(self, cell: LogRun) -> Path:
+        """How long the steps of a cell took."""
+        return self.path / "seconds" / f"{cell.name}.json"
+
+    @property
+    def usage_path(self) -> Path:
+        """What LLM users were asked and answered, a line for each run and cell."""
+        return self.path / "usage.jsonl"
+
+    @property
+    def replies_path(self) -> Path:
+        """What LLMs answered, kept by what they were asked."""
+        return self.path / "replies.sqlite"
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a JSON file in one step."""
+    with atomic_write(path) as file:
+        file.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_rounds(path: Path, rounds: Iterable[Round]) -> None:
+    """Write rounds, a line each, in one step."""
+    with atomic_write(path) as file:
+        file.writelines(json.dumps(one.to_json(), ensure_ascii=False) + "\n" for one in rounds)
+
+
+def read_rounds(path: Path) -> list[Round]:
+    """Read rounds that `write_rounds` wrote.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [Round(**json.loads(line)) for line in lines]
+    except (OSError, ValueError, TypeError) as fault:
+        raise InputError(f"{path}: damaged ({fault}); remove it and run again with --resume") from None
+
+
+def _is_foreign(entry: Path) -> bool:
+    """Whether a file is none that a run of ours leaves behind that is killed before it has begun."""
+    return not (entry.name.startswith(".copydesk-") and entry.suffix == ".tmp")
+
+
+def _comparable_config(settings: ExperimentConfig) -> dict[str, Any]:
+    """The settings that must not change, as they come out of a JSON file."""
+    plain = {name: value for name, value in settings.to_json().items() if name not in (*MAY_EXTEND, "recipe")}
+    # What methods are trained with counts for all of them, whether they are rows now or later.
+    plain["recipe"] = settings.recipe_json(METHODS)
+    found: dict[str, Any] = json.loads(json.dumps(plain))
+    return found

@@ -1,0 +1,234 @@
+"""Forgetting a person: every row of theirs is erased, and an entry says that it was, without saying whose they were.
+
+The entries are a chain: each is sealed with a hash of itself and of the seal before it, so none can be changed, left
+out or put in later unless all that follow are made again. Who knows a person's name can find their entry by its keyed
+hash; who does not learns nothing from it.
+"""
+
+import hashlib
+import hmac
+import json
+import secrets
+import sqlite3
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, or_, select, text, update
+
+from copydesk.errors import InputError
+from copydesk.store.tables import arms, completions, edits, forgettings, memberships, pulls, withdrawals
+from copydesk.store.transaction import Transaction
+
+_INITIAL_SEAL = "0" * 64
+"""The seal before the first."""
+
+
+@dataclass(frozen=True)
+class ForgetEntry:
+    """One entry of the chain.
+
+    Attributes:
+        seq: its number in the log.
+        at: when, in seconds since 1970.
+        erased: how many rows of each kind were erased.
+        policies: those that had learned from the person, by name.
+        seal: SHA-256 of the entry and of the seal before it, in hexadecimal digits.
+    """
+
+    seq: int
+    at: float
+    erased: dict[str, int]
+    policies: tuple[str, ...]
+    seal: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**self.__dict__, "policies": list(self.policies)}
+
+
+def count_user_rows(connection: Connection, user: str, tenant: str | None = None) -> dict[str, int]:
+    """How many rows of each kind are a person's; those of them with any.
+
+    Args:
+        connection: to the store.
+        user: who.
+        tenant: whose user; of all tenants if `None`.
+    """
+    theirs = select(completions.c.id).where(_is_user_completion(user, tenant))
+    counts = {
+        "completions": select(func.count()).select_from(completions).where(_is_user_completion(user, tenant)),
+        "edits": select(func.count()).select_from(edits).where(edits.c.completion_id.in_(theirs)),
+        "choices": select(func.count()).select_from(pulls).where(_is_user_pull(user, tenant)),
+        "memberships": select(func.count()).select_from(memberships).where(_is_user_membership(user, tenant)),
+        "audiences": select(func.count()).select_from(arms).where(_is_user_scope(arms.c.audience, user, tenant)),
+    }
+    found = {kind: int(connection.execute(query).scalar_one()) for kind, query in counts.items()}
+    return {kind: count for kind, count in found.items() if count}
+
+
+def format_row_counts(rows: dict[str, int]) -> str:
+    """Numbers of rows of each kind in words."""
+    return ", ".join(f"{count} {kind if count > 1 else kind[:-1]}" for kind, count in rows.items()) or "nothing"
+
+
+def erase_user(tx: Transaction, user: str, tenant: str | None = None, policies: Sequence[str] = ()) -> ForgetEntry:
+    """Erase what is of a person, all of it or nothing, and log that it was done.
+
+    Completions and edits go. Of a choice made for them stays that there was a round, so that the rounds after it keep
+    their numbers; its arm, and with it the statistics of everything they caused, goes. That an arm was for them goes.
+
+    Args:
+        tx: the open transaction.
+        user: who.
+        tenant: whose user; of all tenants if `None`.
+        policies: the names of those that learned from the person, for the entry.
+    """
+    connection = tx.connection
+    erased = count_user_rows(connection, user, tenant)
+    chosen = _is_user_pull(user, tenant)
+    first = connection.execute(select(func.min(pulls.c.seq)).where(chosen)).scalar()
+    failed = (
+        select(pulls.c.completion_id)
+        .where(chosen)
+        .union(select(completions.c.id).where(_is_user_completion(user, tenant)))
+    )
+    connection.execute(
+        update(withdrawals)
+        .where(withdrawals.c.completion_id.in_(failed))
+        .values(completion_id="", round=None, reason="", at=0.0)
+    )
+    own = _is_user_scope(pulls.c.scope, user, tenant)
+    blank: dict[str, Any] = {
+        "completion_id": "",
+        "arm": "",
+        "propensity": 1.0,
+        "without": None,
+        "at": 0.0,
+        "asker": None,
+    }
+    for where, values in (
+        (and_(chosen, own), blank | {"scope": None, "turn": 0}),
+        (chosen, blank),  # a round of their group stays one of the group
+    ):
+        ids = select(pulls.c.seq).where(where)
+        connection.execute(update(pulls).where(pulls.c.seq.in_(ids)).values(**values))
+    theirs = select(completions.c.id).where(_is_user_completion(user, tenant))
+    connection.execute(delete(edits).where(edits.c.completion_id.in_(theirs)))
+    connection.execute(delete(completions).where(_is_user_completion(user, tenant)))
+    connection.execute(delete(memberships).where(_is_user_membership(user, tenant)))
+    connection.execute(update(arms).where(_is_user_scope(arms.c.audience, user, tenant)).values(audience=""))
+    return _append_entry(tx, user, tenant, first, erased, policies)
+
+
+def find_forget_entries(connection: Connection, user: str, tenant: str | None = None) -> list[ForgetEntry]:
+    """The entries that say that this person was forgotten, in order."""
+    rows = connection.execute(select(forgettings).order_by(forgettings.c.seq)).all()
+    return [
+        _build_entry(row) for row in rows if hmac.compare_digest(row.subject, _hash_subject(row.salt, user, tenant))
+    ]
+
+
+def verify_forget_chain(connection: Connection) -> int:
+    """How many entries there are, each sealed as it must be.
+
+    Raises:
+        InputError: one was changed, left out or put in.
+    """
+    before, count = _INITIAL_SEAL, 0
+    for count, row in enumerate(connection.execute(select(forgettings).order_by(forgettings.c.seq)), start=1):
+        if row.previous != before or row.seal != _compute_seal(dict(row._mapping)):
+            raise InputError(
+                f"entry {count} of who was forgotten (number {row.seq} of the log) is not what was sealed: it or the "
+                "one before it was changed or removed; restore the store from a copy"
+            )
+        before = row.seal
+    return count
+
+
+def vacuum_database(engine: Engine) -> None:
+    """Rewrite the tables, so that what was erased is nowhere in the database's files any more.
+
+    SQLite's file is written anew, PostgreSQL's tables are; who writes to them waits until that is done.
+
+    Raises:
+        InputError: another process keeps the SQLite file open in a long transaction.
+    """
+    with engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            bare = cast(sqlite3.Connection, connection.connection.dbapi_connection)
+            try:
+                bare.execute("VACUUM")
+                busy = bare.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            except sqlite3.OperationalError as fault:
+                raise InputError(f"{_STORE_BUSY_MESSAGE} ({fault})") from None
+            if busy:
+                raise InputError(_STORE_BUSY_MESSAGE)
+            return
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for table in (completions, edits, pulls, withdrawals, memberships, arms):
+            connection.execute(text(f"VACUUM FULL {table.name}"))
+
+
+_STORE_BUSY_MESSAGE = (
+    "the rows are erased, but another process uses the store, so that its file could not be written anew; "
+    "run the same command again when that is idle"
+)
+
+
+def _append_entry(
+    tx: Transaction, user: str, tenant: str | None, first: int | None, erased: dict[str, int], policies: Sequence[str]
+) -> ForgetEntry:
+    last = select(forgettings.c.seal).order_by(forgettings.c.seq.desc()).limit(1)
+    salt = secrets.token_hex(16)
+    fields: dict[str, Any] = {
+        "salt": salt,
+        "subject": _hash_subject(salt, user, tenant),
+        "first": first,
+        "erased": json.dumps(erased),
+        "policies": json.dumps(sorted(policies)),
+        "previous": tx.connection.execute(last).scalar() or _INITIAL_SEAL,
+    }
+    at = float(int(time.time()))
+    seal = _compute_seal({**fields, "at": at})
+    seq = tx.append(forgettings, at=at, seal=seal, **fields)
+    return ForgetEntry(seq, at, erased, tuple(sorted(policies)), seal)
+
+
+def _compute_seal(row: dict[str, Any]) -> str:
+    sealed = {name: row[name] for name in ("at", "salt", "subject", "first", "erased", "policies", "previous")}
+    return hashlib.sha256(json.dumps(sealed, sort_keys=True).encode()).hexdigest()
+
+
+def _hash_subject(salt: str, user: str, tenant: str | None) -> str:
+    return hmac.new(bytes.fromhex(salt), json.dumps([tenant, user]).encode(), hashlib.sha256).hexdigest()
+
+
+def _build_entry(row: Any) -> ForgetEntry:
+    return ForgetEntry(row.seq, row.at, json.loads(row.erased), tuple(json.loads(row.policies)), row.seal)
+
+
+def _is_user_completion(user: str, tenant: str | None) -> ColumnElement[bool]:
+    owner = completions.c.user == user
+    return owner if tenant is None else and_(owner, completions.c.tenant == tenant)
+
+
+def _is_user_membership(user: str, tenant: str | None) -> ColumnElement[bool]:
+    owner = memberships.c.user == user
+    return owner if tenant is None else and_(owner, memberships.c.tenant == tenant)
+
+
+def _is_user_pull(user: str, tenant: str | None) -> ColumnElement[bool]:
+    """Choices for answers that are logged, and for those that were never given."""
+    answered = pulls.c.completion_id.in_(select(completions.c.id).where(_is_user_completion(user, tenant)))
+    return or_(answered, _is_user_scope(pulls.c.scope, user, tenant), _is_user_scope(pulls.c.asker, user, tenant))
+
+
+def _is_user_scope(column: Any, user: str, tenant: str | None) -> ColumnElement[bool]:
+    """Whether a scope, `TENANT/USER`, is this person's; a tenant's name holds no slash, and a group's scope starts
+    with `@`."""
+    if tenant is not None:
+        return cast(ColumnElement[bool], column == f"{tenant}/{user}")
+    start = func.substr(column, 1, func.length(column) - len(user) - 1)
+    return and_(column.endswith(f"/{user}", autoescape=True), ~start.contains("/"), ~column.startswith("@"))

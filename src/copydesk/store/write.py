@@ -1,0 +1,204 @@
+"""Appending to the log. What is part of the ensemble's state is returned as the event it is."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import and_, select
+
+from copydesk.store import tables
+from copydesk.store.events import ArmChanged, ArmPulled, ConfigChanged, EditRecorded, MembershipChanged, PullWithdrawn
+from copydesk.store.transaction import Transaction
+
+
+@dataclass(frozen=True)
+class StoredCompletion:
+    """What was asked and answered.
+
+    Attributes:
+        id: the handle for the edit.
+        at: when it was asked.
+        tenant: whose it is.
+        user: for whom it was asked.
+        requested: the model the client named.
+        policy: that answered.
+        propensity: the probability it was chosen with; 1 if it was asked for by name.
+        round: of the ensemble's pull; `None` if it was asked for by name.
+        messages: the context as it was sent.
+        parameters: the rest of the request.
+        response: the text of the answer.
+        finish_reason: why it ended there.
+        usage: tokens, as the policy counted them.
+    """
+
+    id: str
+    at: float
+    tenant: str
+    user: str | None
+    requested: str
+    policy: str
+    propensity: float
+    round: int | None
+    messages: Sequence[Mapping[str, Any]]
+    parameters: Mapping[str, Any]
+    response: str
+    finish_reason: str | None
+    usage: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class StoredEdit:
+    """A revision of a completion's edit; `counted` says whether the ensemble learns from it."""
+
+    id: str
+    completion_id: str
+    revision: int
+    edit: str
+    cost: float
+    metric: str
+    counted: bool
+
+
+def append_config(tx: Transaction, settings: Mapping[str, Any], *, at: float) -> ConfigChanged:
+    """Log what the ensemble follows from here on."""
+    seq = tx.append(tables.settings, at=at, settings=json.dumps(settings))
+    return ConfigChanged(seq, at, dict(settings))
+
+
+def append_arm_change(
+    tx: Transaction,
+    name: str,
+    action: Literal["add", "retire"],
+    spec: str | None,
+    *,
+    at: float,
+    audience: str | None = None,
+) -> ArmChanged:
+    """Log that a policy became an arm, for everyone or for the users of one scope, or that an arm was retired."""
+    seq = tx.append(tables.arms, at=at, name=name, action=action, spec=spec, audience=audience)
+    return ArmChanged(seq, at, name, action, spec, audience)
+
+
+def append_membership(tx: Transaction, tenant: str, user: str, group: str | None, *, at: float) -> MembershipChanged:
+    """Log that a user is in this group from here on, and in no other; in none if that is `None`."""
+    seq = tx.append(tables.memberships, at=at, tenant=tenant, user=user, group=group)
+    return MembershipChanged(seq, at, tenant, user, group)
+
+
+def append_pull(
+    tx: Transaction,
+    completion_id: str,
+    *,
+    at: float,
+    round: int,
+    arm: str,
+    propensity: float,
+    scope: str | None,
+    turn: int,
+    without: Sequence[str],
+    asker: str | None = None,
+) -> ArmPulled:
+    """Log a choice of the ensemble; `asker` is the scope of the user who asked, where another one decided."""
+    seq = tx.append(
+        tables.pulls,
+        at=at,
+        completion_id=completion_id,
+        round=round,
+        arm=arm,
+        propensity=propensity,
+        scope=scope,
+        turn=turn,
+        without=json.dumps(list(without)) if without else None,
+        asker=asker,
+    )
+    return ArmPulled(seq, at, completion_id, round, arm, propensity, scope, turn, tuple(without), asker)
+
+
+def append_failure(
+    tx: Transaction,
+    completion_id: str,
+    *,
+    at: float,
+    arm: str,
+    round: int | None,
+    reason: str,
+    rest_until: float | None,
+) -> PullWithdrawn:
+    """Log that a request was not answered."""
+    seq = tx.append(
+        tables.withdrawals,
+        at=at,
+        completion_id=completion_id,
+        arm=arm,
+        round=round,
+        reason=reason,
+        rest_until=rest_until,
+    )
+    return PullWithdrawn(seq, at, arm, round, rest_until)
+
+
+def append_completion(tx: Transaction, completion: StoredCompletion) -> None:
+    """Log an answer; one that is there already, as after a commit nobody heard of, stays as it is."""
+    tx.append(
+        tables.completions,
+        unless_known=True,
+        at=completion.at,
+        id=completion.id,
+        tenant=completion.tenant,
+        user=completion.user,
+        requested=completion.requested,
+        policy=completion.policy,
+        propensity=completion.propensity,
+        round=completion.round,
+        context=json.dumps(completion.messages),
+        parameters=json.dumps(completion.parameters),
+        response=completion.response,
+        finish_reason=completion.finish_reason,
+        usage=None if completion.usage is None else json.dumps(completion.usage),
+    )
+
+
+def append_edit(
+    tx: Transaction, edit_id: str, completion_id: str, edit: str, cost: float, metric: str, *, at: float
+) -> tuple[StoredEdit, EditRecorded | None]:
+    """Log an edit, or find that it is there already.
+
+    Returns:
+        The revision that counts now; and the event, where this changed something and the ensemble had chosen.
+
+    Raises:
+        LookupError: there is no such completion.
+    """
+    edits, completions, pulls = tables.edits, tables.completions, tables.pulls
+    query = select(pulls.c.round, pulls.c.arm, pulls.c.scope, pulls.c.turn, pulls.c.at, completions.c.id)
+    chosen = and_(pulls.c.round == completions.c.round, pulls.c.arm != "")  # not one that was erased meanwhile
+    query = query.select_from(completions.outerjoin(pulls, chosen))
+    found = tx.connection.execute(query.where(completions.c.id == completion_id)).first()
+    if found is None:
+        raise LookupError(f"there is no completion {completion_id!r}")
+    counted = found.round is not None
+    latest = tx.connection.execute(
+        select(edits).where(edits.c.completion_id == completion_id).order_by(edits.c.revision.desc()).limit(1)
+    ).first()
+    if latest is not None and latest.edit == edit:
+        return StoredEdit(latest.id, completion_id, latest.revision, edit, latest.cost, latest.metric, counted), None
+    revision = 1 if latest is None else latest.revision + 1
+    previous = None if latest is None else float(latest.cost)
+    seq = tx.append(
+        edits,
+        at=at,
+        id=edit_id,
+        completion_id=completion_id,
+        revision=revision,
+        edit=edit,
+        cost=cost,
+        previous_cost=previous,
+        metric=metric,
+    )
+    stored = StoredEdit(edit_id, completion_id, revision, edit, cost, metric, counted)
+    if not counted:
+        return stored, None
+    return stored, EditRecorded(
+        seq, at, completion_id, found.round, found.arm, found.scope, found.turn, found.at, cost, previous
+    )

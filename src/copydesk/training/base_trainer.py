@@ -1,0 +1,96 @@
+"""What trainers on the rows of a log have in common: how rows make up a step, and what is said meanwhile."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, Sampler
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from copydesk.training.checkpoints import AtomicCheckpoints
+from copydesk.training.order import EpochSampler
+from copydesk.training.sharding import ShardedTrainer
+
+logger = logging.getLogger(__name__)
+
+
+class RowTrainer(AtomicCheckpoints, ShardedTrainer):
+    """A `Trainer` whose step is a weighted mean over rows, however they are spread over batches and processes.
+
+    A subclass gives `compute_loss`, which divides by `num_items_in_batch`, the weight of all rows of the step, and
+    multiplies by the number of processes.
+
+    Args:
+        model: what is trained.
+        args: as for `transformers.Trainer`, with `remove_unused_columns=False`.
+        rows: the rows.
+        padding: a row of weight 0, which fills the last batches of several processes.
+        collator: makes a batch of rows; its `weight` is theirs, shape [B].
+    """
+
+    def __init__(
+        self, model: nn.Module, args: TrainingArguments, rows: Sequence[Any], padding: Any, collator: Any
+    ) -> None:
+        data: Any = [*rows, padding]
+        super().__init__(model=model, args=args, train_dataset=data, data_collator=collator)
+        # Only so that `Trainer` counts the rows of a step for us, see `_get_num_items_in_batch`.
+        self.model_accepts_loss_kwargs = True
+        replace_progress_callbacks(self)
+
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
+        processes = self.accelerator.num_processes
+        multiple = 1 if processes == 1 else processes * self.args.per_device_train_batch_size
+        return EpochSampler(len(self.train_dataset) - 1, multiple, self.args.seed)  # type: ignore[arg-type]
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor:
+        """The weight of all rows of a step, over its batches and all processes."""
+        total = torch.stack([batch["weight"].sum() for batch in batch_samples]).sum().to(device)
+        gathered: Tensor = self.accelerator.reduce(total, reduction="sum")
+        return gathered
+
+
+def replace_progress_callbacks(trainer: Trainer) -> None:
+    """Put a bar on the terminal, or lines in the log, in the place of what `Trainer` prints where output goes."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    if trainer.is_world_process_zero():
+        trainer.add_callback(_ProgressBar() if sys.stderr.isatty() else _ProgressLog())
+
+
+class _ProgressBar(ProgressCallback):
+    """A progress bar with the latest loss beside it."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        if self.training_bar is not None and logs is not None and "loss" in logs:
+            self.training_bar.set_postfix_str(_format_metrics(logs))
+
+
+class _ProgressLog(TrainerCallback):
+    """A line in the log now and then, for where there is no terminal."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        if logs is not None and "loss" in logs:
+            logger.info("step %d/%d: %s", state.global_step, state.max_steps, _format_metrics(logs))
+
+
+_SHOWN_METRICS = (
+    "loss",
+    "loss/supervised",
+    "loss/preference",
+    "loss/cost",
+    "margin",
+    "accuracy",
+    "logp_gain/edit",
+    "cost/fit",
+    "cost/pessimistic",
+)
+
+
+def _format_metrics(logs: dict[str, float]) -> str:
+    # The surrogate that policy optimisation differentiates is 0 but for rounding, and says nothing.
+    shown = [name for name in _SHOWN_METRICS if name in logs and not (name == "loss" and "cost/fit" in logs)]
+    return ", ".join(f"{name} {logs[name]:.4g}" for name in shown)

@@ -1,0 +1,117 @@
+"""Fitting a cost model to a log, in memory."""
+
+import copy as copying
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, set_seed
+
+from copydesk.training import distributed
+from copydesk.training.config import TrainConfig
+from copydesk.training.cost_model.model import CostModel
+from copydesk.training.cost_model.pessimism import compute_confidence_set
+from copydesk.training.cost_model.trainer import CostRow, CostTrainer
+from copydesk.training.encode import Triple
+from copydesk.training.fit import check_edited, check_row_weights
+from copydesk.training.logprobs import ForwardPlan
+from copydesk.training.loop import build_training_arguments, run_trainer
+from copydesk.training.probe import choose_forward
+from copydesk.training.row_costs import check_costs, compute_mean_cost
+from copydesk.training.scoring import compute_longest_length
+
+logger = logging.getLogger(__name__)
+
+
+def fit_cost_model(
+    model: PreTrainedModel,
+    triples: Sequence[Triple],
+    settings: TrainConfig,
+    *,
+    forward: ForwardPlan | None = None,
+    checkpoints: Path | None = None,
+) -> CostModel:
+    """Fit f̂ and its members to the costs of a log: f̂ = argmin_f mean_i (f(x_i, y_i) - c_i)².
+
+    On one CPU the same arguments give the same weights, bit for bit, also when the run was interrupted and resumed.
+    Seeds Python's, NumPy's and torch's global random numbers.
+
+    Args:
+        model: what the cost model is made of; it is copied and left as it is.
+        triples: the rows, each with its cost.
+        settings: `cost`, and how rows make up batches and steps.
+        forward: how to run the model; found out if not given.
+        checkpoints: as for `fit`.
+
+    Raises:
+        InputError: no row is edited; a cost is missing or none; training diverged; the disk is too full.
+        Interrupted: a signal came; what was learnt is in the checkpoint.
+    """
+    check_edited(triples)
+    check_row_weights(triples)
+    check_costs(triples, settings.cost.c_max)
+    forward = forward or choose_forward(model, compute_longest_length(triples))
+    set_seed(settings.seed)
+    weights = torch.tensor([triple.weight for triple in triples])
+    costs = torch.tensor([triple.cost for triple in triples])
+    mean = compute_mean_cost(triples)
+    cost_model = CostModel(copying.deepcopy(model), settings.cost, forward, mean)
+    variance = float((weights * (costs - mean).square()).sum() / weights.sum())
+    answers = [(triple.context, triple.response) for triple in triples]
+    cost_model.randomize_members(answers[:32], settings.cost.prior * variance**0.5, settings.seed)
+    cost_model.train()
+    rows = _build_cost_rows(triples, settings)
+    batch = min(settings.batch_size, settings.cost.rows_per_step)
+    own = replace(
+        settings,
+        epochs=settings.cost.epochs,
+        max_steps=None,
+        learning_rate=settings.cost.learning_rate,
+        batch_size=batch,
+        accumulate=max(1, settings.cost.rows_per_step // (batch * distributed.get_world_size())),
+        checkpointing=False,
+    )
+
+    def make(folder: Path) -> CostTrainer:
+        told = build_training_arguments(own, folder, save=checkpoints is not None)
+        told.max_grad_norm = 0.0
+        return CostTrainer(cost_model, told, rows)
+
+    run_trainer(make, checkpoints)
+    cost_model.eval()
+    predictions = cost_model.predict(answers, quiet=False)
+    errors = (weights[:, None] * (predictions - costs[:, None]).square()).sum(dim=0) / weights.sum()
+    cost_model.within.copy_(compute_confidence_set(errors, settings.cost.gamma * variance))
+    if variance > 0 and settings.cost.members and int(cost_model.within.sum()) == 1:
+        logger.warning(
+            "no member explains the log nearly as well as the fit itself, so --pessimism max is the fit and no more; "
+            "raise --cost-epochs, --cost-lr or --gamma, or lower --prior"
+        )
+    return cost_model
+
+
+def draw_resamples(rows: int, members: int, seed: int) -> np.ndarray:
+    """How often each row is in each fit's sample of the log: int64 of shape [rows, 1 + members].
+
+    The first column is the log itself. The others are bootstrap resamples, as many rows drawn with replacement; a
+    member's does not depend on how many there are.
+    """
+    columns = [np.ones(rows, dtype=np.int64)]
+    for member in range(1, members + 1):
+        draw = np.random.default_rng([seed, member]).integers(rows, size=rows)
+        columns.append(np.bincount(draw, minlength=rows))
+    return np.stack(columns, axis=1)
+
+
+def _build_cost_rows(triples: Sequence[Triple], settings: TrainConfig) -> list[CostRow]:
+    """The rows to learn from: y with its cost, and, if asked for, y' with none."""
+    rows = []
+    for triple, drawn in zip(triples, draw_resamples(len(triples), settings.cost.members, settings.seed), strict=True):
+        counts = tuple(int(count) for count in drawn)
+        rows.append(CostRow((triple.context, triple.response), float(triple.cost or 0.0), triple.weight, counts))
+        if settings.cost.free_rows and triple.edited:
+            rows.append(CostRow((triple.context, triple.edit), 0.0, triple.weight, counts))
+    return rows

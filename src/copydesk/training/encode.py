@@ -1,0 +1,238 @@
+"""From rows of a log to tokens: what the model reads, what it wrote and what it should have written."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from transformers import PreTrainedTokenizerBase
+
+from copydesk.data.record import Context, EditRecord, Message
+from copydesk.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Triple:
+    """One row (x, y, y') as token ids; y and y' end with the token that ends a turn.
+
+    Attributes:
+        id: the row's id in the log.
+        context: x, at least one token.
+        response: y, at least one token.
+        edit: y', at least one token.
+        weight: how much the row counts in every mean; the usual row counts 1.
+        cost: c, what the edit cost; `None` where no method asked for it.
+    """
+
+    id: str
+    context: tuple[int, ...]
+    response: tuple[int, ...]
+    edit: tuple[int, ...]
+    weight: float = 1.0
+    cost: float | None = None
+
+    @property
+    def edited(self) -> bool:
+        """Whether y and y' differ for the model: only then does the row hold a preference."""
+        return self.response != self.edit
+
+    @cached_property
+    def fork(self) -> int:
+        """How many tokens at their beginning y and y' have in common, which a model needs to read only once.
+
+        Of an edited row at least one token is left in each branch, even where an answer cut short is all beginning of
+        the other. Of an unedited row it is the whole answer: there are no branches.
+        """
+        if not self.edited:
+            return len(self.edit)
+        most = min(len(self.response), len(self.edit)) - 1
+        return next((i for i in range(most) if self.response[i] != self.edit[i]), most)
+
+
+@dataclass(frozen=True)
+class EncodedLog:
+    """The triples of a log, and what was lost on the way to them.
+
+    Attributes:
+        triples: in the order of the log, without the rows left out.
+        pending: rows left out because their edit is not known yet.
+        cut_contexts: rows whose context lost its beginning.
+        cut_answers: rows where even an answer alone was too long and lost its end, as was asked.
+        left_out: rows left out because even an answer alone was too long.
+        users: of each triple, whose row it was; `None` where that is not known.
+    """
+
+    triples: list[Triple]
+    pending: int
+    cut_contexts: int
+    cut_answers: int
+    left_out: int = 0
+    users: tuple[str | None, ...] = ()
+
+    @property
+    def shared_tokens(self) -> int:
+        """Tokens that y and y' of the edited rows have in common at their beginning, summed over the rows."""
+        return sum(triple.fork for triple in self.triples if triple.edited)
+
+
+def encode_log(
+    records: Iterable[EditRecord],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    *,
+    truncate_answers: bool = False,
+    weights: Mapping[str, float] | None = None,
+    costs: Mapping[str, float] | None = None,
+) -> EncodedLog:
+    """Turn the rows of a log into token triples of at most `max_length` tokens (context plus the longer answer).
+
+    A row that is too long loses tokens from the start of its context, the same for y and y' (a leading begin-of-text
+    token stays). A row is left out when one of its answers alone is too long, since a model that learnt from an answer
+    without its end would learn to stop nowhere. Whatever is lost is counted, and said in a warning.
+
+    Args:
+        records: the log.
+        tokenizer: of the model that is to read the triples.
+        max_length: in tokens, at least 2: one to read and one to write.
+        truncate_answers: keep the rows that would be left out; their answers lose their end.
+        weights: the weight of a row by its id; a row that is not in it weighs 1.
+        costs: the cost of a row by its id, of the whole texts, whatever is cut off; see `compute_row_costs`.
+
+    Raises:
+        InputError: the tokenizer has no token that ends a turn, or no row is left of those whose edit is known.
+    """
+    end = find_end_of_turn(tokenizer)
+    room_for_answer = max_length - 1  # an answer's first token is predicted from one before it
+    triples: list[Triple] = []
+    users: list[str | None] = []
+    pending = cut = shortened = left_out = 0
+    for record in records:
+        if record.edit is None:
+            pending += 1
+            continue
+        context = encode_context(record.context, tokenizer)
+        response = _tokenize_plain(tokenizer, record.response) + end
+        edit = _tokenize_plain(tokenizer, record.edit) + end
+        longest = max(len(response), len(edit))
+        if longest > room_for_answer and not truncate_answers:
+            left_out += 1
+            continue
+        shortened += longest > room_for_answer
+        room_for_context = max(max_length - longest, 1)
+        cut += len(context) > room_for_context
+        users.append(record.user)
+        triples.append(
+            Triple(
+                record.id,
+                tuple(_keep_last(context, room_for_context, tokenizer)),
+                tuple(response[:room_for_answer]),
+                tuple(edit[:room_for_answer]),
+                1.0 if weights is None else weights.get(record.id, 1.0),
+                None if costs is None else costs[record.id],
+            )
+        )
+    if left_out and not triples:
+        raise InputError(
+            f"none of the {left_out} edited or accepted rows fits: each has an answer of more than {room_for_answer} "
+            f"tokens; raise --max-length (now {max_length}), or keep them without their end with --cut-answers"
+        )
+    if cut:
+        logger.warning(
+            "%d of %d contexts were longer than --max-length %d allows and lost their beginning; raise it to keep them "
+            "whole",
+            cut,
+            len(triples),
+            max_length,
+        )
+    if shortened:
+        logger.warning(
+            "%d of %d rows have an answer longer than --max-length %d allows, which lost its end as --cut-answers "
+            "asks; raise --max-length to keep it whole",
+            shortened,
+            len(triples),
+            max_length,
+        )
+    if left_out:
+        logger.warning(
+            "%d of %d rows have an answer longer than --max-length %d allows and were left out; raise it, or keep them "
+            "without their end with --cut-answers",
+            left_out,
+            left_out + len(triples),
+            max_length,
+        )
+    return EncodedLog(triples, pending, cut, shortened, left_out, tuple(users))
+
+
+def encode_context(context: Context, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens a model reads before it answers; at least one.
+
+    With a chat template, text is one user's message and the template opens the assistant's turn. Without one, text is
+    taken as it stands, and messages become paragraphs `role: content` with `assistant:` at the end.
+    """
+    if tokenizer.chat_template is not None:
+        rendered = _render_chat(tokenizer, _to_messages(context), open_turn=True)
+        ids = _tokenize_plain(tokenizer, rendered)
+    else:
+        text = context if isinstance(context, str) else _format_paragraphs(context)
+        ids = list(tokenizer(text)["input_ids"])
+        if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
+            ids.pop()  # some tokenizers close every text; an answer is still to come here
+    if not ids:
+        # The first token of an answer needs something before it to be predicted from.
+        first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else find_end_of_turn(tokenizer)[-1]
+        ids = [first]
+    return ids
+
+
+def find_end_of_turn(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The token ids that close an answer, which a model must learn to write or it would never stop.
+
+    With a chat template it is what the template writes after the assistant's words, up to and including the first
+    special token (some tokenizers' `eos_token` ends a document, not a turn). Otherwise it is `eos_token`.
+
+    Raises:
+        InputError: there is neither.
+    """
+    if tokenizer.chat_template is not None:
+        words = "Copydesk"
+        turn = [{"role": "user", "content": "?"}, {"role": "assistant", "content": words}]
+        _, found, after = _render_chat(tokenizer, turn, open_turn=False).rpartition(words)
+        ids = _tokenize_plain(tokenizer, after) if found else []
+        special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+        for position, token in enumerate(ids):
+            if token in special:
+                return ids[: position + 1]
+    if tokenizer.eos_token_id is None:
+        raise InputError("the tokenizer has no end-of-text token; set eos_token in its tokenizer_config.json")
+    return [int(tokenizer.eos_token_id)]
+
+
+def _to_messages(context: Context) -> list[dict[str, str]]:
+    if isinstance(context, str):
+        return [{"role": "user", "content": context}]
+    return [message.model_dump() for message in context]
+
+
+def _format_paragraphs(messages: Sequence[Message]) -> str:
+    return "".join(f"{message.role}: {message.content}\n\n" for message in messages) + "assistant:"
+
+
+def _render_chat(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], open_turn: bool) -> str:
+    """What the chat template makes of the messages, as text."""
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=open_turn))
+
+
+def _tokenize_plain(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The tokens of a text, with none added before or after it."""
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _keep_last(ids: list[int], count: int, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The last `count` ids; a begin-of-text token that stood first still does (models lose their footing without)."""
+    if len(ids) <= count:
+        return ids
+    if count > 1 and ids[0] == tokenizer.bos_token_id:
+        return [ids[0], *ids[len(ids) - count + 1 :]]
+    return ids[len(ids) - count :]

@@ -1,0 +1,157 @@
+"""Training in memory: from a model, token triples and reference log-probabilities to a trained policy."""
+
+import copy as copying
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+from transformers import PreTrainedModel, set_seed
+
+from copydesk.errors import InputError
+from copydesk.training.config import TrainConfig
+from copydesk.training.encode import Triple
+from copydesk.training.logprobs import ForwardPlan, TripleLogProbs
+from copydesk.training.loop import build_training_arguments, disable_dropout, run_trainer
+from copydesk.training.probe import choose_forward
+from copydesk.training.row_costs import check_costs
+from copydesk.training.scoring import compute_longest_length, score_triples
+from copydesk.training.trainer import EditTrainer, build_examples
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A trained policy and how its training went.
+
+    Attributes:
+        model: with a LoRA adapter, or, after full training, an ordinary model; in evaluation mode.
+        history: what was logged, about twenty times over the run: step, epoch, loss and the objective's metrics.
+        forward: how the model was run on triples.
+        sharded_model: where processes share out the weights (FSDP, DeepSpeed), the model to run, in all of them
+            together.
+        full_state_dict: then, in the main process, all weights of the model.
+    """
+
+    model: PreTrainedModel | PeftModel
+    history: list[dict[str, float]]
+    forward: ForwardPlan
+    sharded_model: nn.Module | None = None
+    full_state_dict: dict[str, Tensor] | None = None
+
+    def score(self, triples: Sequence[Triple], batch_size: int = 8) -> TripleLogProbs:
+        """log π of every y' and y under the trained policy; in several processes, called by all of them."""
+        return score_triples(
+            self.sharded_model or self.model,
+            triples,
+            batch_size=batch_size,
+            forward=self.forward,
+            distribute=self.sharded_model is None,
+            description="held out",
+        )
+
+
+def compute_reference_logprobs(
+    model: nn.Module, triples: Sequence[Triple], batch_size: int = 8, forward: ForwardPlan | None = None
+) -> TripleLogProbs:
+    """log π_ref of every y' and y: one pass, which the training of every method on these triples can share.
+
+    Several processes divide the triples among them.
+    """
+    return score_triples(
+        model, triples, batch_size=batch_size, forward=forward, distribute=True, description="reference"
+    )
+
+
+def fit_policy(
+    model: PreTrainedModel,
+    triples: Sequence[Triple],
+    references: TripleLogProbs,
+    settings: TrainConfig,
+    *,
+    copy: bool = True,
+    forward: ForwardPlan | None = None,
+    checkpoints: Path | None = None,
+) -> FitResult:
+    """Train a policy on triples, starting at the reference policy.
+
+    On one CPU the same arguments give the same weights, bit for bit, also when the run was interrupted and resumed.
+    Seeds Python's, NumPy's and torch's global random numbers.
+
+    Args:
+        model: π_ref.
+        triples: the rows to learn from.
+        references: `reference_logprobs(model, triples)`.
+        settings: all but `held_out`, `max_length`, `weigh` and `dtype`, which are decided before, matter here.
+        copy: train a copy and leave `model` as it is; `False` saves its memory and changes `model`.
+        forward: how to run the model; found out if not given.
+        checkpoints: the folder to keep the newest checkpoint in, or where there is one already, to go on from. While
+            training with one, SIGINT and SIGTERM save a checkpoint and stop.
+
+    Raises:
+        InputError: no row of `triples` is edited, so that there is nothing to learn from edits; a row lacks the cost
+            that the method needs; training diverged; or the disk is too full for the checkpoints.
+        Interrupted: a signal came; what was learnt is in the checkpoint.
+    """
+    check_edited(triples)
+    if settings.uses_costs:
+        check_costs(triples, settings.cost.c_max)
+    rows = build_examples(triples, references, settings.method)
+    check_row_weights([row.triple for row in rows])
+    forward = forward or choose_forward(model, compute_longest_length(triples))
+    use_cache = model.config.use_cache
+    set_seed(settings.seed)
+    policy: Any = copying.deepcopy(model) if copy else model
+    disable_dropout(policy)
+    if settings.full:
+        policy.requires_grad_(True)
+    else:
+        policy = get_peft_model(policy, build_lora_config(settings))
+
+    def make(folder: Path) -> EditTrainer:
+        return EditTrainer(
+            policy, build_training_arguments(settings, folder, save=checkpoints is not None), rows, settings, forward
+        )
+
+    trainer = run_trainer(make, checkpoints)
+    policy.config.use_cache = use_cache  # `Trainer` turns it off, and generation would be slow ever after
+    history = [entry for entry in trainer.state.log_history if "loss" in entry]
+    policy.eval()
+    if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+        return FitResult(policy, history, forward)
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    tied = getattr(policy, "all_tied_weights_keys", None) or {}
+    whole = {name: weight for name, weight in (weights or {}).items() if name not in tied}
+    return FitResult(policy, history, forward, trainer.model_wrapped, whole)
+
+
+def check_edited(triples: Sequence[Triple]) -> None:
+    """Refuse rows that say nothing about how to answer better.
+
+    Raises:
+        InputError: no row is edited.
+    """
+    if not any(triple.edited for triple in triples):
+        raise InputError("nobody edited anything in this log, so it holds nothing to learn from; log some edits first")
+
+
+def check_row_weights(triples: Sequence[Triple]) -> None:
+    """Refuse rows that all weigh nothing.
+
+    Raises:
+        InputError: every row weighs 0.
+    """
+    if not any(triple.weight for triple in triples):
+        raise InputError("every row to train on weighs 0, so there is nothing to learn from; weigh them otherwise")
+
+
+def build_lora_config(settings: TrainConfig) -> LoraConfig:
+    """The adapter that a policy is trained with."""
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.lora_r,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules="all-linear",
+    )

@@ -1,0 +1,143 @@
+"""`policy.json`: what a trained policy is, beside its weights."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from copydesk.data.record import EditRecord
+from copydesk.errors import InputError
+from copydesk.training.people import HashedUsers
+
+POLICY_FILE = "policy.json"
+POLICY_FORMAT = 4  # 1 knew no left_out, final or remarks; 2 no cost_model; 3 not whom a policy learned from
+
+
+class BaseModelRef(BaseModel):
+    """The model a policy was trained from; the fields are those of `copydesk.models.load.ModelInfo`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spec: str
+    kind: str
+    revision: str | None
+    weights_sha256: str | None
+    parameters: int
+
+
+class TrainingData(BaseModel):
+    """The log a policy was trained on.
+
+    `rows` are those whose edit was known and which were not left out for their length, `edited` those of them the
+    person changed; `held_out` were not trained on. `pending` and `left_out` come on top of `rows`. `people` says whose
+    the rows are, in hashes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str
+    rows: int
+    edited: int
+    pending: int
+    held_out: int
+    cut_contexts: int
+    cut_answers: int
+    left_out: int = 0
+    people: HashedUsers | None = None
+
+
+class CostModelRef(BaseModel):
+    """The cost model a policy was trained against.
+
+    `folder` is within the policy's own, `sha256` the hash of its weights, `metric` the cost it predicts, and `fit` and
+    `pessimistic` the figures of f̂ and f̄ on its held-out rows; its `cost_model.json` says more.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: str
+    sha256: str
+    metric: str
+    fit: dict[str, float]
+    pessimistic: dict[str, float]
+
+
+class PolicyFile(BaseModel):
+    """The contents of `policy.json`.
+
+    Attributes:
+        format: version of this layout.
+        name: the policy's name, that of its folder.
+        method: how it was trained.
+        base: the model it was trained from.
+        data: the log it was trained on.
+        settings: every setting of the run.
+        before: figures of the base on the held-out rows (see `evaluate`); empty where none were held out.
+        after: the same figures of the policy.
+        history: what was logged during training.
+        final: the last of the training metrics logged.
+        remarks: what a person should know before using the policy, in sentences.
+        cost_model: what it was trained against, with `rl`.
+        versions: of the libraries that made it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = POLICY_FORMAT
+    name: str
+    method: str
+    base: BaseModelRef
+    data: TrainingData
+    settings: dict[str, str | int | float | bool | None]
+    before: dict[str, float]
+    after: dict[str, float]
+    history: list[dict[str, float]]
+    final: dict[str, float] = Field(default_factory=dict)
+    remarks: list[str] = Field(default_factory=list)
+    cost_model: CostModelRef | None = None
+    versions: dict[str, str] = Field(default_factory=lambda: collect_library_versions())
+
+    def write(self, folder: Path) -> None:
+        """Write `policy.json` into a folder that nobody reads yet."""
+        (folder / POLICY_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def read_policy_file(folder: Path | str) -> PolicyFile:
+    """Read `policy.json` from a policy's folder.
+
+    Raises:
+        InputError: there is none, it is damaged, or a newer Copydesk wrote it.
+    """
+    path = Path(folder) / POLICY_FILE
+    try:
+        contents: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise InputError(f"{path}: cannot be read; give a folder that `copydesk train` wrote") from None
+    except ValueError as fault:
+        raise InputError(f"{path}: not JSON ({fault}); train the policy again") from None
+    if isinstance(contents, dict) and isinstance(contents.get("format"), int) and contents["format"] > POLICY_FORMAT:
+        raise InputError(f"{path}: written in format {contents['format']} by a newer Copydesk; upgrade copydesk")
+    try:
+        return PolicyFile.model_validate(contents)
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "the document"
+        raise InputError(f"{path}: field {field}: {first['msg']}; train the policy again") from None
+
+
+def compute_data_sha256(records: Iterable[EditRecord]) -> str:
+    """A hash of what training sees of a log: id, context, response and edit of every row, in order."""
+    total = hashlib.sha256()
+    for record in records:
+        row = record.model_dump_json(include={"id", "context", "response", "edit"})
+        total.update(row.encode() + b"\n")
+    return total.hexdigest()
+
+
+def collect_library_versions() -> dict[str, str]:
+    """The versions of the libraries that decide what a training run gives."""
+    return {name: version(name) for name in ("copydesk", "torch", "transformers", "peft", "accelerate", "tokenizers")}

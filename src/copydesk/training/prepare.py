@@ -1,0 +1,115 @@
+"""What is done once for all methods: load the model, turn the log into tokens, find the reference log-probabilities."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from copydesk.data.record import EditRecord
+from copydesk.errors import InputError
+from copydesk.models.load import ModelInfo, load_model
+from copydesk.training import distributed
+from copydesk.training.config import TrainConfig
+from copydesk.training.encode import EncodedLog, Triple, encode_log
+from copydesk.training.fit import compute_reference_logprobs
+from copydesk.training.logprobs import ForwardPlan, TripleLogProbs
+from copydesk.training.probe import choose_forward
+from copydesk.training.references import build_reference_cache_key, load_or_compute_references
+from copydesk.training.row_costs import build_cost_metric, compute_row_costs
+from copydesk.training.row_weights import compute_row_weights
+from copydesk.training.scoring import compute_longest_length
+from copydesk.training.split import split_triples
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """What every method on a log and a model has in common: one tokenisation, one split, one reference pass.
+
+    Attributes:
+        model: π_ref.
+        tokenizer: its tokenizer.
+        info: which model it is.
+        encoded: the log as tokens.
+        log_sha256: hash of the log.
+        train_rows: the rows to train on.
+        held_out_rows: the rows to measure with.
+        forward: how to run the model.
+        references: the reference log-probabilities of any of the rows.
+        cost_metric: the name of the rows' costs; empty where no method needs any.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    info: ModelInfo
+    encoded: EncodedLog
+    log_sha256: str
+    train_rows: list[Triple]
+    held_out_rows: list[Triple]
+    forward: ForwardPlan
+    references: Callable[[Sequence[Triple]], TripleLogProbs]
+    cost_metric: str = ""
+
+
+def prepare_training(
+    log: Sequence[EditRecord], sha256: str, model: str, settings: TrainConfig, *, costs: bool = False
+) -> TrainingInputs:
+    """Load the model, turn the log (of that hash) into tokens and find the reference log-probabilities.
+
+    Args:
+        log: the rows.
+        sha256: their hash.
+        model: π_ref, as `load_model` takes it.
+        settings: of the run.
+        costs: whether a method needs to know what edits cost.
+
+    Raises:
+        InputError: the model cannot be loaded, a row has no cost, or no row of the log can be used.
+    """
+    distributed.init_processes()
+    base, tokenizer, info = load_model(model, settings.dtype, full=settings.full)
+    if isinstance(base, PeftModel):
+        raise InputError(f"--model {model}: an adapter; merge it into its model first (PEFT's merge_and_unload)")
+    weights = compute_row_weights(log, settings.weigh) if settings.weigh else None
+    metric, known = "", None
+    if costs:
+        measure = build_cost_metric(model, tokenizer, settings.cost)
+        metric = settings.cost.source if measure is None else measure.name
+        known = compute_row_costs(log, settings.cost, measure)
+    encoded = encode_log(
+        log, tokenizer, settings.max_length, truncate_answers=settings.cut_answers, weights=weights, costs=known
+    )
+    forward = choose_forward(base, compute_longest_length(encoded.triples))
+    key = build_reference_cache_key(
+        info, base, tokenizer, log, max_length=settings.max_length, truncate_answers=settings.cut_answers
+    )
+
+    def compute() -> TripleLogProbs:
+        return compute_reference_logprobs(base, encoded.triples, settings.batch_size * 2, forward)
+
+    scores = distributed.decide_on_main(lambda ready: load_or_compute_references(key, encoded.triples, ready), compute)
+    place = {triple.id: number for number, triple in enumerate(encoded.triples)}
+
+    def references(triples: Sequence[Triple]) -> TripleLogProbs:
+        places = [place[triple.id] for triple in triples]
+        return TripleLogProbs(scores.edit[places], scores.response[places])
+
+    trained_on, held_out = split_triples(encoded.triples, settings.held_out, settings.seed)
+    return TrainingInputs(base, tokenizer, info, encoded, sha256, trained_on, held_out, forward, references, metric)
+
+
+def check_log(records: list[EditRecord], where: str = "the log") -> None:
+    """Refuse a log that says nothing about how to answer better; `where` names it in the fault, such as its file.
+
+    Raises:
+        InputError: it is empty, every row is pending, or nobody edited anything.
+    """
+    if not records:
+        raise InputError(f"{where}: it is empty; log some edits first")
+    if all(record.pending for record in records):
+        raise InputError(f"{where}: all {len(records)} rows are pending (no edit yet); wait for the first edits")
+    if not any(record.edited for record in records):
+        raise InputError(
+            f"{where}: nobody edited anything (every edit equals its response), so it holds nothing to learn from; "
+            "log some edits first"
+        )

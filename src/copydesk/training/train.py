@@ -1,0 +1,224 @@
+"""From a log and the name of a model to a policy's folder, or to one for each method."""
+
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from peft import PeftModel
+from safetensors import SafetensorError
+
+from copydesk.data.record import EditRecord
+from copydesk.errors import InputError
+from copydesk.training import distributed
+from copydesk.training.config import METHODS, Method, TrainConfig
+from copydesk.training.cost_model.io import COST_MODEL_FOLDER, read_cost_model, save_cost_model
+from copydesk.training.displacement import displacement_warning
+from copydesk.training.encode import Triple
+from copydesk.training.evaluate import compute_held_out_metrics
+from copydesk.training.fit import FitResult, fit_policy
+from copydesk.training.objectives import soft_min_value
+from copydesk.training.policy_file import POLICY_FILE, BaseModelRef, PolicyFile, compute_data_sha256
+from copydesk.training.prepare import TrainingInputs, check_log, prepare_training
+from copydesk.training.resume import RunFile
+from copydesk.training.rl.run import RlResult, train_rl
+from copydesk.training.save import build_policy_file, save_policy
+from copydesk.training.settings import CostModelConfig
+from copydesk.training.unfinished import check_can_start, find_finished_policy, get_unfinished_folder, open_run
+from copydesk.utils.staging import atomic_folder
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What a training run made.
+
+    Attributes:
+        folder: where the policy is: an ordinary PEFT adapter or model, its tokenizer and `policy.json`.
+        policy: the contents of `policy.json`.
+        seconds: how long it took; what several methods share counts for the first.
+    """
+
+    folder: Path
+    policy: PolicyFile
+    seconds: float
+
+
+def train(
+    records: Iterable[EditRecord],
+    model: str,
+    settings: TrainConfig,
+    out: Path | str,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+) -> TrainReport:
+    """Train a policy on a log of edits and write it to a folder.
+
+    Rows whose edit is pending are left out, and a share of the others is held out to measure the policy on before and
+    after. The folder appears whole when everything is done, or not at all. Until then the newest checkpoint is kept in
+    a folder beside it, from which `resume` goes on after an interruption of any kind; on one CPU the resumed run ends
+    with the same weights, bit for bit, as one that was never interrupted.
+
+    Args:
+        records: the log.
+        model: the reference policy the log was made with, as `load_model` takes it.
+        settings: everything else.
+        out: the folder to write; it must not exist yet, or be empty.
+        overwrite: replace an existing policy of that name, or start an unfinished run over.
+        resume: go on with the unfinished run of that name. Where there is none, start at the beginning; where it was
+            finished, only report it.
+
+    Raises:
+        InputError: the log holds nothing to learn from, the model cannot be loaded, or the folder cannot be written.
+        Interrupted: SIGINT or SIGTERM came while training; a checkpoint was saved.
+    """
+    targets = {settings.method: Path(out)}
+    return _train_methods(records, model, settings, targets, overwrite=overwrite, resume=resume)[0]
+
+
+def train_all(
+    records: Iterable[EditRecord],
+    model: str,
+    settings: TrainConfig,
+    out: Path | str,
+    *,
+    methods: Sequence[Method] = METHODS,
+    overwrite: bool = False,
+    resume: bool = False,
+) -> list[TrainReport]:
+    """Train a policy with every method, from one tokenisation and one reference pass.
+
+    The policies are folders in `out`, named after their methods, and each appears whole as soon as it is done. The
+    arguments are those of `train`; the method in `settings` is not read. Resumed, only what is missing is done.
+
+    Raises:
+        InputError: as in `train`, before anything is trained where it can be known.
+        Interrupted: as in `train`.
+    """
+    if (Path(out) / POLICY_FILE).is_file():
+        raise InputError(f"--out {out}: a policy; with --method all name the folder that is to hold the policies")
+    targets = {method: Path(out) / method for method in methods}
+    return _train_methods(records, model, settings, targets, overwrite=overwrite, resume=resume)
+
+
+def _train_methods(
+    records: Iterable[EditRecord],
+    model: str,
+    settings: TrainConfig,
+    targets: dict[Method, Path],
+    *,
+    overwrite: bool,
+    resume: bool,
+) -> list[TrainReport]:
+    started = time.monotonic()
+    log = list(records)
+    check_log(log)
+    if settings.rl.cost_model is not None:  # it was made with settings of its own
+        made = CostModelConfig(**read_cost_model(settings.rl.cost_model).settings)  # type: ignore[arg-type]
+        settings = replace(settings, cost=made)
+    each = {method: replace(settings, method=method) for method in targets}
+    sha256 = compute_data_sha256(log)
+    done: dict[Method, PolicyFile] = {}
+    for method, out in targets.items():
+        if distributed.is_main_process():
+            check_can_start(out, overwrite=overwrite, resume=resume)
+        if resume and (policy := find_finished_policy(out, each[method].to_json(), sha256)):
+            logger.info("%s: finished already", out)
+            done[method] = policy
+    missing = [method for method in targets if method not in done]
+    trained: dict[Method, TrainReport] = {}
+    if missing:
+        costs = any(each[method].uses_costs for method in missing)
+        prepared = prepare_training(log, sha256, model, settings, costs=costs)
+        for method in missing:
+            last = method == missing[-1]
+            policy = _train_one(prepared, each[method], targets[method], overwrite=overwrite, resume=resume, last=last)
+            trained[method] = TrainReport(targets[method], policy, time.monotonic() - started)
+            started = time.monotonic()
+    return [trained.get(method) or TrainReport(targets[method], done[method], 0.0) for method in targets]
+
+
+def _train_one(
+    prepared: TrainingInputs, settings: TrainConfig, out: Path, *, overwrite: bool, resume: bool, last: bool
+) -> PolicyFile:
+    """One method's policy, from the first step to its folder; `last` if the reference policy is not needed again."""
+    trained_on, held_out = prepared.train_rows, prepared.held_out_rows
+    run = RunFile(
+        settings=settings.to_json(),
+        base=BaseModelRef(**asdict(prepared.info)),
+        data_sha256=prepared.log_sha256,
+        rows_sha256=_hash_training_rows(trained_on),
+        processes=distributed.get_world_size(),
+    )
+    if distributed.is_main_process():
+        open_run(out, run, resume=resume)
+    distributed.wait_for_everyone()
+    checkpoints = get_unfinished_folder(out)
+    theirs = prepared.references(held_out)
+    value = soft_min_value(trained_on, settings.beta) if settings.uses_costs else 0.0
+    before = compute_held_out_metrics(held_out, theirs, theirs, settings, value)
+    logger.info("training %s on %d rows, %d held out", settings.method, len(trained_on), len(held_out))
+    # What processes share out is not put together again, so the next method needs a copy.
+    copy = not last and (settings.full or distributed.get_world_size() > 1)
+    optimised: RlResult | None = None
+    if settings.method == "rl":
+        optimised = train_rl(prepared, settings, checkpoints, copy=copy)
+        fitted: FitResult = optimised.fitted
+    else:
+        fitted = fit_policy(
+            prepared.model,
+            trained_on,
+            prepared.references(trained_on),
+            settings,
+            copy=copy,
+            forward=prepared.forward,
+            checkpoints=checkpoints,
+        )
+    scores = fitted.score(held_out, settings.batch_size * 2)
+    after = compute_held_out_metrics(held_out, scores, theirs, settings, value)
+    if optimised is not None:
+        before, after = before | optimised.before, after | optimised.after
+    remark = displacement_warning(fitted.history)
+    record = build_policy_file(
+        out.absolute().name,
+        prepared.info,
+        prepared.log_sha256,
+        prepared.encoded,
+        settings,
+        fitted.history,
+        held_out=len(held_out),
+        before=before,
+        after=after,
+        remarks=[remark] if remark else [],
+        cost_model=None if optimised is None else optimised.file,
+    )
+    if distributed.is_main_process():
+        try:
+            with atomic_folder(out, overwrite=overwrite, within=checkpoints) as folder:
+                save_policy(fitted.model, prepared.tokenizer, record, folder, fitted.full_state_dict)
+                if optimised is not None:
+                    save_cost_model(optimised.cost_model, optimised.file, folder / COST_MODEL_FOLDER)
+        except (OSError, SafetensorError) as fault:
+            raise InputError(
+                f"--out {out}: writing failed ({fault}); what was learnt is kept: mend that and give --resume"
+            ) from None
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    distributed.wait_for_everyone()
+    if isinstance(fitted.model, PeftModel) and distributed.get_world_size() == 1:
+        fitted.model.unload()  # the next method starts at the reference policy again
+    return record
+
+
+def _hash_training_rows(triples: Sequence[Triple]) -> str:
+    """A hash of the rows as they are trained on, weights and all."""
+    total = hashlib.sha256()
+    for triple in triples:
+        row = [triple.id, triple.context, triple.response, triple.edit, triple.weight, triple.cost]
+        total.update(json.dumps(row).encode() + b"\n")
+    return total.hexdigest()

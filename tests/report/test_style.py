@@ -1,0 +1,49 @@
+"""Names, order and looks."""
+
+from copydesk.report.style import METHOD_STYLES, exclude_oracle, get_method_label, is_late, method_styles, sort_methods
+
+
+def test_the_order_of_the_tables() -> None:
+    order = ["base", "oracle", "icl-3", "icl-10", "cipher-1", "cipher-5", "sft", "dpo", "rl", "early", "late"]
+    order += ["late-discounted-ucb", "late-thompson", "mine", "icl-x"]
+    assert sort_methods([*reversed(order[:-2]), "late", "mine", "icl-x"]) == order
+
+
+def test_late_ensembles_go_by_their_rule() -> None:
+    assert [is_late(name) for name in ("late", "late-thompson", "latest", "early")] == [True, True, False, False]
+
+
+def test_labels() -> None:
+    names = ("oracle", "icl-3", "cipher-5", "late-discounted-ucb", "late-mine", "mine")
+    assert [get_method_label(name) for name in names] == [
+        "Oracle", "ICL-3", "CIPHER-5", "Late, discounted UCB", "Late, mine", "mine",
+    ]  # fmt: skip
+
+
+def test_notes_say_how_many_edits_are_read() -> None:
+    found = method_styles(["icl-3", "cipher-1"])
+    assert "3 most similar past edits" in found["icl-3"].note
+    assert "the most similar past edit," in found["cipher-1"].note
+
+
+def test_methods_that_play_together_have_colours_of_their_own() -> None:
+    names = [
+        *METHOD_STYLES,
+        "oracle",
+        "icl-3",
+        "cipher-1",
+        "cipher-5",
+        "late-discounted-ucb",
+        "late-thompson",
+        "x",
+        "y",
+    ]
+    found = method_styles(names)
+    assert list(found) == names
+    for ground in ("light", "dark"):
+        assert len({getattr(look, ground) for look in found.values()}) == len(names)
+
+
+def test_the_oracle_is_no_rival_unless_it_is_alone() -> None:
+    assert exclude_oracle(["base", "oracle"]) == ["base"]
+    assert exclude_oracle(["oracle"]) == ["oracle"]

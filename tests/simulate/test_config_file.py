@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from copydesk.errors import InputError
+from copydesk.simulate.bench_config import read_experiment_config
+from copydesk.simulate.config import ExperimentConfig
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "paper.toml"
+
+
+def test_the_example_is_the_papers_own_setting() -> None:
+    settings = ExperimentConfig(**read_experiment_config(EXAMPLE))
+    assert {column.split("/")[0] for column in settings.columns} == {"prelude-summarization", "prelude-email"}
+    assert {"strong", "weak"} == set(settings.users)
+    assert "Qwen3-32B" in settings.users["strong"] and "Llama-3.1-8B" in settings.users["weak"]
+    assert settings.rounds == 200 and len(settings.seeds) >= 3
+
+
+def test_tables_and_lists_become_settings(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text(
+        'columns = ["email/strong"]\nseeds = [4]\nalpha = 1\n[users]\nann = "m@http://h/v1"\n'
+        "[recipe.rl]\nbeta = 0.2\n[recipe.rl.cost]\nepochs = 2.0\n"
+    )
+    settings = ExperimentConfig(**read_experiment_config(file))
+    assert (settings.columns, settings.seeds, settings.users) == (("email/strong",), (4,), {"ann": "m@http://h/v1"})
+    assert settings.make_train_config("rl", 0).cost.epochs == 2.0
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("rounds = ", r"no TOML file"),
+        ("speed = 3", r"field speed: there is no such setting"),
+        ('columns = "email/strong"', r"field columns: must be a list"),
+        ("users = 3", r"field users: must be a table"),
+        ("rounds = 2.5", r"field rounds: 2.5 must be a whole number"),
+        ("rounds = true", r"field rounds: True must be a whole number"),
+        ('alpha = "much"', r"field alpha: 'much' must be a number"),
+        ("model = 3", r"field model: 3 must be text"),
+        ("[recipe]\nsft = 3", r"field recipe.sft: must be a table"),
+    ],
+)
+def test_what_a_file_gets_wrong_is_said_in_one_line(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=says) as fault:
+        read_experiment_config(file)
+    assert str(file) in str(fault.value) and "\n" not in str(fault.value)
+
+
+def test_there_must_be_a_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no such file"):
+        read_experiment_config(tmp_path / "none.toml")
