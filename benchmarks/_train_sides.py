@@ -27,8 +27,7 @@ from copydesk.data.jsonl import read_jsonl
 from copydesk.models.load import get_device, load_model, quiet_libraries
 from copydesk.training.config import Method, TrainConfig
 from copydesk.training.encode import Triple, encode_log
-from copydesk.training.logprobs import TripleLogProbs
-from copydesk.training.scoring import score_triples
+from copydesk.training.logprobs import TripleLogProbs, score_triples
 from copydesk.training.trainer import EditTrainer, build_examples
 
 VOCABULARY = 49152  # SmolLM2's, whatever the tokenizer

@@ -50,7 +50,7 @@ from copydesk.training.cost_model.io import measure_held_out
 from copydesk.training.cost_model.model import CostModel
 from copydesk.training.encode import Triple, encode_log
 from copydesk.training.fit import compute_reference_logprobs, fit_policy
-from copydesk.training.rl.fit import fit_rl
+from copydesk.training.rl.run import fit_rl
 from copydesk.utils.atomic import atomic_write
 
 USER = ScriptedUser("validation", 0.6)

@@ -38,14 +38,13 @@ from rich.table import Table
 
 from copydesk.diagnose import diagnose
 from copydesk.diagnose.advice import AdviceInputs, advise
-from copydesk.diagnose.coverage import compute_effective_share
 from copydesk.diagnose.diagnose import collect_advice_inputs
+from copydesk.diagnose.quality import compute_effective_share
 from copydesk.errors import InputError
 from copydesk.report.columns import parse_scenario
-from copydesk.theory.grid import GRID_DIVERGENCES, GRID_STRENGTHS
+from copydesk.theory.experiments import GRID_DIVERGENCES, GRID_STRENGTHS
 from copydesk.theory.lab import LabSetting
-from copydesk.theory.log import LabLog, draw_lab_log
-from copydesk.theory.trials import compute_subopt, select_members
+from copydesk.theory.learners import LabLog, compute_subopt, draw_lab_log, select_members
 
 METHODS = ("sft", "dpo", "rl", "early")
 NEAR = 0.03

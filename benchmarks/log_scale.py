@@ -20,7 +20,7 @@ are null. `left_out` says why figures are null; where a command failed, the exit
 
 `memory_ratios` is each command's peak over the one it has with a tenth of the rows, `memory_ratio` the largest of them.
 
-`cost_ratio` is about the Levenshtein alone: ours (`copydesk.data.distance`, all cores, in blocks that are spread over
+`cost_ratio` is about the Levenshtein alone: ours (`copydesk.data.cost`, all cores, in blocks that are spread over
 threads as the edit cost spreads them, from lists of token ids as they come from the tokenizer) beside
 `editdistance.eval`, which PRELUDE uses, pair by pair on the same lists. Changed rows only; both must find the same
 distances. They take turns, and the ratio of each turn is taken: median, `cost_ratio_low` and `cost_ratio_high`.
@@ -138,8 +138,7 @@ def compare_distances(log: Path, pairs: int, repeats: int) -> dict[str, Any]:
     import editdistance
 
     from copydesk.data import EditCost, read_jsonl
-    from copydesk.data.cost import COST_BATCH_SIZE
-    from copydesk.data.distance import compute_edit_distances
+    from copydesk.data.cost import COST_BATCH_SIZE, compute_edit_distances
     from copydesk.utils.prefetch import ordered_map
 
     changed = list(islice((record for record in read_jsonl(log) if record.edited), pairs))

@@ -34,15 +34,14 @@ from copydesk.simulate.recipe import RECIPE
 from copydesk.simulate.seeds import SeedStream, make_generator, make_seed_key
 from copydesk.simulate.tasks import SCRIPTED_TASKS, get_task
 from copydesk.simulate.tasks.base import Document
-from copydesk.simulate.tasks.reading import score_response
-from copydesk.simulate.tasks.scripted import ScriptedTask
+from copydesk.simulate.tasks.scripted import ScriptedTask, score_response
 from copydesk.simulate.users import ScriptedUser
 from copydesk.training.cost_model.fit import fit_cost_model
-from copydesk.training.cost_model.measure import compute_prediction_metrics
+from copydesk.training.cost_model.io import compute_prediction_metrics
 from copydesk.training.cost_model.model import CostModel
 from copydesk.training.encode import encode_log
-from copydesk.training.rl.fit import fit_rl
-from copydesk.training.rl.reward import predict_costs
+from copydesk.training.rl.run import fit_rl
+from copydesk.training.rl.trainer import predict_costs
 
 C_MAX, LONGEST = 3.0, 160
 KINDS = ("none", "max", "std")

@@ -21,15 +21,14 @@ from rich.console import Console
 from rich.table import Table
 
 import copydesk.training.rl.run as learn
-from copydesk.cli.output import log_to_stderr
+from copydesk.cli._shared import log_to_stderr
 from copydesk.models.load import load_model, quiet_libraries
 from copydesk.policies import LocalPolicy, Sampling
 from copydesk.simulate.protocol import simulate_log
 from copydesk.simulate.tasks import EMAIL
 from copydesk.simulate.users import STRONG
-from copydesk.training.config import TrainConfig
+from copydesk.training.config import CostModelConfig, TrainConfig
 from copydesk.training.rl.trainer import RlTrainer
-from copydesk.training.settings import CostModelConfig
 from copydesk.training.train import train
 
 seconds: dict[str, float] = defaultdict(float)

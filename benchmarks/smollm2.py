@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from copydesk.cli.output import log_to_stderr
+from copydesk.cli._shared import log_to_stderr
 from copydesk.data.jsonl import read_jsonl
 from copydesk.data.record import EditRecord
 from copydesk.models.load import load_model, quiet_libraries

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from copydesk.report.columns import format_scenario_title, parse_scenario
+from copydesk.report.results import collect_sweeps, find_crossings
 from copydesk.report.style import get_method_label
-from copydesk.report.sweeps import collect_sweeps, find_crossings
 
 
 def spread(cell: dict[str, Any] | None, digits: int = 3) -> str:

@@ -61,7 +61,7 @@ def rate() -> None:
 def table(folders: Sequence[Path]) -> None:
     """Print the table of runs that differ in nothing but their seed."""
     from copydesk.report import summarize_rounds
-    from copydesk.report.people import build_user_rows, get_user_scenario
+    from copydesk.report.results import build_user_rows, get_user_scenario
     from copydesk.report.style import get_method_label
 
     rounds = [
@@ -93,8 +93,7 @@ def table(folders: Sequence[Path]) -> None:
 def _priors(rounds: Sequence[dict[str, Any]], settings: dict[str, Any]) -> None:
     """Print what the late ensembles of the same rounds pay where they borrow less from each other."""
     from copydesk.ensemble import LateEnsemble, Ucb
-    from copydesk.simulate.late import play_per_user_ensemble
-    from copydesk.simulate.protocol import Round
+    from copydesk.simulate.protocol import Round, play_per_user_ensemble
 
     alone: dict[int, dict[str, dict[str, list[Round]]]] = {}
     for one in (Round(**played) for played in rounds if played["method"] in ("shared", "own")):

@@ -25,7 +25,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from copydesk.simulate.tasks import SCRIPTED_TASKS
 from copydesk.simulate.tasks.base import Document
-from copydesk.simulate.tasks.reading import score_response
+from copydesk.simulate.tasks.scripted import score_response
 
 SPECIAL = ["<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"]
 CHAT_TEMPLATE = (

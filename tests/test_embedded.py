@@ -16,8 +16,7 @@ from copydesk.simulate.seeds import SeedStream, make_generator, make_seed_key
 from copydesk.simulate.tasks import SCRIPTED_TASKS
 from copydesk.simulate.tasks.base import Document
 from copydesk.simulate.tasks.grammar import parse_response
-from copydesk.simulate.tasks.reading import score_response
-from copydesk.simulate.tasks.scripted import ScriptedTask
+from copydesk.simulate.tasks.scripted import ScriptedTask, score_response
 from copydesk.simulate.users import STRONG, WEAK
 
 SEED = 77_000

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from copydesk import model_registry
-from copydesk.cache import cache_folder
 from copydesk.errors import InputError
+from copydesk.model_registry import cache_folder
 
 
 def test_a_pulled_model_lies_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

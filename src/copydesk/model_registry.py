@@ -1,10 +1,26 @@
-"""Models that `copydesk models pull` fetches where no model hub is in reach: what they are, and where they lie."""
+"""Models that `copydesk models pull` fetches where no model hub is in reach: what they are, and where they lie.
 
+Where Copydesk keeps what it can make or fetch again.
+"""
+
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from copydesk.cache import cache_folder
 from copydesk.errors import InputError
+
+
+def cache_folder() -> Path:
+    """The folder for what can be computed or fetched again; it need not exist yet.
+
+    It is $COPYDESK_CACHE, else `copydesk` in $XDG_CACHE_HOME, else `~/.cache/copydesk`.
+    """
+    if chosen := os.environ.get("COPYDESK_CACHE"):
+        return Path(chosen).expanduser()
+    shared = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # The XDG Base Directory Specification has a relative path ignored.
+    return (shared if shared.is_absolute() else Path.home() / ".cache") / "copydesk"
+
 
 PINNED_MODEL_FILE = "model.json"
 """In a pulled model's folder: where the model came from. A folder with this file is whole."""

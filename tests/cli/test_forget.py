@@ -12,18 +12,17 @@ from tests.support.commands import fault_of
 from tests.support.gateways import Scripted, app_of, ask, running, until
 from typer.testing import CliRunner, Result
 
-from copydesk.cache import cache_folder
 from copydesk.cli.ensemble import ensemble_app
 from copydesk.cli.forget import forget_command
 from copydesk.cli.users import users_app
 from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
 from copydesk.gateway import state
+from copydesk.model_registry import cache_folder
 from copydesk.store import EditStore, read_edits, tables
 from copydesk.store.imports import ImportedRow, append_imported_rows, compute_content_digest
 from copydesk.store.write import append_arm_change
-from copydesk.training.people import HashedUsers
-from copydesk.training.policy_file import BaseModelRef, PolicyFile, TrainingData
+from copydesk.training.policy_file import BaseModelRef, HashedUsers, PolicyFile, TrainingData
 
 
 def run(*words: str, stdin: str | None = None) -> Result:

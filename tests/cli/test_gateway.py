@@ -15,9 +15,8 @@ from tests.support.processes import Command
 from typer.testing import CliRunner
 
 from copydesk import Client
-from copydesk.cli._shared import load_records, parse_since
+from copydesk.cli._shared import load_records, parse_since, resolve_spec
 from copydesk.cli.app import app
-from copydesk.cli.given import resolve_spec
 from copydesk.errors import InputError
 from copydesk.store import EditStore
 from copydesk.training.policy_file import read_policy_file

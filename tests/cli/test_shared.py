@@ -3,7 +3,7 @@ import json
 import pytest
 from rich.text import Text
 
-from copydesk.cli.output import emit
+from copydesk.cli._shared import emit
 
 
 def test_a_program_reads_one_document(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,11 +13,8 @@ from typer.testing import CliRunner
 
 from copydesk.cli.theory import theory_command
 from copydesk.errors import InputError, Interrupted
-from copydesk.theory.experiments import measure_curves
-from copydesk.theory.grid import measure_grid
+from copydesk.theory.experiments import SlopeEstimate, SlopeFit, measure_curves, measure_grid, measure_regret
 from copydesk.theory.lab import LabSetting
-from copydesk.theory.regret import measure_regret
-from copydesk.theory.slopes import SlopeEstimate, SlopeFit
 from copydesk.theory.study import Study, count_steps
 
 app = typer.Typer()

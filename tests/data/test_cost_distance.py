@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
 
-from copydesk.data.distance import compute_edit_distances
+from copydesk.data.cost import compute_edit_distances
 
 # Few units, so that sequences share much. Ids of tokens may be those of surrogates, and larger than any character's.
 IDS = st.lists(st.sampled_from([0, 1, 255, 256, 0xD800, 0xDFFF, 0x10FFFF, 2**31]), max_size=12)

@@ -5,7 +5,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from copydesk import embedded, model_registry
-from copydesk.data.subtokens import compute_tokenizer_fingerprint, load_tokenizer, tokenize_texts
+from copydesk.data.cost import compute_tokenizer_fingerprint, load_tokenizer, tokenize_texts
 from copydesk.errors import InputError
 
 
@@ -60,7 +60,7 @@ def test_a_hub_that_does_not_serve_the_name(monkeypatch: pytest.MonkeyPatch) -> 
     def unreachable(name: str) -> Tokenizer:
         raise OSError(f"no route to {name}\nsecond line")
 
-    monkeypatch.setattr("copydesk.data.subtokens.Tokenizer", type("Hub", (), {"from_pretrained": unreachable}))
+    monkeypatch.setattr("copydesk.data.cost.Tokenizer", type("Hub", (), {"from_pretrained": unreachable}))
     with pytest.raises(InputError, match=r"'some/model' cannot be loaded \(no route to some/model\)"):
         tokenize_texts(["a"], "some/model")
 

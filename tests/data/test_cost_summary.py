@@ -1,7 +1,7 @@
 import pytest
 
 from copydesk.data import EditCost, EditRecord
-from copydesk.data.summary import COST_QUANTILES, CostSummary, summarize_costs
+from copydesk.data.cost import COST_QUANTILES, CostSummary, summarize_costs
 
 
 def records(*edits: str | None) -> list[EditRecord]:

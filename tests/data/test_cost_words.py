@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from copydesk.data.words import _TOKEN, split_words
+from copydesk.data.cost import _TOKEN, split_words
 
 
 @pytest.mark.parametrize(

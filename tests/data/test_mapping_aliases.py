@@ -1,6 +1,6 @@
 import pytest
 
-from copydesk.data.aliases import FIELD_ALIASES, apply_aliases
+from copydesk.data.mapping import FIELD_ALIASES, apply_aliases
 from copydesk.data.record import EditRecord
 
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from copydesk.data.paths import MISSING, drop_paths, get_path
+from copydesk.data.mapping import MISSING, drop_paths, get_path
 
 ROW: dict[str, Any] = {
     "a": 1,

@@ -1,6 +1,6 @@
 import pytest
 
-from copydesk.data.turns import common_prefix, is_chat, response_text, split_last_assistant_turn
+from copydesk.data.record import common_prefix, is_chat, response_text, split_last_assistant_turn
 
 USER = {"role": "user", "content": "q"}
 ANSWER = {"role": "assistant", "content": "a"}

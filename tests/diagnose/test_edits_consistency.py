@@ -2,8 +2,7 @@ import random
 
 import pytest
 
-from copydesk.diagnose.consistency import measure_consistency
-from copydesk.diagnose.edits import EditAlignment, align_edit
+from copydesk.diagnose.edits import EditAlignment, align_edit, measure_consistency
 
 PLANTED = {"Dear": "Hi", "utilize": "use", "Best regards": "Cheers"}
 

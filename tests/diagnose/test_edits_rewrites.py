@@ -1,5 +1,4 @@
-from copydesk.diagnose.edits import align_edit
-from copydesk.diagnose.rewrites import RewriteAccumulator
+from copydesk.diagnose.edits import RewriteAccumulator, align_edit
 
 
 def test_rewrites_are_counted_with_rows_users_and_an_example() -> None:

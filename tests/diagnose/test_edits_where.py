@@ -1,7 +1,6 @@
 import pytest
 
-from copydesk.diagnose.edits import align_edit
-from copydesk.diagnose.where import EditPositionAccumulator
+from copydesk.diagnose.edits import EditPositionAccumulator, align_edit
 
 TEXT = "a b c d e f g h i j"
 

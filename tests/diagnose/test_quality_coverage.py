@@ -3,7 +3,7 @@ from math import exp
 import numpy as np
 import pytest
 
-from copydesk.diagnose.coverage import ReferenceScores, compute_effective_share, measure_coverage
+from copydesk.diagnose.quality import ReferenceScores, compute_effective_share, measure_coverage
 
 
 def scores(edit: list[float], response: list[float], own: list[float], tokens: float = 10.0) -> ReferenceScores:

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from copydesk.data.record import EditRecord
-from copydesk.diagnose.columns import EMPTY_DIGEST, RowDigests, hash_texts
 from copydesk.diagnose.quality import measure_repeated_edits
+from copydesk.diagnose.statistics import EMPTY_DIGEST, RowDigests, hash_texts
 
 
 def columns(*rows: tuple[str, str, float], **more: Any) -> RowDigests:

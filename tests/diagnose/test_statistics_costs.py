@@ -1,8 +1,8 @@
 import numpy as np
 
 from copydesk.data import EditCost, EditRecord
-from copydesk.data.summary import summarize_costs
-from copydesk.diagnose.costs import HISTOGRAM_BINS, compute_cost_distribution, get_quantile
+from copydesk.data.cost import summarize_costs
+from copydesk.diagnose.statistics import HISTOGRAM_BINS, compute_cost_distribution, get_quantile
 
 
 def test_the_histogram_holds_every_row_and_the_dearest_in_its_last_bar() -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from copydesk.diagnose.drift import measure_drift
+from copydesk.diagnose.statistics import measure_drift
 
 UNTIMED = np.full(400, np.nan)
 

@@ -1,6 +1,6 @@
 from collections import Counter
 
-from copydesk.diagnose.sample import ReservoirSample
+from copydesk.diagnose.statistics import ReservoirSample
 
 
 def drawn(size: int, rows: int, seed: int) -> list[int]:

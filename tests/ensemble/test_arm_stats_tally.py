@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from copydesk.ensemble.arm_stats import ArmState
-from copydesk.ensemble.tally import ScopeStats
+from copydesk.ensemble.arm_stats import ArmState, ScopeStats
 
 
 @given(

@@ -16,9 +16,8 @@ from safetensors import SafetensorError
 from tests.support.gguf_files import source_in, write_gguf, write_wheel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from copydesk.cache import cache_folder
 from copydesk.errors import InputError, Interrupted
-from copydesk.model_registry import PinnedModel
+from copydesk.model_registry import PinnedModel, cache_folder
 from copydesk.models import download as pull_module
 from copydesk.models.download import download_model
 from copydesk.models.load import load_model

@@ -11,11 +11,11 @@ from copydesk.errors import InputError
 from copydesk.models.load import load_model
 from copydesk.offpolicy.evaluate import evaluate
 from copydesk.offpolicy.weights import ImportanceWeights
+from copydesk.training.config import CostModelConfig
 from copydesk.training.cost_model.io import build_cost_model_file, save_cost_model
 from copydesk.training.cost_model.model import CostModel
 from copydesk.training.encode import encode_log
 from copydesk.training.logprobs import ForwardPlan
-from copydesk.training.settings import CostModelConfig
 
 DRAWN = {"temperature": 0.7, "max_tokens": 4}
 

@@ -4,7 +4,7 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from copydesk.errors import InputError
-from copydesk.models.noise import GumbelNoise
+from copydesk.models.generate import GumbelNoise
 from copydesk.policies import LocalPolicy, Sampling
 from copydesk.training.encode import encode_context
 

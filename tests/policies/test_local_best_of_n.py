@@ -9,8 +9,8 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from copydesk.ensemble import LateEnsemble
 from copydesk.errors import InputError
 from copydesk.policies import BestOfNPolicy, LocalPolicy, Policy, Sampling
+from copydesk.training.config import CostModelConfig
 from copydesk.training.cost_model.model import TokenizedAnswer
-from copydesk.training.settings import CostModelConfig
 
 CONTEXTS = ["Tell Ada about the meeting", "Tell Bo"]
 SEEDS = [(0, 1), (0, 2)]

@@ -9,9 +9,7 @@ from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
 from copydesk.policies import BestOfNPolicy, LocalPolicy, OpenAIPolicy, Sampling, open_policy
 from copydesk.policies.prompted import CipherPolicy, IclPolicy
-from copydesk.training.config import TrainConfig
-from copydesk.training.rl_settings import RlConfig
-from copydesk.training.settings import CostModelConfig
+from copydesk.training.config import CostModelConfig, RlConfig, TrainConfig
 from copydesk.training.train import train
 
 RL = TrainConfig(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from copydesk.report.regret import compute_regrets, summarize_regrets
+from copydesk.report.metrics import compute_regrets, summarize_regrets
 
 MakeRound = Callable[..., dict[str, Any]]
 

@@ -1,6 +1,6 @@
 import xml.etree.ElementTree as ElementTree
 
-from copydesk.report.calibration import plot_calibration
+from copydesk.report.plots import plot_calibration
 
 BINS = [
     {"rows": 10, "predicted": 0.1, "cost": 0.15, "error": 0.02},

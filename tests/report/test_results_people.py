@@ -10,7 +10,7 @@ from rich.console import Console
 
 from copydesk.report import print_results, summarize_rounds
 from copydesk.report.html import render_report_html
-from copydesk.report.people import build_user_rows
+from copydesk.report.results import build_user_rows
 from copydesk.report.style import METHOD_STYLES, method_styles, sort_methods
 
 MakeRound = Callable[..., dict[str, Any]]

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from copydesk.report.results import summarize_rounds
-from copydesk.report.sweep_plot import plot_cost_over_sweep
-from copydesk.report.sweeps import Sweep, collect_sweeps, find_crossings
+from copydesk.report.plots import plot_cost_over_sweep
+from copydesk.report.results import Sweep, collect_sweeps, find_crossings, summarize_rounds
 
 MakeRound = Callable[..., dict[str, Any]]
 

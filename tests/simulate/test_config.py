@@ -3,11 +3,14 @@ from typing import Any
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.simulate.cell import list_log_runs
-from copydesk.simulate.column import parse_scenario_arg
-from copydesk.simulate.config import DEFAULT_SCENARIOS, ExperimentConfig
+from copydesk.simulate.config import (
+    DEFAULT_SCENARIOS,
+    ExperimentConfig,
+    list_log_runs,
+    parse_scenario_arg,
+    sweep_scenarios,
+)
 from copydesk.simulate.recipe import RECIPE
-from copydesk.simulate.sweep import sweep_scenarios
 
 
 @pytest.mark.parametrize(

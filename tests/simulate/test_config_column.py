@@ -1,7 +1,7 @@
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.simulate.column import make_online_user, parse_scenario_arg, shift_scenarios
+from copydesk.simulate.config import make_online_user, parse_scenario_arg, shift_scenarios
 from copydesk.simulate.seeds import SeedStream, make_seed_key
 from copydesk.simulate.tasks import EMAIL
 from copydesk.simulate.users import OTHER, STRONG, WEAK, User, get_user

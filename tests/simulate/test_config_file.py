@@ -3,8 +3,7 @@ from pathlib import Path
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.simulate.bench_config import read_experiment_config
-from copydesk.simulate.config import ExperimentConfig
+from copydesk.simulate.config import ExperimentConfig, read_experiment_config
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "paper.toml"
 

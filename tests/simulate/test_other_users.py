@@ -6,7 +6,7 @@ from copydesk.errors import InputError
 from copydesk.simulate.protocol import simulate_edits
 from copydesk.simulate.seeds import SeedStream, make_seed_key
 from copydesk.simulate.tasks import EMAIL, SUMMARIZATION, get_task
-from copydesk.simulate.tasks.reading import ideal_response, score_response
+from copydesk.simulate.tasks.scripted import ideal_response, score_response
 from copydesk.simulate.users import OTHER, STRONG, WEAK, ChangingUser, ScriptedUser, get_user
 
 

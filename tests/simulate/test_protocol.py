@@ -12,7 +12,7 @@ from copydesk.policies import Sampling
 from copydesk.simulate.protocol import Round, draw_online_documents, play_late, play_policy, simulate_log
 from copydesk.simulate.seeds import SeedStream
 from copydesk.simulate.tasks import EMAIL
-from copydesk.simulate.tasks.reading import ideal_response
+from copydesk.simulate.tasks.scripted import ideal_response
 from copydesk.simulate.users import STRONG
 
 COST = EditCost(unit="word", cap=3.0)

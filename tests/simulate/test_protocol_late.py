@@ -3,8 +3,7 @@ from dataclasses import replace
 import pytest
 
 from copydesk.ensemble import LateEnsemble, Ucb
-from copydesk.simulate.late import play_per_user_ensemble
-from copydesk.simulate.protocol import Round
+from copydesk.simulate.protocol import Round, play_per_user_ensemble
 
 ROUND = Round(0, 1, "email", "ann", "own", "own-ann", 1.0, "note", "x", "y", "z", 0.5, 1)
 

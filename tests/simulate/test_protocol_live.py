@@ -4,8 +4,7 @@ from copydesk.data.cost import EditCost
 from copydesk.data.record import Context, EditRecord
 from copydesk.ensemble import FixedShares, LateEnsemble, Ucb
 from copydesk.policies import Sampling
-from copydesk.simulate.live import play_live
-from copydesk.simulate.protocol import play_policy
+from copydesk.simulate.protocol import play_live, play_policy
 from copydesk.simulate.tasks import EMAIL
 from copydesk.simulate.users import STRONG
 

@@ -16,8 +16,7 @@ import pytest
 from copydesk.errors import InputError
 from copydesk.report import summarize_rounds
 from copydesk.simulate.config import ExperimentConfig
-from copydesk.simulate.play import LogRunPlayer
-from copydesk.simulate.run import run_experiment
+from copydesk.simulate.run import LogRunPlayer, run_experiment
 from copydesk.simulate.run_folder import RunFolder
 
 SMALL = ExperimentConfig(

@@ -7,8 +7,7 @@ from copydesk.errors import InputError
 from copydesk.simulate.tasks import EMAIL, SCRIPTED_TASKS
 from copydesk.simulate.tasks.base import Document
 from copydesk.simulate.tasks.grammar import compose_outline, parse_response, render_response
-from copydesk.simulate.tasks.reading import ideal_response, score_response
-from copydesk.simulate.tasks.scripted import ScriptedTask
+from copydesk.simulate.tasks.scripted import ScriptedTask, ideal_response, score_response
 from copydesk.simulate.users import STRONG, USERS, WEAK, ScriptedUser, get_user
 
 every_task = pytest.mark.parametrize("task", SCRIPTED_TASKS.values(), ids=lambda task: task.name)

@@ -269,7 +269,7 @@ def test_the_file_itself_holds_nothing_of_them(tmp_path: Path) -> None:
 
 
 def test_a_store_in_use_is_said_and_can_be_scrubbed_later(tmp_path: Path, monkeypatch) -> None:
-    from copydesk.store import connect
+    from copydesk.store import store as connect
 
     monkeypatch.setattr(connect, "_LOCK_TIMEOUT_SECONDS", 0.1)
     file = tmp_path / "log.db"

@@ -17,9 +17,7 @@ from copydesk.data.record import EditRecord
 from copydesk.errors import InputError, Interrupted
 from copydesk.store import EditStore, read_edits, tables
 from copydesk.store import import_rows as intake
-from copydesk.store.checked import RowParser
-from copydesk.store.import_rows import ImportResult, import_rows
-from copydesk.store.rejected import open_rejected_rows
+from copydesk.store.import_rows import ImportResult, RowParser, import_rows, open_rejected_rows
 
 METRIC = EditCost(unit="word", normalize="none")
 BATCH = 4

@@ -29,8 +29,8 @@ import sys, time
 from pathlib import Path
 from copydesk.data.cost import EditCost
 from copydesk.store.import_rows import intake, take_in
-from copydesk.store.checked import Reading
-from copydesk.store.rejected import rejected_rows
+from copydesk.store.import_rows import Reading
+from copydesk.store.import_rows import rejected_rows
 from copydesk.data.mapping import OWN_FIELDS
 from copydesk.data.importers.files import open_source
 from copydesk.store import EditStore

@@ -7,9 +7,10 @@ import pytest
 from sqlalchemy import inspect, text
 
 from copydesk.errors import InputError
-from copydesk.store import EditStore, connect, read_edits, tables
-from copydesk.store.connect import parse_store_url, run_migrations
+from copydesk.store import EditStore, read_edits, tables
+from copydesk.store import store as connect
 from copydesk.store.events import read_events
+from copydesk.store.store import parse_store_url, run_migrations
 
 # Written by hand, as the first version did it; never to be changed.
 FIRST = [

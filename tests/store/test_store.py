@@ -12,10 +12,9 @@ from copydesk.data import read_jsonl
 from copydesk.errors import InputError
 from copydesk.store import EditStore, find_completion, read_edits, search_edits, tables
 from copydesk.store import write as append
-from copydesk.store.connect import parse_store_url
 from copydesk.store.events import ArmPulled, EditRecorded, read_events
 from copydesk.store.read import build_context, sequence_of
-from copydesk.store.store import DEFAULT_STORE
+from copydesk.store.store import DEFAULT_STORE, parse_store_url
 from copydesk.store.write import StoredCompletion
 
 

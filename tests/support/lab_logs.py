@@ -3,7 +3,7 @@
 import numpy as np
 
 from copydesk.theory.lab import LabSetting
-from copydesk.theory.log import LabLog
+from copydesk.theory.learners import LabLog
 
 
 def expected_log(setting: LabSetting, n: int = 10**9) -> LabLog:

@@ -12,13 +12,11 @@ from copydesk.theory.bounds import (
     rl_width,
     sft_bound,
 )
-from copydesk.theory.coverage import chi_distance, preference_coverage, single_policy_coverage
-from copydesk.theory.fixed_point import make_world
 from copydesk.theory.lab import LabSetting
-from copydesk.theory.learners import select_dpo_member, select_rl_member, select_sft_member
-from copydesk.theory.log import draw_lab_log
-from copydesk.theory.policy_classes import PolicyClass
+from copydesk.theory.learners import draw_lab_log, select_dpo_member, select_rl_member, select_sft_member
+from copydesk.theory.policy_classes import PolicyClass, chi_distance, preference_coverage, single_policy_coverage
 from copydesk.theory.problem import kl
+from copydesk.theory.users import make_world
 
 GIVEN = BoundCoefficients(
     members=5, beta=0.5, scale=2.0, c_pref=0.08, v_max=log(3), left=0.1, ratio=4.0, c_2=3.0, c_max=0.5, spread=0.2

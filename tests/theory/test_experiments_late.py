@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from copydesk.theory.bounds import late_bound
+from copydesk.theory.experiments import measure_regret, play_lab_ensemble
 from copydesk.theory.lab import LabSetting
-from copydesk.theory.late import play_lab_ensemble
-from copydesk.theory.regret import measure_regret
 
 
 def test_it_finds_the_best_policy_and_regret_is_what_the_others_lost() -> None:

@@ -6,14 +6,15 @@ from tests.support.lab_logs import expected_log
 
 from copydesk.theory.lab import LabSetting
 from copydesk.theory.learners import (
+    LabLog,
     compute_dpo_scores,
     compute_sft_scores,
+    draw_lab_log,
     select_dpo_member,
     select_early_member,
     select_rl_member,
     select_sft_member,
 )
-from copydesk.theory.log import LabLog, draw_lab_log
 from copydesk.theory.policy_classes import PolicyClass, build_policy_class
 
 HALVES = np.array([[0.5, 0.5]])

@@ -3,8 +3,7 @@ import pytest
 from tests.support.lab_logs import expected_log
 
 from copydesk.theory.lab import LabSetting
-from copydesk.theory.log import LabLog, draw_lab_log
-from copydesk.theory.tables import fit_cost_table, fit_table
+from copydesk.theory.learners import LabLog, draw_lab_log, fit_cost_table, fit_table
 
 DISTANCE = np.array([[0.0, 1.0], [1.0, 0.0]])
 

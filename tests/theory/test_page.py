@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.theory.anchors import FixedPoint
-from copydesk.theory.experiments import measure_curves
-from copydesk.theory.grid import SINGLE_FEEDBACK_LEARNERS, measure_grid
-from copydesk.theory.lab import LabSetting
+from copydesk.theory.experiments import (
+    SINGLE_FEEDBACK_LEARNERS,
+    SlopeEstimate,
+    SlopeFit,
+    measure_curves,
+    measure_grid,
+    measure_regret,
+)
+from copydesk.theory.lab import FixedPoint, LabSetting
 from copydesk.theory.page import render_study_html, write_study_page
-from copydesk.theory.regret import measure_regret
-from copydesk.theory.slopes import SlopeEstimate, SlopeFit
 from copydesk.theory.study import Study
 from copydesk.theory.text import is_ratio_defined
 

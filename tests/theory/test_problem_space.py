@@ -1,6 +1,6 @@
 import numpy as np
 
-from copydesk.theory.space import StringSpace
+from copydesk.theory.problem import StringSpace
 
 
 def test_every_string_over_the_letters_shorter_ones_first() -> None:

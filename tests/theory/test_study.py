@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 
 from copydesk.theory import study
-from copydesk.theory.experiments import measure_curves
-from copydesk.theory.grid import Grid, measure_grid
+from copydesk.theory.experiments import Grid, fit_all_slopes, measure_curves, measure_grid
 from copydesk.theory.lab import LabSetting
-from copydesk.theory.slopes import fit_all_slopes
 from copydesk.theory.study import count_steps, run_study
 
 

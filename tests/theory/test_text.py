@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from copydesk.theory.experiments import Curves
-from copydesk.theory.grid import Grid
+from copydesk.theory.experiments import Curves, Grid, LabRegret, SlopeEstimate, SlopeFit
 from copydesk.theory.lab import LabSetting
-from copydesk.theory.regret import LabRegret
-from copydesk.theory.slopes import SlopeEstimate, SlopeFit
 from copydesk.theory.study import Study
 from copydesk.theory.text import (
     FAILS,

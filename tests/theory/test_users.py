@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from copydesk.theory.coverage import chi_distance
 from copydesk.theory.lab import LabSetting
+from copydesk.theory.policy_classes import chi_distance
 from copydesk.theory.users import compute_mixing_rate, edit_kernel, metropolis_kernel
 
 TARGET = np.array([[0.75, 0.25]])

@@ -3,10 +3,8 @@ from math import exp
 import numpy as np
 import pytest
 
-from copydesk.theory.anchors import find_fixed_points
-from copydesk.theory.fixed_point import compute_expected_edit_cost, make_world, solve_fixed_point
-from copydesk.theory.lab import CONTEXTS, SPACE, LabSetting
-from copydesk.theory.users import edit_kernel
+from copydesk.theory.lab import CONTEXTS, SPACE, LabSetting, find_fixed_points
+from copydesk.theory.users import compute_expected_edit_cost, edit_kernel, make_world, solve_fixed_point
 
 DISTANCE = np.array([[0.0, 1.0], [1.0, 0.0]])
 PROPOSAL = np.array([[0.5, 0.5], [0.5, 0.5]])

@@ -1,6 +1,6 @@
 import pytest
 
-from copydesk.training.order import EpochSampler
+from copydesk.training.base_trainer import EpochSampler
 
 
 def test_every_row_comes_once_and_padding_last() -> None:

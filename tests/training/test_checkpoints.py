@@ -32,15 +32,15 @@ from transformers import (
 
 from copydesk.errors import InputError
 from copydesk.training import checkpoints
+from copydesk.training.base_trainer import EpochSampler
 from copydesk.training.checkpoints import (
     AtomicCheckpoints,
+    StopOnSignal,
     check_disk_space,
     estimate_disk_bytes,
     find_last_checkpoint,
     remove_leftovers,
 )
-from copydesk.training.interrupts import StopOnSignal
-from copydesk.training.order import EpochSampler
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from transformers import TrainerControl, TrainerState
 
 from copydesk.errors import Interrupted
-from copydesk.training.interrupts import StopOnSignal
+from copydesk.training.checkpoints import StopOnSignal
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

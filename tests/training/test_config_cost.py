@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.training.settings import CostModelConfig
+from copydesk.training.config import CostModelConfig
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.training.rl_settings import RlConfig
+from copydesk.training.config import RlConfig
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from copydesk.cli import main
 from copydesk.data.jsonl import write_jsonl
 from copydesk.data.record import EditRecord
-from copydesk.training.config import TrainConfig
+from copydesk.training.config import CostModelConfig, RlConfig, TrainConfig
 from copydesk.training.cost_model.io import COST_MODEL_FOLDER, COST_MODEL_WEIGHTS
 from copydesk.training.policy_file import PolicyFile, read_policy_file
-from copydesk.training.rl_settings import RlConfig
-from copydesk.training.settings import CostModelConfig
 from copydesk.training.train import train
 from copydesk.training.trainer import EditTrainer
 

@@ -1,5 +1,4 @@
-from copydesk.training.encode import Triple
-from copydesk.training.split import split_triples
+from copydesk.training.encode import Triple, split_triples
 
 
 def make(count: int, edited: set[int]) -> list[Triple]:

@@ -9,9 +9,8 @@ from tests.support.small_models import FAMILIES, VOCABULARY, alone, make, shaken
 from torch import nn
 
 from copydesk.training.encode import Triple
-from copydesk.training.logprobs import ForwardPlan, batch_logprobs
+from copydesk.training.logprobs import ForwardPlan, batch_logprobs, choose_forward
 from copydesk.training.packing import lay_out
-from copydesk.training.probe import choose_forward
 
 PACKED = ForwardPlan()
 RUNS = ForwardPlan(attention="copydesk_run_by_run")

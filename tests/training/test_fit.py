@@ -8,9 +8,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
 from copydesk.errors import InputError
 from copydesk.training.config import Method, TrainConfig
 from copydesk.training.encode import Triple
-from copydesk.training.evaluate import compute_held_out_metrics
-from copydesk.training.fit import compute_reference_logprobs, fit_policy
-from copydesk.training.scoring import score_triples
+from copydesk.training.fit import compute_held_out_metrics, compute_reference_logprobs, fit_policy
+from copydesk.training.logprobs import score_triples
 
 QUICK = TrainConfig(max_steps=30, batch_size=12, accumulate=1, learning_rate=5e-3, lora_r=4, lora_alpha=8)
 

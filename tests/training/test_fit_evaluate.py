@@ -6,9 +6,9 @@ import torch
 
 from copydesk.training.config import Method, PreferenceForm, TrainConfig
 from copydesk.training.encode import Triple
-from copydesk.training.evaluate import compute_held_out_metrics
+from copydesk.training.fit import compute_held_out_metrics
 from copydesk.training.logprobs import TripleLogProbs
-from copydesk.training.metrics import METRIC_NAMES
+from copydesk.training.trainer import METRIC_NAMES
 
 TRIPLES = [Triple("a", (1,), (2, 3), (4, 5, 6)), Triple("b", (1,), (7,), (7,))]
 REFERENCE = TripleLogProbs(torch.tensor([-6.0, -2.0]), torch.tensor([-3.0, -2.0]))

@@ -4,15 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from copydesk.cache import cache_folder
 from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
+from copydesk.model_registry import cache_folder
 from copydesk.store import EditStore, read_edits
 from copydesk.store.imports import ImportedRow, append_imported_rows, compute_content_digest
 from copydesk.store.write import append_arm_change
 from copydesk.training.forget import check_forgotten, clear_reference_cache, find_affected_policies, forget_person
-from copydesk.training.people import HashedUsers
-from copydesk.training.policy_file import BaseModelRef, PolicyFile, TrainingData
+from copydesk.training.policy_file import BaseModelRef, HashedUsers, PolicyFile, TrainingData
 
 
 def write_policy(folder: Path, people: HashedUsers | None) -> Path:

@@ -3,10 +3,9 @@ import torch
 from tests.support.small_models import alone
 from transformers import LlamaForCausalLM
 
-from copydesk.training import head
+from copydesk.training import logprobs
 from copydesk.training.encode import Triple
-from copydesk.training.head import token_logprobs
-from copydesk.training.logprobs import ForwardPlan, batch_logprobs
+from copydesk.training.logprobs import ForwardPlan, batch_logprobs, token_logprobs
 from copydesk.training.packing import lay_out
 
 ROWS = [Triple("a", (5, 6, 7), (8, 9, 0), (8, 4, 4, 0)), Triple("b", (4,), (3, 9, 0), (3, 9, 0))]
@@ -38,7 +37,7 @@ def test_an_unedited_row_has_one_score(tiny_model: LlamaForCausalLM) -> None:
 @pytest.mark.parametrize("frozen", [False, True], ids=["trained", "frozen"])
 @pytest.mark.parametrize("biased", [False, True])
 def test_a_chunked_head_is_the_plain_one(frozen: bool, biased: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head, "_CHUNK_LOGITS", 3 * 50)
+    monkeypatch.setattr(logprobs, "_CHUNK_LOGITS", 3 * 50)
     torch.manual_seed(0)
     hidden, weight, bias = torch.randn(11, 8), torch.randn(50, 8), torch.randn(50)
     target, upstream = torch.randint(50, (11,)), torch.randn(11)
@@ -62,15 +61,15 @@ def test_a_chunked_head_is_the_plain_one(frozen: bool, biased: bool, monkeypatch
 
 
 def test_logits_are_never_held_for_more_tokens_than_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head, "_CHUNK_LOGITS", 4 * 50)
+    monkeypatch.setattr(logprobs, "_CHUNK_LOGITS", 4 * 50)
     sizes = []
-    linear = head.F.linear
+    linear = logprobs.F.linear
 
     def watched(hidden: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
         sizes.append(len(hidden))
         return linear(hidden, *others)
 
-    monkeypatch.setattr(head.F, "linear", watched)
+    monkeypatch.setattr(logprobs.F, "linear", watched)
     hidden, weight = torch.randn(10, 8, requires_grad=True), torch.randn(50, 8, requires_grad=True)
     token_logprobs(hidden, weight, None, torch.zeros(10, dtype=torch.long)).sum().backward()
     assert sizes == [4, 4, 2, 4, 4]  # the last is kept
@@ -79,9 +78,11 @@ def test_logits_are_never_held_for_more_tokens_than_a_chunk(monkeypatch: pytest.
 def test_tokens_without_a_gradient_cost_nothing_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
     """In DPO what y and y' share cancels in the margin, and only the rest is computed again."""
     sizes = []
-    linear = head.F.linear
-    monkeypatch.setattr(head.F, "linear", lambda hidden, *others: sizes.append(len(hidden)) or linear(hidden, *others))
-    monkeypatch.setattr(head, "_CHUNK_LOGITS", 5 * 50)
+    linear = logprobs.F.linear
+    monkeypatch.setattr(
+        logprobs.F, "linear", lambda hidden, *others: sizes.append(len(hidden)) or linear(hidden, *others)
+    )
+    monkeypatch.setattr(logprobs, "_CHUNK_LOGITS", 5 * 50)
     hidden, weight = torch.randn(6, 8, requires_grad=True), torch.randn(50, 8, requires_grad=True)
     per_token = token_logprobs(hidden, weight, None, torch.arange(6))
     edit, response = per_token[:4].sum(), per_token[:2].sum() + per_token[4:].sum()

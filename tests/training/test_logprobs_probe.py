@@ -21,11 +21,9 @@ from transformers import (
     Qwen3NextForCausalLM,
 )
 
-from copydesk.training import probe
+from copydesk.training import logprobs
 from copydesk.training.encode import Triple
-from copydesk.training.logprobs import ForwardPlan
-from copydesk.training.probe import choose_forward
-from copydesk.training.scoring import score_triples
+from copydesk.training.logprobs import ForwardPlan, choose_forward, score_triples
 
 SIZES = {
     "vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -41,7 +39,7 @@ ROWS = [
 
 @pytest.fixture(autouse=True)
 def nothing_said_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "_warned_models", set())
+    monkeypatch.setattr(logprobs, "_warned_models", set())
 
 
 def odd_models() -> dict[str, tuple[nn.Module, ForwardPlan]]:

@@ -4,7 +4,7 @@ from tests.support.small_models import alone
 from transformers import LlamaForCausalLM
 
 from copydesk.training.encode import Triple
-from copydesk.training.scoring import compute_longest_length, score_triples
+from copydesk.training.logprobs import compute_longest_length, score_triples
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 100])

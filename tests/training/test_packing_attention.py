@@ -1,9 +1,8 @@
 import torch
 from torch.nn.attention.flex_attention import create_mask, flex_attention
 
-from copydesk.training.attention import build_block_mask, build_dense_mask
 from copydesk.training.encode import Triple
-from copydesk.training.packing import lay_out
+from copydesk.training.packing import build_block_mask, build_dense_mask, lay_out
 
 BATCH = lay_out(
     [

@@ -8,9 +8,8 @@ from copydesk.data.record import EditRecord
 from copydesk.models.load import ModelInfo
 from copydesk.training.config import TrainConfig
 from copydesk.training.encode import encode_log
-from copydesk.training.people import HashedUsers
-from copydesk.training.policy_file import read_policy_file
-from copydesk.training.save import build_policy_file
+from copydesk.training.policy_file import HashedUsers, read_policy_file
+from copydesk.training.train import build_policy_file
 
 
 def test_each_user_is_one_of_them_and_nobody_else() -> None:

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import normalizers
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from copydesk.cache import cache_folder
 from copydesk.data.record import EditRecord
+from copydesk.model_registry import cache_folder
 from copydesk.models.load import ModelInfo
 from copydesk.training.encode import Triple
 from copydesk.training.logprobs import TripleLogProbs

@@ -9,9 +9,9 @@ from copydesk.data.cost import EditCost
 from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
 from copydesk.models.load import load_model
+from copydesk.training.config import CostModelConfig
 from copydesk.training.encode import Triple, encode_log
 from copydesk.training.row_costs import build_cost_metric, check_costs, compute_row_costs
-from copydesk.training.settings import CostModelConfig
 
 FIELD = CostModelConfig(source="field:minutes", c_max=5.0)
 

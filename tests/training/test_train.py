@@ -18,14 +18,11 @@ from copydesk.data.cost import EditCost
 from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
 from copydesk.models.load import load_model
-from copydesk.training.config import Method, TrainConfig
+from copydesk.training.config import CostModelConfig, Method, RlConfig, TrainConfig
 from copydesk.training.cost_model.io import COST_MODEL_FOLDER, load_cost_model, read_cost_model
-from copydesk.training.encode import encode_log
+from copydesk.training.encode import encode_log, split_triples
+from copydesk.training.logprobs import score_triples
 from copydesk.training.policy_file import compute_data_sha256, read_policy_file
-from copydesk.training.rl_settings import RlConfig
-from copydesk.training.scoring import score_triples
-from copydesk.training.settings import CostModelConfig
-from copydesk.training.split import split_triples
 from copydesk.training.train import train, train_all
 
 QUICK = TrainConfig(

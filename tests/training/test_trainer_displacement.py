@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from copydesk.training.displacement import displacement_warning
+from copydesk.training.trainer import displacement_warning
 
 
 def entry(preferred: float, margin: float, response: float = -9.0) -> dict[str, float]:

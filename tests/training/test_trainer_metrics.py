@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from copydesk.training.metrics import METRIC_NAMES, RunningMeans
 from copydesk.training.objectives import RowMetrics, compute_early_ensemble_loss
+from copydesk.training.trainer import METRIC_NAMES, RunningMeans
 
 NAN = math.nan
 

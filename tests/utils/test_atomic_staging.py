@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.utils.staging import atomic_folder
+from copydesk.utils.atomic import atomic_folder
 
 
 def write(target: Path, text: str = "new", *, overwrite: bool = False) -> None:

@@ -1,17 +1,33 @@
-"""The log a command learns from: a file, or what a gateway collected in its store."""
+"""The log a command learns from: a file, or what a gateway collected in its store.
 
+The policies a command is given: NAME=SPEC words, and those a demo run left in a folder.
+
+The rows of a log, one by one, for commands that go through it once.
+
+What a command prints: one JSON document for programs, or something rendered for people.
+"""
+
+import json
+import logging
 import re
+import sys
 from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy import Connection
 
-from copydesk.data.jsonl import load_log
+from copydesk import embedded, model_registry
+from copydesk.data.jsonl import load_log, read_jsonl
 from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
 from copydesk.store import EditStore, read_edits
 from copydesk.store.users import read_users
+from copydesk.utils.atomic import open_to_read
 
 _AGE_PATTERN = re.compile(r"(\d+)([dh])")
 
@@ -99,3 +115,106 @@ def parse_since(text: str, option: str = "--since") -> datetime:
     except ValueError:
         raise InputError(f"{option} {text}: write a date such as 2026-01-31, a time, or 7d for the last week") from None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def parse_policy_args(words: Sequence[str], demo: Path | None) -> dict[str, str]:
+    """The policies by name, those of a demo run first.
+
+    Raises:
+        InputError: a word is not NAME=SPEC, a name is given twice, or the folder holds no policies.
+    """
+    specs: dict[str, str] = {}
+    if demo is not None:
+        folders = sorted((demo / "policies").glob("*/policy.json"))
+        if not folders:
+            raise InputError(f"--from {demo}: no policies there; give the folder that `copydesk demo` wrote")
+        specs = {path.parent.name: str(path.parent) for path in folders}
+    for word in words:
+        name, spec = parse_name_and_spec(word)
+        if name in specs:
+            raise InputError(f"--policy {word}: there are two policies named {name!r}; choose another name")
+        specs[name] = spec
+    return specs
+
+
+def parse_name_and_spec(word: str, option: str = "--policy") -> tuple[str, str]:
+    """The name of a policy (or of what an option names else) and what it is.
+
+    Raises:
+        InputError: the word is not NAME=SPEC.
+    """
+    name, equals, spec = word.partition("=")
+    if not (name and equals and spec):
+        raise InputError(f"{option} {word}: write NAME=SPEC, such as base=embedded")
+    return name, spec
+
+
+def resolve_spec(spec: str) -> str:
+    """A spec whose path is found from any folder; one that holds no path as it is."""
+    if spec == embedded.NAME or spec in model_registry.PINNED_MODEL_NAMES:
+        return spec  # even where a folder here is called so
+    before, at, _ = spec.rpartition("@http")
+    path = (before if at else spec).removeprefix("vllm:")
+    # A hub id that is also a folder here means the folder, as it does to `load_model`.
+    return spec.replace(path, str(Path(path).resolve()), 1) if Path(path).exists() else spec
+
+
+def iter_with_progress(file: Path, what: str) -> Iterator[EditRecord]:
+    """The records of a log, with a progress bar on stderr, labelled `what`, where that is a terminal.
+
+    Raises:
+        InputError: the file cannot be read, or a row is faulty.
+    """
+    records = read_jsonl(file)
+    console = Console(stderr=True)
+    if not console.is_terminal or not file.is_file():
+        yield from records
+        return
+    with open_to_read(file) as lines:
+        total = sum(1 for _ in lines)
+    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield from progress.track(records, total=total)
+
+
+def iter_store_with_progress(store: str, what: str, **wanted: Any) -> Generator[EditRecord, None, None]:
+    """The records of a store that `read_edits` finds for `wanted`, with their number on stderr likewise.
+
+    Raises:
+        InputError: the store cannot be opened.
+    """
+    opened = EditStore.open(store, create=False)
+    console = Console(stderr=True)
+    columns = TextColumn(what), BarColumn(), MofNCompleteColumn()
+    try:
+        with (
+            opened.begin_read() as connection,
+            Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
+        ):
+            for row in progress.track(read_edits(connection, **wanted), total=None):
+                yield row.record
+    finally:
+        opened.close()
+
+
+def emit(document: dict[str, Any], rendered: RenderableType, *, as_json: bool) -> None:
+    """Print a command's result on stdout.
+
+    Args:
+        document: the result as JSON values; printed alone when `dump_json_line`. Non-ASCII text is escaped, so that the
+            document survives every terminal and pipe.
+        rendered: the same for people. Text in it is shown as it is: nothing is read as Rich markup.
+        as_json: whether a program is reading.
+    """
+    if as_json:
+        print(json.dumps(document, indent=2, allow_nan=False))
+    else:
+        Console(markup=False, highlight=False, emoji=False).print(rendered)
+
+
+def log_to_stderr(name: str) -> None:
+    """Show on stderr, as plain lines, what the part of the library with this name has to say, and nothing else."""
+    log = logging.getLogger(name)
+    log.setLevel(logging.INFO)
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler(sys.stderr))

@@ -11,8 +11,7 @@ import typer
 from rich.console import Console, Group
 from rich.text import Text
 
-from copydesk.cli.given import parse_name_and_spec
-from copydesk.cli.output import emit, log_to_stderr
+from copydesk.cli._shared import emit, log_to_stderr, parse_name_and_spec
 from copydesk.errors import InputError
 
 bench_app = typer.Typer(help="Benchmarks of the whole loop.", no_args_is_help=True)
@@ -88,13 +87,16 @@ def bench_paper_command(
 
         from copydesk.models.load import quiet_libraries
         from copydesk.report import print_results
-        from copydesk.simulate.bench_config import read_experiment_config
-        from copydesk.simulate.column import parse_scenario_arg, shift_scenarios
-        from copydesk.simulate.config import ExperimentConfig
-        from copydesk.simulate.methods import LATE_METHODS
+        from copydesk.simulate.config import (
+            LATE_METHODS,
+            ExperimentConfig,
+            parse_scenario_arg,
+            read_experiment_config,
+            shift_scenarios,
+            sweep_scenarios,
+        )
         from copydesk.simulate.run import choose_jobs, run_experiment
         from copydesk.simulate.run_folder import CONFIG_FILE
-        from copydesk.simulate.sweep import sweep_scenarios
     except ModuleNotFoundError as fault:
         raise InputError(
             f"a benchmark needs {fault.name}; install it with: pip install 'copydesk[train,report]'"

@@ -11,11 +11,9 @@ from rich import box
 from rich.table import Table
 
 from copydesk import embedded
-from copydesk.cli.output import emit
-from copydesk.cli.rows import iter_with_progress
-from copydesk.data.cost import CostNormalization, CostUnit, EditCost
+from copydesk.cli._shared import emit, iter_with_progress
+from copydesk.data.cost import CostNormalization, CostSummary, CostUnit, EditCost, summarize_costs
 from copydesk.data.record import EditRecord
-from copydesk.data.summary import CostSummary, summarize_costs
 from copydesk.errors import InputError
 from copydesk.utils.atomic import atomic_write
 

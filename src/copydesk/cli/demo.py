@@ -9,7 +9,7 @@ import typer
 from rich.console import Console, Group
 from rich.text import Text
 
-from copydesk.cli.output import emit, log_to_stderr
+from copydesk.cli._shared import emit, log_to_stderr
 from copydesk.errors import InputError
 
 
@@ -48,7 +48,7 @@ def demo_command(
         from copydesk.simulate.demo_run import DemoConfig, run_demo
         from copydesk.simulate.outcome import write_results
         from copydesk.simulate.personal_run import PersonalConfig, run_personal
-        from copydesk.utils.staging import atomic_folder
+        from copydesk.utils.atomic import atomic_folder
     except ModuleNotFoundError as fault:
         raise InputError(
             f"the demo needs {fault.name}; install it with: pip install 'copydesk[train,report]'"

@@ -7,15 +7,12 @@ from typing import Annotated
 import typer
 
 from copydesk import embedded
-from copydesk.cli.output import emit
-from copydesk.cli.rows import iter_store_with_progress, iter_with_progress
+from copydesk.cli._shared import emit, iter_store_with_progress, iter_with_progress
 from copydesk.data.cost import CostNormalization, CostUnit, EditCost
 from copydesk.diagnose import diagnose as diagnosed
-from copydesk.diagnose.render import render_diagnosis_html
-from copydesk.diagnose.text import render_diagnosis_terminal
-from copydesk.diagnose.words import LogOrigin
+from copydesk.diagnose.render import LogOrigin, render_diagnosis_html, render_diagnosis_terminal
 from copydesk.errors import InputError
-from copydesk.store.connect import hide_password, parse_store_url
+from copydesk.store.store import hide_password, parse_store_url
 from copydesk.utils.atomic import atomic_write
 
 

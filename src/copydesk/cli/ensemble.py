@@ -7,7 +7,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from copydesk.cli.output import emit
+from copydesk.cli._shared import emit
 from copydesk.client import Client
 from copydesk.ensemble import verify_log as check
 from copydesk.ensemble.ledger import Ledger

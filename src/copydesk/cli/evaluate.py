@@ -11,8 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from copydesk.cli._shared import no_rows_error, parse_since
-from copydesk.cli.output import emit
+from copydesk.cli._shared import emit, no_rows_error, parse_since
 from copydesk.errors import InputError
 from copydesk.offpolicy.estimators import Estimate
 from copydesk.offpolicy.evaluate import Evaluation

@@ -11,9 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from copydesk.cli._shared import parse_since
-from copydesk.cli.output import emit
-from copydesk.cli.rows import iter_store_with_progress, iter_with_progress
+from copydesk.cli._shared import emit, iter_store_with_progress, iter_with_progress, parse_since
 from copydesk.data.exporters import (
     DatasetForm,
     ExportFormat,
@@ -27,7 +25,7 @@ from copydesk.data.exporters.export import STDOUT
 from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
 from copydesk.store import DEFAULT_STORE
-from copydesk.store.connect import hide_password, parse_store_url
+from copydesk.store.store import hide_password, parse_store_url
 
 
 def export_command(

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from copydesk.cli.output import emit
+from copydesk.cli._shared import emit
 from copydesk.errors import InputError
 from copydesk.store import DEFAULT_STORE, EditStore
 from copydesk.store.forget import ForgetEntry, count_user_rows, format_row_counts

@@ -1,34 +1,36 @@
-"""`copydesk import`: edits from elsewhere into the store."""
+"""`copydesk import`: edits from elsewhere into the store.
+
+The source that `copydesk import` was given: a file, a data set, a product's export, or a git history.
+
+What `copydesk import` says: how rows are read, and what became of them.
+"""
 
 import contextlib
+import json
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import asdict, replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import typer
-from rich.console import Console, Group
+from rich import box
+from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 from copydesk import embedded
-from copydesk.cli.imported import (
-    describe_mapping,
-    describe_rejected_rows,
-    print_mapping,
-    render_example_record,
-    render_import,
-    render_redactions,
-    render_rejected_rows,
-)
-from copydesk.cli.output import emit
-from copydesk.cli.sourced import ImportArgs, ImportSourceFormat, open_import_source
+from copydesk.cli._shared import emit, parse_since
 from copydesk.data.cost import CostNormalization, CostUnit, EditCost
 from copydesk.data.importers.base import ImportSource, SourceRow
-from copydesk.data.importers.git_edits import EditorNaming
+from copydesk.data.importers.files import ImportFormat, open_row_source
+from copydesk.data.importers.git_edits import MACHINE_COMMIT_PATTERNS, EditorNaming, build_git_source
+from copydesk.data.importers.langfuse import build_langfuse_source
+from copydesk.data.importers.openai_chat import build_openai_source
+from copydesk.data.importers.tensorzero import build_tensorzero_source
 from copydesk.data.mapping import IDENTITY_MAPPING, FieldMapping, guess_mapping
 from copydesk.data.record import EditRecord
 from copydesk.data.redact import Redactor
@@ -37,11 +39,194 @@ from copydesk.ensemble.ledger import Ledger
 from copydesk.errors import InputError
 from copydesk.store import DEFAULT_STORE, EditStore
 from copydesk.store.api_keys import DEFAULT_TENANT, check_tenant
-from copydesk.store.checked import RowParser, parse_rows
 from copydesk.store.events import read_setup_events
-from copydesk.store.import_rows import import_rows
-from copydesk.store.rejected import open_rejected_rows
+from copydesk.store.import_rows import ImportResult, RowParser, import_rows, open_rejected_rows, parse_rows
 from copydesk.store.write import append_config
+
+ImportProduct = Literal["langfuse", "tensorzero", "openai", "git"]
+ImportSourceFormat = Literal[
+    "jsonl", "json", "csv", "tsv", "parquet", "dataset", "langfuse", "tensorzero", "openai", "git"
+]
+
+
+@dataclass(frozen=True)
+class ImportArgs:
+    """What the options of `copydesk import` say of its source; each is `None` or empty where it was not given."""
+
+    source: str
+    format: ImportSourceFormat | None = None
+    split: str | None = None
+    config: str | None = None
+    edits: str | None = None
+    requests: str | None = None
+    user_tag: str | None = None
+    mark: Sequence[str] = ()
+    branch: str | None = None
+    since: str | None = None
+    author: EditorNaming | None = None
+    rejected: Path | None = None
+
+
+_OPTION_FORMATS: dict[str, tuple[str, ...]] = {
+    "split": ("dataset",),
+    "config": ("dataset",),
+    "edits": ("openai", "langfuse", "tensorzero"),
+    "requests": ("openai",),
+    "user_tag": ("tensorzero",),
+    "mark": ("git",),
+    "branch": ("git",),
+    "since": ("git",),
+    "author": ("git",),
+}
+"""Options and the formats they mean something for."""
+
+
+def open_import_source(given: ImportArgs) -> ImportSource:
+    """Open the source.
+
+    Raises:
+        InputError: there is none, its format is not known, or an option does not go with it.
+    """
+    _check_options(given)
+    source = _open_source(given)
+    return source if given.rejected is None else replace(source, rejected_path=given.rejected)
+
+
+def _open_source(given: ImportArgs) -> ImportSource:
+    match given.format:
+        case "git":
+            since = None if given.since is None else parse_since(given.since)
+            return build_git_source(
+                given.source,
+                mark=given.mark or MACHINE_COMMIT_PATTERNS,
+                since=since,
+                branch=given.branch or "HEAD",
+                user=given.author or "name",
+            )
+        case "openai":
+            if given.edits is None:
+                raise InputError("--format openai: name the file of what people made of the answers with --edits FILE")
+            requests = None if given.requests is None else open_row_source(given.requests)
+            return build_openai_source(open_row_source(given.source), open_row_source(given.edits), requests=requests)
+        case "langfuse":
+            return build_langfuse_source(open_row_source(given.source), _open_companion_file(given))
+        case "tensorzero":
+            tag = given.user_tag or "user_id"
+            return build_tensorzero_source(open_row_source(given.source), _open_companion_file(given), user_tag=tag)
+        case _:
+            return open_row_source(
+                given.source, format=_to_file_format(given.format), split=given.split or "train", config=given.config
+            )
+
+
+def _open_companion_file(given: ImportArgs) -> ImportSource | None:
+    return None if given.edits is None else open_row_source(given.edits)
+
+
+def _to_file_format(format: ImportSourceFormat | None) -> ImportFormat | None:
+    return next((known for known in get_args(ImportFormat) if known == format), None)
+
+
+def _check_options(given: ImportArgs) -> None:
+    for option, formats in _OPTION_FORMATS.items():
+        if not getattr(given, option) or given.format in formats:
+            continue
+        if formats == ("dataset",) and given.format is None:
+            continue  # a folder or a hub id is known for a data set without being told
+        raise InputError(
+            f"--{option.replace('_', '-')} goes with --format {' or '.join(formats)}; leave it out, or add that"
+        )
+
+
+_MAX_SHOWN_CHARS = 70  # characters of a text that is shown
+
+
+def print_mapping(source: ImportSource, mapping: FieldMapping, as_json: bool) -> None:
+    """How rows are read, before it starts."""
+    if as_json:
+        return
+    table = Table("field", "from", "", box=box.SIMPLE, title=f"{source.name}:", title_justify="left")
+    for field, key, how in mapping.describe():
+        table.add_row(field, key, how)
+    Console(markup=False, highlight=False, emoji=False).print(table)
+
+
+def render_import(
+    source: ImportSource,
+    store: EditStore,
+    mapping: FieldMapping,
+    metric: EditCost,
+    done: ImportResult,
+    faults: list[tuple[int, str]],
+    as_json: bool,
+) -> None:
+    """What an import came to."""
+    document = {
+        "source": source.name,
+        "store": store.name,
+        "metric": metric.name,
+        "mapping": describe_mapping(mapping),
+        **done.to_json(),
+        "rejected_file": str(source.rejected_path) if done.rejected else None,
+        "first_rejected": describe_rejected_rows(source, faults),
+    }
+    table = Table(box=box.SIMPLE, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    said = {
+        "store": store.name,
+        "rows": f"{done.rows}",
+        "added": f"{done.added}" + (f" ({done.pending} of them pending)" if done.pending else ""),
+        "new edits of rows that were there": done.updated,
+        "there already": done.known,
+        "repeated in the source": done.repeated,
+        "rejected": f"{done.rejected}, in {source.rejected_path}" if done.rejected else 0,
+    }
+    for name, value in said.items():
+        if value or name in ("rows", "added"):
+            table.add_row(name, str(value))
+    emit(
+        document,
+        Group(table, *render_rejected_rows(source, faults), *render_redactions(done.replaced)),
+        as_json=as_json,
+    )
+
+
+def describe_mapping(mapping: FieldMapping) -> list[dict[str, str]]:
+    """The mapping as JSON values."""
+    return [{"field": field, "key": key, "how": how} for field, key, how in mapping.describe()]
+
+
+def describe_rejected_rows(source: ImportSource, faults: list[tuple[int, str]]) -> list[dict[str, Any]]:
+    """Rejected rows as JSON values."""
+    return [{source.unit: place, "reason": reason} for place, reason in faults]
+
+
+def render_example_record(record: EditRecord) -> RenderableType:
+    """A record, its long texts cut."""
+    table = Table(box=box.SIMPLE, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for field, value in record.model_dump(mode="json", exclude_none=True).items():
+        if value != {}:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            table.add_row(field, text if len(text) <= _MAX_SHOWN_CHARS else text[: _MAX_SHOWN_CHARS - 1] + "…")
+    if record.edit is None:
+        table.add_row("edit", "pending")
+    return table
+
+
+def render_rejected_rows(source: ImportSource, faults: list[tuple[int, str]]) -> list[RenderableType]:
+    """Rejected rows, one a line."""
+    return [Text(f"{source.name}:{place}: {reason}") for place, reason in faults]
+
+
+def render_redactions(replaced: Counter[str]) -> list[RenderableType]:
+    """What was redacted, if anything was."""
+    if not replaced:
+        return []
+    return [Text("Replaced: " + ", ".join(f"{count} {kind}" for kind, count in sorted(replaced.items())) + ".")]
+
 
 _SAMPLE_ROWS = 100  # rows that fields are guessed from
 _EXAMPLE_ROWS = 3  # rows that a dry run shows

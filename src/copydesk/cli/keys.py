@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from copydesk.cli.output import emit
+from copydesk.cli._shared import emit
 from copydesk.store import DEFAULT_STORE, EditStore
 from copydesk.store.api_keys import API_KEY_SCOPES, DEFAULT_TENANT, create_key, list_keys, revoke_key
 

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from copydesk.cli.output import emit, log_to_stderr
+from copydesk.cli._shared import emit, log_to_stderr
 from copydesk.errors import InputError
 from copydesk.model_registry import PINNED_MODEL_NAMES, PINNED_MODELS, PinnedModel, find_pinned_model
 

@@ -6,8 +6,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from copydesk.cli.given import parse_name_and_spec, resolve_spec
-from copydesk.cli.output import emit
+from copydesk.cli._shared import emit, parse_name_and_spec, resolve_spec
 from copydesk.client import Client
 from copydesk.errors import InputError
 from copydesk.store.api_keys import DEFAULT_TENANT

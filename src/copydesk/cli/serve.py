@@ -9,8 +9,7 @@ import typer
 from rich.text import Text
 
 from copydesk import embedded, model_registry
-from copydesk.cli.given import parse_policy_args, resolve_spec
-from copydesk.cli.output import emit, log_to_stderr
+from copydesk.cli._shared import emit, log_to_stderr, parse_policy_args, resolve_spec
 from copydesk.data.cost import CostNormalization, CostUnit, EditCost
 from copydesk.ensemble.config import EnsembleConfig, EnsembleScope, RuleName
 from copydesk.ensemble.ledger import Ledger

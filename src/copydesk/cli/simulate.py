@@ -9,8 +9,7 @@ import typer
 from rich.console import Console, Group
 from rich.text import Text
 
-from copydesk.cli.given import parse_policy_args
-from copydesk.cli.output import emit, log_to_stderr
+from copydesk.cli._shared import emit, log_to_stderr, parse_policy_args
 from copydesk.data.jsonl import load_log
 from copydesk.errors import InputError
 
@@ -51,7 +50,7 @@ def simulate_command(
         from copydesk.report import print_results
         from copydesk.simulate.online import OnlineConfig, play_policies
         from copydesk.simulate.outcome import write_results
-        from copydesk.utils.staging import atomic_folder
+        from copydesk.utils.atomic import atomic_folder
     except ModuleNotFoundError as fault:
         raise InputError(
             f"a simulation needs {fault.name}; install it with: pip install 'copydesk[train,report]'"

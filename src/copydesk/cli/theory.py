@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from copydesk.cli.output import emit
+from copydesk.cli._shared import emit
 from copydesk.errors import InputError
 from copydesk.theory import text
 from copydesk.theory.page import render_study_html

@@ -1,19 +1,159 @@
-"""The edit cost Δ_edit(y, y'): how much a person had to change."""
+"""The edit cost Δ_edit(y, y'): how much a person had to change.
 
+The Levenshtein distances of many pairs at once.
+
+The sub-tokens of a model, read from its tokenizer file alone: no model and no torch.
+
+Words as the Penn Treebank cuts them: contractions and punctuation are tokens of their own.
+
+The rules are those of NLTK's `NLTKWordTokenizer` (https://www.nltk.org/api/nltk.tokenize.destructive.html), in one
+expression and with three differences. Quotes stay as they are written, so that the words hold every character of the
+text except its white space. Every period that ends a word is a token, where `nltk.word_tokenize` first asks a trained
+model where sentences end. Each Chinese or Japanese character is a word, as nothing separates words there.
+
+What the costs of a log come to.
+"""
+
+import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from array import array
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
-from copydesk import embedded
-from copydesk.data.distance import compute_edit_distances
+import numpy as np
+from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cpdist
+from tokenizers import Tokenizer
+
+from copydesk import embedded, model_registry
 from copydesk.data.record import EditRecord
-from copydesk.data.subtokens import compute_tokenizer_fingerprint, load_tokenizer, tokenize_texts
-from copydesk.data.words import split_words
 from copydesk.errors import InputError
 from copydesk.utils.prefetch import ordered_map
+
+_MIN_PAIRS_FOR_THREADS = 32  # pairs that are done before threads for them are started
+
+
+def compute_edit_distances(before: Sequence[Sequence[Hashable]], after: Sequence[Sequence[Hashable]]) -> list[int]:
+    """How many units must be inserted, deleted or replaced to turn each `before` into its `after`, in their order.
+
+    The distances are exact, whatever their size; all cores work on them.
+
+    Args:
+        before: sequences of units, such as lists of token ids or of words; a text is a sequence of its characters.
+        after: as many sequences.
+    """
+    workers = 1 if len(before) <= _MIN_PAIRS_FOR_THREADS else -1
+    found: list[int] = cpdist(before, after, scorer=Levenshtein.distance, workers=workers).tolist()
+    return found
+
+
+def tokenize_texts(texts: Sequence[str], tokenizer: str) -> list[list[int]]:
+    """The token ids of each text, without special tokens, padding or truncation.
+
+    Args:
+        texts: any number of texts; they are encoded in one batch.
+        tokenizer: `"embedded"`, a model that `copydesk models pull` fetched (`"smollm2"`), a model's folder, a
+            `tokenizer.json`, or a model's name on the Hugging Face hub.
+
+    Raises:
+        InputError: the tokenizer cannot be loaded, its model has not been pulled, or a text holds half of a
+            surrogate pair.
+    """
+    encode = load_tokenizer(tokenizer).encode_batch_fast
+    try:
+        return [encoding.ids for encoding in encode(list(texts), add_special_tokens=False)]
+    except (TypeError, UnicodeEncodeError):
+        raise InputError(
+            f"{_find_lone_surrogate_excerpt(texts)}: half of a surrogate pair is not a character; remove it"
+        ) from None
+
+
+@lru_cache(maxsize=8)
+def load_tokenizer(name: str) -> Tokenizer:
+    """Load a tokenizer once per process; `name` is as for `subtokens`.
+
+    Raises:
+        InputError: there is no such tokenizer, or its file is not one of the `tokenizers` library.
+    """
+    path = embedded.path() if name == embedded.NAME else model_registry.find_pinned_model_folder(name) or Path(name)
+    file = path / "tokenizer.json" if path.is_dir() else path
+    try:
+        if file.is_file():
+            tokenizer = Tokenizer.from_file(str(file))
+        elif path.exists() or name == embedded.NAME:
+            raise InputError(f"{path}: there is no tokenizer.json in this folder; name a folder that has one")
+        else:
+            tokenizer = Tokenizer.from_pretrained(name)
+    except InputError:
+        raise
+    except Exception as fault:  # the library and the hub's client raise many kinds, bare `Exception` among them
+        first_line = (str(fault).splitlines() or [type(fault).__name__])[0]
+        raise InputError(
+            f"tokenizer {name!r} cannot be loaded ({first_line}); "
+            "give a folder with a tokenizer.json, such a file, or a name the Hugging Face hub knows and can serve"
+        ) from None
+    # A tokenizer.json may ask for both, and a cost must see all of the text and nothing else.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+@lru_cache(maxsize=8)
+def compute_tokenizer_fingerprint(name: str) -> str:
+    """Eight hex digits that change when what a tokenizer does changes; `name` is as for `subtokens`.
+
+    Raises:
+        InputError: as `load_tokenizer`.
+    """
+    return hashlib.sha256(load_tokenizer(name).to_str().encode()).hexdigest()[:8]
+
+
+def _find_lone_surrogate_excerpt(texts: Sequence[str]) -> str:
+    """The first text that UTF-8 cannot hold, shortened for a message."""
+    for text in texts:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as fault:
+            return ascii(text[max(0, fault.start - 20) : fault.start + 1])
+    return "a text"
+
+
+_SINGLE_CHARACTER = r"[«»“”„‘’\"`;@#$%&?!*()\[\]{}<>\u2012-\u2015\u3001-\u30ff\u3400-\u9fff\uf900-\ufaff]"
+_PUNCTUATION_RUN = r"\.\.+|''|--|``+"
+_COMMA = r"[:,](?!\d)"  # not the one within 1,000 or 12:30
+_PERIOD = r"\.(?=[\])}>\"'»”’]*(?:\s|$))"
+_BOUNDARY = rf"(?=\s|$|{_SINGLE_CHARACTER}|{_PUNCTUATION_RUN}|{_COMMA}|{_PERIOD})"
+_CLITIC = rf"(?:'(?:[sSmMdD]|ll|LL|re|RE|ve|VE)|n't|N'T){_BOUNDARY}"
+_COMPOUND = r"\b(?i:can(?=not\b)|gim(?=me\b)|gon(?=na\b)|got(?=ta\b)|lem(?=me\b)|wan(?=na\b))"
+_OPENING = r"(?<!\w)'(?!(?:re|ve|ll|m|t|s|d|n)\b)(?=\w)"
+_WORD = rf"\S+?(?={_CLITIC}|'?{_BOUNDARY})"  # as short as what follows allows
+
+_TOKEN = re.compile(
+    "|".join([_PUNCTUATION_RUN, _SINGLE_CHARACTER, _CLITIC, _COMPOUND, _OPENING, _COMMA, _PERIOD, _WORD])
+)
+
+
+_MAX_CACHED_CHARACTERS = 40  # characters; what is longer is hardly met again
+
+
+def split_words(text: str) -> list[str]:
+    """Cut a text into words, in order; joined they are the text without its white space."""
+    # Nothing looks across white space, so each piece is cut by itself, and the usual ones once for all.
+    found: list[str] = []
+    for piece in text.split():
+        found += _split_piece(piece) if len(piece) <= _MAX_CACHED_CHARACTERS else _TOKEN.findall(piece)
+    return found
+
+
+@lru_cache(maxsize=1 << 16)
+def _split_piece(piece: str) -> tuple[str, ...]:
+    return tuple(_TOKEN.findall(piece))
+
 
 CostUnit = Literal["subtoken", "word", "character"]
 CostNormalization = Literal["response", "edit", "longest", "none"]
@@ -37,7 +177,7 @@ class EditCost:
     A length of 0 divides like a length of 1: writing n units where the response was empty costs n (before the cap).
 
     Attributes:
-        unit: what is counted: the model's sub-tokens, words (`copydesk.data.words`; PRELUDE counts NLTK's) or
+        unit: what is counted: the model's sub-tokens, words (`copydesk.data.cost`; PRELUDE counts NLTK's) or
             characters (Unicode code points, so a letter and its combining mark are two).
         normalize: what the distance is divided by: the number of units in the response, in the edit, in the longer of
             the two (then the cost is at most 1), or nothing.
@@ -155,3 +295,55 @@ def _iter_blocks(items: Iterable[_Item]) -> Iterator[list[_Item]]:
     items = iter(items)
     while block := list(islice(items, COST_BATCH_SIZE)):
         yield block
+
+
+COST_QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
+"""The quantiles a summary gives, from the smallest cost to the largest."""
+
+
+@dataclass(frozen=True)
+class CostSummary:
+    """Counts and costs of a log.
+
+    Attributes:
+        rows: how many records there are: `pending + accepted + edited`.
+        pending: how many of them still wait for their edit; they have no part in the figures below.
+        accepted: how many were kept exactly as they were (cost 0).
+        edited: how many were changed.
+        mean: the mean cost of accepted and edited rows; `None` when all rows are pending.
+        median: their median cost, likewise.
+        quantiles: (level, cost) for each of `COST_QUANTILES`, interpolated linearly; empty when all rows are pending.
+    """
+
+    rows: int
+    pending: int
+    accepted: int
+    edited: int
+    mean: float | None
+    median: float | None
+    quantiles: tuple[tuple[float, float], ...]
+
+
+def summarize_costs(costed: Iterable[tuple[EditRecord, float | None]]) -> CostSummary:
+    """Summarise records with their costs, as `EditCost.iter_costs` gives them."""
+    pending = accepted = 0
+    costs = array("d")  # 8 bytes a row, so that millions of rows fit
+    for record, cost in costed:
+        if cost is None:
+            pending += 1
+            continue
+        accepted += record.accepted
+        costs.append(cost)
+    values = np.asarray(costs)
+    mean = float(np.mean(values)) if costs else None
+    # From here on their order is free to change, which saves two copies.
+    quantiles = np.quantile(values, COST_QUANTILES, overwrite_input=True).tolist() if costs else []
+    return CostSummary(
+        rows=pending + len(costs),
+        pending=pending,
+        accepted=accepted,
+        edited=len(costs) - accepted,
+        mean=mean,
+        median=float(np.median(values, overwrite_input=True)) if costs else None,
+        quantiles=tuple(zip(COST_QUANTILES, quantiles, strict=False)),
+    )

@@ -1,6 +1,6 @@
 r"""Edit logs as JSON Lines: UTF-8, one JSON object a line, `\n` between lines.
 
-Read leniently where nothing is lost by it: aliases of the field names (`copydesk.data.aliases`), unknown fields (they
+Read leniently where nothing is lost by it: aliases of the field names (`copydesk.data.mapping`), unknown fields (they
 move into `metadata`), a byte-order mark, `\r\n`, blank lines, integer ids, a missing id. Everything else that is wrong
 is one `InputError` that names file, line and field.
 
@@ -17,8 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from copydesk.data.aliases import apply_aliases
-from copydesk.data.explain import explain_validation_error
+from copydesk.data.mapping import apply_aliases, explain_validation_error
 from copydesk.data.record import EditRecord
 from copydesk.data.strict_json import find_lone_surrogate, parse_object
 from copydesk.errors import InputError

@@ -1,22 +1,152 @@
-"""Which key of a row is which field of an `EditRecord`, guessed from the first rows or given."""
+"""Which key of a row is which field of an `EditRecord`, guessed from the first rows or given.
+
+Values within a row by a key, or by a path such as `meta.user` or `messages[-1].content`.
+
+The names other logs use for the fields of an `EditRecord`.
+
+What is wrong with a row that is no `EditRecord`, in one clause.
+"""
 
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from copydesk.data.aliases import FIELD_ALIASES
-from copydesk.data.explain import explain_validation_error
-from copydesk.data.paths import MISSING, drop_paths, get_path
-from copydesk.data.record import EditRecord
+from copydesk.data.record import EditRecord, common_prefix, is_chat, response_text, split_last_assistant_turn
 from copydesk.data.strict_json import describe_json_value, parse_object
-from copydesk.data.turns import common_prefix, is_chat, response_text, split_last_assistant_turn
 from copydesk.errors import InputError
+
+MISSING = object()
+"""What `lookup` gives where there is no such value; `None` is a value."""
+
+_PATH = re.compile(r"[^.\[\]]+(?:\.[^.\[\]]+|\[-?\d+\])*")
+_STEP = re.compile(r"([^.\[\]]+)|\[(-?\d+)\]")
+
+
+def get_path(row: Mapping[str, Any], path: str) -> Any:
+    """The value at a path; a key of the row that looks like a path is taken for a key."""
+    if path in row:
+        return row[path]
+    value: Any = row if _parse_path(path) else MISSING
+    for step in _parse_path(path):
+        leads_on = isinstance(value, list if isinstance(step, int) else Mapping)
+        try:
+            value = value[step] if leads_on else MISSING
+        except (KeyError, IndexError):
+            return MISSING
+    return value
+
+
+def drop_paths(row: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+    """The row but for what is at these paths; an object that is empty then goes too, lists are left whole."""
+    rest = dict(row)
+    for path in paths:
+        if path in rest:
+            del rest[path]
+            continue
+        *way, last = _parse_path(path) or ("",)
+        if isinstance(last, str) and all(isinstance(step, str) for step in way) and get_path(rest, path) is not MISSING:
+            _remove_nested(rest, [*map(str, way)], last)
+    return rest
+
+
+def _remove_nested(row: dict[str, Any], way: list[str], last: str) -> None:
+    if not way:
+        del row[last]
+        return
+    inner = dict(row[way[0]])
+    _remove_nested(inner, way[1:], last)
+    row[way[0]] = inner
+    if not inner:
+        del row[way[0]]
+
+
+@lru_cache
+def _parse_path(path: str) -> tuple[str | int, ...]:
+    """Keys and places in lists; nothing where it is not a path."""
+    if not _PATH.fullmatch(path):
+        return ()
+    return tuple(key or int(place) for key, place in _STEP.findall(path))
+
+
+FIELD_ALIASES: dict[str, str] = {
+    **dict.fromkeys(("prompt", "input", "question", "instruction", "x", "messages"), "context"),
+    **dict.fromkeys(("output", "completion", "original", "draft", "rejected", "y"), "response"),
+    **dict.fromkeys(
+        ("edited", "correction", "chosen", "corrected", "revision", "final", "y_prime", "post_edit"), "edit"
+    ),
+    "user_id": "user",
+}
+"""Alias → field. `chosen` and `rejected` are TRL's names for the preferred and the other answer of a pair."""
+
+
+def apply_aliases(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Give the keys of a row the names of `EditRecord`'s fields; nothing is dropped.
+
+    A key that is neither a field nor an alias moves into `metadata`.
+
+    Returns:
+        The row under the fields' names, and for each field the key it was found under.
+
+    Raises:
+        ValueError: two keys mean the same field, or a key that would move is already in `metadata`.
+    """
+    folded: dict[str, Any] = {}
+    found: dict[str, str] = {}
+    extra: dict[str, Any] = {}
+    for key, value in row.items():
+        field = FIELD_ALIASES.get(key, key)
+        if field not in EditRecord.model_fields:
+            extra[key] = value
+        elif field in found:
+            raise ValueError(f"fields '{found[field]}' and '{key}' both mean '{field}'; keep one of them")
+        else:
+            folded[field], found[field] = value, key
+    metadata = folded.get("metadata")
+    if metadata is None:
+        folded["metadata"] = extra
+    elif isinstance(metadata, dict):
+        if both := sorted(extra.keys() & metadata.keys()):
+            raise ValueError(f"field {both[0]!r} stands both beside 'metadata' and in it; keep one of them")
+        folded["metadata"] = {**metadata, **extra}
+    return folded, found
+
+
+_EXPECTED_VALUES = {
+    "id": "text that is not empty, or an integer",
+    "context": 'text, or a list of chat messages such as {"role": "user", "content": "..."}',
+    "response": "text",
+    "edit": "text (the response itself when it was accepted, null while it is pending)",
+    "user": "text that is not empty, an integer or null",
+    "policy": "text that is not empty, an integer or null",
+    "propensity": "a number above 0 and at most 1, or null",
+    "created_at": 'a date and time such as "2026-01-31T12:00:00Z", or null',
+    "metadata": "an object",
+}
+
+
+def explain_validation_error(detail: ErrorDetails, fields: Mapping[str, Any], found: Mapping[str, str]) -> str:
+    """Say which field is wrong, what is expected and what was found.
+
+    Args:
+        detail: pydantic's error.
+        fields: the row, under the names of `EditRecord`'s fields.
+        found: for each field the key it was found under, or was looked for.
+    """
+    field = str(detail["loc"][0])
+    key = found.get(field, field)
+    name = f"'{field}'" if key == field else f"'{key}' (the {field})"
+    if field not in fields:
+        return f"field {name} is missing; every row needs context and response"
+    return f"field {name} must be {_EXPECTED_VALUES[field]}; found {describe_json_value(fields[field])}"
+
 
 MAPPABLE_FIELDS = tuple(field for field in EditRecord.model_fields if field != "metadata")
 """The fields that a key can be named for. All keys that are none of them go into the metadata."""

@@ -35,8 +35,7 @@ class Redactor:
             if kind not in REDACTION_KINDS:
                 raise InputError(f"--redact {kind}: there is no such kind; give one of {', '.join(REDACTION_KINDS)}")
         try:
-            from copydesk.data.keys import KeyFinder
-            from copydesk.data.redact_finders import build_personal_data_finders
+            from copydesk.data.redact_finders import KeyFinder, build_personal_data_finders
         except ImportError as fault:
             raise InputError(f"--redact needs {fault.name}; install it with: pip install 'copydesk[redact]'") from None
         finders = build_personal_data_finders(region)

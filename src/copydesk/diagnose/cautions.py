@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from copydesk.diagnose.advice import NEAR_SHARE
-from copydesk.diagnose.coverage import Coverage
 from copydesk.diagnose.privacy import Leak, Leaks
-from copydesk.diagnose.quality import NEAR_COST, NEAR_WORDS
+from copydesk.diagnose.quality import NEAR_COST, NEAR_WORDS, Coverage
 from copydesk.diagnose.statistics import LogCounts
 
 MIN_EDITED_ROWS = 50

@@ -5,24 +5,38 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from copydesk.data.cost import EditCost
+from copydesk.data.cost import EditCost, summarize_costs
 from copydesk.data.jsonl import read_jsonl
 from copydesk.data.record import EditRecord
-from copydesk.data.summary import summarize_costs
 from copydesk.diagnose.advice import Advice, AdviceInputs, advise
 from copydesk.diagnose.cautions import Caution, find_cautions
-from copydesk.diagnose.columns import RowDigests
-from copydesk.diagnose.consistency import measure_consistency
-from copydesk.diagnose.costs import CostDistribution, compute_cost_distribution, get_quantile
-from copydesk.diagnose.coverage import Coverage, measure_coverage
-from copydesk.diagnose.drift import Drift, measure_drift
-from copydesk.diagnose.edits import align_edit
+from copydesk.diagnose.edits import (
+    EditPosition,
+    EditPositionAccumulator,
+    RewriteAccumulator,
+    RewriteSummary,
+    align_edit,
+    measure_consistency,
+)
 from copydesk.diagnose.privacy import LeakDetector, Leaks
-from copydesk.diagnose.quality import EditQuality, EditQualityAccumulator, measure_repeated_edits
-from copydesk.diagnose.rewrites import RewriteAccumulator, RewriteSummary
-from copydesk.diagnose.sample import ReservoirSample
-from copydesk.diagnose.statistics import LogCounts, LogCountsAccumulator
-from copydesk.diagnose.where import EditPosition, EditPositionAccumulator
+from copydesk.diagnose.quality import (
+    Coverage,
+    EditQuality,
+    EditQualityAccumulator,
+    measure_coverage,
+    measure_repeated_edits,
+)
+from copydesk.diagnose.statistics import (
+    CostDistribution,
+    Drift,
+    LogCounts,
+    LogCountsAccumulator,
+    ReservoirSample,
+    RowDigests,
+    compute_cost_distribution,
+    get_quantile,
+    measure_drift,
+)
 from copydesk.errors import InputError
 
 CONSISTENCY_ROWS = 5_000
@@ -186,7 +200,7 @@ def _measure_sample_coverage(model: str | None, rows: list[EditRecord], seed: in
     if model is None or not rows:
         return None
     try:
-        from copydesk.diagnose.reference import score_sample
+        from copydesk.diagnose.quality import score_sample
     except ModuleNotFoundError as fault:
         raise InputError(f"--model needs {fault.name}; install it with: pip install 'copydesk[train]'") from None
     return measure_coverage(model, score_sample(rows, model, seed))

@@ -1,10 +1,22 @@
-"""How good the edits are to learn from: how much they keep, how alike they are, and whether one edit is enough."""
+"""How good the edits are to learn from: how much they keep, how alike they are, and whether one edit is enough.
 
-from collections.abc import Iterable
+Whether the reference policy would write what people wrote: the coverage that learning from preference needs.
+
+Scoring a sample of a log with the reference policy; the only part of a diagnosis that needs torch.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from copydesk.diagnose.consistency import EditConsistency
-from copydesk.diagnose.edits import EditAlignment
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from copydesk.data.record import EditRecord
+from copydesk.diagnose.edits import EditAlignment, EditConsistency
+from copydesk.models.generate import generate
+from copydesk.models.load import load_model
+from copydesk.training.encode import Triple, encode_log, find_end_of_turn
+from copydesk.training.fit import compute_reference_logprobs
 
 NEAR_COST, NEAR_WORDS = 0.05, 2
 """An edited row is near-identical when it costs at most so much, or when at most so many words were changed."""
@@ -76,3 +88,170 @@ def measure_repeated_edits(pairs: Iterable[tuple[float, float]]) -> RepeatedEdit
     if not rows:
         return None
     return RepeatedEdits(rows, first / rows, second / rows, second / first if first > 0 else None)
+
+
+_Floats = NDArray[np.float64]
+
+RARE_QUANTILE = 0.01
+"""An edit is one the reference would hardly ever write when it is less likely, per token, than 99% of responses are."""
+
+_MIN_T_STATISTIC = 3.0  # standard errors between the responses and the model's own before they are called another's
+
+
+@dataclass(frozen=True)
+class ReferenceScores:
+    """Log-probabilities of a sample under the reference, in nats.
+
+    Attributes:
+        edit: log π_ref(y'|x) of each edited row, shape [n].
+        response: log π_ref(y|x), shape [n].
+        edit_tokens: tokens of y', the end of the turn included, shape [n].
+        response_tokens: tokens of y, likewise.
+        own_per_token: log π_ref per token of responses that the reference has just written to some of the contexts,
+            shape [m]; empty where it was not asked.
+        truncated: rows that were too long for the model and were scored in part.
+    """
+
+    edit: _Floats
+    response: _Floats
+    edit_tokens: _Floats
+    response_tokens: _Floats
+    own_per_token: _Floats
+    truncated: int = 0
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What the reference policy makes of the edits; means over a sample of edited rows, in nats.
+
+    Attributes:
+        model: the reference, as it was named.
+        rows: of the sample.
+        cut: of them, those too long for the model, which were scored in part.
+        edit: mean log π_ref(y'|x).
+        response: mean log π_ref(y|x).
+        edit_per_token: mean over rows of log π_ref(y'|x) per token.
+        response_per_token: the same of y.
+        margin: mean of log π_ref(y'|x) − log π_ref(y|x).
+        margin_scale: the median of its absolute value.
+        rare: the share of y' whose log π_ref per token is below the 1st percentile of that of the y.
+        ess: the effective sample size of weights w = min(1, π_ref(y'|x)/π_ref(y|x)), (Σw)²/Σw², as a share of rows.
+        overlap: the mean over rows of min(1, (π_ref(y'|x)^(1/|y'|)) / (π_ref(y|x)^(1/|y|))): the same per token,
+            and not made up for where all edits are unlikely alike.
+        own_per_token: mean log π_ref per token of what the reference writes itself; `None` where it was not asked.
+        foreign: whether the y are so unlikely beside that that another model must have written them.
+    """
+
+    model: str
+    rows: int
+    cut: int
+    edit: float
+    response: float
+    edit_per_token: float
+    response_per_token: float
+    margin: float
+    margin_scale: float
+    rare: float
+    ess: float
+    overlap: float
+    own_per_token: float | None
+    foreign: bool
+
+
+def measure_coverage(model: str, scores: ReferenceScores) -> Coverage:
+    """Measure the coverage of a model from its scores of at least one edited row.
+
+    An effective sample size is Kish's (*Survey Sampling*, 1965). Without the bound of 1 a single edit that is likelier
+    than its response would outweigh all others.
+    """
+    edit, response = scores.edit / scores.edit_tokens, scores.response / scores.response_tokens
+    margin = scores.edit - scores.response
+    own = float(scores.own_per_token.mean()) if len(scores.own_per_token) else None
+    return Coverage(
+        model=model,
+        rows=len(margin),
+        cut=scores.truncated,
+        edit=float(scores.edit.mean()),
+        response=float(scores.response.mean()),
+        edit_per_token=float(edit.mean()),
+        response_per_token=float(response.mean()),
+        margin=float(margin.mean()),
+        margin_scale=float(np.median(np.abs(margin))),
+        rare=float((edit < np.quantile(response, RARE_QUANTILE)).mean()),
+        ess=compute_effective_share(np.minimum(margin, 0.0)),
+        overlap=float(np.exp(np.minimum(edit - response, 0.0)).mean()),
+        own_per_token=own,
+        foreign=own is not None and _is_below(response, scores.own_per_token),
+    )
+
+
+def compute_effective_share(log_weights: ArrayLike) -> float:
+    """(Σw)²/Σw² divided by the number of weights, from their logarithms; between 1/n and 1."""
+    logs = np.asarray(log_weights, dtype=np.float64)
+    weights = np.exp(logs - logs.max())  # the largest is 1, so that not all can vanish
+    return float(weights.sum() ** 2 / (weights @ weights) / len(weights))
+
+
+def _is_below(found: _Floats, own: _Floats) -> bool:
+    """Whether the mean of `found` is lower than that of `own` beyond doubt (Welch's t)."""
+    if len(found) < 2 or len(own) < 2:
+        return False
+    error = np.sqrt(found.var(ddof=1) / len(found) + own.var(ddof=1) / len(own))
+    return bool(own.mean() - found.mean() > _MIN_T_STATISTIC * error)
+
+
+MAX_SCORED_TOKENS = 2048
+"""Tokens of context and answer, where the model can read as many."""
+
+OWN_RESPONSES = 32
+"""Responses that the model is asked for, to compare those of the log with."""
+
+_OWN_TOKENS = 200
+
+
+def score_sample(records: Sequence[EditRecord], model: str, seed: int = 0) -> ReferenceScores:
+    """Score edited rows with a model, and responses of its own to some of their contexts.
+
+    Args:
+        records: at least one edited row.
+        model: π_ref, as `load_model` takes it.
+        seed: of the model's own responses.
+
+    Raises:
+        InputError: the model cannot be loaded.
+    """
+    base, tokenizer, _ = load_model(model)
+    reads = min(
+        MAX_SCORED_TOKENS, getattr(base.config.get_text_config(), "max_position_embeddings", None) or MAX_SCORED_TOKENS
+    )
+    encoded = encode_log(records, tokenizer, reads, truncate_answers=True)
+    triples = encoded.triples
+    scored = compute_reference_logprobs(base, triples)
+    end = find_end_of_turn(tokenizer)
+    asked = triples[:: -(-len(triples) // OWN_RESPONSES)]
+    longest = max(len(triple.response) for triple in asked)
+    own = generate(
+        base,
+        [triple.context[-max(1, reads - _OWN_TOKENS) :] for triple in asked],
+        [[seed, number] for number in range(len(asked))],
+        end=end[-1],
+        max_new_tokens=max(1, min(_OWN_TOKENS, longest, reads - 1)),
+        batch_size=16,
+        description="own responses",
+    )
+    # One cut off has no end: a token that the model did not write would count against it.
+    written = [tuple(one.tokens) + ((end[-1],) if one.ended else ()) for one in own]
+    drawn = [
+        Triple(f"own-{number}", triple.context[-max(1, reads - _OWN_TOKENS) :], tokens, tokens)
+        for number, (triple, tokens) in enumerate(zip(asked, written, strict=True))
+        if tokens
+    ]
+    likely = compute_reference_logprobs(base, drawn).response.numpy().astype(np.float64)
+    return ReferenceScores(
+        edit=scored.edit.numpy().astype(np.float64),
+        response=scored.response.numpy().astype(np.float64),
+        edit_tokens=np.array([float(len(triple.edit)) for triple in triples]),
+        response_tokens=np.array([float(len(triple.response)) for triple in triples]),
+        own_per_token=likely / np.array([float(len(triple.response)) for triple in drawn]),
+        truncated=max(encoded.cut_contexts, encoded.cut_answers),  # hardly ever an answer without its context
+    )

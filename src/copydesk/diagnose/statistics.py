@@ -1,8 +1,29 @@
-"""How many rows and users there are, and how much one user brings."""
+"""How many rows and users there are, and how much one user brings.
 
+How edit costs are distributed.
+
+What is kept of every row: its cost and moment, 16 bytes, in memory; five digests in a temporary file.
+
+Whether edits cost more or less as time goes on.
+
+A sample of fixed size of rows that pass by once.
+"""
+
+import json
+import math
+import random
+import sqlite3
+from array import array
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Generic, Literal, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from copydesk.data.cost import CostSummary
 from copydesk.data.record import EditRecord
 
 
@@ -71,3 +92,248 @@ class LogCountsAccumulator:
             largest_user=max(self._users.values(), default=0),
             policies=len(self._policies),
         )
+
+
+HISTOGRAM_BINS = 20
+
+
+@dataclass(frozen=True)
+class CostDistribution:
+    """The costs of the rows whose edit is known.
+
+    Attributes:
+        metric: what was measured, as `EditCost.name`.
+        mean: their mean; `None` where no edit is known.
+        median: their median, likewise.
+        quantiles: (level, cost), as in `CostSummary`.
+        edges: of the bars of a histogram, one more than bars; the last bar holds all that is above it too.
+        bars: rows in each.
+    """
+
+    metric: str
+    mean: float | None
+    median: float | None
+    quantiles: tuple[tuple[float, float], ...]
+    edges: tuple[float, ...]
+    bars: tuple[int, ...]
+
+
+def compute_cost_distribution(metric: str, summary: CostSummary, costs: NDArray[np.float64]) -> CostDistribution:
+    """The distribution of costs; `summary` is of the same rows."""
+    edges, bars = [], []
+    if len(costs):
+        # A few rewrites of short texts cost many times 1 and would squeeze all others into one bar.
+        top = float(np.quantile(costs, 0.99)) or 1.0
+        counted, bounds = np.histogram(np.minimum(costs, top), bins=HISTOGRAM_BINS, range=(0, top))
+        edges, bars = bounds.tolist(), counted.tolist()
+    return CostDistribution(metric, summary.mean, summary.median, summary.quantiles, tuple(edges), tuple(bars))
+
+
+def get_quantile(costs: CostDistribution, level: float) -> float:
+    """A quantile that the summary has; 0 where there are none."""
+    return dict(costs.quantiles).get(level, 0.0)
+
+
+EMPTY_DIGEST = 0
+"""The digest of what is not there."""
+
+_INSERT_BATCH = 1_000  # rows to a statement
+_CACHE_KIB = 4 << 10  # KiB of the file that are held in memory, however long it gets
+
+
+def hash_texts(*parts: str) -> int:
+    """Eight bytes of BLAKE2b that stand for texts, with a sign; `EMPTY_DIGEST` only where there are none."""
+    written = json.dumps(parts).encode("ascii")
+    return int.from_bytes(blake2b(written, digest_size=8).digest(), "little", signed=True) or 1
+
+
+class RowDigests:
+    """Digests, cost and moment of the rows whose edit is known, in the order of the log.
+
+    The digests are in an SQLite file without a name, where `SQLITE_TMPDIR` or `TMPDIR` says; it goes with the object.
+    """
+
+    def __init__(self) -> None:
+        self._costs, self._timestamps = array("d"), array("d")
+        self._pending: list[tuple[int, ...]] = []
+        self._file = sqlite3.connect("", isolation_level=None)
+        self._file.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        self._file.execute("PRAGMA journal_mode = OFF")
+        self._file.execute(
+            "CREATE TABLE rows (place INTEGER PRIMARY KEY, number INT, "
+            "row INT, response INT, edit INT, id INT, parent INT)"
+        )
+
+    def add(self, number: int, record: EditRecord, cost: float) -> None:
+        """Keep what is needed of a row; `number` counts all rows from 1."""
+        edit = record.edit or ""
+        context = record.context
+        said = context if isinstance(context, str) else json.dumps([message.model_dump() for message in context])
+        parent = record.metadata.get("parent")
+        self._pending.append(
+            (
+                len(self._costs),
+                number,
+                hash_texts(said, record.response, edit),
+                hash_texts(record.response.strip()) if record.response.strip() else EMPTY_DIGEST,
+                # An accepted text that comes again is a repetition, not a second edit.
+                hash_texts(edit.strip()) if record.edited and edit.strip() else EMPTY_DIGEST,
+                hash_texts(record.id),
+                hash_texts(str(parent)) if isinstance(parent, str | int) else EMPTY_DIGEST,
+            )
+        )
+        self._costs.append(cost)
+        self._timestamps.append(record.created_at.timestamp() if record.created_at is not None else float("nan"))
+        if len(self._pending) == _INSERT_BATCH:
+            self._flush()
+
+    @property
+    def costs(self) -> NDArray[np.float64]:
+        """The cost of each row."""
+        return np.asarray(self._costs)
+
+    @property
+    def timestamps(self) -> NDArray[np.float64]:
+        """When each row was written, in seconds; not a number where that is not known."""
+        return np.asarray(self._timestamps)
+
+    def find_duplicates(self) -> tuple[int, list[int]]:
+        """How many rows repeat an earlier one (context, response and edit), and the numbers of the first three."""
+        self._flush()
+        self._create_index("row")
+        (different,) = self._file.execute("SELECT count(DISTINCT row) FROM rows").fetchone()
+        repeated = len(self._costs) - different
+        if not repeated:
+            return 0, []
+        query = """SELECT number FROM rows AS again WHERE EXISTS
+                   (SELECT 1 FROM rows WHERE row = again.row AND place < again.place) ORDER BY place LIMIT 3"""
+        return repeated, [number for (number,) in self._file.execute(query)]
+
+    def iter_repeated_edit_costs(self) -> Iterator[tuple[float, float]]:
+        """The costs (first, second) of rows that edit what an earlier edit had led to.
+
+        Such a row's response is an earlier row's edit (white space around it aside), or its `metadata` names that row
+        as `parent`.
+        """
+        self._flush()
+        self._create_index("edit")
+        self._create_index("id")
+        query = f"""
+            SELECT place, coalesce(
+              (SELECT min(place) FROM rows WHERE later.parent != {EMPTY_DIGEST} AND id = later.parent
+                 AND edit != {EMPTY_DIGEST} AND place < later.place),
+              (SELECT min(place) FROM rows WHERE later.response != {EMPTY_DIGEST} AND edit = later.response
+                 AND place < later.place))
+            FROM rows AS later ORDER BY place"""
+        for place, earlier in self._file.execute(query):
+            if earlier is not None:
+                yield self._costs[earlier], self._costs[place]
+
+    def _flush(self) -> None:
+        self._file.execute("BEGIN")
+        self._file.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", self._pending)
+        self._file.execute("COMMIT")
+        self._pending.clear()
+
+    def _create_index(self, column: str) -> None:
+        self._file.execute(f"CREATE INDEX IF NOT EXISTS {column}_index ON rows ({column}, place)")
+
+
+DRIFT_SLICES = 10
+_BLOCK_ROWS = 1 << 16
+_NORMAL_QUANTILE = 1.959964  # 97.5% of a standard normal
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The mean cost over time.
+
+    Attributes:
+        by: what orders the rows: `created_at` where every row has it, else their order in the log.
+        means: the mean cost of each of ten slices of as many rows.
+        slope: by how much the cost changes from the first row to the last, on a straight line through all rows.
+        low: where the 95% interval of the slope begins.
+        high: where it ends.
+        sentence: the same in words; empty where the interval holds 0.
+    """
+
+    by: Literal["created_at", "order"]
+    means: tuple[float, ...]
+    slope: float
+    low: float
+    high: float
+    sentence: str
+
+
+def measure_drift(costs: NDArray[np.float64], moments: NDArray[np.float64]) -> Drift | None:
+    """The drift of costs; `None` for fewer than ten rows, which tell nothing.
+
+    The slope is that of least squares on the rank of the row, from 0 to 1. Its standard error does not assume that
+    costs spread alike everywhere (HC3: MacKinnon & White, J. Econometrics 29, 1985), but that rows are independent:
+    where a user's rows follow each other it is too small.
+
+    Args:
+        costs: of the rows, shape [n].
+        moments: in seconds, shape [n]; not a number where a row has none.
+    """
+    n = len(costs)
+    if n < DRIFT_SLICES:
+        return None
+    timed = bool(np.isfinite(moments).all())
+    ordered = costs[np.argsort(moments, kind="stable")] if timed else costs
+    # In blocks, so that a long log takes no more memory than its costs.
+    blocks = [slice(start, min(n, start + _BLOCK_ROWS)) for start in range(0, n, _BLOCK_ROWS)]
+    square = sum(float(_centered_positions(block, n) @ _centered_positions(block, n)) for block in blocks)
+    slope = sum(float(_centered_positions(block, n) @ ordered[block]) for block in blocks) / square
+    mean, error = float(ordered.mean()), 0.0
+    for block in blocks:
+        here, cost = _centered_positions(block, n), ordered[block]
+        leverage = 1 / n + here**2 / square
+        residual = (cost - mean - slope * here) / (1 - leverage)
+        error += float(here**2 @ residual**2)
+    error = math.sqrt(error) / square
+    low, high = slope - _NORMAL_QUANTILE * error, slope + _NORMAL_QUANTILE * error
+    sentence = ""
+    if low > 0 or high < 0:
+        way = "rises" if slope > 0 else "falls"
+        least, most = sorted((abs(low), abs(high)))
+        sentence = (
+            f"The edit cost {way} by {abs(slope):.2f} from the first rows to the last ({least:.2f} to {most:.2f})"
+        )
+        sentence += "." if timed else "; the rows are taken in the order of the log, as not all have a date."
+    means = tuple(float(part.mean()) for part in np.array_split(ordered, DRIFT_SLICES))
+    return Drift("created_at" if timed else "order", means, slope, low, high, sentence)
+
+
+def _centered_positions(block: slice, n: int) -> NDArray[np.float64]:
+    """Where the rows of a block are in the log, from -1/2 for the first to 1/2 for the last."""
+    places: NDArray[np.float64] = np.arange(block.start, block.stop) / (n - 1) - 0.5
+    return places
+
+
+T = TypeVar("T")
+
+
+class ReservoirSample(Generic[T]):
+    """A uniform sample without replacement, in the order of the rows; the memory it takes does not grow.
+
+    Source: algorithm R, Vitter, *Random Sampling with a Reservoir*, ACM TOMS 11 (1985).
+    """
+
+    def __init__(self, size: int, seed: int) -> None:
+        self._size = size
+        self._luck = random.Random(seed)
+        self._seen = 0
+        self._held: list[tuple[int, T]] = []
+
+    def add(self, item: T) -> None:
+        """Offer the next row."""
+        self._seen += 1
+        if len(self._held) < self._size:
+            self._held.append((self._seen, item))
+        elif (place := self._luck.randrange(self._seen)) < self._size:
+            self._held[place] = (self._seen, item)
+
+    def items(self) -> list[T]:
+        """The sample."""
+        return [item for _, item in sorted(self._held, key=lambda held: held[0])]

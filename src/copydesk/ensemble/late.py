@@ -6,9 +6,8 @@ from math import isclose, isfinite
 
 import numpy as np
 
-from copydesk.ensemble.arm_stats import ArmState
+from copydesk.ensemble.arm_stats import ArmState, ScopeStats
 from copydesk.ensemble.rules import Rule, Ucb, get_discount
-from copydesk.ensemble.tally import ScopeStats
 from copydesk.errors import InputError
 
 

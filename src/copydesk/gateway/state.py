@@ -18,7 +18,7 @@ from copydesk.gateway.auth import Authenticator
 from copydesk.gateway.backends.base import PolicyBackend
 from copydesk.gateway.config import GatewayConfig
 from copydesk.gateway.log_writer import LogWriter
-from copydesk.gateway.metrics import GatewayMetrics
+from copydesk.gateway.middleware import GatewayMetrics
 from copydesk.store import EditStore, find_completion
 from copydesk.store.users import user_scope
 from copydesk.store.write import StoredCompletion

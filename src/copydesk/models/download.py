@@ -23,8 +23,7 @@ from copydesk.errors import InputError
 from copydesk.model_registry import PINNED_MODEL_FILE, PinnedModel
 from copydesk.models.load import load_model
 from copydesk.training.policy_file import collect_library_versions
-from copydesk.utils.atomic import open_to_read
-from copydesk.utils.staging import atomic_folder
+from copydesk.utils.atomic import atomic_folder, open_to_read
 
 logger = logging.getLogger(__name__)
 

@@ -1,9 +1,8 @@
 """Policies: what answers a context, and can say which version of what it is."""
 
 from copydesk.policies.base import Policy, Sampling
-from copydesk.policies.best_of_n import BestOfNPolicy
 from copydesk.policies.cached import CachedPolicy, collect_responses
-from copydesk.policies.local import LocalPolicy
+from copydesk.policies.local import BestOfNPolicy, LocalPolicy
 from copydesk.policies.open import open_policy
 from copydesk.policies.openai_api import OpenAIPolicy, PolicyResponse
 

@@ -1,4 +1,7 @@
-"""A policy that runs in this process: a Transformers model, with an adapter or without."""
+"""A policy that runs in this process: a Transformers model, with an adapter or without.
+
+Best-of-n: a policy that drafts several responses and gives the one that a cost model finds cheapest.
+"""
 
 from collections.abc import Sequence
 
@@ -6,9 +9,12 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from copydesk.data.record import Context
+from copydesk.errors import InputError
 from copydesk.models.generate import GeneratedTokens, generate
 from copydesk.policies.base import Sampling
+from copydesk.training.cost_model.model import CostModel
 from copydesk.training.encode import encode_context, find_end_of_turn
+from copydesk.training.rl.trainer import predict_costs
 
 
 class LocalPolicy:
@@ -49,3 +55,47 @@ class LocalPolicy:
     def decode(self, response: GeneratedTokens) -> str:
         """A response as text."""
         return str(self.tokenizer.decode(response.tokens, skip_special_tokens=True))
+
+
+class BestOfNPolicy:
+    """Samples n responses of a policy and returns the one with the least f̄, the pessimistic cost.
+
+    Nothing is trained: more n, fewer edits and more time, until f̄ is exploited. Its KL from the policy is at most
+    log n - (n - 1)/n (Beirami et al., arXiv 2401.01879).
+
+    Args:
+        name: its name as an arm and in the log.
+        policy: what drafts.
+        cost_model: gives f̄; made with the policy's tokenizer.
+        n: drafts, at least 1.
+
+    Raises:
+        InputError: n is less than 1.
+    """
+
+    def __init__(self, name: str, policy: LocalPolicy, cost_model: CostModel, n: int) -> None:
+        if n < 1:
+            raise InputError(f"best-of-{n}: give a number of drafts of at least 1")
+        self.name = name
+        self.policy = policy
+        self.cost_model = cost_model
+        self.n = n
+
+    def respond(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
+        """One response for each context; its first draft is what the policy itself would answer with these seeds.
+
+        Raises:
+            InputError: several drafts at temperature 0, where all are the same.
+        """
+        if not contexts:
+            return []
+        if self.n > 1 and sampling.temperature == 0:
+            raise InputError(
+                f"{self.name}: at temperature 0 all {self.n} drafts are the same; give a temperature above 0"
+            )
+        prompts = [prompt for prompt in self.policy.encode(contexts) for _ in range(self.n)]
+        luck = [seed if draft == 0 else (*seed, draft) for seed in seeds for draft in range(self.n)]
+        drafts = self.policy.generate_tokens(prompts, luck, sampling)
+        costs = predict_costs(self.cost_model, prompts, drafts, self.policy.end_of_turn).pessimistic
+        best = costs.view(-1, self.n).argmin(dim=1).tolist()
+        return [self.policy.decode(drafts[row * self.n + draft]) for row, draft in enumerate(best)]

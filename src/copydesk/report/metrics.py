@@ -1,11 +1,36 @@
-"""How far a method may be from the best one, when nobody knows which user one has."""
+"""How far a method may be from the best one, when nobody knows which user one has.
 
-from collections.abc import Iterable, Mapping
+What it costs a late ensemble to find out which of its policies is the best.
+
+A figure over seeds.
+
+The results of the paper, as its poster shows them.
+
+Source: poster of *Principled Fine-tuning of LLMs from User-Edits: A Medley of Preference, Supervision, and Reward*,
+Misra, Pacchiano, Chi and Gao, NeurIPS 2025, arXiv 2601.19055, section Results. Summaries and emails for users that a
+language model plays: strong, Qwen 3 32B, and weak, Llama 3.1 8B. Every figure is a mean and a spread over seeds. The
+poster has no row for RL.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from statistics import fmean, stdev
 from typing import Any
 
 from copydesk.report.columns import parse_scenario
-from copydesk.report.spread import summarize_spread
-from copydesk.report.style import exclude_oracle
+from copydesk.report.rounds import RoundRow, group_by_scenario, list_arms, list_methods
+from copydesk.report.style import exclude_oracle, is_late
+
+
+def summarize_spread(per_seed: Sequence[float]) -> dict[str, Any]:
+    """The mean over seeds, their sample standard deviation (0 for a single seed), and the figures themselves."""
+    return {
+        "mean": fmean(per_seed),
+        "std": stdev(per_seed) if len(per_seed) > 1 else 0.0,
+        "per_seed": list(per_seed),
+    }
+
 
 SINGLE_FEEDBACK_METHODS = ("sft", "dpo", "rl")
 """The methods that learn from one kind of feedback."""
@@ -70,3 +95,132 @@ def compute_robustness(gaps: Mapping[str, Mapping[int, float]]) -> dict[str, dic
         if own and all(best.values()):
             found[ensemble] = summarize_spread([own[seed] / best[seed] for seed in best])
     return found
+
+
+@dataclass(frozen=True)
+class SeedRegret:
+    """A late ensemble beside the best single arm in hindsight, in one seed.
+
+    That arm is the policy that cost least over all the rounds of the seed, had it answered every one of them.
+
+    Attributes:
+        seed: the seed.
+        best: the arm, by the name people know it by.
+        late_costs: the ensemble's cost in each round.
+        best_costs: that arm's cost in the same rounds.
+    """
+
+    seed: int
+    best: str
+    late_costs: Sequence[float]
+    best_costs: Sequence[float]
+
+    @property
+    def total(self) -> float:
+        """The total cost of the ensemble minus that of the arm; negative where switching paid."""
+        return sum(self.late_costs) - sum(self.best_costs)
+
+    @property
+    def ratio(self) -> float | None:
+        """The total cost of the ensemble divided by that of the arm; None where the arm costs nothing."""
+        return sum(self.late_costs) / sum(self.best_costs) if sum(self.best_costs) else None
+
+    @property
+    def curve(self) -> list[float]:
+        """The regret after each round: costs summed up to it."""
+        return list(accumulate(late - best for late, best in zip(self.late_costs, self.best_costs, strict=True)))
+
+
+def compute_regrets(rounds: Iterable[RoundRow], arms: Collection[str] | None = None) -> dict[str, list[SeedRegret]]:
+    """The regret of each late ensemble in one column, an entry a seed in ascending order.
+
+    The arms are the policies that any of the column's late ensembles played, or those of the methods `arms`, and that
+    played alone there as well, in the same rounds of the same seed. A seed without such an arm, and an ensemble without
+    such a seed, is left out.
+    """
+    played = list(rounds)
+    methods_of_arms = set(list_arms(played).values()) if arms is None else set(arms)
+    costs: dict[tuple[str, int], dict[int, float]] = {}
+    for one in played:
+        method = str(one["method"])
+        if is_late(method) or method in methods_of_arms:
+            costs.setdefault((method, int(one["seed"])), {})[int(one["t"])] = float(one["cost"])
+    methods = list_methods(played)
+    alone = [method for method in methods if not is_late(method)]
+    found: dict[str, list[SeedRegret]] = {}
+    for late in filter(is_late, methods):
+        for seed in sorted(seed for method, seed in costs if method == late):
+            own = costs[late, seed]
+            rivals = {arm: costs[arm, seed] for arm in alone if costs.get((arm, seed), {}).keys() == own.keys()}
+            if rivals:
+                best = min(rivals, key=lambda arm: sum(rivals[arm].values()))
+                order = sorted(own)
+                regret = SeedRegret(seed, best, [own[t] for t in order], [rivals[best][t] for t in order])
+                found.setdefault(late, []).append(regret)
+    return found
+
+
+def summarize_regrets(rounds: Iterable[RoundRow]) -> dict[str, dict[str, dict[str, Any]]]:
+    """The regrets by column and late ensemble, as results.json holds them.
+
+    `regret` is in the units of the cost, summed over the rounds of a seed; `ratio` is that of the totals, and is left
+    out where an arm costs nothing in some seed; `best_total` is the total of the best arm and `best` its name, a seed
+    each. Columns without a late ensemble are left out. What the ensemble of any column played is an arm in every one,
+    also where an ensemble that knew of the others' rounds never tried it.
+    """
+    columns = group_by_scenario(rounds)
+    arms = {arm for own in columns.values() for arm in list_arms(own).values()}
+    cells = {
+        column: {m: _summarize_seed_regrets(r) for m, r in compute_regrets(own, arms).items()}
+        for column, own in columns.items()
+    }
+    return {column: own for column, own in cells.items() if own}
+
+
+def _summarize_seed_regrets(regrets: Sequence[SeedRegret]) -> dict[str, Any]:
+    ratios = [regret.ratio for regret in regrets]
+    known = [ratio for ratio in ratios if ratio is not None]
+    return {
+        "regret": summarize_spread([regret.total for regret in regrets]),
+        **({"ratio": summarize_spread(known)} if len(known) == len(ratios) else {}),
+        "best_total": summarize_spread([sum(regret.best_costs) for regret in regrets]),
+        "best": [regret.best for regret in regrets],
+    }
+
+
+PAPER_SCENARIOS = ("summarization/strong", "summarization/weak", "email/strong", "email/weak")
+
+_PAPER_TABLE = {
+    "base": [(0.9455, 0.01), (0.9445, 0.02), (0.5108, 0.03), (0.4923, 0.01), (0.7364, 0.10)],
+    "sft": [(0.5377, 0.02), (0.9304, 0.19), (0.4159, 0.05), (0.4539, 0.03), (0.5772, 0.19)],
+    "dpo": [(1.0790, 0.06), (0.8267, 0.06), (0.3365, 0.00), (0.3368, 0.01), (0.8698, 0.11)],
+    "early": [(0.2092, 0.09), (0.3586, 0.01), (0.3438, 0.06), (0.4864, 0.01), (0.1612, 0.01)],
+    "late": [(0.2768, 0.13), (0.4403, 0.03), (0.4202, 0.11), (0.3739, 0.04), (0.1586, 0.04)],
+}  # the four columns, then Max SubOpt
+
+PAPER_COSTS: dict[str, dict[str, dict[str, float]]] = {
+    column: {method: {"mean": row[i][0], "std": row[i][1]} for method, row in _PAPER_TABLE.items()}
+    for i, column in enumerate(PAPER_SCENARIOS)
+}
+"""Mean edit cost by column and method."""
+
+PAPER_MAX_SUBOPT: dict[str, dict[str, float]] = {
+    method: {"mean": row[-1][0], "std": row[-1][1]} for method, row in _PAPER_TABLE.items()
+}
+"""Max SubOpt by method."""
+
+
+def match_paper_scenario(column: str) -> str | None:
+    """The poster's column that one of ours answers to; None where there is none.
+
+    It is that of the same task and user, whether the documents are PRELUDE's or made up: `email/strong` and
+    `prelude-email/strong` both answer to `email/strong`.
+    """
+    asked = column.removeprefix("prelude-")
+    return asked if asked in PAPER_SCENARIOS else None
+
+
+def compute_paper_robustness() -> dict[str, float]:
+    """An ensemble's Max SubOpt, divided by that of the best method of a single feedback; from the poster's means."""
+    best = min(PAPER_MAX_SUBOPT[method]["mean"] for method in ("sft", "dpo"))
+    return {method: PAPER_MAX_SUBOPT[method]["mean"] / best for method in ("early", "late")}

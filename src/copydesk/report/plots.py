@@ -1,19 +1,101 @@
-"""The report's plots of one column: each takes its rounds, of any number of methods and seeds."""
+"""The report's plots of one column: each takes its rounds, of any number of methods and seeds.
 
-from collections.abc import Iterable, Mapping, Sequence
+What each person pays with each method, as bars.
+
+How costs depend on what a sweep varies.
+
+Whether responses of which a cost is predicted have that cost on average.
+
+One plot as SVG that belongs to the page it is set into.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
+from io import StringIO
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from copydesk.report.regret import compute_regrets
+from copydesk.errors import InputError
+from copydesk.report.metrics import compute_regrets
+from copydesk.report.results import Sweep, UserRow
 from copydesk.report.rounds import RoundRow, list_arms, list_methods
-from copydesk.report.style import LineStyle, MethodStyle, get_method_label, is_late, method_styles
-from copydesk.report.svg import RULE_COLOUR, draw_svg
+from copydesk.report.style import METHOD_STYLES, LineStyle, MethodStyle, get_method_label, is_late, method_styles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+# Stand-ins for the page's own colours of text and rules.
+_INK_PLACEHOLDER = "#010203"
+RULE_COLOUR = "#030201"
+_RC_PARAMS: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 10,
+    "axes.labelsize": 10,
+    "text.color": _INK_PLACEHOLDER,
+    "axes.labelcolor": _INK_PLACEHOLDER,
+    "xtick.color": _INK_PLACEHOLDER,
+    "ytick.color": _INK_PLACEHOLDER,
+    "axes.edgecolor": RULE_COLOUR,
+    "grid.color": RULE_COLOUR,
+    "grid.linewidth": 0.7,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+}
+
+
+def get_css_variable(name: str) -> str:
+    """The CSS variable that holds a method's colour."""
+    return "--method-" + re.sub(r"[^a-z0-9]", lambda sign: f"_{ord(sign[0]):x}", name.lower())
+
+
+def make_standalone_svg(svg: str) -> str:
+    """A drawing that belongs to no page, as a file of its own: dark ink on white, in a common font."""
+    own = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    style = "color: #24292f; background: #fff; font-family: system-ui, sans-serif"
+    return svg.replace("<svg ", f'<svg {own} style="{style}" ', 1) + "\n"
+
+
+def draw_svg(draw: "Callable[[Axes], None]", shown: Mapping[str, MethodStyle], label: str, height: float) -> str:
+    """What `draw` draws on axes 5.6 inches wide and `height` inches high, as an `<svg>` element.
+
+    Text stays text, in the page's font. The colours of the methods `shown` become CSS variables, so that the plot
+    follows the page into dark mode. The same drawing always gives the same bytes. `label` says in words what is
+    to be seen, for those who cannot see it.
+
+    Raises InputError when matplotlib is not installed.
+    """
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError("the report's plots need matplotlib; run: pip install 'copydesk[report]'") from None
+    written = StringIO()
+    with rc_context({**_RC_PARAMS, "svg.hashsalt": label}):
+        figure = Figure(figsize=(5.6, height), layout="constrained")
+        draw(figure.add_subplot())
+        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = written.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"| id="[a-zA-Z0-9]+_\d+"', "", svg)  # ids that would occur in every plot
+    svg = re.sub(
+        r'<svg [^>]*(viewBox="[^"]*")[^>]*>', rf'<svg \1 role="img" aria-label="{escape(label)}">', svg, count=1
+    )
+    svg = svg.replace(_INK_PLACEHOLDER, "currentColor").replace(RULE_COLOUR, "var(--rule, #8885)")
+    for method, look in shown.items():
+        svg = svg.replace(look.light, f"var({get_css_variable(method)}, {look.light})")
+    return svg.strip()
+
 
 MAX_WINDOW = 20
 """Rounds in a rolling mean, where a run is long enough."""
@@ -186,3 +268,83 @@ def spread_labels(heights: Mapping[str, float], gap: float) -> dict[str, float]:
     for name in sorted(heights, key=heights.__getitem__):
         placed[name] = floor = max(heights[name], floor + gap)
     return placed
+
+
+def plot_cost_by_user(rows: Sequence[UserRow]) -> str:
+    """Mean cost of each person, a bar a method."""
+    shown = method_styles(rows[0].cells)
+    thick = 0.7 / len(shown)
+
+    def draw(axes: "Axes") -> None:
+        for i, (name, look) in enumerate(shown.items()):
+            means = [row.cells[name]["mean"] for row in rows]
+            axes.barh([k + i * thick for k in range(len(rows))], means, height=thick * 0.84, color=look.light)
+        for k, row in enumerate(rows):
+            axes.annotate(f"{row.name}, {row.edits} edits", (0, k - thick / 2), xytext=(0, 4),
+                          textcoords="offset points", va="bottom")  # fmt: skip
+        axes.set(ylim=(len(rows) - 1 + 0.72, -0.4), yticks=[])
+        axes.set_xlim(left=0)
+        axes.grid(visible=False, axis="y")
+
+    listed = ", ".join(look.label for look in shown.values())
+    label = f"Bar plot: mean edit cost of {listed}, for each of {len(rows)} people."
+    return draw_svg(draw, shown, label, height=0.35 + len(rows) * (0.4 + 0.15 * len(shown)))
+
+
+SWEEP_AXIS_LABELS = {"p": "p, the strength of the user", "n": "n, the edits in the log"}
+
+
+def plot_cost_over_sweep(sweep: Sweep) -> str:
+    """Mean cost over p, or over n on a log axis, a line a method with a band of one std over seeds."""
+    shown = method_styles(sweep.methods)
+    ends: dict[str, float] = {}
+
+    def draw(axes: "Axes") -> None:
+        for name, look in shown.items():
+            values, cells = zip(*sweep.curve(name), strict=True)
+            mean, std = (np.array([cell[figure] for cell in cells]) for figure in ("mean", "std"))
+            draw_line(axes, values, mean, std, name, look, marker="o")
+            ends[name] = float(mean[-1])
+        values = list(sweep.cells)
+        if sweep.symbol == "n":
+            axes.set_xscale("log")
+            axes.set_xticks(values, [sweep.format_value(value) for value in values])
+            axes.set_xticks([], minor=True)
+        axes.set(xlabel=SWEEP_AXIS_LABELS[sweep.symbol], ylabel="edit cost")
+        axes.set_ylim(bottom=0)
+        label_lines(axes, ends, shown)
+
+    listed = ", ".join(look.label for look in shown.values())
+    label = f"Line plot: mean edit cost over {SWEEP_AXIS_LABELS[sweep.symbol]}, of {listed}. {sweep.title}."
+    return draw_svg(draw, shown, label, height=3.6)
+
+
+CALIBRATION_FILE = "calibration.svg"
+"""The name it has in a cost model's folder."""
+
+
+def plot_calibration(bins: Sequence[Mapping[str, float]]) -> str:
+    """Mean cost against mean prediction, a point a bin with two standard errors, and the diagonal.
+
+    Args:
+        bins: each with `rows`, `predicted`, `cost` and `error`, as `cost_model.json` holds them.
+
+    Returns:
+        an SVG file's contents.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    look = METHOD_STYLES["rl"]
+
+    def draw(axes: "Axes") -> None:
+        predicted, cost = [one["predicted"] for one in bins], [one["cost"] for one in bins]
+        error = [2 * one["error"] for one in bins]
+        top = 1.05 * max(*predicted, *(c + e for c, e in zip(cost, error, strict=True)), 1e-9)
+        axes.plot([0, top], [0, top], color=METHOD_STYLES["base"].light, linewidth=1, linestyle=(0, (4, 2)))
+        axes.errorbar(predicted, cost, error, color=look.light, marker="o", linestyle="none", capsize=2)
+        axes.set(xlim=(0, top), ylim=(0, top), xlabel="predicted cost", ylabel="cost")
+
+    rows = sum(int(one["rows"]) for one in bins)
+    label = f"Calibration: mean cost against mean predicted cost, in {len(bins)} bins of {rows} held-out rows."
+    return make_standalone_svg(draw_svg(draw, {"rl": look, "base": METHOD_STYLES["base"]}, label, height=4.0))

@@ -1,23 +1,30 @@
-"""The figures of a run, all computed from its rounds."""
+"""The figures of a run, all computed from its rounds.
+
+What each of several people pays, as the tables about them show it.
+
+Columns that differ in one number only: how strong the user is, or how many edits the log has.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from math import exp, log
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from copydesk.errors import InputError
-from copydesk.report.columns import parse_scenario
+from copydesk.report.columns import Scenario, parse_scenario
 from copydesk.report.metrics import (
     average_max_subopt,
     compute_largest_gaps,
     compute_robustness,
     filter_plain_scenarios,
     filter_unswept_scenarios,
+    summarize_regrets,
+    summarize_spread,
 )
-from copydesk.report.regret import summarize_regrets
 from copydesk.report.rounds import RoundRow, check_round, get_scenario_name, list_methods
-from copydesk.report.spread import summarize_spread
-from copydesk.report.style import exclude_oracle, is_late
+from copydesk.report.style import exclude_oracle, is_late, sort_methods
 
 MEASURES = ("accepted", "malformed", "facts", "length", "distance", "taste")
 """What a cell averages beside the cost, where rounds carry it as a number or a truth value."""
@@ -144,3 +151,163 @@ def compute_cost_reduction(
     cells = [results["cells"][column] for column in filter_plain_scenarios(both)]
     before, after = (fmean(cell[name]["mean"] for cell in cells) for name in (baseline, method))
     return CostReduction(method, baseline, before, after)
+
+
+@dataclass(frozen=True)
+class UserRow:
+    """One person, or everybody.
+
+    Attributes:
+        name: of the person.
+        edits: how many they gave, as text.
+        taste: how many others want the same, in words.
+        cells: mean cost of a round by method, as in results.json.
+        regret: of the late ensemble, summed over a seed's rounds; `None` where it did not play.
+    """
+
+    name: str
+    edits: str
+    taste: str
+    cells: Mapping[str, Mapping[str, Any]]
+    regret: Mapping[str, Any] | None
+
+
+def is_personal_run(results: Mapping[str, Any]) -> bool:
+    """Whether a run is about several people (`copydesk demo --personal`)."""
+    return "people" in results["settings"]
+
+
+def get_user_scenario(results: Mapping[str, Any], name: str) -> str:
+    """The column of one of the people."""
+    return f"{results['settings']['task']}/{name}"
+
+
+def build_user_rows(results: Mapping[str, Any]) -> list[UserRow]:
+    """A row for each person, and a last one for everybody.
+
+    In everybody's costs each person counts alike; everybody's regret is the sum.
+    """
+    people = results["settings"]["people"]
+    turns = [person["turn"] for person in people.values()]
+    rows = []
+    for name, person in people.items():
+        column, others = get_user_scenario(results, name), turns.count(person["turn"]) - 1
+        rows.append(
+            UserRow(
+                name=name,
+                edits=str(person["edits"]),
+                taste=f"{others} others" if others > 1 else "1 other" if others else "nobody",
+                cells=results["cells"][column],
+                regret=results.get("regret", {}).get(column, {}).get("late", {}).get("regret"),
+            )
+        )
+    regrets = [row.regret["per_seed"] for row in rows if row.regret is not None]
+    total = summarize_spread([sum(own) for own in zip(*regrets, strict=True)]) if regrets else None
+    everybody = {method: _mean_over_users([row.cells[method] for row in rows]) for method in results["methods"]}
+    return [*rows, UserRow("everybody", str(sum(person["edits"] for person in people.values())), "", everybody, total)]
+
+
+def _mean_over_users(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return summarize_spread([fmean(seed) for seed in zip(*(cell["per_seed"] for cell in cells), strict=True)])
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The points of one sweep.
+
+    Attributes:
+        symbol: p, the strength of the user, or n, the number of edits in the log.
+        title: what it is a sweep of, for people.
+        cells: the results of each point, by its p or n, in ascending order: method to cell.
+    """
+
+    symbol: Literal["n", "p"]
+    title: str
+    cells: Mapping[float, Mapping[str, Mapping[str, Any]]]
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods that played somewhere, in the order of the tables."""
+        return sort_methods(method for cells in self.cells.values() for method in cells)
+
+    def format_value(self, value: float) -> str:
+        """A p or n for people."""
+        return f"{value:,.0f}" if self.symbol == "n" else f"{value:g}"
+
+    def curve(self, method: str) -> list[tuple[float, Mapping[str, Any]]]:
+        """A method's cells, each with its p or n, where it played."""
+        return [(value, cells[method]) for value, cells in self.cells.items() if method in cells]
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Where the mean cost of two methods is the same, and which of them is cheaper beyond that."""
+
+    first: str
+    second: str
+    value: float
+    cheaper: str
+
+
+def collect_sweeps(results: Mapping[str, Any]) -> list[Sweep]:
+    """The sweeps in results.json: one for each task and, where n is varied, for each user."""
+    points: dict[tuple[str, str], list[Scenario]] = {}
+    for column in map(parse_scenario, results["columns"]):
+        if column.swept_parameter:
+            points.setdefault(_sweep_key(column), []).append(column)
+    return [
+        Sweep(
+            columns[0].swept_parameter or "n",
+            title,
+            {_swept_value(c): results["cells"][c.name] for c in sorted(columns, key=_swept_value)},
+        )
+        for (_, title), columns in points.items()
+    ]
+
+
+def _sweep_key(column: Scenario) -> tuple[str, str]:
+    """What tells sweeps apart: what is varied, and of what."""
+    if column.swept_parameter == "p":
+        return "p", f"{column.task_title}, by the strength of the user"
+    return "n", f"{column.task_title}, {column.user_title}, by the edits in the log"
+
+
+def _swept_value(column: Scenario) -> float:
+    return float(column.edits if column.edits is not None else column.strength or 0.0)
+
+
+def find_crossings(sweep: Sweep) -> list[Crossing]:
+    """Where the mean costs of two methods cross, in ascending order.
+
+    Between the points of a sweep lie straight lines, n on a log axis. Curves that touch without crossing, or that meet
+    only at the end, do not count.
+    """
+    found = []
+    for one, other in combinations(sweep.methods, 2):
+        gaps = [
+            (_to_axis(sweep, value), cell["mean"] - sweep.cells[value][other]["mean"])
+            for value, cell in sweep.curve(one)
+            if other in sweep.cells[value]
+        ]
+        for at, after in _find_zero_crossings(gaps):
+            where = exp(at) if sweep.symbol == "n" else at
+            found.append(Crossing(one, other, where, one if after < 0 else other))
+    return sorted(found, key=lambda crossing: crossing.value)
+
+
+def _to_axis(sweep: Sweep, value: float) -> float:
+    return log(value) if sweep.symbol == "n" else value
+
+
+def _find_zero_crossings(points: Sequence[tuple[float, float]]) -> Iterable[tuple[float, float]]:
+    """Where a line through the points changes its sign, and its value at the next point that is not 0."""
+    last: tuple[float, float] | None = None
+    level: float | None = None  # the first of the points at 0 since the last one that was not
+    for x, y in points:
+        if y == 0:
+            level = x if level is None else level
+            continue
+        if last and last[1] * y < 0:
+            between = last[0] + (x - last[0]) * last[1] / (last[1] - y)
+            yield (between if level is None else level), y
+        last, level = (x, y), None

@@ -12,11 +12,9 @@ from copydesk.report.columns import format_scenario_title, parse_scenario
 from copydesk.report.diff import render_diff_plain, render_diff_rich
 from copydesk.report.examples import format_chat_context, pick_examples
 from copydesk.report.metrics import filter_plain_scenarios
-from copydesk.report.people import build_user_rows, is_personal_run
-from copydesk.report.results import compute_cost_reduction
+from copydesk.report.results import Sweep, build_user_rows, collect_sweeps, compute_cost_reduction, is_personal_run
 from copydesk.report.rounds import RoundRow, list_arms
 from copydesk.report.style import exclude_oracle, get_method_label, is_late
-from copydesk.report.sweeps import Sweep, collect_sweeps
 
 MEASURE_FORMATS = {
     "accepted": ("Accepted", "{:.0%}"),

@@ -7,8 +7,7 @@ from typing import Any
 
 from copydesk.models.load import load_model
 from copydesk.policies import CachedPolicy, LocalPolicy, OpenAIPolicy, Policy, open_policy
-from copydesk.simulate.cell import LogRun
-from copydesk.simulate.config import ExperimentConfig
+from copydesk.simulate.config import ExperimentConfig, LogRun
 from copydesk.simulate.run_folder import RunFolder
 from copydesk.simulate.users import User, get_user
 from copydesk.simulate.users.llm import LlmUser

@@ -13,16 +13,22 @@ from copydesk.data.record import EditRecord
 from copydesk.ensemble import LateEnsemble, Ucb
 from copydesk.errors import InputError
 from copydesk.policies import LocalPolicy
-from copydesk.simulate.late import play_per_user_ensemble
 from copydesk.simulate.outcome import PlayConfig, RunResult
-from copydesk.simulate.personal_recipe import PERSONAL_RECIPE
-from copydesk.simulate.protocol import Round, build_log, draw_online_documents, generate_responses, simulate_edits
+from copydesk.simulate.protocol import (
+    Round,
+    build_log,
+    draw_online_documents,
+    generate_responses,
+    play_per_user_ensemble,
+    simulate_edits,
+)
+from copydesk.simulate.recipe import PERSONAL_RECIPE
 from copydesk.simulate.seeds import SeedStream
 from copydesk.simulate.tasks import SCRIPTED_TASKS
 from copydesk.simulate.teach import PolicyTrainer, load_reference_policy
 from copydesk.simulate.timer import StepTimer
 from copydesk.simulate.users import get_user
-from copydesk.simulate.users.people import MIN_PERSONAL_EDITS, PersonalUser, make_personal_users
+from copydesk.simulate.users.scripted import MIN_PERSONAL_EDITS, PersonalUser, make_personal_users
 from copydesk.training.config import TrainConfig
 
 

@@ -1,4 +1,9 @@
-"""Protocol 1 of the paper: a log of edits is made offline, and online every round is paid for in edits."""
+"""Protocol 1 of the paper: a log of edits is made offline, and online every round is paid for in edits.
+
+Rounds in which policies learn from every edit, so that each round depends on all before it.
+
+A late ensemble for each person, which knows what the others have found.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -8,10 +13,10 @@ from copydesk.data.cost import EditCost
 from copydesk.data.record import EditRecord
 from copydesk.ensemble import LateEnsemble
 from copydesk.policies import Policy, Sampling
+from copydesk.policies.prompted import Learner
 from copydesk.simulate.seeds import SeedStream, make_seed_key
 from copydesk.simulate.tasks.base import Document, Task
-from copydesk.simulate.tasks.reading import ideal_response, score_response
-from copydesk.simulate.tasks.scripted import ScriptedTask
+from copydesk.simulate.tasks.scripted import ScriptedTask, ideal_response, score_response
 from copydesk.simulate.users import ChangingUser, ScriptedUser, User
 
 
@@ -184,4 +189,79 @@ def play_late(ensemble: LateEnsemble, alone: Mapping[str, Sequence[Round]], meth
         played = alone[pull.arm][t]
         ensemble.update(pull, played.cost)
         rounds.append(replace(played, method=method, propensity=pull.propensity))
+    return rounds
+
+
+def play_live(
+    ensemble: LateEnsemble,
+    alone: Mapping[str, Sequence[Round]],
+    learners: Mapping[str, Learner],
+    method: str,
+    task: Task,
+    user: User,
+    contexts: Sequence[Document],
+    seed: int,
+    cost: EditCost,
+    sampling: Sampling,
+) -> list[Round]:
+    """The online phase of an ensemble (or of one policy, as its only arm) some of whose arms learn while they play.
+
+    Every learner is told of every round's edit, whoever answered: they live on one log. An arm that does not learn
+    plays what it played alone, as in `play_late`.
+
+    Args:
+        ensemble: chooses who answers.
+        alone: the rounds of the arms that do not learn.
+        learners: the other arms.
+        method: the row of the table that it counts for.
+        task: where the contexts come from.
+        user: edits.
+        contexts: x_1 .. x_T.
+        seed: of the run.
+        cost: Δ_edit.
+        sampling: how learners draw responses.
+    """
+    rounds: list[Round] = []
+    for t, document in enumerate(contexts, start=1):
+        pull = ensemble.choose()
+        if pull.arm in learners:
+            responses = generate_responses(learners[pull.arm], [document], seed, sampling, first=t)
+            played = simulate_edits(pull.arm, method, task, user, [document], responses, seed, cost, first=t)[0]
+        else:
+            played = alone[pull.arm][t - 1]
+        ensemble.update(pull, played.cost)
+        rounds.append(replace(played, method=method, propensity=pull.propensity))
+        record = EditRecord(
+            id=f"{task.name}-{user.name}-{seed}-online-{t}",
+            user=user.name,
+            policy=pull.arm,
+            context=played.context,
+            response=played.response,
+            edit=played.edit,
+        )
+        for learner in learners.values():
+            learner.learn([record])
+    return rounds
+
+
+def play_per_user_ensemble(
+    ensemble: LateEnsemble, alone: Mapping[str, Mapping[str, Sequence[Round]]], method: str = "late"
+) -> list[Round]:
+    """The online phase of an ensemble with a scope for each person; in every round t each has a turn.
+
+    An arm is a role, such as `own`: for each person another policy may play it.
+
+    Args:
+        ensemble: over the roles.
+        alone: by person and role, the rounds in which the role's policy answered that person every time; `play_late`
+            says why they are enough.
+        method: what the rounds count for.
+    """
+    rounds = []
+    for t in range(min(len(played) for arms in alone.values() for played in arms.values())):
+        for person, arms in alone.items():
+            pull = ensemble.choose(person)
+            played = arms[pull.arm][t]
+            ensemble.update(pull, played.cost)
+            rounds.append(replace(played, method=method, propensity=pull.propensity))
     return rounds

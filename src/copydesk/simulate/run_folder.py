@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from copydesk.errors import InputError
-from copydesk.simulate.cell import LogRun
-from copydesk.simulate.config import MAY_EXTEND, ExperimentConfig
+from copydesk.simulate.config import MAY_EXTEND, ExperimentConfig, LogRun
 from copydesk.simulate.protocol import Round
 from copydesk.training.config import METHODS
 from copydesk.utils.atomic import atomic_write

@@ -21,8 +21,8 @@ from copydesk.training.encode import EncodedLog, Triple, encode_log
 from copydesk.training.fit import compute_reference_logprobs, fit_policy
 from copydesk.training.logprobs import TripleLogProbs
 from copydesk.training.policy_file import compute_data_sha256
-from copydesk.training.rl.fit import fit_rl
-from copydesk.training.save import build_policy_file, save_policy
+from copydesk.training.rl.run import fit_rl
+from copydesk.training.train import build_policy_file, save_policy
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,136 @@
-"""The store: an append-only log of completions and edits in SQLite or PostgreSQL."""
+"""The store: an append-only log of completions and edits in SQLite or PostgreSQL.
+
+Opening the database of a store, and bringing it up to date.
+"""
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, text
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from copydesk.store.connect import hide_password, open_engine
+from copydesk.errors import InputError
 from copydesk.store.forget import vacuum_database
 from copydesk.store.transaction import Transaction
+
+_LOCK_TIMEOUT_SECONDS = 30  # seconds for another process that writes
+_MIGRATION_LOCK_ID = 0x636F7079  # "copy": PostgreSQL's advisory lock for migrations
+
+
+def parse_store_url(store: str) -> URL:
+    """The database a store's name means: a URL of SQLite or PostgreSQL, or the path of an SQLite file.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if "://" not in store:
+        if not store:
+            raise InputError("--store is empty; give the path of an SQLite file or a postgresql:// URL")
+        return URL.create("sqlite", database=store)
+    try:
+        url = make_url(store)
+    except (ArgumentError, ValueError):
+        raise InputError("--store: this is no database URL; write sqlite:///FILE or postgresql://...") from None
+    backend = url.get_backend_name()
+    if backend in ("postgresql", "postgres"):
+        return url.set(drivername="postgresql+psycopg")
+    if backend != "sqlite" or not url.database:
+        raise InputError(f"--store {hide_password(url)}: give sqlite:///FILE or postgresql://...")
+    return url.set(drivername="sqlite")
+
+
+def hide_password(url: URL) -> str:
+    """A URL without its password, for people."""
+    return url.render_as_string(hide_password=True)
+
+
+def open_engine(store: str, *, create: bool = True) -> Engine:
+    """Open a store's database, make its tables if there are none, and bring older ones up to date.
+
+    Args:
+        store: as `parse_store_url` takes it.
+        create: whether an SQLite file that is not there is made.
+
+    Raises:
+        InputError: it cannot be opened, is no database, or a newer Copydesk wrote it.
+    """
+    url = parse_store_url(store)
+    if url.get_backend_name() == "sqlite":
+        file = Path(str(url.database)).expanduser()
+        if not file.exists() and not create:
+            raise InputError(f"--store {file}: there is no such file; give the store that `copydesk serve` writes to")
+        if not file.parent.is_dir():
+            raise InputError(f"--store {file}: there is no folder {file.parent}; create it first")
+        url = url.set(database=str(file))
+    try:
+        engine = _create_engine(url)
+        with engine.begin() as connection:
+            run_migrations(connection)
+    except (ImportError, NoSuchModuleError):
+        raise InputError(
+            "a PostgreSQL store needs psycopg; install it with: pip install 'copydesk[postgres]'"
+        ) from None
+    except DBAPIError as fault:
+        reason = str(fault.orig).strip().splitlines()[0] if str(fault.orig).strip() else type(fault.orig).__name__
+        raise InputError(
+            f"--store {hide_password(url)}: cannot be opened ({reason}); check the address and its rights"
+        ) from None
+    return engine
+
+
+def run_migrations(connection: Connection, revision: str = "head") -> None:
+    """Run the migrations that a database has not seen, in the transaction at hand; safe beside another process.
+
+    Raises:
+        InputError: a newer Copydesk has migrated it further than this one knows.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK_ID})"))
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.attributes["connection"] = connection
+    scripts = ScriptDirectory.from_config(config)
+    known = {script.revision for script in scripts.walk_revisions()}
+    at = MigrationContext.configure(connection).get_current_revision()
+    if at is not None and at not in known:
+        raise InputError(f"--store: its tables are of version {at}, made by a newer Copydesk; upgrade copydesk")
+    if at != scripts.get_current_head():
+        command.upgrade(config, revision)
+
+
+def _create_engine(url: URL) -> Engine:
+    # Nothing is to be reset on a connection that comes back: `EditStore` ends every transaction it begins.
+    if url.get_backend_name() != "sqlite":
+        return create_engine(
+            url, pool_pre_ping=True, pool_reset_on_return=None, connect_args={"connect_timeout": _LOCK_TIMEOUT_SECONDS}
+        )
+    connecting = {"check_same_thread": False, "timeout": _LOCK_TIMEOUT_SECONDS}
+    engine = create_engine(url, pool_reset_on_return=None, connect_args=connecting)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: sqlite3.Connection, record: Any) -> None:
+        connection.isolation_level = None  # BEGIN is ours: the driver's own comes too late and spares tables' changes
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        # `EditStore.checkpoint` moves the write-ahead log into the file; a writer does it only when nobody else did for
+        # long.
+        connection.execute("PRAGMA wal_autocheckpoint=16000")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A reader must not lock; a writer must, at once: a lock taken halfway can fail where waiting would not.
+        reads = connection.get_execution_options().get("reads", False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
 
 DEFAULT_STORE = "copydesk.db"
 """The store in the working folder, where none is named."""

@@ -10,16 +10,16 @@ from math import exp, inf, log, pi, sqrt
 
 import numpy as np
 
-from copydesk.theory.coverage import (
+from copydesk.theory.policy_classes import (
+    PolicyClass,
     chi_distance,
     largest_cost,
     largest_margin,
     preference_coverage,
     single_policy_coverage,
 )
-from copydesk.theory.fixed_point import World
-from copydesk.theory.policy_classes import PolicyClass
 from copydesk.theory.problem import kl
+from copydesk.theory.users import World
 
 
 @dataclass(frozen=True)

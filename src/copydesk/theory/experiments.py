@@ -1,15 +1,33 @@
-"""How SubOpt falls as the log grows, beside the bounds."""
+"""How SubOpt falls as the log grows, beside the bounds.
+
+Which method wins where: every strength of the user with every coverage.
+
+The poster's two sentences as measurements: what moves DPO, and what moves SFT.
+
+The late ensemble's regret over the rounds, beside its bound.
+
+The late ensemble over policies of the lab, round by round, beside what any bandit could have had.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 
-from copydesk.theory.bounds import dpo_bound, rl_bound, sft_bound
+from copydesk.ensemble import LateEnsemble, Ucb
+from copydesk.theory.bounds import dpo_bound, late_bound, rl_bound, sft_bound
 from copydesk.theory.lab import LabSetting
-from copydesk.theory.log import draw_lab_log
-from copydesk.theory.space import Array
-from copydesk.theory.trials import BOUND_DELTA, LEARNERS, compute_subopt, compute_table_subopt, select_members
+from copydesk.theory.learners import (
+    BOUND_DELTA,
+    LEARNERS,
+    compute_subopt,
+    compute_table_subopt,
+    draw_lab_log,
+    select_members,
+)
+from copydesk.theory.problem import Array
+from copydesk.theory.users import World
 
 CURVE_LOG_SIZES = (30, 100, 300, 1_000, 3_000, 10_000)
 TABLE_REPEATS = 5
@@ -80,3 +98,262 @@ def measure_curves(
         bounds,
         problem.suboptimality(problem.reference),
     )
+
+
+@dataclass(frozen=True)
+class LabRounds:
+    """What a late ensemble did.
+
+    Attributes:
+        arms: which policy was played in each round, (T,).
+        suboptimality: SubOpt of each of the policies, (K,).
+        spread: the length of the interval within which every loss lies.
+    """
+
+    arms: np.ndarray
+    suboptimality: Array
+    spread: float
+
+    @property
+    def mean(self) -> float:
+        """SubOpt of the policy played, averaged over the rounds: Reg_T/T."""
+        return float(self.suboptimality[self.arms].mean())
+
+    @property
+    def regret(self) -> Array:
+        """What was lost up to each round to having played the best arm from the start, (T,), in units of cost."""
+        return np.cumsum(self.suboptimality[self.arms] - self.suboptimality.min())
+
+
+def play_lab_ensemble(
+    world: World, policies: Sequence[Array], rounds: int, alpha: float, rng: np.random.Generator
+) -> LabRounds:
+    """Protocol 1's online phase with UCB over `policies`, each (X, Y).
+
+    A round's loss is c + β log π(y|x)/π_ref(y|x), whose mean is J_β, so that Reg_T = Σ_t SubOpt(π_t) is what the bandit
+    works on. Losses are shifted and divided by the length of the interval they can lie in; `alpha` is in that unit, and
+    sqrt(2) is what the bound asks for.
+    """
+    problem = world.problem
+    losses, lows, highs = [], [], []
+    for policy in policies:
+        joint = problem.contexts[:, None, None] * policy[:, :, None] * world.edits
+        with np.errstate(divide="ignore"):
+            leaving = problem.beta * (np.log(policy) - np.log(problem.reference))
+        loss = world.distance + leaving[:, :, None]
+        possible = joint > 0
+        lows.append(float(loss[possible].min()))
+        highs.append(float(loss[possible].max()))
+        drawn = rng.choice(joint.size, size=rounds, p=joint.ravel() / joint.sum())
+        losses.append(loss.ravel()[drawn])
+    low = min(lows)
+    spread = max(max(highs) - low, 1e-12)
+    late = LateEnsemble([str(k) for k in range(len(policies))], rule=Ucb(alpha))
+    arms = np.empty(rounds, dtype=np.int64)
+    pulled = [0] * len(policies)
+    for t in range(rounds):
+        pull = late.choose()
+        arm = int(pull.arm)
+        late.update(pull, min(1.0, max(0.0, (losses[arm][pulled[arm]] - low) / spread)))
+        pulled[arm] += 1
+        arms[t] = arm
+    return LabRounds(arms, np.array([problem.suboptimality(policy) for policy in policies]), spread)
+
+
+GRID_STRENGTHS = (1, 2, 4, 8, 16, 32)
+GRID_DIVERGENCES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+GRID_LOG_SIZES = (100, 1_000)
+GRID_ROUNDS = 200
+GRID_ALPHA = 0.3
+"""Of the late ensemble, in units of the losses' interval: what the gateway and the simulation use."""
+SINGLE_FEEDBACK_LEARNERS = ("sft", "dpo", "rl")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """SubOpt, in units of cost, on a grid of S strengths and A coverages, with logs of n edits and R repetitions.
+
+    Attributes:
+        n: edits in the log.
+        strengths, apart: the axes, (S,) and (A,) (`lab.Setting`).
+        measured: SubOpt of each learner, (S, A, R); of `late` the mean over the rounds it played.
+        beta: β of each world, (S, A): SubOpt/β is in nats.
+        distance_left: what an edit leaves of the distance to π*, (S, A) (`Setting.distance_left`).
+    """
+
+    n: int
+    strengths: tuple[int, ...]
+    divergences: tuple[float, ...]
+    measured: Mapping[str, Array]
+    beta: Array
+    distance_left: Array
+
+    @property
+    def winner(self) -> np.ndarray:
+        """The number in `SINGLE_FEEDBACK_LEARNERS` of the method that uses one kind of feedback and has the least mean SubOpt, (S, A)."""
+        return np.asarray(
+            np.stack([self.measured[name].mean(axis=-1) for name in SINGLE_FEEDBACK_LEARNERS]).argmin(axis=0)
+        )
+
+    def compute_regret(self, learner: str) -> Array:
+        """Mean SubOpt less that of the winner, (S, A); below 0 where the learner is better than all three."""
+        best = np.min([self.measured[name].mean(axis=-1) for name in SINGLE_FEEDBACK_LEARNERS], axis=0)
+        return np.asarray(self.measured[learner].mean(axis=-1) - best)
+
+
+def measure_grid(
+    n: int,
+    repeats: int,
+    seed: int,
+    strengths: Sequence[int] = GRID_STRENGTHS,
+    apart: Sequence[float] = GRID_DIVERGENCES,
+    done: Callable[[], None] = lambda: None,
+) -> Grid:
+    """Draw `repeats` logs of n edits in every setting, learn from each, and let a late ensemble play what was learned.
+
+    `done` is called after each setting.
+    """
+    shape = (len(strengths), len(apart), repeats)
+    measured = {name: np.empty(shape) for name in (*LEARNERS, "late")}
+    beta, left = np.empty(shape[:2]), np.empty(shape[:2])
+    for s, strength in enumerate(strengths):
+        for a, distance in enumerate(apart):
+            setting = LabSetting(strength, distance)
+            world = setting.world
+            beta[s, a], left[s, a] = world.problem.beta, setting.distance_left
+            for repeat in range(repeats):
+                rng = np.random.default_rng([seed, n, strength, round(1000 * distance), repeat])
+                chosen = select_members(setting, draw_lab_log(world, n, rng))
+                for name, value in compute_subopt(setting, chosen).items():
+                    measured[name][s, a, repeat] = value
+                policies = [setting.members.policies[k] for k in chosen.values()]
+                measured["late"][s, a, repeat] = play_lab_ensemble(world, policies, GRID_ROUNDS, GRID_ALPHA, rng).mean
+            done()
+    return Grid(n, tuple(strengths), tuple(apart), measured, beta, left)
+
+
+RESAMPLES = 2_000
+
+
+@dataclass(frozen=True)
+class SlopeEstimate:
+    """A figure and the interval that holds 95% of it when the repetitions are drawn again."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class SlopeFit:
+    """How much SubOpt rises, in nats (SubOpt/β), from the best to the worst along one axis of the grid.
+
+    Attributes:
+        n: edits in the log.
+        axis: `coverage`, from good to poor (`apart`, scaled to [0, 1] over the grid), or `quality`, from edits that
+            lead all the way to π* to edits that leave everything (`left`, which is in [0, 1]).
+        subset: the settings it was fitted to, in words.
+        slope: per learner.
+        ratio: over coverage DPO's slope divided by SFT's, over quality SFT's divided by DPO's. Above 1 the poster's
+            sentence holds.
+    """
+
+    n: int
+    axis: str
+    subset: str
+    slope: dict[str, SlopeEstimate]
+    ratio: SlopeEstimate
+
+
+def fit_all_slopes(grid: Grid, seed: int) -> list[SlopeFit]:
+    """Both axes over the whole grid; coverage also by users, strong and weak; quality also by coverage."""
+    strengths, apart = np.array(grid.strengths), np.array(grid.divergences)
+    everyone, all_coverage = np.ones(len(strengths), bool), np.ones(len(apart), bool)
+    coverage = [
+        ("all users", everyone),
+        ("strong users, m ≥ 16", strengths >= 16),
+        ("weak users, m ≤ 2", strengths <= 2),
+    ]
+    quality = [("all coverages", all_coverage), ("good coverage", apart <= 2), ("poor coverage", apart >= 5)]
+    return [
+        *(fit_slopes(grid, "coverage", where, rows, all_coverage, seed) for where, rows in coverage if rows.any()),
+        *(fit_slopes(grid, "quality", where, everyone, columns, seed) for where, columns in quality if columns.any()),
+    ]
+
+
+def fit_slopes(grid: Grid, axis: str, where: str, strengths: np.ndarray, apart: np.ndarray, seed: int) -> SlopeFit:
+    """Least squares of SubOpt/β on one axis, with an intercept, over the settings that the two masks pick.
+
+    Every strength meets every coverage, so that neither axis speaks for the other. The intervals are of a bootstrap
+    over the repetitions.
+    """
+    part = np.ix_(strengths, apart)
+    distances = np.array(grid.divergences)
+    scaled = np.broadcast_to((distances - distances.min()) / np.ptp(distances), grid.distance_left.shape)
+    along = (scaled if axis == "coverage" else grid.distance_left)[part].ravel()
+    along = (along - along.mean()) / ((along - along.mean()) ** 2).sum()
+    repeats = next(iter(grid.measured.values())).shape[-1]
+    rng = np.random.default_rng([seed, grid.n])
+    resampled = rng.multinomial(repeats, np.full(repeats, 1 / repeats), size=RESAMPLES)
+    weights = np.concatenate([np.ones((1, repeats)), resampled]) / repeats  # the first is what was measured
+    drawn: dict[str, Array] = {}
+    for name in ("sft", "dpo", "rl", "early"):
+        nats = (grid.measured[name] / grid.beta[..., None])[part].reshape(-1, repeats)
+        drawn[name] = along @ (nats @ weights.T)
+    above, below = ("dpo", "sft") if axis == "coverage" else ("sft", "dpo")
+    with np.errstate(divide="ignore", invalid="ignore"):  # a slope can be 0 in a resample
+        ratio = drawn[above] / drawn[below]
+    return SlopeFit(
+        grid.n,
+        axis,
+        where,
+        {name: _estimate_interval(found) for name, found in drawn.items()},
+        _estimate_interval(ratio),
+    )
+
+
+def _estimate_interval(values: Array) -> SlopeEstimate:
+    low, high = np.quantile(values[1:], [0.025, 0.975])
+    return SlopeEstimate(float(values[0]), float(low), float(high))
+
+
+REGRET_LOG_SIZE = 100
+"""Edits in the log that the arms learn from: few, so that the arms differ."""
+REGRET_ALPHAS = {"√2": sqrt(2), "0.3": 0.3}
+"""What the bound asks for, and what the gateway and the simulation use; in units of the losses' interval."""
+
+
+@dataclass(frozen=True)
+class LabRegret:
+    """Regret against the best arm in hindsight, in units of cost.
+
+    Attributes:
+        setting: the world. The arms are SFT, DPO, RL and the early ensemble, each learned from one log.
+        measured: by the α of UCB, as text: (R, T), R repetitions over T rounds, each with its own log and arms.
+        bound: of the mean, for α = √2: (T,), with the widest interval of losses among the repetitions.
+    """
+
+    setting: LabSetting
+    measured: Mapping[str, Array]
+    bound: Array
+
+
+def measure_regret(
+    setting: LabSetting, rounds: int, repeats: int, seed: int, done: Callable[[], None] = lambda: None
+) -> LabRegret:
+    """Learn from a log of `REGRET_LOG_SIZE` edits and play, `repeats` times. `done` is called after each."""
+    measured: dict[str, list[Array]] = {name: [] for name in REGRET_ALPHAS}
+    spread = 0.0
+    arms = 0
+    for repeat in range(repeats):
+        rng = np.random.default_rng([seed, 7, setting.strength, round(1000 * setting.divergence), repeat])
+        chosen = select_members(setting, draw_lab_log(setting.world, REGRET_LOG_SIZE, rng))
+        policies = [setting.members.policies[k] for k in chosen.values()]
+        arms = len(policies)
+        for name, alpha in REGRET_ALPHAS.items():
+            played = play_lab_ensemble(setting.world, policies, rounds, alpha, rng)
+            measured[name].append(played.regret)
+            spread = max(spread, played.spread)
+        done()
+    bound = np.array([late_bound(t, arms, spread).value for t in range(1, rounds + 1)])
+    return LabRegret(setting, {name: np.array(rows) for name, rows in measured.items()}, bound)

@@ -1,17 +1,26 @@
-"""The lab's worlds: one taste, met by users of any strength, and reference policies that cover it well or poorly."""
+"""The lab's worlds: one taste, met by users of any strength, and reference policies that cover it well or poorly.
 
+What the iteration for costs that a user really causes comes to, from different beginnings.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from copydesk.theory.bounds import BoundCoefficients, compute_coefficients
-from copydesk.theory.coverage import largest_cost
-from copydesk.theory.fixed_point import World, compute_expected_edit_cost, make_world
-from copydesk.theory.policy_classes import PolicyClass, build_policy_class
-from copydesk.theory.problem import gibbs
-from copydesk.theory.space import Array, StringSpace
-from copydesk.theory.users import MixingRate, compute_mixing_rate, edit_kernel
+from copydesk.theory.policy_classes import PolicyClass, build_policy_class, largest_cost
+from copydesk.theory.problem import Array, StringSpace, gibbs
+from copydesk.theory.users import (
+    MixingRate,
+    World,
+    compute_expected_edit_cost,
+    compute_mixing_rate,
+    edit_kernel,
+    make_world,
+    solve_fixed_point,
+)
 
 SPACE = StringSpace("ab", 4)
 CONTEXTS = np.array([0.4, 0.3, 0.2, 0.1])
@@ -82,3 +91,46 @@ class LabSetting:
 
     def _expected_edit_cost(self, optimum: Array) -> Array:
         return compute_expected_edit_cost(edit_kernel(optimum, SPACE.proposal, self.strength), SPACE.distance)
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """Where the costs settle for the reference policy of one setting.
+
+    Attributes:
+        strength, apart: the setting.
+        start: the costs that the iteration began with, in words.
+        residual: the largest |E_q Δ_edit − c| at the end.
+        iterations: how many it took.
+        distance: D between the π* found and the setting's own, which is a fixed point as well; within [0, 1].
+    """
+
+    strength: int
+    apart: float
+    start: str
+    residual: float
+    iterations: int
+    distance: float
+
+
+def find_fixed_points(settings: Sequence[LabSetting]) -> list[FixedPoint]:
+    """From the setting's own costs, disturbed by up to 0.01; from no costs; and from the distance to what is wanted."""
+    found = []
+    for setting in settings:
+        problem = setting.world.problem
+        luck = np.random.default_rng(setting.strength).uniform(-0.01, 0.01, problem.cost.shape)
+        wanted = SPACE.distance[[SPACE.responses.index(text) for text in IDEAL_RESPONSES]]
+        starts = {
+            "its own costs, disturbed": np.clip(problem.cost + luck, 0, 1),
+            "no costs": np.zeros_like(problem.cost),
+            "the distance to what is wanted": wanted,
+        }
+        for start, cost in starts.items():
+            world = solve_fixed_point(
+                CONTEXTS, problem.reference, problem.beta, SPACE.distance, SPACE.proposal, setting.strength, start=cost
+            )
+            apart = problem.distance(world.problem.optimum, setting.optimum)
+            found.append(
+                FixedPoint(setting.strength, setting.divergence, start, world.residual, world.iterations, apart)
+            )
+    return found

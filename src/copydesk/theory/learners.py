@@ -1,14 +1,68 @@
 """The four learners as exact empirical minimisers over a finite class of policies.
 
 Each returns the number of the member it chooses; among members that are equally good the first.
+
+The same learners without a class: one free logit for each context and response, trained to convergence.
+
+Logs of the lab: how often each context, response and edit came together.
+
+One repetition: a log is drawn, every learner learns from it, and SubOpt says how well.
 """
 
-import numpy as np
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
-from copydesk.theory.log import LabLog
+import numpy as np
+from numpy.typing import NDArray
+
+from copydesk.theory.bounds import rl_width
+from copydesk.theory.lab import LabSetting
 from copydesk.theory.policy_classes import PolicyClass
-from copydesk.theory.problem import kl
-from copydesk.theory.space import Array
+from copydesk.theory.problem import Array, gibbs, kl
+from copydesk.theory.users import World
+
+
+@dataclass(frozen=True)
+class LabLog:
+    """n triples (x, y, y') as counts, (X, Y, Y'): their order tells nothing, and every learner needs no more.
+
+    `distance` is Δ_edit, (Y, Y').
+    """
+
+    counts: NDArray[np.int64]
+    distance: Array
+
+    @cached_property
+    def n(self) -> int:
+        """How many triples there are."""
+        return int(self.counts.sum())
+
+    @cached_property
+    def response_counts(self) -> Array:
+        """How often each response was given, (X, Y)."""
+        return np.asarray(self.counts.sum(axis=2), dtype=np.float64)
+
+    @cached_property
+    def edit_counts(self) -> Array:
+        """How often each edit was made of some response, (X, Y')."""
+        return np.asarray(self.counts.sum(axis=1), dtype=np.float64)
+
+    @cached_property
+    def contexts(self) -> Array:
+        """The share of each context, (X,)."""
+        return np.asarray(self.response_counts.sum(axis=1) / self.n)
+
+    def __add__(self, other: "LabLog") -> "LabLog":
+        return LabLog(self.counts + other.counts, self.distance)
+
+
+def draw_lab_log(world: World, n: int, rng: np.random.Generator) -> LabLog:
+    """The offline phase of Protocol 1: x ~ ρ, y ~ π_ref(·|x), y' ~ q(·|x, y), n times."""
+    problem = world.problem
+    joint = problem.contexts[:, None, None] * problem.reference[:, :, None] * world.edits
+    counts = rng.multinomial(n, joint.ravel() / joint.sum()).reshape(joint.shape)
+    return LabLog(np.asarray(counts, dtype=np.int64), world.distance)
 
 
 def compute_sft_scores(members: PolicyClass, log: LabLog) -> Array:
@@ -52,3 +106,114 @@ def select_rl_member(members: PolicyClass, log: LabLog, width: float) -> int:
     expected = seen.reshape(members.size, -1) @ allowed.reshape(len(allowed), -1).T
     leaving = members.beta * (kl(members.policies, members.reference) @ log.contexts)
     return int((expected.max(axis=1) + leaving).argmin())
+
+
+def fit_table(
+    reference: Array,
+    log: LabLog,
+    *,
+    preference: float,
+    supervision: float,
+    ridge: float = 0.1,
+    tolerance: float = 1e-9,
+    most: int = 200,
+) -> Array:
+    """π ∝ π_ref exp(θ) that maximises n (preference · ℓ_PREF + supervision · ℓ_SUP) − ridge |θ|²/2: (X, Y).
+
+    (1, 0) is DPO with s = 1, (0, 1) SFT, (1, λ) the early ensemble. Convex, by damped Newton steps until no derivative
+    exceeds `tolerance` · n. Without the ridge DPO has no finite maximiser wherever some response was only ever edited
+    away. In θ the preference of y' over y is σ(θ_y' − θ_y): the normaliser cancels.
+    """
+    wins = preference * log.counts.astype(np.float64)
+    diagonal = np.arange(reference.shape[1])
+    wins[:, diagonal, diagonal] = 0.0
+    wanted = supervision * log.edit_counts
+    theta = np.zeros_like(reference)
+    loss = _loss(theta, reference, wins, wanted, ridge)
+    for _ in range(most):
+        gradient, hessian = _derivatives(theta, reference, wins, wanted, ridge)
+        if np.abs(gradient).max() <= tolerance * log.n:
+            break
+        step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
+        size = 1.0
+        while (tried := _loss(theta - size * step, reference, wins, wanted, ridge)) > loss and size > 1e-6:
+            size /= 2
+        theta = theta - size * step
+        loss = tried
+    return gibbs(reference, -theta, 1.0)
+
+
+def _loss(theta: Array, reference: Array, wins: Array, wanted: Array, ridge: float) -> float:
+    margins = theta[:, None, :] - theta[:, :, None]
+    peak = theta.max(axis=1)
+    normaliser = np.log((reference * np.exp(theta - peak[:, None])).sum(axis=1)) + peak
+    unlikely = wanted.sum(axis=1) @ normaliser - (wanted * theta).sum()
+    return float((wins * np.logaddexp(0.0, -margins)).sum() + unlikely + ridge / 2 * (theta**2).sum())
+
+
+def _derivatives(theta: Array, reference: Array, wins: Array, wanted: Array, ridge: float) -> tuple[Array, Array]:
+    """The gradient, (X, Y), and the Hessian, (X, Y, Y), of the loss."""
+    doubt = 1 / (1 + np.exp(theta[:, None, :] - theta[:, :, None]))  # 1 − σ(margin), (X, Y, Y')
+    pushed = wins * doubt
+    policy = gibbs(reference, -theta, 1.0)
+    total = wanted.sum(axis=1)
+    gradient = pushed.sum(axis=2) - pushed.sum(axis=1) + total[:, None] * policy - wanted + ridge * theta
+    bent = wins * doubt * (1 - doubt)
+    bent = bent + np.swapaxes(bent, 1, 2)
+    hessian = -bent - total[:, None, None] * policy[:, :, None] * policy[:, None, :]
+    diagonal = np.arange(theta.shape[1])
+    hessian[:, diagonal, diagonal] += bent.sum(axis=2) + total[:, None] * policy + ridge
+    return gradient, hessian
+
+
+def fit_cost_table(reference: Array, log: LabLog, beta: float, largest: float, pessimism: float) -> Array:
+    """Pessimistic RL by tables: π ∝ π_ref exp(−f̄/β) with f̄ the mean cost seen plus pessimism · c_max / sqrt(2 N).
+
+    f̄ is at most c_max = `largest`, which is what a response that was never given is taken to cost.
+    """
+    paid = (log.counts * log.distance).sum(axis=2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        upper = np.where(
+            log.response_counts > 0,
+            paid / log.response_counts + pessimism * largest / np.sqrt(2 * log.response_counts),
+            largest,
+        )
+    return gibbs(reference, np.minimum(upper, largest), beta)
+
+
+LEARNERS = ("sft", "dpo", "rl", "early")
+BOUND_DELTA = 0.05
+"""δ: how often a bound may fail."""
+EARLY_LAMBDA = 0.3
+"""λ of the early ensemble, fixed before anything was measured."""
+
+
+def select_members(setting: LabSetting, log: LabLog) -> dict[str, int]:
+    """What each learner chooses from the class: the number of a member."""
+    members = setting.members
+    return {
+        "sft": select_sft_member(members, log),
+        "dpo": select_dpo_member(members, log),
+        "rl": select_rl_member(members, log, rl_width(setting.coefficients, log.n, BOUND_DELTA)),
+        "early": select_early_member(members, log, EARLY_LAMBDA),
+    }
+
+
+def compute_subopt(setting: LabSetting, chosen: Mapping[str, int]) -> dict[str, float]:
+    """SubOpt of each choice, in units of cost."""
+    return {name: setting.world.problem.suboptimality(setting.members.policies[k]) for name, k in chosen.items()}
+
+
+def compute_table_subopt(setting: LabSetting, log: LabLog) -> dict[str, float]:
+    """SubOpt of each learner without a class: softmax tables trained to convergence."""
+    problem = setting.world.problem
+    reference = problem.reference
+    largest = setting.coefficients.c_max
+    doubt = float(np.sqrt(np.log(reference.size / BOUND_DELTA)))
+    tables = {
+        "sft": fit_table(reference, log, preference=0, supervision=1),
+        "dpo": fit_table(reference, log, preference=1, supervision=0),
+        "rl": fit_cost_table(reference, log, problem.beta, largest, doubt),
+        "early": fit_table(reference, log, preference=1, supervision=EARLY_LAMBDA),
+    }
+    return {name: problem.suboptimality(table) for name, table in tables.items()}

@@ -4,20 +4,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from copydesk.theory.anchors import FixedPoint, find_fixed_points
-from copydesk.theory.experiments import Curves, measure_curves
-from copydesk.theory.grid import (
+from copydesk.theory.experiments import (
     GRID_DIVERGENCES,
     GRID_LOG_SIZES,
     GRID_STRENGTHS,
     SINGLE_FEEDBACK_LEARNERS,
+    Curves,
     Grid,
+    LabRegret,
+    SlopeEstimate,
+    SlopeFit,
+    fit_all_slopes,
+    measure_curves,
     measure_grid,
+    measure_regret,
 )
-from copydesk.theory.lab import LabSetting
-from copydesk.theory.regret import LabRegret, measure_regret
-from copydesk.theory.slopes import SlopeEstimate, SlopeFit, fit_all_slopes
-from copydesk.theory.trials import BOUND_DELTA
+from copydesk.theory.lab import FixedPoint, LabSetting, find_fixed_points
+from copydesk.theory.learners import BOUND_DELTA
 
 CURVE_SETTINGS = tuple(LabSetting(strength, apart) for strength in (1, 4, 32) for apart in (1.0, 3.0, 6.0))
 """Weak to strong users, and good to poor coverage."""

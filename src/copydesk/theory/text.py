@@ -10,15 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from copydesk.report.style import get_method_label
-from copydesk.theory.anchors import FixedPoint
-from copydesk.theory.experiments import Curves
-from copydesk.theory.grid import SINGLE_FEEDBACK_LEARNERS, Grid
-from copydesk.theory.lab import LabSetting
-from copydesk.theory.regret import LabRegret
-from copydesk.theory.slopes import SlopeEstimate, SlopeFit
-from copydesk.theory.space import Array
+from copydesk.theory.experiments import SINGLE_FEEDBACK_LEARNERS, Curves, Grid, LabRegret, SlopeEstimate, SlopeFit
+from copydesk.theory.lab import FixedPoint, LabSetting
+from copydesk.theory.learners import BOUND_DELTA
+from copydesk.theory.problem import Array
 from copydesk.theory.study import Study
-from copydesk.theory.trials import BOUND_DELTA
 
 MAX_RESIDUAL = 1e-9
 """The residual below which costs have come out as they were put in."""

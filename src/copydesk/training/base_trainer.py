@@ -1,19 +1,80 @@
-"""What trainers on the rows of a log have in common: how rows make up a step, and what is said meanwhile."""
+"""What trainers on the rows of a log have in common: how rows make up a step, and what is said meanwhile.
+
+The order in which an epoch's rows are trained on, the same for one process and for many.
+
+What several processes need that share out a model's weights (FSDP2), and Accelerate leaves to be said.
+"""
 
 import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from copydesk.training.checkpoints import AtomicCheckpoints
-from copydesk.training.order import EpochSampler
-from copydesk.training.sharding import ShardedTrainer
+
+
+class EpochSampler(Sampler[int]):
+    """A shuffle that depends on the seed and the epoch alone, so that a resumed run meets the same rows.
+
+    Several processes must have equally many batches. What the last ones lack is filled with the place `row_count`,
+    where the trainer keeps a row of weight 0; repeating rows, as samplers usually do, would count some of them twice.
+
+    Args:
+        row_count: how many there are.
+        multiple: the processes times the rows of a batch; 1 for one process.
+        seed: another seed, another order.
+    """
+
+    def __init__(self, row_count: int, multiple: int, seed: int) -> None:
+        self.row_count, self.multiple, self.seed = row_count, multiple, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell which epoch comes next, counted from 0."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.row_count // self.multiple) * self.multiple
+
+    def __iter__(self) -> Iterator[int]:
+        # The shuffle that Accelerate's own sampler gives.
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        order: list[int] = torch.randperm(self.row_count, generator=generator).tolist()
+        yield from order
+        yield from [self.row_count] * (len(self) - self.row_count)
+
+
+class ShardedTrainer(Trainer):
+    """A `Trainer` that shards on CPUs too, and whose model's log-probabilities stay float32 in mixed precision."""
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """As `Trainer` does; then see to it that FSDP is what the launcher asked for."""
+        super().create_accelerator_and_postprocess()
+        state = self.accelerator.state
+        wanted = os.environ.get("ACCELERATE_USE_FSDP") == "true"
+        if wanted and self.accelerator.distributed_type == DistributedType.MULTI_CPU:
+            # Without GPUs Accelerate would copy the model to every process instead, and say nothing.
+            state.fsdp_plugin = FullyShardedDataParallelPlugin()
+            if state.mixed_precision != "no":
+                state.fsdp_plugin.set_mixed_precision(state.mixed_precision)
+            state.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+            self.is_fsdp_enabled = True
+        policy = state.fsdp_plugin.mixed_precision_policy if self.is_fsdp_enabled else None
+        if policy is not None:
+            # Every output would be rounded to half precision, sums over an answer's tokens included.
+            policy = replace(policy, reduce_dtype=torch.float32, output_dtype=None)
+            state.fsdp_plugin.mixed_precision_policy = policy
+
 
 logger = logging.getLogger(__name__)
 

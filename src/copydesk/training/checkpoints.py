@@ -1,18 +1,27 @@
-"""Checkpoints that are whole or not there, so that training may be killed at any moment and resumed."""
+"""Checkpoints that are whole or not there, so that training may be killed at any moment and resumed.
 
+Signals that end a training run after the step at hand instead of in its midst.
+"""
+
+import logging
 import os
 import re
 import secrets
 import shutil
+import signal
 import tempfile
+import threading
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, Self
 
+import torch
+import torch.distributed as dist
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
 
@@ -220,3 +229,70 @@ def _describe_write_error(fault: BaseException) -> str | None:
 
 def _format_size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+logger = logging.getLogger(__name__)
+
+
+class StopOnSignal(TrainerCallback):
+    """On SIGINT or SIGTERM, let the trainer finish its step, save a checkpoint and stop.
+
+    A callback that is also a context manager: it takes over the signals while it is entered, and gives them back. A
+    second signal gives them back at once and is then raised again, so it does what it did before. Outside the main
+    thread, where Python allows no handlers, entering does nothing. A signal that is ignored stays ignored.
+
+    A signal that comes during the last step lets training end as it would; `stop_signal` tells of it all the same.
+
+    With several processes, all stop after the same step when any of them was told to.
+
+    Attributes:
+        stop_signal: once training has ended, the signal that came; `None` if none did.
+    """
+
+    def __init__(self) -> None:
+        self.stop_signal: int | None = None
+        self._received_signal = 0
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                # `None` is a handler that was not set from Python and cannot be given back.
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._previous[number] = signal.signal(number, self._handle_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._previous:
+            signal.signal(*self._previous.popitem())
+
+    def _handle_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._received_signal:
+            self.__exit__()
+            signal.raise_signal(number)
+            return
+        self._received_signal = number
+        logger.warning("finishing this step and saving; interrupt again to stop at once")
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        """Stop here when any process was asked to; saved and logged at the same step, so that no loss goes missing."""
+        if self._reduce_signal(args) and state.global_step < state.max_steps:
+            control.should_save = control.should_log = control.should_training_stop = True
+        return control
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        """Remember a signal that ended training, or came when it was ending anyway."""
+        self.stop_signal = self._reduce_signal(args) or None
+        return control
+
+    def _reduce_signal(self, args: TrainingArguments) -> int:
+        """The signal that any process has had, agreed upon by all; 0 if none."""
+        if not (dist.is_available() and dist.is_initialized()):
+            return self._received_signal
+        asked = torch.tensor(self._received_signal, device=args.device)
+        dist.all_reduce(asked, op=dist.ReduceOp.MAX)
+        return int(asked)

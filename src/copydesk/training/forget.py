@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from copydesk.cache import cache_folder
 from copydesk.errors import InputError
+from copydesk.model_registry import cache_folder
 from copydesk.store import EditStore, tables
 from copydesk.store.forget import (
     ForgetEntry,

@@ -14,9 +14,8 @@ from transformers import Trainer, TrainingArguments
 from copydesk.errors import InputError, Interrupted
 from copydesk.models.load import get_device
 from copydesk.training import distributed
-from copydesk.training.checkpoints import check_disk_space, estimate_disk_bytes, find_last_checkpoint
+from copydesk.training.checkpoints import StopOnSignal, check_disk_space, estimate_disk_bytes, find_last_checkpoint
 from copydesk.training.config import TrainConfig
-from copydesk.training.interrupts import StopOnSignal
 
 T = TypeVar("T", bound=Trainer)
 

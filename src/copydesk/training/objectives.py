@@ -24,7 +24,7 @@ from copydesk.training.config import PreferenceForm
 from copydesk.training.encode import Triple
 
 RowMetrics = dict[str, Tensor]
-"""Figures by name (`copydesk.training.metrics` says what they are), one per row: shape [B], without gradient, NaN for a
+"""Figures by name (`copydesk.training.trainer` says what they are), one per row: shape [B], without gradient, NaN for a
 row that a figure says nothing about: the margin of an unedited row, everything of a row of weight 0."""
 
 

@@ -1,17 +1,57 @@
-"""`policy.json`: what a trained policy is, beside its weights."""
+"""`policy.json`: what a trained policy is, beside its weights.
+
+Whom a policy learned from, kept so that one can ask about a person but cannot read who they were.
+"""
 
 import hashlib
+import hmac
 import json
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
-from copydesk.training.people import HashedUsers
+
+
+class HashedUsers(BaseModel):
+    """The users whose rows a policy was made from, held-out ones included.
+
+    Attributes:
+        salt: the key of the hashes.
+        users: of each user, the first 16 hex digits of the HMAC-SHA256 of their name, sorted.
+        unnamed: how many rows did not say whose they were.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    salt: str
+    users: tuple[str, ...]
+    unnamed: int
+
+    @classmethod
+    def from_names(cls, names: Iterable[str | None], salt: str) -> Self:
+        """The users of a log, one name for each row."""
+        named: set[str] = set()
+        unnamed = 0
+        for name in names:
+            if name is None:
+                unnamed += 1
+            else:
+                named.add(name)
+        return cls(salt=salt, users=tuple(sorted(_hash_user(name, salt) for name in named)), unnamed=unnamed)
+
+    def contains(self, user: str) -> bool:
+        """Whether this user is one of them."""
+        return _hash_user(user, self.salt) in self.users
+
+
+def _hash_user(name: str, salt: str) -> str:
+    return hmac.new(salt.encode(), name.encode(), hashlib.sha256).hexdigest()[:16]
+
 
 POLICY_FILE = "policy.json"
 POLICY_FORMAT = 4  # 1 knew no left_out, final or remarks; 2 no cost_model; 3 not whom a policy learned from

@@ -11,15 +11,12 @@ from copydesk.errors import InputError
 from copydesk.models.load import ModelInfo, load_model
 from copydesk.training import distributed
 from copydesk.training.config import TrainConfig
-from copydesk.training.encode import EncodedLog, Triple, encode_log
+from copydesk.training.encode import EncodedLog, Triple, encode_log, split_triples
 from copydesk.training.fit import compute_reference_logprobs
-from copydesk.training.logprobs import ForwardPlan, TripleLogProbs
-from copydesk.training.probe import choose_forward
+from copydesk.training.logprobs import ForwardPlan, TripleLogProbs, choose_forward, compute_longest_length
 from copydesk.training.references import build_reference_cache_key, load_or_compute_references
 from copydesk.training.row_costs import build_cost_metric, compute_row_costs
 from copydesk.training.row_weights import compute_row_weights
-from copydesk.training.scoring import compute_longest_length
-from copydesk.training.split import split_triples
 
 
 @dataclass(frozen=True)

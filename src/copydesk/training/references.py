@@ -17,8 +17,8 @@ from safetensors.torch import save
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from copydesk.cache import cache_folder
 from copydesk.data.record import EditRecord
+from copydesk.model_registry import cache_folder
 from copydesk.models.load import ModelInfo
 from copydesk.training.encode import Triple
 from copydesk.training.logprobs import TripleLogProbs

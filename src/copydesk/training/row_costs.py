@@ -7,12 +7,12 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from copydesk import embedded
-from copydesk.cache import cache_folder
 from copydesk.data.cost import EditCost
 from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
+from copydesk.model_registry import cache_folder
+from copydesk.training.config import CostModelConfig
 from copydesk.training.encode import Triple
-from copydesk.training.settings import CostModelConfig
 from copydesk.utils.atomic import atomic_write
 
 

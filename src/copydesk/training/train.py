@@ -1,4 +1,7 @@
-"""From a log and the name of a model to a policy's folder, or to one for each method."""
+"""From a log and the name of a model to a policy's folder, or to one for each method.
+
+Writing a policy: what `policy.json` says of it, and its folder.
+"""
 
 import hashlib
 import json
@@ -8,28 +11,99 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from peft import PeftModel
 from safetensors import SafetensorError
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
+from copydesk.models.load import ModelInfo
 from copydesk.training import distributed
-from copydesk.training.config import METHODS, Method, TrainConfig
-from copydesk.training.cost_model.io import COST_MODEL_FOLDER, read_cost_model, save_cost_model
-from copydesk.training.displacement import displacement_warning
-from copydesk.training.encode import Triple
-from copydesk.training.evaluate import compute_held_out_metrics
-from copydesk.training.fit import FitResult, fit_policy
+from copydesk.training.config import METHODS, CostModelConfig, Method, TrainConfig
+from copydesk.training.cost_model.io import COST_MODEL_FOLDER, CostModelFile, read_cost_model, save_cost_model
+from copydesk.training.encode import EncodedLog, Triple
+from copydesk.training.fit import FitResult, compute_held_out_metrics, fit_policy
 from copydesk.training.objectives import soft_min_value
-from copydesk.training.policy_file import POLICY_FILE, BaseModelRef, PolicyFile, compute_data_sha256
+from copydesk.training.policy_file import (
+    POLICY_FILE,
+    BaseModelRef,
+    HashedUsers,
+    PolicyFile,
+    TrainingData,
+    compute_data_sha256,
+)
 from copydesk.training.prepare import TrainingInputs, check_log, prepare_training
-from copydesk.training.resume import RunFile
+from copydesk.training.resume import RunFile, check_can_start, find_finished_policy, get_unfinished_folder, open_run
 from copydesk.training.rl.run import RlResult, train_rl
-from copydesk.training.save import build_policy_file, save_policy
-from copydesk.training.settings import CostModelConfig
-from copydesk.training.unfinished import check_can_start, find_finished_policy, get_unfinished_folder, open_run
-from copydesk.utils.staging import atomic_folder
+from copydesk.training.trainer import displacement_warning
+from copydesk.utils.atomic import atomic_folder
+
+
+def build_policy_file(
+    name: str,
+    info: ModelInfo,
+    sha256: str,
+    encoded: EncodedLog,
+    settings: TrainConfig,
+    history: list[dict[str, float]],
+    *,
+    held_out: int = 0,
+    before: dict[str, float] | None = None,
+    after: dict[str, float] | None = None,
+    remarks: list[str] | None = None,
+    cost_model: CostModelFile | None = None,
+) -> PolicyFile:
+    """What `policy.json` says of a policy trained on the log of a hash; see `PolicyFile`."""
+    return PolicyFile(
+        name=name,
+        method=settings.method,
+        base=BaseModelRef(**asdict(info)),
+        data=TrainingData(
+            sha256=sha256,
+            rows=len(encoded.triples),
+            edited=sum(triple.edited for triple in encoded.triples),
+            pending=encoded.pending,
+            held_out=held_out,
+            cut_contexts=encoded.cut_contexts,
+            cut_answers=encoded.cut_answers,
+            left_out=encoded.left_out,
+            people=HashedUsers.from_names(encoded.users, salt=sha256[:32]),
+        ),
+        settings=settings.to_json(),
+        before=before or {},
+        after=after or {},
+        history=history,
+        final=history[-1] if history else {},
+        remarks=remarks or [],
+        cost_model=None if cost_model is None else cost_model.to_ref(),
+    )
+
+
+def save_policy(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    record: PolicyFile,
+    folder: Path,
+    weights: dict[str, Tensor] | None = None,
+) -> None:
+    """Write a policy into an empty folder: adapter or model, in safetensors; tokenizer; `policy.json`.
+
+    `weights` are the model's, all of them, where it holds only a part itself.
+    """
+    options: dict[str, Any] = {} if weights is None else {"state_dict": weights}
+    if isinstance(model, PeftModel):
+        model.save_pretrained(str(folder), save_embedding_layers=False, **options)  # an adapter never touches them
+        (folder / "README.md").unlink(missing_ok=True)  # an empty model card
+    else:
+        model.save_pretrained(folder, **options)
+    tokenizer.save_pretrained(folder)
+    record.write(folder)
+    for file in folder.iterdir():
+        shutil.copymode(folder / POLICY_FILE, file)  # weights come out readable by their owner alone
+
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,9 @@
-"""`EditTrainer`: a `transformers.Trainer` that learns from edits."""
+"""`EditTrainer`: a `transformers.Trainer` that learns from edits.
+
+The means of what the objectives say of every row, over however many batches and processes.
+
+Likelihood displacement: preference training that wins its pairs by making the edits themselves less likely.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -11,10 +16,14 @@ from transformers.trainer_utils import TrainOutput
 
 from copydesk.training.base_trainer import RowTrainer
 from copydesk.training.config import Method, TrainConfig
-from copydesk.training.displacement import displacement_warning
 from copydesk.training.encode import Triple
-from copydesk.training.logprobs import ForwardPlan, TripleLogProbs, batch_logprobs
-from copydesk.training.metrics import RunningMeans
+from copydesk.training.logprobs import (
+    ForwardPlan,
+    TripleLogProbs,
+    batch_logprobs,
+    choose_forward,
+    compute_longest_length,
+)
 from copydesk.training.objectives import (
     RowMetrics,
     compute_early_ensemble_loss,
@@ -22,8 +31,129 @@ from copydesk.training.objectives import (
     compute_supervised_loss,
     soft_min_value,
 )
-from copydesk.training.probe import choose_forward
-from copydesk.training.scoring import compute_longest_length
+
+METRIC_NAMES = (
+    "accuracy",
+    "kl",
+    "logp/edit",
+    "logp/response",
+    "logp_gain/edit",
+    "logp_gain/preferred",
+    "logp_gain/response",
+    "loss/cost",
+    "loss/preference",
+    "loss/supervised",
+    "margin",
+    "no_preference",
+)
+"""Every figure an objective gives of a row, sorted. Log-probabilities are in nats, summed over an answer.
+
+Of every row:
+
+* `loss/supervised`: its supervised term.
+* `logp/edit`: log π(y'|x).
+* `logp_gain/edit`: the same less log π_ref(y'|x).
+* `loss/cost`: its offline cost term, where costs are learnt from.
+* `no_preference`: 1 where y' = y, else 0; its mean is the share of rows without preference.
+* `kl`: log π_ref(y|x) - log π(y|x). The log's y were drawn from π_ref, so its mean estimates KL(π_ref || π); the
+  estimate is as good as that is true. Only where y is scored, so not in supervised training.
+
+Of the edited rows:
+
+* `loss/preference`: its preference term.
+* `margin`: β h, in whatever form the preference is.
+* `accuracy`: 1 where the margin is above 0, else 0.
+* `logp/response`: log π(y|x).
+* `logp_gain/response`: the same less log π_ref(y|x).
+* `logp_gain/preferred`: `logp_gain/edit`, but of the edited rows alone.
+"""
+
+
+class RunningMeans:
+    """Weighted means of per-row metrics, added up batch by batch; adding never waits for the device.
+
+    A row takes part in a mean where its metric is not NaN and its weight is above 0.
+
+    Args:
+        device: where the metrics are, and the totals are kept.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self._totals = torch.zeros(len(METRIC_NAMES), 2, device=device)
+
+    def add(self, metrics: RowMetrics, weights: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            metrics: what an objective returned; each of shape [B].
+            weights: the rows' weights, at least 0, shape [B].
+        """
+        places = [METRIC_NAMES.index(name) for name in metrics]
+        values = torch.stack(list(metrics.values()))
+        told = ~values.isnan() & (weights > 0)
+        sums = torch.where(told, values * weights, 0.0).sum(dim=1)
+        self._totals[places] += torch.stack([sums, (told * weights).sum(dim=1)], dim=1)
+
+    def totals(self) -> Tensor:
+        """For each of `METRIC_NAMES` the sum of weight x value and the sum of weights, float32 of shape [names, 2].
+
+        Every name has its place, whatever was added, so the totals of several processes add up by one all-reduce.
+        """
+        return self._totals.clone()
+
+    def means(self, totals: Tensor | None = None) -> dict[str, float]:
+        """The means by name, without those that no row said anything about.
+
+        Args:
+            totals: what to take them of, such as the sum of every process's; by default our own.
+        """
+        sums = (self._totals if totals is None else totals).tolist()
+        return {name: value / weight for name, (value, weight) in zip(METRIC_NAMES, sums, strict=True) if weight > 0}
+
+    def clear(self) -> None:
+        """Start anew."""
+        self._totals.zero_()
+
+
+DISPLACEMENT_FLOOR = -1.0
+"""How far log π(y'|x) may lie below the reference, in nats, before it is called displaced: a third as likely."""
+
+_EDIT_GAIN, _RESPONSE_GAIN, _MARGIN = "logp_gain/preferred", "logp_gain/response", "margin"
+
+
+def displacement_warning(history: Sequence[dict[str, float]]) -> str | None:
+    """Whether a run pushes down the very edits it should learn, in words.
+
+    The loss of a pair falls just as well when y becomes much less likely and y' a little less. With y and y' nearly the
+    same, most tokens are in both, and that is what happens. It is said when the edited rows' y' have become less
+    likely than `DISPLACEMENT_FLOOR` allows while their margin is larger than at first.
+
+    Args:
+        history: what was logged so far, the oldest first, means by name; entries without the figures are passed over.
+
+    Returns:
+        One line with the figures and the remedies, or `None` when all is well or nothing is known.
+
+    Source: Razin et al., *Unintentional Unalignment: Likelihood Displacement in Direct Preference Optimization*,
+    https://arxiv.org/abs/2410.08847.
+    """
+    entries = [entry for entry in history if {_EDIT_GAIN, _RESPONSE_GAIN, _MARGIN} <= entry.keys()]
+    if not entries:
+        return None
+    first, last = entries[0], entries[-1]
+    if not (last[_EDIT_GAIN] < DISPLACEMENT_FLOOR and last[_MARGIN] > first[_MARGIN]):
+        return None
+    return (
+        f"likelihood displacement: the edits became less likely while the margin rose from {first[_MARGIN]:.3g} to "
+        f"{last[_MARGIN]:.3g}; log π(y'|x) is {-last[_EDIT_GAIN]:.1f} nats below the reference and log π(y|x) "
+        f"{_format_gain(last[_RESPONSE_GAIN])}. DPO is known to fail like this on near-identical pairs (Razin et al., "
+        "arXiv 2410.08847). Raise --lambda-sup with --method early, or use --preference dpop, or lower --lr."
+    )
+
+
+def _format_gain(gain: float) -> str:
+    return f"{abs(gain):.1f} nats {'below' if gain < 0 else 'above'} it"
+
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from copydesk.data import EditRecord
-from copydesk.data.exporters.exported import ExportResult
+from copydesk.data.exporters.filters import ExportResult
 from copydesk.data.exporters.trl import DatasetForm, DatasetFormat, iter_dataset_rows
 from copydesk.errors import InputError
 

@@ -1,4 +1,4 @@
-from copydesk.data.importers.fields import decode_json_text, parse_timestamp
+from copydesk.data.importers.base import decode_json_text, parse_timestamp
 
 
 def test_moments() -> None:

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from copydesk.data.importers.base import ImportSource, SourceRow
-from copydesk.data.importers.lookup import RowIndex
+from copydesk.data.importers.base import ImportSource, RowIndex, SourceRow
 from copydesk.errors import InputError
 
 

@@ -12,8 +12,7 @@ import pytest
 
 from copydesk.data.importers import files as module
 from copydesk.data.importers.base import ImportSource, SourceRow
-from copydesk.data.importers.files import open_row_source
-from copydesk.data.importers.formats import ImportFormat
+from copydesk.data.importers.files import ImportFormat, open_row_source
 from copydesk.errors import InputError
 
 OBJECTS = [{"a": "1", "b": "né"}, {"a": "2", "b": "😀"}]

@@ -1,6 +1,6 @@
 import pytest
 
-from copydesk.data.importers.formats import guess_format, guess_format_from_name
+from copydesk.data.importers.files import guess_format, guess_format_from_name
 
 
 @pytest.mark.parametrize(

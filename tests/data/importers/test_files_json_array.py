@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from copydesk.data.importers import json_array as module
+from copydesk.data.importers import files as module
 from copydesk.data.importers.base import SourceRow
-from copydesk.data.importers.json_array import iter_json_array
+from copydesk.data.importers.files import iter_json_array
 from copydesk.errors import InputError
 
 

@@ -2,9 +2,9 @@ import io
 
 import pytest
 
-from copydesk.data.importers import lines
+from copydesk.data.importers import base
 from copydesk.data.importers.base import SourceRow
-from copydesk.data.importers.json_lines import iter_json_lines
+from copydesk.data.importers.files import iter_json_lines
 
 
 def rows(data: bytes) -> list[SourceRow]:
@@ -44,7 +44,7 @@ def test_a_file_cut_off_in_the_middle_of_a_row() -> None:
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
 def test_a_line_that_is_too_long_is_passed_over_without_being_held(monkeypatch: pytest.MonkeyPatch, end: bytes) -> None:
-    monkeypatch.setattr(lines, "MAX_ROW_BYTES", 20)
+    monkeypatch.setattr(base, "MAX_ROW_BYTES", 20)
     fits = b'{"a": "' + b"x" * 10 + b'"}\n'  # 20 bytes
     long = b'{"a": "' + b"x" * 95 + b'"}' + end
     found = rows(fits + long + (fits if end else b""))

@@ -4,7 +4,7 @@ import io
 import pyarrow as pa
 import pytest
 
-from copydesk.data.importers.streams import open_decompressed
+from copydesk.data.importers.files import open_decompressed
 from copydesk.errors import InputError
 
 TEXT = "".join(f"{number} né😀\n" for number in range(50_000)).encode()

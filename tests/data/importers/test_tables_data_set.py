@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from copydesk.data.importers.base import SourceRow
-from copydesk.data.importers.data_set import open_dataset_source
+from copydesk.data.importers.tables import open_dataset_source
 from copydesk.errors import InputError
 
 datasets = pytest.importorskip("datasets")

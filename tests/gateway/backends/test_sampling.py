@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from copydesk.gateway.backends import BackendError
 from copydesk.gateway.backends.sampling import GenerationRequest, Sampler
-from copydesk.models.noise import GumbelNoise
+from copydesk.models.generate import GumbelNoise
 
 USER = [{"role": "user", "content": "hello"}]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from copydesk.gateway.web.history import (
+from copydesk.gateway.web.charts import (
     MAX_CHART_POINTS,
     EnsembleHistory,
     compute_mean_costs,

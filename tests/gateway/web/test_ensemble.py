@@ -9,12 +9,10 @@ from tests.support.gateways import Scripted, ask
 
 from copydesk.data.cost import EditCost
 from copydesk.ensemble.config import EnsembleConfig
-from copydesk.gateway.web import charts, gallery
-from copydesk.gateway.web.charts import draw_costs, draw_pulls, draw_regret
-from copydesk.gateway.web.gallery import ChartCache
-from copydesk.gateway.web.history import EnsembleHistory
-from copydesk.gateway.web.svg import strip_svg_styles
-from copydesk.gateway.web.words import describe_ensemble_config
+from copydesk.gateway.web import charts, ensemble
+from copydesk.gateway.web.charts import EnsembleHistory, draw_costs, draw_pulls, draw_regret, strip_svg_styles
+from copydesk.gateway.web.ensemble import ChartCache
+from copydesk.gateway.web.templating import describe_ensemble_config
 from copydesk.report.style import method_styles
 from copydesk.store import EditStore
 from copydesk.store.api_keys import create_key
@@ -80,7 +78,7 @@ def test_everyone_who_may_read_sees_statistics_and_no_text(serve, store: EditSto
 
 def test_it_is_drawn_once_for_each_state_of_the_log(serve, store: EditStore, monkeypatch) -> None:
     drawn = []
-    monkeypatch.setattr(gallery, "draw_costs", lambda *given: drawn.append(1) or draw_costs(*given))
+    monkeypatch.setattr(ensemble, "draw_costs", lambda *given: drawn.append(1) or draw_costs(*given))
     client = serve(Scripted("a"))
     play(client, 3)
     pages = {client.get("/ensemble").text for _ in range(3)}

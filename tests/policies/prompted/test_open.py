@@ -55,9 +55,7 @@ def test_the_encoder_that_is_asked_for_retrieves(
     log: Path, tmp_path: Path, encoder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(
-        "copydesk.policies.prompted_open.choose_encoder", lambda writer, spec: asked.append(spec) or encoder
-    )
+    monkeypatch.setattr("copydesk.policies.open.choose_encoder", lambda writer, spec: asked.append(spec) or encoder)
     with pytest.warns(RuntimeWarning, match="invalid value"):  # none of the encoder's words is in this log
         open_prompted_policy("icl", f"icl-2:embedded@{log}", encoder="some/encoder")
     assert asked == ["some/encoder"] and len(encoder.texts) == 12

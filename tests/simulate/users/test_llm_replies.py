@@ -1,6 +1,6 @@
 import pytest
 
-from copydesk.simulate.users.llm_replies import is_refusal, parse_verdict, strip_thinking, unwrap_reply
+from copydesk.simulate.users.llm import is_refusal, parse_verdict, strip_thinking, unwrap_reply
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from copydesk.simulate.tasks import EMAIL
 from copydesk.simulate.users import OTHER, STRONG, WEAK
-from copydesk.simulate.users.people import MIN_PERSONAL_EDITS, make_personal_users
+from copydesk.simulate.users.scripted import MIN_PERSONAL_EDITS, make_personal_users
 
 
 @pytest.mark.parametrize("edits", [MIN_PERSONAL_EDITS, 25, 100, 299, 300, 1001])

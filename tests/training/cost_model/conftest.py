@@ -2,9 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from copydesk.training.config import TrainConfig
+from copydesk.training.config import CostModelConfig, TrainConfig
 from copydesk.training.encode import Triple
-from copydesk.training.settings import CostModelConfig
 
 QUICK = TrainConfig(
     method="rl",

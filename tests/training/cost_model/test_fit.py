@@ -11,12 +11,11 @@ from transformers import LlamaForCausalLM
 
 from copydesk.errors import InputError
 from copydesk.training.config import TrainConfig
-from copydesk.training.cost_model.fit import draw_resamples, fit_cost_model
+from copydesk.training.cost_model.fit import CostTrainer, draw_resamples, fit_cost_model
 from copydesk.training.cost_model.io import get_trained_weights
 from copydesk.training.cost_model.model import CostModel, TokenizedAnswer
-from copydesk.training.cost_model.trainer import CostTrainer
 from copydesk.training.encode import Triple
-from copydesk.training.probe import choose_forward
+from copydesk.training.logprobs import choose_forward
 
 
 def answers(triples: list[Triple]) -> list[TokenizedAnswer]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from copydesk.training.cost_model.measure import compute_calibration, compute_prediction_metrics
+from copydesk.training.cost_model.io import compute_calibration, compute_prediction_metrics
 
 
 def test_figures_by_hand() -> None:

@@ -8,10 +8,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 import copydesk.training.cost_model.model as subject
+from copydesk.training.config import CostModelConfig
 from copydesk.training.cost_model.model import CostModel, TokenizedAnswer
-from copydesk.training.logprobs import ForwardPlan
-from copydesk.training.probe import choose_forward
-from copydesk.training.settings import CostModelConfig
+from copydesk.training.logprobs import ForwardPlan, choose_forward
 
 ANSWERS: list[TokenizedAnswer] = [
     (tuple(range(1, 8)), (20, 21, 22, 0)),

@@ -4,13 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from copydesk.training.cost_model.pessimism import (
+from copydesk.training.config import CostModelConfig, Pessimism
+from copydesk.training.cost_model.model import (
     compute_confidence_maximum,
     compute_confidence_set,
     compute_pessimistic_cost,
     compute_upper_bound,
 )
-from copydesk.training.settings import CostModelConfig, Pessimism
 
 COST = st.floats(0.0, 3.0, width=32)
 

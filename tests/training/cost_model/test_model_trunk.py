@@ -3,7 +3,7 @@ import torch
 from tests.support.small_models import FAMILIES, make
 from torch import nn
 
-from copydesk.training.cost_model.trunk import find_decoder_layers, reuse_layer_outputs
+from copydesk.training.cost_model.model import find_decoder_layers, reuse_layer_outputs
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -5,11 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from copydesk.training.config import TrainConfig
+from copydesk.training.config import CostModelConfig, RlConfig, TrainConfig
 from copydesk.training.cost_model.model import TokenizedAnswer
 from copydesk.training.encode import Triple
-from copydesk.training.rl_settings import RlConfig
-from copydesk.training.settings import CostModelConfig
 
 
 class PerToken:

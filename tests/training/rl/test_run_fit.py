@@ -11,13 +11,11 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, TrainerCallb
 import copydesk.training.rl.trainer as trainer_module
 from copydesk.errors import InputError
 from copydesk.models.generate import generate
-from copydesk.training.config import TrainConfig
+from copydesk.training.config import RlConfig, TrainConfig
 from copydesk.training.encode import Triple, find_end_of_turn
-from copydesk.training.rl.fit import fit_rl
-from copydesk.training.rl.reward import predict_costs
-from copydesk.training.rl.trainer import RlTrainer, resolve_max_new_tokens
-from copydesk.training.rl_settings import RlConfig
-from copydesk.training.scoring import score_triples
+from copydesk.training.logprobs import score_triples
+from copydesk.training.rl.run import fit_rl
+from copydesk.training.rl.trainer import RlTrainer, predict_costs, resolve_max_new_tokens
 
 
 def state(model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from copydesk.models.generate import GeneratedTokens
-from copydesk.training.rl.reward import predict_costs
+from copydesk.training.rl.trainer import predict_costs
 
 
 def test_a_response_is_asked_about_with_its_end_as_in_the_log(cheap_low_tokens: Any) -> None:

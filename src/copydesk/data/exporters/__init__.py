@@ -1,8 +1,7 @@
 """The log in the formats others know: JSON Lines, Parquet, and the sets that TRL trains on."""
 
 from copydesk.data.exporters.export import ExportFormat, check_export_target, export_records
-from copydesk.data.exporters.exported import ExportResult
-from copydesk.data.exporters.filters import RecordFilter, filter_records
+from copydesk.data.exporters.filters import ExportResult, RecordFilter, filter_records
 from copydesk.data.exporters.trl import DatasetForm
 
 __all__ = [

@@ -1,16 +1,45 @@
-"""An export: a stream of records becomes one file, whole or not at all."""
+"""An export: a stream of records becomes one file, whole or not at all.
 
+Rows as JSON Lines, plain or compressed.
+"""
+
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
 
-from copydesk.data.exporters.exported import ExportResult
-from copydesk.data.exporters.lines import encode_json_line, encode_record_line, write_lines
+from copydesk.data.exporters.filters import ExportResult
 from copydesk.data.exporters.trl import DatasetForm, DatasetFormat, iter_dataset_rows
+from copydesk.data.jsonl import serialize_record
 from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
 from copydesk.utils.atomic import open_to_read, staged_file
+
+_CODECS = {".gz": "gzip", ".zst": "zstd"}
+
+
+def encode_record_line(record: EditRecord) -> bytes:
+    """A record as one line; the faults are those of `serialize_record`."""
+    return serialize_record(record).encode()
+
+
+def encode_json_line(row: dict[str, Any]) -> bytes:
+    """A row as one line; the faults are those of `encode_record_line`."""
+    return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def write_lines(file: BinaryIO, lines: Iterable[bytes], name: Path) -> None:
+    """Write the lines, through gzip or zstd where the name of the file ends in `.gz` or `.zst`."""
+    if (codec := _CODECS.get(name.suffix)) is None:
+        file.writelines(lines)
+        return
+    import pyarrow as pa
+
+    with pa.CompressedOutputStream(file, codec) as stream:
+        for line in lines:
+            stream.write(line)
+
 
 ExportFormat = Literal["jsonl", "parquet", "preference", "prompt-completion", "kto"]
 

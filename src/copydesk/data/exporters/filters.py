@@ -1,9 +1,13 @@
-"""Which records of a log file go out; a store chooses its rows itself (`copydesk.store.read_edits`)."""
+"""Which records of a log file go out; a store chooses its rows itself (`copydesk.store.read_edits`).
+
+What an export came to.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from copydesk.data.cost import EditCost
 from copydesk.data.record import EditRecord
@@ -82,3 +86,24 @@ def _get_exclusion_reason(record: EditRecord, wanted: RecordFilter, bounded: boo
 
 def _is_cost_within(cost: float, at_least: float | None, at_most: float | None) -> bool:
     return (at_least is None or cost >= at_least) and (at_most is None or cost <= at_most)
+
+
+@dataclass
+class ExportResult:
+    """Counts, filled while an export runs.
+
+    Attributes:
+        rows: written; a KTO set has two for a record that was changed.
+        records: that went out.
+        left_out: records that did not, by why.
+        cut_messages: records in a set whose messages have more than role and content, which did not go out.
+    """
+
+    rows: int = 0
+    records: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    cut_messages: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**self.__dict__, "left_out": dict(self.left_out)}

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any, Literal, NamedTuple
 
-from copydesk.data.exporters.exported import ExportResult
+from copydesk.data.exporters.filters import ExportResult
 from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
 

@@ -1,9 +1,23 @@
-"""What every source of rows is: a stream of rows, each with its place, or with what is wrong with it."""
+r"""What every source of rows is: a stream of rows, each with its place, or with what is wrong with it.
 
-from collections.abc import Callable, Iterator, Mapping
+Lines of bytes that end with `\n`, none of which takes more than so much memory.
+
+Fields of the rows that products export, which may be empty, or JSON in a text.
+
+A smaller file beside a larger one, whose rows are looked up by key.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Self
+
+from copydesk.data.strict_json import parse_object
+from copydesk.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -48,3 +62,171 @@ class ImportSource:
     has_record_fields: bool = False
     all_text: bool = False
     progress: Callable[[], float | None] = lambda: None
+
+
+MAX_ROW_BYTES = 16 * 1024 * 1024
+"""The most bytes a row may take; a longer one is a bad row, and is passed over without being held in memory."""
+
+ROW_TOO_LONG = f"longer than {MAX_ROW_BYTES // 1024**2} MiB; shorten or remove it"
+
+_MAX_RAW_BYTES = 100_000
+
+
+def iter_numbered_lines(file: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:
+    """The lines with their numbers, from 1, and whether they are whole; of one that is too long comes the beginning."""
+    number = 0
+    while line := file.readline(MAX_ROW_BYTES + 1):
+        number += 1
+        whole = len(line) <= MAX_ROW_BYTES
+        if not whole:
+            rest = line
+            while rest and not rest.endswith(b"\n"):
+                rest = file.readline(MAX_ROW_BYTES)
+        yield number, line, whole
+
+
+def decode_raw_row(data: bytes) -> str:
+    """A row as it stood there, for the file of rejected rows: escapes for what is not UTF-8, cut where it is long."""
+    text = data[:_MAX_RAW_BYTES].decode("utf-8", errors="backslashreplace").rstrip("\r\n")
+    return text if len(data) <= _MAX_RAW_BYTES else text + "…"
+
+
+def translate_row(
+    row: SourceRow, translate: Callable[[Mapping[str, Any]], Iterable[dict[str, Any]]]
+) -> Iterator[SourceRow]:
+    """The records that one row holds, or the row with what is wrong with it."""
+    if row.fields is None:
+        yield row
+        return
+    try:
+        for fields in translate(row.fields):
+            yield SourceRow(row.number, fields)
+    except ValueError as fault:
+        yield SourceRow(row.number, error=str(fault), raw=row.raw or dump_json_line(row.fields))
+
+
+def build_record_fields(metadata: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+    """The fields that are known; what is empty in the metadata is left out."""
+    known = {name: value for name, value in fields.items() if value is not None}
+    kept = drop_fields(metadata)
+    return {**known, "metadata": kept} if kept else known
+
+
+def decode_json_text(value: Any) -> Any:
+    """An object or a list that was written as JSON into a text; anything else as it is."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            row = parse_object(f'{{"value": {value}}}'.encode())
+        except ValueError:
+            return value
+        return row["value"] if len(row) == 1 else value
+    return value
+
+
+def get_first_field(fields: Mapping[str, Any], *names: str) -> Any | None:
+    """The first of these fields that is neither null nor the empty text."""
+    return next((fields[name] for name in names if fields.get(name) not in (None, "")), None)
+
+
+def drop_fields(fields: Mapping[str, Any], *used: str) -> dict[str, Any]:
+    """The other fields, those that are empty left out."""
+    return {key: value for key, value in fields.items() if key not in used and value not in (None, "", [], {})}
+
+
+def parse_timestamp(value: Any) -> float:
+    """Seconds since 1970 of a time written as a number or in ISO 8601; 0 where it is neither."""
+    if isinstance(value, int | float):
+        return float(value)
+    try:
+        read = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return 0.0
+    return (read if read.tzinfo is not None else read.replace(tzinfo=UTC)).timestamp()
+
+
+def dump_json_line(value: Any) -> str:
+    """A value as one line of JSON."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+class RowIndex:
+    """The rows of a smaller file by key, in a temporary file, so that memory does not grow with them.
+
+    Of several rows with one key the latest is kept. What no row of the larger file asked for is known at the end. All
+    methods raise `InputError` where the temporary file cannot grow, as on a full disk.
+    """
+
+    def __init__(self, source: ImportSource) -> None:
+        self._source = source
+        # The empty name is a file that SQLite removes by itself, however this process ends.
+        self._rows = sqlite3.connect("", check_same_thread=False)
+        self._rows.execute("PRAGMA journal_mode = OFF")
+        self._rows.execute(
+            "CREATE TABLE rows (key TEXT PRIMARY KEY, place INTEGER, rank REAL, value TEXT, taken INTEGER DEFAULT 0)"
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._rows.close()
+
+    def fill(self, read: Callable[[Mapping[str, Any]], tuple[str, float, Any] | None]) -> Iterator[SourceRow]:
+        """Take in the file, and yield the rows that are faulty.
+
+        Args:
+            read: gives a row's key, how late it is, and its JSON value; `None` where the row is of another kind;
+                ValueError where it is faulty.
+        """
+        for row in self._source.rows():
+            if row.fields is None:
+                yield self._build_error_row(row.number, row.error or "", row.raw)
+                continue
+            try:
+                found = read(row.fields)
+            except ValueError as fault:
+                yield self._build_error_row(row.number, str(fault), dump_json_line(row.fields))
+                continue
+            if found is not None:
+                key, rank, value = found
+                with self._handle_disk_errors():
+                    self._rows.execute(
+                        "INSERT INTO rows (key, place, rank, value) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
+                        " place = excluded.place, rank = excluded.rank, value = excluded.value"
+                        " WHERE excluded.rank >= rank",
+                        (key, row.number, rank, dump_json_line(value)),
+                    )
+
+    def take(self, *keys: str) -> Any | None:
+        """The latest value under any of these keys."""
+        asked = ", ".join("?" * len(keys))
+        with self._handle_disk_errors():
+            found = self._rows.execute(
+                f"SELECT value FROM rows WHERE key IN ({asked}) ORDER BY rank DESC, place DESC", keys
+            )
+            row = found.fetchone()
+            if row is None:
+                return None
+            self._rows.execute(f"UPDATE rows SET taken = 1 WHERE key IN ({asked})", keys)
+        return json.loads(row[0])
+
+    def iter_unused(self, fault: str) -> Iterator[SourceRow]:
+        """A faulty row for each that was never taken; `{key}` in the text stands for its key."""
+        with self._handle_disk_errors():
+            for key, place, value in self._rows.execute(
+                "SELECT key, place, value FROM rows WHERE NOT taken ORDER BY place"
+            ):
+                yield self._build_error_row(place, fault.format(key=key), value)
+
+    @contextmanager
+    def _handle_disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as fault:
+            raise InputError(
+                f"{self._source.name}: its rows cannot be kept in a temporary file ({fault}); free some space, or name"
+                " another folder for it in the environment variable SQLITE_TMPDIR"
+            ) from None
+
+    def _build_error_row(self, place: int, fault: str, raw: str | None) -> SourceRow:
+        return SourceRow(place, error=f"{self._source.name}, {self._source.unit} {place}: {fault}", raw=raw)

@@ -17,22 +17,239 @@ Only first parents are followed: a merge counts as one change, the machine's if 
 branch itself where machine and person worked on one that was merged.
 
 https://git-scm.com/docs/git-log, https://git-scm.com/docs/git-interpret-trailers
+
+The machine's lines, followed from commit to commit.
+
+Which texts a change touches, and what it makes of them.
+
+The texts of a machine, and what becomes of them.
+
+Which commits a machine wrote: their messages say so.
+
+A text and what became of it, as a row to import.
 """
 
+import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Literal
 
 from copydesk.data.importers.base import ImportSource, SourceRow
-from copydesk.data.importers.command import GitRepository
-from copydesk.data.importers.commits import GIT_LOG_ARGUMENTS, read_commits
-from copydesk.data.importers.git_log import GIT_DIFF_ARGUMENTS, read_file_changes
-from copydesk.data.importers.history import MachineTextHistory
-from copydesk.data.importers.marks import MACHINE_COMMIT_PATTERNS, compile_commit_pattern, match_machine_commit
-from copydesk.data.importers.rows import EditorNaming, build_git_row
+from copydesk.data.importers.git_log import (
+    GIT_DIFF_ARGUMENTS,
+    GIT_LOG_ARGUMENTS,
+    Commit,
+    FileChange,
+    GitRepository,
+    Hunk,
+    read_commits,
+    read_file_changes,
+)
 from copydesk.errors import InputError
+
+
+@dataclass(frozen=True)
+class MachineText:
+    """Lines that a machine wrote and nobody has changed: which, where they are now, and where they were written."""
+
+    lines: list[bytes]
+    start: int
+    commit: Commit
+    commit_number: int
+    policy: str | None
+    path: str
+    first_line: int
+
+
+@dataclass(frozen=True)
+class TextOutcome:
+    """One text, and what became of it; without an edit it is still as it was."""
+
+    text: MachineText
+    path: str
+    edit: list[bytes] | None = None
+    edit_path: str = ""
+    edit_start: int = 0
+    edit_commit: Commit | None = None
+
+
+@dataclass
+class ChangeGroup:
+    """Texts and hunks that touch one another, in line order; `start` and `end` are those of the old file."""
+
+    start: int
+    end: int
+    texts: list[MachineText]
+    hunks: list[Hunk]
+
+    def splice(self) -> tuple[list[bytes], list[bytes]]:
+        """All lines from `start` to `end`, and what the hunks make of them."""
+        before = [b""] * (self.end - self.start)
+        for text in self.texts:
+            before[text.start - self.start : text.start - self.start + len(text.lines)] = text.lines
+        for hunk in self.hunks:
+            before[hunk.start - self.start : hunk.end - self.start] = hunk.removed
+        after: list[bytes] = []
+        taken = 0
+        for hunk in self.hunks:
+            after += before[taken : hunk.start - self.start] + hunk.added
+            taken = hunk.end - self.start
+        return before, after + before[taken:]
+
+
+def group_changes(texts: Iterable[MachineText], hunks: Iterable[Hunk]) -> Iterator[ChangeGroup]:
+    """Texts and hunks of one file, each with those that it touches.
+
+    A hunk touches a text when it replaces one of its lines or puts lines between two of them; lines put in just before
+    or after a text do not touch it.
+    """
+    waiting, coming = deque(texts), deque(hunks)
+    while waiting or coming:
+        if coming and (not waiting or coming[0].start < waiting[0].start or coming[0].end <= waiting[0].start):
+            hunk = coming.popleft()
+            group = ChangeGroup(hunk.start, hunk.end, [], [hunk])
+        else:
+            text = waiting.popleft()
+            group = ChangeGroup(text.start, text.start + len(text.lines), [text], [])
+        while True:
+            if coming and coming[0].start < group.end and group.start < coming[0].end:
+                hunk = coming.popleft()
+                group.hunks.append(hunk)
+                group.start, group.end = min(group.start, hunk.start), max(group.end, hunk.end)
+            elif waiting and waiting[0].start < group.end:
+                text = waiting.popleft()
+                group.texts.append(text)
+                group.end = max(group.end, text.start + len(text.lines))
+            else:
+                break
+        yield group
+
+
+MACHINE_COMMIT_PATTERNS = (
+    r"^(?:ai-)?(?:assisted|generated)-(?:by|with):",
+    r"^co-(?:authored|developed)-by:(?!.*\b(?:dependabot|renovate|github-actions|pre-commit)\b)"
+    r".*(?:\[bot\]|\bbot\b|\bAI\b|<noreply@|copilot|codex|cursor|devin|gemini|\bgpt)",
+    r"\b(?:generated|written) (?:by|with) (?:an? )?(?:AI|LLM|bot|copilot|language model)\b",
+)
+"""Lines of a message that mark a commit as written by a machine: the usual trailers and phrases. Bots that only raise
+the versions of dependencies are not meant."""
+
+
+def compile_commit_pattern(expression: str) -> re.Pattern[str]:
+    """A mark as it is searched for.
+
+    Raises:
+        InputError: it is no regular expression.
+    """
+    try:
+        return re.compile(expression, re.IGNORECASE | re.MULTILINE)
+    except re.error as fault:
+        raise InputError(f"{expression!r} is not a regular expression ({fault}); mend it or leave it out") from None
+
+
+def match_machine_commit(message: str, marks: Iterable[re.Pattern[str]]) -> re.Match[str] | None:
+    """Where a message says that a machine wrote the commit."""
+    return next((found for mark in marks if (found := mark.search(message))), None)
+
+
+def parse_trailer_policy(mark: re.Match[str]) -> str | None:
+    """What a marking trailer names, without the address behind it; nothing where it is a phrase."""
+    line = mark.string[mark.string.rfind("\n", 0, mark.start() + 1) + 1 :].split("\n", 1)[0]
+    found = re.fullmatch(r"[\w-]+:\s*(.*?)\s*(?:<[^<>]*>)?\s*", line)
+    return (found[1] or None) if found else None
+
+
+class MachineTextHistory:
+    """The machine's texts as they stand after the commits so far, by file."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, list[MachineText]] = {}
+        self._commits = 0
+
+    def apply_commit(
+        self, commit: Commit, changes: Iterable[FileChange], mark: re.Match[str] | None
+    ) -> Iterator[TextOutcome]:
+        """Take in the next commit, the machine's if there is a mark; yield the texts that a person changed in it."""
+        self._commits += 1
+        # The names of two files may be exchanged, so that new ones count only after all old ones.
+        moved: dict[str, list[MachineText]] = {}
+        for change in changes:
+            texts = self._texts.pop(change.old_path, [])
+            if change.binary:
+                continue
+            kept: list[MachineText] = []
+            shift = 0
+            for group in group_changes(texts, change.hunks):
+                at = group.start + shift
+                shift += sum(len(hunk.added) - len(hunk.removed) for hunk in group.hunks)
+                if not group.hunks:
+                    kept.append(replace(group.texts[0], start=at))
+                    continue
+                before, after = group.splice()
+                if mark is not None:
+                    if after:
+                        policy = parse_trailer_policy(mark)
+                        kept.append(
+                            MachineText(after, at, commit, self._commits, policy, change.new_path, first_line=at)
+                        )
+                elif group.texts:
+                    latest = max(group.texts, key=lambda text: text.commit_number)
+                    text = replace(latest, lines=before, start=group.start)
+                    yield TextOutcome(text, change.old_path, after, change.new_path, at, commit)
+            if kept:
+                moved[change.new_path] = kept
+        self._texts |= moved
+
+    def iter_accepted(self) -> Iterator[TextOutcome]:
+        """The texts that nobody changed."""
+        for path, texts in sorted(self._texts.items()):
+            for text in texts:
+                yield TextOutcome(text, path)
+
+
+EditorNaming = Literal["name", "email", "none"]
+"""How the person who edited is named: by the author's name or e-mail address (after `.mailmap`), or not at all."""
+
+
+def build_git_row(place: int, found: TextOutcome, folder: str, user: EditorNaming) -> SourceRow:
+    """The row that is read at this place, with the fields of an edit record; faulty where the text is not UTF-8."""
+    text, by = found.text, found.edit_commit
+    metadata: dict[str, Any] = {
+        "repository": folder.removesuffix(".git"),
+        "path": found.path,
+        "commit": text.commit.name,
+        "lines": [text.start, text.start + len(text.lines) - 1],
+    }
+    if by is not None:
+        metadata["edit_commit"] = by.name
+        if found.edit_path != found.path:
+            metadata["edit_path"] = found.edit_path
+        if found.edit:
+            metadata["edit_lines"] = [found.edit_start, found.edit_start + len(found.edit) - 1]
+    try:
+        response = b"".join(text.lines).decode("utf-8")
+        edit = response if found.edit is None else b"".join(found.edit).decode("utf-8")
+    except UnicodeDecodeError:
+        first, last = metadata["lines"]
+        fault = f"{found.path}, lines {first} to {last}, of commit {text.commit.name[:12]}: not UTF-8; save it as UTF-8"
+        return SourceRow(place, error=fault, raw=json.dumps(metadata, ensure_ascii=False))
+    fields: dict[str, Any] = {
+        "id": f"{text.commit.name}:{text.path}:{text.first_line}",
+        "context": f"{text.path}\n\n{text.commit.message.rstrip()}",
+        "response": response,
+        "edit": edit,
+        "created_at": text.commit.date,
+        "metadata": metadata,
+    }
+    if text.policy is not None:
+        fields["policy"] = text.policy
+    if by is not None and (person := {"name": by.author, "email": by.email, "none": ""}[user]):
+        fields["user"] = person
+    return SourceRow(place, fields)
 
 
 def build_git_source(

@@ -1,11 +1,98 @@
-"""What commits change, file by file, as `git log` writes it with the arguments `GIT_DIFF_ARGUMENTS`."""
+"""What commits change, file by file, as `git log` writes it with the arguments `GIT_DIFF_ARGUMENTS`.
 
+The git command, run so that the settings of the user and of the caller change nothing.
+
+The output of a command, read while the command runs.
+
+The commits of a history, as `git log` writes them with the arguments `GIT_LOG_ARGUMENTS`.
+"""
+
+import os
 import re
+import subprocess
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import IO
 
-from copydesk.data.importers.commits import COMMIT_MARKER
-from copydesk.data.importers.stream import CommandOutput
+from copydesk.errors import InputError
+
+
+class CommandOutput:
+    """The output of a command, taken piece by piece."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._pipe = pipe
+        self._buffer = b""
+        self._position = 0
+
+    def read_until(self, mark: bytes) -> bytes:
+        """Everything up to the next mark, which is taken but not given."""
+        searched = self._position
+        while (end := self._buffer.find(mark, searched)) < 0:
+            searched = len(self._buffer) - self._position
+            if not self._fill_buffer():
+                raise EOFError
+        taken, self._position = self._buffer[self._position : end], end + len(mark)
+        return taken
+
+    def starts_with(self, text: bytes) -> bool:
+        """Whether the next bytes are these."""
+        while len(self._buffer) - self._position < len(text) and self._fill_buffer():
+            pass
+        return self._buffer.startswith(text, self._position)
+
+    def is_at_end(self) -> bool:
+        """Whether there is nothing left."""
+        return self._position == len(self._buffer) and not self._fill_buffer()
+
+    def read_rest(self) -> bytes:
+        """Everything that is left."""
+        while self._fill_buffer():
+            pass
+        return self._buffer[self._position :]
+
+    def _fill_buffer(self) -> bool:
+        read = self._pipe.read(1 << 20)
+        self._buffer, self._position = self._buffer[self._position :] + read, 0
+        return bool(read)
+
+
+COMMIT_MARKER = b"\2"
+"""The first byte tells a commit from the lines of a diff, of which none begins with it."""
+
+_COMMIT_FORMAT = "%x02%H%x00%P%x00%aN%x00%aE%x00%aI%x00%B"
+GIT_LOG_ARGUMENTS = (
+    "log",
+    "--first-parent",
+    "--reverse",
+    "-z",
+    "--encoding=UTF-8",
+    f"--format={_COMMIT_FORMAT}",
+    "--no-notes",
+)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The header of a commit; the author as `.mailmap` has it, the date in ISO 8601."""
+
+    name: str
+    parents: str
+    author: str
+    email: str
+    date: str
+    message: str
+
+
+def read_commits(stream: CommandOutput) -> Iterator[Commit]:
+    """Each commit's header. What follows it must be taken from the stream before the next."""
+    while not stream.is_at_end():
+        if stream.read_until(COMMIT_MARKER):
+            raise EOFError
+        yield Commit(*(stream.read_until(b"\0").decode("utf-8", "replace") for _ in range(6)))
+
 
 GIT_DIFF_ARGUMENTS = (
     *("--raw", "--patch", "--unified=0", "--diff-merges=first-parent", "--find-renames", "-l1000", "--no-relative"),
@@ -90,3 +177,77 @@ def _read_hunk_lines(stream: CommandOutput, number: int) -> list[bytes]:
         stream.read_until(b"\n")
         lines[-1] = lines[-1][:-1]
     return lines
+
+
+# Whatever the user's own settings are, the output is to be the same.
+_GIT_CONFIG = ("core.quotepath=off", "log.showRoot=true", "log.showSignature=false", "diff.interHunkContext=0")
+_DROPPED_ENVIRONMENT = {
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_DIFF_OPTS",
+    "GIT_EXTERNAL_DIFF",
+    "GIT_NAMESPACE",
+}
+
+
+class GitRepository:
+    """The git command on one repository."""
+
+    def __init__(self, repository: str) -> None:
+        self.repository = repository
+        settings = [part for setting in _GIT_CONFIG for part in ("-c", setting)]
+        self._command = ["git", "--no-pager", "--no-replace-objects", "-C", repository, *settings]
+        self._environment = {key: value for key, value in os.environ.items() if key not in _DROPPED_ENVIRONMENT}
+        self._environment |= {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+
+    def resolve_commit(self, name: str) -> str:
+        """The full name of the commit that a branch, a tag or another name stands for."""
+        self.run("rev-parse", "--git-dir")
+        try:
+            return self.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+        except InputError:
+            raise InputError(
+                f"{self.repository}: there is no commit {name!a}; name a branch that has commits"
+            ) from None
+
+    def run(self, *arguments: str) -> str:
+        """What a short command prints."""
+        with self.stream(*arguments) as stream:
+            return stream.read_rest().decode("utf-8", "replace").strip()
+
+    @contextmanager
+    def stream(self, *arguments: str) -> Iterator[CommandOutput]:
+        """What a command prints, read while it runs; the command ends with the block.
+
+        Raises:
+            InputError: git is missing, or the command fails.
+        """
+        with tempfile.TemporaryFile() as said:
+            try:
+                process = subprocess.Popen(
+                    [*self._command, *arguments],
+                    env=self._environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=said,
+                )
+            except FileNotFoundError:
+                raise InputError(f"{self.repository}: reading a history takes git; install it") from None
+            except (OSError, ValueError) as fault:
+                raise InputError(f"{self.repository}: git cannot be run ({fault}); check the path") from None
+            assert process.stdout is not None
+            with process.stdout:
+                try:
+                    yield CommandOutput(process.stdout)
+                    failed = process.wait() != 0
+                except EOFError:
+                    failed = True
+                finally:
+                    process.kill()
+                    process.wait()
+            if failed:
+                said.seek(0)
+                reason = said.read(2000).decode("utf-8", "replace").strip().splitlines()
+                why = reason[0].removeprefix("fatal: ") if reason else "its output ends early"
+                raise InputError(f"{self.repository}: git cannot read it ({why}); name the folder of a repository")

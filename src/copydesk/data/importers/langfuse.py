@@ -18,8 +18,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from copydesk.data.importers.base import ImportSource, SourceRow
-from copydesk.data.importers.fields import (
+from copydesk.data.importers.base import (
+    ImportSource,
+    RowIndex,
+    SourceRow,
     build_record_fields,
     decode_json_text,
     drop_fields,
@@ -27,8 +29,7 @@ from copydesk.data.importers.fields import (
     parse_timestamp,
     translate_row,
 )
-from copydesk.data.importers.lookup import RowIndex
-from copydesk.data.importers.messages import get_message_role, parse_assistant_text, parse_chat_messages
+from copydesk.data.importers.openai_chat import get_message_role, parse_assistant_text, parse_chat_messages
 
 _CONSUMED_FIELDS = (
     *("id", "input", "output", "observations", "scores", "metadata"),

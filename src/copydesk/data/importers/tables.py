@@ -1,13 +1,36 @@
-"""Rows of comma-, semicolon- or tab-separated values: a header, then one record a row (RFC 4180)."""
+"""Rows of comma-, semicolon- or tab-separated values: a header, then one record a row (RFC 4180).
+
+Rows of a Parquet file, read in small batches.
+
+Rows of a data set of Hugging Face `datasets`: one of the hub, a saved one, or a folder of files.
+
+Values of tables (Parquet, data sets) as JSON values.
+"""
 
 import csv
+import json
+import math
 from collections import deque
-from collections.abc import Iterator
-from typing import BinaryIO
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, BinaryIO
 
-from copydesk.data.importers.base import SourceRow
-from copydesk.data.importers.lines import MAX_ROW_BYTES, ROW_TOO_LONG, decode_raw_row, iter_numbered_lines
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from copydesk.data.importers.base import (
+    MAX_ROW_BYTES,
+    ROW_TOO_LONG,
+    ImportSource,
+    SourceRow,
+    decode_raw_row,
+    iter_numbered_lines,
+)
+from copydesk.data.strict_json import find_lone_surrogate
 from copydesk.errors import InputError
+from copydesk.utils.atomic import open_to_read
 
 _DELIMITERS = ",;\t"
 
@@ -151,3 +174,229 @@ def _explain_csv_error(fault: Exception) -> str:
             return "a carriage return stands within a cell; quote the cell, or end lines with \\n"
         case reason:
             return f"it cannot be read ({reason}); mend the row"
+
+
+_MAX_RAW_CHARACTERS = 10_000
+
+
+def build_table_row(place: int, values: Mapping[str, Any]) -> SourceRow:
+    """The row with these values, or what is wrong with one of them. Nulls are left out."""
+    fields = {}
+    for key, value in values.items():
+        try:
+            if value is not None:
+                fields[key] = to_json_value(value)
+        except ValueError as fault:
+            return SourceRow(place, error=f"field {key!a} {fault}", raw=f"{values!a}"[:_MAX_RAW_CHARACTERS])
+        except RecursionError:
+            return SourceRow(place, error=f"field {key!a} is nested too deeply; flatten the row")
+    return SourceRow(place, fields)
+
+
+def to_json_value(value: Any) -> Any:
+    """A value of a table as JSON has it.
+
+    Moments and dates become text as in ISO 8601, lengths of time seconds, decimals numbers, bytes the text they are
+    in UTF-8. Nulls in objects are left out: a table gives every object the keys of all others.
+
+    Raises:
+        ValueError: JSON has no such value.
+    """
+    match value:
+        case None | bool() | int():
+            return value
+        case float():
+            if not math.isfinite(value):
+                raise ValueError(f"holds {value}, which JSON cannot; write null")
+            return value
+        case str():
+            if lone := find_lone_surrogate(value):
+                raise ValueError(f"holds {lone!a}, half of a surrogate pair, not a character; remove it")
+            return value
+        case Mapping():
+            return {str(key): to_json_value(one) for key, one in value.items() if one is not None}
+        case list() | tuple():
+            return [to_json_value(one) for one in value]
+        case datetime() | date() | time():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case Decimal():
+            return to_json_value(int(value) if value == value.to_integral_value() else float(value))
+        case bytes():
+            try:
+                return to_json_value(value.decode("utf-8"))
+            except UnicodeDecodeError as fault:
+                raise ValueError(f"is not UTF-8 at byte {fault.start + 1}; store it as text in UTF-8") from None
+        case _:
+            raise ValueError(f"holds a {type(value).__name__}, which JSON cannot; store it as text or a number")
+
+
+EXPORT_MARKER = b"copydesk"
+"""The key in a schema's metadata that says that we have written the file: chats and metadata are JSON text in it."""
+
+_PARQUET_BATCH_SIZE = 256
+
+
+def is_copydesk_parquet(path: Path) -> bool:
+    """Whether `copydesk export` has written this Parquet file.
+
+    Raises:
+        InputError: it cannot be opened as one.
+    """
+    with _open_parquet(path) as file:
+        return _has_export_marker(file)
+
+
+def iter_parquet_rows(path: Path, progress: Callable[[float], None] = lambda share: None) -> Iterator[SourceRow]:
+    """The rows, each with its number, from 1; lists and structures become those of JSON.
+
+    Args:
+        path: of the file.
+        progress: is told the share of rows that were read.
+
+    Raises:
+        InputError: it is not a whole Parquet file, or cannot be read on.
+    """
+    place = 0
+    with _open_parquet(path) as file:
+        ours, rows = _has_export_marker(file), max(1, file.metadata.num_rows)
+        try:
+            for batch in file.iter_batches(batch_size=_PARQUET_BATCH_SIZE, use_threads=False):
+                for values in _iter_batch_values(_truncate_to_microseconds(batch)):
+                    place += 1
+                    if isinstance(values, str):
+                        yield SourceRow(place, error=values)
+                    else:
+                        yield (
+                            _decode_exported_row(build_table_row(place, values))
+                            if ours
+                            else build_table_row(place, values)
+                        )
+                progress(place / rows)
+        except (pa.ArrowException, OSError) as fault:
+            reason = str(fault).splitlines()[0]
+            raise InputError(f"{path}: cannot be read after row {place} ({reason}); write the file again") from None
+
+
+def _open_parquet(path: Path) -> pq.ParquetFile:
+    open_to_read(path).close()
+    try:
+        # A buffer: else whole columns of a row group are held.
+        return pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
+    except (pa.ArrowException, OSError) as fault:
+        reason = str(fault).splitlines()[0]
+        raise InputError(
+            f"{path}: this is not a whole Parquet file ({reason}); copy it again in full, unpacked"
+        ) from None
+
+
+def _has_export_marker(file: pq.ParquetFile) -> bool:
+    return EXPORT_MARKER in (file.schema_arrow.metadata or {})
+
+
+def _truncate_to_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Python's moments have no nanoseconds."""
+    for number, column in enumerate(batch.schema):
+        if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+            values = batch.column(number).cast(pa.timestamp("us", column.type.tz), safe=False)
+            batch = batch.set_column(number, column.name, values)
+    return batch
+
+
+def _iter_batch_values(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
+    """Each row's values, or what is wrong with them."""
+    # Only where there are maps: without them pyarrow has a much faster way.
+    maps = "strict" if any("map<" in str(column.type) for column in batch.schema) else None
+    try:
+        yield from batch.to_pylist(maps_as_pydicts=maps)
+        return
+    except (ValueError, OverflowError, KeyError, pa.ArrowException):
+        pass  # one row at a time: one that has no Python values does not hide the others
+    for number in range(batch.num_rows):
+        try:
+            yield batch.slice(number, 1).to_pylist(maps_as_pydicts=maps)[0]
+        except UnicodeDecodeError as fault:
+            yield f"a text is not UTF-8 at byte {fault.start + 1}; write the file again with text in UTF-8"
+        except (ValueError, OverflowError, KeyError, pa.ArrowException) as fault:
+            yield f"it has no JSON values ({str(fault).splitlines()[0]}); mend the row"
+
+
+def _decode_exported_row(row: SourceRow) -> SourceRow:
+    """A row of a file of ours, whose chats and metadata are JSON text."""
+    if row.fields is None:
+        return row
+    fields = dict(row.fields)
+    try:
+        if (chat := fields.pop("messages", None)) is not None:
+            fields["context"] = json.loads(chat)
+        if (metadata := fields.get("metadata")) is not None:
+            fields["metadata"] = json.loads(metadata)
+    except (ValueError, TypeError, RecursionError):
+        return SourceRow(
+            row.number, error="'messages' or 'metadata' is not JSON; export the log again", raw=f"{fields!a}"
+        )
+    return SourceRow(row.number, fields)
+
+
+_SAVED_DATASET_FILES = ("state.json", "dataset_dict.json")
+
+
+def open_dataset_source(given: str, *, split: str = "train", config: str | None = None) -> ImportSource:
+    """The rows of one split, streamed.
+
+    Args:
+        given: a hub id such as `owner/name`, or a folder: of `save_to_disk`, or of files that `load_dataset` reads.
+        split: which part of it.
+        config: which of its configurations, where there are several.
+
+    Raises:
+        InputError: `datasets` is not installed; from `rows` also where there is no such data set or split.
+    """
+    _import_datasets(given)
+    folder = Path(given).resolve()
+    local = folder.is_dir()
+    beside = (
+        folder.with_name(f"{folder.name}.rejected.jsonl") if local else Path(f"{_flatten_hub_id(given)}.rejected.jsonl")
+    )
+    return ImportSource(given, lambda: _iter_dataset_rows(given, split, config), "row", beside)
+
+
+def _flatten_hub_id(hub_id: str) -> str:
+    return hub_id.replace("/", "--")
+
+
+def _import_datasets(given: str) -> Any:
+    try:
+        import datasets
+    except ImportError:
+        raise InputError(
+            f"{given}: data sets are read with Hugging Face datasets; pip install 'copydesk[train]'"
+        ) from None
+    return datasets
+
+
+def _iter_dataset_rows(given: str, split: str, config: str | None) -> Iterator[SourceRow]:
+    place = 0
+    try:
+        for place, values in enumerate(_load_split(given, split, config), start=1):
+            yield build_table_row(place, values)
+    except InputError:
+        raise
+    # What a loader raises depends on the files, the hub and the builder.
+    except Exception as fault:
+        reason = str(fault).strip().splitlines() or [type(fault).__name__]
+        where = f"cannot be read after row {place}" if place else "cannot be loaded as a data set"
+        raise InputError(f"{given}: {where} ({reason[0]}); check the path or id, --split and --config") from None
+
+
+def _load_split(given: str, split: str, config: str | None) -> Any:
+    datasets = _import_datasets(given)
+    if not any((Path(given) / name).is_file() for name in _SAVED_DATASET_FILES):
+        return datasets.load_dataset(given, config, split=split, streaming=True)
+    saved = datasets.load_from_disk(given)
+    if not isinstance(saved, datasets.DatasetDict):
+        return saved
+    if split not in saved:
+        raise InputError(f"{given}: there is no split {split!r}; --split takes one of {', '.join(saved)}")
+    return saved[split]

@@ -19,8 +19,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from copydesk.data.importers.base import ImportSource, SourceRow
-from copydesk.data.importers.fields import (
+from copydesk.data.importers.base import (
+    ImportSource,
+    RowIndex,
+    SourceRow,
     build_record_fields,
     decode_json_text,
     drop_fields,
@@ -29,7 +31,6 @@ from copydesk.data.importers.fields import (
     parse_timestamp,
     translate_row,
 )
-from copydesk.data.importers.lookup import RowIndex
 
 _CONSUMED_FIELDS = ("inference_id", "id", "input", "output", "dispreferred_outputs", "timestamp", "type")
 

@@ -10,7 +10,7 @@ from transformers import TopPLogitsWarper
 
 from copydesk.data.record import Message
 from copydesk.gateway.backends.base import BackendError, Json
-from copydesk.models.noise import GumbelNoise
+from copydesk.models.generate import GumbelNoise
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 _MAX_STOPS = 4

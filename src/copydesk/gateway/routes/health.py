@@ -10,7 +10,7 @@ from copydesk.gateway.auth import Caller
 from copydesk.gateway.dependencies import get_gateway_state, require_scope
 from copydesk.gateway.log_commands import describe_arms
 from copydesk.gateway.log_writer import StoreUnavailable
-from copydesk.gateway.metrics import METRICS_CONTENT_TYPE
+from copydesk.gateway.middleware import METRICS_CONTENT_TYPE
 from copydesk.gateway.state import GatewayState
 
 router = APIRouter(tags=["operations"])

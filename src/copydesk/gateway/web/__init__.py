@@ -7,8 +7,8 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from copydesk.gateway.web import api_docs, auth, draft, edits, ensemble
+from copydesk.gateway.web.ensemble import ChartCache
 from copydesk.gateway.web.errors import add_page_exception_handlers
-from copydesk.gateway.web.gallery import ChartCache
 
 __all__ = ["add_pages"]
 

@@ -1,7 +1,11 @@
-"""Signing in: an API key kept in a cookie that no script and no other site can use."""
+"""Signing in: an API key kept in a cookie that no script and no other site can use.
+
+Who looks at a page.
+"""
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 from urllib.parse import parse_qs
 
@@ -9,8 +13,8 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
-from copydesk.gateway.auth import KEY_COOKIE
-from copydesk.gateway.dependencies import get_gateway_state
+from copydesk.gateway.auth import KEY_COOKIE, Caller
+from copydesk.gateway.dependencies import get_gateway_state, lookup_gateway_state
 from copydesk.gateway.errors import ApiError
 from copydesk.gateway.state import GatewayState
 from copydesk.gateway.web.templating import render_page
@@ -89,3 +93,22 @@ async def _read_form(request: Request) -> dict[str, str]:
 def _find_api_key(desk: GatewayState, text: str) -> ApiKey | None:
     with desk.store.begin_read() as connection:
         return find_key(connection, text)
+
+
+class SignInRequired(Exception):
+    """Nobody is signed in, and a key is needed."""
+
+
+def require_signed_in(*scopes: str) -> Callable[[Request], Awaitable[Caller]]:
+    """A dependency as `allowed`, for pages: who is not signed in is asked to."""
+
+    async def caller(request: Request) -> Caller:
+        try:
+            found = [await lookup_gateway_state(request).authenticator.authenticate(request, scope) for scope in scopes]
+        except ApiError as fault:
+            if fault.status == 401:
+                raise SignInRequired from None
+            raise
+        return found[0]
+
+    return caller

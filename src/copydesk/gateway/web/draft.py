@@ -12,10 +12,9 @@ from copydesk.gateway.errors import ApiError
 from copydesk.gateway.middleware import is_json
 from copydesk.gateway.schemas import ENSEMBLE_MODEL, ShortText, StorableText
 from copydesk.gateway.state import GatewayState
-from copydesk.gateway.web.policies import read_policy_styles
-from copydesk.gateway.web.templating import render_page
-from copydesk.gateway.web.visitors import require_signed_in
-from copydesk.gateway.web.words import describe_edit_cost
+from copydesk.gateway.web.auth import require_signed_in
+from copydesk.gateway.web.ensemble import read_policy_styles
+from copydesk.gateway.web.templating import describe_edit_cost, render_page
 from copydesk.store import find_completion
 
 router = APIRouter()

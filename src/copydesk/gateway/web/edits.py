@@ -13,9 +13,9 @@ from copydesk.gateway.auth import Caller
 from copydesk.gateway.dependencies import get_gateway_state
 from copydesk.gateway.errors import ApiError
 from copydesk.gateway.state import GatewayState
-from copydesk.gateway.web.policies import read_policy_styles
+from copydesk.gateway.web.auth import require_signed_in
+from copydesk.gateway.web.ensemble import read_policy_styles
 from copydesk.gateway.web.templating import render_page
-from copydesk.gateway.web.visitors import require_signed_in
 from copydesk.report.diff import Segment, compute_diff
 from copydesk.store import find_completion, search_edits, tables
 

@@ -14,8 +14,8 @@ from starlette.responses import Response
 
 from copydesk.gateway.errors import ApiError
 from copydesk.gateway.log_writer import StoreUnavailable
+from copydesk.gateway.web.auth import SignInRequired
 from copydesk.gateway.web.templating import render_page
-from copydesk.gateway.web.visitors import SignInRequired
 
 ExceptionHandler: TypeAlias = Callable[[Request, Any], Response | Awaitable[Response]]
 

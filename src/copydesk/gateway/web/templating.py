@@ -1,13 +1,64 @@
-"""Making a page of a template."""
+"""Making a page of a template.
 
+How values are written for people.
+
+An ensemble's settings in words.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
+from copydesk.data.cost import EditCost
+from copydesk.ensemble.config import EnsembleConfig
 from copydesk.gateway.auth import Caller
-from copydesk.gateway.web import show
+from copydesk.report.style import MethodStyle
+
+_UNKNOWN_STYLE = MethodStyle("", "", "#868e99", "#939ca8")
+
+
+def format_moment(at: datetime) -> str:
+    """A point in time: `3 Nov 2026, 14:05 UTC`."""
+    at = at.astimezone(UTC)
+    return f"{at.day} {at:%b %Y, %H:%M} UTC"
+
+
+def format_iso(at: datetime) -> str:
+    """The same for machines."""
+    return at.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def format_optional_cost(value: float | None) -> str:
+    """An edit cost, or a dash where there is none."""
+    return "–" if value is None else f"{value:.2f}"
+
+
+def format_excerpt(text: str, most: int = 140) -> str:
+    """The start of a text in one line."""
+    line = " ".join(text[: 4 * most].split())
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+
+
+def render_prose(text: str) -> Markup:
+    """A docstring's text, with `code` set as code; all of it escaped."""
+    parts = (Markup("<code>{}</code>" if i % 2 else "{}").format(part) for i, part in enumerate(text.split("`")))
+    return Markup("").join(parts)
+
+
+def get_policy_colour_class(policy: str | None, looks: Mapping[str, MethodStyle]) -> str:
+    """The class that carries a policy's colour."""
+    return get_colour_class(looks.get(policy or "", _UNKNOWN_STYLE))
+
+
+def get_colour_class(look: MethodStyle) -> str:
+    """The class that carries a look's colour; `page.css` has one for every look there is."""
+    return "c-" + look.light.removeprefix("#")
+
 
 # Everything is escaped; what is not stands in `show`.
 _TEMPLATES = Environment(
@@ -18,12 +69,12 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.filters.update(
-    moment=show.format_moment,
-    iso=show.format_iso,
-    cost=show.format_optional_cost,
-    excerpt=show.format_excerpt,
-    prose=show.render_prose,
-    colour=show.get_policy_colour_class,
+    moment=format_moment,
+    iso=format_iso,
+    cost=format_optional_cost,
+    excerpt=format_excerpt,
+    prose=render_prose,
+    colour=get_policy_colour_class,
 )
 
 
@@ -41,3 +92,66 @@ def render_page(
     """
     html = _TEMPLATES.get_template(template).render(path=request.url.path, caller=caller, **values)
     return HTMLResponse(html, status, {"cache-control": "no-store"})
+
+
+_UNIT_NAMES = {"subtoken": "tokens", "word": "words", "character": "characters"}
+_NORMALIZATIONS = {
+    "response": "divided by the length of the response",
+    "edit": "divided by the length of the edit",
+    "longest": "divided by the length of the longer text",
+    "none": "not divided by any length",
+}
+_TIME_UNITS = {"day": 86400, "hour": 3600, "minute": 60, "second": 1}
+
+
+def describe_ensemble_config(settings: EnsembleConfig, cost: EditCost) -> dict[str, str]:
+    """What the ensemble follows, one sentence for each question one may have."""
+    return {
+        "How it chooses": _describe_rule(settings),
+        "Whose edits decide": _describe_scope(settings),
+        "How long it waits": _describe_expiry(settings.expiry),
+        "What an edit costs": describe_edit_cost(cost) + ("." if cost.cap is None else f", at most {cost.cap:g}."),
+    }
+
+
+def describe_edit_cost(cost: EditCost) -> str:
+    """What a cost counts: `Changed tokens, divided by the length of the response`."""
+    return f"Changed {_UNIT_NAMES[cost.unit]}, {_NORMALIZATIONS[cost.normalize]}"
+
+
+def _describe_rule(settings: EnsembleConfig) -> str:
+    match settings.rule:
+        case "ucb":
+            return (
+                "UCB: the policy that could be cheapest, going by the lower bound of its mean cost. It explores with "
+                f"α = {settings.alpha:g}."
+            )
+        case "discounted-ucb":
+            return (
+                f"UCB that forgets: each pull lets earlier ones weigh {settings.discount:g} times as much, since "
+                f"people change. It explores with α = {settings.alpha:g}."
+            )
+        case "thompson":
+            return (
+                "Thompson sampling: each policy as often as it is likely to be the cheapest. It explores with "
+                f"α = {settings.alpha:g}."
+            )
+        case "fixed":
+            total = sum(settings.shares.values())
+            shares = ", ".join(f"{name} {share / total:.0%}" for name, share in settings.shares.items() if share)
+            return f"Fixed shares: {shares}." if shares else "Fixed shares: every policy as often as the others."
+
+
+def _describe_scope(settings: EnsembleConfig) -> str:
+    if settings.scope == "global":
+        return "Everyone's, together."
+    whose = "Each user's own." if settings.scope == "user" else "Each group's own, and everyone's for who is in none."
+    return f"{whose} For a policy they know little of, at most {settings.prior:g} edits of the others count too."
+
+
+def _describe_expiry(seconds: float | None) -> str:
+    if seconds is None:
+        return "For ever: a draft that nobody edits stays pending."
+    unit, length = next(((unit, length) for unit, length in _TIME_UNITS.items() if seconds >= length), ("second", 1))
+    count = f"{seconds / length:.3g}"
+    return f"A draft's edit is awaited for {count} {unit}{'' if count == '1' else 's'}; after that it no longer counts."

@@ -4,13 +4,11 @@ They are the learners of PRELUDE (Gao et al., NeurIPS 2024, arXiv 2404.15269): a
 ICL-edit and CIPHER. The prompts are our own and know of no task: they work on any log.
 """
 
+from copydesk.policies.open import open_prompted_policy
+from copydesk.policies.prompted.base import Learner, OraclePolicy
 from copydesk.policies.prompted.cipher import CipherPolicy
 from copydesk.policies.prompted.icl import IclPolicy
-from copydesk.policies.prompted.learner import Learner
-from copydesk.policies.prompted.memory import RetrievalMemory
-from copydesk.policies.prompted.oracle import OraclePolicy
-from copydesk.policies.prompted.retrieval import Encoder, PolicyEncoder, SentenceEncoder
-from copydesk.policies.prompted_open import open_prompted_policy
+from copydesk.policies.prompted.retrieval import Encoder, PolicyEncoder, RetrievalMemory, SentenceEncoder
 
 __all__ = [
     "CipherPolicy",

@@ -1,14 +1,18 @@
-"""How much a writer can read at once."""
+"""How much a writer can read at once.
+
+What a policy is that learns from each edit at once.
+
+The oracle: a policy that is told what the person wants, as a bound on what one can learn of it.
+"""
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from copydesk.data.record import Context
-from copydesk.policies.base import Policy
-from copydesk.policies.best_of_n import BestOfNPolicy
+from copydesk.data.record import Context, EditRecord
+from copydesk.policies.base import Policy, Sampling
 from copydesk.policies.cached import CachedPolicy
-from copydesk.policies.local import LocalPolicy
-from copydesk.policies.prompted.prompts import flatten_context
+from copydesk.policies.local import BestOfNPolicy, LocalPolicy
+from copydesk.policies.prompted.prompts import add_guidance, flatten_context, render_taste_guidance
 
 MAX_PROMPT_CHARACTERS = 12_000
 """What a prompt may hold for a writer that runs elsewhere: some 3,000 tokens of English."""
@@ -54,3 +58,34 @@ class PromptBudget:
             if self.fits(filled, new_tokens):
                 return filled, count
         return prompt([]), 0
+
+
+class Learner(Policy, Protocol):
+    """A policy with a memory of edits. Only `learn` changes it; `respond` leaves the memory as it is."""
+
+    def learn(self, records: Sequence[EditRecord]) -> None:
+        """Take in rows, edited or accepted: a whole log before the first round, or one edit after each.
+
+        Pending rows are left out. If it raises, nothing was learnt.
+        """
+        ...
+
+
+class OraclePolicy:
+    """Tells the writer, before each context, the person's true taste (the oracle of arXiv 2404.15269).
+
+    Args:
+        name: its name as an arm and in the log.
+        writer: what answers.
+        taste: the true taste of a context, as a simulation knows it; `None` where there is none.
+    """
+
+    def __init__(self, name: str, writer: Policy, taste: Callable[[Context], str | None]) -> None:
+        self.name = name
+        self.writer = writer
+        self.taste = taste
+
+    def respond(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
+        """One response for each context, all of them in one request to the writer."""
+        prompts = [add_guidance(context, render_taste_guidance(self.taste(context) or "")) for context in contexts]
+        return self.writer.respond(prompts, seeds, sampling)

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from copydesk.data.record import Context, EditRecord
 from copydesk.errors import InputError
 from copydesk.policies.base import Policy, Sampling
-from copydesk.policies.best_of_n import BestOfNPolicy
+from copydesk.policies.local import BestOfNPolicy
 from copydesk.policies.prompted.base import MAX_PROMPT_CHARACTERS, PromptBudget
-from copydesk.policies.prompted.memory import RetrievalMemory
 from copydesk.policies.prompted.prompts import (
     add_guidance,
     clean_description,
@@ -17,6 +16,7 @@ from copydesk.policies.prompted.prompts import (
     render_merge_prompt,
     render_taste_guidance,
 )
+from copydesk.policies.prompted.retrieval import RetrievalMemory
 
 DESCRIPTION_SAMPLING = Sampling(temperature=0.0, max_new_tokens=64)
 """How descriptions are written: the likeliest one, of a phrase's length."""

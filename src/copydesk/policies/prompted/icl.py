@@ -7,8 +7,8 @@ from copydesk.data.record import Context, EditRecord
 from copydesk.errors import InputError
 from copydesk.policies.base import Policy, Sampling
 from copydesk.policies.prompted.base import MAX_PROMPT_CHARACTERS, PromptBudget
-from copydesk.policies.prompted.memory import RetrievalMemory
 from copydesk.policies.prompted.prompts import add_guidance, render_examples_guidance
+from copydesk.policies.prompted.retrieval import RetrievalMemory
 
 logger = logging.getLogger(__name__)
 

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from copydesk.simulate.tasks import words
+from copydesk.simulate.tasks import scripted
 from copydesk.simulate.tasks.grammar import DocumentKind, ResponsePart
-from copydesk.simulate.tasks.manners import StyleAttribute
-from copydesk.simulate.tasks.scripted import ScriptedTask
+from copydesk.simulate.tasks.scripted import ScriptedTask, StyleAttribute
 
 EMAIL_STYLE_ATTRIBUTES = (
     StyleAttribute("greeting", {"dear": 0.62, "hi": 0.25, "none": 0.13}),
@@ -42,7 +41,7 @@ def _make_email_kind(
     )
     return DocumentKind(
         name=name,
-        slots={"to": words.RECIPIENTS, "sender": words.SENDERS, **slots},
+        slots={"to": scripted.RECIPIENTS, "sender": scripted.SENDERS, **slots},
         lines=[["to: {to}", "recipient: {to}"], ["from: {sender}", "sender: {sender}"], *notes],
         parts=(*PARTS_BEFORE_BODY, *body, *PARTS_AFTER_BODY),
         layouts=("prose", "bullets", "numbered"),
@@ -52,7 +51,7 @@ def _make_email_kind(
 
 PROBLEM = _make_email_kind(
     "problem",
-    {"item": words.ITEMS, "room": words.ROOMS, "day": words.DAYS, "need": words.NEEDS},
+    {"item": scripted.ITEMS, "room": scripted.ROOMS, "day": scripted.DAYS, "need": scripted.NEEDS},
     [
         ["broken: {item}", "gave up: the {item}"],
         ["where: {room}", "it stands in the {room}"],
@@ -75,7 +74,7 @@ PROBLEM = _make_email_kind(
 )
 PAPER = _make_email_kind(
     "paper",
-    {"topic": words.TOPICS, "method": words.RESEARCH_METHODS, "gain": words.NUMBERS, "city": words.CITIES},
+    {"topic": scripted.TOPICS, "method": scripted.RESEARCH_METHODS, "gain": scripted.NUMBERS, "city": scripted.CITIES},
     [
         ["highlight: a study of {topic} data", "paper on {topic} data"],
         ["highlight: a {method} model", "method is a {method} model"],
@@ -103,10 +102,10 @@ PAPER = _make_email_kind(
 REVIEW = _make_email_kind(
     "review",
     {
-        "topic": words.TOPICS,
-        "strength": words.REVIEW_STRENGTHS,
-        "weakness": words.REVIEW_WEAKNESSES,
-        "score": words.REVIEW_SCORES,
+        "topic": scripted.TOPICS,
+        "strength": scripted.REVIEW_STRENGTHS,
+        "weakness": scripted.REVIEW_WEAKNESSES,
+        "score": scripted.REVIEW_SCORES,
     },
     [
         ["manuscript about {topic}", "reviewed: a manuscript on {topic}"],
@@ -134,7 +133,7 @@ REVIEW = _make_email_kind(
 )
 TALK = _make_email_kind(
     "talk",
-    {"event": words.EVENTS, "city": words.CITIES, "month": words.MONTHS, "minutes": words.NUMBERS},
+    {"event": scripted.EVENTS, "city": scripted.CITIES, "month": scripted.MONTHS, "minutes": scripted.NUMBERS},
     [
         ["news: our work is at the {event}", "accepted for the {event}"],
         ["in {city}", "place: {city}"],

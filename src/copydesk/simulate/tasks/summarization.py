@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from copydesk.simulate.tasks import words
+from copydesk.simulate.tasks import scripted
 from copydesk.simulate.tasks.grammar import DocumentKind, ResponsePart
-from copydesk.simulate.tasks.manners import StyleAttribute
-from copydesk.simulate.tasks.scripted import ScriptedTask
+from copydesk.simulate.tasks.scripted import ScriptedTask, StyleAttribute
 
 SUMMARY_STYLE_ATTRIBUTES = (
     StyleAttribute("opening", {"none": 0.82, "label": 0.12, "story": 0.03, "hook": 0.03}),
@@ -67,12 +66,12 @@ def _make_document_kind(
 NEWS = _make_document_kind(
     "news",
     {
-        "event": words.DISASTERS,
-        "city": words.CITIES,
-        "day": words.DAYS,
-        "count": words.NUMBERS,
-        "mayor": words.MAYORS,
-        "shelter": words.SHELTERS,
+        "event": scripted.DISASTERS,
+        "city": scripted.CITIES,
+        "day": scripted.DAYS,
+        "count": scripted.NUMBERS,
+        "mayor": scripted.MAYORS,
+        "shelter": scripted.SHELTERS,
     },
     [
         [
@@ -117,11 +116,11 @@ NEWS = _make_document_kind(
 POST = _make_document_kind(
     "post",
     {
-        "relative": words.RELATIVES,
-        "thing": words.BELONGINGS,
-        "weeks": words.REVIEW_SCORES,
-        "feeling": words.FEELINGS,
-        "reply": words.REPLIES,
+        "relative": scripted.RELATIVES,
+        "thing": scripted.BELONGINGS,
+        "weeks": scripted.REVIEW_SCORES,
+        "feeling": scripted.FEELINGS,
+        "reply": scripted.REPLIES,
     },
     [
         [
@@ -166,11 +165,11 @@ POST = _make_document_kind(
 WIKI = _make_document_kind(
     "wiki",
     {
-        "town": words.TOWNS,
-        "country": words.COUNTRIES,
-        "year": words.YEARS,
-        "product": words.PRODUCTS,
-        "river": words.RIVERS,
+        "town": scripted.TOWNS,
+        "country": scripted.COUNTRIES,
+        "year": scripted.YEARS,
+        "product": scripted.PRODUCTS,
+        "river": scripted.RIVERS,
     },
     [
         [
@@ -215,10 +214,10 @@ WIKI = _make_document_kind(
 ABSTRACT = _make_document_kind(
     "abstract",
     {
-        "topic": words.TOPICS,
-        "method": words.RESEARCH_METHODS,
-        "gain": words.NUMBERS,
-        "city": words.CITIES,
+        "topic": scripted.TOPICS,
+        "method": scripted.RESEARCH_METHODS,
+        "gain": scripted.NUMBERS,
+        "city": scripted.CITIES,
     },
     [
         ["We address prediction on {topic} data in this work.", "Abstract: learning from {topic} data is hard."],
@@ -260,11 +259,11 @@ ABSTRACT = _make_document_kind(
 MOVIE = _make_document_kind(
     "movie",
     {
-        "genre": words.GENRES,
-        "actor": words.ACTORS,
-        "merit": words.MOVIE_MERITS,
-        "flaw": words.MOVIE_FLAWS,
-        "stars": words.REVIEW_SCORES,
+        "genre": scripted.GENRES,
+        "actor": scripted.ACTORS,
+        "merit": scripted.MOVIE_MERITS,
+        "flaw": scripted.MOVIE_FLAWS,
+        "stars": scripted.REVIEW_SCORES,
     },
     [
         [

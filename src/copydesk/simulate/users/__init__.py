@@ -3,9 +3,7 @@
 import re
 
 from copydesk.errors import InputError
-from copydesk.simulate.users.changing import ChangingUser
-from copydesk.simulate.users.scripted import ScriptedUser
-from copydesk.simulate.users.user import User
+from copydesk.simulate.users.scripted import ChangingUser, ScriptedUser, User
 
 STRONG = ScriptedUser("strong", 0.95)
 WEAK = ScriptedUser("weak", 0.30)

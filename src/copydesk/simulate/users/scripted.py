@@ -1,15 +1,23 @@
-"""Scripted users: they mend a response towards their taste, surely (strong) or by small steps (weak)."""
+"""Scripted users: they mend a response towards their taste, surely (strong) or by small steps (weak).
+
+A user who changes: somebody else's wishes from some round on.
+
+What every simulated user is: somebody who turns responses into what they wanted.
+
+Who writes a log together: people of different tastes, some of whom edit much and some little.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+from typing import Any, Protocol
 
 import numpy as np
 
 from copydesk.errors import InputError
 from copydesk.simulate.tasks.base import Document, Task
 from copydesk.simulate.tasks.grammar import DocumentKind, Noise, ResponseOutline, parse_response, render_response
-from copydesk.simulate.tasks.manners import Style
-from copydesk.simulate.tasks.scripted import ScriptedTask
+from copydesk.simulate.tasks.scripted import ScriptedTask, Style
 
 
 @dataclass(frozen=True)
@@ -125,3 +133,93 @@ def _insert_part(order: list[str | Noise], name: str, canonical: Sequence[str]) 
     later = set(canonical[canonical.index(name) + 1 :])
     at = next((i for i, item in enumerate(order) if item in later), len(order))
     order.insert(at, name)
+
+
+class User(Protocol):
+    """q(y'|x, y) of the paper."""
+
+    @property
+    def name(self) -> str:
+        """The name they have in every round."""
+        ...
+
+    def edit(
+        self, task: Task, documents: Sequence[Document], responses: Sequence[str], seeds: Sequence[Sequence[int]]
+    ) -> list[str]:
+        """The text made of each response; one that is good as it is comes back unchanged.
+
+        `luck[i]` seeds what is random about the i-th edit. Its last number is the round's, from 1.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ChangingUser:
+    """Is `first` in rounds 1 to `change_round`, and `then` ever after."""
+
+    name: str
+    first: User
+    then: User
+    change_round: int
+
+    def edit(
+        self, task: Task, documents: Sequence[Document], responses: Sequence[str], seeds: Sequence[Sequence[int]]
+    ) -> list[str]:
+        """The edits of whoever it is in each round."""
+        rounds = list(zip(documents, responses, seeds, strict=True))
+        edits: list[str] = []
+        for user, own in (
+            (self.first, [one for one in rounds if one[2][-1] <= self.change_round]),
+            (self.then, [one for one in rounds if one[2][-1] > self.change_round]),
+        ):
+            edits += user.edit(task, *([one[part] for one in own] for part in range(3)))  # type: ignore[arg-type]
+        # Rounds are played in their order, so those before the change come first.
+        return edits
+
+    def target_style(self, task: ScriptedTask, kind: str, t: int) -> Style | None:
+        """The manners wanted in round t; `None` where nobody knows them."""
+        who = self.first if t <= self.change_round else self.then
+        return who.target_style(task, kind, t) if isinstance(who, ScriptedUser) else None
+
+
+# Half are of one mind and the others each of their own, so that what all have in common and what one wants for oneself
+# are both there; and in either half one gave much, one some and one little, so that the two do not go together. Of 300
+# edits they are 100, 38 and 12: on either side of the 50 from which a strong user's edits suffice (docs/results.md).
+_USER_SHARES = (("ann", 0, 8), ("ben", 0, 3), ("cleo", 0, 1), ("dan", 1, 8), ("eve", 2, 3), ("finn", 3, 1))
+"""Name, turn (see `ScriptedUser`) and share of the edits."""
+
+MIN_PERSONAL_EDITS = sum(share for *_, share in _USER_SHARES)
+"""The edits it takes until everybody has given one."""
+
+
+@dataclass(frozen=True)
+class PersonalUser:
+    """A user, and how many of the log's edits are theirs."""
+
+    user: ScriptedUser
+    edits: int
+
+    @property
+    def name(self) -> str:
+        """The user's name."""
+        return self.user.name
+
+    def to_json(self) -> dict[str, Any]:
+        """What results.json keeps of the person, by the name."""
+        return {"p": self.user.p, "turn": self.user.taste_offset, "edits": self.edits}
+
+
+def make_personal_users(like: ScriptedUser, edits: int) -> list[PersonalUser]:
+    """Six people as strong as `like`, whose edits, at least `MIN_PERSONAL_EDITS`, are `edits` together.
+
+    Three want what `like` wants, and the others three different things.
+    """
+    ends = accumulate((share for *_, share in _USER_SHARES), initial=0)
+    counts = [
+        round(edits * end / MIN_PERSONAL_EDITS) - round(edits * start / MIN_PERSONAL_EDITS)
+        for start, end in pairwise(ends)
+    ]
+    return [
+        PersonalUser(replace(like, name=name, taste_offset=like.taste_offset + turn), count)
+        for (name, turn, _), count in zip(_USER_SHARES, counts, strict=True)
+    ]

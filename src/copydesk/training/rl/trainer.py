@@ -1,12 +1,16 @@
-"""TRL's `RLOOTrainer` on the contexts of a log, with a cost model for a reward."""
+"""TRL's `RLOOTrainer` on the contexts of a log, with a cost model for a reward.
+
+What a response is worth to policy optimisation: -f̄.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from datasets import Dataset
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.rloo_config import RLOOConfig
 from trl.trainer.rloo_trainer import RLOOTrainer
@@ -22,7 +26,36 @@ from copydesk.training.cost_model.model import CostModel
 from copydesk.training.encode import Triple, find_end_of_turn
 from copydesk.training.fit import build_lora_config
 from copydesk.training.loop import build_common_arguments
-from copydesk.training.rl.reward import predict_costs
+
+
+class PredictedCosts(NamedTuple):
+    """f̂ and f̄ of n responses, float32 on the CPU, shape [n]."""
+
+    fit: Tensor
+    pessimistic: Tensor
+
+
+def predict_costs(
+    cost_model: CostModel, contexts: Sequence[Sequence[int]], responses: Sequence[GeneratedTokens], end: Sequence[int]
+) -> PredictedCosts:
+    """What a cost model says of sampled responses.
+
+    A response that was cut off costs c_max: the log has none like it, so nothing says that it would be cheaper.
+
+    Args:
+        cost_model: gives f̂ and f̄.
+        contexts: as token ids.
+        responses: one for each context.
+        end: the tokens that close a response, as the log's responses were encoded.
+    """
+    answers = [(context, (*one.tokens, *end)) for context, one in zip(contexts, responses, strict=True)]
+    predictions = cost_model.predict(answers)
+    fit, upper = predictions[:, 0], cost_model.compute_pessimistic(predictions)
+    for place, one in enumerate(responses):
+        if not one.ended:
+            fit[place] = upper[place] = cost_model.settings.c_max
+    return PredictedCosts(fit, upper)
+
 
 # What TRL calls what it measures, and what we do.
 _TRL_METRIC_NAMES = {
