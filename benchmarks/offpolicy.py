@@ -283,6 +283,7 @@ def embedded(seed: int, pool: int, others: int, rounds: int, logs: int, with_mod
     import torch
 
     from copydesk.data.cost import EditCost
+    from copydesk.models.chat import find_end_of_turn
     from copydesk.models.load import load_model, quiet_libraries
     from copydesk.offpolicy.weights import compute_arm_weights, compute_text_weights
     from copydesk.policies import LocalPolicy, Sampling
@@ -291,7 +292,7 @@ def embedded(seed: int, pool: int, others: int, rounds: int, logs: int, with_mod
     from copydesk.simulate.tasks import EMAIL
     from copydesk.simulate.users import STRONG
     from copydesk.training.cost_model.fit import fit_cost_model
-    from copydesk.training.encode import encode_log, find_end_of_turn
+    from copydesk.training.encode import encode_log
     from copydesk.training.fit import compute_reference_logprobs, fit_policy
 
     quiet_libraries()

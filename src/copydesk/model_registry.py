@@ -5,7 +5,9 @@ Where Copydesk keeps what it can make or fetch again.
 
 import os
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 from copydesk.errors import InputError
 
@@ -110,3 +112,11 @@ def find_pinned_model_folder(name: str) -> Path | None:
     if not source.is_downloaded:
         raise InputError(f"model {name!r} is not on this machine yet; run: copydesk models pull {name}")
     return source.folder
+
+
+Dtype = Literal["auto", "float32", "bfloat16"]
+
+
+def collect_library_versions() -> dict[str, str]:
+    """The versions of the libraries that decide what a training run gives."""
+    return {name: version(name) for name in ("copydesk", "torch", "transformers", "peft", "accelerate", "tokenizers")}

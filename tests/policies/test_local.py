@@ -4,9 +4,9 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from copydesk.errors import InputError
+from copydesk.models.chat import encode_context
 from copydesk.models.generate import GumbelNoise
 from copydesk.policies import LocalPolicy, Sampling
-from copydesk.training.encode import encode_context
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from transformers import PreTrainedTokenizerFast
 
 from copydesk.data.record import EditRecord, Message
 from copydesk.errors import InputError
-from copydesk.training.encode import Triple, encode_context, encode_log, find_end_of_turn
+from copydesk.models.chat import encode_context, find_end_of_turn
+from copydesk.training.encode import Triple, encode_log
 
 # Few different tokens, so that answers often begin alike.
 answers = st.lists(st.integers(0, 2), min_size=1, max_size=8).map(tuple)

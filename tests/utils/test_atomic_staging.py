@@ -3,11 +3,12 @@ from pathlib import Path
 import pytest
 
 from copydesk.errors import InputError
+from copydesk.training.policy_file import POLICY_FILE
 from copydesk.utils.atomic import atomic_folder
 
 
 def write(target: Path, text: str = "new", *, overwrite: bool = False) -> None:
-    with atomic_folder(target, overwrite=overwrite) as folder:
+    with atomic_folder(target, overwrite=overwrite, marker=POLICY_FILE) as folder:
         (folder / "policy.json").write_text(text)
         assert not (target / "policy.json").is_file() or overwrite
 
@@ -26,7 +27,7 @@ def test_an_empty_folder_may_be_named(tmp_path: Path) -> None:
 
 
 def test_a_fault_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "a" / "b" / "one") as folder:
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "a" / "b" / "one", marker=POLICY_FILE) as folder:
         (folder / "half").write_text("x")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
@@ -44,7 +45,7 @@ def test_a_policy_is_replaced_only_when_asked(tmp_path: Path) -> None:
 
 def test_a_fault_while_replacing_keeps_the_old_policy(tmp_path: Path) -> None:
     write(tmp_path / "one", "old")
-    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "one", overwrite=True):
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "one", overwrite=True, marker=POLICY_FILE):
         raise RuntimeError
     assert (tmp_path / "one" / "policy.json").read_text() == "old"
 
@@ -71,6 +72,9 @@ def test_a_place_that_cannot_be_written_is_said_before_any_work(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(InputError, match="permission denied"), atomic_folder(tmp_path / "new" / "one"):
+    with (
+        pytest.raises(InputError, match="permission denied"),
+        atomic_folder(tmp_path / "new" / "one", marker=POLICY_FILE),
+    ):
         pytest.fail("the work must not begin")
     assert list(tmp_path.iterdir()) == []

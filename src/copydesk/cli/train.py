@@ -17,8 +17,9 @@ from rich.table import Table
 from copydesk.cli._shared import emit, load_records, log_to_stderr
 from copydesk.data.cost import CostNormalization, CostUnit
 from copydesk.errors import InputError
+from copydesk.model_registry import Dtype
 from copydesk.report.plots import CALIBRATION_FILE, plot_calibration
-from copydesk.training.config import CostModelConfig, Dtype, Pessimism, PreferenceForm, RlConfig, TrainConfig, VllmMode
+from copydesk.training.config import CostModelConfig, Pessimism, PreferenceForm, RlConfig, TrainConfig, VllmMode
 from copydesk.utils.atomic import atomic_write
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from copydesk.data.record import EditRecord
 from copydesk.diagnose.edits import EditAlignment, EditConsistency
+from copydesk.models.chat import find_end_of_turn
 from copydesk.models.generate import generate
 from copydesk.models.load import load_model
-from copydesk.training.encode import Triple, encode_log, find_end_of_turn
+from copydesk.training.encode import Triple, encode_log
 from copydesk.training.fit import compute_reference_logprobs
 
 NEAR_COST, NEAR_WORDS = 0.05, 2

@@ -20,9 +20,8 @@ from rich.console import Console
 from safetensors import SafetensorError
 
 from copydesk.errors import InputError
-from copydesk.model_registry import PINNED_MODEL_FILE, PinnedModel
+from copydesk.model_registry import PINNED_MODEL_FILE, PinnedModel, collect_library_versions
 from copydesk.models.load import load_model
-from copydesk.training.policy_file import collect_library_versions
 from copydesk.utils.atomic import atomic_folder, open_to_read
 
 logger = logging.getLogger(__name__)

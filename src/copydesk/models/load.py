@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTra
 
 from copydesk import embedded, model_registry
 from copydesk.errors import InputError
-from copydesk.training.config import Dtype
+from copydesk.model_registry import Dtype
 
 ModelKind = Literal["embedded", "folder", "hub", "gguf", "adapter"]
 

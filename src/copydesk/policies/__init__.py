@@ -7,12 +7,12 @@ from copydesk.policies.open import open_policy
 from copydesk.policies.openai_api import OpenAIPolicy, PolicyResponse
 
 __all__ = [
-    "PolicyResponse",
     "BestOfNPolicy",
     "CachedPolicy",
     "LocalPolicy",
-    "Policy",
     "OpenAIPolicy",
+    "Policy",
+    "PolicyResponse",
     "Sampling",
     "collect_responses",
     "open_policy",

@@ -10,10 +10,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from copydesk.data.record import Context
 from copydesk.errors import InputError
+from copydesk.models.chat import encode_context, find_end_of_turn
 from copydesk.models.generate import GeneratedTokens, generate
 from copydesk.policies.base import Sampling
 from copydesk.training.cost_model.model import CostModel
-from copydesk.training.encode import encode_context, find_end_of_turn
 from copydesk.training.rl.trainer import predict_costs
 
 

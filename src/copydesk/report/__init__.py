@@ -6,9 +6,9 @@ from copydesk.report.terminal import print_examples, print_results
 
 __all__ = [
     "CostReduction",
+    "compute_cost_reduction",
     "print_examples",
     "print_results",
-    "compute_cost_reduction",
     "summarize_rounds",
     "write_report",
 ]

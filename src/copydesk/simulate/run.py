@@ -60,6 +60,7 @@ from copydesk.simulate.tasks import get_task
 from copydesk.simulate.tasks.base import Document, Task
 from copydesk.simulate.teach import PolicyTrainer, ReferencePolicy, load_reference_policy
 from copydesk.simulate.timer import StepTimer
+from copydesk.training.policy_file import POLICY_FILE
 from copydesk.utils.atomic import atomic_folder
 
 
@@ -207,7 +208,7 @@ class LogRunPlayer:
                 self._load_or_generate_responses(BASE_METHOD),
                 parse_scenario(f"{self.cell.task}/{self.cell.log_user}"),
             )
-        with atomic_folder(target) as staged:
+        with atomic_folder(target, marker=POLICY_FILE) as staged:
             return self.trainer.train(method, training, staged, unseen)
 
     def _build_learner(self, method: str) -> Learner:

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from copydesk.data.cost import CostNormalization, CostUnit
 from copydesk.errors import InputError
+from copydesk.model_registry import Dtype
 from copydesk.training.row_weights import parse_row_weighting
 
 Pessimism = Literal["max", "std", "none"]
@@ -146,7 +147,6 @@ METHODS: tuple[Method, ...] = get_args(Method)
 PreferenceForm = Literal["sigmoid", "ipo", "robust", "dpop"]
 """What the preference of y' over y costs when it is not met; see `copydesk.training.objectives`."""
 
-Dtype = Literal["auto", "float32", "bfloat16"]
 
 # The rates people use for LoRA and for full fine-tuning. An adapter starts from nothing and takes ten times the rate of
 # full weights. DPO takes less than SFT: pushed hard it moves π away from both y and y'. The joint loss is held on

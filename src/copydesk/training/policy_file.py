@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
+from copydesk.model_registry import collect_library_versions
 
 
 class HashedUsers(BaseModel):
@@ -176,8 +176,3 @@ def compute_data_sha256(records: Iterable[EditRecord]) -> str:
         row = record.model_dump_json(include={"id", "context", "response", "edit"})
         total.update(row.encode() + b"\n")
     return total.hexdigest()
-
-
-def collect_library_versions() -> dict[str, str]:
-    """The versions of the libraries that decide what a training run gives."""
-    return {name: version(name) for name in ("copydesk", "torch", "transformers", "peft", "accelerate", "tokenizers")}

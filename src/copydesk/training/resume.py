@@ -113,7 +113,7 @@ def check_can_start(out: Path, *, overwrite: bool, resume: bool) -> None:
     if overwrite and resume:
         raise InputError("--force starts over and --resume goes on; give one of them")
     if not (resume and (out / POLICY_FILE).is_file()):
-        check_target_free(out, overwrite=overwrite)
+        check_target_free(out, marker=POLICY_FILE, overwrite=overwrite)
     folder = get_unfinished_folder(out)
     if folder.exists() and not (folder / RUN_FILE).is_file() and any(folder.iterdir()):
         raise InputError(f"--out {out}: {folder} holds other things; move it away or choose another name")

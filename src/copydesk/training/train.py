@@ -274,7 +274,7 @@ def _train_one(
     )
     if distributed.is_main_process():
         try:
-            with atomic_folder(out, overwrite=overwrite, within=checkpoints) as folder:
+            with atomic_folder(out, marker=POLICY_FILE, overwrite=overwrite, within=checkpoints) as folder:
                 save_policy(fitted.model, prepared.tokenizer, record, folder, fitted.full_state_dict)
                 if optimised is not None:
                     save_cost_model(optimised.cost_model, optimised.file, folder / COST_MODEL_FOLDER)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from copydesk.errors import InputError
-from copydesk.training.policy_file import POLICY_FILE
 
 
 def open_to_read(path: Path | str) -> BinaryIO:
@@ -104,18 +103,15 @@ def _describe_os_error(fault: Exception) -> str:
 
 
 @contextmanager
-def atomic_folder(
-    target: Path, *, overwrite: bool = False, marker: str = POLICY_FILE, within: Path | None = None
-) -> Iterator[Path]:
+def atomic_folder(target: Path, *, marker: str, overwrite: bool = False, within: Path | None = None) -> Iterator[Path]:
     """An empty folder beside `target` that takes its name when the block ends, and is removed when the block raises.
 
     Entering is also the check that the place can be written to, so enter before work that takes long.
 
     Args:
         target: the folder to write; missing parents are made.
+        marker: the file by which a folder of ours is known, `policy.json` say. A folder without it is never replaced.
         overwrite: replace an existing folder of that name.
-        marker: the file by which a folder of ours is known (a policy's, unless told otherwise). A folder without it
-            is never replaced.
         within: make it in this folder instead, which must be on the same disk.
 
     Raises:
@@ -146,7 +142,7 @@ def atomic_folder(
             _remove_empty(made)
 
 
-def check_target_free(target: Path, *, overwrite: bool = False, marker: str = POLICY_FILE) -> None:
+def check_target_free(target: Path, *, marker: str, overwrite: bool = False) -> None:
     """Refuse a folder that may not be written or replaced; the arguments are those of `atomic_folder`.
 
     Raises:

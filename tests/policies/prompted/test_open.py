@@ -8,7 +8,8 @@ from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
 from copydesk.policies import LocalPolicy, Sampling
 from copydesk.policies import open as opening
-from copydesk.policies.prompted import CipherPolicy, IclPolicy, open_prompted_policy
+from copydesk.policies.open import open_prompted_policy
+from copydesk.policies.prompted import CipherPolicy, IclPolicy
 
 SAMPLING = Sampling(max_new_tokens=8)
 

@@ -10,12 +10,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from copydesk.errors import InputError
+from copydesk.models.chat import encode_context
 from copydesk.models.load import load_model
 from copydesk.policies import BestOfNPolicy, CachedPolicy, LocalPolicy
 from copydesk.policies.prompted import PolicyEncoder, RetrievalMemory, SentenceEncoder
 from copydesk.policies.prompted.retrieval import choose_encoder
 from copydesk.simulate.tasks import get_task
-from copydesk.training.encode import encode_context
 
 TEXTS = ["news", "film film paper news", "", "paper news film news paper film"]
 

@@ -10,9 +10,10 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, TrainerCallb
 
 import copydesk.training.rl.trainer as trainer_module
 from copydesk.errors import InputError
+from copydesk.models.chat import find_end_of_turn
 from copydesk.models.generate import generate
 from copydesk.training.config import RlConfig, TrainConfig
-from copydesk.training.encode import Triple, find_end_of_turn
+from copydesk.training.encode import Triple
 from copydesk.training.logprobs import score_triples
 from copydesk.training.rl.run import fit_rl
 from copydesk.training.rl.trainer import RlTrainer, predict_costs, resolve_max_new_tokens

@@ -5,11 +5,11 @@ from copydesk.data.exporters.filters import ExportResult, RecordFilter, filter_r
 from copydesk.data.exporters.trl import DatasetForm
 
 __all__ = [
-    "ExportResult",
-    "RecordFilter",
     "DatasetForm",
     "ExportFormat",
+    "ExportResult",
+    "RecordFilter",
     "check_export_target",
-    "filter_records",
     "export_records",
+    "filter_records",
 ]

@@ -2,4 +2,4 @@
 
 from copydesk.gateway.backends.base import BackendError, Json, PolicyBackend
 
-__all__ = ["Json", "BackendError", "PolicyBackend"]
+__all__ = ["BackendError", "Json", "PolicyBackend"]

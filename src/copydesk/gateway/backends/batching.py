@@ -16,7 +16,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from copydesk.gateway.backends.base import BackendError
 from copydesk.gateway.backends.sampling import GenerationRequest, Sampler
-from copydesk.training.encode import encode_context, find_end_of_turn
+from copydesk.models.chat import encode_context, find_end_of_turn
 
 logger = logging.getLogger(__name__)
 

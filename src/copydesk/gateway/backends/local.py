@@ -22,8 +22,8 @@ from copydesk.errors import InputError
 from copydesk.gateway.backends.base import BackendError, Json, PolicyBackend
 from copydesk.gateway.backends.batching import BASE_ADAPTER, Adapter, BatchingEngine, Chunk, SequenceState
 from copydesk.gateway.backends.sampling import GenerationRequest
+from copydesk.model_registry import Dtype
 from copydesk.models.load import load_model
-from copydesk.training.config import Dtype
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,6 @@ They are the learners of PRELUDE (Gao et al., NeurIPS 2024, arXiv 2404.15269): a
 ICL-edit and CIPHER. The prompts are our own and know of no task: they work on any log.
 """
 
-from copydesk.policies.open import open_prompted_policy
 from copydesk.policies.prompted.base import Learner, OraclePolicy
 from copydesk.policies.prompted.cipher import CipherPolicy
 from copydesk.policies.prompted.icl import IclPolicy
@@ -15,9 +14,8 @@ __all__ = [
     "Encoder",
     "IclPolicy",
     "Learner",
-    "RetrievalMemory",
     "OraclePolicy",
     "PolicyEncoder",
+    "RetrievalMemory",
     "SentenceEncoder",
-    "open_prompted_policy",
 ]

@@ -18,12 +18,13 @@ from safetensors.torch import load_file, save
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from copydesk.errors import InputError
+from copydesk.model_registry import Dtype, collect_library_versions
 from copydesk.models.load import ModelInfo, load_model
-from copydesk.training.config import CostModelConfig, Dtype
+from copydesk.training.config import CostModelConfig
 from copydesk.training.cost_model.model import CostModel
 from copydesk.training.encode import Triple
 from copydesk.training.logprobs import choose_forward, compute_longest_length
-from copydesk.training.policy_file import BaseModelRef, CostModelRef, collect_library_versions
+from copydesk.training.policy_file import BaseModelRef, CostModelRef
 
 
 def compute_prediction_metrics(predicted: ArrayLike, costs: ArrayLike, mean: float) -> dict[str, float]:

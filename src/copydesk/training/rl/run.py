@@ -18,6 +18,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
 
 from copydesk.errors import InputError
+from copydesk.models.chat import find_end_of_turn
 from copydesk.models.generate import generate
 from copydesk.training import distributed
 from copydesk.training.config import TrainConfig
@@ -32,7 +33,7 @@ from copydesk.training.cost_model.io import (
     save_cost_model,
 )
 from copydesk.training.cost_model.model import CostModel
-from copydesk.training.encode import Triple, find_end_of_turn
+from copydesk.training.encode import Triple
 from copydesk.training.fit import FitResult, check_edited
 from copydesk.training.logprobs import ForwardPlan, choose_forward, compute_longest_length, score_triples
 from copydesk.training.loop import disable_dropout, run_trainer

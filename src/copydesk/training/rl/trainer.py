@@ -17,13 +17,14 @@ from trl.trainer.rloo_trainer import RLOOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
 from copydesk.errors import InputError
+from copydesk.models.chat import find_end_of_turn
 from copydesk.models.generate import GeneratedTokens
 from copydesk.training import distributed
 from copydesk.training.base_trainer import replace_progress_callbacks
 from copydesk.training.checkpoints import AtomicCheckpoints
 from copydesk.training.config import TrainConfig
 from copydesk.training.cost_model.model import CostModel
-from copydesk.training.encode import Triple, find_end_of_turn
+from copydesk.training.encode import Triple
 from copydesk.training.fit import build_lora_config
 from copydesk.training.loop import build_common_arguments
 
