@@ -27,7 +27,7 @@ from copydesk.training.policy_file import BaseModelRef, HashedUsers, PolicyFile,
 
 def run(*words: str, stdin: str | None = None) -> Result:
     app = typer.Typer()
-    app.command()(forget_command)
+    app.command("forget")(forget_command)
     app.add_typer(ensemble_app, name="ensemble")
     app.add_typer(users_app, name="users")
     return CliRunner().invoke(app, list(words), input=stdin)

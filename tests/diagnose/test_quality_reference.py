@@ -9,7 +9,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from copydesk.data import EditCost
 from copydesk.data.record import EditRecord
 from copydesk.diagnose import diagnose
-from copydesk.diagnose.quality import score_sample
+from copydesk.diagnose.reference import score_sample
 from copydesk.training.encode import encode_log
 
 

@@ -11,8 +11,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from copydesk.errors import InputError
+from copydesk.offpolicy.scoring import score_answers, why_unscorable
 from copydesk.offpolicy.traffic import LoggedAnswer
-from copydesk.offpolicy.weights import compute_arm_weights, compute_text_weights, score_answers, why_unscorable
+from copydesk.offpolicy.weights import compute_arm_weights, compute_text_weights
 from copydesk.policies import LocalPolicy, Sampling
 
 WORDS = ["ann", "bo", "cy", "di"]

@@ -217,11 +217,11 @@ def test_events_come_in_order_and_edits_know_their_pull(store: EditStore) -> Non
     with store.begin_read() as connection:
         events = list(read_events(connection))
         assert [type(event).__name__ for event in events] == [
-            "Followed",
+            "ConfigChanged",
             "ArmChanged",
             "ArmPulled",
             "EditRecorded",
-            "Withdrawn",
+            "PullWithdrawn",
         ]
         assert events[2:] == [pulled, edited, failed]
         assert isinstance(events[2], ArmPulled) and isinstance(events[3], EditRecorded)

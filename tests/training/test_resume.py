@@ -5,8 +5,8 @@ import pytest
 
 from copydesk.errors import InputError
 from copydesk.training.config import TrainConfig
-from copydesk.training.policy_file import BaseModelRef
-from copydesk.training.resume import RUN_FILE, RunFile, check_same_run
+from copydesk.training.policy_file import RUN_FILE, BaseModelRef
+from copydesk.training.resume import RunFile, check_same_run
 
 BASE = BaseModelRef(spec="models/tiny", kind="folder", revision=None, weights_sha256="aa", parameters=10)
 RUN = RunFile(settings=TrainConfig().to_json(), base=BASE, data_sha256="bb", rows_sha256="cc")

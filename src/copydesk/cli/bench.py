@@ -22,7 +22,7 @@ def bench_callback() -> None:
     """Benchmarks of the whole loop."""
 
 
-@bench_app.command()
+@bench_app.command("paper")
 def bench_paper_command(
     columns: Annotated[
         str | None,

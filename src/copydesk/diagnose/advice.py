@@ -7,8 +7,8 @@ The bounds (paper notes in docs/theory.md; arXiv 2601.19055), with D = log(|Π|/
     RL    SubOpt   ≤ sqrt(C (28/3) c_max² D/n)
 
 Bounds hold in the worst case and are far too large as predictions. What is compared here are their shapes: how each
-error grows with what was measured, all scaled alike by `TYPICAL_SHARE_OF_BOUND`, as the share in [0, 1] of the avoidable cost that a
-method is predicted to leave.
+error grows with what was measured, all scaled alike by `TYPICAL_SHARE_OF_BOUND`, as the share in [0, 1] of the
+avoidable cost that a method is predicted to leave.
 """
 
 import math
@@ -232,7 +232,8 @@ def _choose_method(predicted: dict[str, float], facts: AdviceInputs, *, known: b
     if high <= CLOSE_FACTOR * low:
         return "early", (
             f"Early: SFT is predicted to leave {sft:.0%} of the avoidable cost and DPO {dpo:.0%}, which is alike "
-            f"within what such figures are worth (a factor of {CLOSE_FACTOR:g}); one policy trained on both losses is close "
+            f"within what such figures are worth (a factor of {CLOSE_FACTOR:g}); one policy trained on both losses "
+            f"is close "
             "to the better of the two."
         )
     if sft < dpo:

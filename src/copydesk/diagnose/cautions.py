@@ -51,7 +51,8 @@ def find_cautions(
         found.append(
             Caution(
                 "few edits",
-                f"Edited rows: only {counts.edited}. Below {MIN_EDITED_ROWS} most figures here are chance; log more edits.",
+                f"Edited rows: only {counts.edited}. Below {MIN_EDITED_ROWS} most figures here are chance; log more "
+                f"edits.",
             )
         )
     if counts.users > 1 and counts.largest_user > DOMINANT_USER_SHARE * counts.named:

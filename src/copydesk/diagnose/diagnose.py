@@ -200,7 +200,7 @@ def _measure_sample_coverage(model: str | None, rows: list[EditRecord], seed: in
     if model is None or not rows:
         return None
     try:
-        from copydesk.diagnose.quality import score_sample
+        from copydesk.diagnose.reference import score_sample
     except ModuleNotFoundError as fault:
         raise InputError(f"--model needs {fault.name}; install it with: pip install 'copydesk[train]'") from None
     return measure_coverage(model, score_sample(rows, model, seed))

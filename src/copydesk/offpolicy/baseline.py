@@ -97,7 +97,7 @@ def predict_baseline(
         InputError: the cost model cannot be loaded.
     """
     from copydesk.models.chat import encode_context, find_end_of_turn
-    from copydesk.offpolicy.weights import get_sampling_temperature, get_token_limit
+    from copydesk.offpolicy.scoring import get_sampling_temperature, get_token_limit
     from copydesk.policies.base import Sampling
     from copydesk.training.cost_model.io import load_cost_model, read_cost_model
 

@@ -49,7 +49,8 @@ class Overlap:
         mean_weight: what the weights average; 1 but for chance, where the log could hold all the policy's answers.
         error: the standard error of that average.
         unreachable: rows in which the policy could not have answered.
-        expected: of weights from texts, the effective rows that their spread lets expect; see `compute_expected_sample_size`.
+        expected: of weights from texts, the effective rows that their spread lets expect; see
+            `compute_expected_sample_size`.
     """
 
     rows: int

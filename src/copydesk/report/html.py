@@ -203,7 +203,8 @@ def render_scenario_section(
     )
     figures.append(f'<div><h3>The methods</h3><dl class="methods">{described}</dl></div>' if described else "")
     return (
-        f"<section><h2>{escape(format_scenario_title(column))}</h2>{_render_methods_table(results['cells'][column], shown)}"
+        f"<section><h2>{escape(format_scenario_title(column))}</h2>"
+        f"{_render_methods_table(results['cells'][column], shown)}"
         f'<div class="plots block">{"".join(figures)}</div>{_render_examples(rounds, results)}</section>'
     )
 
@@ -250,8 +251,10 @@ def _render_example(example: ExamplePair, arms: Mapping[str, str]) -> str:
     return (
         f'<article class="example"><header><h3>{escape(capitalize_first(plots.format_kind(str(after["kind"]))))}</h3>'
         f"{taste}<span>{place}</span></header>"
-        f'<div class="context"><div class="prose" tabindex="0">{escape(format_chat_context(after["context"]))}</div></div>'
-        f'<div class="sides">{_render_example_side("Before", example.before, arms)}{_render_example_side("After", after, arms)}</div></article>'
+        f'<div class="context"><div class="prose" tabindex="0">{escape(format_chat_context(after["context"]))}</div>'
+        "</div>"
+        f'<div class="sides">{_render_example_side("Before", example.before, arms)}'
+        f"{_render_example_side('After', after, arms)}</div></article>"
     )
 
 
@@ -348,7 +351,8 @@ def render_users_section(
         played = rounds[get_user_scenario(results, one.name)]
         for late in filter(is_late, methods):
             title = f"{one.name}, {one.edits} edits"
-            note = f"Which policy the late ensemble played: share of the last {plots.choose_rolling_window(played)} rounds."
+            window = plots.choose_rolling_window(played)
+            note = f"Which policy the late ensemble played: share of the last {window} rounds."
             figures.append(
                 render_figure(
                     title, note, render_legend(["shared", "own"], shown), plots.plot_pulls_over_rounds(played, late)

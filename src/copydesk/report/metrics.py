@@ -47,7 +47,7 @@ def filter_plain_scenarios(columns: Iterable[str]) -> list[str]:
 
 
 def filter_unswept_scenarios(columns: Iterable[str]) -> list[str]:
-    """The columns of a table: those of `filter_plain_scenarios`, and those in which others are met than the user of the log."""
+    """The columns of a table: `filter_plain_scenarios`, and those in which another user than that of the log is met."""
     return [column for column in columns if not parse_scenario(column).swept_parameter]
 
 

@@ -147,7 +147,8 @@ def plot_pulls_over_rounds(rounds: Sequence[RoundRow], method: str = "late") -> 
         axes.set(xlabel="round", xlim=(width, max(length, width + 1)), ylim=(0, 1), yticks=[0, 0.25, 0.5, 0.75, 1])
         axes.set_yticklabels(["0%", "25%", "50%", "75%", "100%"])
 
-    label = f"Area plot: how the rounds of {get_method_label(method)} are shared among {_join_labels(shown)}, over the rounds."
+    name = get_method_label(method)
+    label = f"Area plot: how the rounds of {name} are shared among {_join_labels(shown)}, over the rounds."
     return draw_svg(draw, shown, label, height=3.0)
 
 
@@ -247,8 +248,16 @@ def draw_line(
 ) -> None:
     """Draw a method's line in its colour and dashes, late ensembles on top, and a band where there is a spread."""
     late = is_late(method)
-    axes.plot(x, mean, color=look.light, linewidth=2.4 if method == "late" else 1.5, linestyle=_DASH_PATTERNS[look.line],
-              marker=marker, markersize=3.5, zorder=3 if late else 2)  # fmt: skip
+    axes.plot(
+        x,
+        mean,
+        color=look.light,
+        linewidth=2.4 if method == "late" else 1.5,
+        linestyle=_DASH_PATTERNS[look.line],
+        marker=marker,
+        markersize=3.5,
+        zorder=3 if late else 2,
+    )
     if std.any():
         axes.fill_between(x, mean - std, mean + std, color=look.light, alpha=0.13, linewidth=0)
 

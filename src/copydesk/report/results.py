@@ -37,11 +37,11 @@ def summarize_rounds(
 
     A cell's `mean` is the mean over seeds of the mean cost of a round, `std` their sample standard deviation (0 for a
     single seed), `per_seed` the means in ascending order of the seed, and `rounds` how many rounds it is made of. The
-    measures beside the cost are means over those rounds. `average_max_subopt` is a method's largest gap, over the plain columns
-    (no shifted or changing user, no sweep; all columns where none is plain), to the best method of the column other
-    than the oracle, taken per seed and then averaged. Where methods for it played, there are `regret`, see
-    `summarize_regrets`, and `robustness`, see there. Where others are met than the user of the log, `max_subopt_all` and
-    `robustness_all` are the same over all columns but those of sweeps.
+    measures beside the cost are means over those rounds. `average_max_subopt` is a method's largest gap, over the plain
+    columns (no shifted or changing user, no sweep; all columns where none is plain), to the best method of the column
+    other than the oracle, taken per seed and then averaged. Where methods for it played, there are `regret`, see
+    `summarize_regrets`, and `robustness`, see there. Where others are met than the user of the log, `max_subopt_all`
+    and `robustness_all` are the same over all columns but those of sweeps.
 
     Raises InputError when there are no rounds, or one lacks a field or has a cost that is no finite number.
     """

@@ -33,7 +33,8 @@ METHOD_STYLES = {
 _EXPERIMENT_STYLES = {
     "shared": MethodStyle("Shared policy", "learnt from everybody's edits", "#3f5fa8", "#8aa5ea"),
     "own": MethodStyle("Own adapter", "learnt from the edits of one person alone", "#5c9a1f", "#a2d95c"),
-    "oracle": MethodStyle("Oracle", "told in its prompt what people want, which no other is", "#20262e", "#f4f6f8", "dotted"),
+    "oracle": MethodStyle("Oracle", "told in its prompt what people want, which no other "
+                                    "is", "#20262e", "#f4f6f8", "dotted"),
     "late-discounted-ucb": MethodStyle(
         "Late, discounted UCB", "a late ensemble that forgets what is long past", "#8a2c06", "#b85a26", "dashdot"
     ),

@@ -109,23 +109,23 @@ def _parse_row(row: SourceRow, reading: RowParser) -> tuple[EditRecord, Counter[
 def _check_texts(record: EditRecord, most: int) -> None:
     context = record.context
     texts = [context] if isinstance(context, str) else [message.content for message in context]
-    for field, size in (
+    for name, size in (
         ("context", sum(map(len, texts))),
         ("response", len(record.response)),
         ("edit", len(record.edit or "")),
     ):
         if size > most:
-            raise ValueError(f"field '{field}' has {size} characters; at most {most} are taken (--max-text)")
-    for field in ("id", "user", "policy", "response", "edit"):
-        if "\x00" in (getattr(record, field) or ""):
-            raise ValueError(f"field '{field}' holds a NUL character, which no text in a database can; remove it")
+            raise ValueError(f"field '{name}' has {size} characters; at most {most} are taken (--max-text)")
+    for name in ("id", "user", "policy", "response", "edit"):
+        if "\x00" in (getattr(record, name) or ""):
+            raise ValueError(f"field '{name}' holds a NUL character, which no text in a database can; remove it")
 
 
 def _check_names(record: EditRecord) -> None:
-    for field in ("id", "user", "policy"):
-        size = len((getattr(record, field) or "").encode())
+    for name in ("id", "user", "policy"):
+        size = len((getattr(record, name) or "").encode())
         if size > _MAX_NAME_BYTES:
-            raise ValueError(f"field '{field}' has {size} bytes; at most {_MAX_NAME_BYTES} are taken")
+            raise ValueError(f"field '{name}' has {size} bytes; at most {_MAX_NAME_BYTES} are taken")
 
 
 def _check_timestamp(record: EditRecord) -> None:

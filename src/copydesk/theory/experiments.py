@@ -190,7 +190,7 @@ class Grid:
 
     @property
     def winner(self) -> np.ndarray:
-        """The number in `SINGLE_FEEDBACK_LEARNERS` of the method that uses one kind of feedback and has the least mean SubOpt, (S, A)."""
+        """The index in `SINGLE_FEEDBACK_LEARNERS` of the method with the least mean SubOpt, (S, A)."""
         return np.asarray(
             np.stack([self.measured[name].mean(axis=-1) for name in SINGLE_FEEDBACK_LEARNERS]).argmin(axis=0)
         )

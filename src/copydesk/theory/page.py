@@ -96,8 +96,12 @@ def render_tables_section(curves: Sequence[Curves], shown: Styles) -> str:
         f"In {later} of {len(pairs)} pairs of a method and a setting they take more edits to halve SubOpt(π_ref) than "
         "with a class of policies to choose from."
     )
-    figures = [render_figure(format_setting(one.setting), _describe_halving(one), "", plots.plot_subopt_over_edits(one, one.tables, {}))
-               for one in picked]  # fmt: skip
+    figures = [
+        render_figure(
+            format_setting(one.setting), _describe_halving(one), "", plots.plot_subopt_over_edits(one, one.tables, {})
+        )
+        for one in picked
+    ]
     return _render_section(
         "Without a class", f"{_render_notes(words)}{_render_plot_row(figures)}{render_legend(LEARNERS, shown)}"
     )
@@ -110,7 +114,8 @@ def _describe_halving(curves: Curves) -> str:
         return f"{edits:,.0f}" if edits < inf else longest
 
     each = (
-        f"{get_method_label(name)} {text(find_halving_size(curves, curves.tables[name]))} ({text(find_halving_size(curves, curves.measured[name]))})"
+        f"{get_method_label(name)} {text(find_halving_size(curves, curves.tables[name]))} "
+        f"({text(find_halving_size(curves, curves.measured[name]))})"
         for name in LEARNERS
     )
     return f"Edits to halve SubOpt(π_ref), in brackets with a class: {', '.join(each)}."
@@ -121,7 +126,8 @@ def render_maps_section(grids: Sequence[Grid], shown: Styles) -> str:
     words = (
         "Down the users get stronger, to the right coverage gets poorer. Figures are nats (SubOpt/β); 0 is best. On "
         "the maps of the ensembles they say how much more is lost than by the winner of the cell, and below 0 how much "
-        f"less. The late ensemble plays {GRID_ROUNDS} rounds with α = {GRID_ALPHA:g}; trying its policies out is counted."
+        f"less. The late ensemble plays {GRID_ROUNDS} rounds with α = {GRID_ALPHA:g}; trying its policies out is "
+        f"counted."
     )
     blocks = []
     for grid in grids:
@@ -232,7 +238,8 @@ def render_regret_section(found: Sequence[LabRegret]) -> str:
         return ""
     shares = [rows[:, -1].mean() / regret.bound[-1] for regret in found for rows in regret.measured.values()]
     words = (
-        f"Regret so far, in units of cost, against the best of the four policies learned from {REGRET_LOG_SIZE} edits; 0 stands "
+        f"Regret so far, in units of cost, against the best of the four policies learned from {REGRET_LOG_SIZE} "
+        f"edits; 0 stands "
         "at the bottom. Lines are means, bands reach from the 10th to the 90th percentile. Dashed is the bound of the "
         f"mean for α = √2. At the end the mean is between {min(shares):.1%} and {max(shares):.1%} of it."
     )

@@ -183,12 +183,15 @@ def describe_fixed_points(anchors: Iterable[FixedPoint]) -> str:
     said = []
     if alone:
         said.append(
-            f"In {len(alone)} of {len(found)} settings every start leads to the setting's own π* ({_join_settings(alone)})."
+            f"In {len(alone)} of {len(found)} settings every start leads to the setting's own π* "
+            f"({_join_settings(alone)})."
         )
     if several:
         said.append(
-            f"In {len(several)} of {len(found)} there are several fixed points, for some start ends more than {SAME_POLICY_DISTANCE} "
-            f"from the setting's own ({_join_settings(several)}); in {len(apart)} of them the starts disagree with each "
+            f"In {len(several)} of {len(found)} there are several fixed points, for some start ends more than "
+            f"{SAME_POLICY_DISTANCE} "
+            f"from the setting's own ({_join_settings(several)}); in {len(apart)} of them the starts disagree with "
+            f"each "
             "other by more than that as well."
         )
     if len(settled) < len(found):

@@ -179,7 +179,8 @@ def check_disk_space(folder: Path, needed: int, what: str) -> None:
         ) from None
     if free < needed:
         raise InputError(
-            f"--out {folder}: needs about {_format_size(needed)} for {what}, and {_format_size(free)} is free; free some space or "
+            f"--out {folder}: needs about {_format_size(needed)} for {what}, and {_format_size(free)} is free; free "
+            f"some space or "
             "name a folder on another disk"
         )
 

@@ -276,7 +276,8 @@ class TrainConfig:
         }
 
     def cost_options(self, costs: Any, baseline_value: float) -> dict[str, Any]:
-        """What `compute_early_ensemble_loss` is told of costs, by the names of its arguments: nothing unless the method uses them.
+        """What `compute_early_ensemble_loss` is told of costs, by the names of its arguments: nothing unless the method
+        uses them.
 
         Args:
             costs: of the rows, shape [B].

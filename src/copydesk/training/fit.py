@@ -184,11 +184,11 @@ def compute_held_out_metrics(
 
     Returns:
         The same figures whatever the method, so that methods compare. `loss`, the method's own objective; but not of
-        `rl`, whose objective is a mean over what the policy writes itself (see `compute_sampled_metrics`). Means over the rows,
-        of which `copydesk.training.trainer` says what they are: `loss/supervised`, `logp/edit`, `logp_gain/edit`, `kl`
-        and `no_preference`, and, where any row was edited, `loss/preference`, `margin`, `accuracy`, `logp/response`,
-        `logp_gain/response` and `logp_gain/preferred`; and `logp_per_token/edit`. Empty where there are no triples, or
-        none that weighs anything.
+        `rl`, whose objective is a mean over what the policy writes itself (see `compute_sampled_metrics`). Means over
+        the rows, of which `copydesk.training.trainer` says what they are: `loss/supervised`, `logp/edit`,
+        `logp_gain/edit`, `kl` and `no_preference`, and, where any row was edited, `loss/preference`, `margin`,
+        `accuracy`, `logp/response`, `logp_gain/response` and `logp_gain/preferred`; and `logp_per_token/edit`. Empty
+        where there are no triples, or none that weighs anything.
     """
     weights = torch.tensor([triple.weight for triple in triples])
     if not weights.any():

@@ -18,8 +18,7 @@ from copydesk.store.forget import (
     format_row_counts,
     verify_forget_chain,
 )
-from copydesk.training.policy_file import POLICY_FILE, read_policy_file
-from copydesk.training.resume import RUN_FILE
+from copydesk.training.policy_file import POLICY_FILE, RUN_FILE, read_policy_file
 
 
 @dataclass(frozen=True)

@@ -210,9 +210,9 @@ def compute_offline_cost_loss(
     policy optimisation. The further π has moved, the weaker it pulls, and it stops at π*_β; no importance weight
     π/π_ref comes in that could blow up.
 
-    A log has one response to a context, too few for V(x): one V, `soft_min_value` of all costs, stands for all contexts.
-    That is exact where costs are spread alike in every context. Where they are not, what is too dear for its context
-    and what is cheap for it are told apart less well.
+    A log has one response to a context, too few for V(x): one V, `soft_min_value` of all costs, stands for all
+    contexts. That is exact where costs are spread alike in every context. Where they are not, what is too dear for its
+    context and what is cheap for it are told apart less well.
 
     Args:
         response: log π(y|x), shape [B]; of a row with y' = y, log π(y'|x).

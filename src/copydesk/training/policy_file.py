@@ -54,6 +54,7 @@ def _hash_user(name: str, salt: str) -> str:
 
 
 POLICY_FILE = "policy.json"
+RUN_FILE = "run.json"
 POLICY_FORMAT = 4  # 1 knew no left_out, final or remarks; 2 no cost_model; 3 not whom a policy learned from
 
 

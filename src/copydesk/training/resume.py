@@ -12,10 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from copydesk.errors import InputError
 from copydesk.training.checkpoints import check_disk_space
-from copydesk.training.policy_file import POLICY_FILE, BaseModelRef, PolicyFile, read_policy_file
+from copydesk.training.policy_file import POLICY_FILE, RUN_FILE, BaseModelRef, PolicyFile, read_policy_file
 from copydesk.utils.atomic import atomic_write, check_target_free
-
-RUN_FILE = "run.json"
 
 # What decides when a run is saved, but not what it gives.
 _MAY_DIFFER = {"save_every"}

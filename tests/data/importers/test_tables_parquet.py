@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from copydesk.data.importers.base import SourceRow
-from copydesk.data.importers.tables import is_copydesk_parquet, iter_parquet_rows
+from copydesk.data.importers.parquet import is_copydesk_parquet, iter_parquet_rows
 from copydesk.errors import InputError
 
 

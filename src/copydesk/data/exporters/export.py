@@ -84,8 +84,8 @@ def export_records(
 
     - `jsonl`: what `copydesk.data.write_jsonl` writes, and `read_jsonl` reads.
     - `parquet`: the columns of `copydesk.data.exporters.parquet.LOG_SCHEMA`, from which equal records can be made.
-    - `preference`, `prompt-completion`, `kto`: see `copydesk.data.exporters.trl`; in Parquet if `out` ends in `.parquet`,
-      else in JSON Lines.
+    - `preference`, `prompt-completion`, `kto`: see `copydesk.data.exporters.trl`; in Parquet if `out` ends in
+      `.parquet`, else in JSON Lines.
 
     JSON Lines are compressed where the name ends in `.gz` or `.zst`.
 
@@ -101,8 +101,8 @@ def export_records(
         The counts.
 
     Raises:
-        InputError: as `check_export_target` and `iter_dataset_rows`; no record is left to write; the file cannot be written; a record
-            holds what the format cannot.
+        InputError: as `check_export_target` and `iter_dataset_rows`; no record is left to write; the file cannot be
+            written; a record holds what the format cannot.
     """
     check_export_target(out, format, form, overwrite=overwrite)
     done = ExportResult() if done is None else done

@@ -313,7 +313,7 @@ def _build_stream_source(file: BinaryIO, name: str, format: ImportFormat | None)
 
 
 def _build_parquet_source(path: Path, name: str) -> ImportSource:
-    from copydesk.data.importers.tables import is_copydesk_parquet, iter_parquet_rows
+    from copydesk.data.importers.parquet import is_copydesk_parquet, iter_parquet_rows
 
     read = 0.0
 

@@ -8,17 +8,13 @@ Values of tables (Parquet, data sets) as JSON values.
 """
 
 import csv
-import json
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from copydesk.data.importers.base import (
     MAX_ROW_BYTES,
@@ -30,7 +26,6 @@ from copydesk.data.importers.base import (
 )
 from copydesk.data.strict_json import find_lone_surrogate
 from copydesk.errors import InputError
-from copydesk.utils.atomic import open_to_read
 
 _DELIMITERS = ",;\t"
 
@@ -230,113 +225,6 @@ def to_json_value(value: Any) -> Any:
                 raise ValueError(f"is not UTF-8 at byte {fault.start + 1}; store it as text in UTF-8") from None
         case _:
             raise ValueError(f"holds a {type(value).__name__}, which JSON cannot; store it as text or a number")
-
-
-EXPORT_MARKER = b"copydesk"
-"""The key in a schema's metadata that says that we have written the file: chats and metadata are JSON text in it."""
-
-_PARQUET_BATCH_SIZE = 256
-
-
-def is_copydesk_parquet(path: Path) -> bool:
-    """Whether `copydesk export` has written this Parquet file.
-
-    Raises:
-        InputError: it cannot be opened as one.
-    """
-    with _open_parquet(path) as file:
-        return _has_export_marker(file)
-
-
-def iter_parquet_rows(path: Path, progress: Callable[[float], None] = lambda share: None) -> Iterator[SourceRow]:
-    """The rows, each with its number, from 1; lists and structures become those of JSON.
-
-    Args:
-        path: of the file.
-        progress: is told the share of rows that were read.
-
-    Raises:
-        InputError: it is not a whole Parquet file, or cannot be read on.
-    """
-    place = 0
-    with _open_parquet(path) as file:
-        ours, rows = _has_export_marker(file), max(1, file.metadata.num_rows)
-        try:
-            for batch in file.iter_batches(batch_size=_PARQUET_BATCH_SIZE, use_threads=False):
-                for values in _iter_batch_values(_truncate_to_microseconds(batch)):
-                    place += 1
-                    if isinstance(values, str):
-                        yield SourceRow(place, error=values)
-                    else:
-                        yield (
-                            _decode_exported_row(build_table_row(place, values))
-                            if ours
-                            else build_table_row(place, values)
-                        )
-                progress(place / rows)
-        except (pa.ArrowException, OSError) as fault:
-            reason = str(fault).splitlines()[0]
-            raise InputError(f"{path}: cannot be read after row {place} ({reason}); write the file again") from None
-
-
-def _open_parquet(path: Path) -> pq.ParquetFile:
-    open_to_read(path).close()
-    try:
-        # A buffer: else whole columns of a row group are held.
-        return pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
-    except (pa.ArrowException, OSError) as fault:
-        reason = str(fault).splitlines()[0]
-        raise InputError(
-            f"{path}: this is not a whole Parquet file ({reason}); copy it again in full, unpacked"
-        ) from None
-
-
-def _has_export_marker(file: pq.ParquetFile) -> bool:
-    return EXPORT_MARKER in (file.schema_arrow.metadata or {})
-
-
-def _truncate_to_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Python's moments have no nanoseconds."""
-    for number, column in enumerate(batch.schema):
-        if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
-            values = batch.column(number).cast(pa.timestamp("us", column.type.tz), safe=False)
-            batch = batch.set_column(number, column.name, values)
-    return batch
-
-
-def _iter_batch_values(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
-    """Each row's values, or what is wrong with them."""
-    # Only where there are maps: without them pyarrow has a much faster way.
-    maps = "strict" if any("map<" in str(column.type) for column in batch.schema) else None
-    try:
-        yield from batch.to_pylist(maps_as_pydicts=maps)
-        return
-    except (ValueError, OverflowError, KeyError, pa.ArrowException):
-        pass  # one row at a time: one that has no Python values does not hide the others
-    for number in range(batch.num_rows):
-        try:
-            yield batch.slice(number, 1).to_pylist(maps_as_pydicts=maps)[0]
-        except UnicodeDecodeError as fault:
-            yield f"a text is not UTF-8 at byte {fault.start + 1}; write the file again with text in UTF-8"
-        except (ValueError, OverflowError, KeyError, pa.ArrowException) as fault:
-            yield f"it has no JSON values ({str(fault).splitlines()[0]}); mend the row"
-
-
-def _decode_exported_row(row: SourceRow) -> SourceRow:
-    """A row of a file of ours, whose chats and metadata are JSON text."""
-    if row.fields is None:
-        return row
-    fields = dict(row.fields)
-    try:
-        if (chat := fields.pop("messages", None)) is not None:
-            fields["context"] = json.loads(chat)
-        if (metadata := fields.get("metadata")) is not None:
-            fields["metadata"] = json.loads(metadata)
-    except (ValueError, TypeError, RecursionError):
-        return SourceRow(
-            row.number, error="'messages' or 'metadata' is not JSON; export the log again", raw=f"{fields!a}"
-        )
-    return SourceRow(row.number, fields)
 
 
 _SAVED_DATASET_FILES = ("state.json", "dataset_dict.json")

@@ -99,8 +99,8 @@ _EMPTY_DESCRIPTIONS = {"none", "n/a", "nothing", "unknown", "no preference", "no
 def clean_description(written: str) -> str:
     """A description out of what a writer wrote: a phrase without preamble, bullets, quotes or a full stop.
 
-    It is the first line, or the points of the list that the writer began with. It has at most `MAX_DESCRIPTION_CHARACTERS`
-    characters, cut at a word. Empty where the writer said that there is nothing to say.
+    It is the first line, or the points of the list that the writer began with. It has at most
+    `MAX_DESCRIPTION_CHARACTERS` characters, cut at a word. Empty where the writer said that there is nothing to say.
     """
     lines = [(_BULLET.match(line) is not None, _extract_phrase(line)) for line in written.splitlines()]
     lines = [(listed, phrase) for listed, phrase in lines if phrase]

@@ -1,8 +1,9 @@
 """A small grammar: facts and manners become text, and text becomes facts and manners again.
 
-A kind of document says which parts its responses are made of. `render` writes a `ResponseOutline` as text; `parse` reads any
-text, also one a model got wrong, as a `ResponseOutline`: what matches no part is kept as noise, a fact nobody wrote is missing,
-and manners that disagree within one text are `None`. For a draft that `parse` can return, `parse(render(d)) == d`.
+A kind of document says which parts its responses are made of. `render` writes a `ResponseOutline` as text; `parse`
+reads any text, also one a model got wrong, as a `ResponseOutline`: what matches no part is kept as noise, a fact nobody
+wrote is missing, and manners that disagree within one text are `None`. For a draft that `parse` can return,
+`parse(render(d)) == d`.
 """
 
 import re

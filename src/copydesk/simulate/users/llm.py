@@ -84,7 +84,8 @@ _TASK = (
     rf"|(?:help|assist)(?: you)? with (?:{_REQUEST}|revising|rewriting|editing)\b"
     rf"|(?:do|answer) (?:that|this|{_REQUEST})(?=[.,;!]|$)"
     rf"|(?:fulfill?|complete|comply with|engage with|continue with) {_REQUEST}\b"
-    rf"|(?:revis|rewrit|edit|writ|creat|generat|produc|provid)(?:e|ing)? (?:[\w'-]+ ){{0,4}}?(?:{_TEXT_NOUN}|content)\b)"
+    rf"|(?:revis|rewrit|edit|writ|creat|generat|produc|provid)(?:e|ing)? (?:[\w'-]+ "
+    rf"){{0,4}}?(?:{_TEXT_NOUN}|content)\b)"
 )
 _REFUSAL = re.compile(
     rf"(?:{_SORRY}|unfortunately,? )?i ?{_CANNOT} {_TASK}"
