@@ -144,8 +144,8 @@ def at_rate(url: str, body: bytes, rate: float, seconds: float, warm_up: float) 
         async def ask(number: int, at: float) -> None:
             try:
                 await client.post(PATH, body)
-            except (OSError, EOFError, KeyError) as fault:
-                faults.append(str(fault))
+            except (OSError, EOFError, KeyError) as exc:
+                faults.append(str(exc))
                 return
             if number >= len(due) - sent:
                 taken.append(time.perf_counter() - at)

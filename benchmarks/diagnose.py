@@ -195,8 +195,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             families["lab"] = judge_lab(GRID_STRENGTHS, GRID_DIVERGENCES, (100, 1_000), REPEATS)
         if logs:
             families["embedded"] = judge_embedded(logs)
-    except InputError as fault:
-        sys.exit(f"diagnose: {fault}")
+    except InputError as exc:
+        sys.exit(f"diagnose: {exc}")
     if options.json:
         document = {
             name: {"ways": summed(judged), "logs": [asdict(one) for one in judged]} for name, judged in families.items()

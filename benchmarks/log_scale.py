@@ -226,9 +226,9 @@ def measure(count: int, args: argparse.Namespace, log: Path) -> tuple[dict[str, 
         found[name] = None
         try:
             seconds, peak = run(folder, *arguments)
-        except Failed as fault:
-            failed[name] = str(fault)
-            print(f"{count} rows, {name}: {fault}", file=sys.stderr, flush=True)
+        except Failed as exc:
+            failed[name] = str(exc)
+            print(f"{count} rows, {name}: {exc}", file=sys.stderr, flush=True)
             return
         found[name] = {"rows_per_s": count / seconds, "peak_mib": peak}
         print(f"{count} rows, {name}: {count / seconds:.0f} rows/s, {peak:.0f} MiB", file=sys.stderr, flush=True)

@@ -134,9 +134,9 @@ class Client:
         try:
             answer = self._http.request(method, path, json=body, params=query)
             document = answer.json()
-        except self._http_error as fault:
+        except self._http_error as exc:
             raise InputError(
-                f"{self._url}: the gateway cannot be reached ({fault}); is `copydesk serve` running?"
+                f"{self._url}: the gateway cannot be reached ({exc}); is `copydesk serve` running?"
             ) from None
         except ValueError:
             raise InputError(f"{self._url}: this is no Copydesk gateway; check the address") from None

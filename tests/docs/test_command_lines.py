@@ -90,8 +90,8 @@ def check(words: list[str]) -> None:
     given = [word for word in rest if word != "..."]
     try:
         command.make_context(name, given, resilient_parsing=given != rest).close()
-    except Exception as fault:
-        pytest.fail(f"copydesk {shlex.join(words)}: {getattr(fault, 'message', fault)}", pytrace=False)
+    except Exception as exc:
+        pytest.fail(f"copydesk {shlex.join(words)}: {getattr(exc, 'message', exc)}", pytrace=False)
 
 
 def check_names(words: list[str]) -> None:

@@ -87,8 +87,8 @@ def test_several_gateways_may_start_at_once(store_url: str) -> None:
     def start() -> None:
         try:
             EditStore.open(store_url).close()
-        except Exception as fault:
-            faults.append(fault)
+        except Exception as exc:
+            faults.append(exc)
 
     threads = [threading.Thread(target=start) for _ in range(6)]
     for thread in threads:

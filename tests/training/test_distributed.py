@@ -174,8 +174,8 @@ def run(line: list[str], *, stop: bool) -> int:
             patch.setattr(EditTrainer, "compute_loss", compute_loss)
         try:
             main()
-        except SystemExit as end:
-            return int(end.code or 0)
+        except SystemExit as exc:
+            return int(exc.code or 0)
     return 0
 
 

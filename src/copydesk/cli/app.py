@@ -68,12 +68,12 @@ def main() -> None:
         signal.signal(number, _raise_interrupted)
     try:
         app()
-    except InputError as fault:
-        _print_error(fault)
+    except InputError as exc:
+        _print_error(exc)
         sys.exit(2)
-    except Interrupted as interruption:
-        _print_error(interruption)
-        sys.exit(128 + interruption.number)
+    except Interrupted as exc:
+        _print_error(exc)
+        sys.exit(128 + exc.number)
 
 
 def _print_error(end: BaseException) -> None:

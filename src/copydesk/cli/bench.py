@@ -97,9 +97,9 @@ def bench_paper_command(
         )
         from copydesk.simulate.run import choose_jobs, run_experiment
         from copydesk.simulate.run_folder import CONFIG_FILE
-    except ModuleNotFoundError as fault:
+    except ModuleNotFoundError as exc:
         raise InputError(
-            f"a benchmark needs {fault.name}; install it with: pip install 'copydesk[train,report]'"
+            f"a benchmark needs {exc.name}; install it with: pip install 'copydesk[train,report]'"
         ) from None
     given: dict[str, Any] = {} if config is None else read_experiment_config(config)
     given |= {

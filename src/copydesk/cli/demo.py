@@ -49,10 +49,8 @@ def demo_command(
         from copydesk.simulate.outcome import write_results
         from copydesk.simulate.personal_run import PersonalConfig, run_personal
         from copydesk.utils.atomic import atomic_folder
-    except ModuleNotFoundError as fault:
-        raise InputError(
-            f"the demo needs {fault.name}; install it with: pip install 'copydesk[train,report]'"
-        ) from None
+    except ModuleNotFoundError as exc:
+        raise InputError(f"the demo needs {exc.name}; install it with: pip install 'copydesk[train,report]'") from None
     kind = PersonalConfig if personal else DemoConfig
     settings = kind(task=task, user=user, edits=edits, rounds=rounds, seed=seed)
     log_to_stderr("copydesk.simulate")

@@ -109,8 +109,8 @@ def _check_out(out: Path, data: Path | None, force: bool) -> None:
 def _quiet_model_libraries() -> None:
     try:
         from copydesk.models.load import quiet_libraries
-    except ModuleNotFoundError as fault:
-        raise InputError(f"--model needs {fault.name}; install it with: pip install 'copydesk[train]'") from None
+    except ModuleNotFoundError as exc:
+        raise InputError(f"--model needs {exc.name}; install it with: pip install 'copydesk[train]'") from None
     quiet_libraries()
 
 

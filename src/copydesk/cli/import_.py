@@ -420,8 +420,8 @@ def _choose_mapping(source: ImportSource, sample: list[SourceRow], given: dict[s
         raise InputError(f"{source.name}:{sample[0].number}: {sample[0].error} (nor could the rows after it be read)")
     try:
         mapping = guess_mapping(fields, given, texts=source.all_text)
-    except InputError as fault:
-        raise InputError(f"{source.name}: {fault}") from None
+    except InputError as exc:
+        raise InputError(f"{source.name}: {exc}") from None
     if "edit" not in mapping.paths and "edit" not in given:
         keys = ", ".join(map(repr, mapping.metadata_keys)) or "no others"
         raise InputError(

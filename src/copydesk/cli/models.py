@@ -54,10 +54,8 @@ def _pull_model(source: PinnedModel, file: Path | None) -> None:
     try:
         from copydesk.models.download import download_model
         from copydesk.models.load import quiet_libraries
-    except ModuleNotFoundError as fault:
-        raise InputError(
-            f"pulling a model needs {fault.name}; install it with: pip install 'copydesk[train]'"
-        ) from None
+    except ModuleNotFoundError as exc:
+        raise InputError(f"pulling a model needs {exc.name}; install it with: pip install 'copydesk[train]'") from None
     log_to_stderr("copydesk")
     quiet_libraries()
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result, whatever a library prints

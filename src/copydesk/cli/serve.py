@@ -172,10 +172,8 @@ def serve_command(
         try:
             from copydesk.gateway.config import GatewayConfig
             from copydesk.gateway.server import serve as run
-        except ModuleNotFoundError as fault:
-            raise InputError(
-                f"the gateway needs {fault.name}; install it with: pip install 'copydesk[serve]'"
-            ) from None
+        except ModuleNotFoundError as exc:
+            raise InputError(f"the gateway needs {exc.name}; install it with: pip install 'copydesk[serve]'") from None
         settings = GatewayConfig(
             cost=cost,
             max_body=max_body,

@@ -51,9 +51,9 @@ def simulate_command(
         from copydesk.simulate.online import OnlineConfig, play_policies
         from copydesk.simulate.outcome import write_results
         from copydesk.utils.atomic import atomic_folder
-    except ModuleNotFoundError as fault:
+    except ModuleNotFoundError as exc:
         raise InputError(
-            f"a simulation needs {fault.name}; install it with: pip install 'copydesk[train,report]'"
+            f"a simulation needs {exc.name}; install it with: pip install 'copydesk[train,report]'"
         ) from None
     settings = OnlineConfig(
         task=task, user=user, rounds=rounds, seed=seed, temperature=temperature, alpha=alpha, policies=specs

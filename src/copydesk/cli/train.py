@@ -100,8 +100,8 @@ def draw_calibration(report: "TrainReport") -> None:
         return
     try:
         plot = plot_calibration(bins)
-    except InputError as fault:
-        logger.info("no calibration plot: %s", fault)
+    except InputError as exc:
+        logger.info("no calibration plot: %s", exc)
         return
     with atomic_write(folder / CALIBRATION_FILE) as file:
         file.write(plot)
@@ -398,8 +398,8 @@ def train_command(
         from copydesk.training.prepare import check_log
         from copydesk.training.train import train as learn
         from copydesk.training.train import train_all
-    except ModuleNotFoundError as fault:
-        raise InputError(f"training needs {fault.name}; install it with: pip install 'copydesk[train]'") from None
+    except ModuleNotFoundError as exc:
+        raise InputError(f"training needs {exc.name}; install it with: pip install 'copydesk[train]'") from None
     check_log(records, source)
     if is_main_process():
         log_to_stderr("copydesk")

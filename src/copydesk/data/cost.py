@@ -91,8 +91,8 @@ def load_tokenizer(name: str) -> Tokenizer:
             tokenizer = Tokenizer.from_pretrained(name)
     except InputError:
         raise
-    except Exception as fault:  # the library and the hub's client raise many kinds, bare `Exception` among them
-        first_line = (str(fault).splitlines() or [type(fault).__name__])[0]
+    except Exception as exc:  # the library and the hub's client raise many kinds, bare `Exception` among them
+        first_line = (str(exc).splitlines() or [type(exc).__name__])[0]
         raise InputError(
             f"tokenizer {name!r} cannot be loaded ({first_line}); "
             "give a folder with a tokenizer.json, such a file, or a name the Hugging Face hub knows and can serve"
@@ -118,8 +118,8 @@ def _find_lone_surrogate_excerpt(texts: Sequence[str]) -> str:
     for text in texts:
         try:
             text.encode("utf-8")
-        except UnicodeEncodeError as fault:
-            return ascii(text[max(0, fault.start - 20) : fault.start + 1])
+        except UnicodeEncodeError as exc:
+            return ascii(text[max(0, exc.start - 20) : exc.start + 1])
     return "a text"
 
 

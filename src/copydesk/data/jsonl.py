@@ -70,9 +70,9 @@ def write_jsonl(path: Path | str, records: Iterable[EditRecord]) -> int:
         for rows, record in enumerate(records, start=1):
             try:
                 file.write(serialize_record(record))
-            except (PydanticSerializationError, ValueError, TypeError) as fault:
+            except (PydanticSerializationError, ValueError, TypeError) as exc:
                 raise InputError(
-                    f"{path}: row {rows} (id {record.id!a}) cannot be written as JSON ({fault}); mend its metadata"
+                    f"{path}: row {rows} (id {record.id!a}) cannot be written as JSON ({exc}); mend its metadata"
                 ) from None
     return rows
 
@@ -103,8 +103,8 @@ def _iter_numbered_records(path: Path | str) -> Iterator[tuple[int, EditRecord]]
                 continue
             try:
                 yield number, _parse_record(text, number)
-            except ValueError as fault:
-                raise InputError(f"{path}:{number}: {fault}") from None
+            except ValueError as exc:
+                raise InputError(f"{path}:{number}: {exc}") from None
 
 
 def _parse_record(line: bytes, number: int) -> EditRecord:
@@ -115,5 +115,5 @@ def _parse_record(line: bytes, number: int) -> EditRecord:
         fields["id"] = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
     try:
         return EditRecord.model_validate(fields)
-    except ValidationError as fault:
-        raise ValueError(explain_validation_error(fault.errors(include_url=False)[0], fields, found)) from None
+    except ValidationError as exc:
+        raise ValueError(explain_validation_error(exc.errors(include_url=False)[0], fields, found)) from None

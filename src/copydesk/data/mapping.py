@@ -203,9 +203,9 @@ class FieldMapping:
         values["metadata"] = metadata
         try:
             return EditRecord.model_validate(values)
-        except ValidationError as fault:
+        except ValidationError as exc:
             names = {**self.paths, **found}
-            raise ValueError(explain_validation_error(fault.errors(include_url=False)[0], values, names)) from None
+            raise ValueError(explain_validation_error(exc.errors(include_url=False)[0], values, names)) from None
 
     def describe(self) -> list[tuple[str, str, str]]:
         """Field, key and how that was found, for a person to check; the key is empty where there is none."""
@@ -359,10 +359,10 @@ def _prefix_field_name(field: str, found: Mapping[str, str]) -> Iterator[None]:
     """Says which field a `ValueError` of the block is about."""
     try:
         yield
-    except ValueError as fault:
+    except ValueError as exc:
         key = found.get(field, field)
         name = f"'{field}'" if key == field else f"'{key}' (the {field})"
-        raise ValueError(f"field {name} {fault}") from None
+        raise ValueError(f"field {name} {exc}") from None
 
 
 def _infer_context(response: Any, edit: Any) -> Any:

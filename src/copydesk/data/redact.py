@@ -36,8 +36,8 @@ class Redactor:
                 raise InputError(f"--redact {kind}: there is no such kind; give one of {', '.join(REDACTION_KINDS)}")
         try:
             from copydesk.data.redact_finders import KeyFinder, build_personal_data_finders
-        except ImportError as fault:
-            raise InputError(f"--redact needs {fault.name}; install it with: pip install 'copydesk[redact]'") from None
+        except ImportError as exc:
+            raise InputError(f"--redact needs {exc.name}; install it with: pip install 'copydesk[redact]'") from None
         finders = build_personal_data_finders(region)
         if "KEY" in kinds:
             finders["KEY"] = KeyFinder()

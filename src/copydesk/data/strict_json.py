@@ -28,16 +28,14 @@ def parse_object(text: bytes, unit: str = "line") -> dict[str, Any]:
             parse_float=_parse_finite_float,
             parse_constant=_reject_constant,
         )
-    except UnicodeDecodeError as fault:
-        raise ValueError(f"byte {fault.start + 1} of the {unit} is not UTF-8; save the file as UTF-8") from None
-    except json.JSONDecodeError as fault:
+    except UnicodeDecodeError as exc:
+        raise ValueError(f"byte {exc.start + 1} of the {unit} is not UTF-8; save the file as UTF-8") from None
+    except json.JSONDecodeError as exc:
         if not text.endswith(b"\n"):
             raise ValueError(
                 "the file ends in the middle of a row; copy it again in full or remove this line"
             ) from None
-        raise ValueError(
-            f"not JSON at column {fault.colno} ({fault.msg}); each {unit} must hold one JSON object"
-        ) from None
+        raise ValueError(f"not JSON at column {exc.colno} ({exc.msg}); each {unit} must hold one JSON object") from None
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     if not isinstance(row, dict):
@@ -62,8 +60,8 @@ def find_lone_surrogate(text: str) -> str | None:
     """The first lone surrogate in a text, if there is one."""
     try:
         text.encode("utf-8")
-    except UnicodeEncodeError as fault:
-        return text[fault.start]
+    except UnicodeEncodeError as exc:
+        return text[exc.start]
     return None
 
 

@@ -201,6 +201,6 @@ def _measure_sample_coverage(model: str | None, rows: list[EditRecord], seed: in
         return None
     try:
         from copydesk.diagnose.reference import score_sample
-    except ModuleNotFoundError as fault:
-        raise InputError(f"--model needs {fault.name}; install it with: pip install 'copydesk[train]'") from None
+    except ModuleNotFoundError as exc:
+        raise InputError(f"--model needs {exc.name}; install it with: pip install 'copydesk[train]'") from None
     return measure_coverage(model, score_sample(rows, model, seed))

@@ -54,8 +54,8 @@ class EnsembleConfig:
             raise InputError(f"--seed {self.seed}: must be at least 0")
         try:
             self.make_rule()
-        except ValueError as fault:
-            raise InputError(f"the ensemble's {fault}") from None
+        except ValueError as exc:
+            raise InputError(f"the ensemble's {exc}") from None
 
     def make_rule(self) -> Rule:
         """The rule these settings name.

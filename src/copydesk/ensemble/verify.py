@@ -57,16 +57,16 @@ def verify_log(events: Iterable[LogEvent], forgotten: Sequence[UserForgotten] = 
             costs[event.completion_id] = event.cost
         try:
             ledger.apply(event)
-        except (ValueError, LookupError) as fault:
-            faults.append(f"event {event.seq}: {fault}")
+        except (ValueError, LookupError) as exc:
+            faults.append(f"event {event.seq}: {exc}")
     return Verification(ledger, read, choices, lost, faults)
 
 
 def _check_choice(ledger: Ledger, event: ArmPulled) -> list[str]:
     try:
         again = ledger.peek_pull(event.user_scope, at=event.at, excluded=event.unavailable_arms)
-    except (ValueError, LookupError) as fault:
-        return [f"event {event.seq}, round {event.round}: the choice cannot be made again ({fault})"]
+    except (ValueError, LookupError) as exc:
+        return [f"event {event.seq}, round {event.round}: the choice cannot be made again ({exc})"]
     if again.arm != event.arm or not isclose(again.propensity, event.propensity, rel_tol=1e-9):
         logged, chosen = f"{event.arm} ({event.propensity:g})", f"{again.arm} ({again.propensity:g})"
         return [f"event {event.seq}, round {event.round}: {logged} was logged, the log says {chosen}"]

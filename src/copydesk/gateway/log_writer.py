@@ -96,11 +96,11 @@ class LogWriter:
             try:
                 self._transact(batch)
                 return
-            except Exception as fault:
+            except Exception as exc:
                 # Nothing was committed, or nobody knows: the ensemble is made anew from the log.
                 self._ledger, self._applied_seq = None, 0
-                known = isinstance(fault, DBAPIError)
-                logger.warning("the store could not be written to: %s", str(fault).splitlines()[0], exc_info=not known)
+                known = isinstance(exc, DBAPIError)
+                logger.warning("the store could not be written to: %s", str(exc).splitlines()[0], exc_info=not known)
                 if attempt or not known:
                     for entry in batch:
                         entry.error = StoreUnavailable("the store cannot be written to")
@@ -125,10 +125,10 @@ class LogWriter:
                     entry.result = entry.command(tx, ledger)
                 except DBAPIError:
                     raise
-                except Exception as fault:
+                except Exception as exc:
                     if tx.seq != before:
                         raise  # half an entry must not be committed
-                    entry.error = fault
+                    entry.error = exc
             written = tx.seq
         self._applied_seq, self._ledger = written, ledger
 

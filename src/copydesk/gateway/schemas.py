@@ -114,9 +114,9 @@ async def read_body(request: Request, model: type[M]) -> tuple[dict[str, Any], M
     """
     try:
         body = from_json(await request.body(), allow_inf_nan=False)
-    except ValueError as fault:
-        raise ApiError(400, f"the body is not JSON: {fault}", code="invalid") from None
+    except ValueError as exc:
+        raise ApiError(400, f"the body is not JSON: {exc}", code="invalid") from None
     try:
         return body, model.model_validate(body)
-    except ValidationError as fault:
-        raise RequestValidationError(fault.errors(include_url=False)) from None
+    except ValidationError as exc:
+        raise RequestValidationError(exc.errors(include_url=False)) from None

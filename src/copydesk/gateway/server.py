@@ -121,9 +121,9 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
         listener.listen(2048)
-    except (OSError, OverflowError) as fault:
+    except (OSError, OverflowError) as exc:
         listener.close()
-        reason = getattr(fault, "strerror", None) or str(fault)
+        reason = getattr(exc, "strerror", None) or str(exc)
         raise InputError(f"--port {port}: cannot listen on {host} ({reason.lower()}); choose another") from None
     listener.setblocking(False)
     return listener

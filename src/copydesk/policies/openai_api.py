@@ -172,8 +172,8 @@ class OpenAIPolicy:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(workers):
                         group.create_task(work())
-            except BaseExceptionGroup as faults:
-                raise faults.exceptions[0] from None
+            except BaseExceptionGroup as exc:
+                raise exc.exceptions[0] from None
 
     async def _ask(
         self, client: "AsyncOpenAI", context: Context, seed: Sequence[int], sampling: Sampling
@@ -188,14 +188,14 @@ class OpenAIPolicy:
                 max_tokens=sampling.max_new_tokens,
             )
             completion = raw.parse()
-        except openai.APIStatusError as fault:
-            raise self._build_error(_format_server_error(fault.status_code, fault.body), fault.status_code) from None
+        except openai.APIStatusError as exc:
+            raise self._build_error(_format_server_error(exc.status_code, exc.body), exc.status_code) from None
         except openai.APITimeoutError:
             raise self._build_error(
                 f"no answer within {self._timeout:g} s; allow more, or ask for less at a time"
             ) from None
-        except openai.APIConnectionError as fault:
-            raise self._build_error(f"cannot be reached ({_name_cause(fault)}); is it running there?") from None
+        except openai.APIConnectionError as exc:
+            raise self._build_error(f"cannot be reached ({_name_cause(exc)}); is it running there?") from None
         except ValueError:
             completion = None  # said to be JSON and is not
         choices = getattr(completion, "choices", None)
@@ -256,9 +256,9 @@ def _import_openai() -> ModuleType:
     """Imported when the first such policy is made: it takes a second."""
     try:
         import openai
-    except ModuleNotFoundError as fault:
+    except ModuleNotFoundError as exc:
         raise InputError(
-            f"a policy behind a server needs {fault.name}; install it with: pip install 'copydesk[llm]'"
+            f"a policy behind a server needs {exc.name}; install it with: pip install 'copydesk[llm]'"
         ) from None
     return openai
 

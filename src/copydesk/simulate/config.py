@@ -227,8 +227,8 @@ class ExperimentConfig:
                     return Thompson(self.thompson_alpha)
                 case _:
                     return Ucb(self.alpha)
-        except ValueError as fault:
-            raise InputError(f"{method}: {fault}") from None
+        except ValueError as exc:
+            raise InputError(f"{method}: {exc}") from None
 
     def sampling(self, temperature: float | None = None) -> Sampling:
         """How responses are drawn, at the online phase's temperature or another."""
@@ -261,8 +261,8 @@ class ExperimentConfig:
                 cost=replace(usual.cost, **parts["cost"]),
                 rl=replace(usual.rl, **parts["rl"]),
             )
-        except TypeError as fault:
-            raise InputError(f"recipe.{method}: a value is of the wrong type ({fault}); mend it") from None
+        except TypeError as exc:
+            raise InputError(f"recipe.{method}: a value is of the wrong type ({exc}); mend it") from None
 
     def to_json(self) -> dict[str, Any]:
         """Every setting, as results.json keeps it, with how each method is trained."""
@@ -290,8 +290,8 @@ def read_experiment_config(path: Path) -> dict[str, Any]:
     with open_to_read(path) as file:
         try:
             found = tomllib.load(file)
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-            raise InputError(f"{path}: no TOML file ({fault}); mend it") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+            raise InputError(f"{path}: no TOML file ({exc}); mend it") from None
     known = {one.name: one for one in fields(ExperimentConfig)}
     for name, value in found.items():
         if name not in known:

@@ -57,16 +57,16 @@ class RunFolder:
             write_json(known, ours)  # first of all: by this file a folder of ours is known
             for name in (*_SUBFOLDERS, "seconds"):
                 (self.path / name).mkdir(exist_ok=True)
-        except OSError as fault:
+        except OSError as exc:
             raise InputError(
-                f"--out {self.path}: cannot be written ({(fault.strerror or str(fault)).lower()}); choose another"
+                f"--out {self.path}: cannot be written ({(exc.strerror or str(exc)).lower()}); choose another"
             ) from None
 
     def _read_config(self, known: Path) -> dict[str, Any]:
         try:
             read: dict[str, Any] = json.loads(known.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as fault:
-            raise InputError(f"{known}: damaged ({fault}); name a new folder") from None
+        except (OSError, ValueError) as exc:
+            raise InputError(f"{known}: damaged ({exc}); name a new folder") from None
         return read
 
     def log_path(self, cell: LogRun) -> Path:
@@ -121,8 +121,8 @@ def read_rounds(path: Path) -> list[Round]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         return [Round(**json.loads(line)) for line in lines]
-    except (OSError, ValueError, TypeError) as fault:
-        raise InputError(f"{path}: damaged ({fault}); remove it and run again with --resume") from None
+    except (OSError, ValueError, TypeError) as exc:
+        raise InputError(f"{path}: damaged ({exc}); remove it and run again with --resume") from None
 
 
 def _is_foreign(entry: Path) -> bool:

@@ -161,8 +161,8 @@ def vacuum_database(engine: Engine) -> None:
             try:
                 bare.execute("VACUUM")
                 busy = bare.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-            except sqlite3.OperationalError as fault:
-                raise InputError(f"{_STORE_BUSY_MESSAGE} ({fault})") from None
+            except sqlite3.OperationalError as exc:
+                raise InputError(f"{_STORE_BUSY_MESSAGE} ({exc})") from None
             if busy:
                 raise InputError(_STORE_BUSY_MESSAGE)
             return

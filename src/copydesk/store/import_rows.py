@@ -81,8 +81,8 @@ def parse_rows(rows: Iterable[SourceRow], reading: RowParser, replaced: Counter[
         try:
             record, found = _parse_row(row, reading)
             digest = compute_content_digest(record, reading.tenant)
-        except (ValueError, TypeError) as fault:
-            yield ParsedRow(row, error=str(fault).splitlines()[0])
+        except (ValueError, TypeError) as exc:
+            yield ParsedRow(row, error=str(exc).splitlines()[0])
             continue
         except RecursionError:
             yield ParsedRow(row, error=_TOO_DEEP)

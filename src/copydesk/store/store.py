@@ -77,8 +77,8 @@ def open_engine(store: str, *, create: bool = True) -> Engine:
         raise InputError(
             "a PostgreSQL store needs psycopg; install it with: pip install 'copydesk[postgres]'"
         ) from None
-    except DBAPIError as fault:
-        reason = str(fault.orig).strip().splitlines()[0] if str(fault.orig).strip() else type(fault.orig).__name__
+    except DBAPIError as exc:
+        reason = str(exc.orig).strip().splitlines()[0] if str(exc.orig).strip() else type(exc.orig).__name__
         raise InputError(
             f"--store {hide_password(url)}: cannot be opened ({reason}); check the address and its rights"
         ) from None

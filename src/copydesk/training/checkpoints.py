@@ -64,8 +64,8 @@ class AtomicCheckpoints(Trainer):
                 _fsync_folder(self._staging_folder)
                 _remove_checkpoint(folder / name)
                 (self._staging_folder / name).rename(folder / name)
-        except BaseException as fault:
-            reason = _describe_write_error(fault)
+        except BaseException as exc:
+            reason = _describe_write_error(exc)
             if reason is None:
                 raise
             last = find_last_checkpoint(folder)
@@ -173,9 +173,9 @@ def check_disk_space(folder: Path, needed: int, what: str) -> None:
     try:
         with tempfile.NamedTemporaryFile(dir=place, prefix=".copydesk-"):
             free = shutil.disk_usage(place).free
-    except OSError as fault:
+    except OSError as exc:
         raise InputError(
-            f"--out {folder}: cannot be written ({(fault.strerror or str(fault)).lower()}); choose another folder"
+            f"--out {folder}: cannot be written ({(exc.strerror or str(exc)).lower()}); choose another folder"
         ) from None
     if free < needed:
         raise InputError(

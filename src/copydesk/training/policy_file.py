@@ -158,14 +158,14 @@ def read_policy_file(folder: Path | str) -> PolicyFile:
         contents: Any = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
         raise InputError(f"{path}: cannot be read; give a folder that `copydesk train` wrote") from None
-    except ValueError as fault:
-        raise InputError(f"{path}: not JSON ({fault}); train the policy again") from None
+    except ValueError as exc:
+        raise InputError(f"{path}: not JSON ({exc}); train the policy again") from None
     if isinstance(contents, dict) and isinstance(contents.get("format"), int) and contents["format"] > POLICY_FORMAT:
         raise InputError(f"{path}: written in format {contents['format']} by a newer Copydesk; upgrade copydesk")
     try:
         return PolicyFile.model_validate(contents)
-    except ValidationError as fault:
-        first = fault.errors()[0]
+    except ValidationError as exc:
+        first = exc.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the document"
         raise InputError(f"{path}: field {field}: {first['msg']}; train the policy again") from None
 

@@ -128,8 +128,8 @@ def load_or_compute_references(
         scores = _read_scores(path, key, rows, len(triples))
     except FileNotFoundError:
         pass
-    except (OSError, SafetensorError, ValueError) as fault:
-        logger.warning("%s: cannot be used (%s); computing the reference log-probabilities again", path, fault)
+    except (OSError, SafetensorError, ValueError) as exc:
+        logger.warning("%s: cannot be used (%s); computing the reference log-probabilities again", path, exc)
     else:
         logger.info("reference log-probabilities of %d rows: reused from %s", len(triples), path)
         return scores
@@ -177,8 +177,8 @@ def _write_scores(path: Path, key: ReferenceCacheKey, rows: str, scores: TripleL
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as fault:
-        reason = (fault.strerror or str(fault)).lower()
+    except OSError as exc:
+        reason = (exc.strerror or str(exc)).lower()
         logger.warning(
             "%s: the reference log-probabilities cannot be kept there (%s) and will be computed again next time; "
             "point COPYDESK_CACHE at a folder you may write to",

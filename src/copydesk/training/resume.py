@@ -167,7 +167,7 @@ def open_run(out: Path, run: RunFile, *, resume: bool) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     try:
         folder.mkdir(parents=True)
-    except OSError as fault:
-        raise InputError(f"--out {out}: cannot be written ({(fault.strerror or str(fault)).lower()})") from None
+    except OSError as exc:
+        raise InputError(f"--out {out}: cannot be written ({(exc.strerror or str(exc)).lower()})") from None
     run.write(folder)
     return folder

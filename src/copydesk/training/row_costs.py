@@ -79,8 +79,8 @@ def build_cost_metric(model: str, tokenizer: PreTrainedTokenizerBase, settings: 
         if not path.is_file() or path.read_text(encoding="utf-8") != contents:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as fault:
-                reason = (fault.strerror or str(fault)).lower()
+            except OSError as exc:
+                reason = (exc.strerror or str(exc)).lower()
                 raise InputError(
                     f"{path.parent}: cannot be written ({reason}), and Δ_edit needs the tokenizer there; point "
                     "COPYDESK_CACHE at a folder you may write to"

@@ -278,9 +278,9 @@ def _train_one(
                 save_policy(fitted.model, prepared.tokenizer, record, folder, fitted.full_state_dict)
                 if optimised is not None:
                     save_cost_model(optimised.cost_model, optimised.file, folder / COST_MODEL_FOLDER)
-        except (OSError, SafetensorError) as fault:
+        except (OSError, SafetensorError) as exc:
             raise InputError(
-                f"--out {out}: writing failed ({fault}); what was learnt is kept: mend that and give --resume"
+                f"--out {out}: writing failed ({exc}); what was learnt is kept: mend that and give --resume"
             ) from None
         shutil.rmtree(checkpoints, ignore_errors=True)
     distributed.wait_for_everyone()

@@ -27,9 +27,9 @@ def open_to_read(path: Path | str) -> BinaryIO:
         raise InputError(f"{path}: there is no such file; check the path") from None
     except IsADirectoryError:
         raise InputError(f"{path}: this is a folder, not a file; name a file in it") from None
-    except (OSError, ValueError) as fault:
+    except (OSError, ValueError) as exc:
         raise InputError(
-            f"{path}: cannot be read ({_describe_os_error(fault)}); check the path and its permissions"
+            f"{path}: cannot be read ({_describe_os_error(exc)}); check the path and its permissions"
         ) from None
 
 
@@ -74,24 +74,24 @@ def staged_file(path: Path | str, *, tidy: bool = False) -> Iterator[Path]:
         for leftover in target.parent.glob(f"{stem}-*.tmp") if tidy else ():
             leftover.unlink(missing_ok=True)
         temporary.touch(exist_ok=False)
-    except OSError as fault:
+    except OSError as exc:
         raise InputError(
-            f"{path}: cannot be written ({_describe_os_error(fault)}); choose a folder you may write to"
+            f"{path}: cannot be written ({_describe_os_error(exc)}); choose a folder you may write to"
         ) from None
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(target)
-    except UnicodeEncodeError as fault:
-        culprit = str(fault.object)[fault.start]
+    except UnicodeEncodeError as exc:
+        culprit = str(exc.object)[exc.start]
         raise InputError(
             f"{path}: the text holds {culprit!a}, half of a surrogate pair, which is not a character; remove it"
         ) from None
-    except OSError as fault:
-        place = path if fault.filename in (None, str(temporary)) else fault.filename
+    except OSError as exc:
+        place = path if exc.filename in (None, str(temporary)) else exc.filename
         raise InputError(
-            f"{place}: writing failed ({_describe_os_error(fault)}); nothing was changed, mend that and run again"
+            f"{place}: writing failed ({_describe_os_error(exc)}); nothing was changed, mend that and run again"
         ) from None
     finally:
         temporary.unlink(missing_ok=True)
@@ -125,10 +125,10 @@ def atomic_folder(target: Path, *, marker: str, overwrite: bool = False, within:
             made.append(parent)
         staging = _hidden_sibling(target) if within is None else within / _hidden_sibling(target).name
         staging.mkdir()
-    except OSError as fault:
+    except OSError as exc:
         _remove_empty(made)
         raise InputError(
-            f"--out {target}: cannot be written ({(fault.strerror or str(fault)).lower()}); choose another folder"
+            f"--out {target}: cannot be written ({(exc.strerror or str(exc)).lower()}); choose another folder"
         ) from None
     done = False
     try:

@@ -541,8 +541,8 @@ def test_whatever_is_sent_there_is_an_answer_or_a_fault(base: Path) -> None:
             try:
                 runner.run(policy.complete({**ask(), **request}))
                 answered.append(request)
-            except BackendError as fault:
-                assert fault.status == 400 and not fault.retriable_elsewhere
+            except BackendError as exc:
+                assert exc.status == 400 and not exc.retriable_elsewhere
 
         check()
         assert len(answered) > 10

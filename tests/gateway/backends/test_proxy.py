@@ -77,8 +77,8 @@ def streamed(upstream: Upstream) -> list[Any]:
         try:
             async for chunk in policy.stream(REQUEST):
                 found.append(chunk)
-        except BackendError as fault:
-            found.append(fault)
+        except BackendError as exc:
+            found.append(exc)
         finally:
             await policy.close()
         return found

@@ -123,8 +123,8 @@ def test_whatever_is_sent_it_is_read_or_refused(fields: dict[str, Any], usual: b
     request = {"messages": USER, **fields} if usual else fields
     try:
         found = GenerationRequest.parse(request)
-    except BackendError as fault:
-        assert fault.status == 400 and not fault.retriable_elsewhere and fault.param in FIELDS
+    except BackendError as exc:
+        assert exc.status == 400 and not exc.retriable_elsewhere and exc.param in FIELDS
     else:
         assert found.messages and 0 <= found.temperature <= 2 and all(found.stop)
         Sampler(found).process_logits(torch.zeros(1, 5))

@@ -152,8 +152,8 @@ def _convert_records(records: Iterable[EditRecord], make: Callable[[EditRecord],
     for record in records:
         try:
             row = make(record)
-        except (ValueError, TypeError, OverflowError) as fault:
-            raise InputError(f"{out}: record {record.id!a} cannot be written ({fault}); mend it") from None
+        except (ValueError, TypeError, OverflowError) as exc:
+            raise InputError(f"{out}: record {record.id!a} cannot be written ({exc}); mend it") from None
         yield row
 
 

@@ -101,8 +101,8 @@ def translate_row(
     try:
         for fields in translate(row.fields):
             yield SourceRow(row.number, fields)
-    except ValueError as fault:
-        yield SourceRow(row.number, error=str(fault), raw=row.raw or dump_json_line(row.fields))
+    except ValueError as exc:
+        yield SourceRow(row.number, error=str(exc), raw=row.raw or dump_json_line(row.fields))
 
 
 def build_record_fields(metadata: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
@@ -184,8 +184,8 @@ class RowIndex:
                 continue
             try:
                 found = read(row.fields)
-            except ValueError as fault:
-                yield self._build_error_row(row.number, str(fault), dump_json_line(row.fields))
+            except ValueError as exc:
+                yield self._build_error_row(row.number, str(exc), dump_json_line(row.fields))
                 continue
             if found is not None:
                 key, rank, value = found
@@ -222,9 +222,9 @@ class RowIndex:
     def _handle_disk_errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.OperationalError as fault:
+        except sqlite3.OperationalError as exc:
             raise InputError(
-                f"{self._source.name}: its rows cannot be kept in a temporary file ({fault}); free some space, or name"
+                f"{self._source.name}: its rows cannot be kept in a temporary file ({exc}); free some space, or name"
                 " another folder for it in the environment variable SQLITE_TMPDIR"
             ) from None
 

@@ -120,8 +120,8 @@ class _CallbackStream(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         try:
             data = self._pull(len(buffer))
-        except OSError as fault:
-            reason = str(fault).lower()
+        except OSError as exc:
+            reason = str(exc).lower()
             if "truncated" in reason:
                 raise InputError(f"{self._name}: the file ends early; copy it again in full") from None
             raise InputError(f"{self._name}: cannot be read ({reason}); copy it again") from None
@@ -163,8 +163,8 @@ def parse_object_row(place: int, text: bytes, unit: str) -> SourceRow:
     """The row that is one JSON object, or what is wrong with that."""
     try:
         return SourceRow(place, parse_object(text, unit))
-    except ValueError as fault:
-        return SourceRow(place, error=str(fault), raw=decode_raw_row(text))
+    except ValueError as exc:
+        return SourceRow(place, error=str(exc), raw=decode_raw_row(text))
 
 
 _CHUNK_SIZE = 256 * 1024

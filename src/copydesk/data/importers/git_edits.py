@@ -147,8 +147,8 @@ def compile_commit_pattern(expression: str) -> re.Pattern[str]:
     """
     try:
         return re.compile(expression, re.IGNORECASE | re.MULTILINE)
-    except re.error as fault:
-        raise InputError(f"{expression!r} is not a regular expression ({fault}); mend it or leave it out") from None
+    except re.error as exc:
+        raise InputError(f"{expression!r} is not a regular expression ({exc}); mend it or leave it out") from None
 
 
 def match_machine_commit(message: str, marks: Iterable[re.Pattern[str]]) -> re.Match[str] | None:

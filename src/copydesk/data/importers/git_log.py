@@ -234,8 +234,8 @@ class GitRepository:
                 )
             except FileNotFoundError:
                 raise InputError(f"{self.repository}: reading a history takes git; install it") from None
-            except (OSError, ValueError) as fault:
-                raise InputError(f"{self.repository}: git cannot be run ({fault}); check the path") from None
+            except (OSError, ValueError) as exc:
+                raise InputError(f"{self.repository}: git cannot be run ({exc}); check the path") from None
             assert process.stdout is not None
             with process.stdout:
                 try:

@@ -58,8 +58,8 @@ def iter_parquet_rows(path: Path, progress: Callable[[float], None] = lambda sha
                             else build_table_row(place, values)
                         )
                 progress(place / rows)
-        except (pa.ArrowException, OSError) as fault:
-            reason = str(fault).splitlines()[0]
+        except (pa.ArrowException, OSError) as exc:
+            reason = str(exc).splitlines()[0]
             raise InputError(f"{path}: cannot be read after row {place} ({reason}); write the file again") from None
 
 
@@ -68,8 +68,8 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
     try:
         # A buffer: else whole columns of a row group are held.
         return pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
-    except (pa.ArrowException, OSError) as fault:
-        reason = str(fault).splitlines()[0]
+    except (pa.ArrowException, OSError) as exc:
+        reason = str(exc).splitlines()[0]
         raise InputError(
             f"{path}: this is not a whole Parquet file ({reason}); copy it again in full, unpacked"
         ) from None
@@ -100,10 +100,10 @@ def _iter_batch_values(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
     for number in range(batch.num_rows):
         try:
             yield batch.slice(number, 1).to_pylist(maps_as_pydicts=maps)[0]
-        except UnicodeDecodeError as fault:
-            yield f"a text is not UTF-8 at byte {fault.start + 1}; write the file again with text in UTF-8"
-        except (ValueError, OverflowError, KeyError, pa.ArrowException) as fault:
-            yield f"it has no JSON values ({str(fault).splitlines()[0]}); mend the row"
+        except UnicodeDecodeError as exc:
+            yield f"a text is not UTF-8 at byte {exc.start + 1}; write the file again with text in UTF-8"
+        except (ValueError, OverflowError, KeyError, pa.ArrowException) as exc:
+            yield f"it has no JSON values ({str(exc).splitlines()[0]}); mend the row"
 
 
 def _decode_exported_row(row: SourceRow) -> SourceRow:

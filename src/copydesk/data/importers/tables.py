@@ -54,10 +54,10 @@ def iter_csv_rows(file: BinaryIO, name: str, delimiter: str | None = None) -> It
             cells = next(reader)
         except StopIteration:
             return
-        except (csv.Error, _RowTooLong) as fault:
+        except (csv.Error, _RowTooLong) as exc:
             place, text = lines.number, lines.first_line
             lines.push_back()
-            yield SourceRow(place, error=_explain_csv_error(fault), raw=decode_raw_row(text))
+            yield SourceRow(place, error=_explain_csv_error(exc), raw=decode_raw_row(text))
             continue
         if len(cells) <= 1 and not lines.text.strip():
             continue
@@ -133,8 +133,8 @@ def _read_header(lines: _CsvLines, name: str, given: str | None) -> tuple[list[s
             cells = next(csv.reader(lines, delimiter=delimiter, strict=True))
         except StopIteration:
             raise InputError(f"{name}: there is no header; the first row must name the columns") from None
-        except (csv.Error, _RowTooLong) as fault:
-            raise InputError(f"{name}:{lines.number}: the header: {_explain_csv_error(fault)}") from None
+        except (csv.Error, _RowTooLong) as exc:
+            raise InputError(f"{name}:{lines.number}: the header: {_explain_csv_error(exc)}") from None
     if _find_invalid_byte(lines.text) is not None:
         raise InputError(f"{name}:{lines.number}: the header is not UTF-8; save the file as UTF-8")
     names = [cell.strip() or f"column_{number}" for number, cell in enumerate(cells, start=1)]
@@ -152,8 +152,8 @@ def _find_invalid_byte(text: bytes) -> int | None:
     """The place of the first byte that is not UTF-8, from 1."""
     try:
         text.decode("utf-8")
-    except UnicodeDecodeError as fault:
-        return fault.start + 1
+    except UnicodeDecodeError as exc:
+        return exc.start + 1
     return None
 
 
@@ -181,8 +181,8 @@ def build_table_row(place: int, values: Mapping[str, Any]) -> SourceRow:
         try:
             if value is not None:
                 fields[key] = to_json_value(value)
-        except ValueError as fault:
-            return SourceRow(place, error=f"field {key!a} {fault}", raw=f"{values!a}"[:_MAX_RAW_CHARACTERS])
+        except ValueError as exc:
+            return SourceRow(place, error=f"field {key!a} {exc}", raw=f"{values!a}"[:_MAX_RAW_CHARACTERS])
         except RecursionError:
             return SourceRow(place, error=f"field {key!a} is nested too deeply; flatten the row")
     return SourceRow(place, fields)
@@ -221,8 +221,8 @@ def to_json_value(value: Any) -> Any:
         case bytes():
             try:
                 return to_json_value(value.decode("utf-8"))
-            except UnicodeDecodeError as fault:
-                raise ValueError(f"is not UTF-8 at byte {fault.start + 1}; store it as text in UTF-8") from None
+            except UnicodeDecodeError as exc:
+                raise ValueError(f"is not UTF-8 at byte {exc.start + 1}; store it as text in UTF-8") from None
         case _:
             raise ValueError(f"holds a {type(value).__name__}, which JSON cannot; store it as text or a number")
 
@@ -272,8 +272,8 @@ def _iter_dataset_rows(given: str, split: str, config: str | None) -> Iterator[S
     except InputError:
         raise
     # What a loader raises depends on the files, the hub and the builder.
-    except Exception as fault:
-        reason = str(fault).strip().splitlines() or [type(fault).__name__]
+    except Exception as exc:
+        reason = str(exc).strip().splitlines() or [type(exc).__name__]
         where = f"cannot be read after row {place}" if place else "cannot be loaded as a data set"
         raise InputError(f"{given}: {where} ({reason[0]}); check the path or id, --split and --config") from None
 

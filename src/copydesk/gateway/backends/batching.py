@@ -136,8 +136,8 @@ class SequenceState:
         bare = tokenizer.chat_template is None and len(messages) == 1 and messages[0].role == "user"
         try:
             self.prompt = encode_context(messages[0].content if bare else messages, tokenizer)
-        except TemplateError as fault:
-            why = f"messages: the chat template refuses them ({fault})"
+        except TemplateError as exc:
+            why = f"messages: the chat template refuses them ({exc})"
             raise BackendError(400, why, retriable_elsewhere=False, code="invalid_value", param="messages") from None
         longest = self.adapter.engine.max_length
         if longest is not None:
@@ -207,11 +207,11 @@ class BatchingEngine:
         """Write one token of every row, after newcomers have joined. If that fails, all of them have failed."""
         try:
             self._step(joining)
-        except BaseException as fault:  # a panic in a library's Rust code is no Exception, and no one else would see it
+        except BaseException as exc:  # a panic in a library's Rust code is no Exception, and no one else would see it
             logger.exception("a local policy's model failed")
             for row in {*self.sequences, *joining}:
                 if not row.done:
-                    row.fail(BackendError(500, f"the model failed ({type(fault).__name__})"))
+                    row.fail(BackendError(500, f"the model failed ({type(exc).__name__})"))
             self.evict_finished()
 
     @torch.inference_mode()
@@ -304,11 +304,11 @@ def _encode_prompt(row: SequenceState) -> bool:
     """Whether the row has a prompt now; if not, it knows why."""
     try:
         row.encode_prompt()
-    except BackendError as fault:
-        row.fail(fault)
-    except Exception as fault:  # a tokenizer or a template that breaks on this text must not break the others' answers
+    except BackendError as exc:
+        row.fail(exc)
+    except Exception as exc:  # a tokenizer or a template that breaks on this text must not break the others' answers
         logger.exception("the messages of a request cannot be encoded")
-        row.fail(BackendError(500, f"the messages cannot be encoded ({type(fault).__name__})"))
+        row.fail(BackendError(500, f"the messages cannot be encoded ({type(exc).__name__})"))
     return not row.done
 
 

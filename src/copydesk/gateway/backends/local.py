@@ -198,8 +198,8 @@ class LocalServer:
                 tokenizer = await asyncio.to_thread(_load_adapter_tokenizer, folder) or model.tokenizer
                 voice = Adapter(model.engine, f"adapter-{next(self._adapter_numbers)}", tokenizer)
                 await self._run_in_worker(model.add_adapter, voice, str(folder), config)
-            except Exception as fault:  # `load_model` says what is wrong with it, or finds nothing wrong
-                logger.info("%s cannot share its base (%s); it is loaded with one of its own", spec, fault)
+            except Exception as exc:  # `load_model` says what is wrong with it, or finds nothing wrong
+                logger.info("%s cannot share its base (%s); it is loaded with one of its own", spec, exc)
             else:
                 return model, voice
         model = await self._load_own_model(spec)
@@ -224,10 +224,8 @@ class LocalServer:
         model = _LoadedModel(BatchingEngine(loaded, self._max_batch), tokenizer)
         try:
             await self._run_in_worker(model.engine.smoke_test, BASE_ADAPTER)
-        except Exception as fault:
-            raise InputError(
-                f"{spec}: cannot write answers token by token ({type(fault).__name__}: {fault})"
-            ) from fault
+        except Exception as exc:
+            raise InputError(f"{spec}: cannot write answers token by token ({type(exc).__name__}: {exc})") from exc
         return model
 
     def _drop_unused(self) -> None:

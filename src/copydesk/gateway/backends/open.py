@@ -64,9 +64,9 @@ def _import_local_server() -> "type[LocalServer]":
     """Imported when the first such policy is opened: it takes seconds, and torch."""
     try:
         from copydesk.gateway.backends.local import LocalServer
-    except ModuleNotFoundError as fault:
+    except ModuleNotFoundError as exc:
         raise InputError(
-            f"a policy in this process needs {fault.name}; install it with: pip install 'copydesk[train]', or name one "
+            f"a policy in this process needs {exc.name}; install it with: pip install 'copydesk[train]', or name one "
             "behind a server: MODEL@http://..."
         ) from None
     return LocalServer

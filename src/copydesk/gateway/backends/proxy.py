@@ -65,8 +65,8 @@ class ProxyBackend:
         async with self._open_response(request) as response:
             try:
                 answer = json.loads(await response.read())
-            except aiohttp.ClientError as fault:
-                raise _to_connection_error(fault) from None
+            except aiohttp.ClientError as exc:
+                raise _to_connection_error(exc) from None
             except ValueError:
                 raise BackendError(502, "the policy's server answered with something that is not JSON") from None
         if not isinstance(answer, dict) or not _has_choices(answer):
@@ -87,8 +87,8 @@ class ProxyBackend:
                     chunk = _parse_chunk(data)
                     finished = finished or _has_finish_reason(chunk)
                     yield chunk
-            except (aiohttp.ClientError, ValueError) as fault:  # ValueError: a line without end
-                raise _to_connection_error(fault) from None
+            except (aiohttp.ClientError, ValueError) as exc:  # ValueError: a line without end
+                raise _to_connection_error(exc) from None
         if not finished:  # some servers leave out [DONE], but none the reason why the answer ended
             raise BackendError(502, "the policy's server ended its stream before the answer did")
 
@@ -104,14 +104,14 @@ class ProxyBackend:
             last = attempt == self._retries
             try:
                 response = await self._session.post(self._url, data=body, allow_redirects=False)
-            except (aiohttp.ClientOSError, aiohttp.ConnectionTimeoutError, aiohttp.ServerDisconnectedError) as fault:
+            except (aiohttp.ClientOSError, aiohttp.ConnectionTimeoutError, aiohttp.ServerDisconnectedError) as exc:
                 # A kept connection that the server closed meanwhile looks like this; an answer has not begun.
                 if last:
-                    raise _to_connection_error(fault) from None
+                    raise _to_connection_error(exc) from None
                 await asyncio.sleep(_compute_retry_delay(attempt))
                 continue
-            except aiohttp.ClientError as fault:
-                raise _to_connection_error(fault) from None
+            except aiohttp.ClientError as exc:
+                raise _to_connection_error(exc) from None
             async with response:
                 if response.status == 200:
                     yield response

@@ -46,8 +46,8 @@ def load_adapter(name: str, folder: str, base_url: str, api_key: str | None = No
                     f"{folder}: with this adapter the server answers exactly as without; it is not applied, or has "
                     "learnt nothing"
                 )
-        except httpx.HTTPError as fault:
-            raise InputError(f"{base_url}: the server cannot be asked ({fault}); check that it runs") from None
+        except httpx.HTTPError as exc:
+            raise InputError(f"{base_url}: the server cannot be asked ({exc}); check that it runs") from None
         except (ValueError, KeyError, TypeError, IndexError):
             raise InputError(f"{base_url}: this is no OpenAI-compatible server; check the address") from None
     return model

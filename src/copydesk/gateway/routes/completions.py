@@ -160,18 +160,18 @@ async def _call_with_fallback(
             raise _to_api_error(failed) from None
         try:
             return current, await ask(policy, current.body)
-        except BackendError as fault:
+        except BackendError as exc:
             await desk.record_failure(
-                current.id, current.policy, current.round, fault.message, cooldown=fault.retriable_elsewhere
+                current.id, current.policy, current.round, exc.message, cooldown=exc.retriable_elsewhere
             )
             if (
-                not fault.retriable_elsewhere or current.round is None
+                not exc.retriable_elsewhere or current.round is None
             ):  # nobody else would do better, or nobody else was meant
-                raise _to_api_error(fault) from None
+                raise _to_api_error(exc) from None
             tried.add(current.policy)
-            failed = fault
-        except BaseException as fault:
-            _record_abandoned(desk, current, fault)
+            failed = exc
+        except BaseException as exc:
+            _record_abandoned(desk, current, exc)
             raise
 
 
@@ -199,12 +199,12 @@ async def _iter_events(
         for event in held:
             yield event
         yield b"data: [DONE]\n\n"
-    except BackendError as fault:
+    except BackendError as exc:
         answer.logged = True
         await desk.record_failure(
-            current.id, current.policy, current.round, fault.message, cooldown=fault.retriable_elsewhere
+            current.id, current.policy, current.round, exc.message, cooldown=exc.retriable_elsewhere
         )
-        yield _encode_event(make_error_body(fault.status, fault.message, code=fault.code))
+        yield _encode_event(make_error_body(exc.status, exc.message, code=exc.code))
     except Exception:
         logger.exception("an answer of %s could not be finished", current.policy)
         yield _encode_event(make_error_body(503, "the answer could not be finished or logged"))
@@ -347,8 +347,8 @@ def _check_lengths(body: Json, desk: GatewayState) -> None:
         )
     try:
         json.dumps(body)
-    except ValueError as fault:  # an integer of thousands of digits
-        raise ApiError(400, f"the body cannot be passed on: {fault}", code="invalid") from None
+    except ValueError as exc:  # an integer of thousands of digits
+        raise ApiError(400, f"the body cannot be passed on: {exc}", code="invalid") from None
 
 
 async def _cancel_on_disconnect(request: Request, work: Any) -> Response:

@@ -83,8 +83,8 @@ async def post_policy(
         audience = group_scope(caller.tenant, asked.group)
     try:
         added = await desk.add_policy(asked.name, asked.spec, audience)
-    except InputError as fault:
-        raise ApiError(400, str(fault), code="invalid_policy", param="spec") from None
+    except InputError as exc:
+        raise ApiError(400, str(exc), code="invalid_policy", param="spec") from None
     return {"object": "copydesk.policy", "name": asked.name, "added": added}
 
 
@@ -99,8 +99,8 @@ async def delete_policy(
         await desk.retire_policy(name)
     except LookupError:
         raise ApiError(404, f"there is no policy {name!a}", code="policy_not_found", param="name") from None
-    except InputError as fault:
-        raise ApiError(409, str(fault), code="last_policy", param="name") from None
+    except InputError as exc:
+        raise ApiError(409, str(exc), code="last_policy", param="name") from None
     return {"object": "copydesk.policy", "name": name, "retired": True}
 
 

@@ -105,8 +105,8 @@ def require_signed_in(*scopes: str) -> Callable[[Request], Awaitable[Caller]]:
     async def caller(request: Request) -> Caller:
         try:
             found = [await lookup_gateway_state(request).authenticator.authenticate(request, scope) for scope in scopes]
-        except ApiError as fault:
-            if fault.status == 401:
+        except ApiError as exc:
+            if exc.status == 401:
                 raise SignInRequired from None
             raise
         return found[0]

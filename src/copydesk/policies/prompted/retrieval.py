@@ -61,8 +61,8 @@ class SentenceEncoder:
             model: PreTrainedModel = AutoModel.from_pretrained(
                 source, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
             )
-        except (OSError, ValueError, KeyError, ImportError, SafetensorError) as fault:
-            first_line = (str(fault).strip() or type(fault).__name__).splitlines()[0]
+        except (OSError, ValueError, KeyError, ImportError, SafetensorError) as exc:
+            first_line = (str(exc).strip() or type(exc).__name__).splitlines()[0]
             raise InputError(
                 f"--encoder {spec}: cannot be loaded ({first_line}); give a hub id or a folder that holds config.json, "
                 "*.safetensors and a tokenizer"

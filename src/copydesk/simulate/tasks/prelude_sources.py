@@ -100,8 +100,8 @@ def load_texts(source: PreludeSource, folder: Path | None) -> PreludeTexts:
         parts = [_read_data_file(datasets, file, source) for file in files]
     try:
         rows = datasets.concatenate_datasets(parts)
-    except ValueError as fault:
-        raise InputError(f"{where}: its files do not fit together ({_first_line(fault)}); write them alike") from None
+    except ValueError as exc:
+        raise InputError(f"{where}: its files do not fit together ({_first_line(exc)}); write them alike") from None
     texts = PreludeTexts(rows, source)
     if not texts:
         raise InputError(
@@ -141,8 +141,8 @@ def _load_saved_dataset(datasets: Any, here: Path, source: PreludeSource) -> Any
         rows = datasets.load_from_disk(str(here))
         if isinstance(rows, datasets.DatasetDict):
             rows = rows["train"]
-    except Exception as fault:  # whatever the library makes of damaged files
-        raise InputError(f"{here}: cannot be read ({_first_line(fault)}); save its split train again") from None
+    except Exception as exc:  # whatever the library makes of damaged files
+        raise InputError(f"{here}: cannot be read ({_first_line(exc)}); save its split train again") from None
     return _check_columns(rows, here, source)
 
 
@@ -211,8 +211,8 @@ def _read_data_file(datasets: Any, file: Path, source: PreludeSource) -> Any:
             there = pq.read_schema(file).names
             options["columns"] = [column for column in source.columns if column in there]
         rows = datasets.load_dataset(_FORMATS[file.suffix], data_files=escape(str(file)), split="train", **options)
-    except Exception as fault:  # each format's reader has its own
-        reason = _first_line(fault.__cause__ or fault)
+    except Exception as exc:  # each format's reader has its own
+        reason = _first_line(exc.__cause__ or exc)
         raise InputError(f"{file}: cannot be read ({reason}); check that it is whole") from None
     return _check_columns(rows, file, source)
 

@@ -246,8 +246,8 @@ def attach_cost_model(base: PreTrainedModel, file: CostModelFile, folder: Path |
         if weights.keys() != get_trained_weights(model).keys():
             raise ValueError("it is of another model")
         model.load_state_dict(weights, strict=False)
-    except (OSError, SafetensorError, ValueError, RuntimeError) as fault:
-        raise InputError(f"{path}: cannot be used ({fault}); make the cost model again") from None
+    except (OSError, SafetensorError, ValueError, RuntimeError) as exc:
+        raise InputError(f"{path}: cannot be used ({exc}); make the cost model again") from None
     model.within.copy_(torch.tensor(file.within))
     return model
 

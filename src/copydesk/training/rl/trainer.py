@@ -124,8 +124,8 @@ class RlTrainer(AtomicCheckpoints, RLOOTrainer):
                 processing_class=tokenizer,
                 peft_config=None if settings.full else build_lora_config(settings),
             )
-        except ImportError as fault:
-            raise InputError(f"--vllm: {fault}; install it with: pip install vllm, or leave --vllm out") from None
+        except ImportError as exc:
+            raise InputError(f"--vllm: {exc}; install it with: pip install vllm, or leave --vllm out") from None
         # TRL would read the reference policy from disk once more, by a name that a GGUF file does not have.
         self.beta = settings.beta
         if reference is not None:
