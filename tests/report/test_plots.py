@@ -10,7 +10,7 @@ import pytest
 
 from copydesk.errors import InputError
 from copydesk.report import plots
-from copydesk.report.plots import get_css_variable
+from copydesk.report.style import get_css_variable
 
 MakeRounds = Callable[..., list[dict[str, Any]]]
 PLOTS = [plots.plot_cost_over_rounds, plots.plot_pulls_over_rounds, plots.plot_cost_by_kind]

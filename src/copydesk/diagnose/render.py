@@ -21,8 +21,8 @@ from rich.text import Text
 from copydesk.diagnose.diagnose import Diagnosis
 from copydesk.diagnose.quality import Coverage
 from copydesk.report.html import render_figure, render_html_page, render_method_name, render_row, render_table
-from copydesk.report.plots import draw_svg, get_css_variable
-from copydesk.report.style import MethodStyle, get_method_label, method_styles
+from copydesk.report.plots import draw_svg
+from copydesk.report.style import MethodStyle, get_css_variable, get_method_label, method_styles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

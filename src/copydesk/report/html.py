@@ -27,7 +27,7 @@ from copydesk.report.columns import Scenario, format_scenario_title, parse_scena
 from copydesk.report.diff import render_diff_html
 from copydesk.report.examples import ExamplePair, format_chat_context, pick_examples
 from copydesk.report.metrics import filter_plain_scenarios
-from copydesk.report.plots import get_css_variable, plot_cost_by_user, plot_cost_over_sweep
+from copydesk.report.plots import plot_cost_by_user, plot_cost_over_sweep
 from copydesk.report.results import (
     CostReduction,
     Crossing,
@@ -40,7 +40,16 @@ from copydesk.report.results import (
     is_personal_run,
 )
 from copydesk.report.rounds import RoundRow, group_by_scenario, list_arms
-from copydesk.report.style import METHOD_STYLES, MethodStyle, exclude_oracle, get_method_label, is_late, method_styles
+from copydesk.report.style import (
+    METHOD_STYLES,
+    MethodStyle,
+    exclude_oracle,
+    get_css_variable,
+    get_method_label,
+    is_late,
+    method_styles,
+)
+from copydesk.report.templating import capitalize_first
 from copydesk.report.terminal import MEASURE_FORMATS, format_cost, format_cost_reduction, format_regret
 from copydesk.utils.atomic import atomic_write
 
@@ -82,11 +91,6 @@ def render_html_page(
         details=details,
         footer=escape(footer),
     )
-
-
-def capitalize_first(text: str) -> str:
-    """The text with a capital letter in front."""
-    return text[:1].upper() + text[1:]
 
 
 def render_chip(name: str) -> str:

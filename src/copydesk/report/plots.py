@@ -23,7 +23,15 @@ from copydesk.errors import InputError
 from copydesk.report.metrics import compute_regrets
 from copydesk.report.results import Sweep, UserRow
 from copydesk.report.rounds import RoundRow, list_arms, list_methods
-from copydesk.report.style import METHOD_STYLES, LineStyle, MethodStyle, get_method_label, is_late, method_styles
+from copydesk.report.style import (
+    METHOD_STYLES,
+    LineStyle,
+    MethodStyle,
+    get_css_variable,
+    get_method_label,
+    is_late,
+    method_styles,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,11 +59,6 @@ _RC_PARAMS: dict[Any, Any] = {
     "xtick.major.size": 0,
     "ytick.major.size": 0,
 }
-
-
-def get_css_variable(name: str) -> str:
-    """The CSS variable that holds a method's colour."""
-    return "--method-" + re.sub(r"[^a-z0-9]", lambda sign: f"_{ord(sign[0]):x}", name.lower())
 
 
 def make_standalone_svg(svg: str) -> str:

@@ -1,7 +1,7 @@
 """How methods are named, ordered and coloured, the same in every table and plot."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -120,3 +120,15 @@ def _style_of(name: str, light: str, dark: str) -> MethodStyle:
     past = "the most similar past edit" if k == 1 else f"the {k} most similar past edits"
     note = f"{past} in the prompt" if kind == "icl" else f"what people want, as read off {past}, in the prompt"
     return MethodStyle(f"{kind.upper()}-{k}", note, light, dark, "dotted")
+
+
+def get_css_variable(name: str) -> str:
+    """The CSS variable that holds a method's colour."""
+    return "--method-" + re.sub(r"[^a-z0-9]", lambda sign: f"_{ord(sign[0]):x}", name.lower())
+
+
+def render_method_css(shown: Mapping[str, MethodStyle]) -> str:
+    """CSS rules that set the variable of each method's colour (`get_css_variable`), for light and for dark pages."""
+    light = " ".join(f"{get_css_variable(name)}: {style.light};" for name, style in shown.items())
+    dark = " ".join(f"{get_css_variable(name)}: {style.dark};" for name, style in shown.items())
+    return f":root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}"

@@ -10,7 +10,6 @@ from math import inf
 from pathlib import Path
 
 from copydesk.report.html import (
-    capitalize_first,
     render_figure,
     render_html_page,
     render_legend,
@@ -19,6 +18,7 @@ from copydesk.report.html import (
     render_table,
 )
 from copydesk.report.style import MethodStyle, get_method_label, method_styles
+from copydesk.report.templating import capitalize_first
 from copydesk.theory import plots
 from copydesk.theory.experiments import (
     GRID_ALPHA,

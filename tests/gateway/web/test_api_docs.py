@@ -8,8 +8,7 @@ from tests.support.gateways import Scripted
 
 from copydesk.gateway.web.api_docs import describe_endpoints, find_common_errors
 from copydesk.gateway.web.templating import get_colour_class
-from copydesk.report.plots import get_css_variable
-from copydesk.report.style import METHOD_STYLES, method_styles
+from copydesk.report.style import METHOD_STYLES, get_css_variable, method_styles
 from copydesk.store.api_keys import create_key
 
 
