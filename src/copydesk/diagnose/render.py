@@ -8,21 +8,22 @@ What the terminal and the page say alike.
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from copydesk.diagnose.advice import Advice
 from copydesk.diagnose.diagnose import Diagnosis
 from copydesk.diagnose.quality import Coverage
-from copydesk.report.html import render_figure, render_html_page, render_method_name, render_row, render_table
 from copydesk.report.plots import draw_svg
-from copydesk.report.style import MethodStyle, get_css_variable, get_method_label, method_styles
+from copydesk.report.style import MethodStyle, get_method_label, method_styles
+from copydesk.report.templating import BarView, CellView, FigureView, RowView, TableView, render_template
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -116,11 +117,9 @@ def format_phrase(words: str) -> str:
 
 _Styles = dict[str, MethodStyle]
 
-_PROSE = "white-space: normal; text-align: left; min-width: 30ch"
-
 
 def render_diagnosis_html(diagnosis: Diagnosis, log: LogOrigin) -> str:
-    """The page; `log` is where the log comes from.
+    """Render the page; `log` is where the log comes from.
 
     Raises:
         InputError: matplotlib is not installed.
@@ -128,30 +127,26 @@ def render_diagnosis_html(diagnosis: Diagnosis, log: LogOrigin) -> str:
     advice = diagnosis.advice
     shown = method_styles(["sft", "dpo", "rl", "early"])
     chosen = advice.method if advice else "early"
-    headline = "Nothing to learn from yet."
-    if advice is not None:
-        headline = f"Train with <em>{escape(get_method_label(advice.method))}</em>."
-    return render_html_page(
+    return render_template(
+        "diagnose.html.j2",
+        package="copydesk.diagnose",
         title=f"Diagnosis of {log.name}",
         eyebrow=f"Copydesk diagnosis · {log.name}",
-        headline=headline,
-        lead=escape(advice.reasons[0] if advice else "Nobody edited anything in this log."),
-        figures=_html_figures(diagnosis),
-        sections=[
-            _html_cautions(diagnosis),
-            _html_advice(diagnosis, log, shown),
-            _html_edits(diagnosis, {chosen: shown[chosen]}),
-            _html_rewrites(diagnosis),
-            _html_consistency(diagnosis),
-            _html_all_figures(diagnosis),
-        ],
-        details=_html_formulas(diagnosis),
+        method=get_method_label(advice.method) if advice else "",
+        lead=advice.reasons[0] if advice else "Nobody edited anything in this log.",
+        diagnosis=diagnosis,
+        key_figures=_format_key_figures(diagnosis),
+        predictions=_build_predictions_table(advice) if advice else None,
+        command=format_train_command(diagnosis, log),
+        plots=_plot_edits(diagnosis, {chosen: shown[chosen]}),
+        sentences=collect_sentences(diagnosis),
+        figures=[(name.removeprefix("... "), value) for name, value in format_figures(diagnosis)],
         shown=shown,
         accent=shown[chosen],
     )
 
 
-def _html_figures(diagnosis: Diagnosis) -> str:
+def _format_key_figures(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     counts, costs = diagnosis.counts, diagnosis.costs
     items = [("Edited rows", f"{counts.edited:,}")]
     if counts.accepted_share is not None:
@@ -162,65 +157,43 @@ def _html_figures(diagnosis: Diagnosis) -> str:
         items.append(("Kept of an edited response", f"{diagnosis.quality.kept:.0%}"))
     if diagnosis.coverage is not None:
         items.append(("Effective sample size", f"{diagnosis.coverage.ess:.0%}"))
-    cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in items)
-    return f'<dl class="figures">{cells}</dl>'
+    return items
 
 
-def _html_cautions(diagnosis: Diagnosis) -> str:
-    if not diagnosis.cautions:
-        return ""
-    items = "".join(f"<p>{escape(caution.text)}</p>" for caution in diagnosis.cautions)
-    return f'<section><h2>Be careful</h2><div class="methods">{items}</div></section>'
-
-
-def _html_advice(diagnosis: Diagnosis, log: LogOrigin, shown: _Styles) -> str:
-    advice = diagnosis.advice
-    if advice is None:
-        return ""
+def _build_predictions_table(advice: Advice) -> TableView:
     rows = [
-        render_row(render_method_name(method, shown), [_html_share_cell(method, left, best=method == advice.method)])
+        RowView(
+            CellView(method=method),
+            [CellView(f"{left:.0%}", best=method == advice.method, bar=BarView(left, method))],
+        )
         for method, left in advice.predicted.items()
     ]
     caption = f"The share of the avoidable cost that each method is predicted to leave: {ADVICE_CAVEAT}."
-    reasons = "".join(f"<p>{escape(reason)}</p>" for reason in advice.reasons[1:])
-    return (
-        f'<section><h2>Why</h2><div class="methods">{reasons}</div>{render_table(caption, ["Method", "Left"], rows)}'
-        f'<div class="block"><h3>As a command</h3><div class="scroll" tabindex="0"><code style="white-space: nowrap">'
-        f"{escape(format_train_command(diagnosis, log) or '')}</code></div></div></section>"
-    )
+    return TableView(caption, ["Method", "Left"], rows)
 
 
-def _html_share_cell(method: str, left: float, *, best: bool) -> str:
-    bar = (
-        f'<span class="bar" aria-hidden="true"><i style="width: {100 * left:.1f}%; '
-        f'background: var({get_css_variable(method)})"></i></span>'
-    )
-    kind = ' class="best"' if best else ""
-    return f"<td{kind}>{left:.0%}{bar}</td>"
-
-
-def _html_edits(diagnosis: Diagnosis, shown: _Styles) -> str:
+def _plot_edits(diagnosis: Diagnosis, shown: _Styles) -> list[FigureView]:
     plots = []
     costs, where, drift = diagnosis.costs, diagnosis.where, diagnosis.drift
     if costs.bars:
         note = "Rows by the edit cost; the last bar holds all dearer ones."
         plots.append(
-            render_figure("What edits cost", note, "", _html_bars(costs.edges, costs.bars, "edit cost", "rows", shown))
+            FigureView("What edits cost", note, _plot_bars(costs.edges, costs.bars, "edit cost", "rows", shown))
         )
     if where.shares:
         tenths = [tenth / 10 for tenth in range(11)]
-        bars = _html_bars(tenths, where.shares, "place in the response", "share of changes", shown)
-        plots.append(render_figure("Where people edit", where.sentence, "", bars))
+        bars = _plot_bars(tenths, where.shares, "place in the response", "share of changes", shown)
+        plots.append(FigureView("Where people edit", where.sentence, bars))
     if drift is not None:
         by = "created_at" if drift.by == "created_at" else "the order of the log"
         note = drift.sentence or "No change over time that could not be chance."
         plots.append(
-            render_figure("Cost over time", f"Mean of ten slices by {by}. {note}", "", _html_line(drift.means, shown))
+            FigureView("Cost over time", f"Mean of ten slices by {by}. {note}", _plot_slices(drift.means, shown))
         )
-    return f'<section><h2>The edits</h2><div class="plots block">{"".join(plots)}</div></section>' if plots else ""
+    return plots
 
 
-def _html_bars(edges: Sequence[float], heights: Sequence[float], across: str, up: str, shown: _Styles) -> str:
+def _plot_bars(edges: Sequence[float], heights: Sequence[float], across: str, up: str, shown: _Styles) -> Markup:
     (look,) = shown.values()
 
     def draw(axes: "Axes") -> None:
@@ -231,10 +204,10 @@ def _html_bars(edges: Sequence[float], heights: Sequence[float], across: str, up
         if up.startswith("share"):
             axes.yaxis.set_major_formatter("{x:.0%}")
 
-    return draw_svg(draw, shown, f"Bar plot: {up} by {across}.", height=2.6)
+    return Markup(draw_svg(draw, shown, f"Bar plot: {up} by {across}.", height=2.6))
 
 
-def _html_line(means: Sequence[float], shown: _Styles) -> str:
+def _plot_slices(means: Sequence[float], shown: _Styles) -> Markup:
     (look,) = shown.values()
 
     def draw(axes: "Axes") -> None:
@@ -242,82 +215,7 @@ def _html_line(means: Sequence[float], shown: _Styles) -> str:
         axes.set(xlabel="slice of the rows", ylabel="mean edit cost", xticks=range(1, len(means) + 1))
         axes.set_ylim(bottom=0)
 
-    return draw_svg(draw, shown, "Line plot: mean edit cost over ten slices of the rows.", height=2.6)
-
-
-def _html_rewrites(diagnosis: Diagnosis) -> str:
-    rewrites = diagnosis.rewrites
-    if not rewrites.commonest:
-        return ""
-    rows = []
-    for one in rewrites.commonest:
-        before, after = map(escape, one.example)
-        counts = [f"{one.count:,}", f"{one.rows:,}", str(one.users or "–")]
-        example = f'<td style="{_PROSE}"><small>row {one.row}: {before} → {after}</small></td>'
-        rows.append(
-            render_row(_html_rewrite(one.before, one.after), [*(f"<td>{count}</td>" for count in counts), example])
-        )
-    caption = (
-        f"Of {rewrites.changes:,} changes, the commonest; {rewrites.long:,} are longer than six words and not grouped. "
-        "People deleted what is struck through and wrote what is underlined."
-    )
-    return (
-        f"<section><h2>The commonest edits</h2>"
-        f"{render_table(caption, ['Rewrite', 'Times', 'Rows', 'Users', 'Example'], rows)}</section>"
-    )
-
-
-def _html_rewrite(before: str, after: str) -> str:
-    deleted = f"<del>{escape(before)}</del>" if before else ""
-    inserted = f"<ins>{escape(after)}</ins>" if after else ""
-    return " ".join(filter(None, (deleted, inserted)))
-
-
-def _html_consistency(diagnosis: Diagnosis) -> str:
-    alike = diagnosis.quality.consistency
-    if alike.mean is None:
-        return ""
-    rows = [
-        render_row(_html_rewrite(one.before, one.after), [
-            f"<td>{one.rate:.0%}</td>",
-            *(f"<td>{count:,}</td>" for count in (one.applied, one.changed, one.occurred)),
-        ])
-        for one in alike.applications
-    ]  # fmt: skip
-    caption = (
-        f"How often a common rewrite is done where it could be: {alike.mean:.0%} on average ({alike.low:.0%} to "
-        f"{alike.high:.0%}), over {alike.rows:,} rows. {alike.covered:.0%} of all changes are common rewrites."
-    )
-    head = ["Rewrite", "Done", "Times", "Changed at all", "Occurred"]
-    return f"<section><h2>Do people edit alike?</h2>{render_table(caption, head, rows)}</section>"
-
-
-def _html_all_figures(diagnosis: Diagnosis) -> str:
-    rows = "".join(
-        f"<div><dt>{escape(name.removeprefix('... '))}</dt>"
-        f'<dd style="margin-left: 0; overflow-wrap: anywhere">{escape(value)}</dd></div>'
-        for name, value in format_figures(diagnosis)
-    )
-    said = "".join(f"<p>{escape(sentence)}</p>" for sentence in collect_sentences(diagnosis))
-    return f'<section><h2>All figures</h2>{said}<dl class="methods">{rows}</dl></section>'
-
-
-def _html_formulas(diagnosis: Diagnosis) -> str:
-    if diagnosis.advice is None:
-        return ""
-    rows = "".join(
-        f'<tr><th scope="row">{escape(one.name)}</th><td>{escape(one.formula)}</td><td>{escape(one.numbers)}</td>'
-        f'<td style="white-space: nowrap">{_format_number(one.value)}</td></tr>'
-        for one in diagnosis.advice.formulas
-    )
-    return (
-        '<details open><summary>The formulas behind the advice</summary><div class="scroll" tabindex="0"><table><tbody>'
-        f"{rows}</tbody></table></div></details>"
-    )
-
-
-def _format_number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+    return Markup(draw_svg(draw, shown, "Line plot: mean edit cost over ten slices of the rows.", height=2.6))
 
 
 _MAX_SHOWN_REWRITES = 8
