@@ -1,24 +1,25 @@
 """The lab's page: what was measured beside what was proved.
 
-The sections of the lab's page.
+Each `_describe_*` function collects what one section of `templates/theory.html.j2` shows.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from math import inf
 from pathlib import Path
+from typing import Any
 
-from copydesk.report.html import (
-    render_figure,
-    render_html_page,
-    render_legend,
-    render_method_name,
-    render_row,
-    render_table,
+from markupsafe import Markup
+
+from copydesk.report.style import get_method_label, method_styles
+from copydesk.report.templating import (
+    CellView,
+    FigureView,
+    RowView,
+    TableView,
+    capitalize_first,
+    render_template,
 )
-from copydesk.report.style import MethodStyle, get_method_label, method_styles
-from copydesk.report.templating import capitalize_first
 from copydesk.theory import plots
 from copydesk.theory.experiments import (
     GRID_ALPHA,
@@ -52,36 +53,69 @@ from copydesk.theory.text import (
 )
 from copydesk.utils.atomic import atomic_write
 
-Styles = Mapping[str, MethodStyle]
+
+def write_study_page(path: Path, study: Study) -> None:
+    """Write the page; the file appears whole or not at all.
+
+    Raises:
+        InputError: it cannot be written, or matplotlib is not installed.
+    """
+    page = render_study_html(study)
+    with atomic_write(path) as file:
+        file.write(page)
 
 
-def render_curves_section(curves: Sequence[Curves], shown: Styles) -> str:
+def render_study_html(study: Study) -> str:
+    """Render the page that `write_study_page` writes."""
+    headline = format_headline(study)
+    shown = method_styles(["base", "sft", "dpo", "rl", "early", "late"])
+    leader = next(name for name in shown if headline.startswith(get_method_label(name)))
+    alphas = {name: look for regret in study.regrets for name, look in plots.alpha_styles(regret).items()}
+    return render_template(
+        "theory.html.j2",
+        package="copydesk.theory",
+        title=f"Theory: {headline}",
+        eyebrow=f"Copydesk theory · {study.repeats} repetitions, seed {study.seed}",
+        headline=headline,
+        leader=get_method_label(leader),
+        learners=LEARNERS,
+        lab=_describe_lab(study),
+        curves=_describe_curves(study.curves),
+        tables=_describe_tables(study.curves),
+        maps=_describe_maps(study.grids),
+        slopes=_describe_slopes(study),
+        regret=_describe_regret(study.regrets),
+        users=_describe_users(study),
+        shown=shown | alphas,
+        accent=shown[leader],
+    )
+
+
+def _describe_curves(curves: Sequence[Curves]) -> dict[str, Any]:
     """SubOpt over the edits in the log, beside the bounds: a row of plots for each strength of the user."""
-    words = (
-        "SubOpt of what was learned, as a share of SubOpt(π_ref): at 1 it is no better than the reference policy. "
-        "Lines are means over logs, bands reach from the 10th to the 90th percentile. Dashed is the bound of the "
-        f"method of that colour, which may fail on a share δ = {BOUND_DELTA:g} of logs; the early ensemble has none."
-    )
-    if any((one.bounds[name] > plots.CEILING * one.reference).any() for one in curves for name in one.bounds):
-        words += f" Bounds above {plots.CEILING:,.0f} lie outside the plots."
-    rows = []
-    for strength, found in groupby(curves, lambda one: one.setting.strength):
-        figures = [
-            render_figure(
-                format_setting(one.setting), "", "", plots.plot_subopt_over_edits(one, one.measured, one.bounds)
-            )
-            for one in found
-        ]
-        edits = f"{strength} local edit{'' if strength == 1 else 's'}"
-        rows.append(
-            f'<h3 class="block">Users who try {edits}</h3>{_render_plot_row(figures)}{render_legend(LEARNERS, shown)}'
-        )
-    return _render_section(
-        "How many edits it takes", f"{_render_notes(words, describe_bound_violations(curves))}{''.join(rows)}"
-    )
+    groups = [
+        {
+            "strength": strength,
+            "plots": [
+                FigureView(
+                    format_setting(one.setting), "", Markup(plots.plot_subopt_over_edits(one, one.measured, one.bounds))
+                )
+                for one in found
+            ],
+        }
+        for strength, found in groupby(curves, lambda one: one.setting.strength)
+    ]
+    return {
+        "violations": describe_bound_violations(curves),
+        "bounds_outside": any(
+            (one.bounds[name] > plots.CEILING * one.reference).any() for one in curves for name in one.bounds
+        ),
+        "ceiling": f"{plots.CEILING:,.0f}",
+        "groups": groups,
+    }
 
 
-def render_tables_section(curves: Sequence[Curves], shown: Styles) -> str:
+def _describe_tables(curves: Sequence[Curves]) -> dict[str, Any]:
     """The same without a class of policies, at the middling coverage of each strength."""
     groups = [list(found) for _, found in groupby(curves, lambda one: one.setting.strength)]
     picked = [found[len(found) // 2] for found in groups]
@@ -90,21 +124,18 @@ def render_tables_section(curves: Sequence[Curves], shown: Styles) -> str:
         for one in picked
         for name in LEARNERS
     ]
-    later = sum(table > known for known, table in pairs)
-    words = (
-        "Softmax tables, one free logit for each response to each context, know nothing but the log. "
-        f"In {later} of {len(pairs)} pairs of a method and a setting they take more edits to halve SubOpt(π_ref) than "
-        "with a class of policies to choose from."
-    )
-    figures = [
-        render_figure(
-            format_setting(one.setting), _describe_halving(one), "", plots.plot_subopt_over_edits(one, one.tables, {})
-        )
-        for one in picked
-    ]
-    return _render_section(
-        "Without a class", f"{_render_notes(words)}{_render_plot_row(figures)}{render_legend(LEARNERS, shown)}"
-    )
+    return {
+        "later": sum(table > known for known, table in pairs),
+        "pairs": len(pairs),
+        "plots": [
+            FigureView(
+                format_setting(one.setting),
+                _describe_halving(one),
+                Markup(plots.plot_subopt_over_edits(one, one.tables, {})),
+            )
+            for one in picked
+        ],
+    }
 
 
 def _describe_halving(curves: Curves) -> str:
@@ -121,51 +152,47 @@ def _describe_halving(curves: Curves) -> str:
     return f"Edits to halve SubOpt(π_ref), in brackets with a class: {', '.join(each)}."
 
 
-def render_maps_section(grids: Sequence[Grid], shown: Styles) -> str:
+def _describe_maps(grids: Sequence[Grid]) -> dict[str, Any]:
     """Who wins where, and what the ensembles lose to the winner."""
-    words = (
-        "Down the users get stronger, to the right coverage gets poorer. Figures are nats (SubOpt/β); 0 is best. On "
-        "the maps of the ensembles they say how much more is lost than by the winner of the cell, and below 0 how much "
-        f"less. The late ensemble plays {GRID_ROUNDS} rounds with α = {GRID_ALPHA:g}; trying its policies out is "
-        f"counted."
-    )
-    blocks = []
-    for grid in grids:
-        largest = max(float((grid.compute_regret(name) / grid.beta).max()) for name in ("early", "late"))
-        figures = [render_figure("The winner", "What it loses to π*.", "", plots.plot_winner_map(grid))]
-        for name in ("early", "late"):
-            mean, most = compute_map_regrets(grid)[name]
-            note = f"Mean {format_nats(mean)}, largest {format_nats(most)}."
-            title = f"Regret of the {get_method_label(name).lower()}"
-            figures.append(render_figure(title, note, "", plots.plot_regret_map(grid, name, largest)))
-        head = f'<h3 class="block">Logs of {grid.n:,} edits</h3>{_render_notes(describe_winners(grid))}'
-        blocks.append(f"{head}{render_legend(SINGLE_FEEDBACK_LEARNERS, shown)}{_render_plot_row(figures)}")
-    return _render_section(
-        "Which method wins where", f"{_render_notes(words)}{''.join(blocks)}{_render_regrets_table(grids, shown)}"
-    )
+    return {
+        "rounds": GRID_ROUNDS,
+        "alpha": f"{GRID_ALPHA:g}",
+        "winners": SINGLE_FEEDBACK_LEARNERS,
+        "grids": [
+            {"edits": f"{grid.n:,}", "winners": describe_winners(grid), "plots": _plot_maps(grid)} for grid in grids
+        ],
+        "regrets": _build_map_regrets_table(grids),
+    }
 
 
-def _render_regrets_table(grids: Sequence[Grid], shown: Styles) -> str:
+def _plot_maps(grid: Grid) -> list[FigureView]:
+    largest = max(float((grid.compute_regret(name) / grid.beta).max()) for name in ("early", "late"))
+    figures = [FigureView("The winner", "What it loses to π*.", Markup(plots.plot_winner_map(grid)))]
+    for name in ("early", "late"):
+        mean, most = compute_map_regrets(grid)[name]
+        note = f"Mean {format_nats(mean)}, largest {format_nats(most)}."
+        title = f"Regret of the {get_method_label(name).lower()}"
+        figures.append(FigureView(title, note, Markup(plots.plot_regret_map(grid, name, largest))))
+    return figures
+
+
+def _build_map_regrets_table(grids: Sequence[Grid]) -> TableView:
     found = [compute_map_regrets(grid) for grid in grids]
     least = [min(one[name][kind] for name in COMPARED_LEARNERS) for one in found for kind in (0, 1)]
     rows = []
     for name in COMPARED_LEARNERS:
-        cells = [value for one in found for value in one[name]]
-        rows.append(
-            render_row(
-                render_method_name(name, shown),
-                [_render_cell(format_nats(cell), cell == low) for cell, low in zip(cells, least, strict=True)],
-            )
-        )
-    head = ["Method", *(f"{kind}, {grid.n:,} edits" for grid in grids for kind in ("Mean", "Largest"))]
+        values = [value for one in found for value in one[name]]
+        cells = [CellView(format_nats(value), best=value == low) for value, low in zip(values, least, strict=True)]
+        rows.append(RowView(CellView(method=name), cells))
     caption = (
         "Regret to the best of SFT, DPO and RL in each cell, over the whole map, in nats. Whoever does not know which "
         "users and which coverage there will be pays this for settling on one method."
     )
-    return render_table(caption, head, rows)
+    head = ["Method", *(f"{kind}, {grid.n:,} edits" for grid in grids for kind in ("Mean", "Largest"))]
+    return TableView(caption, head, rows)
 
 
-def render_slopes_section(study: Study) -> str:
+def _describe_slopes(study: Study) -> dict[str, Any]:
     """The poster's two sentences, measured."""
     fits = sorted(study.slopes, key=lambda fit: fit.axis)
     drawn = [fit for fit in fits if plots.is_drawable(fit)]
@@ -174,25 +201,15 @@ def render_slopes_section(study: Study) -> str:
         note += " A line that runs out to the left reaches 0 or less."
     if left_out := len(fits) - len(drawn):
         note += f" Left out: {left_out} of {len(fits)}, where the divisor may be 0 or the ratio is not above 0."
-    plot = render_figure("How many times as much", note, "", plots.plot_slope_ratios(drawn)) if drawn else ""
-    unsafe = (
-        " Where the slope to divide by may be 0, the intervals of the two slopes are compared instead of the ratio's."
-        if any(not is_ratio_defined(fit) for fit in fits)
-        else ""
-    )
-    words = [describe_claim_verdicts(fits, axis) for axis in dict.fromkeys(fit.axis for fit in fits)]
-    words += [_explain_slopes(study.curves)] if _weak_users_reverse_coverage(fits) else []
-    said = "".join(f"<p>{escape(sentence)}</p>" for sentence in words)
-    intro = (
-        "How much SubOpt/β rises from the best to the worst coverage, and from edits that lead all the way to π* to "
-        "edits that lead nowhere. The coverage ratio is DPO's slope over SFT's, the quality ratio SFT's over DPO's."
-        + unsafe
-    )
-    beside = f'<div><h3>What the poster says</h3><div class="methods">{said}</div></div>'
-    return _render_section(
-        "What moves what",
-        f'{_render_notes(intro)}<div class="plots block">{plot}{beside}</div>{_render_slopes_table(fits)}',
-    )
+    verdicts = [describe_claim_verdicts(fits, axis) for axis in dict.fromkeys(fit.axis for fit in fits)]
+    if _weak_users_reverse_coverage(fits):
+        verdicts.append(_explain_slopes(study.curves))
+    return {
+        "undefined_ratio": any(not is_ratio_defined(fit) for fit in fits),
+        "plots": [FigureView("How many times as much", note, Markup(plots.plot_slope_ratios(drawn)))] if drawn else [],
+        "verdicts": verdicts,
+        "table": _build_slope_fits_table(fits),
+    }
 
 
 def _weak_users_reverse_coverage(fits: Iterable[SlopeFit]) -> bool:
@@ -219,163 +236,92 @@ def _explain_slopes(curves: Iterable[Curves]) -> str:
     )
 
 
-def _render_slopes_table(fits: Iterable[SlopeFit]) -> str:
-    rows = []
-    for fit in fits:
-        texts = [f"{fit.n:,}", *(format_nats(fit.slope[name].value) for name in ("sft", "dpo"))]
-        texts.append(format_ratio(fit))
-        cells = [f"<td>{text}</td>" for text in texts]
-        rows.append(
-            render_row(escape(f"{capitalize_first(fit.axis)}: {fit.subset}"), [*cells, f"<td>{judge_claim(fit)}</td>"])
+def _build_slope_fits_table(fits: Iterable[SlopeFit]) -> TableView:
+    rows = [
+        RowView(
+            f"{capitalize_first(fit.axis)}: {fit.subset}",
+            [
+                f"{fit.n:,}",
+                *(format_nats(fit.slope[name].value) for name in ("sft", "dpo")),
+                format_ratio(fit),
+                judge_claim(fit),
+            ],
         )
+        for fit in fits
+    ]
     caption = "Slopes in nats, and their ratio with its 95% interval. A dash: the slope to divide by may be 0."
-    return render_table(caption, ["Along", "n", "Slope of SFT", "Slope of DPO", "Ratio", "Poster's sentence"], rows)
+    return TableView(caption, ["Along", "n", "Slope of SFT", "Slope of DPO", "Ratio", "Poster's sentence"], rows)
 
 
-def render_regret_section(found: Sequence[LabRegret]) -> str:
+def _describe_regret(regrets: Sequence[LabRegret]) -> dict[str, Any] | None:
     """The late ensemble's regret over the rounds."""
-    if not found:
-        return ""
-    shares = [rows[:, -1].mean() / regret.bound[-1] for regret in found for rows in regret.measured.values()]
-    words = (
-        f"Regret so far, in units of cost, against the best of the four policies learned from {REGRET_LOG_SIZE} "
-        f"edits; 0 stands "
-        "at the bottom. Lines are means, bands reach from the 10th to the 90th percentile. Dashed is the bound of the "
-        f"mean for α = √2. At the end the mean is between {min(shares):.1%} and {max(shares):.1%} of it."
-    )
+    if not regrets:
+        return None
+    shares = [rows[:, -1].mean() / regret.bound[-1] for regret in regrets for rows in regret.measured.values()]
     figures = []
-    for regret in found:
+    for regret in regrets:
         each = ", ".join(f"{rows[:, -1].mean():.2f} (α = {name})" for name, rows in regret.measured.items())
         note = f"After {len(regret.bound):,} rounds {each}; the bound is {regret.bound[-1]:,.0f}."
-        figures.append(render_figure(format_setting(regret.setting), note, "", plots.plot_lab_regret(regret)))
-    known = plots.alpha_styles(found[0])
-    return _render_section(
-        "The late ensemble's regret", f"{_render_notes(words)}{_render_plot_row(figures)}{render_legend(known, known)}"
-    )
+        figures.append(FigureView(format_setting(regret.setting), note, Markup(plots.plot_lab_regret(regret))))
+    return {
+        "log_size": REGRET_LOG_SIZE,
+        "least": f"{min(shares):.1%}",
+        "most": f"{max(shares):.1%}",
+        "plots": figures,
+        "alphas": list(plots.alpha_styles(regrets[0])),
+    }
 
 
-def render_user_section(users: Sequence[Mapping[str, float]], anchors: Sequence[FixedPoint]) -> str:
+def _describe_users(study: Study) -> dict[str, Any]:
     """How fast edits lead to π*, and what is known of costs that the user really causes."""
+    users: list[dict[str, float]] = study.to_json()["users"]
     figures = ("gap", "left", "contraction", "distance_left")
-    rows = [render_row(f"m = {user['strength']}", [f"<td>{user[name]:.3f}</td>" for name in figures]) for user in users]
+    rows = [RowView(f"m = {user['strength']}", [f"{user[name]:.3f}" for name in figures]) for user in users]
     caption = (
         "A user tries m local edits in turn, each of which leads towards π*; one edit leaves a share λ of the "
         "χ-distance at most, and 1 − λ is its spectral gap. Contraction is Dobrushin's coefficient of the "
         "m steps: how much they leave of the distance between any two distributions. The last column is at 3 nats."
     )
     head = ["User", "Spectral gap of a step", "λᵐ", "Contraction", "Share of D(π_ref, π*) left"]
-    return _render_section("The user", f"{render_table(caption, head, rows)}{_render_fixed_points(anchors)}")
+    return {
+        "table": TableView(caption, head, rows),
+        "summary": describe_fixed_points(study.fixed_points),
+        "fixed_points": _build_fixed_points_table(study.fixed_points) if study.fixed_points else None,
+    }
 
 
-def _render_fixed_points(anchors: Sequence[FixedPoint]) -> str:
-    if not anchors:
-        return ""
+def _build_fixed_points_table(anchors: Sequence[FixedPoint]) -> TableView:
     rows = []
     for (strength, apart), found in groupby(anchors, lambda one: (one.strength, one.apart)):
-        own = list(found)
-        head = f'<th scope="row" rowspan="{len(own)}">m = {strength}, {format_divergence(apart)}</th>'
-        for one in own:
+        group = list(found)
+        for k, one in enumerate(group):
             residual = f"{one.residual:.0e}".replace("-", "−")
-            texts = (one.start, residual, f"{one.iterations:,}", f"{one.distance:.3f}")
-            rows.append(f"<tr>{head}{''.join(f'<td>{escape(text)}</td>' for text in texts)}</tr>")
-            head = ""
+            cells = [one.start, residual, f"{one.iterations:,}", f"{one.distance:.3f}"]
+            head = f"m = {strength}, {format_divergence(apart)}" if k == 0 else None
+            rows.append(RowView(head, cells, span=len(group)))
     caption = (
         "A cost is put in, what the edits towards its π* cost comes out, until both are the same. The residual is "
         "their largest difference; D is from the π* found to that of the setting, a fixed point by construction."
     )
-    head_texts = ["Setting", "Start", "Residual", "Iterations", "D"]
-    return (
-        f'<h3 class="block">Costs that the user really causes</h3>{_render_notes(describe_fixed_points(anchors))}'
-        f"{render_table(caption, head_texts, rows)}"
-    )
+    return TableView(caption, ["Setting", "Start", "Residual", "Iterations", "D"], rows)
 
 
-def _render_section(title: str, body: str) -> str:
-    return f"<section><h2>{title}</h2>{body}</section>"
-
-
-def _render_notes(*paragraphs: str) -> str:
-    first, *others = (escape(words) for words in paragraphs)
-    rest = "".join(f'<p class="soft" style="margin-top: 10px">{words}</p>' for words in others)
-    return f'<p class="soft">{first}</p>{rest}'
-
-
-def _render_cell(text: str, best: bool) -> str:
-    return f'<td class="best">{text}</td>' if best else f"<td>{text}</td>"
-
-
-def _render_plot_row(figures: Iterable[str]) -> str:
-    """Plots that stand three in a row where there is room."""
-    columns = "grid-template-columns: repeat(auto-fit, minmax(min(100%, 290px), 1fr)); gap: 28px 32px; align-items: end"
-    return f'<div class="plots block" style="{columns}; margin-top: 18px">{"".join(figures)}</div>'
-
-
-STUDY_FOOTER = (
-    "SubOpt is J_β(π) − J_β(π*): what a policy loses to the best one, cost and price of leaving the reference policy "
-    "together. 0 is best."
-)
-
-
-def write_study_page(path: Path, study: Study) -> None:
-    """Write the page; the file appears whole or not at all.
-
-    Raises:
-        InputError: it cannot be written, or matplotlib is not installed.
-    """
-    page = render_study_html(study)
-    with atomic_write(path) as file:
-        file.write(page)
-
-
-def render_study_html(study: Study) -> str:
-    """The page `write_study_page` writes."""
-    words = format_headline(study)
-    shown = method_styles(["base", "sft", "dpo", "rl", "early", "late"])
-    leader = next(name for name in shown if words.startswith(get_method_label(name)))
-    own = {name: look for regret in study.regrets for name, look in plots.alpha_styles(regret).items()}
-    users: list[dict[str, float]] = study.to_json()["users"]
-    return render_html_page(
-        title=f"Theory: {words}",
-        eyebrow=f"Copydesk theory · {study.repeats} repetitions, seed {study.seed}",
-        headline=words.replace(get_method_label(leader), f"<em>{escape(get_method_label(leader))}</em>", 1),
-        lead=escape(_render_lead(study)),
-        sections=[
-            render_curves_section(study.curves, shown),
-            render_tables_section(study.curves, shown),
-            render_maps_section(study.grids, shown),
-            render_slopes_section(study),
-            render_regret_section(study.regrets),
-            render_user_section(users, study.fixed_points),
-        ],
-        details=_render_details(study),
-        footer=STUDY_FOOTER,
-        shown=shown | own,
-        accent=shown[leader],
-    )
-
-
-def _render_lead(study: Study) -> str:
-    lengths = " or ".join(f"{grid.n:,}" for grid in study.grids)
-    return (
-        f"The lab is a world small enough to compute everything exactly: {len(SPACE.responses)} responses to each of "
-        f"{len(CONTEXTS)} contexts, and people whose edits lead towards the best policy, the faster the stronger they "
-        "are. A setting is how strong the user is, how well the reference policy covers what people want, and a log "
-        f"of {lengths} edits; the winner loses the least of the methods that use one kind of feedback."
-    )
-
-
-def _render_details(study: Study) -> str:
-    values = {
+def _describe_lab(study: Study) -> dict[str, Any]:
+    members = study.curves[0].setting.members.size
+    details = {
         "repetitions": f"{study.repeats} logs for each setting and length",
         "seed": str(study.seed),
         "responses": f"all strings over “{SPACE.alphabet}” of at most {SPACE.longest} letters",
         "cost": f"Levenshtein distance in letters, divided by {SPACE.longest}",
-        "policies": f"{study.curves[0].setting.members.size}: the best one, milder and stronger ones, and steps "
-        f"from it towards {OTHER_TASTES} other tastes",
+        "policies": f"{members}: the best one, milder and stronger ones, and steps from it towards {OTHER_TASTES} "
+        "other tastes",
         "δ": f"{BOUND_DELTA:g}",
         "λ of the early ensemble": f"{EARLY_LAMBDA:g}",
     }
-    rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in values.items()
-    )
-    return f"<details><summary>The lab</summary><table><tbody>{rows}</tbody></table></details>"
+    return {
+        "responses": len(SPACE.responses),
+        "contexts": len(CONTEXTS),
+        "lengths": " or ".join(f"{grid.n:,}" for grid in study.grids),
+        "delta": f"{BOUND_DELTA:g}",
+        "details": list(details.items()),
+    }
