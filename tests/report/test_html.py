@@ -236,6 +236,14 @@ def test_chat_contexts(make_rounds: MakeRounds) -> None:
     assert "user: Write to " in Page(page_of(rounds)).text
 
 
+def test_white_space_in_examples_is_kept(make_rounds: MakeRounds) -> None:
+    text = "\n one  two\n\n\tthree \n"
+    rounds = [{**one, "context": text, "response": text, "edit": text + "four"} for one in make_rounds(rounds=9)]
+    page = page_of(rounds)
+    assert f'<div class="prose" tabindex="0">{text}</div>' in page
+    assert f'<div class="prose">{text}<ins>four</ins></div>' in page
+
+
 def test_it_is_written_whole_or_not_at_all(tmp_path: Path, make_rounds: MakeRounds) -> None:
     rounds = make_rounds(rounds=10)
     results = summarize_rounds(rounds, {}, {})

@@ -1,75 +1,21 @@
-"""The report's words and structure, compared with files that hold them.
+"""The words and the structure of the report, compared with golden files."""
 
-`COPYDESK_UPDATE_GOLDEN=1 pytest tests/report/test_html_golden.py` writes the files again after a change on purpose.
-"""
-
-import os
-import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.page_outline import check_golden_page
 
 from copydesk.report import summarize_rounds
 from copydesk.report.html import render_report_html
 
 GOLDEN = Path(__file__).parent / "golden"
-VOID_TAGS = {"meta", "br"}
 HOSTILE = "<script>alert('1')</script> & \"q\" {{ 7 * 7 }}"
 
 MakeRound = Callable[..., dict[str, Any]]
 MakeRounds = Callable[..., list[dict[str, Any]]]
 Rounds = list[dict[str, Any]]
-
-
-class Outline(HTMLParser):
-    """A line for each tag with its attributes and for each text, indented as they are nested.
-
-    White space is collapsed except in prose, where it is shown. What is in plots and in the style sheet is left out.
-    """
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-        self._open: list[str] = []
-        self._skipped = 0
-        self._prose_depth: int | None = None
-        self.feed(page)
-        self.close()
-        assert not self._open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if not self._skipped:
-            self._add(" ".join([tag, *(f"{name}={value!r}" for name, value in sorted(attrs))]))
-        if tag in VOID_TAGS:
-            return
-        if self._skipped or tag in ("svg", "style"):
-            self._skipped += 1
-        if ("class", "prose") in attrs:
-            self._prose_depth = len(self._open)
-        self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert self._skipped, "only plots have tags that close themselves"
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-        self._skipped = max(0, self._skipped - 1)
-        if self._prose_depth == len(self._open):
-            self._prose_depth = None
-
-    def handle_data(self, data: str) -> None:
-        if self._skipped:
-            return
-        if self._prose_depth is not None:
-            self._add(repr(data))
-        elif data.strip() or "\n" not in data:
-            self._add(repr(re.sub(r"[ \n]+", " ", data)))
-
-    def _add(self, line: str) -> None:
-        self.lines.append("  " * len(self._open) + line)
 
 
 def make_plain(make_rounds: MakeRounds) -> Rounds:
@@ -156,10 +102,6 @@ def test_the_section_about_people_is_that_of_the_golden_file(make_round: MakeRou
 
 
 def check(name: str, rounds: Rounds, settings: dict[str, Any]) -> None:
-    """Compare a report's outline with the golden file of that name."""
+    """Compare a report with the golden file of that name."""
     page = render_report_html(rounds, summarize_rounds(rounds, settings, {"train.sft": 18.25}))
-    lines = Outline(page).lines
-    path = GOLDEN / f"{name}.txt"
-    if os.environ.get("COPYDESK_UPDATE_GOLDEN"):
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    assert lines == path.read_text(encoding="utf-8").splitlines()
+    check_golden_page(page, GOLDEN / f"{name}.txt")
