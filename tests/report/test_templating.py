@@ -4,6 +4,7 @@ import pytest
 from jinja2 import ChoiceLoader, DictLoader, UndefinedError
 from markupsafe import Markup
 
+from copydesk.report.diff import compute_diff
 from copydesk.report.style import METHOD_STYLES, method_styles
 from copydesk.report.templating import BarView, CellView, FigureView, RowView, TableView, make_environment
 
@@ -69,3 +70,10 @@ def test_lists_of_figures_and_definitions_are_escaped() -> None:
 )
 def test_part_of_a_text_is_emphasized_once(part: str, expected: str) -> None:
     assert f"|{expected}|" in render("|{{ ui.emphasize('<b> 5% 5%', part) }}|", part=part)
+
+
+def test_differences_are_marked_and_escaped() -> None:
+    body = "|{{ ui.diff(segments) }}|"
+    page = render(body, segments=compute_diff("a <b> c", "a <i> c"))
+    assert "|a &lt;<del>b</del><ins>i</ins>&gt; c|" in page
+    assert "<script>" not in render(body, segments=compute_diff("<script>alert(1)</script>", "fine"))

@@ -1,7 +1,10 @@
-"""What an edit changed, word by word."""
+"""Word-level difference between a response and its edit.
+
+`gateway/web/static/diff.js` computes the same segments in the browser, for drafts that are still being edited; a change
+of the rules here needs the same change there.
+"""
 
 import re
-from html import escape
 from itertools import groupby
 from typing import Literal
 
@@ -14,11 +17,18 @@ _TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
 
 
 def compute_diff(response: str, edit: str) -> list[Segment]:
-    """The segments that lead from `response` to `edit`, in reading order, what was deleted before what was inserted.
+    """Compute the segments that lead from a response to its edit.
 
-    Nothing is lost: equal and deleted segments joined are the response, equal and inserted ones the edit, white space
-    included. A space alone between two changes counts as changed, so that a rewritten phrase reads as one; a line break
-    does not, so that paragraphs stay paragraphs.
+    A single space between two changes counts as changed, so that a rewritten phrase is one segment; a line break does
+    not, so that paragraphs stay apart.
+
+    Args:
+        response: the text before.
+        edit: the text after.
+
+    Returns:
+        Segments in reading order, deletions before insertions. Equal and deleted segments joined are the response,
+        equal and inserted ones the edit, white space included.
     """
     segments: list[Segment] = []
     for changed, blocks in groupby(_align_tokens(response, edit), key=lambda block: block[0]):
@@ -47,19 +57,13 @@ def _align_tokens(response: str, edit: str) -> list[tuple[bool, str, str]]:
     return blocks
 
 
-def render_diff_html(response: str, edit: str) -> str:
-    """The difference as HTML: `<del>` and `<ins>` around what changed, all text escaped."""
-    tags = {"equal": "{}", "delete": "<del>{}</del>", "insert": "<ins>{}</ins>"}
-    return "".join(tags[tag].format(escape(text)) for tag, text in compute_diff(response, edit))
-
-
 def render_diff_plain(response: str, edit: str) -> str:
-    """The difference for where there is no colour: `[-deleted-]{+inserted+}`."""
+    """Render the difference without colour: `[-deleted-]{+inserted+}`."""
     marks = {"equal": ("", ""), "delete": ("[-", "-]"), "insert": ("{+", "+}")}
     return "".join(marks[tag][0] + text + marks[tag][1] for tag, text in compute_diff(response, edit))
 
 
 def render_diff_rich(response: str, edit: str) -> Text:
-    """The difference for a terminal: deleted words red and struck through, inserted ones green and underlined."""
+    """Render the difference for a terminal: deletions red and struck through, insertions green and underlined."""
     styles = {"equal": "", "delete": "strike red", "insert": "underline green"}
     return Text.assemble(*((text, styles[tag]) for tag, text in compute_diff(response, edit)))

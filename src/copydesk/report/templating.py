@@ -1,8 +1,8 @@
 """Self-contained HTML pages from Jinja2 templates, and the plain data that their macros lay out.
 
 A page's template extends `base.html.j2` and imports `macros.html.j2`, both in this package's `templates/`; a page of
-another package keeps its template in a `templates/` folder of its own. Everything is escaped but `Markup`, which
-plots come as.
+another package keeps its template in a `templates/` folder of its own. Everything is escaped except `Markup`, the type
+of plots.
 """
 
 from collections.abc import Sequence
@@ -89,8 +89,8 @@ def render_template(name: str, *, package: str = "copydesk.report", **context: A
 def make_environment(package: str = "copydesk.report") -> Environment:
     """The Jinja2 environment for the templates of a package, with those of `copydesk.report` behind them.
 
-    Filters: `css_variable` (method name → CSS variable of its colour), `method_css` (styles by name → CSS rules that
-    set these variables), `capitalize_first`.
+    Filters: `css_variable` (method name → CSS variable of its colour) and `method_css` (styles by name → CSS rules that
+    set these variables).
     """
     packages = dict.fromkeys([package, "copydesk.report"])
     environment = Environment(
@@ -100,9 +100,7 @@ def make_environment(package: str = "copydesk.report") -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        css_variable=get_css_variable, method_css=render_method_css, capitalize_first=capitalize_first
-    )
+    environment.filters.update(css_variable=get_css_variable, method_css=render_method_css)
     return environment
 
 
