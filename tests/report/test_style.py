@@ -1,6 +1,15 @@
-"""Names, order and looks."""
+"""Labels, order and styles of methods."""
 
-from copydesk.report.style import METHOD_STYLES, exclude_oracle, get_method_label, is_late, method_styles, sort_methods
+from copydesk.report.style import (
+    METHOD_STYLES,
+    MethodStyle,
+    exclude_oracle,
+    get_method_label,
+    is_late,
+    method_styles,
+    render_method_css,
+    sort_methods,
+)
 
 
 def test_the_order_of_the_tables() -> None:
@@ -18,6 +27,17 @@ def test_labels() -> None:
     assert [get_method_label(name) for name in names] == [
         "Oracle", "ICL-3", "CIPHER-5", "Late, discounted UCB", "Late, mine", "mine",
     ]  # fmt: skip
+
+
+def test_the_label_of_a_new_rule_comes_from_its_name() -> None:
+    assert get_method_label("late-sliding-window-ucb") == "Late, sliding window UCB"
+
+
+def test_css_sets_the_colour_of_each_method_for_light_and_for_dark_pages() -> None:
+    css = render_method_css({"sft": MethodStyle("", "", "#111111", "#222222"), "a b": METHOD_STYLES["base"]})
+    light, dark = css.splitlines()
+    assert light == ":root { --method-sft: #111111; --method-a_20b: #868e99; }"
+    assert dark == "@media (prefers-color-scheme: dark) { :root { --method-sft: #222222; --method-a_20b: #939ca8; } }"
 
 
 def test_notes_say_how_many_edits_are_read() -> None:

@@ -1,4 +1,4 @@
-"""What a run shows: its figures, tables for the terminal, and one self-contained HTML page."""
+"""Results of a run: `results.json`, tables for the terminal, and a self-contained HTML report."""
 
 from copydesk.report.html import write_report
 from copydesk.report.results import CostReduction, compute_cost_reduction, summarize_rounds

@@ -1,15 +1,9 @@
-"""How far a method may be from the best one, when nobody knows which user one has.
+"""Max SubOpt, robustness and regret of the methods of a run, and the figures of the paper to compare them with.
 
-What it costs a late ensemble to find out which of its policies is the best.
-
-A figure over seeds.
-
-The results of the paper, as its poster shows them.
-
-Source: poster of *Principled Fine-tuning of LLMs from User-Edits: A Medley of Preference, Supervision, and Reward*,
-Misra, Pacchiano, Chi and Gao, NeurIPS 2025, arXiv 2601.19055, section Results. Summaries and emails for users that a
-language model plays: strong, Qwen 3 32B, and weak, Llama 3.1 8B. Every figure is a mean and a spread over seeds. The
-poster has no row for RL.
+Source of the paper's figures: poster of *Principled Fine-tuning of LLMs from User-Edits: A Medley of Preference,
+Supervision, and Reward*, Misra, Pacchiano, Chi and Gao, NeurIPS 2025, arXiv 2601.19055, section Results. Summaries and
+emails for users simulated by a language model: strong, Qwen 3 32B, and weak, Llama 3.1 8B. Every figure is a mean and a
+spread over seeds. The poster has no row for RL.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -24,7 +18,7 @@ from copydesk.report.style import exclude_oracle, is_late
 
 
 def summarize_spread(per_seed: Sequence[float]) -> dict[str, Any]:
-    """The mean over seeds, their sample standard deviation (0 for a single seed), and the figures themselves."""
+    """Compute the mean over seeds and their sample standard deviation (0 for a single seed); keeps the figures."""
     return {
         "mean": fmean(per_seed),
         "std": stdev(per_seed) if len(per_seed) > 1 else 0.0,
@@ -37,26 +31,33 @@ SINGLE_FEEDBACK_METHODS = ("sft", "dpo", "rl")
 ENSEMBLE_METHODS = ("early", "late")
 
 SeedCosts = Mapping[tuple[str, str], Mapping[int, float]]
-"""The mean cost of a round, by column and method, then by seed."""
+"""The mean cost of a round by column and method, then by seed."""
 
 
 def filter_plain_scenarios(columns: Iterable[str]) -> list[str]:
-    """The columns that stand for a task and a user and nothing else; all of them where none does."""
-    found = list(columns)
-    return [column for column in found if parse_scenario(column).is_plain] or found
+    """Keep the columns of one task with one user, outside of shifts and sweeps; all columns if there is none."""
+    names = list(columns)
+    return [column for column in names if parse_scenario(column).is_plain] or names
 
 
 def filter_unswept_scenarios(columns: Iterable[str]) -> list[str]:
-    """The columns of a table: `filter_plain_scenarios`, and those in which another user than that of the log is met."""
+    """Keep the columns that are not points of a sweep."""
     return [column for column in columns if not parse_scenario(column).swept_parameter]
 
 
 def compute_largest_gaps(costs: SeedCosts, columns: Iterable[str]) -> dict[str, dict[int, float]]:
-    """Each method's largest gap, over some columns, to the best method of the column, by seed.
+    """Compute each method's largest gap over some columns to the best method of the column, by seed.
 
-    A method that did not play in all of them is left out and measures nobody: over fewer columns a maximum is smaller.
-    The oracle is no method one could choose and is never the best; the gap of a method that is cheaper than all others
-    everywhere is 0.
+    A method that did not play in all of the columns is left out, because a maximum over fewer columns is smaller. The
+    oracle is not a method that one could choose, so it is never the best. The gap of a method that is cheaper than all
+    others everywhere is 0.
+
+    Args:
+        costs: the mean costs of all columns.
+        columns: those to take the maximum over.
+
+    Returns:
+        The gaps by method and seed.
     """
     counted = set(columns)
     columns_of = {method: {column for column, other in costs if other == method} for _, method in costs}
@@ -74,18 +75,23 @@ def compute_largest_gaps(costs: SeedCosts, columns: Iterable[str]) -> dict[str, 
 
 
 def average_max_subopt(gaps: Mapping[str, Mapping[int, float]]) -> dict[str, dict[str, Any]]:
-    """`compute_largest_gaps`, averaged over seeds."""
+    """Average the gaps of `compute_largest_gaps` over seeds."""
     return {method: summarize_spread([own[seed] for seed in sorted(own)]) for method, own in gaps.items()}
 
 
 def compute_robustness(gaps: Mapping[str, Mapping[int, float]]) -> dict[str, dict[str, Any]]:
-    """An ensemble's Max SubOpt, divided by that of the best method of a single feedback; per seed, then averaged.
+    """Compute each ensemble's Max SubOpt, divided by that of the best method of a single feedback.
 
-    Below 1 the ensemble is the safer choice. It is there for each ensemble that played in the same seeds as at least
-    one of those methods, and only where the best of them is not the best everywhere: its Max SubOpt is 0 then, and
-    there is nothing to divide by.
+    Below 1 the ensemble is the safer choice.
+
+    Args:
+        gaps: what `compute_largest_gaps` returns.
+
+    Returns:
+        The ratio per seed and its average, for each ensemble that played in the same seeds as at least one of those
+        methods. Empty if the best of them is the best in every column: its Max SubOpt, the divisor, is 0 then.
     """
-    found = {}
+    ratios = {}
     for ensemble in ENSEMBLE_METHODS:
         own = gaps.get(ensemble, {})
         singles = [
@@ -93,19 +99,19 @@ def compute_robustness(gaps: Mapping[str, Mapping[int, float]]) -> dict[str, dic
         ]
         best = {seed: min((single[seed] for single in singles), default=0.0) for seed in sorted(own)}
         if own and all(best.values()):
-            found[ensemble] = summarize_spread([own[seed] / best[seed] for seed in best])
-    return found
+            ratios[ensemble] = summarize_spread([own[seed] / best[seed] for seed in best])
+    return ratios
 
 
 @dataclass(frozen=True)
 class SeedRegret:
     """A late ensemble beside the best single arm in hindsight, in one seed.
 
-    That arm is the policy that cost least over all the rounds of the seed, had it answered every one of them.
+    That arm is the policy whose total cost is lowest when it answers every round of the seed.
 
     Attributes:
         seed: the seed.
-        best: the arm, by the name people know it by.
+        best: the arm, by the method whose policy it is.
         late_costs: the ensemble's cost in each round.
         best_costs: that arm's cost in the same rounds.
     """
@@ -117,26 +123,32 @@ class SeedRegret:
 
     @property
     def total(self) -> float:
-        """The total cost of the ensemble minus that of the arm; negative where switching paid."""
+        """The total cost of the ensemble minus that of the arm; negative if switching between arms paid off."""
         return sum(self.late_costs) - sum(self.best_costs)
 
     @property
     def ratio(self) -> float | None:
-        """The total cost of the ensemble divided by that of the arm; None where the arm costs nothing."""
+        """The total cost of the ensemble divided by that of the arm; `None` if the arm costs nothing."""
         return sum(self.late_costs) / sum(self.best_costs) if sum(self.best_costs) else None
 
     @property
     def curve(self) -> list[float]:
-        """The regret after each round: costs summed up to it."""
+        """The regret after each round."""
         return list(accumulate(late - best for late, best in zip(self.late_costs, self.best_costs, strict=True)))
 
 
 def compute_regrets(rounds: Iterable[RoundRow], arms: Collection[str] | None = None) -> dict[str, list[SeedRegret]]:
-    """The regret of each late ensemble in one column, an entry a seed in ascending order.
+    """Compute the regret of each late ensemble in one column.
 
-    The arms are the policies that any of the column's late ensembles played, or those of the methods `arms`, and that
-    played alone there as well, in the same rounds of the same seed. A seed without such an arm, and an ensemble without
-    such a seed, is left out.
+    A policy counts as an arm if it also played alone in the same rounds of the same seed.
+
+    Args:
+        rounds: of the column.
+        arms: the methods whose policies are the arms; by default those that the late ensembles of the column played.
+
+    Returns:
+        An entry for each seed, in ascending order, by ensemble. A seed without an arm, and an ensemble without such a
+        seed, is left out.
     """
     played = list(rounds)
     methods_of_arms = set(list_arms(played).values()) if arms is None else set(arms)
@@ -147,7 +159,7 @@ def compute_regrets(rounds: Iterable[RoundRow], arms: Collection[str] | None = N
             costs.setdefault((method, int(one["seed"])), {})[int(one["t"])] = float(one["cost"])
     methods = list_methods(played)
     alone = [method for method in methods if not is_late(method)]
-    found: dict[str, list[SeedRegret]] = {}
+    regrets: dict[str, list[SeedRegret]] = {}
     for late in filter(is_late, methods):
         for seed in sorted(seed for method, seed in costs if method == late):
             own = costs[late, seed]
@@ -156,17 +168,20 @@ def compute_regrets(rounds: Iterable[RoundRow], arms: Collection[str] | None = N
                 best = min(rivals, key=lambda arm: sum(rivals[arm].values()))
                 order = sorted(own)
                 regret = SeedRegret(seed, best, [own[t] for t in order], [rivals[best][t] for t in order])
-                found.setdefault(late, []).append(regret)
-    return found
+                regrets.setdefault(late, []).append(regret)
+    return regrets
 
 
 def summarize_regrets(rounds: Iterable[RoundRow]) -> dict[str, dict[str, dict[str, Any]]]:
-    """The regrets by column and late ensemble, as results.json holds them.
+    """Summarize the regrets by column and late ensemble, as `results.json` holds them.
 
-    `regret` is in the units of the cost, summed over the rounds of a seed; `ratio` is that of the totals, and is left
-    out where an arm costs nothing in some seed; `best_total` is the total of the best arm and `best` its name, a seed
-    each. Columns without a late ensemble are left out. What the ensemble of any column played is an arm in every one,
-    also where an ensemble that knew of the others' rounds never tried it.
+    What the ensemble of any column played is an arm in every column, even if an ensemble that started from the others'
+    rounds never tried it.
+
+    Returns:
+        For each column with a late ensemble and each ensemble: `regret`, in units of the cost, summed over the rounds
+        of a seed; `ratio` of the two totals, left out if the best arm costs nothing in some seed; `best_total`, the
+        total of the best arm; `best`, its name in each seed.
     """
     columns = group_by_scenario(rounds)
     arms = {arm for own in columns.values() for arm in list_arms(own).values()}
@@ -211,16 +226,15 @@ PAPER_MAX_SUBOPT: dict[str, dict[str, float]] = {
 
 
 def match_paper_scenario(column: str) -> str | None:
-    """The poster's column that one of ours answers to; None where there is none.
+    """Find the poster's column for one of ours: the one of the same task and user; `None` if it has none.
 
-    It is that of the same task and user, whether the documents are PRELUDE's or made up: `email/strong` and
-    `prelude-email/strong` both answer to `email/strong`.
+    The documents may be PRELUDE's or made up: `email/strong` and `prelude-email/strong` both match `email/strong`.
     """
-    asked = column.removeprefix("prelude-")
-    return asked if asked in PAPER_SCENARIOS else None
+    name = column.removeprefix("prelude-")
+    return name if name in PAPER_SCENARIOS else None
 
 
 def compute_paper_robustness() -> dict[str, float]:
-    """An ensemble's Max SubOpt, divided by that of the best method of a single feedback; from the poster's means."""
+    """Compute each ensemble's Max SubOpt, divided by that of the best method of a single feedback, from the poster."""
     best = min(PAPER_MAX_SUBOPT[method]["mean"] for method in ("sft", "dpo"))
     return {method: PAPER_MAX_SUBOPT[method]["mean"] / best for method in ("early", "late")}

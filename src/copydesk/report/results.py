@@ -1,9 +1,4 @@
-"""The figures of a run, all computed from its rounds.
-
-What each of several people pays, as the tables about them show it.
-
-Columns that differ in one number only: how strong the user is, or how many edits the log has.
-"""
+"""The results of a run, computed from its rounds: `results.json`, cost reduction, rows of people, and sweeps."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,23 +22,32 @@ from copydesk.report.rounds import RoundRow, check_round, get_scenario_name, lis
 from copydesk.report.style import exclude_oracle, is_late, sort_methods
 
 MEASURES = ("accepted", "malformed", "facts", "length", "distance", "taste")
-"""What a cell averages beside the cost, where rounds carry it as a number or a truth value."""
+"""What a cell averages beside the cost, if rounds have it as a number or a truth value."""
 
 
 def summarize_rounds(
     rounds: Iterable[RoundRow], settings: Mapping[str, Any], seconds: Mapping[str, float]
 ) -> dict[str, Any]:
-    """The content of results.json.
+    """Compute the content of `results.json`.
 
     A cell's `mean` is the mean over seeds of the mean cost of a round, `std` their sample standard deviation (0 for a
     single seed), `per_seed` the means in ascending order of the seed, and `rounds` how many rounds it is made of. The
-    measures beside the cost are means over those rounds. `average_max_subopt` is a method's largest gap, over the plain
-    columns (no shifted or changing user, no sweep; all columns where none is plain), to the best method of the column
-    other than the oracle, taken per seed and then averaged. Where methods for it played, there are `regret`, see
-    `summarize_regrets`, and `robustness`, see there. Where others are met than the user of the log, `max_subopt_all`
-    and `robustness_all` are the same over all columns but those of sweeps.
+    measures beside the cost are means over those rounds. `max_subopt` is a method's largest gap, over the plain columns
+    (no shifted or changing user, no sweep; all columns if none is plain), to the best method of the column other than
+    the oracle, taken per seed and then averaged. `regret` (`summarize_regrets`) and `robustness`
+    (`compute_robustness`) are there if methods for them played. If users are met who are not those of the log,
+    `max_subopt_all` and `robustness_all` are the same over all columns except those of sweeps.
 
-    Raises InputError when there are no rounds, or one lacks a field or has a cost that is no finite number.
+    Args:
+        rounds: of the run, of any number of columns, methods and seeds.
+        settings: of the run, stored as they are.
+        seconds: how long each part of the run took, stored as they are.
+
+    Returns:
+        One JSON object.
+
+    Raises:
+        InputError: there are no rounds, or one lacks a field or has a cost that is not a finite number.
     """
     by_cell: dict[tuple[str, str], dict[int, list[RoundRow]]] = {}
     played = [check_round(one, number) for number, one in enumerate(rounds, start=1)]
@@ -104,7 +108,7 @@ def _get_measure(played: RoundRow, name: str) -> Any:
 
 @dataclass(frozen=True)
 class CostReduction:
-    """How much less people edit with `method` than with `baseline`; costs are means over the columns."""
+    """How much less people edit with `method` than with `baseline`; `before` and `after` are means over the columns."""
 
     method: str
     baseline: str
@@ -113,12 +117,12 @@ class CostReduction:
 
     @property
     def share(self) -> float:
-        """The part of the edit cost that went away; negative when it grew, 0 when there was none to begin with."""
+        """The share of the edit cost that was saved; negative if it grew, 0 if there was none before."""
         return 1 - self.after / self.before if self.before else 0.0
 
     @property
     def description(self) -> str:
-        """The saving as a sentence that starts in lower case, e.g. `people edit 63% less than before`."""
+        """The saving as a sentence without its capital letter, e.g. `people edit 63% less than before`."""
         if not self.before:
             return "people edit now, and did not before" if self.after else "nobody edited anything, before or after"
         percent = round(100 * abs(self.share))
@@ -132,11 +136,18 @@ class CostReduction:
 def compute_cost_reduction(
     results: Mapping[str, Any], method: str | None = None, baseline: str = "base"
 ) -> CostReduction | None:
-    """What a method saves against the baseline, over the columns in which both played; None where there is none.
+    """Compute what a method saves against the baseline, over the columns in which both played.
 
-    These are the plain columns, and shifted users or sweeps only where there is no plain one. Without `method` it is
-    the late ensemble, which has to find its policy within the rounds that are counted; and only if it did not play, the
-    method that came out cheapest, the oracle aside.
+    These are the plain columns; shifted users and sweeps count only if there is no plain one.
+
+    Args:
+        results: what `summarize_rounds` returns.
+        method: by default the late ensemble, which has to find its policy within the rounds that are counted; if it
+            did not play, the cheapest method other than the oracle.
+        baseline: the method to compare with.
+
+    Returns:
+        The reduction; `None` if there is no column in which both played.
     """
     if method is None:
         others = exclude_oracle(name for name in results["methods"] if name != baseline)
@@ -159,10 +170,10 @@ class UserRow:
 
     Attributes:
         name: of the person.
-        edits: how many they gave, as text.
+        edits: how many edits of theirs the log has, as text.
         taste: how many others want the same, in words.
-        cells: mean cost of a round by method, as in results.json.
-        regret: of the late ensemble, summed over a seed's rounds; `None` where it did not play.
+        cells: mean cost of a round by method, as in `results.json`.
+        regret: of the late ensemble, summed over a seed's rounds; `None` if it did not play.
     """
 
     name: str
@@ -183,9 +194,9 @@ def get_user_scenario(results: Mapping[str, Any], name: str) -> str:
 
 
 def build_user_rows(results: Mapping[str, Any]) -> list[UserRow]:
-    """A row for each person, and a last one for everybody.
+    """Build a row for each person, and a last one for everybody.
 
-    In everybody's costs each person counts alike; everybody's regret is the sum.
+    Everybody's costs weigh each person equally; everybody's regret is the sum.
     """
     people = results["settings"]["people"]
     turns = [person["turn"] for person in people.values()]
@@ -217,8 +228,8 @@ class Sweep:
 
     Attributes:
         symbol: p, the strength of the user, or n, the number of edits in the log.
-        title: what it is a sweep of, for people.
-        cells: the results of each point, by its p or n, in ascending order: method to cell.
+        title: what is varied, and for which task and user.
+        cells: the cells of each point by method; points by their p or n, in ascending order.
     """
 
     symbol: Literal["n", "p"]
@@ -227,21 +238,21 @@ class Sweep:
 
     @property
     def methods(self) -> list[str]:
-        """The methods that played somewhere, in the order of the tables."""
+        """The methods that played at any point, in the order of the tables."""
         return sort_methods(method for cells in self.cells.values() for method in cells)
 
     def format_value(self, value: float) -> str:
-        """A p or n for people."""
+        """Format a p or n."""
         return f"{value:,.0f}" if self.symbol == "n" else f"{value:g}"
 
     def curve(self, method: str) -> list[tuple[float, Mapping[str, Any]]]:
-        """A method's cells, each with its p or n, where it played."""
+        """A method's cells, each with its p or n, at the points where it played."""
         return [(value, cells[method]) for value, cells in self.cells.items() if method in cells]
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where the mean cost of two methods is the same, and which of them is cheaper beyond that."""
+    """Where the mean costs of two methods are equal, and which of the two is cheaper beyond that."""
 
     first: str
     second: str
@@ -250,7 +261,7 @@ class Crossing:
 
 
 def collect_sweeps(results: Mapping[str, Any]) -> list[Sweep]:
-    """The sweeps in results.json: one for each task and, where n is varied, for each user."""
+    """Collect the sweeps in `results.json`: one for each task and, if n is varied, for each user."""
     points: dict[tuple[str, str], list[Scenario]] = {}
     for column in map(parse_scenario, results["columns"]):
         if column.swept_parameter:
@@ -266,7 +277,7 @@ def collect_sweeps(results: Mapping[str, Any]) -> list[Sweep]:
 
 
 def _sweep_key(column: Scenario) -> tuple[str, str]:
-    """What tells sweeps apart: what is varied, and of what."""
+    """The symbol and the title of the sweep that a column is a point of."""
     if column.swept_parameter == "p":
         return "p", f"{column.task_title}, by the strength of the user"
     return "n", f"{column.task_title}, {column.user_title}, by the edits in the log"
@@ -277,12 +288,12 @@ def _swept_value(column: Scenario) -> float:
 
 
 def find_crossings(sweep: Sweep) -> list[Crossing]:
-    """Where the mean costs of two methods cross, in ascending order.
+    """Find where the mean costs of two methods cross, in ascending order.
 
-    Between the points of a sweep lie straight lines, n on a log axis. Curves that touch without crossing, or that meet
-    only at the end, do not count.
+    The curves are straight lines between the points of the sweep, with n on a log axis. Curves that touch without
+    crossing, or that meet only at the end, do not count.
     """
-    found = []
+    crossings = []
     for one, other in combinations(sweep.methods, 2):
         gaps = [
             (_to_axis(sweep, value), cell["mean"] - sweep.cells[value][other]["mean"])
@@ -291,8 +302,8 @@ def find_crossings(sweep: Sweep) -> list[Crossing]:
         ]
         for at, after in _find_zero_crossings(gaps):
             where = exp(at) if sweep.symbol == "n" else at
-            found.append(Crossing(one, other, where, one if after < 0 else other))
-    return sorted(found, key=lambda crossing: crossing.value)
+            crossings.append(Crossing(one, other, where, one if after < 0 else other))
+    return sorted(crossings, key=lambda crossing: crossing.value)
 
 
 def _to_axis(sweep: Sweep, value: float) -> float:
@@ -300,9 +311,9 @@ def _to_axis(sweep: Sweep, value: float) -> float:
 
 
 def _find_zero_crossings(points: Sequence[tuple[float, float]]) -> Iterable[tuple[float, float]]:
-    """Where a line through the points changes its sign, and its value at the next point that is not 0."""
+    """Yield where a line through the points changes its sign, and its value at the next point that is not 0."""
     last: tuple[float, float] | None = None
-    level: float | None = None  # the first of the points at 0 since the last one that was not
+    level: float | None = None  # the first point at 0 since `last`
     for x, y in points:
         if y == 0:
             level = x if level is None else level

@@ -1,4 +1,4 @@
-"""Rounds, as rounds.jsonl holds them, and what they are rounds of."""
+"""Rounds as `rounds.jsonl` holds them: their columns, methods and arms, and a check of their fields."""
 
 from collections.abc import Iterable, Mapping
 from math import isfinite
@@ -8,7 +8,7 @@ from copydesk.errors import InputError
 from copydesk.report.style import is_late, sort_methods
 
 RoundRow = Mapping[str, Any]
-"""One line of rounds.jsonl."""
+"""One line of `rounds.jsonl`."""
 
 REQUIRED_FIELDS = ("seed", "t", "task", "user", "method", "policy", "kind", "context", "response", "edit", "cost")
 
@@ -19,14 +19,14 @@ def get_scenario_name(played: RoundRow) -> str:
 
 
 def list_methods(rounds: Iterable[RoundRow]) -> list[str]:
-    """The methods that played, in the order of the tables; unknown ones last, as they come."""
+    """The methods that played, in the order of the tables; unknown ones last, in the order they appear."""
     return sort_methods(str(played["method"]) for played in rounds)
 
 
 def list_arms(rounds: Iterable[RoundRow]) -> dict[str, str]:
-    """The arms of the late ensembles in the order of the tables, each policy with the name people know it by.
+    """The arms of the late ensembles in the order of the tables: the name shown for each policy.
 
-    That is the method whose policy it is, or the policy's own name where no method played it alone.
+    It is the method whose policy it is, or the policy's own name if no method played it alone.
     """
     played = list(rounds)
     alone = {str(one["policy"]): str(one["method"]) for one in played if not is_late(str(one["method"]))}
@@ -40,17 +40,25 @@ def list_arms(rounds: Iterable[RoundRow]) -> dict[str, str]:
 
 
 def group_by_scenario(rounds: Iterable[RoundRow]) -> dict[str, list[RoundRow]]:
-    """The rounds of each column, columns and rounds as they come."""
-    found: dict[str, list[RoundRow]] = {}
+    """Group rounds by column, in the order they appear."""
+    columns: dict[str, list[RoundRow]] = {}
     for played in rounds:
-        found.setdefault(get_scenario_name(played), []).append(played)
-    return found
+        columns.setdefault(get_scenario_name(played), []).append(played)
+    return columns
 
 
 def check_round(played: RoundRow, number: int) -> RoundRow:
-    """The round, if it has every field and its cost is a number.
+    """Check that a round has every field and a finite cost.
 
-    Raises InputError that names the round by its `number` otherwise.
+    Args:
+        played: the round.
+        number: its place in the file, for the error message.
+
+    Returns:
+        The round.
+
+    Raises:
+        InputError: a field is missing, or the cost is not a finite number.
     """
     missing = [field for field in REQUIRED_FIELDS if field not in played]
     if missing:

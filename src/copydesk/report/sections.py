@@ -13,7 +13,7 @@ from markupsafe import Markup
 from copydesk.report import metrics, plots
 from copydesk.report.columns import Scenario, format_scenario_title
 from copydesk.report.diff import Segment, compute_diff
-from copydesk.report.examples import ExamplePair, format_chat_context, pick_examples
+from copydesk.report.examples import ExamplePair, format_author, format_chat_context, format_verdict, pick_examples
 from copydesk.report.metrics import filter_plain_scenarios
 from copydesk.report.results import (
     Crossing,
@@ -47,7 +47,7 @@ class TablesSection:
 
 @dataclass(frozen=True)
 class ExampleSide:
-    """One response to an example's context: who wrote it, what people made of it, and what they changed."""
+    """One response to an example's context: the method that wrote it, what its edit cost, and what the edit changed."""
 
     title: str
     verdict: str
@@ -56,7 +56,7 @@ class ExampleSide:
 
 @dataclass(frozen=True)
 class ExampleView:
-    """A context and its responses before and after learning; `taste` is what the user wants, where that is recorded."""
+    """A context and its responses before and after learning; `taste` is what the user wants, empty if not recorded."""
 
     title: str
     taste: str
@@ -79,7 +79,7 @@ class ScenarioSection:
 
 @dataclass(frozen=True)
 class UsersSection:
-    """People with different tastes: their costs, and which policy the ensemble of each one played."""
+    """People with different tastes: their costs, and which policy each person's ensemble played."""
 
     template: ClassVar[str] = "users"
     table: TableView
@@ -88,7 +88,7 @@ class UsersSection:
 
 @dataclass(frozen=True)
 class ShiftSection:
-    """Users who are not, or do not stay, those of the log; `safety` is a sentence, or empty."""
+    """Users met online who are not, or do not stay, those of the log; `safety` is a sentence, or empty."""
 
     template: ClassVar[str] = "shift"
     costs: TableView
@@ -115,7 +115,7 @@ class SweepsSection:
 
 
 def build_scenarios_section(results: Mapping[str, Any], shown: Styles) -> TablesSection:
-    """All plain columns side by side, and Max SubOpt."""
+    """Build the table of all plain columns side by side, with Max SubOpt."""
     columns = _group_by_title(results, filter_plain_scenarios(results["columns"]))
     caption = (
         "Mean edit cost ± standard deviation over seeds. Max SubOpt is the largest gap to the best method of a column."
@@ -149,7 +149,7 @@ def _build_cost_cell(cells: Cells, method: str, below: str = "", bar: BarView | 
 def build_scenario_section(
     column: str, rounds: Sequence[RoundRow], results: Mapping[str, Any], shown: Styles
 ) -> ScenarioSection:
-    """The table, plots and examples of one task with one user."""
+    """Build the table, plots and examples of one task with one user."""
     cells = results["cells"][column]
     return ScenarioSection(
         title=format_scenario_title(column),
@@ -187,8 +187,8 @@ def _plot_scenario(rounds: Sequence[RoundRow], methods: Sequence[str], shown: St
         figures.append(
             _make_figure(f"Pulls of each arm{title}", note, plots.plot_pulls_over_rounds(rounds, late), arms)
         )
-    informed = "none but the oracle" if "oracle" in methods else "no policy"
-    note = f"What people want depends on the kind of document, which {informed} is told."
+    informed = "only the oracle sees" if "oracle" in methods else "no policy sees"
+    note = f"What people want depends on the kind of document, which {informed}."
     figures.append(_make_figure("Edit cost by kind of document", note, plots.plot_cost_by_kind(rounds), methods))
     return figures
 
@@ -215,15 +215,15 @@ def _build_example(example: ExamplePair, arms: Mapping[str, str]) -> ExampleView
 
 
 def _build_example_side(when: str, played: RoundRow, arms: Mapping[str, str]) -> ExampleSide:
-    label = get_method_label(str(played["method"]))
-    if is_late(str(played["method"])):
-        label += f", which played {get_method_label(arms[str(played['policy'])])}"
-    verdict = "Accepted as written" if played["edit"] == played["response"] else f"Edit cost {played['cost']:.2f}"
-    return ExampleSide(f"{when}: {label}", verdict, compute_diff(str(played["response"]), str(played["edit"])))
+    return ExampleSide(
+        title=f"{when}: {format_author(played, arms)}",
+        verdict=capitalize_first(format_verdict(played)),
+        segments=compute_diff(str(played["response"]), str(played["edit"])),
+    )
 
 
 def build_paper_section(results: Mapping[str, Any]) -> TablesSection | None:
-    """The columns that the poster has as well, each cell with the poster's below it."""
+    """Build the table of the columns that the poster has as well, each cell with the poster's below it."""
     columns = [(results["cells"][name], metrics.PAPER_COSTS[theirs], format_scenario_title(name))
                for name in results["columns"] if (theirs := metrics.match_paper_scenario(name))]  # fmt: skip
     methods = [method for method in results["methods"] if method in metrics.PAPER_MAX_SUBOPT]
@@ -256,8 +256,8 @@ def _build_robustness_table(robustness: Cells) -> TableView:
     """How much smaller an ensemble's Max SubOpt is than that of a method with one kind of feedback."""
     theirs = metrics.compute_paper_robustness()
     caption = (
-        "How safe an ensemble is for those who do not know which user they have: its Max SubOpt divided by that of the "
-        "best method of a single feedback (SFT, DPO or RL). Below 1 the ensemble is safer."
+        "How safe an ensemble is when the user is not known in advance: its Max SubOpt divided by that of the best "
+        "method that learns from a single kind of feedback (SFT, DPO or RL). Below 1 the ensemble is safer."
     )
     rows = [
         RowView(CellView(method=method), [format_cost(cell), f"{theirs[method]:.2f}"])
@@ -269,9 +269,9 @@ def _build_robustness_table(robustness: Cells) -> TableView:
 def build_users_section(
     rounds: Mapping[str, Sequence[RoundRow]], results: Mapping[str, Any], shown: Styles
 ) -> UsersSection:
-    """A table of all people, their costs as bars, and which policy the ensemble of each one played.
+    """Build the table of all people, their costs as bars, and which policy each person's ensemble played.
 
-    `rounds` are by column.
+    `rounds` are grouped by column.
     """
     users = build_user_rows(results)
     methods = results["methods"]
@@ -281,11 +281,11 @@ def build_users_section(
         regret = "–" if user.regret is None else format_cost(user.regret)
         rows.append(RowView(user.name, [user.edits, user.taste, *costs, regret]))
     caption = (
-        "Mean edit cost of a round, the lowest in bold; for everybody each person counts alike. Regret: the late "
-        "ensemble's total cost minus that of the better of its two policies; for everybody it is the sum."
+        "Mean edit cost of a round, the lowest in bold; the row for everybody weighs each person equally. Regret: the "
+        "late ensemble's total cost minus that of the better of its two policies; for everybody it is the sum."
     )
-    head = ["Who", "Edits", "Taste shared with", *(shown[method].label for method in methods), "Regret"]
-    note = "Everybody meets the same documents. Lower is better."
+    head = ["Person", "Edits", "Taste shared with", *(shown[method].label for method in methods), "Regret"]
+    note = "Everybody edits the same documents. Lower is better."
     figures = [_make_figure("Edit cost of each person", note, plots.plot_cost_by_user(users[:-1]), methods)]
     for user in users[:-1]:
         played = rounds[get_user_scenario(results, user.name)]
@@ -300,9 +300,9 @@ def build_users_section(
 def build_shift_section(
     columns: Sequence[Scenario], rounds: Mapping[str, Sequence[RoundRow]], results: Mapping[str, Any], shown: Styles
 ) -> ShiftSection | None:
-    """What the shifted `columns` cost, and how soon each late ensemble found the policy to play.
+    """Build what the shifted `columns` cost, and the regret of each late ensemble in them.
 
-    `rounds` are by column.
+    `rounds` are grouped by column.
     """
     if not columns:
         return None
@@ -324,7 +324,7 @@ def _describe_safety(robustness: Cells) -> str:
     if not robustness:
         return ""
     figures = ", ".join(f"{get_method_label(name).lower()} {format_cost(cell)}" for name, cell in robustness.items())
-    return f"Max SubOpt over all columns, that of the best method of a single feedback counted as 1: {figures}."
+    return f"Max SubOpt over all columns, divided by that of the best method of a single feedback: {figures}."
 
 
 def _build_regrets_table(regrets: Iterable[tuple[str, Cells]]) -> TableView | None:
@@ -335,8 +335,8 @@ def _build_regrets_table(regrets: Iterable[tuple[str, Cells]]) -> TableView | No
             head = None if place else title
             rows.append(RowView(head, [CellView(method=method), *format_regret(cell)], span=len(cells)))
     caption = (
-        "Regret: the total cost of a late ensemble minus that of the best single arm in hindsight, which "
-        "answers every round of the seed. Ratio: the first total divided by the second; below 1 switching paid."
+        "Regret: the total cost of a late ensemble minus that of the best single arm in hindsight, which answers every "
+        "round of the seed. Ratio: the first total divided by the second; below 1 switching between arms paid off."
     )
     return TableView(caption, ["Scenario", "Rule", "Regret", "Ratio", "Best single arm"], rows) if rows else None
 
@@ -350,7 +350,7 @@ def _plot_shift(column: Scenario, rounds: Sequence[RoundRow]) -> FigureView:
 
 
 def build_sweeps_section(results: Mapping[str, Any], shown: Styles) -> SweepsSection | None:
-    """Every sweep: curves, where they cross, and a table."""
+    """Build the curves of every sweep, where they cross, and a table."""
     sweeps = [_build_sweep(sweep, shown) for sweep in collect_sweeps(results)]
     return SweepsSection(sweeps) if sweeps else None
 

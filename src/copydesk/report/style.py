@@ -1,4 +1,4 @@
-"""How methods are named, ordered and coloured, the same in every table and plot."""
+"""Labels, order, colours and line styles of methods: one place for every table, plot and page."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,15 @@ LineStyle = Literal["solid", "dashed", "dotted", "dashdot"]
 
 @dataclass(frozen=True)
 class MethodStyle:
-    """A method's name for people, what it is in one line, its colours on light and on dark ground, and its line."""
+    """How a method is shown.
+
+    Attributes:
+        label: its name in tables and plots.
+        note: what it is, in one line; empty where nothing is known of it.
+        light: its colour on a light page.
+        dark: its colour on a dark page.
+        line: how its line is dashed.
+    """
 
     label: str
     note: str
@@ -19,7 +27,7 @@ class MethodStyle:
     line: LineStyle = "solid"
 
 
-# Told apart by people with any kind of colour vision: the hues follow Okabe and Ito, and lightness differs as well.
+# Distinct in any kind of colour vision: the hues follow Okabe and Ito, and lightness differs as well.
 METHOD_STYLES = {
     "base": MethodStyle("Base", "the model before it learned anything", "#868e99", "#939ca8", "dashed"),
     "sft": MethodStyle("SFT", "trained to write what people's edits led to", "#2c6fb3", "#69aaeb"),
@@ -30,20 +38,32 @@ METHOD_STYLES = {
         "Late ensemble", "a bandit that chooses among the policies, round by round", "#cf4a1d", "#ff7f54"
     ),
 }
+_PROPER_WORDS = {"ucb": "UCB", "thompson": "Thompson"}
+
+
+def _format_late_label(rule: str) -> str:
+    """The label of a late ensemble that plays by a rule: `discounted-ucb` is `Late, discounted UCB`."""
+    return "Late, " + " ".join(_PROPER_WORDS.get(word, word) for word in rule.split("-"))
+
+
+# Methods that play only where methods are compared. Their lines tell them from the others as well.
 _EXPERIMENT_STYLES = {
-    "shared": MethodStyle("Shared policy", "learnt from everybody's edits", "#3f5fa8", "#8aa5ea"),
-    "own": MethodStyle("Own adapter", "learnt from the edits of one person alone", "#5c9a1f", "#a2d95c"),
-    "oracle": MethodStyle("Oracle", "told in its prompt what people want, which no other "
-                                    "is", "#20262e", "#f4f6f8", "dotted"),
+    "shared": MethodStyle("Shared policy", "learned from everybody's edits", "#3f5fa8", "#8aa5ea"),
+    "own": MethodStyle("Own adapter", "learned from the edits of one person alone", "#5c9a1f", "#a2d95c"),
+    "oracle": MethodStyle(
+        "Oracle", "the only method that has people's taste in its prompt", "#20262e", "#f4f6f8", "dotted"
+    ),
     "late-discounted-ucb": MethodStyle(
-        "Late, discounted UCB", "a late ensemble that forgets what is long past", "#8a2c06", "#b85a26", "dashdot"
+        _format_late_label("discounted-ucb"), "a late ensemble that forgets old rounds", "#8a2c06", "#b85a26", "dashdot"
     ),
     "late-thompson": MethodStyle(
-        "Late, Thompson", "a late ensemble that plays each policy as often as it may be the best", "#610a6e", "#a045c8",
+        _format_late_label("thompson"),
+        "a late ensemble that plays each policy as often as it may be the best",
+        "#610a6e",
+        "#a045c8",
         "dashdot",
     ),
-}  # fmt: skip
-"""Beside the known ones: methods that play only where methods are compared. Lines tell them apart as well."""
+}
 _PROMPTED_COLOURS = {
     "icl": [("#2cabf0", "#b5dcfd"), ("#4d7f2e", "#93c66f")],
     "cipher": [("#2420b5", "#6a6ef0"), ("#9330f0", "#cf6cff")],
@@ -58,17 +78,17 @@ def is_late(method: str) -> bool:
 
 
 def sort_methods(methods: Iterable[str]) -> list[str]:
-    """Methods in the order of the tables, each once; unknown ones last, as they come."""
+    """Sort methods into the order of the tables, each once; unknown ones last, in the order given."""
     return sorted(dict.fromkeys(methods), key=_sort_key)
 
 
 def exclude_oracle(methods: Iterable[str]) -> list[str]:
-    """The methods that others are measured against: all but the oracle, which is told what the others must find out.
+    """The methods that others are compared with: all except the oracle, which is given what the others must find out.
 
-    Where nothing else played it is the oracle.
+    If only the oracle played, it is the oracle.
     """
-    found = list(methods)
-    return [method for method in found if method != "oracle"] or found
+    played = list(methods)
+    return [method for method in played if method != "oracle"] or played
 
 
 def _sort_key(method: str) -> tuple[int, int, str]:
@@ -79,46 +99,48 @@ def _sort_key(method: str) -> tuple[int, int, str]:
 
 
 def _parse_prompted(method: str) -> tuple[str, int] | None:
-    """The kind of a prompt learner and how many edits it draws on, e.g. `icl-3`."""
-    found = re.fullmatch(r"(icl|cipher)-([0-9]{1,6})", method)
-    return (found[1], int(found[2])) if found else None
+    """The kind of a prompted method and how many edits it retrieves, e.g. of `icl-3`."""
+    match = re.fullmatch(r"(icl|cipher)-([0-9]{1,6})", method)
+    return (match[1], int(match[2])) if match else None
 
 
 def get_method_label(name: str) -> str:
-    """A method's name for people."""
-    return _style_of(name, "", "").label
+    """The label of a method."""
+    return _make_style(name, "", "").label
 
 
 def method_styles(names: Iterable[str]) -> dict[str, MethodStyle]:
-    """The look of each name; one that is not known keeps its name and gets a spare colour."""
-    found: dict[str, MethodStyle] = {}
-    given = dict.fromkeys([*_PROMPTED_COLOURS, "spare"], 0)
+    """The style of each method; one that is not known is labelled by its name and takes a spare colour."""
+    styles: dict[str, MethodStyle] = {}
+    used = dict.fromkeys([*_PROMPTED_COLOURS, "spare"], 0)
     for name in names:
-        if name in found:
+        if name in styles:
             continue
         if name in METHOD_STYLES or name in _EXPERIMENT_STYLES:
-            found[name] = _style_of(name, "", "")
+            styles[name] = _make_style(name, "", "")
             continue
         prompted = _parse_prompted(name)
         kind, colours = (prompted[0], _PROMPTED_COLOURS[prompted[0]]) if prompted else ("spare", _SPARE_COLOURS)
-        found[name] = _style_of(name, *colours[given[kind] % len(colours)])
-        given[kind] += 1
-    return found
+        styles[name] = _make_style(name, *colours[used[kind] % len(colours)])
+        used[kind] += 1
+    return styles
 
 
-def _style_of(name: str, light: str, dark: str) -> MethodStyle:
-    """The look of a method, in these colours where it has none of its own."""
+def _make_style(name: str, light: str, dark: str) -> MethodStyle:
+    """The style of a method, in these colours if it has none of its own."""
     known = METHOD_STYLES.get(name) or _EXPERIMENT_STYLES.get(name)
     if known:
         return known
+    if is_late(name):
+        return MethodStyle(_format_late_label(name.removeprefix("late-")), "", light, dark, "dashdot")
     prompted = _parse_prompted(name)
     if prompted is None:
-        rule = name.removeprefix("late-")
-        late = is_late(name)
-        return MethodStyle(f"Late, {rule}" if late else name, "", light, dark, "dashdot" if late else "solid")
+        return MethodStyle(name, "", light, dark)
     kind, k = prompted
-    past = "the most similar past edit" if k == 1 else f"the {k} most similar past edits"
-    note = f"{past} in the prompt" if kind == "icl" else f"what people want, as read off {past}, in the prompt"
+    retrieved = "the most similar past edit" if k == 1 else f"the {k} most similar past edits"
+    note = f"{retrieved} in the prompt"
+    if kind == "cipher":
+        note = f"what people want, as inferred from {retrieved}, in the prompt"
     return MethodStyle(f"{kind.upper()}-{k}", note, light, dark, "dotted")
 
 
@@ -128,7 +150,11 @@ def get_css_variable(name: str) -> str:
 
 
 def render_method_css(shown: Mapping[str, MethodStyle]) -> str:
-    """CSS rules that set the variable of each method's colour (`get_css_variable`), for light and for dark pages."""
+    """Render CSS rules that set the variable of each method's colour, for light and for dark pages.
+
+    Args:
+        shown: the style of each method by its name, which the variable is derived from (`get_css_variable`).
+    """
     light = " ".join(f"{get_css_variable(name)}: {style.light};" for name, style in shown.items())
     dark = " ".join(f"{get_css_variable(name)}: {style.dark};" for name, style in shown.items())
     return f":root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}"

@@ -1,4 +1,4 @@
-"""The figures of a run on a terminal."""
+"""Tables and examples of a run for the terminal."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,11 +10,12 @@ from rich.text import Text
 
 from copydesk.report.columns import format_scenario_title, parse_scenario
 from copydesk.report.diff import render_diff_plain, render_diff_rich
-from copydesk.report.examples import format_chat_context, pick_examples
+from copydesk.report.examples import format_author, format_chat_context, format_verdict, pick_examples
 from copydesk.report.metrics import filter_plain_scenarios
 from copydesk.report.results import Sweep, build_user_rows, collect_sweeps, compute_cost_reduction, is_personal_run
 from copydesk.report.rounds import RoundRow, list_arms
-from copydesk.report.style import exclude_oracle, get_method_label, is_late
+from copydesk.report.style import exclude_oracle, get_method_label
+from copydesk.report.templating import capitalize_first
 
 MEASURE_FORMATS = {
     "accepted": ("Accepted", "{:.0%}"),
@@ -23,20 +24,20 @@ MEASURE_FORMATS = {
     "length": ("Length", "{:.0f}"),
     "distance": ("Distance to taste", "{:.2f}"),
 }
-"""The measures beside the cost that tables show, with title and format."""
+"""The measures that tables show beside the cost, with title and format."""
 
 MAX_COLUMNS = 4
-"""Columns that still fit beside each other."""
+"""How many columns fit side by side."""
 
 
 def format_cost(cell: Mapping[str, Any]) -> str:
-    """A cell's mean cost, with the spread where there are several seeds."""
+    """Format a cell's mean cost, with the spread if there are several seeds."""
     mean = f"{cell['mean']:.2f}".replace("-", "−")
     return mean + (f" ± {cell['std']:.2f}" if len(cell["per_seed"]) > 1 else "")
 
 
 def format_cost_reduction(cells: Mapping[str, Mapping[str, Any]], method: str, baseline: str = "base") -> str:
-    """A method's change against the baseline, as a signed percentage; empty where there is none."""
+    """Format a method's change against the baseline as a signed percentage; empty if there is none."""
     before = cells[baseline]["mean"] if baseline in cells else 0.0
     if method == baseline or not before:
         return ""
@@ -44,7 +45,7 @@ def format_cost_reduction(cells: Mapping[str, Mapping[str, Any]], method: str, b
 
 
 def build_scenario_table(results: Mapping[str, Any], column: str) -> Table:
-    """One column's methods with cost, change against the base model, and the other measures."""
+    """Build a table of one column: each method's cost, change against the base model, and other measures."""
     cells = results["cells"][column]
     measures = [name for name in MEASURE_FORMATS if any(name in cell for cell in cells.values())]
     titles = ["Edit cost", "Against base", *(MEASURE_FORMATS[name][0] for name in measures)]
@@ -65,7 +66,7 @@ def build_scenario_table(results: Mapping[str, Any], column: str) -> Table:
 
 
 def build_scenarios_tables(results: Mapping[str, Any]) -> Iterator[Table]:
-    """The plain columns side by side, at most four in a table: mean cost per method; Max SubOpt in the last one."""
+    """Build tables of the mean cost per method, at most four plain columns side by side; Max SubOpt in the last one."""
     plain = filter_plain_scenarios(results["columns"])
     titled = [(format_scenario_title(column), results["cells"][column]) for column in plain]
     for start in range(0, len(titled), MAX_COLUMNS):
@@ -80,7 +81,7 @@ def build_scenarios_tables(results: Mapping[str, Any]) -> Iterator[Table]:
 
 
 def build_regret_table(results: Mapping[str, Any]) -> Table:
-    """What it cost each late ensemble to find the best of its policies, a row a column and ensemble; sweeps aside."""
+    """Build the table of regrets, a row for each late ensemble in each column that is not a point of a sweep."""
     table = _make_table(
         "Regret over the rounds of a seed", "Column", "Late ensemble", "Regret", "Ratio", "Best single arm"
     )
@@ -92,14 +93,14 @@ def build_regret_table(results: Mapping[str, Any]) -> Table:
 
 
 def format_regret(cell: Mapping[str, Any]) -> tuple[str, str, str]:
-    """The regret, the ratio of the totals, and which single arm was the best in how many seeds."""
+    """Format the regret, the ratio of the totals, and which single arm was the best in how many seeds."""
     counts = Counter(map(get_method_label, cell["best"]))
     best = ", ".join(f"{arm} ({times}×)" if len(counts) > 1 else arm for arm, times in counts.most_common())
     return format_cost(cell["regret"]), format_cost(cell["ratio"]) if "ratio" in cell else "–", best
 
 
 def build_safety_table(results: Mapping[str, Any]) -> Table:
-    """Max SubOpt over all columns, those in which others are met than the user of the log among them."""
+    """Build the table of Max SubOpt over all columns, including those with users who are not those of the log."""
     table = _make_table("Max SubOpt, all columns", "Method", "Max SubOpt")
     for method, cell in results.get("max_subopt_all", {}).items():
         _add_row(table, get_method_label(method), format_cost(cell))
@@ -107,7 +108,7 @@ def build_safety_table(results: Mapping[str, Any]) -> Table:
 
 
 def build_sweep_table(sweep: Sweep) -> Table:
-    """Mean cost, a row for each p or n, a column for each method."""
+    """Build the table of a sweep: mean cost, a row for each p or n, a column for each method."""
     table = _make_table(f"Mean edit cost: {sweep.title}", sweep.symbol, *map(get_method_label, sweep.methods))
     for value, cells in sweep.cells.items():
         costs = (format_cost(cells[method]) if method in cells else "–" for method in sweep.methods)
@@ -116,10 +117,10 @@ def build_sweep_table(sweep: Sweep) -> Table:
 
 
 def build_users_table(results: Mapping[str, Any]) -> Table:
-    """Mean cost and regret, a row for each person and one for everybody."""
+    """Build the table of people: mean cost and regret, a row for each person and one for everybody."""
     methods = results["methods"]
     table = _make_table(
-        "Mean edit cost", "Who", "Edits", "Taste shared with", *map(get_method_label, methods), "Regret"
+        "Mean edit cost", "Person", "Edits", "Taste shared with", *map(get_method_label, methods), "Regret"
     )
     for row in build_user_rows(results):
         costs = (format_cost(row.cells[method]) for method in methods)
@@ -136,24 +137,24 @@ def _make_table(title: str, first: str, *others: str) -> Table:
 
 
 def _add_row(table: Table, *cells: str, style: str = "") -> None:
-    """Add a row whose cells are text, whatever brackets are in them."""
+    """Add a row whose cells are plain text: brackets in them are not markup."""
     table.add_row(*map(Text, cells), style=style)
 
 
 def print_results(console: Console, results: Mapping[str, Any]) -> None:
-    """Print the tables, and the saving in words.
+    """Print the tables of a run, and its saving in words.
 
-    Each column has a table of its own as long as there are no more than four; the report has them all. A single plain
-    column always has one. People with different tastes stand in one table.
+    Up to four columns have a table each; with more, only a single plain column has one, and the report has them all.
+    People with different tastes share one table.
     """
     for table in [build_users_table(results)] if is_personal_run(results) else _build_tables(results):
         console.print(table)
         console.print()
     saved = compute_cost_reduction(results)
     if saved:
-        words = f"{saved.description[0].upper()}{saved.description[1:]}"
+        sentence = capitalize_first(saved.description)
         costs = f"edit cost {saved.before:.2f} before, {saved.after:.2f} with {get_method_label(saved.method)}"
-        console.print(Text.assemble((words, "bold"), f" ({costs})."))
+        console.print(Text.assemble((sentence, "bold"), f" ({costs})."))
 
 
 def _build_tables(results: Mapping[str, Any]) -> list[Table]:
@@ -175,9 +176,9 @@ def _build_tables(results: Mapping[str, Any]) -> list[Table]:
 
 
 def print_examples(console: Console, rounds: Sequence[RoundRow], method: str, n: int = 3) -> None:
-    """Print ordinary rounds before and after learning, what the user changed marked.
+    """Print ordinary rounds before and after learning, with the user's changes marked.
 
-    In colour on a terminal that has it; elsewhere `[-deleted-]{+inserted+}`.
+    They are marked by colour on a terminal that has it; elsewhere as `[-deleted-]{+inserted+}`.
     """
     arms = list_arms(rounds)
     for example in pick_examples(rounds, method, n=n):
@@ -185,14 +186,8 @@ def print_examples(console: Console, rounds: Sequence[RoundRow], method: str, n:
         console.rule(Text(f"{str(after['kind']).replace('_', ' ')} (round {after['t']})"), align="left")
         console.print(Text(format_chat_context(after["context"]), style="dim"))
         for when, played in (("Before", example.before), ("After", after)):
-            who = get_method_label(str(played["method"]))
-            if is_late(str(played["method"])):
-                who += f", which played {get_method_label(arms[str(played['policy'])])}"
-            verdict = (
-                "accepted as written" if played["edit"] == played["response"] else f"edit cost {played['cost']:.2f}"
-            )
             console.print()
-            console.print(Text(f"{when}: {who}: {verdict}", style="bold"))
+            console.print(Text(f"{when}: {format_author(played, arms)}: {format_verdict(played)}", style="bold"))
             console.print(_highlight_diff(console, str(played["response"]), str(played["edit"])))
         console.print()
 
