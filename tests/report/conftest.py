@@ -1,4 +1,4 @@
-"""Made-up rounds, as Protocol 1 would play them."""
+"""Synthetic rounds of Protocol 1."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the names of columns say."""
+"""Parsing the names of columns."""
 
 import pytest
 
@@ -36,18 +36,18 @@ from copydesk.report.columns import Scenario, format_scenario_title, parse_scena
         ),
     ],
 )
-def test_a_name_is_read(name: str, column: Scenario, title: str) -> None:
+def test_the_name_of_a_column_is_parsed(name: str, column: Scenario, title: str) -> None:
     assert parse_scenario(name) == column
     assert format_scenario_title(name) == title
 
 
 @pytest.mark.parametrize("user", ["paul", "p", "pilot-2", "strong-n0", "-n5", "tomato-together", "-to-weak", "a/b", ""])
-def test_every_other_user_is_a_name(user: str) -> None:
+def test_users_that_match_no_pattern_are_names(user: str) -> None:
     column = parse_scenario(f"email/{user}")
     assert (column.log_user, column.online_user, column.is_plain) == (user, user, True)
 
 
-def test_a_column_is_of_one_sort() -> None:
+def test_a_column_is_plain_shifted_or_swept() -> None:
     names = ["strong", "strong-to-weak", "strong-then-weak", "strong-n50", "p1", "strong-to-weak-n50"]
     columns = [parse_scenario(f"email/{name}") for name in names]
     assert [column.is_plain for column in columns] == [True, False, False, False, False, False]

@@ -41,7 +41,7 @@ def test_words_are_never_split() -> None:
     ]
 
 
-def test_a_rewritten_phrase_reads_as_one() -> None:
+def test_a_rewritten_phrase_is_one_segment() -> None:
     assert compute_diff("Dear Sir Jones, hello", "Hi my friend, hello") == [
         ("delete", "Dear Sir Jones"),
         ("insert", "Hi my friend"),

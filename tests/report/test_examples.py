@@ -1,4 +1,4 @@
-"""Which rounds are shown."""
+"""Picking examples."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ def pair(t: int, kind: str, saved: float, context: str = "x") -> list[dict[str, 
     ]
 
 
-def test_ordinary_ones_of_each_kind_in_turn() -> None:
+def test_ordinary_examples_of_each_kind_are_picked_in_turn() -> None:
     savings = {"a": [0.9, 0.1, 0.5, 0.55, 0.2], "b": [0.3]}
     rounds: list[dict[str, Any]] = []
     for kind, values in savings.items():
@@ -33,7 +33,7 @@ def test_both_sides_answer_the_same_context(make_rounds: MakeRounds) -> None:
         assert (example.before["user"], example.before["seed"]) == (example.after["user"], example.after["seed"])
 
 
-def test_rounds_with_different_contexts_are_no_example() -> None:
+def test_rounds_with_different_contexts_make_no_example() -> None:
     assert pick_examples(pair(1, "a", 0.5, context="another"), "late") == []
 
 

@@ -147,7 +147,7 @@ def test_sweeps_say_where_methods_cross(make_rounds: MakeRounds) -> None:
     assert page.count("svg") == 1
 
 
-def test_rounds_without_the_scripts_measures(make_rounds: MakeRounds) -> None:
+def test_measures_that_rounds_lack_are_left_out(make_rounds: MakeRounds) -> None:
     measures = ("accepted", "length", "malformed", "distance", "facts")
     rounds = [
         {name: value for name, value in played.items() if name not in measures}
@@ -211,7 +211,7 @@ def test_settings_are_escaped(make_rounds: MakeRounds) -> None:
     assert "<b>" not in render_report_html(rounds, summarize_rounds(rounds, {"<b>": "<b>", "x": {"<b>": ["<b>"]}}, {}))
 
 
-def test_figures_have_words_and_tables_have_headers(make_rounds: MakeRounds) -> None:
+def test_plots_have_labels_and_tables_have_headers(make_rounds: MakeRounds) -> None:
     page = Page(page_of(make_rounds(rounds=20)))
     assert all(attrs.get("aria-label") and attrs["role"] == "img" for tag, attrs in page.tags if tag == "svg")
     assert all(attrs.get("scope") in ("row", "col") for tag, attrs in page.tags if tag == "th")
@@ -226,7 +226,7 @@ def test_without_base_or_late_there_is_still_a_page(make_rounds: MakeRounds) -> 
     assert page.count("article") == 0
 
 
-def test_chat_contexts(make_rounds: MakeRounds) -> None:
+def test_chat_contexts_are_shown_as_text(make_rounds: MakeRounds) -> None:
     rounds = [
         {**played, "context": [{"role": "user", "content": f"Write to {played['t']}"}]}
         for played in make_rounds(rounds=9)
@@ -242,7 +242,7 @@ def test_white_space_in_examples_is_kept(make_rounds: MakeRounds) -> None:
     assert f'<div class="prose">{text}<ins>four</ins></div>' in page
 
 
-def test_it_is_written_whole_or_not_at_all(tmp_path: Path, make_rounds: MakeRounds) -> None:
+def test_the_file_is_written_whole_or_not_at_all(tmp_path: Path, make_rounds: MakeRounds) -> None:
     rounds = make_rounds(rounds=10)
     results = summarize_rounds(rounds, {}, {})
     write_report(tmp_path / "report.html", rounds, results)

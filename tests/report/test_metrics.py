@@ -1,4 +1,4 @@
-"""The largest gaps, and how safe the ensembles are."""
+"""Max SubOpt and robustness."""
 
 import math
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ def largest_gaps(costs: SeedCosts) -> Mapping[str, Mapping[int, float]]:
     return gaps_over(costs, filter_plain_scenarios(column for column, _ in costs))
 
 
-def test_shifts_and_sweeps_do_not_count_where_there_are_plain_columns() -> None:
+def test_shifts_and_sweeps_do_not_count_beside_plain_columns() -> None:
     costs = {
         ("email/strong", "sft"): {0: 0.2},
         ("email/strong", "dpo"): {0: 0.5},
@@ -36,17 +36,17 @@ def test_shifts_and_sweeps_do_not_count_where_there_are_plain_columns() -> None:
     assert gaps_over(costs, table)["sft"] == {0: pytest.approx(8.9)}
 
 
-def test_a_method_that_missed_a_column_has_none_and_measures_nobody() -> None:
+def test_a_method_that_missed_a_column_is_left_out() -> None:
     costs = {("a/x", "sft"): {0: 0.2}, ("a/y", "sft"): {0: 0.2}, ("a/y", "cipher-5"): {0: 0.1}}
     assert largest_gaps(costs) == {"sft": {0: 0.0}}
 
 
-def test_the_oracle_is_not_what_others_are_measured_against() -> None:
+def test_others_are_not_compared_with_the_oracle() -> None:
     costs = {("a/x", "sft"): {0: 0.3}, ("a/x", "dpo"): {0: 0.4}, ("a/x", "oracle"): {0: 0.0}}
     assert largest_gaps(costs) == {"sft": {0: 0.0}, "dpo": {0: pytest.approx(0.1)}, "oracle": {0: 0.0}}
 
 
-def test_robustness_is_a_ratio_per_seed_to_the_best_single_feedback_there() -> None:
+def test_robustness_is_a_ratio_per_seed_to_the_best_single_feedback_method() -> None:
     gaps = {"sft": {1: 0.4, 0: 0.2}, "dpo": {0: 0.5, 1: 0.1}, "early": {0: 0.1, 1: 0.2}, "base": {0: 0.01, 1: 0.01}}
     found = compute_robustness(gaps)
     assert list(found) == ["early"]
@@ -64,7 +64,7 @@ def test_robustness_is_a_ratio_per_seed_to_the_best_single_feedback_there() -> N
         {"sft": {0: 0.5}, "dpo": {0: 0.4}},  # no ensemble
     ],
 )
-def test_there_is_no_robustness_without_both_sides(gaps: dict[str, dict[int, float]]) -> None:
+def test_robustness_needs_an_ensemble_and_a_single_feedback_method(gaps: dict[str, dict[int, float]]) -> None:
     assert compute_robustness(gaps) == {}
 
 

@@ -1,4 +1,4 @@
-"""The paper's numbers."""
+"""The figures of the paper's poster."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def test_robustness_from_the_posters_means() -> None:
     assert metrics.compute_paper_robustness() == pytest.approx({"early": 0.2793, "late": 0.2748}, abs=1e-4)
 
 
-def test_which_columns_it_answers_to() -> None:
+def test_columns_match_the_posters_by_task_and_user() -> None:
     assert metrics.match_paper_scenario("email/strong") == "email/strong"
     assert metrics.match_paper_scenario("prelude-summarization/weak") == "summarization/weak"
     for name in ("email/other", "email/strong-n500", "email/strong-to-weak", "code/strong"):

@@ -1,4 +1,4 @@
-"""What late ensembles cost beside the best single arm."""
+"""Regret of late ensembles against the best single arm."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ def late_rounds(make_round: MakeRound, pulls: list[tuple[str, float]], method: s
     return [make_round(method, cost, t=t, policy=policy, **more) for t, (policy, cost) in enumerate(pulls, start=1)]
 
 
-def test_the_best_single_arm_in_hindsight(make_round: MakeRound) -> None:
+def test_regret_is_against_the_best_single_arm_in_hindsight(make_round: MakeRound) -> None:
     alone = {"base": [0.0, 0.0, 0.0], "sft": [0.5, 0.5, 0.5], "dpo": [0.1, 0.9, 0.2]}
     rounds = rounds_of(make_round, alone)
     rounds += late_rounds(make_round, [("sft", 0.5), ("dpo", 0.9), ("dpo", 0.2)])
@@ -29,14 +29,14 @@ def test_the_best_single_arm_in_hindsight(make_round: MakeRound) -> None:
     assert regret.curve == pytest.approx([0.4, 0.4, 0.4])
 
 
-def test_switching_may_pay(make_round: MakeRound) -> None:
+def test_regret_is_negative_if_switching_pays_off(make_round: MakeRound) -> None:
     rounds = rounds_of(make_round, {"sft": [0.1, 0.9], "dpo": [0.9, 0.2]})
     rounds += late_rounds(make_round, [("sft", 0.1), ("dpo", 0.2)])
     [regret] = compute_regrets(rounds)["late"]
     assert (regret.best, regret.total) == ("sft", pytest.approx(-0.7))
 
 
-def test_rules_share_their_arms_and_seeds_stand_apart(make_round: MakeRound) -> None:
+def test_rules_share_arms_and_seeds_do_not(make_round: MakeRound) -> None:
     rounds = []
     for seed, (sft, dpo) in {3: (0.4, 0.2), 1: (0.1, 0.5)}.items():
         rounds += rounds_of(make_round, {"sft": [sft, sft], "dpo": [dpo, dpo]}, seed=seed)
@@ -57,12 +57,12 @@ def test_an_arm_must_have_played_the_same_rounds(make_round: MakeRound) -> None:
     assert compute_regrets(rounds)["late"][0].best == "sft"
 
 
-def test_a_policy_is_known_by_its_method(make_round: MakeRound) -> None:
+def test_an_arm_is_named_by_the_method_of_its_policy(make_round: MakeRound) -> None:
     rounds = [make_round("sft", 0.2, policy="run-7"), make_round("late", 0.2, policy="run-7")]
     assert compute_regrets(rounds)["late"][0].best == "sft"
 
 
-def test_there_is_none_without_an_arm_that_played_alone(make_round: MakeRound) -> None:
+def test_there_is_no_regret_without_an_arm_that_played_alone(make_round: MakeRound) -> None:
     assert summarize_regrets([make_round("late", 0.2, policy="sft"), make_round("base", 0.5)]) == {}
     assert summarize_regrets([make_round("sft", 0.2), make_round("base", 0.5)]) == {}
 

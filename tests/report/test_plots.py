@@ -1,4 +1,4 @@
-"""The plots, as SVG text."""
+"""Plots as SVG."""
 
 import re
 import sys
@@ -37,7 +37,7 @@ def test_colours_are_those_of_the_page(plot: Callable[..., str], make_rounds: Ma
 @pytest.mark.parametrize("plot", ALL)
 @pytest.mark.parametrize("rounds", [1, 2, 5])
 @pytest.mark.filterwarnings("error")
-def test_short_runs(plot: Callable[..., str], rounds: int, make_rounds: MakeRounds) -> None:
+def test_short_runs_can_be_drawn(plot: Callable[..., str], rounds: int, make_rounds: MakeRounds) -> None:
     assert plot(make_rounds(rounds=rounds)).startswith("<svg viewBox=")
 
 
@@ -58,7 +58,7 @@ def test_the_window_fits_the_run(make_rounds: MakeRounds) -> None:
     assert [plots.choose_rolling_window(make_rounds(rounds=rounds)) for rounds in (1, 30, 60, 200)] == [1, 10, 20, 20]
 
 
-def test_the_names_of_kinds_are_text_and_nothing_else(make_rounds: MakeRounds) -> None:
+def test_the_names_of_kinds_are_escaped_and_not_read_as_formulas(make_rounds: MakeRounds) -> None:
     rounds = [{**played, "kind": "a$b$<script>_x"} for played in make_rounds(rounds=5)]
     svg = plots.plot_cost_by_kind(rounds)
     assert "a$b$&lt;script&gt; x" in svg
@@ -71,7 +71,7 @@ def test_css_names_are_identifiers_and_distinct(name: str) -> None:
     assert get_css_variable("a b") != get_css_variable("a_b")
 
 
-def test_without_matplotlib(make_rounds: MakeRounds, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_the_error_names_the_extra(make_rounds: MakeRounds, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(InputError, match=r"pip install 'copydesk\[report\]'"):
         plots.plot_cost_by_kind(make_rounds(rounds=5))

@@ -1,3 +1,5 @@
+"""The calibration plot of a cost model."""
+
 import xml.etree.ElementTree as ElementTree
 
 from copydesk.report.plots import plot_calibration
@@ -8,7 +10,7 @@ BINS = [
 ]
 
 
-def test_it_is_a_file_of_its_own_that_says_what_it_shows() -> None:
+def test_the_calibration_plot_is_a_file_with_a_label() -> None:
     plot = plot_calibration(BINS)
     root = ElementTree.fromstring(plot)
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
@@ -17,10 +19,10 @@ def test_it_is_a_file_of_its_own_that_says_what_it_shows() -> None:
     assert plot_calibration(BINS) == plot
 
 
-def test_one_bin_at_zero_can_be_drawn() -> None:
+def test_calibration_with_one_bin_at_zero_can_be_drawn() -> None:
     assert "<svg" in plot_calibration([{"rows": 3, "predicted": 0.0, "cost": 0.0, "error": 0.0}])
 
 
-def test_other_bins_give_another_plot() -> None:
+def test_other_bins_give_another_calibration_plot() -> None:
     moved = [{**one, "cost": one["cost"] + 0.2} for one in BINS]
     assert plot_calibration(moved) != plot_calibration(BINS)

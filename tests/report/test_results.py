@@ -1,4 +1,4 @@
-"""results.json, computed from rounds."""
+"""Summarizing rounds as results.json."""
 
 import json
 import math
@@ -64,7 +64,7 @@ def test_max_subopt_is_over_plain_columns() -> None:
     assert summarize_rounds(rounds, {}, {})["max_subopt"]["sft"]["mean"] == 0.0
 
 
-def test_where_others_are_met_max_subopt_is_over_all_columns_as_well() -> None:
+def test_shifted_users_bring_max_subopt_over_all_columns() -> None:
     shift = "email/strong-to-weak"
     rounds = [played("sft", 0.2), played("dpo", 0.5), played("late", 0.3, policy="sft")]
     rounds += [played("sft", 0.9, column=shift), played("dpo", 0.4, column=shift)]
@@ -79,7 +79,7 @@ def test_where_others_are_met_max_subopt_is_over_all_columns_as_well() -> None:
     assert not {"max_subopt_all", "robustness_all"} & set(summarize_rounds(rounds[:3], {}, {}))
 
 
-def test_regret_and_robustness_are_there_where_methods_for_them_are() -> None:
+def test_regret_and_robustness_need_methods_to_compute_them_from() -> None:
     alone = [played("sft", 0.5), played("dpo", 0.2), played("sft", 0.3, column="a/b"), played("dpo", 0.4, column="a/b")]
     assert not {"regret", "robustness"} & set(summarize_rounds(alone, {}, {}))
     late = [played("late", 0.3, policy="dpo"), played("late", 0.35, column="a/b", policy="sft")]
@@ -104,7 +104,7 @@ def test_the_document_has_the_agreed_shape_and_is_json(make_rounds: MakeRounds) 
             assert cell["rounds"] == 60
 
 
-def test_other_measures_are_averaged_where_rounds_have_them() -> None:
+def test_other_measures_are_averaged_over_rounds_that_have_them() -> None:
     rounds = [
         played("sft", 0.0, malformed=False, facts=1.0, length=10),
         played("sft", 0.5, malformed=True, facts=0.5, length=20),
@@ -117,31 +117,31 @@ def test_other_measures_are_averaged_where_rounds_have_them() -> None:
     assert cells["dpo"]["accepted"] == 0.0  # known from response and edit alone
 
 
-def test_methods_stand_in_the_order_of_the_tables_and_unknown_ones_last() -> None:
+def test_methods_are_in_the_order_of_the_tables_with_unknown_ones_last() -> None:
     rounds = [played(method, 0.1) for method in ("late", "mine", "dpo", "base")]
     assert summarize_rounds(rounds, {}, {})["methods"] == ["base", "dpo", "late", "mine"]
 
 
-def test_arms_are_known_by_the_method_whose_policy_they_are() -> None:
+def test_arms_are_named_by_the_method_of_their_policy() -> None:
     late = [played("late", 0.1, policy=policy) for policy in ("other", "run-dpo", "run-sft")]
     alone = [played("sft", 0.1, policy="run-sft"), played("dpo", 0.1, policy="run-dpo")]
     assert list(list_arms(late + alone).items()) == [("run-sft", "sft"), ("run-dpo", "dpo"), ("other", "other")]
 
 
 @pytest.mark.parametrize("cost", [math.nan, math.inf, None, "0.1", True])
-def test_a_cost_that_is_none(cost: Any) -> None:
+def test_a_cost_that_is_not_a_finite_number_is_an_error(cost: Any) -> None:
     with pytest.raises(InputError, match="round 2, field cost"):
         summarize_rounds([played("sft", 0.1), {**played("sft", 0.1), "cost": cost}], {}, {})
 
 
-def test_a_missing_field() -> None:
+def test_a_missing_field_is_an_error() -> None:
     broken = played("sft", 0.1)
     del broken["kind"], broken["edit"]
     with pytest.raises(InputError, match="round 1 lacks kind, edit"):
         summarize_rounds([broken], {}, {})
 
 
-def test_no_rounds() -> None:
+def test_no_rounds_are_an_error() -> None:
     with pytest.raises(InputError, match="no rounds"):
         summarize_rounds([], {}, {})
 

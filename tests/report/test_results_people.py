@@ -56,7 +56,7 @@ def test_a_row_for_each_person_and_one_for_everybody(make_round: MakeRound) -> N
     assert everybody.regret and everybody.regret["mean"] == pytest.approx(sum(regrets))
 
 
-def test_everybodys_spread_is_that_of_the_seeds(make_round: MakeRound) -> None:
+def test_the_spread_for_everybody_is_over_seeds(make_round: MakeRound) -> None:
     everybody = build_user_rows(results_of(rounds_of(make_round, (0, 1))))[-1]
     assert everybody.cells["shared"]["per_seed"] == pytest.approx([1 / 3, 4 / 3])
     assert everybody.cells["base"]["std"] == pytest.approx(0)
@@ -72,7 +72,7 @@ def test_a_policy_that_somebodys_ensemble_never_tried_may_still_be_the_best(make
     assert results["regret"]["email/dan"]["late"]["regret"]["mean"] == pytest.approx(1.0)
 
 
-def test_the_page_tells_of_each_person_and_of_no_column(make_round: MakeRound) -> None:
+def test_the_page_shows_each_person_and_no_column(make_round: MakeRound) -> None:
     rounds = rounds_of(make_round)
     page = render_report_html(rounds, results_of(rounds))
     assert re.findall("<h2>(.*?)</h2>", page) == ["Each person"]

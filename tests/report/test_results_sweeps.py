@@ -60,7 +60,7 @@ def test_every_pair_and_every_crossing_in_ascending_order() -> None:
     ]
 
 
-def test_curves_may_meet_at_a_point_and_go_through() -> None:
+def test_curves_can_cross_at_a_point_of_the_sweep() -> None:
     [found] = find_crossings(sweep_of("p", sft={0: 1, 1: 0.5, 2: 0}, dpo={0: 0.5, 1: 0.5, 2: 0.5}))
     assert found.value == 1
 

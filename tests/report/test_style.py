@@ -18,11 +18,11 @@ def test_the_order_of_the_tables() -> None:
     assert sort_methods([*reversed(order[:-2]), "late", "mine", "icl-x"]) == order
 
 
-def test_late_ensembles_go_by_their_rule() -> None:
+def test_late_ensembles_are_named_after_their_rule() -> None:
     assert [is_late(name) for name in ("late", "late-thompson", "latest", "early")] == [True, True, False, False]
 
 
-def test_labels() -> None:
+def test_methods_have_labels() -> None:
     names = ("oracle", "icl-3", "cipher-5", "late-discounted-ucb", "late-mine", "mine")
     assert [get_method_label(name) for name in names] == [
         "Oracle", "ICL-3", "CIPHER-5", "Late, discounted UCB", "Late, mine", "mine",
@@ -40,7 +40,7 @@ def test_css_sets_the_colour_of_each_method_for_light_and_for_dark_pages() -> No
     assert dark == "@media (prefers-color-scheme: dark) { :root { --method-sft: #222222; --method-a_20b: #939ca8; } }"
 
 
-def test_notes_say_how_many_edits_are_read() -> None:
+def test_notes_of_prompted_methods_state_how_many_edits_they_retrieve() -> None:
     found = method_styles(["icl-3", "cipher-1"])
     assert "3 most similar past edits" in found["icl-3"].note
     assert "the most similar past edit," in found["cipher-1"].note
@@ -64,6 +64,6 @@ def test_methods_that_play_together_have_colours_of_their_own() -> None:
         assert len({getattr(look, ground) for look in found.values()}) == len(names)
 
 
-def test_the_oracle_is_no_rival_unless_it_is_alone() -> None:
+def test_the_oracle_is_excluded_unless_it_is_alone() -> None:
     assert exclude_oracle(["base", "oracle"]) == ["base"]
     assert exclude_oracle(["oracle"]) == ["oracle"]

@@ -1,4 +1,4 @@
-"""The frame of the pages and the macros their parts are laid out with."""
+"""The base template of all pages and its macros."""
 
 import pytest
 from jinja2 import ChoiceLoader, DictLoader, UndefinedError

@@ -80,7 +80,7 @@ def test_the_best_arm_of_each_seed_is_counted(make_rounds: MakeRounds) -> None:
     assert format_regret({**cell, "best": ["dpo", "dpo"]})[2] == "DPO"
 
 
-def test_names_of_columns_are_no_markup(make_rounds: MakeRounds) -> None:
+def test_names_of_columns_are_not_read_as_markup(make_rounds: MakeRounds) -> None:
     to, out = console()
     print_results(
         to, summarize_rounds(make_rounds(["a/[red]", "a/[red]2", "a/[red]-to-[bold]", "a/[red]-n5"], rounds=5), {}, {})
@@ -120,7 +120,7 @@ def test_examples_mark_what_changed(options: dict[str, Any], marked: str, make_r
     assert text.count("After: Late ensemble, which played ") == 3
 
 
-def test_text_from_a_log_is_no_markup(make_rounds: MakeRounds) -> None:
+def test_text_from_a_log_is_not_read_as_markup(make_rounds: MakeRounds) -> None:
     rounds = [
         {**played, "kind": "[red]k", "context": "[bold]c", "response": "[/x] r"} for played in make_rounds(rounds=5)
     ]
