@@ -4,11 +4,8 @@ How much less people edit, which method did it, and what that looks like: `secti
 plain data, and `templates/report.html.j2` lays it out.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
-from importlib.resources import files
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from copydesk.report.columns import Scenario, parse_scenario
@@ -28,7 +25,7 @@ from copydesk.report.sections import (
     build_sweeps_section,
     build_users_section,
 )
-from copydesk.report.style import METHOD_STYLES, MethodStyle, get_css_variable, get_method_label, is_late, method_styles
+from copydesk.report.style import METHOD_STYLES, get_method_label, is_late, method_styles
 from copydesk.report.templating import capitalize_first, render_template
 from copydesk.utils.atomic import atomic_write
 
@@ -151,79 +148,3 @@ def _format_value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-# The rest of this file builds HTML from strings, for the pages of `diagnose` and `theory` until they are templates.
-
-_COST_FOOTNOTE = (
-    "Edit cost measures how much of a response people changed: 0 means it was accepted as written, and lower is better."
-)
-
-
-def render_html_page(
-    *,
-    title: str,
-    eyebrow: str,
-    headline: str,
-    lead: str,
-    sections: Iterable[str],
-    shown: Mapping[str, MethodStyle],
-    figures: str = "",
-    details: str = "",
-    footer: str = _COST_FOOTNOTE,
-    accent: MethodStyle = METHOD_STYLES["late"],
-) -> str:
-    """A whole page without a script or an external resource.
-
-    `title`, `eyebrow` and `footer` are text; `headline`, `lead`, `figures`, `details` and the `sections` are HTML, and
-    empty sections are left out. `shown` are the methods whose colours the sections' plots name (`draw_svg`).
-    """
-    template = Template(files("copydesk.report").joinpath("template.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=escape(title, quote=False),
-        accent_light=accent.light,
-        accent_dark=accent.dark,
-        colours_light="\n".join(f"  {get_css_variable(name)}: {look.light};" for name, look in shown.items()),
-        colours_dark="\n".join(f"    {get_css_variable(name)}: {look.dark};" for name, look in shown.items()),
-        eyebrow=escape(eyebrow),
-        headline=headline,
-        lead=lead,
-        figures=figures,
-        sections="\n".join(filter(None, sections)),
-        details=details,
-        footer=escape(footer),
-    )
-
-
-def render_chip(name: str) -> str:
-    """A small square in the colour of a method."""
-    return f'<span class="chip" style="background: var({get_css_variable(name)})"></span>'
-
-
-def render_legend(methods: Iterable[str], shown: Mapping[str, MethodStyle]) -> str:
-    """The methods of a plot, each with its colour."""
-    return f'<ul class="legend">{"".join(f"<li>{render_method_name(method, shown)}</li>" for method in methods)}</ul>'
-
-
-def render_method_name(method: str, shown: Mapping[str, MethodStyle]) -> str:
-    """A method's name beside its colour."""
-    return f"{render_chip(method)}{escape(shown[method].label)}"
-
-
-def render_table(caption: str, head: Sequence[str], rows: Sequence[str]) -> str:
-    """A table that scrolls within itself where the screen is narrow. The rows are HTML, the rest is text."""
-    titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
-    return (
-        f'<figure class="block"><figcaption><p>{escape(caption)}</p></figcaption><div class="scroll" tabindex="0">'
-        f"<table><thead><tr>{titles}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></figure>"
-    )
-
-
-def render_row(head: str, cells: Iterable[str]) -> str:
-    """A row of a table: what it is about as HTML, and the `<td>` cells."""
-    return f'<tr><th scope="row">{head}</th>{"".join(cells)}</tr>'
-
-
-def render_figure(title: str, note: str, legend: str, svg: str) -> str:
-    """A plot with title, note and legend. Title and note are text, the rest is HTML."""
-    return f"<figure><figcaption><h3>{escape(title)}</h3><p>{escape(note)}</p></figcaption>{svg}{legend}</figure>"
