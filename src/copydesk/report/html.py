@@ -18,9 +18,9 @@ from copydesk.report.sections import (
     SweepsSection,
     TablesSection,
     UsersSection,
+    build_overview_section,
     build_paper_section,
     build_scenario_section,
-    build_scenarios_section,
     build_shift_section,
     build_sweeps_section,
     build_users_section,
@@ -84,7 +84,7 @@ def _build_sections(rounds: Sequence[RoundRow], results: Mapping[str, Any], show
         sections = [build_scenario_section(name, by_column[name], results, shown) for name in plain]
         paper = build_paper_section(results)
         if len(plain) > 1:
-            sections = [build_scenarios_section(results, shown), paper, *sections]
+            sections = [build_overview_section(results, shown), paper, *sections]
         else:
             sections.append(paper)
     shifted = [column for column in columns if column.is_shifted]

@@ -114,7 +114,7 @@ class SweepsSection:
     sweeps: Sequence[SweepView]
 
 
-def build_scenarios_section(results: Mapping[str, Any], shown: Styles) -> TablesSection:
+def build_overview_section(results: Mapping[str, Any], shown: Styles) -> TablesSection:
     """Build the table of all plain columns side by side, with Max SubOpt."""
     columns = _group_by_title(results, filter_plain_scenarios(results["columns"]))
     caption = (
