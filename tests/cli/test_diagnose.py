@@ -30,7 +30,7 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, [*arguments, "--unit", "word"])
 
 
-def fault(*arguments: str) -> str:
+def error(*arguments: str) -> str:
     return fault_of(run(*arguments))
 
 
@@ -56,30 +56,30 @@ def store(log: Path, tmp_path: Path) -> str:
     return str(tmp_path / "log.db")
 
 
-def test_a_store_says_what_its_log_does(log: Path, store: str) -> None:
+def test_a_store_gives_the_same_diagnosis_as_its_log(log: Path, store: str) -> None:
     of_file, of_store = document("--data", str(log)), document("--store", store)
     assert of_store.pop("data") == f"sqlite:///{store}"
     assert of_file.pop("data") == str(log)
     assert of_store == of_file
     ann = run("--store", store, "--user", "ann@secret.example")
-    said = " ".join(ann.stdout.split())
-    assert "copydesk train --store" in said
-    assert "--user ann@secret.example --model" in said
+    shown = " ".join(ann.stdout.split())
+    assert "copydesk train --store" in shown
+    assert "--user ann@secret.example --model" in shown
     assert document("--store", store, "--user", "bo")["counts"]["rows"] == 20
 
 
-def test_people_read_advice_cautions_figures_and_rewrites(log: Path) -> None:
+def test_the_terminal_shows_advice_cautions_figures_and_rewrites(log: Path) -> None:
     result = run("--data", str(log))
     assert result.exit_code == 0, result.output
-    said = " ".join(result.stdout.split())
-    assert "copydesk train --data" in said
-    assert "rule of thumb" in said
-    assert "60 edited, 0 accepted, 0 pending" in said
-    assert "One of 2 users has 67%" in said
-    assert "secret" not in said
+    shown = " ".join(result.stdout.split())
+    assert "copydesk train --data" in shown
+    assert "rule of thumb" in shown
+    assert "60 edited, 0 accepted, 0 pending" in shown
+    assert "One of 2 users has 67%" in shown
+    assert "secret" not in shown
 
 
-def test_programs_read_one_document(log: Path) -> None:
+def test_json_output_is_one_document(log: Path) -> None:
     found = document("--data", str(log))
     assert (found["data"], found["out"]) == (str(log), None)
     assert found["counts"]["edited"] == 60
@@ -93,7 +93,14 @@ def test_the_page_is_self_contained_and_shows_text_as_text(log: Path, tmp_path: 
     page = out.read_text(encoding="utf-8")
     assert "<script" not in page
     assert not re.search(r'(?:src|href)="https?:', page)
-    for title in ("Why", "Be careful", "The edits", "The commonest edits", "Do people edit alike?", "All figures"):
+    for title in (
+        "Why",
+        "Be careful",
+        "The edits",
+        "The commonest edits",
+        "Do people edit consistently?",
+        "All figures",
+    ):
         assert f"<h2>{title}</h2>" in page
     assert page.count("<svg") == 3
     assert "<del>Dear</del> <ins>Hi</ins>" in page
@@ -102,10 +109,10 @@ def test_the_page_is_self_contained_and_shows_text_as_text(log: Path, tmp_path: 
     assert "The formulas behind the advice" in page
 
 
-def test_a_page_is_not_replaced_unless_told_to(log: Path, tmp_path: Path) -> None:
+def test_a_page_is_replaced_only_with_force(log: Path, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     out.write_text("mine")
-    assert "this file exists" in fault("--data", str(log), "--out", str(out))
+    assert "this file exists" in error("--data", str(log), "--out", str(out))
     assert out.read_text() == "mine"
     assert run("--data", str(log), "--out", str(out), "--force").exit_code == 0
     assert out.read_text().startswith("<!doctype html>")
@@ -113,14 +120,14 @@ def test_a_page_is_not_replaced_unless_told_to(log: Path, tmp_path: Path) -> Non
 
 def test_the_log_is_never_replaced_by_its_page(log: Path) -> None:
     before = log.read_bytes()
-    assert "that is the log itself" in fault("--data", str(log), "--out", str(log), "--force")
+    assert "that is the log itself" in error("--data", str(log), "--out", str(log), "--force")
     assert log.read_bytes() == before
 
 
-def test_a_faulty_row_leaves_no_page(log: Path, tmp_path: Path) -> None:
+def test_an_invalid_row_leaves_no_page(log: Path, tmp_path: Path) -> None:
     with log.open("a") as file:
         file.write('{"context": "c"}\n')
-    assert f"{log}:61: " in fault("--data", str(log), "--out", str(tmp_path / "page.html"))
+    assert f"{log}:61: " in error("--data", str(log), "--out", str(tmp_path / "page.html"))
     assert list(tmp_path.iterdir()) == [log]
 
 
@@ -145,9 +152,9 @@ def test_a_log_in_which_nobody_edited_anything(log: Path, tmp_path: Path) -> Non
     ],
 )
 def test_wrong_arguments(log: Path, arguments: list[str], says: str) -> None:
-    assert says in fault(*[str(log) if word == "LOG" else word for word in arguments])
+    assert says in error(*[str(log) if word == "LOG" else word for word in arguments])
 
 
 def test_an_empty_log(log: Path) -> None:
     log.write_text("\n")
-    assert fault("--data", str(log)).startswith(f"{log}: the log is empty")
+    assert error("--data", str(log)).startswith(f"{log}: the log is empty")

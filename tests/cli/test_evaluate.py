@@ -46,7 +46,7 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments))
 
 
-def fault(*arguments: str) -> str:
+def error(*arguments: str) -> str:
     return fault_of(run(*arguments))
 
 
@@ -55,40 +55,40 @@ def store(tmp_path: Path) -> str:
     return write(tmp_path / "copydesk.db")
 
 
-def test_json_has_all_that_is_shown(store: str) -> None:
+def test_json_holds_every_figure(store: str) -> None:
     result = run("--policy", "a", "--store", store, "--json")
     assert result.exit_code == 0, result.output
     found: dict[str, Any] = json.loads(result.stdout)
     assert found["policy"] == "a" and found["weights"] == "choice" and found["rows"] == 319 and found["pending"] == 1
     assert set(found["estimates"]) == set(found["differences"]) == {"ips", "snips", "dr"}
-    for said in found["estimates"].values():
-        assert said["low"] < said["value"] < said["high"]
+    for estimate in found["estimates"].values():
+        assert estimate["low"] < estimate["value"] < estimate["high"]
     assert found["estimates"]["snips"]["value"] == pytest.approx(0.2, abs=0.01)
     assert found["overlap"]["effective"] == pytest.approx(79)
     assert [arm["policy"] for arm in found["arms"]] == ["a", "b"]
     assert found["store"].endswith("copydesk.db")
 
 
-def test_the_table_says_the_same(store: str) -> None:
+def test_the_table_shows_the_figures_of_the_json(store: str) -> None:
     found = json.loads(run("--policy", "a", "--store", store, "--json").stdout)
     shown = run("--policy", "a", "--store", store).stdout
     for name, label in (("ips", "IPS"), ("snips", "SNIPS"), ("dr", "doubly robust")):
         (line,) = (line for line in shown.splitlines() if line.strip().startswith(label))
-        said, less = found["estimates"][name], found["differences"][name]
-        assert f"{said['value']:.4f}" in line and f"{less['value']:+.4f}" in line
+        estimate, less = found["estimates"][name], found["differences"][name]
+        assert f"{estimate['value']:.4f}" in line and f"{less['value']:+.4f}" in line
     assert "effective sample size 79.0 of 319 rows" in " ".join(shown.split())
     assert "1 answers have no edit yet" in " ".join(shown.split())
 
 
 def test_rows_are_chosen(store: str) -> None:
     assert json.loads(run("--policy", "a", "--store", store, "--user", "bob", "--json").stdout)["rows"] == 160
-    assert "takes 30 effective rows" in fault(
+    assert "takes 30 effective rows" in error(
         "--policy", "a", "--store", store, "--since", "1970-01-01T00:04:00", "--json"
     )
 
 
 @pytest.mark.parametrize("as_json", [[], ["--json"]])
-def test_faults_are_one_line_and_no_figures(store: str, tmp_path: Path, as_json: list[str]) -> None:
+def test_errors_are_one_line_and_no_figures(store: str, tmp_path: Path, as_json: list[str]) -> None:
     empty = write(tmp_path / "empty.db", 1)
     mixed = write(tmp_path / "mixed.db", 40, ("words", "seconds"))
     few = write(tmp_path / "few.db", 60)
@@ -101,15 +101,15 @@ def test_faults_are_one_line_and_no_figures(store: str, tmp_path: Path, as_json:
         (str(tmp_path / "nowhere"), store, "there is no such folder"),
         ("embedded", store, "which answered in this log, cannot be opened"),
     ]:
-        assert why in fault("--policy", policy, "--store", where, *as_json)
-    assert "--since soon" in fault("--policy", "a", "--store", store, "--since", "soon", *as_json)
-    assert "--batch-size 0" in fault("--policy", "a", "--store", store, "--batch-size", "0", *as_json)
+        assert why in error("--policy", policy, "--store", where, *as_json)
+    assert "--since soon" in error("--policy", "a", "--store", store, "--since", "soon", *as_json)
+    assert "--batch-size 0" in error("--policy", "a", "--store", store, "--batch-size", "0", *as_json)
 
 
-def test_an_arm_is_weighed_without_torch(store: str) -> None:
+def test_an_arm_is_evaluated_without_torch(store: str) -> None:
     code = (
-        "import sys, typer\nfrom copydesk.cli.evaluate import evaluate\n"
-        "app = typer.Typer()\napp.command()(evaluate)\n"
+        "import sys, typer\nfrom copydesk.cli.evaluate import evaluate_command\n"
+        "app = typer.Typer()\napp.command()(evaluate_command)\n"
         f"app(['--policy', 'a', '--store', {store!r}, '--json'], standalone_mode=False)\n"
         "assert 'torch' not in sys.modules\n"
     )

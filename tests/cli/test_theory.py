@@ -54,7 +54,7 @@ def asked(small: Study, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]
     return found
 
 
-def test_it_writes_the_page_and_prints_what_it_says(asked: list[tuple[int, int]], tmp_path: Path) -> None:
+def test_it_writes_the_page_and_prints_its_findings(asked: list[tuple[int, int]], tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     result = run("--out", str(out), "--repeats", "3", "--seed", "5")
     assert asked == [(3, 5)]
@@ -63,7 +63,7 @@ def test_it_writes_the_page_and_prints_what_it_says(asked: list[tuple[int, int]]
     assert "</html>" in out.read_text(encoding="utf-8")
 
 
-def test_a_program_reads_one_document(asked: list[tuple[int, int]], small: Study, tmp_path: Path) -> None:
+def test_json_output_is_one_document(asked: list[tuple[int, int]], small: Study, tmp_path: Path) -> None:
     result = run("--out", str(tmp_path / "page.html"), "--json")
     assert asked == [(20, 0)]
 
@@ -106,7 +106,7 @@ def test_a_page_is_replaced_only_by_force(asked: list[tuple[int, int]], tmp_path
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (["--repeats", "1"], r"--repeats 1: must be at least 2"),
         (["--seed", "-1"], r"--seed -1: must be 0 or more"),
@@ -115,16 +115,16 @@ def test_a_page_is_replaced_only_by_force(asked: list[tuple[int, int]], tmp_path
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_run(
-    words: list[str], said: str, asked: list[tuple[int, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str], expected: str, asked: list[tuple[int, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=said) as fault:
+    with pytest.raises(InputError, match=expected) as error:
         run(*words)
-    assert "\n" not in str(fault.value)
+    assert "\n" not in str(error.value)
     assert asked == [] and not any(tmp_path.iterdir())
 
 
-def test_without_matplotlib_it_says_so_before_the_run(
+def test_missing_matplotlib_is_an_error_before_the_run(
     asked: list[tuple[int, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)

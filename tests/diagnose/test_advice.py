@@ -45,14 +45,14 @@ def test_edits_of_unknown_quality_are_for_the_early_ensemble() -> None:
     for unknown in (replace(WEAK, consistency=None), replace(WEAK, covered=0.05, distinct=1)):
         advice = advise(unknown)
         assert advice.method == "early"
-        assert "could not be told" in advice.reasons[0]
+        assert "does not show how good" in advice.reasons[0]
         assert any("not measured" in reason for reason in advice.reasons)
 
 
-def test_an_assumed_quality_is_never_given_as_the_users() -> None:
+def test_an_assumed_quality_is_not_presented_as_measured() -> None:
     advice = advise(replace(STRONG, consistency=None, ess=0.001))
     assert advice.predicted["sft"] < advice.predicted["dpo"]
-    assert "cannot be told" in advice.reasons[-1]
+    assert "which was not measured" in advice.reasons[-1]
 
 
 def test_second_edits_are_better_evidence_than_consistency() -> None:
@@ -67,14 +67,14 @@ def test_nearly_identical_pairs_are_not_for_dpo_alone() -> None:
     assert "nearly identical" in advice.reasons[0]
 
 
-def test_without_a_model_coverage_is_assumed_and_said_so() -> None:
+def test_without_a_model_the_reasons_state_the_assumed_coverage() -> None:
     advice = advise(replace(WEAK, ess=None, margin_scale=None))
     assert advice.predicted["dpo"] < advise(WEAK).predicted["dpo"]
     assert advice.beta == 0.1
     assert any("C = 1 is assumed" in reason for reason in advice.reasons)
 
 
-def test_what_is_not_in_common_rewrites_is_there_to_be_learnt_too() -> None:
+def test_changes_outside_common_rewrites_increase_the_size_to_learn() -> None:
     assert advise(replace(WEAK, covered=0.3)).predicted["dpo"] > 1.5 * advise(WEAK).predicted["dpo"]
 
 
@@ -83,7 +83,7 @@ def test_lambda_grows_with_trust_in_supervision() -> None:
 
 
 @pytest.mark.parametrize(("scale", "beta"), [(0.1, BETA_RANGE[1]), (1e4, BETA_RANGE[0]), (10.0, 0.2887)])
-def test_beta_keeps_pairs_where_they_teach(scale: float, beta: float) -> None:
+def test_beta_keeps_margins_where_pairs_have_a_gradient(scale: float, beta: float) -> None:
     advice = advise(replace(WEAK, margin_scale=scale))
     assert advice.beta == pytest.approx(beta, abs=1e-4)
     if scale == 10.0:
@@ -98,7 +98,7 @@ def test_more_edits_halve_what_dpo_leaves() -> None:
     assert more.predicted["dpo"] == pytest.approx(advice.predicted["dpo"] / 2)
 
 
-def test_more_edits_help_sft_until_the_user_is_what_is_left() -> None:
+def test_more_edits_help_sft_until_the_users_own_error_dominates() -> None:
     facts = replace(STRONG, rows=50, edited=40, consistency=0.98)
     advice = advise(facts)
     assert advice.method == "sft"

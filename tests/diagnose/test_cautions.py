@@ -22,7 +22,7 @@ def kinds(
     return {one.kind: one.text for one in find_cautions(counts, duplicates, leaks, near, coverage)}
 
 
-def test_an_ordinary_log_gives_no_cause() -> None:
+def test_an_ordinary_log_gives_no_warning() -> None:
     assert kinds(coverage=COVERAGE) == {}
 
 
@@ -49,11 +49,11 @@ def test_leaks_are_placed_and_masked() -> None:
     assert "not looked for" in kinds(leaks=Leaks(0, None, ()))["phone numbers"]
 
 
-@pytest.mark.parametrize(("near", "said"), [(0.19, False), (0.2, True)])
-def test_nearly_identical_pairs(near: float, said: bool) -> None:
+@pytest.mark.parametrize(("near", "expected"), [(0.19, False), (0.2, True)])
+def test_nearly_identical_pairs(near: float, expected: bool) -> None:
     found = kinds(near=near)
-    assert ("near-identical" in found) is said
-    assert not said or "Keep λ > 0" in found["near-identical"]
+    assert ("near-identical" in found) is expected
+    assert not expected or "Keep λ > 0" in found["near-identical"]
 
 
 def test_a_log_of_another_model() -> None:

@@ -1,7 +1,7 @@
 from copydesk.diagnose.edits import ChangedSpan, align_edit
 
 
-def test_runs_places_and_what_is_kept() -> None:
+def test_spans_positions_and_words_kept() -> None:
     change = align_edit("a b c d e", "a X c d Y Z")
     assert change.spans == [ChangedSpan(1, 2, 1, 2), ChangedSpan(4, 5, 4, 6)]
     assert change.kept == 3
@@ -9,7 +9,7 @@ def test_runs_places_and_what_is_kept() -> None:
     assert set(change.positions) == {1, 4}
 
 
-def test_what_stands_side_by_side_is_one_run() -> None:
+def test_adjacent_changes_are_one_span() -> None:
     (run,) = align_edit("a b c", "a X Y Z c").spans
     assert (run.start, run.end, run.to_start, run.to_end) == (1, 2, 1, 4)
 

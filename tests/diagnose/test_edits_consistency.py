@@ -9,13 +9,13 @@ PLANTED = {"Dear": "Hi", "utilize": "use", "Best regards": "Cheers"}
 
 def planted(rows: int, p: float, seed: int) -> list[EditAlignment]:
     """Letters of which each planted rewrite is done with probability p."""
-    luck = random.Random(seed)
+    rng = random.Random(seed)
     changes = []
     for row in range(rows):
         response = f"Dear x{row} we utilize item y{row} now Best regards z{row}"
         edit = response
         for before, after in PLANTED.items():
-            edit = edit.replace(before, after) if luck.random() < p else edit
+            edit = edit.replace(before, after) if rng.random() < p else edit
         changes.append(align_edit(response, edit))
     return changes
 
@@ -31,7 +31,7 @@ def test_figures_by_hand() -> None:
     assert found.vocabulary == 8  # Dear, Hi, Hello and five letters
 
 
-def test_phrases_weigh_as_often_as_they_are_changed() -> None:
+def test_phrases_are_weighted_by_how_often_they_are_changed() -> None:
     pairs = [("Dear a", "Hi a")] * 6 + [("please b", "b")] * 3 + [("please b", "please b")] * 3
     found = measure_consistency([align_edit(*pair) for pair in pairs])
     assert found.mean == pytest.approx((6 * 1.0 + 3 * 0.5) / 9)
@@ -48,7 +48,7 @@ def test_a_planted_rate_is_within_its_interval(p: float) -> None:
     assert held >= 33  # 95% of 40 is 38
 
 
-def test_a_log_without_common_rewrites_says_nothing() -> None:
+def test_a_log_without_common_rewrites_has_no_consistency() -> None:
     found = measure_consistency([align_edit(f"a{row} b", f"c{row} b") for row in range(20)])
     assert (found.mean, found.low, found.high, found.covered, found.distinct) == (None, None, None, 0.0, 0)
     assert measure_consistency([]).mean is None

@@ -23,7 +23,7 @@ def test_insertions_are_rewrites_too() -> None:
     assert [(one.before, one.after) for one in rewritings.result().commonest] == [("", "soon")]
 
 
-def test_what_is_written_anew_is_not_grouped() -> None:
+def test_long_rewrites_are_not_grouped() -> None:
     rewritings = RewriteAccumulator()
     for row in (1, 2):
         rewritings.add(row, align_edit("a b c d e f g", "h i j k l m n"), None)

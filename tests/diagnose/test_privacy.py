@@ -24,7 +24,7 @@ def test_other_uses_of_the_sign_are_not_e_mail_addresses(text: str) -> None:
     assert search.result().emails == 0
 
 
-def test_what_is_found_is_counted_by_rows_and_never_shown() -> None:
+def test_findings_are_counted_by_rows_and_masked() -> None:
     search = LeakDetector()
     messages = [Message(role="user", content="I am zoe@example.org"), Message(role="user", content="or zo@example.org")]
     search.add(1, row("nothing"))
@@ -40,7 +40,7 @@ def test_what_is_found_is_counted_by_rows_and_never_shown() -> None:
     assert "example" not in repr(leaks)
 
 
-def test_only_a_few_places_are_kept() -> None:
+def test_only_the_first_few_findings_are_kept() -> None:
     search = LeakDetector()
     for number in range(1, 101):
         search.add(number, row("x@example.org"))

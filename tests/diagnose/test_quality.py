@@ -4,7 +4,7 @@ from copydesk.diagnose.edits import align_edit
 from copydesk.diagnose.quality import EditQualityAccumulator
 
 
-def test_what_is_kept_and_what_is_nearly_identical() -> None:
+def test_words_kept_and_near_identical_edits() -> None:
     keeping = EditQualityAccumulator()
     keeping.add(align_edit("a b c d", "a b X Y"), 0.5)  # two words changed
     keeping.add(align_edit("a b c d", "e f g d"), 0.75)

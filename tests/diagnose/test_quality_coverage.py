@@ -29,7 +29,7 @@ def test_the_effective_share_of_equal_weights_is_all_and_of_one_giant_is_one_row
     assert compute_effective_share([0.0, -900.0, -900.0, -900.0]) == pytest.approx(0.25)
 
 
-def test_edits_that_are_all_unlikely_alike_show_in_the_overlap() -> None:
+def test_edits_that_are_all_equally_unlikely_show_in_the_overlap() -> None:
     found = measure_coverage("m", scores([-40.0] * 4, [-20.0] * 4, []))
     assert found.ess == pytest.approx(1.0)
     assert found.overlap == pytest.approx(exp(-2))
@@ -38,10 +38,10 @@ def test_edits_that_are_all_unlikely_alike_show_in_the_overlap() -> None:
 
 
 def test_a_log_of_another_model_is_recognised() -> None:
-    luck = np.random.default_rng(0)
-    own = (-1.0 + 0.2 * luck.normal(size=30)).tolist()
-    same = (-10.0 + 2 * luck.normal(size=100)).tolist()
-    other = (-30.0 + 2 * luck.normal(size=100)).tolist()
+    rng = np.random.default_rng(0)
+    own = (-1.0 + 0.2 * rng.normal(size=30)).tolist()
+    same = (-10.0 + 2 * rng.normal(size=100)).tolist()
+    other = (-30.0 + 2 * rng.normal(size=100)).tolist()
     assert not measure_coverage("m", scores(same, same, own)).foreign
     assert measure_coverage("m", scores(other, other, own)).foreign
     # a temperature below 1 makes responses likelier, and is no sign of another model

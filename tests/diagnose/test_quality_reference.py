@@ -38,7 +38,7 @@ def test_scores_are_those_of_each_text_alone(
     assert again.own_per_token.tolist() == scores.own_per_token.tolist()
 
 
-def test_rows_longer_than_the_model_reads_are_scored_in_part(model_folder: Path) -> None:
+def test_rows_longer_than_the_models_context_are_scored_in_part(model_folder: Path) -> None:
     long = EditRecord(id="long", context="c", response="word " * 400, edit="words " * 400)
     scores = score_sample([long, long.model_copy(update={"id": "other"})], str(model_folder))
     assert scores.truncated == 2
@@ -50,4 +50,4 @@ def test_a_diagnosis_with_a_model(records: list[EditRecord], model_folder: Path)
     assert found.coverage is not None
     assert found.coverage.rows == 4
     assert found.advice is not None
-    assert any("are worth" in reason for reason in found.advice.reasons)
+    assert any("an effective sample size of" in reason for reason in found.advice.reasons)

@@ -15,7 +15,7 @@ def columns(*rows: tuple[str, str, float], **more: Any) -> RowDigests:
     return found
 
 
-def test_a_digest_tells_where_one_text_ends() -> None:
+def test_a_digest_depends_on_where_one_text_ends() -> None:
     assert hash_texts("ab", "c") != hash_texts("a", "bc")
     assert hash_texts("") != EMPTY_DIGEST
     assert hash_texts("é") == hash_texts("é")
@@ -34,7 +34,7 @@ def test_repeated_rows_are_found_whatever_their_ids() -> None:
     assert columns(("a", "b", 1), ("b", "a", 1)).find_duplicates() == (0, [])
 
 
-def test_a_text_that_is_edited_again_is_found_by_its_words() -> None:
+def test_a_text_that_is_edited_again_is_found_by_its_content() -> None:
     found = columns(("a", "b", 0.8), ("c", "d", 0.4), (" b\n", "e", 0.2), ("d", "d", 0.0))
     assert list(found.iter_repeated_edit_costs()) == [(0.8, 0.2), (0.4, 0.0)]
     again = measure_repeated_edits(found.iter_repeated_edit_costs())
@@ -43,11 +43,11 @@ def test_a_text_that_is_edited_again_is_found_by_its_words() -> None:
     assert again.left == pytest.approx(1 / 6)
 
 
-def test_an_accepted_text_that_comes_again_is_not_an_edit_of_an_edit() -> None:
+def test_an_accepted_text_that_occurs_again_is_not_a_second_edit() -> None:
     assert list(columns(("b", "b", 0.0), ("b", "c", 0.2)).iter_repeated_edit_costs()) == []
 
 
-def test_only_earlier_rows_lead_to_later_ones() -> None:
+def test_a_second_edit_comes_after_its_first_one() -> None:
     assert list(columns(("b", "c", 0.2), ("a", "b", 0.8)).iter_repeated_edit_costs()) == []
 
 
@@ -64,7 +64,7 @@ def test_a_parent_named_in_the_metadata_is_a_link() -> None:
     assert list(found.iter_repeated_edit_costs()) == [(0.5, 0.25)]
 
 
-def test_a_log_without_second_edits_says_nothing_of_them() -> None:
+def test_a_log_without_second_edits_has_no_measurement_of_them() -> None:
     assert measure_repeated_edits([]) is None
     free = measure_repeated_edits([(0.0, 0.5)])
     assert free is not None

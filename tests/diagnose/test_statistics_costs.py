@@ -5,7 +5,7 @@ from copydesk.data.cost import summarize_costs
 from copydesk.diagnose.statistics import HISTOGRAM_BINS, compute_cost_distribution, get_quantile
 
 
-def test_the_histogram_holds_every_row_and_the_dearest_in_its_last_bar() -> None:
+def test_the_histogram_holds_every_row_and_the_highest_costs_in_its_last_bar() -> None:
     log = [EditRecord(id=str(n), context="", response="a b c d", edit="a b c d"[: 2 * n - 1]) for n in range(1, 5)]
     log += [EditRecord(id="dear", context="", response="a", edit="b " * 50)]
     metric = EditCost(unit="word")
@@ -26,7 +26,7 @@ def test_costs_that_are_all_0_have_a_histogram_too() -> None:
     assert costs.bars[0] == 1
 
 
-def test_a_log_that_is_all_pending_has_none() -> None:
+def test_a_log_that_is_all_pending_has_no_costs() -> None:
     log = [EditRecord(id="a", context="", response="a")]
     costs = compute_cost_distribution("m", summarize_costs(EditCost(unit="word").iter_costs(log)), np.array([]))
     assert (costs.bars, costs.mean, get_quantile(costs, 0.99)) == ((), None, 0.0)

@@ -10,7 +10,7 @@ def drawn(size: int, rows: int, seed: int) -> list[int]:
     return reservoir.items()
 
 
-def test_few_rows_are_all_there_in_their_order() -> None:
+def test_a_log_smaller_than_the_sample_is_kept_whole() -> None:
     assert drawn(10, 4, seed=0) == [0, 1, 2, 3]
 
 

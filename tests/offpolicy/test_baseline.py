@@ -11,7 +11,7 @@ def row(context: str, cost: float) -> LoggedAnswer:
     return LoggedAnswer("", context, "", {}, "stop", None, "a", 1.0, frozenset(), cost)
 
 
-def test_it_learns_which_contexts_are_dear() -> None:
+def test_it_learns_which_contexts_are_expensive() -> None:
     rows = [row("a letter" if i % 2 else "a poem", 0.2 + 0.6 * (i % 2)) for i in range(400)]
     expected = fit_baseline(rows, np.ones(400)).expected
     assert expected[1::2].mean() - expected[::2].mean() > 0.4
@@ -23,7 +23,7 @@ def test_it_learns_the_policys_costs_and_not_the_logs() -> None:
     np.testing.assert_allclose(expected, 0.2, atol=1e-9)
 
 
-def test_no_row_tells_its_own_cost() -> None:
+def test_no_row_is_fitted_to_its_own_cost() -> None:
     rng = np.random.default_rng(0)
     rows = [row(f"number {i}", float(rng.random())) for i in range(60)]
     before = fit_baseline(rows, np.ones(60))

@@ -39,11 +39,11 @@ def test_errors_by_hand() -> None:
         rest = [i for i in range(3) if i != place]
         w, c = np.array(W)[rest], np.array(C)[rest]
         assert fit.value - w @ c / w.sum() == pytest.approx(fit.influence[place] / 3)
-    said = compute_interval(estimate_logged_mean(C), 3, least=0.0)
-    assert said.low == 0.0 and said.high > said.value
+    estimate = compute_interval(estimate_logged_mean(C), 3, least=0.0)
+    assert estimate.low == 0.0 and estimate.high > estimate.value
 
 
-def test_equal_weights_say_what_the_log_says_and_no_difference() -> None:
+def test_equal_weights_give_the_logged_mean_and_no_difference() -> None:
     for fit in (estimate_ips([1.0] * 3, C), estimate_snips([1.0] * 3, C)):
         assert fit.value == pytest.approx(estimate_logged_mean(C).value)
     difference = compute_interval(estimate_ips([1.0] * 3, C).minus(estimate_logged_mean(C)), 3)
@@ -51,7 +51,7 @@ def test_equal_weights_say_what_the_log_says_and_no_difference() -> None:
 
 
 @pytest.mark.parametrize(("freedom", "quantile"), [(10, 2.2281), (30, 2.0423), (100, 1.9840), (1e9, 1.9600)])
-def test_student_is_that_of_the_tables(freedom: float, quantile: float) -> None:
+def test_student_quantiles_match_the_tables(freedom: float, quantile: float) -> None:
     assert compute_t_quantile(freedom) == pytest.approx(quantile, abs=1e-3)
 
 
@@ -64,15 +64,15 @@ class World:
         self.choice = np.array([[0.2, 0.8], [0.6, 0.4]])  # arms by context
         self.arms = (rng.dirichlet(np.ones(3), size=(2, 2)) + 1 / 3) / 2  # arm, context, answer; none of them rare
         self.policy = rng.dirichlet(np.ones(3), size=2)
-        self.dear = rng.random((2, 3))  # chance of a cost of 0.9 rather than 0.1
-        self.costs = 0.1 + 0.8 * self.dear
+        self.costly = rng.random((2, 3))  # chance of a cost of 0.9 rather than 0.1
+        self.costs = 0.1 + 0.8 * self.costly
         self.truth = float((self.rho[:, None] * self.policy * self.costs).sum())
         self.arm_truth = float((self.rho[:, None] * self.arms[1] * self.costs).sum())
 
     def rounds(self):
-        for x, a, y, dear in product(range(2), range(2), range(3), range(2)):
+        for x, a, y, costly in product(range(2), range(2), range(3), range(2)):
             odds = self.rho[x] * self.choice[x, a] * self.arms[a, x, y]
-            yield odds * (self.dear[x, y] if dear else 1 - self.dear[x, y]), x, a, y, 0.1 + 0.8 * dear
+            yield odds * (self.costly[x, y] if costly else 1 - self.costly[x, y]), x, a, y, 0.1 + 0.8 * costly
 
     def expected(self, estimate) -> float:
         """E of an estimate from two rounds; it is given x, a, y and c of both."""
@@ -83,7 +83,7 @@ class World:
         return total
 
 
-def test_over_all_that_can_happen_they_are_the_truth() -> None:
+def test_estimators_are_unbiased_over_all_outcomes() -> None:
     world = World()
     wrong = np.random.default_rng(4).random((2, 3))
     text = world.policy / world.arms  # arm, context, answer
@@ -113,7 +113,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         x = (rng.random(200) > world.rho[0]).astype(int)
         a = (rng.random(200) > world.choice[x, 0]).astype(int)
         y = (rng.random((200, 1)) > world.arms[a, x].cumsum(axis=1)).sum(axis=1)
-        c = 0.1 + 0.8 * (rng.random(200) < world.dear[x, y])
+        c = 0.1 + 0.8 * (rng.random(200) < world.costly[x, y])
         w = text[a, x, y]
         fits = {
             "ips": estimate_ips(w, c),
@@ -121,8 +121,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
             "dr": estimate_doubly_robust(w, c, world.costs[x, y] + 0.1, e[x]),
         }
         for name, fit in fits.items():
-            said = compute_interval(fit, compute_effective_sample_size(w))
-            held[name] += said.low <= world.truth <= said.high
+            estimate = compute_interval(fit, compute_effective_sample_size(w))
+            held[name] += estimate.low <= world.truth <= estimate.high
     # 190 are expected; fewer than 178 or more than 199 have a chance below 1 in 4000.
     for count in held.values():
         assert 178 <= count <= 199, held

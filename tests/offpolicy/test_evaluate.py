@@ -25,11 +25,11 @@ def test_an_arm_costs_what_its_rows_do(log, two_arms: Callable[[int], None]) -> 
     log.answer("b", 0.75)
     found = evaluate(log.read(), "a")
     assert (found.weights, found.rows, found.pending, found.metric) == ("choice", 240, 1, "metric")
-    for name, said in found.estimates.items():
-        assert said is not None and said.low < said.value < said.high
-        assert said.value == pytest.approx(0.2, abs=0.02), name
+    for name, estimate in found.estimates.items():
+        assert estimate is not None and estimate.low < estimate.value < estimate.high
+        assert estimate.value == pytest.approx(0.2, abs=0.02), name
         less = found.differences[name]
-        assert less is not None and less.value == pytest.approx(said.value - found.logged.value)
+        assert less is not None and less.value == pytest.approx(estimate.value - found.logged.value)
         assert less.high < 0
     assert found.logged.value == pytest.approx(0.5)
     assert [(arm.policy, arm.rows, arm.pending) for arm in found.arms] == [("a", 60, 0), ("b", 180, 1)]
@@ -47,7 +47,7 @@ def test_a_mixture_lies_between_its_arms(log, two_arms: Callable[[int], None]) -
         evaluate(log.read(), "a=0,b=0")
 
 
-def test_choices_that_were_certain_say_nothing_of_others(log) -> None:
+def test_deterministic_choices_are_refused_for_another_arm(log) -> None:
     log.arm("a")
     log.arm("b")
     for number in range(100):
@@ -56,7 +56,7 @@ def test_choices_that_were_certain_say_nothing_of_others(log) -> None:
         evaluate(log.read(), "a")
 
 
-def test_what_was_left_out_is_said_where_too_little_is_left(log) -> None:
+def test_an_error_about_overlap_names_the_rows_left_out(log) -> None:
     log.arm("a")
     for _ in range(50):
         log.answer("a", 1.0, 0.3, chosen=False)
@@ -64,7 +64,7 @@ def test_what_was_left_out_is_said_where_too_little_is_left(log) -> None:
         evaluate(log.read(), "a")
 
 
-def test_nothing_is_known_of_nothing(log) -> None:
+def test_an_empty_log_is_refused(log) -> None:
     with pytest.raises(InputError, match=r"holds no edits of such answers yet \(0 are pending\)"):
         evaluate(log.read(), "a")
     log.arm("a")
@@ -81,12 +81,12 @@ def texts(log, tiny_model: LlamaForCausalLM, model_folder: Path) -> None:
         log.answer("old", 1.0, 0.1 * (number % 5), parameters=DRAWN, response="Dear Ada", finish_reason="length")
 
 
-def test_a_new_policy_is_weighed_by_the_texts(log, texts: None, model_folder: Path, tmp_path: Path) -> None:
+def test_a_new_policy_is_weighted_by_the_texts(log, texts: None, model_folder: Path, tmp_path: Path) -> None:
     found = evaluate(log.read(), str(model_folder))
     assert found.weights == "text"
     assert found.overlap.effective == pytest.approx(120) == found.overlap.expected
-    for said in found.estimates.values():
-        assert said is not None and said.value == pytest.approx(0.2, abs=1e-3)
+    for estimate in found.estimates.values():
+        assert estimate is not None and estimate.value == pytest.approx(0.2, abs=1e-3)
     model, tokenizer, _ = load_model(str(model_folder))
     shaken(model, 0.3, 1).save_pretrained(tmp_path / "far")
     tokenizer.save_pretrained(tmp_path / "far")
@@ -99,22 +99,22 @@ def test_uneven_weights_come_with_a_warning(
 ) -> None:
     row = log.read().rows[0]
     # 37% of the rows are effective, and then 23%.
-    for weights, said in ((np.repeat([0.35, 3.6], [240, 60]), []), (np.repeat([0.2, 5.0], [250, 48]), ["23%"])):
+    for weights, expected in ((np.repeat([0.35, 3.6], [240, 60]), []), (np.repeat([0.2, 5.0], [250, 48]), ["23%"])):
         weighed = ImportanceWeights([row] * len(weights), weights, {})
         monkeypatch.setattr(
             "copydesk.offpolicy.evaluate.compute_text_weights", lambda *_, weighed=weighed, **__: weighed
         )
         remarks = evaluate(log.read(), str(model_folder)).remarks
-        assert [remark.split()[0] for remark in remarks] == said
+        assert [remark.split()[0] for remark in remarks] == expected
 
 
 @pytest.mark.parametrize("spec", ["qwen@https://host/v1", "/nowhere"])
 def test_a_logged_policy_that_cannot_be_opened_is_named(log, texts: None, model_folder: Path, spec: str) -> None:
     log.arm("gone", spec)
     log.answer("gone", 1.0, 0.1)
-    with pytest.raises(InputError, match=r"^gone, which answered in this log, cannot be opened.*; serve it") as said:
+    with pytest.raises(InputError, match=r"^gone, which answered in this log, cannot be opened.*; serve it") as error:
         evaluate(log.read(), str(model_folder))
-    assert "\n" not in str(said.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_policy_without_probabilities_is_refused(log, texts: None) -> None:
@@ -144,7 +144,7 @@ def test_a_cost_model_judges_what_the_policy_writes(log, texts: None, model_fold
         assert found.remarks == []
 
 
-def test_without_answers_to_judge_there_is_no_doubly_robust(
+def test_a_policy_that_cannot_answer_has_no_doubly_robust_estimate(
     log, two_arms: Callable[[int], None], cost_model: Path
 ) -> None:
     two_arms(200)
@@ -153,7 +153,7 @@ def test_without_answers_to_judge_there_is_no_doubly_robust(
     assert found.estimates["ips"] is not None and "cannot be asked for answers" in found.remarks[0]
 
 
-def test_with_top_p_there_is_no_doubly_robust(log, texts: None, model_folder: Path, cost_model: Path) -> None:
+def test_with_top_p_there_is_no_doubly_robust_estimate(log, texts: None, model_folder: Path, cost_model: Path) -> None:
     log.answer("old", 1.0, 0.1, parameters={"top_p": 0.999}, response="Dear Ada", finish_reason="length")
     found = evaluate(log.read(), str(model_folder), cost_model=cost_model)
     assert found.estimates["dr"] is None and "top_p" in found.remarks[0]

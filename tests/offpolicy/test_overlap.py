@@ -7,7 +7,7 @@ from copydesk.offpolicy.overlap import Overlap, check_overlap, compute_expected_
 RNG = np.random.default_rng(0)
 
 
-def test_weights_that_are_about_one_are_enough() -> None:
+def test_weights_close_to_one_are_sufficient() -> None:
     overlap = Overlap.from_weights(np.ones(50))
     assert (overlap.rows, overlap.effective, overlap.largest) == (50, pytest.approx(50), pytest.approx(0.02))
     check_overlap(overlap, "p", "do")
@@ -29,11 +29,11 @@ def test_weights_that_are_about_one_are_enough() -> None:
 def test_too_little_is_refused_in_one_line(weights, unreachable: int, why: str) -> None:
     with pytest.raises(InputError, match=why) as refused:
         check_overlap(Overlap.from_weights(weights, unreachable), "p", "add it as an arm")
-    said = str(refused.value)
-    assert said.startswith("--policy p: ") and said.endswith("; add it as an arm") and "\n" not in said
+    message = str(refused.value)
+    assert message.startswith("--policy p: ") and message.endswith("; add it as an arm") and "\n" not in message
 
 
-def test_an_average_that_is_off_by_chance_is_not() -> None:
+def test_an_average_that_is_off_by_chance_is_accepted() -> None:
     few = np.r_[np.full(60, 1.6), np.full(60, 0.1)]  # 0.85, an error of 0.07
     assert Overlap.from_weights(few).why_insufficient is None
     assert Overlap.from_weights(np.tile(few, 20)).why_insufficient is not None
@@ -41,7 +41,7 @@ def test_an_average_that_is_off_by_chance_is_not() -> None:
     assert Overlap.from_weights(close).why_insufficient is None
 
 
-def test_the_spread_of_log_weights_tells_what_can_be_relied_on() -> None:
+def test_the_spread_of_log_weights_gives_the_expected_sample_size() -> None:
     rng = np.random.default_rng(0)
     near, far = 0.4 * rng.normal(size=3000), 1.5 * rng.normal(size=3000)
     assert compute_expected_sample_size(near, ["a"] * 3000) == pytest.approx(3000 / np.exp(0.16), rel=0.05)

@@ -5,7 +5,7 @@ import pytest
 from copydesk.errors import InputError
 
 
-def test_the_latest_edit_counts_and_what_has_none_is_pending(log) -> None:
+def test_the_latest_edit_counts_and_answers_without_one_are_pending(log) -> None:
     log.arm("a", "embedded")
     log.answer("a", 1.0, 0.5, 0.25)
     log.answer("a", 1.0)
@@ -48,7 +48,7 @@ def test_costs_of_several_metrics_are_not_averaged(log) -> None:
     assert log.read(since=datetime.fromtimestamp(3, UTC)).metric == "seconds"
 
 
-def test_a_developer_is_heard_as_the_system(log) -> None:
+def test_a_developer_message_becomes_a_system_message(log) -> None:
     log.arm("a")
     turns = [{"role": "developer", "content": "Be kind"}, {"role": "user", "content": "Hi", "name": "ann"}]
     log.answer("a", 1.0, 0.1, messages=turns)

@@ -32,7 +32,7 @@ def personal(log: Any) -> Any:
     return log
 
 
-def test_an_arm_for_some_could_not_be_chosen_for_others(personal: Any) -> None:
+def test_an_arm_with_an_audience_is_not_available_to_others(personal: Any) -> None:
     assert [set(row.available_arms) for row in personal.read().rows] == [
         {"a", "ann-1"}, {"a", "sales-1"}, {"a"}, {"a"}, {"a"}, {"a", "ann-1"},
     ]  # fmt: skip

@@ -69,7 +69,7 @@ def test_a_logprob_is_that_of_the_definition() -> None:
     assert ended == pytest.approx(alone(policy.model, context, [*words, 0]).item(), abs=1e-4)
 
 
-def test_the_policy_that_answered_weighs_one() -> None:
+def test_the_policy_that_answered_has_weight_one() -> None:
     for temperature in (0.7, 1.0):
         rows = [answered("cy di", "length", temperature=temperature), answered("bo cy ann", temperature=temperature)]
         found = compute_text_weights(rows, policy_of("new", 1), lambda name: policy_of(name, 1))
@@ -89,7 +89,7 @@ def test_another_policys_weights_average_one_over_what_is_sampled(temperature: f
     error = weights.std() / len(weights) ** 0.5
     assert 0.001 < error < 0.05
     assert abs(weights.mean() - 1) < 4 * error
-    # And what is said to be likely is written as often.
+    # And answers are sampled as often as their probability says.
     likely = Counter((row.response, row.finish_reason) for row in rows).most_common(8)
     chances = np.exp(score_answers(old, [answered(*written, temperature=temperature) for written, _ in likely]))
     for (_, count), chance in zip(likely, chances, strict=True):
@@ -124,11 +124,11 @@ def test_rows_whose_probability_is_not_known_are_left_out_and_counted(row: Logge
     assert why_unscorable(answered("cy", temperature=1, stop=None, frequency_penalty=0)) is None
     found = compute_text_weights([row, answered("di"), row], policy_of("new", 1), lambda name: policy_of(name, 1))
     assert [one.response for one in found.rows] == ["di"] and len(found.weights) == 1
-    ((said, count),) = found.left_out.items()
-    assert why in said and count == 2
+    ((reason, count),) = found.left_out.items()
+    assert why in reason and count == 2
 
 
-def test_what_top_p_kept_from_whoever_is_said_to_have_written_it_is_left_out() -> None:
+def test_answers_that_top_p_excludes_for_their_logged_policy_are_left_out() -> None:
     rows = list(all_answers(top_p=0.6))
     found = compute_text_weights(rows, policy_of("new", 2), lambda name: policy_of(name, 1))
     assert np.isfinite(found.weights).all()
@@ -136,7 +136,7 @@ def test_what_top_p_kept_from_whoever_is_said_to_have_written_it_is_left_out() -
     assert sum(found.left_out.values()) == len(rows) - len(found.rows)
 
 
-def test_answers_that_are_read_as_other_tokens_are_counted() -> None:
+def test_answers_that_tokenize_differently_are_counted() -> None:
     rows = [
         LoggedAnswer("c", "ann", "cy di", {}, "stop", tokens, "old", 1.0, frozenset(), 0.0) for tokens in (3, 4, None)
     ]

@@ -43,7 +43,7 @@ def test_a_late_ensemble_has_at_least_one_round() -> None:
         late_bound(0, 4, 1.0)
 
 
-def test_what_hellinger_says_of_kl_holds_and_is_reached() -> None:
+def test_the_hellinger_bound_on_kl_holds_and_is_tight() -> None:
     """Lemma 2, on random distributions, and at its limit."""
     rng = np.random.default_rng(0)
     for _ in range(200):
@@ -76,7 +76,7 @@ def test_coverage_by_hand() -> None:
     assert preference_coverage(world, members) == pytest.approx(regret**2 / (edited * log(3) ** 2))
 
 
-def test_a_log_that_cannot_tell_a_member_from_the_optimum_bounds_nothing() -> None:
+def test_a_log_that_cannot_distinguish_a_member_from_the_optimum_gives_no_bound() -> None:
     """The user never touches anything: no pair says which response is better."""
     proposal = np.eye(2)
     world = make_world(np.ones(1), np.array([[0.75, 0.25]]), 1.0, 1 - np.eye(2), proposal, 1)
@@ -104,7 +104,7 @@ def test_every_bound_is_above_what_is_measured(strength: int, apart: float) -> N
         assert min(held.values()) >= 19, (n, held)
 
 
-def test_without_what_the_user_leaves_sft_would_break_its_bound() -> None:
+def test_without_the_users_own_error_sft_would_exceed_its_bound() -> None:
     setting = LabSetting(1, 6.0)
     perfect = BoundCoefficients(**{**vars(setting.coefficients), "left": 0.0})
     log_ = draw_lab_log(setting.world, 100_000, np.random.default_rng(0))
@@ -112,7 +112,7 @@ def test_without_what_the_user_leaves_sft_would_break_its_bound() -> None:
     assert sft_bound(perfect, 100_000, DELTA).value < measured < sft_bound(setting.coefficients, 100_000, DELTA).value
 
 
-def test_dpo_needs_what_the_poster_says() -> None:
+def test_dpo_needs_as_many_edits_as_the_poster_says() -> None:
     """Its ε at n = 2 C_PREF log(|Π|/δ) / (s² σ'(−V_max)² ε²) is ε."""
     slope = exp(-GIVEN.v_max) / (1 + exp(-GIVEN.v_max)) ** 2
     needed = 2 * GIVEN.c_pref * LOG / (GIVEN.scale**2 * slope**2 * 0.1**2)

@@ -8,7 +8,7 @@ from copydesk.theory.experiments import measure_regret, play_lab_ensemble
 from copydesk.theory.lab import LabSetting
 
 
-def test_it_finds_the_best_policy_and_regret_is_what_the_others_lost() -> None:
+def test_it_finds_the_best_policy_and_regret_is_the_loss_of_the_others() -> None:
     setting = LabSetting(32, 6.0)
     problem = setting.world.problem
     policies = [problem.reference, problem.optimum]

@@ -40,7 +40,7 @@ def test_scores_by_hand() -> None:
     assert compute_dpo_scores(CLASS, log_)[1] == pytest.approx(log(0.5))
 
 
-def test_each_learner_takes_the_member_its_loss_likes_best() -> None:
+def test_each_learner_selects_the_member_with_the_best_loss() -> None:
     kept = log_of((1, 1), (1, 1), (1, 1), (1, 0))
     assert select_sft_member(CLASS, kept) == 2  # b was what people left most often
     assert select_dpo_member(CLASS, kept) == 0  # but the only edit was away from it
@@ -48,7 +48,7 @@ def test_each_learner_takes_the_member_its_loss_likes_best() -> None:
     assert select_early_member(CLASS, kept, 100.0) == 2
 
 
-def test_rl_fears_what_the_log_does_not_rule_out() -> None:
+def test_rl_is_pessimistic_about_functions_that_the_log_allows() -> None:
     """Costs of 0 and 1, or of 0.8 and 0: a log in which all kept the first rules out the second if it is strict."""
     members = PolicyClass(np.array([[[0.0, 1.0]], [[0.8, 0.0]]]), HALVES, 0.1)
     log_ = log_of((0, 0), (0, 0))
@@ -62,14 +62,14 @@ def test_rl_fears_what_the_log_does_not_rule_out() -> None:
 
 
 @pytest.mark.parametrize("strength", [1, 4, 32])
-def test_dpo_finds_the_optimum_whatever_the_user_and_sft_only_with_a_strong_one(strength: int) -> None:
+def test_dpo_finds_the_optimum_with_any_user_and_sft_only_with_a_strong_one(strength: int) -> None:
     setting = LabSetting(strength, 3.0)
     log_ = expected_log(setting)
     assert select_dpo_member(setting.members, log_) == 0
     assert (select_sft_member(setting.members, log_) == 0) == (strength == 32)
 
 
-def test_with_another_scale_dpo_goes_where_lemma_3_says() -> None:
+def test_dpo_with_another_scale_converges_as_lemma_3_says() -> None:
     """π ∝ π_ref (π*/π_ref)^(1/s): with s = 2 the policy of costs c/2."""
     setting = LabSetting(4, 3.0)
     members = setting.members

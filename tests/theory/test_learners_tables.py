@@ -29,7 +29,7 @@ def test_the_ridge_keeps_dpo_finite_where_a_response_was_only_edited_away() -> N
     assert np.isfinite(table).all()
 
 
-def test_both_losses_at_once_are_at_rest() -> None:
+def test_the_joint_loss_is_at_a_local_minimum() -> None:
     """No small step in any logit makes the joint loss better: it was trained to convergence."""
     setting = LabSetting(4, 3.0)
     log = draw_lab_log(setting.world, 500, np.random.default_rng(0))
@@ -67,7 +67,7 @@ def test_dpo_without_a_class_reaches_the_optimum_with_a_log_long_enough() -> Non
     assert distances[2] < 0.002
 
 
-def test_sft_without_a_class_reaches_what_people_left_and_no_more() -> None:
+def test_sft_without_a_class_converges_to_the_distribution_of_edits() -> None:
     setting = LabSetting(1, 3.0)
     problem = setting.world.problem
     table = fit_table(problem.reference, expected_log(setting), preference=0, supervision=1)
@@ -75,7 +75,7 @@ def test_sft_without_a_class_reaches_what_people_left_and_no_more() -> None:
     assert problem.distance(table, problem.optimum) > 0.1
 
 
-def test_rl_takes_what_was_never_given_to_cost_the_most() -> None:
+def test_rl_assigns_the_largest_cost_to_unseen_responses() -> None:
     reference = np.array([[0.5, 0.5]])
     only_a = log_of([[3, 1], [0, 0]])
     table = fit_cost_table(reference, only_a, 1.0, 1.0, 0.0)

@@ -106,7 +106,7 @@ def test_it_has_every_section_and_every_plot(html: str) -> None:
     assert "SubOpt is J_β(π) − J_β(π*)" in page.text
 
 
-def test_it_needs_nothing_else(html: str) -> None:
+def test_the_page_is_self_contained(html: str) -> None:
     assert "http" not in html and "<script" not in html and "src=" not in html and "@import" not in html
     assert all(place.startswith("#") for place in re.findall(r"url\(([^)]*)\)", html))
     drawn = "".join(re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL))
@@ -132,7 +132,7 @@ def test_the_headline_counts_the_winners_of_the_maps(study: Study, html: str) ->
     assert list(counts.values()) == sorted(counts.values(), reverse=True)
 
 
-def test_it_says_how_often_a_bound_was_broken(study: Study, html: str) -> None:
+def test_the_page_counts_broken_bounds(study: Study, html: str) -> None:
     assert "SFT's bound was broken in 0 of 4 logs, DPO's in 0, RL's in 0: 0.0% of all" in Page(html).text
     (curves,) = study.curves
     low = {**curves.bounds, "dpo": np.array([0.0, curves.bounds["dpo"][1]])}
@@ -141,7 +141,7 @@ def test_it_says_how_often_a_bound_was_broken(study: Study, html: str) -> None:
     assert "SFT's bound was broken in 0 of 4 logs, DPO's in 2, RL's in 0: 16.7% of all, where δ allows 5%." in text
 
 
-def test_the_words_about_slopes_follow_the_intervals(study: Study, html: str) -> None:
+def test_the_sentences_about_slopes_follow_the_intervals(study: Study, html: str) -> None:
     text = Page(html).text
     assert (
         "“DPO suffers more from poor coverage than SFT”: of 3 fits, this holds in 1 (strong users, m ≥ 16), "
@@ -157,7 +157,7 @@ def test_the_words_about_slopes_follow_the_intervals(study: Study, html: str) ->
     assert "Why SFT moves with coverage" not in other
 
 
-def test_a_ratio_that_means_nothing_is_neither_drawn_nor_said(study: Study) -> None:
+def test_an_undefined_ratio_is_neither_drawn_nor_printed(study: Study) -> None:
     unsure = fit("coverage", "weak users, m ≤ 2", (7, -40, 90), divisor=-0.01)
     assert not is_ratio_defined(unsure)
     page = render_study_html(replace(study, slopes=[HOLDS, unsure]))
@@ -170,7 +170,7 @@ def test_a_ratio_that_means_nothing_is_neither_drawn_nor_said(study: Study) -> N
 
 
 @pytest.mark.filterwarnings("error")
-def test_nothing_left_to_gain_and_bounds_without_end_can_be_drawn(study: Study) -> None:
+def test_zero_suboptimality_and_infinite_bounds_can_be_drawn(study: Study) -> None:
     (curves,) = study.curves
     nothing = {name: np.zeros((2, 2)) for name in curves.measured}
     endless = {name: np.full(2, np.inf) for name in curves.bounds}
@@ -191,7 +191,7 @@ def test_the_fixed_points_are_counted(study: Study) -> None:
     assert "In 1 some start did not settle (m = 4, 6 nats)." in text
 
 
-def test_the_file_appears_whole_or_not_at_all(study: Study, html: str, tmp_path: Path) -> None:
+def test_the_file_is_written_whole_or_not_at_all(study: Study, html: str, tmp_path: Path) -> None:
     write_study_page(tmp_path / "theory.html", study)
     assert (tmp_path / "theory.html").read_text(encoding="utf-8") == html
     with pytest.raises(InputError, match=r"there is no folder"):

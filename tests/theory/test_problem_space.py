@@ -3,7 +3,7 @@ import numpy as np
 from copydesk.theory.problem import StringSpace
 
 
-def test_every_string_over_the_letters_shorter_ones_first() -> None:
+def test_responses_are_all_strings_by_length() -> None:
     assert StringSpace("ab", 2).responses == ("a", "b", "aa", "ab", "ba", "bb")
     assert len(StringSpace("ab", 4).responses) == 30
 
@@ -23,7 +23,7 @@ def test_local_edits_put_in_take_out_or_replace_one_letter() -> None:
     assert near == {"a", "b", "aa", "bb", "aab", "bab", "abb", "aba"}
 
 
-def test_the_proposal_is_symmetric_and_tries_every_local_edit_alike() -> None:
+def test_the_proposal_is_symmetric_and_uniform_over_local_edits() -> None:
     space = StringSpace("ab", 3)
     proposal = space.proposal
     assert np.allclose(proposal.sum(axis=1), 1, atol=1e-15)

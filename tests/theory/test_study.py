@@ -9,7 +9,7 @@ from copydesk.theory.lab import LabSetting
 from copydesk.theory.study import count_steps, run_study
 
 
-def test_the_reference_is_as_far_off_as_the_setting_says_and_people_want_the_same_everywhere() -> None:
+def test_the_reference_has_the_settings_divergence_and_the_optimum_is_shared() -> None:
     near, far = LabSetting(2, 1.5), LabSetting(16, 5.0)
     for setting in (near, far):
         problem = setting.world.problem
@@ -48,16 +48,16 @@ def test_dpo_wins_with_weak_users_and_sft_with_strong_ones() -> None:
 
 
 def made_grid() -> Grid:
-    """SubOpt/β is 1 + 2 coverage + 3 left for DPO and 1 + coverage + 6 left for SFT, with a little luck."""
+    """SubOpt/β is 1 + 2 coverage + 3 left for DPO and 1 + coverage + 6 left for SFT, with a little rng."""
     strengths, apart = (1, 16), (1.0, 3.0, 5.0)
     left = np.array([[0.5] * 3, [0.1] * 3])
     coverage = np.broadcast_to([0.0, 0.5, 1.0], (2, 3))
-    luck = np.random.default_rng(0).normal(0, 0.01, (4, 2, 3, 40))
-    luck -= luck.mean(axis=-1, keepdims=True)
+    rng = np.random.default_rng(0).normal(0, 0.01, (4, 2, 3, 40))
+    rng -= rng.mean(axis=-1, keepdims=True)
     planes = [1 + coverage + 6 * left, 1 + 2 * coverage + 3 * left, 1 + 0 * left, 1 + 0 * left]
     beta = np.full((2, 3), 0.1)
     names = ("sft", "dpo", "rl", "early")
-    measured = {name: 0.1 * (plane[..., None] + noise) for name, plane, noise in zip(names, planes, luck, strict=True)}
+    measured = {name: 0.1 * (plane[..., None] + noise) for name, plane, noise in zip(names, planes, rng, strict=True)}
     return Grid(100, strengths, apart, measured, beta, left)
 
 

@@ -55,7 +55,7 @@ def test_wins_are_counted_over_all_maps_and_the_most_frequent_winner_comes_first
     assert format_headline(study) == "RL wins in 2 of 4 settings, SFT in 1, DPO in 1."
 
 
-def test_a_lead_that_may_be_chance_is_not_sure() -> None:
+def test_a_lead_within_noise_is_not_significant() -> None:
     assert find_significant_wins(GRID).tolist() == [[False], [True]]
     assert (
         describe_winners(GRID)
@@ -63,7 +63,7 @@ def test_a_lead_that_may_be_chance_is_not_sure() -> None:
     )
 
 
-def test_ties_are_said() -> None:
+def test_ties_are_reported() -> None:
     same = [[0.0, 0.0], [0.0, 0.0]]
     assert describe_winners(grid_of(same, same, same)).endswith(
         "In 2 two or more are equally good, and the first of them counts."
@@ -78,7 +78,7 @@ def test_regrets_are_in_nats() -> None:
 
 @pytest.mark.parametrize("axis", ["coverage", "quality"])
 @pytest.mark.parametrize(
-    ("larger", "smaller", "ratio", "said"),
+    ("larger", "smaller", "ratio", "expected"),
     [
         (SURE, SURE, SlopeEstimate(2, 1.1, 3), HOLDS),
         (SURE, SURE, SlopeEstimate(0.5, -0.1, 0.9), FAILS),
@@ -89,10 +89,10 @@ def test_regrets_are_in_nats() -> None:
         (SlopeEstimate(0, 0, 0), SlopeEstimate(0, 0, 0), SlopeEstimate(np.nan, np.nan, np.nan), OPEN),
     ],
 )
-def test_a_sentence_is_judged_by_intervals(
-    axis: str, larger: SlopeEstimate, smaller: SlopeEstimate, ratio: SlopeEstimate, said: str
+def test_a_claim_is_judged_by_intervals(
+    axis: str, larger: SlopeEstimate, smaller: SlopeEstimate, ratio: SlopeEstimate, expected: str
 ) -> None:
-    assert judge_claim(fit(axis, larger, smaller, ratio)) == said
+    assert judge_claim(fit(axis, larger, smaller, ratio)) == expected
 
 
 def test_lengths_are_named_only_where_they_make_a_difference() -> None:
@@ -121,12 +121,12 @@ def curves_of(sft: list[list[float]]) -> Curves:
     return Curves(LabSetting(1, 1.0), (30, 100), {"sft": np.array(sft)}, {}, {"sft": np.array([0.35, 0.05])}, 1.0)
 
 
-def test_the_edits_it_takes_to_halve_what_the_reference_policy_loses() -> None:
+def test_the_number_of_edits_that_halves_the_suboptimality_of_the_reference() -> None:
     assert find_halving_size(curves_of([]), np.array([[0.9, 0.4], [0.3, 0.5]])) == 100
     assert find_halving_size(curves_of([]), np.array([[0.9, 0.9]])) == np.inf
 
 
-def test_the_terminal_shows_all_of_it_in_short() -> None:
+def test_the_terminal_shows_every_part_of_the_study() -> None:
     regret = LabRegret(LabSetting(1, 1.0), {"√2": np.array([[0.0, 3.0], [0.0, 4.0]])}, np.array([10.0, 1234.0]))
     good = fit(
         "quality", SlopeEstimate(0.5, 0.4, 0.6), SlopeEstimate(0.25, 0.2, 0.3), SlopeEstimate(2, 1.1, 3), where="[all]"
@@ -138,7 +138,7 @@ def test_the_terminal_shows_all_of_it_in_short() -> None:
     assert ["1", "DPO"] in printed and ["32", "SFT"] in printed
     assert ["Late", "ensemble", "0.000", "0.100"] in printed
     assert ["quality:", "[all]", "100", "0.500", "0.250", "holds"] in printed
-    said = " ".join(file.getvalue().split())
-    assert said.startswith("SFT wins in 1 of 2 settings, DPO in 1, RL in 0.")
-    assert "SFT's bound was broken in 2 of 4 logs: 50.0% of all, where δ allows 5%." in said
-    assert "2 rounds cost 3.50 (α = √2) in regret; the bound is 1,234." in said
+    shown = " ".join(file.getvalue().split())
+    assert shown.startswith("SFT wins in 1 of 2 settings, DPO in 1, RL in 0.")
+    assert "SFT's bound was broken in 2 of 4 logs: 50.0% of all, where δ allows 5%." in shown
+    assert "2 rounds cost 3.50 (α = √2) in regret; the bound is 1,234." in shown

@@ -22,7 +22,7 @@ def test_a_world_of_two_responses_by_hand() -> None:
 
 
 @pytest.mark.parametrize("strength", [1, 4, 32])
-def test_the_iteration_finds_the_world_where_leaving_the_reference_is_dear(strength: int) -> None:
+def test_the_iteration_finds_the_world_where_leaving_the_reference_is_expensive(strength: int) -> None:
     setting = LabSetting(strength, 1.0)
     problem = setting.world.problem
     found = solve_fixed_point(
@@ -40,7 +40,7 @@ def test_the_iteration_finds_the_world_where_leaving_the_reference_is_dear(stren
     assert np.abs(again - found.problem.cost).max() == found.residual
 
 
-def test_what_has_not_settled_says_so() -> None:
+def test_an_iteration_that_did_not_converge_reports_its_residual() -> None:
     problem = LabSetting(4, 3.0).world.problem
     found = solve_fixed_point(
         CONTEXTS,

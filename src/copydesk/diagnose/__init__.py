@@ -1,4 +1,4 @@
-"""What a log says before anything is trained on it."""
+"""Diagnosis of an edit log before training: statistics, edit quality, coverage, privacy, and which method to train."""
 
 from copydesk.diagnose.diagnose import Diagnosis, diagnose
 

@@ -1,14 +1,14 @@
-"""Which method theory favours for a log, and why: a rule of thumb from worst-case bounds.
+"""Recommends a training method for a log: a rule of thumb from worst-case bounds.
 
-The bounds (paper notes in docs/theory.md; arXiv 2601.19055), with D = log(|Π|/δ):
+The bounds (proofs in docs/theory.md; arXiv 2601.19055), with D = log(|Π|/δ):
 
-    SFT   H(π̂, π*) ≤ sqrt(D/n) + √2 χ                  χ: what the user's single edit leaves to π*
-    DPO   SubOpt   ≤ sqrt(2 C D/n_edited) / (s σ'(V))   whatever the user's strength
+    SFT   H(π̂, π*) ≤ sqrt(D/n) + √2 χ                  χ: distance to π* that remains after a single edit
+    DPO   SubOpt   ≤ sqrt(2 C D/n_edited) / (s σ'(V))   for any user strength
     RL    SubOpt   ≤ sqrt(C (28/3) c_max² D/n)
 
-Bounds hold in the worst case and are far too large as predictions. What is compared here are their shapes: how each
-error grows with what was measured, all scaled alike by `TYPICAL_SHARE_OF_BOUND`, as the share in [0, 1] of the
-avoidable cost that a method is predicted to leave.
+Worst-case bounds are far too large as predictions. Only their shape is used: how each error grows with the measured
+quantities. All are scaled by `TYPICAL_SHARE_OF_BOUND` and clipped to [0, 1], and read as the share of the avoidable
+cost that remains after training.
 """
 
 import math
@@ -16,70 +16,69 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 DELTA = 0.05
-"""δ: the bounds hold but in 1 of 20 logs, the usual level."""
+"""δ: the bounds hold in at least 19 of 20 logs, the usual level."""
 
 TYPICAL_SHARE_OF_BOUND = 0.1
-"""What share of its worst case an error is taken to be. In docs/results.md SFT leaves 2 to 3% of the strong user's cost
-from 300 edits, where sqrt(D/n) is 1.4 to 1.6 and the user's weakness has next to no part; DPO leaves a third to a half,
-where its bound is 10 to 30. A tenth errs on the side of the bound for SFT and is no finer than those figures allow. It
-was set on logs of that table, where agreement is therefore no evidence."""
+"""Assumed ratio of an error to its bound. In docs/results.md SFT leaves 2 to 3% of the strong user's cost from 300
+edits, where sqrt(D/n) is 1.4 to 1.6 and χ is close to 0; DPO leaves a third to a half, where its bound is 10 to 30. A
+tenth is cautious for SFT, and those figures support no finer value. It was set on the logs of that table, so agreement
+with that table is no evidence."""
 
 DPO_SIGMOID_SLOPE = 0.25
-"""σ'(V) in DPO's bound, at V = 0 where it is largest: the bound at its best. There s is 1, as costs are shares here."""
+"""σ'(V) in DPO's bound, at V = 0 where it is largest, so the bound is smallest. s is 1, since costs are shares."""
 
 CLOSE_FACTOR = 1.5
-"""Within this factor two predictions are called alike: the estimates in them are not better than that."""
+"""Two predictions within this factor count as equal: their estimates are no more precise than that."""
 
 MIN_COVERED_SHARE = 0.2
-"""Consistency speaks of common rewrites; where they are less than a fifth of all changes it says little of the user."""
+"""Consistency is measured on common rewrites; below a fifth of all changes it says little about the user."""
 
 COVERED_FLOOR = 0.01
-"""The taste behind the changes that are not common is taken to be as hard to describe as that behind those that are,
-but not more than a hundred times as hard in all."""
+"""D is scaled up for the changes that are not common rewrites, by a factor of at most 1/0.01."""
 
 DEFAULT_LEFT = 0.5
-"""What a user is taken to leave where nothing tells: the middle. It decides nothing: the choice is then early."""
+"""χ where it could not be measured: the middle of its range. It does not affect the method, which is then early."""
 
 MIN_REEDITS = 20
-"""From so many texts edited twice on, what the second edit cost is better evidence than consistency: it is direct."""
+"""With at least this many texts edited twice, χ comes from the cost of second edits, which measures it directly."""
 
 FLAT_SIGMOID_SLOPE = 0.05
-"""Where σ' is below a fifth of its largest value a pair teaches next to nothing more; β keeps V below that."""
+"""A fifth of the largest σ'. Below it a pair has almost no gradient; β keeps V where σ' is larger."""
 
 BETA_RANGE, BETA_UNKNOWN = (0.03, 1.0), 0.1
 """β outside this range was never the best of a search (docs/results.md); 0.1 is `copydesk train`'s own."""
 
 LAM_RANGE = (0.01, 1.0)
-"""λ on a log scale. At 0.01 the supervised term still keeps texts whole, at 1 it is the larger of the two."""
+"""Range of λ, used on a log scale. At 0.01 the supervised term still prevents malformed texts; at 1 it dominates."""
 
 NEAR_SHARE = 0.2
-"""From this share of near-identical pairs on, preference alone may displace likelihood (see `cautions`)."""
+"""From this share of near-identical pairs on, DPO alone may lower the likelihood of both texts (see `cautions`)."""
 
 MIN_LEFT = 0.01
-"""No user is taken to leave less: nothing could be measured to be better."""
+"""Smallest χ: a smaller one could not be measured."""
 
 _REEDITS_NOTE, _CONSISTENCY_NOTE = "r = cost of second edits / cost of first ones", "1 − a"
-_NO_EVIDENCE_NOTE = f"{DEFAULT_LEFT:g} where nothing tells"
+_NO_EVIDENCE_NOTE = f"{DEFAULT_LEFT:g} where it could not be measured"
 
 
 @dataclass(frozen=True)
 class AdviceInputs:
-    """All that advice depends on.
+    """Measurements that the advice depends on.
 
     Attributes:
         rows: n, rows whose edit is known.
-        edited: those that were changed; at least 1.
-        mean_cost: of the rows known.
-        high_cost: their 99% quantile, for c_max.
-        consistency: a, the mean application rate of common rewrites; `None` where none is common.
-        covered: the share of changes that are common rewrites.
+        edited: rows that were changed; at least 1.
+        mean_cost: mean edit cost of the n rows.
+        high_cost: 99% quantile of their cost, used as c_max.
+        consistency: a, the mean application rate of common rewrites; `None` where no rewrite is common.
+        covered: share of changes that are common rewrites.
         reedit_rows: texts that were edited twice.
-        reedit_left: r, what their second edits cost beside the first; `None` where that is not known.
-        distinct: common rewrites.
-        vocabulary: different words.
-        ess: the effective sample size as a share of rows; `None` where no model was asked.
-        margin_scale: the median of |log π_ref(y') − log π_ref(y)|; `None` likewise.
-        near_identical: the share of edited rows that differ by next to nothing.
+        reedit_left: r, cost of second edits / cost of first edits; `None` where unknown.
+        distinct: number of common rewrites.
+        vocabulary: number of different words.
+        ess: effective sample size as a share of rows; `None` without a model.
+        margin_scale: median of |log π_ref(y') − log π_ref(y)|; `None` without a model.
+        near_identical: share of edited rows whose edit changes almost nothing.
     """
 
     rows: int
@@ -99,7 +98,7 @@ class AdviceInputs:
 
 @dataclass(frozen=True)
 class Formula:
-    """A figure, where it comes from, and the numbers put in."""
+    """A figure with its formula and the numbers inserted into it."""
 
     name: str
     formula: str
@@ -109,16 +108,16 @@ class Formula:
 
 @dataclass(frozen=True)
 class Advice:
-    """What to train, and why.
+    """A recommended method with its settings and reasons.
 
     Attributes:
         method: `sft`, `dpo`, `rl` or `early`.
         lam: λ of the early ensemble, for `--lambda-sup`.
         beta: β, for `--beta`.
-        more_edits: how many more edited rows would help; 0 where more do not.
-        predicted: the share of the avoidable cost that each method is predicted to leave.
-        reasons: in plain words, the most important first.
-        formulas: behind every figure.
+        more_edits: how many more edited rows would help; 0 where more would not.
+        predicted: predicted share of the avoidable cost that remains with each method.
+        reasons: one sentence or two each, the most important first.
+        formulas: the formula of every figure.
     """
 
     method: str
@@ -131,7 +130,7 @@ class Advice:
 
 
 def advise(facts: AdviceInputs) -> Advice:
-    """Advise on a log with at least one edited row; a pure function of its measurements."""
+    """Recommend a method for a log with at least one edited row; a pure function of its measurements."""
     size = _description_size(facts)
     left = _left_share(facts)
     c = 1 / facts.ess if facts.ess is not None else 1.0
@@ -145,24 +144,24 @@ def advise(facts: AdviceInputs) -> Advice:
     known = left.formula != _NO_EVIDENCE_NOTE
     method, chosen = _choose_method(predicted, facts, known=known)
     lam, beta = _lam_formula(sft.value, dpo.value), _beta_formula(facts)
-    more, says = _more_edits_formula(method, facts, size.value, left.value, c, predicted, known=known)
+    more, advice_on_more = _more_edits_formula(method, facts, size.value, left.value, c, predicted, known=known)
     return Advice(
         method=method,
         lam=lam.value,
         beta=beta.value,
         more_edits=int(more.value),
         predicted=predicted,
-        reasons=(chosen, *_build_reasons(facts, left, c), says),
+        reasons=(chosen, *_build_reasons(facts, left, c), advice_on_more),
         formulas=(size, left, sft, dpo, rl, lam, beta, more),
     )
 
 
 def _description_size(facts: AdviceInputs) -> Formula:
-    """The length of a description of the taste: one word for each common rewrite, and as much for the others."""
+    """Description length of the preference: one word for each common rewrite, scaled up for the other changes."""
     vocabulary, distinct = max(2, facts.vocabulary), max(1, facts.distinct)
     covered = max(facts.covered, COVERED_FLOOR)
     return Formula(
-        "D, the size of what is to be learnt",
+        "D, the size of the preference to learn",
         "(common rewrites) · ln(vocabulary) / (their share of all changes) + ln(1/δ)",
         f"{distinct} · ln {vocabulary} / {covered:.3g} + ln(1/{DELTA})",
         distinct * math.log(vocabulary) / covered + math.log(1 / DELTA),
@@ -170,7 +169,7 @@ def _description_size(facts: AdviceInputs) -> Formula:
 
 
 def _left_share(facts: AdviceInputs) -> Formula:
-    name = "χ, what one edit of these users leaves"
+    name = "χ, the share left to fix after one edit"
     if facts.reedit_left is not None and facts.reedit_rows >= MIN_REEDITS:
         numbers = f"{facts.reedit_left:.2f}, from {facts.reedit_rows} texts edited twice"
         return Formula(name, _REEDITS_NOTE, numbers, _clip_share(facts.reedit_left))
@@ -220,36 +219,35 @@ def _choose_method(predicted: dict[str, float], facts: AdviceInputs, *, known: b
     sft, dpo, rl = (predicted[method] for method in ("sft", "dpo", "rl"))
     if not known:
         return "early", (
-            "Early: how good the edits are to imitate could not be told from this log. One policy trained on both "
-            "losses is close to the better of SFT and DPO without knowing which that is."
+            "Early: this log does not show how good the edits are to imitate. One policy trained on both losses is "
+            "close to the better of SFT and DPO without having to know which that is."
         )
     if rl * CLOSE_FACTOR < min(sft, dpo):
         return "rl", (
             f"RL: it is predicted to leave {rl:.0%} of the avoidable cost, much less than SFT ({sft:.0%}) or DPO "
-            f"({dpo:.0%}); costs are known of accepted rows too."
+            f"({dpo:.0%}); it also learns from the costs of accepted rows."
         )
     low, high = sorted((sft, dpo))
     if high <= CLOSE_FACTOR * low:
         return "early", (
-            f"Early: SFT is predicted to leave {sft:.0%} of the avoidable cost and DPO {dpo:.0%}, which is alike "
-            f"within what such figures are worth (a factor of {CLOSE_FACTOR:g}); one policy trained on both losses "
-            f"is close "
-            "to the better of the two."
+            f"Early: SFT is predicted to leave {sft:.0%} of the avoidable cost and DPO {dpo:.0%}. These predictions "
+            f"are within their precision of each other (a factor of {CLOSE_FACTOR:g}); one policy trained on both "
+            "losses is close to the better of the two."
         )
     if sft < dpo:
         return "sft", (
             f"SFT: it is predicted to leave {sft:.0%} of the avoidable cost, DPO {dpo:.0%}. Imitating what people "
-            "wrote is the surer way here; preferences would need more edits or better coverage."
+            "wrote is more reliable here; DPO would need more edits or better coverage."
         )
     if facts.near_identical >= NEAR_SHARE:
         return "early", (
             f"Early: DPO is predicted to leave less of the avoidable cost ({dpo:.0%}) than SFT ({sft:.0%}), but "
-            f"{facts.near_identical:.0%} of the pairs are nearly identical, where DPO alone is known to make y' less "
-            "likely too. A little supervision keeps y' where it is."
+            f"{facts.near_identical:.0%} of the pairs are nearly identical, and on such pairs DPO alone can make y' "
+            "less likely too. A small supervised term prevents that."
         )
     return "dpo", (
-        f"DPO: it is predicted to leave {dpo:.0%} of the avoidable cost, SFT {sft:.0%}. One edit leaves much to mend, "
-        "so imitating it is not enough; it still says which of two texts is better."
+        f"DPO: it is predicted to leave {dpo:.0%} of the avoidable cost, SFT {sft:.0%}. One edit leaves much to fix, "
+        "so imitating it is not enough; it still shows which of two texts is better."
     )
 
 
@@ -258,20 +256,20 @@ def _build_reasons(facts: AdviceInputs, left: Formula, c: float) -> list[str]:
         quality = f"Quality: {left.numbers}: a second edit costs {left.value:.0%} of the first."
     elif left.formula == _CONSISTENCY_NOTE:
         quality = (
-            f"Quality: where a common rewrite could be done it is done in {1 - left.value:.0%} of the cases. Somebody "
-            "whose taste is always the same, and who always follows it, would come near 100%."
+            f"Quality: a common rewrite is made in {1 - left.value:.0%} of the places where it could be made. Somebody "
+            "who always edits in the same way would come close to 100%."
         )
     else:
         quality = (
-            f"Quality: not measured. Common rewrites are {facts.covered:.0%} of all changes, too few to tell how "
-            "regularly people edit, and too few texts were edited twice; half is assumed to be left."
+            f"Quality: not measured. Common rewrites are {facts.covered:.0%} of all changes, too few to measure how "
+            "regularly people edit, and too few texts were edited twice; χ is assumed to be a half."
         )
     if facts.ess is None:
-        return [quality, "Coverage: not measured; C = 1 is assumed, the best there is. Give --model to measure it."]
+        return [quality, "Coverage: not measured; C = 1 is assumed, the best case. Give --model to measure it."]
     return [
         quality,
-        f"Coverage: weighted by how easily the reference would write what people wrote, the edited rows are worth "
-        f"{facts.ess:.0%} of their number (C = {c:.3g}).",
+        f"Coverage: weighted by how likely the reference model is to write what people wrote, the edited rows have an "
+        f"effective sample size of {facts.ess:.0%} of their number (C = {c:.3g}).",
     ]
 
 
@@ -289,7 +287,7 @@ def _lam_formula(sft: float, dpo: float) -> Formula:
 def _beta_formula(facts: AdviceInputs) -> Formula:
     name = "β, the pull towards the reference"
     if not facts.margin_scale:
-        return Formula(name, "the usual value where no model was asked", "not measured", BETA_UNKNOWN)
+        return Formula(name, "the default without --model", "not measured", BETA_UNKNOWN)
     steepest = (1 + math.sqrt(1 - 4 * FLAT_SIGMOID_SLOPE)) / 2  # σ(V) where σ'(V) = σ(V)(1 − σ(V)) = FLAT
     value = math.log(steepest / (1 - steepest))
     low, high = BETA_RANGE
@@ -304,7 +302,7 @@ def _beta_formula(facts: AdviceInputs) -> Formula:
 def _more_edits_formula(
     method: str, facts: AdviceInputs, size: float, left: float, c: float, predicted: dict[str, float], *, known: bool
 ) -> tuple[Formula, str]:
-    """How many more edits would help the method, or the better part of the early ensemble."""
+    """How many more edits would help the method, or the better of the two that the early ensemble combines."""
     name = "more edits that would help"
     if method == "early":
         method = "sft" if predicted["sft"] <= predicted["dpo"] else "dpo"
@@ -320,24 +318,24 @@ def _more_edits_formula(
         )
         if not known:
             return formula, (
-                "More edits: how many would help cannot be told without knowing what one edit leaves; were it the half "
-                f"assumed here, {formula.value:,.0f} more. Second edits of {MIN_REEDITS} texts would tell."
+                "More edits: the number that would help depends on χ, which was not measured; for the assumed half it "
+                f"is {formula.value:,.0f}. Second edits of {MIN_REEDITS} texts would measure χ."
             )
         if not formula.value:
             return formula, (
-                "More edits of this kind would hardly help SFT: what it leaves is mostly what one edit of these users "
-                "leaves. Edits by people who mend more, or a second edit of the same texts, would."
+                "More edits of this kind would hardly help SFT: its remaining cost is mostly what one edit of these "
+                "users leaves. More thorough edits, or a second edit of the same texts, would help."
             )
         return formula, (
-            f"More edits: about {formula.value:,.0f} more edited rows, until too few edits cost SFT no more than the "
-            f"edits' own shortcomings do (taken to be {floor:.0%})."
+            f"More edits: about {formula.value:,.0f} more edited rows, until the error from having few edits is no "
+            f"larger than what the edits themselves leave (χ = {floor:.0%})."
         )
     error: Callable[[float], float] = (
         (lambda times: _dpo_error(times * facts.edited, size, c))
         if method == "dpo"
         else (lambda times: _rl_error(times * facts.rows, facts, size, c))
     )
-    times = max(4.0, (2 * error(1)) ** 2)  # a prediction at its limit of 1 first has to come down from above
+    times = max(4.0, (2 * error(1)) ** 2)  # an error above 1, which is clipped, has to fall below 1 first
     formula = Formula(
         name,
         "(max(4, (2 · error)²) − 1) · n_edited",
@@ -346,8 +344,8 @@ def _more_edits_formula(
     )
     half = min(1.0, error(1)) / 2
     return formula, (
-        f"More edits: about {formula.value:,.0f} more edited rows would bring what {method.upper()} leaves down to "
-        f"{half:.0%}."
+        f"More edits: about {formula.value:,.0f} more edited rows would reduce the share that {method.upper()} leaves "
+        f"to {half:.0%}."
     )
 
 

@@ -1,4 +1,4 @@
-"""What should make one think before training on a log."""
+"""Warnings about a log: personal data, few edits, duplicates, near-identical pairs, a dominant user, another model."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +9,7 @@ from copydesk.diagnose.quality import NEAR_COST, NEAR_WORDS, Coverage
 from copydesk.diagnose.statistics import LogCounts
 
 MIN_EDITED_ROWS = 50
-"""Below so many edited rows, what is measured here is mostly chance, and what is learnt too."""
+"""Below this many edited rows, measurements and training are mostly noise."""
 
 DOMINANT_USER_SHARE = 0.5
 
@@ -20,7 +20,7 @@ CautionKind = Literal[
 
 @dataclass(frozen=True)
 class Caution:
-    """One warning: what is the matter, and one sentence that says so."""
+    """One warning: its kind, and a text that explains it."""
 
     kind: CautionKind
     text: str
@@ -29,14 +29,14 @@ class Caution:
 def find_cautions(
     counts: LogCounts, duplicates: tuple[int, list[int]], leaks: Leaks, near_identical: float, coverage: Coverage | None
 ) -> tuple[Caution, ...]:
-    """What speaks for caution, the gravest first.
+    """Find what to fix or check before training, the most serious first.
 
     Args:
-        counts: of the log.
-        duplicates: how many rows repeat an earlier one, and the numbers of a few.
-        leaks: personal data.
-        near_identical: the share of edited rows that differ by next to nothing.
-        coverage: where a model was asked.
+        counts: counts of rows and users.
+        duplicates: how many rows repeat an earlier one, and the numbers of the first few.
+        leaks: personal data found.
+        near_identical: share of edited rows whose edit changes almost nothing.
+        coverage: coverage by a model, where it was measured.
     """
     found: list[Caution] = []
     if leaks.emails:
@@ -45,14 +45,14 @@ def find_cautions(
         found.append(_privacy_caution("phone numbers", "phone number", leaks.phones, leaks))
     if leaks.phones is None:
         found.append(
-            Caution("phone numbers", "Phone numbers were not looked for; pip install phonenumbers, and run again.")
+            Caution("phone numbers", "Phone numbers were not looked for: run pip install phonenumbers and try again.")
         )
     if counts.edited < MIN_EDITED_ROWS:
         found.append(
             Caution(
                 "few edits",
-                f"Edited rows: only {counts.edited}. Below {MIN_EDITED_ROWS} most figures here are chance; log more "
-                f"edits.",
+                f"Edited rows: only {counts.edited}. Below {MIN_EDITED_ROWS} most of these figures are noise; log more "
+                "edits.",
             )
         )
     if counts.users > 1 and counts.largest_user > DOMINANT_USER_SHARE * counts.named:
@@ -60,8 +60,9 @@ def find_cautions(
         found.append(
             Caution(
                 "one user",
-                f"One of {counts.users} users has {share:.0%} of the rows that name a user: what is learnt is mostly "
-                "that person's taste. Weigh users alike (copydesk train --weigh), or train for that user alone.",
+                f"One of {counts.users} users has {share:.0%} of the rows that name a user, so training mostly learns "
+                "that person's preferences. Weight users equally (copydesk train --weigh), or train for that user "
+                "alone.",
             )
         )
     repeated, where = duplicates
@@ -71,25 +72,26 @@ def find_cautions(
             Caution(
                 "duplicates",
                 f"Rows that repeat an earlier one word for word: {repeated:,} (row {rows}{more}). "
-                "They count more than once, and one may be trained on while the other measures the result.",
+                "They count more than once, and one copy may be in the training set while another is held out.",
             )
         )
     if counts.edited and near_identical >= NEAR_SHARE:
         found.append(
             Caution(
                 "near-identical",
-                f"{near_identical:.0%} of the edits change next to nothing (a cost of at most {NEAR_COST:g}, or at "
-                f"most {NEAR_WORDS} words): DPO may displace likelihood on such pairs, making both less likely "
-                "(Razin et al., arXiv 2410.08847). Keep λ > 0.",
+                f"{near_identical:.0%} of the edits change almost nothing (a cost of at most {NEAR_COST:g}, or at "
+                f"most {NEAR_WORDS} words). On such pairs DPO can make both texts less likely (likelihood "
+                "displacement: Razin et al., arXiv 2410.08847). Keep λ > 0.",
             )
         )
     if coverage is not None and coverage.foreign:
         found.append(
             Caution(
                 "another model",
-                f"This log was not written by {coverage.model}: its responses have {coverage.response_per_token:.2f} "
-                f"nats a token under it, its own {coverage.own_per_token or 0.0:.2f}. "
-                f"Coverage is of {coverage.model}, and preferences between texts it would not write teach it little.",
+                f"This log was not written by {coverage.model}: the log's responses have a log-probability of "
+                f"{coverage.response_per_token:.2f} nats per token under it, its own responses "
+                f"{coverage.own_per_token or 0.0:.2f}. Coverage is measured for {coverage.model}; preferences between "
+                "texts it would not write teach it little.",
             )
         )
     return tuple(found)
@@ -101,6 +103,6 @@ def _privacy_caution(kind: Literal["e-mail addresses", "phone numbers"], one: st
     where = places if rows == len(shown) else f"for example {places}"
     return Caution(
         kind,
-        f"Rows with {'an' if one[0] == 'e' else 'a'} {one}: {rows:,} ({where}). A model can learn it by heart; take "
-        "such things out first.",
+        f"Rows with {'an' if one[0] == 'e' else 'a'} {one}: {rows:,} ({where}). A model can memorize it; redact it "
+        "before training.",
     )

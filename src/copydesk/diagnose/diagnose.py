@@ -1,4 +1,4 @@
-"""The whole diagnosis of a log, in one pass over its rows."""
+"""Diagnoses an edit log in one pass over its rows: counts, costs, rewrites, quality, coverage, privacy, and advice."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -40,25 +40,25 @@ from copydesk.diagnose.statistics import (
 from copydesk.errors import InputError
 
 CONSISTENCY_ROWS = 5_000
-"""Rows that are looked at for how alike people edit; a sample of the log where it has more."""
+"""Rows from which consistency is measured; a sample where the log has more."""
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What a log says before anything is trained on it.
+    """Measurements of an edit log, warnings, and the recommended training method.
 
     Attributes:
-        counts: rows and users.
-        costs: of the edits.
-        where: in the text people edit.
+        counts: counts of rows and users.
+        costs: distribution of edit costs.
+        where: which parts of the text people edit.
         rewrites: the commonest edits.
-        drift: of the costs over time; `None` where too few edits are known.
-        quality: of the edits.
-        coverage: of the edits by a model; `None` where none was given, or nothing was edited.
+        drift: change of the cost over time; `None` where too few edits are known.
+        quality: how good the edits are to learn from.
+        coverage: how likely the model is to write the edits; `None` without a model, or where nothing was edited.
         leaks: personal data.
-        duplicates: rows that repeat an earlier one.
-        cautions: what should make one think before training.
-        advice: what to train; `None` where nothing was edited, so that there is nothing to learn.
+        duplicates: number of rows that repeat an earlier one.
+        cautions: what to fix or check before training.
+        advice: the recommended method; `None` where nothing was edited, so that there is nothing to learn.
     """
 
     counts: LogCounts
@@ -97,101 +97,100 @@ def diagnose(
 ) -> Diagnosis:
     """Diagnose a log.
 
-    Rows are read once and not kept; of each there remain two numbers, and five in a temporary file, so that a log of
-    any length fits. The model scores a sample.
+    Rows are read once and not kept. Each one leaves two numbers in memory and five in a temporary file, so the memory
+    needed hardly grows with the log. The model scores a sample.
 
     Args:
         log: a file (JSON Lines) or records.
-        model: the reference policy, as `copydesk.models.load.load_model` takes it; `None` leaves coverage out.
-        metric: what an edit costs; `EditCost()` where not given.
-        sample: edited rows that the model scores, drawn by the seed; at least 2.
-        seed: of samples and bootstrap.
-        region: of phone numbers without a country's code.
-        name: of the log, for messages; a file's own where not given.
+        model: the reference policy, as for `copydesk.models.load.load_model`; `None` skips coverage.
+        metric: the edit cost; `EditCost()` by default.
+        sample: number of edited rows that the model scores; at least 2.
+        seed: seed of samples and bootstrap.
+        region: country of phone numbers without a country code, as ISO 3166-1 alpha-2.
+        name: name of the log in messages; by default the file's.
 
     Raises:
-        InputError: a row is faulty, there are none, `sample` is too small, the region is unknown, or the model or the
-            metric's tokenizer cannot be loaded.
+        InputError: a row is invalid, there are no rows, `sample` is too small, the region is unknown, or the model or
+            the metric's tokenizer cannot be loaded.
     """
     name = name or (str(log) if isinstance(log, Path | str) else "the log")
     records = read_jsonl(log) if isinstance(log, Path | str) else log
     metric = metric or EditCost()
     if sample < 2:
-        raise InputError(f"--sample: {sample} must be at least 2, or nothing can be said of the rest")
+        raise InputError(f"--sample: {sample} must be at least 2")
     leaks = LeakDetector(region)
-    counting, columns, placing, rewritings, keeping = (
+    counted, digests, positions, rewrites, kept = (
         LogCountsAccumulator(),
         RowDigests(),
         EditPositionAccumulator(),
         RewriteAccumulator(),
         EditQualityAccumulator(),
     )
-    scored: ReservoirSample[EditRecord] = ReservoirSample(sample, seed)
+    to_score: ReservoirSample[EditRecord] = ReservoirSample(sample, seed)
     compared: ReservoirSample[tuple[str, str]] = ReservoirSample(CONSISTENCY_ROWS, seed)
 
-    def passing() -> Iterator[tuple[EditRecord, float | None]]:
+    def iter_measured_rows() -> Iterator[tuple[EditRecord, float | None]]:
         for number, (record, cost) in enumerate(metric.iter_costs(records), start=1):
-            counting.add(record)
+            counted.add(record)
             response, edit = leaks.add(number, record)
             if cost is not None:
-                columns.add(number, record, cost)
-                # Rewrites are shown, so they come from texts without what is personal.
+                digests.add(number, record, cost)
+                # Rewrites are shown to people, so they are taken from the masked texts.
                 compared.add((response, edit))
             if cost is not None and record.edited:
                 change = align_edit(response, edit)
-                placing.add(change)
-                rewritings.add(number, change, record.user)
-                keeping.add(change, cost)
-                scored.add(record)
+                positions.add(change)
+                rewrites.add(number, change, record.user)
+                kept.add(change, cost)
+                to_score.add(record)
             yield record, cost
 
-    summary = summarize_costs(passing())
-    counts = counting.result()
+    summary = summarize_costs(iter_measured_rows())
+    counts = counted.result()
     if not counts.rows:
-        raise InputError(f"{name}: the log is empty; it takes at least one row with context, response and edit")
-    costs = compute_cost_distribution(metric.name, summary, columns.costs)
-    alike = measure_consistency([align_edit(*pair) for pair in compared.items()], seed)
+        raise InputError(f"{name}: the log is empty; at least one row with context, response and edit is needed")
+    costs = compute_cost_distribution(metric.name, summary, digests.costs)
     quality = EditQuality(
-        keeping.kept_share,
-        keeping.near_identical_share,
-        alike,
-        measure_repeated_edits(columns.iter_repeated_edit_costs()),
+        kept.kept_share,
+        kept.near_identical_share,
+        measure_consistency([align_edit(*pair) for pair in compared.items()], seed),
+        measure_repeated_edits(digests.iter_repeated_edit_costs()),
     )
-    covered = _measure_sample_coverage(model, scored.items(), seed)
-    found, repeated = leaks.result(), columns.find_duplicates()
+    coverage = _measure_sample_coverage(model, to_score.items(), seed)
+    found_leaks, duplicates = leaks.result(), digests.find_duplicates()
     return Diagnosis(
         counts=counts,
         costs=costs,
-        where=placing.result(),
-        rewrites=rewritings.result(),
-        drift=measure_drift(columns.costs, columns.timestamps),
+        where=positions.result(),
+        rewrites=rewrites.result(),
+        drift=measure_drift(digests.costs, digests.timestamps),
         quality=quality,
-        coverage=covered,
-        leaks=found,
-        duplicates=repeated[0],
-        cautions=find_cautions(counts, repeated, found, quality.near_identical, covered),
-        advice=advise(collect_advice_inputs(counts, costs, quality, covered)) if counts.edited else None,
+        coverage=coverage,
+        leaks=found_leaks,
+        duplicates=duplicates[0],
+        cautions=find_cautions(counts, duplicates, found_leaks, quality.near_identical, coverage),
+        advice=advise(collect_advice_inputs(counts, costs, quality, coverage)) if counts.edited else None,
     )
 
 
 def collect_advice_inputs(
-    counts: LogCounts, costs: CostDistribution, quality: EditQuality, covered: Coverage | None
+    counts: LogCounts, costs: CostDistribution, quality: EditQuality, coverage: Coverage | None
 ) -> AdviceInputs:
-    """What advice needs of the measurements."""
-    alike, again = quality.consistency, quality.edited_again
+    """Collect the measurements that the advice depends on."""
+    consistency, reedits = quality.consistency, quality.edited_again
     return AdviceInputs(
         rows=counts.known,
         edited=counts.edited,
         mean_cost=costs.mean or 0.0,
         high_cost=get_quantile(costs, 0.99),
-        consistency=alike.mean,
-        covered=alike.covered,
-        reedit_rows=again.rows if again else 0,
-        reedit_left=again.left if again else None,
-        distinct=alike.distinct,
-        vocabulary=alike.vocabulary,
-        ess=covered.ess if covered else None,
-        margin_scale=covered.margin_scale if covered else None,
+        consistency=consistency.mean,
+        covered=consistency.covered,
+        reedit_rows=reedits.rows if reedits else 0,
+        reedit_left=reedits.left if reedits else None,
+        distinct=consistency.distinct,
+        vocabulary=consistency.vocabulary,
+        ess=coverage.ess if coverage else None,
+        margin_scale=coverage.margin_scale if coverage else None,
         near_identical=quality.near_identical,
     )
 

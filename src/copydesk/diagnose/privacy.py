@@ -1,7 +1,7 @@
-"""Personal data that should not be in a log to train on: e-mail addresses and phone numbers.
+"""Finds personal data in a log: e-mail addresses and phone numbers.
 
-Phone numbers are found by `phonenumbers`, the Python port of Google's libphonenumber. Without it they are not looked
-for, which the result says.
+Phone numbers are found with `phonenumbers`, the Python port of Google's libphonenumber. Where it is not installed they
+are not looked for, and the result says so.
 """
 
 import re
@@ -15,12 +15,12 @@ from copydesk.errors import InputError
 LeakKind = Literal["e-mail address", "phone number"]
 
 _EMAIL = re.compile(r"(?<![\w.%+-])[A-Za-z0-9][\w.%+-]*@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}(?![\w-])")
-_DIGITS = re.compile(r"\d(?:[^\w\n]{0,3}\d){6}")  # cheap, and without it a matcher that is not
+_DIGITS = re.compile(r"\d(?:[^\w\n]{0,3}\d){6}")  # a cheap filter before the expensive phone number matcher
 _MAX_SHOWN = 5
 
 
 class LeakSpan(NamedTuple):
-    """Where in a text something personal stands."""
+    """Position of personal data in a text."""
 
     kind: LeakKind
     start: int
@@ -29,12 +29,12 @@ class LeakSpan(NamedTuple):
 
 @dataclass(frozen=True)
 class Leak:
-    """One finding, without what was found.
+    """One finding, without the personal data itself.
 
     Attributes:
-        kind: what it is.
-        row: the number of the row, from 1.
-        field: where in the row.
+        kind: kind of personal data.
+        row: number of the row, from 1.
+        field: field of the row that holds it.
         masked: its first character and an ellipsis.
     """
 
@@ -46,11 +46,11 @@ class Leak:
 
 @dataclass(frozen=True)
 class Leaks:
-    """What was found.
+    """Personal data found in a log.
 
     Attributes:
-        emails: rows with an e-mail address.
-        phones: rows with a phone number; `None` where they were not looked for.
+        emails: number of rows with an e-mail address.
+        phones: number of rows with a phone number; `None` where they were not looked for.
         first: the first few findings, at most one for each row and kind.
     """
 
@@ -60,11 +60,11 @@ class Leaks:
 
 
 class LeakDetector:
-    """Looks through rows as they pass.
+    """Counts rows with personal data, one row at a time.
 
     Args:
-        region: where numbers without a country's code are dialled, as ISO 3166-1 alpha-2; those that begin with `+`
-            are found in any case.
+        region: country of phone numbers without a country code, as ISO 3166-1 alpha-2; numbers that begin with `+` are
+            always found.
 
     Raises:
         InputError: there is no such region.
@@ -76,12 +76,12 @@ class LeakDetector:
         self._first: dict[LeakKind, list[Leak]] = {"e-mail address": [], "phone number": []}
 
     def add(self, number: int, record: EditRecord) -> tuple[str, str]:
-        """Look through the `number`-th row; returns its response and edit with what was found masked."""
+        """Scan a row, the `number`-th of the log; returns its response and edit with personal data masked."""
         context = record.context
-        said = [context] if isinstance(context, str) else [message.content for message in context]
+        context_texts = [context] if isinstance(context, str) else [message.content for message in context]
         counted: set[LeakKind] = set()
 
-        def look(field: str, text: str) -> str:
+        def scan(field: str, text: str) -> str:
             spans = self.find_spans(text)
             for kind, start, _ in spans:
                 if kind not in counted:
@@ -91,13 +91,13 @@ class LeakDetector:
                         self._first[kind].append(Leak(kind, number, field, mask_text(text[start])))
             return _mask_spans(text, spans)
 
-        response, edit = look("response", record.response), look("edit", record.edit or "")
-        for text in said:
-            look("context", text)
+        response, edit = scan("response", record.response), scan("edit", record.edit or "")
+        for text in context_texts:
+            scan("context", text)
         return response, edit
 
     def find_spans(self, text: str) -> list[LeakSpan]:
-        """Where something personal stands in a text, in order and without overlap."""
+        """Positions of personal data in a text, in order and without overlap."""
         found = [LeakSpan("e-mail address", *match.span()) for match in _EMAIL.finditer(text)] if "@" in text else []
         if self._phones is not None and _DIGITS.search(text):
             emails = list(found)
@@ -107,7 +107,7 @@ class LeakDetector:
         return sorted(found, key=lambda span: span.start)
 
     def result(self) -> Leaks:
-        """What was found so far."""
+        """The findings so far."""
         first = sorted((leak for leaks in self._first.values() for leak in leaks), key=lambda leak: leak.row)
         phones = self._rows["phone number"] if self._phones is not None else None
         return Leaks(self._rows["e-mail address"], phones, tuple(first))

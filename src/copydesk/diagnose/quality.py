@@ -1,6 +1,7 @@
-"""How good the edits are to learn from: how much they keep, how alike they are, and whether one edit is enough.
+"""Measures how good edits are to learn from, and how well the reference policy covers them.
 
-Whether the reference policy would write what people wrote: the coverage that learning from preference needs.
+Quality is how much of a response edits keep, how many are near-identical, and what a second edit costs beside the
+first. Coverage, which learning from preferences needs, is how likely the reference policy is to write the edits.
 """
 
 from collections.abc import Iterable
@@ -12,18 +13,18 @@ from numpy.typing import ArrayLike, NDArray
 from copydesk.diagnose.edits import EditAlignment, EditConsistency
 
 NEAR_COST, NEAR_WORDS = 0.05, 2
-"""An edited row is near-identical when it costs at most so much, or when at most so many words were changed."""
+"""An edited row is near-identical if it costs at most `NEAR_COST` or changes at most `NEAR_WORDS` words."""
 
 
 @dataclass(frozen=True)
 class RepeatedEdits:
-    """Texts that were edited once more.
+    """Texts that were edited a second time.
 
     Attributes:
-        rows: how many there are.
-        first: the mean cost of their first edit.
-        second: the mean cost of their second.
-        left: r = second/first, the share of what there was to mend that one edit leaves; `None` where `first` is 0.
+        rows: number of such texts.
+        first: mean cost of their first edit.
+        second: mean cost of their second edit.
+        left: r = second/first, the share left to fix after one edit; `None` where `first` is 0.
     """
 
     rows: int
@@ -34,13 +35,13 @@ class RepeatedEdits:
 
 @dataclass(frozen=True)
 class EditQuality:
-    """The quality of the edits.
+    """How good the edits of a log are to learn from.
 
     Attributes:
-        kept: of an edited response, the share of words that is left, on average; `None` where nothing was edited.
-        near_identical: the share of edited rows that differ by next to nothing; 0 where nothing was edited.
-        consistency: how alike people edit.
-        edited_again: `None` where the log has no such rows.
+        kept: mean share of an edited response's words that are still in the edit; `None` where nothing was edited.
+        near_identical: share of edited rows whose edit changes almost nothing; 0 where nothing was edited.
+        consistency: how regularly common rewrites are made.
+        edited_again: texts edited a second time; `None` where there are none.
     """
 
     kept: float | None
@@ -50,7 +51,7 @@ class EditQuality:
 
 
 class EditQualityAccumulator:
-    """Adds up how much edits keep, and how many keep nearly all."""
+    """Accumulates the share of words kept and the number of near-identical edits."""
 
     def __init__(self) -> None:
         self._kept = 0.0
@@ -64,17 +65,17 @@ class EditQualityAccumulator:
 
     @property
     def kept_share(self) -> float | None:
-        """The mean share of words kept."""
+        """Mean share of words kept."""
         return self._kept / self._rows if self._rows else None
 
     @property
     def near_identical_share(self) -> float:
-        """The share of near-identical rows."""
+        """Share of near-identical rows."""
         return self._near / self._rows if self._rows else 0.0
 
 
 def measure_repeated_edits(pairs: Iterable[tuple[float, float]]) -> RepeatedEdits | None:
-    """What second edits cost beside the first, from the costs of both."""
+    """Compare second edits with first ones, given the costs (first, second) of each text; `None` without any."""
     rows, first, second = 0, 0.0, 0.0
     for one, two in pairs:
         rows, first, second = rows + 1, first + one, second + two
@@ -86,9 +87,9 @@ def measure_repeated_edits(pairs: Iterable[tuple[float, float]]) -> RepeatedEdit
 _Floats = NDArray[np.float64]
 
 RARE_QUANTILE = 0.01
-"""An edit is one the reference would hardly ever write when it is less likely, per token, than 99% of responses are."""
+"""An edit is rare if its log-probability per token is below this quantile of the responses'."""
 
-_MIN_T_STATISTIC = 3.0  # standard errors between the responses and the model's own before they are called another's
+_MIN_T_STATISTIC = 3.0  # above this, the responses are attributed to another model
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,10 @@ class ReferenceScores:
     Attributes:
         edit: log π_ref(y'|x) of each edited row, shape [n].
         response: log π_ref(y|x), shape [n].
-        edit_tokens: tokens of y', the end of the turn included, shape [n].
-        response_tokens: tokens of y, likewise.
-        own_per_token: log π_ref per token of responses that the reference has just written to some of the contexts,
-            shape [m]; empty where it was not asked.
+        edit_tokens: tokens of y', including the end of the turn, shape [n].
+        response_tokens: tokens of y, including the end of the turn, shape [n].
+        own_per_token: log π_ref per token of responses that the reference itself generated for some of the contexts,
+            shape [m]; empty without any.
         truncated: rows that were too long for the model and were scored in part.
     """
 
@@ -115,24 +116,24 @@ class ReferenceScores:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What the reference policy makes of the edits; means over a sample of edited rows, in nats.
+    """How likely the edits are under the reference policy, over a sample of edited rows; log-probabilities in nats.
 
     Attributes:
-        model: the reference, as it was named.
-        rows: of the sample.
-        cut: of them, those too long for the model, which were scored in part.
+        model: name of the reference.
+        rows: rows of the sample.
+        cut: rows too long for the model, which were scored in part.
         edit: mean log π_ref(y'|x).
         response: mean log π_ref(y|x).
         edit_per_token: mean over rows of log π_ref(y'|x) per token.
-        response_per_token: the same of y.
+        response_per_token: mean over rows of log π_ref(y|x) per token.
         margin: mean of log π_ref(y'|x) − log π_ref(y|x).
-        margin_scale: the median of its absolute value.
-        rare: the share of y' whose log π_ref per token is below the 1st percentile of that of the y.
-        ess: the effective sample size of weights w = min(1, π_ref(y'|x)/π_ref(y|x)), (Σw)²/Σw², as a share of rows.
-        overlap: the mean over rows of min(1, (π_ref(y'|x)^(1/|y'|)) / (π_ref(y|x)^(1/|y|))): the same per token,
-            and not made up for where all edits are unlikely alike.
-        own_per_token: mean log π_ref per token of what the reference writes itself; `None` where it was not asked.
-        foreign: whether the y are so unlikely beside that that another model must have written them.
+        margin_scale: median of |log π_ref(y'|x) − log π_ref(y|x)|.
+        rare: share of y' whose log π_ref per token is below the 1st percentile of that of the y.
+        ess: effective sample size of weights w = min(1, π_ref(y'|x)/π_ref(y|x)), (Σw)²/Σw², as a share of rows.
+        overlap: mean over rows of min(1, (π_ref(y'|x)^(1/|y'|)) / (π_ref(y|x)^(1/|y|))). Unlike `ess` it falls when
+            all edits are equally unlikely.
+        own_per_token: mean log π_ref per token of responses that the reference generated; `None` without any.
+        foreign: whether y is so much less likely than those that another model must have written it.
     """
 
     model: str
@@ -154,8 +155,8 @@ class Coverage:
 def measure_coverage(model: str, scores: ReferenceScores) -> Coverage:
     """Measure the coverage of a model from its scores of at least one edited row.
 
-    An effective sample size is Kish's (*Survey Sampling*, 1965). Without the bound of 1 a single edit that is likelier
-    than its response would outweigh all others.
+    The effective sample size is Kish's (*Survey Sampling*, 1965). Weights are clipped at 1, or a single edit that is
+    likelier than its response would outweigh all others.
     """
     edit, response = scores.edit / scores.edit_tokens, scores.response / scores.response_tokens
     margin = scores.edit - scores.response
@@ -179,14 +180,14 @@ def measure_coverage(model: str, scores: ReferenceScores) -> Coverage:
 
 
 def compute_effective_share(log_weights: ArrayLike) -> float:
-    """(Σw)²/Σw² divided by the number of weights, from their logarithms; between 1/n and 1."""
+    """Effective sample size (Σw)²/Σw² as a share of the n weights, from their logarithms; between 1/n and 1."""
     logs = np.asarray(log_weights, dtype=np.float64)
-    weights = np.exp(logs - logs.max())  # the largest is 1, so that not all can vanish
+    weights = np.exp(logs - logs.max())  # the largest is 1, so they cannot all underflow
     return float(weights.sum() ** 2 / (weights @ weights) / len(weights))
 
 
 def _is_below(found: _Floats, own: _Floats) -> bool:
-    """Whether the mean of `found` is lower than that of `own` beyond doubt (Welch's t)."""
+    """Whether the mean of `found` is significantly lower than that of `own` (Welch's t)."""
     if len(found) < 2 or len(own) < 2:
         return False
     error = np.sqrt(found.var(ddof=1) / len(found) + own.var(ddof=1) / len(own))

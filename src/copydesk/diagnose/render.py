@@ -1,9 +1,4 @@
-"""A diagnosis as one self-contained HTML page.
-
-A diagnosis for people at a terminal.
-
-What the terminal and the page say alike.
-"""
+"""Renders a diagnosis as a self-contained HTML page and as text for a terminal."""
 
 import shlex
 from collections.abc import Sequence
@@ -31,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LogOrigin:
-    """Where a log comes from: its name for people, and the options that give it to a command."""
+    """Where a log comes from: a readable name, and the command-line options that select it."""
 
     name: str
     options: tuple[str, ...]
@@ -41,7 +36,7 @@ ADVICE_CAVEAT = "a rule of thumb from worst-case bounds; measured hit rate: docs
 
 
 def format_train_command(diagnosis: Diagnosis, log: LogOrigin) -> str | None:
-    """How to train as advised; `None` where there is nothing to learn."""
+    """The command that trains as advised; `None` where there is nothing to learn."""
     advice = diagnosis.advice
     if advice is None:
         return None
@@ -53,65 +48,66 @@ def format_train_command(diagnosis: Diagnosis, log: LogOrigin) -> str | None:
 
 
 def format_figures(diagnosis: Diagnosis) -> list[tuple[str, str]]:
-    """The figures in a few words each."""
+    """All figures as (name, text) pairs."""
     counts, costs, quality = diagnosis.counts, diagnosis.costs, diagnosis.quality
-    found = [
+    figures = [
         ("rows", f"{counts.rows:,}: {counts.edited:,} edited, {counts.accepted:,} accepted, {counts.pending:,} pending")
     ]
     if counts.accepted_share is not None:
-        found.append(("accepted as written", f"{counts.accepted_share:.1%}"))
-    found.append(("users", f"{counts.users:,}" if counts.users else "not named"))
+        figures.append(("accepted as written", f"{counts.accepted_share:.1%}"))
+    figures.append(("users", f"{counts.users:,}" if counts.users else "not named"))
     if costs.mean is not None and costs.median is not None:
         high = dict(costs.quantiles)[0.9]
-        found.append(("edit cost", f"mean {costs.mean:.3f}, median {costs.median:.3f}, 90% at most {high:.3f}"))
-        found.append(("metric", costs.metric))
+        figures.append(("edit cost", f"mean {costs.mean:.3f}, median {costs.median:.3f}, 90% at most {high:.3f}"))
+        figures.append(("metric", costs.metric))
     if quality.kept is not None:
-        found.append(("kept of an edited response", f"{quality.kept:.0%} of the words"))
-        found.append(("nearly identical pairs", f"{quality.near_identical:.0%} of the edited rows"))
-    alike = quality.consistency
-    if alike.mean is not None and alike.low is not None and alike.high is not None:
-        found.append(
+        figures.append(("kept of an edited response", f"{quality.kept:.0%} of the words"))
+        figures.append(("nearly identical pairs", f"{quality.near_identical:.0%} of the edited rows"))
+    consistency = quality.consistency
+    if consistency.mean is not None and consistency.low is not None and consistency.high is not None:
+        interval = f"{consistency.low:.0%} to {consistency.high:.0%}"
+        figures.append(
             (
                 "consistency",
-                f"{alike.mean:.0%} ({alike.low:.0%} to {alike.high:.0%}): how often a common rewrite is done where it "
-                f"could be; {alike.covered:.0%} of the changes are common rewrites",
+                f"{consistency.mean:.0%} ({interval}): how often a common rewrite is made where it could be; "
+                f"{consistency.covered:.0%} of the changes are common rewrites",
             )
         )
-    again = quality.edited_again
-    if again is not None:
-        share = f", {again.left:.0%} of the first" if again.left is not None else ""
-        found.append(("edited again", f"{again.rows:,} texts; the second edit costs {again.second:.3f}{share}"))
-    found += _format_coverage(diagnosis.coverage)
+    reedits = quality.edited_again
+    if reedits is not None:
+        share = f", {reedits.left:.0%} of the first" if reedits.left is not None else ""
+        figures.append(("edited again", f"{reedits.rows:,} texts; the second edit costs {reedits.second:.3f}{share}"))
+    figures += _format_coverage(diagnosis.coverage)
     leaks = diagnosis.leaks
     phones = "not looked for" if leaks.phones is None else f"{leaks.phones:,}"
-    found.append(("personal data", f"rows with an e-mail address: {leaks.emails:,}, with a phone number: {phones}"))
-    found.append(("repeated rows", f"{diagnosis.duplicates:,}"))
-    return found
+    figures.append(("personal data", f"rows with an e-mail address: {leaks.emails:,}, with a phone number: {phones}"))
+    figures.append(("repeated rows", f"{diagnosis.duplicates:,}"))
+    return figures
 
 
 def _format_coverage(coverage: Coverage | None) -> list[tuple[str, str]]:
     if coverage is None:
         return [("coverage", "not measured (give --model)")]
-    cut = f", {coverage.cut:,} of them in part" if coverage.cut else ""
+    cut = f", {coverage.cut:,} of them truncated" if coverage.cut else ""
     own = "" if coverage.own_per_token is None else f"; its own responses {coverage.own_per_token:.2f}"
     return [
         ("coverage by", f"{coverage.model}, {coverage.rows:,} edited rows{cut}"),
-        ("... log π(y')", f"{coverage.edit:.1f}, {coverage.edit_per_token:.2f} a token"),
-        ("... log π(y)", f"{coverage.response:.1f}, {coverage.response_per_token:.2f} a token{own}"),
+        ("... log π(y')", f"{coverage.edit:.1f}, {coverage.edit_per_token:.2f} per token"),
+        ("... log π(y)", f"{coverage.response:.1f}, {coverage.response_per_token:.2f} per token{own}"),
         ("... margin", f"{coverage.margin:.1f} (median size {coverage.margin_scale:.1f})"),
         ("... effective sample size", f"{coverage.ess:.0%} of the rows; overlap per token {coverage.overlap:.0%}"),
-        ("... hardly ever written", f"{coverage.rare:.0%} of the y'"),
+        ("... rare under the model", f"{coverage.rare:.0%} of the y'"),
     ]
 
 
 def collect_sentences(diagnosis: Diagnosis) -> list[str]:
-    """What is said in words."""
+    """The sentences that summarize position and drift."""
     drift = diagnosis.drift.sentence if diagnosis.drift else ""
     return [sentence for sentence in (diagnosis.where.sentence, drift) if sentence]
 
 
 def format_phrase(words: str) -> str:
-    """One side of a rewrite; what is not there as a dash in brackets."""
+    """One side of a rewrite; `(–)` where it is empty."""
     return words or "(–)"
 
 
@@ -119,7 +115,14 @@ _Styles = dict[str, MethodStyle]
 
 
 def render_diagnosis_html(diagnosis: Diagnosis, log: LogOrigin) -> str:
-    """Render the page; `log` is where the log comes from.
+    """Render the page.
+
+    Args:
+        diagnosis: the diagnosis.
+        log: where the log comes from.
+
+    Returns:
+        One self-contained HTML document.
 
     Raises:
         InputError: matplotlib is not installed.
@@ -168,7 +171,7 @@ def _build_predictions_table(advice: Advice) -> TableView:
         )
         for method, left in advice.predicted.items()
     ]
-    caption = f"The share of the avoidable cost that each method is predicted to leave: {ADVICE_CAVEAT}."
+    caption = f"Share of the avoidable cost that each method is predicted to leave: {ADVICE_CAVEAT}."
     return TableView(caption, ["Method", "Left"], rows)
 
 
@@ -176,17 +179,17 @@ def _plot_edits(diagnosis: Diagnosis, shown: _Styles) -> list[FigureView]:
     plots = []
     costs, where, drift = diagnosis.costs, diagnosis.where, diagnosis.drift
     if costs.bars:
-        note = "Rows by the edit cost; the last bar holds all dearer ones."
+        note = "Rows by edit cost; the last bar also holds all higher costs."
         plots.append(
             FigureView("What edits cost", note, _plot_bars(costs.edges, costs.bars, "edit cost", "rows", shown))
         )
     if where.shares:
         tenths = [tenth / 10 for tenth in range(11)]
-        bars = _plot_bars(tenths, where.shares, "place in the response", "share of changes", shown)
+        bars = _plot_bars(tenths, where.shares, "position in the response", "share of changes", shown)
         plots.append(FigureView("Where people edit", where.sentence, bars))
     if drift is not None:
         by = "created_at" if drift.by == "created_at" else "the order of the log"
-        note = drift.sentence or "No change over time that could not be chance."
+        note = drift.sentence or "No significant change over time."
         plots.append(
             FigureView("Cost over time", f"Mean of ten slices by {by}. {note}", _plot_slices(drift.means, shown))
         )
@@ -222,9 +225,9 @@ _MAX_SHOWN_REWRITES = 8
 
 
 def render_diagnosis_terminal(diagnosis: Diagnosis, log: LogOrigin, page: Path | None = None) -> Group:
-    """The advice first, then what it rests on; `page` names the page that was written, if one was."""
+    """Render the advice, then the figures it depends on; `page` is the HTML page that was written, if any."""
     parts: list[RenderableType] = [*_terminal_advice(diagnosis, log), *_terminal_cautions(diagnosis)]
-    table = Table(box=box.SIMPLE, show_header=False, title="What the log says", title_justify="left")
+    table = Table(box=box.SIMPLE, show_header=False, title="Figures of the log", title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in format_figures(diagnosis):
@@ -241,10 +244,10 @@ def _terminal_advice(diagnosis: Diagnosis, log: LogOrigin) -> list[RenderableTyp
         return [Text("Nobody edited anything in this log, so there is nothing to learn from it yet.", style="bold")]
     table = Table(box=box.SIMPLE)
     table.add_column("method")
-    table.add_column("share of the avoidable cost predicted to be left", justify="right")
+    table.add_column("share of the avoidable cost predicted to remain", justify="right")
     for method, left in advice.predicted.items():
-        chosen = "bold" if method == advice.method else ""
-        table.add_row(Text(get_method_label(method), style=chosen), Text(f"{left:.0%}", style=chosen))
+        style = "bold" if method == advice.method else ""
+        table.add_row(Text(get_method_label(method), style=style), Text(f"{left:.0%}", style=style))
     reasons = [Text(f"- {reason}") for reason in advice.reasons]
     return [
         Text(format_train_command(diagnosis, log) or "", style="bold"),

@@ -1,12 +1,6 @@
-"""How many rows and users there are, and how much one user brings.
+"""Streaming statistics of a log: counts, cost distribution, duplicate rows, drift over time, and a reservoir sample.
 
-How edit costs are distributed.
-
-What is kept of every row: its cost and moment, 16 bytes, in memory; five digests in a temporary file.
-
-Whether edits cost more or less as time goes on.
-
-A sample of fixed size of rows that pass by once.
+Each row takes 16 bytes of memory (cost and timestamp) and five digests in a temporary file.
 """
 
 import json
@@ -29,17 +23,17 @@ from copydesk.data.record import EditRecord
 
 @dataclass(frozen=True)
 class LogCounts:
-    """What a log is made of.
+    """Counts of rows, users and policies.
 
     Attributes:
-        rows: all of them, `pending + accepted + edited`.
-        pending: whose edit is not known yet.
-        accepted: kept as they were.
-        edited: changed.
-        users: how many there are; 0 where no row names one.
+        rows: all rows, `pending + accepted + edited`.
+        pending: rows whose edit is not known yet.
+        accepted: rows accepted as written.
+        edited: rows that were changed.
+        users: number of users; 0 where no row names one.
         named: rows that name their user.
-        largest_user: rows of the user who has most of them.
-        policies: how many policies the rows name.
+        largest_user: rows of the user with the most rows.
+        policies: number of policies that the rows name.
     """
 
     rows: int
@@ -58,12 +52,12 @@ class LogCounts:
 
     @property
     def accepted_share(self) -> float | None:
-        """The share accepted of those known; `None` where none is."""
+        """Share of the known rows that were accepted; `None` where no edit is known."""
         return self.accepted / self.known if self.known else None
 
 
 class LogCountsAccumulator:
-    """Counts rows as they pass; keeps one number a user and a policy."""
+    """Counts rows one at a time; keeps one number for each user and the names of policies."""
 
     def __init__(self) -> None:
         self._pending = self._accepted = self._edited = 0
@@ -99,15 +93,15 @@ HISTOGRAM_BINS = 20
 
 @dataclass(frozen=True)
 class CostDistribution:
-    """The costs of the rows whose edit is known.
+    """Edit costs of the rows whose edit is known.
 
     Attributes:
-        metric: what was measured, as `EditCost.name`.
-        mean: their mean; `None` where no edit is known.
-        median: their median, likewise.
+        metric: name of the metric (`EditCost.name`).
+        mean: mean cost; `None` where no edit is known.
+        median: median cost; `None` where no edit is known.
         quantiles: (level, cost), as in `CostSummary`.
-        edges: of the bars of a histogram, one more than bars; the last bar holds all that is above it too.
-        bars: rows in each.
+        edges: edges of the histogram's bars, one more than there are bars.
+        bars: rows in each bar; the last one also holds all higher costs.
     """
 
     metric: str
@@ -119,10 +113,10 @@ class CostDistribution:
 
 
 def compute_cost_distribution(metric: str, summary: CostSummary, costs: NDArray[np.float64]) -> CostDistribution:
-    """The distribution of costs; `summary` is of the same rows."""
+    """Compute the distribution of costs; `summary` is that of the same rows."""
     edges, bars = [], []
     if len(costs):
-        # A few rewrites of short texts cost many times 1 and would squeeze all others into one bar.
+        # A few rewrites of short texts cost much more than 1 and would squeeze all others into one bar.
         top = float(np.quantile(costs, 0.99)) or 1.0
         counted, bounds = np.histogram(np.minimum(costs, top), bins=HISTOGRAM_BINS, range=(0, top))
         edges, bars = bounds.tolist(), counted.tolist()
@@ -130,27 +124,27 @@ def compute_cost_distribution(metric: str, summary: CostSummary, costs: NDArray[
 
 
 def get_quantile(costs: CostDistribution, level: float) -> float:
-    """A quantile that the summary has; 0 where there are none."""
+    """The quantile at a level; 0 where the summary has none."""
     return dict(costs.quantiles).get(level, 0.0)
 
 
 EMPTY_DIGEST = 0
-"""The digest of what is not there."""
+"""The digest of a missing text."""
 
-_INSERT_BATCH = 1_000  # rows to a statement
-_CACHE_KIB = 4 << 10  # KiB of the file that are held in memory, however long it gets
+_INSERT_BATCH = 1_000  # rows per statement
+_CACHE_KIB = 4 << 10  # part of the file held in memory, in KiB
 
 
 def hash_texts(*parts: str) -> int:
-    """Eight bytes of BLAKE2b that stand for texts, with a sign; `EMPTY_DIGEST` only where there are none."""
+    """A digest of texts: 8 bytes of BLAKE2b as a signed integer, never `EMPTY_DIGEST`."""
     written = json.dumps(parts).encode("ascii")
     return int.from_bytes(blake2b(written, digest_size=8).digest(), "little", signed=True) or 1
 
 
 class RowDigests:
-    """Digests, cost and moment of the rows whose edit is known, in the order of the log.
+    """Costs, timestamps and digests of the rows whose edit is known, in the order of the log.
 
-    The digests are in an SQLite file without a name, where `SQLITE_TMPDIR` or `TMPDIR` says; it goes with the object.
+    The digests are in an anonymous SQLite file in `SQLITE_TMPDIR` or `TMPDIR`, which is deleted with the object.
     """
 
     def __init__(self) -> None:
@@ -165,18 +159,18 @@ class RowDigests:
         )
 
     def add(self, number: int, record: EditRecord, cost: float) -> None:
-        """Keep what is needed of a row; `number` counts all rows from 1."""
+        """Add a row; `number` counts all rows of the log from 1."""
         edit = record.edit or ""
         context = record.context
-        said = context if isinstance(context, str) else json.dumps([message.model_dump() for message in context])
+        prompt = context if isinstance(context, str) else json.dumps([message.model_dump() for message in context])
         parent = record.metadata.get("parent")
         self._pending.append(
             (
                 len(self._costs),
                 number,
-                hash_texts(said, record.response, edit),
+                hash_texts(prompt, record.response, edit),
                 hash_texts(record.response.strip()) if record.response.strip() else EMPTY_DIGEST,
-                # An accepted text that comes again is a repetition, not a second edit.
+                # An accepted text that occurs again is a duplicate, not a second edit.
                 hash_texts(edit.strip()) if record.edited and edit.strip() else EMPTY_DIGEST,
                 hash_texts(record.id),
                 hash_texts(str(parent)) if isinstance(parent, str | int) else EMPTY_DIGEST,
@@ -194,7 +188,7 @@ class RowDigests:
 
     @property
     def timestamps(self) -> NDArray[np.float64]:
-        """When each row was written, in seconds; not a number where that is not known."""
+        """Unix time of each row in seconds; NaN where it is not known."""
         return np.asarray(self._timestamps)
 
     def find_duplicates(self) -> tuple[int, list[int]]:
@@ -210,10 +204,10 @@ class RowDigests:
         return repeated, [number for (number,) in self._file.execute(query)]
 
     def iter_repeated_edit_costs(self) -> Iterator[tuple[float, float]]:
-        """The costs (first, second) of rows that edit what an earlier edit had led to.
+        """The costs (first, second) of texts that were edited a second time.
 
-        Such a row's response is an earlier row's edit (white space around it aside), or its `metadata` names that row
-        as `parent`.
+        The second row's response is the first row's edit (ignoring white space around it), or its `metadata` names the
+        first row as `parent`.
         """
         self._flush()
         self._create_index("edit")
@@ -246,15 +240,15 @@ _NORMAL_QUANTILE = 1.959964  # 97.5% of a standard normal
 
 @dataclass(frozen=True)
 class Drift:
-    """The mean cost over time.
+    """Change of the mean cost over time.
 
     Attributes:
-        by: what orders the rows: `created_at` where every row has it, else their order in the log.
-        means: the mean cost of each of ten slices of as many rows.
-        slope: by how much the cost changes from the first row to the last, on a straight line through all rows.
-        low: where the 95% interval of the slope begins.
-        high: where it ends.
-        sentence: the same in words; empty where the interval holds 0.
+        by: order of the rows: `created_at` where every row has it, else their order in the log.
+        means: mean cost of each of ten slices with equally many rows.
+        slope: change of the cost from the first row to the last, by a straight line through all rows.
+        low: lower end of the slope's 95% interval.
+        high: upper end.
+        sentence: summary in one sentence; empty where the interval contains 0.
     """
 
     by: Literal["created_at", "order"]
@@ -266,22 +260,22 @@ class Drift:
 
 
 def measure_drift(costs: NDArray[np.float64], moments: NDArray[np.float64]) -> Drift | None:
-    """The drift of costs; `None` for fewer than ten rows, which tell nothing.
+    """Measure the drift of costs; `None` for fewer than ten rows.
 
-    The slope is that of least squares on the rank of the row, from 0 to 1. Its standard error does not assume that
-    costs spread alike everywhere (HC3: MacKinnon & White, J. Econometrics 29, 1985), but that rows are independent:
-    where a user's rows follow each other it is too small.
+    The slope is that of least squares on the rank of the row, scaled to [0, 1]. Its standard error allows for unequal
+    variances (HC3: MacKinnon & White, J. Econometrics 29, 1985), but assumes independent rows: it is too small where
+    the rows of one user follow each other.
 
     Args:
-        costs: of the rows, shape [n].
-        moments: in seconds, shape [n]; not a number where a row has none.
+        costs: cost of each row, shape [n].
+        moments: timestamp of each row in seconds, shape [n]; NaN where it is not known.
     """
     n = len(costs)
     if n < DRIFT_SLICES:
         return None
     timed = bool(np.isfinite(moments).all())
     ordered = costs[np.argsort(moments, kind="stable")] if timed else costs
-    # In blocks, so that a long log takes no more memory than its costs.
+    # In blocks, so that a long log needs no more memory than its costs take.
     blocks = [slice(start, min(n, start + _BLOCK_ROWS)) for start in range(0, n, _BLOCK_ROWS)]
     square = sum(float(_centered_positions(block, n) @ _centered_positions(block, n)) for block in blocks)
     slope = sum(float(_centered_positions(block, n) @ ordered[block]) for block in blocks) / square
@@ -295,34 +289,34 @@ def measure_drift(costs: NDArray[np.float64], moments: NDArray[np.float64]) -> D
     low, high = slope - _NORMAL_QUANTILE * error, slope + _NORMAL_QUANTILE * error
     sentence = ""
     if low > 0 or high < 0:
-        way = "rises" if slope > 0 else "falls"
+        verb = "rises" if slope > 0 else "falls"
         least, most = sorted((abs(low), abs(high)))
         sentence = (
-            f"The edit cost {way} by {abs(slope):.2f} from the first rows to the last ({least:.2f} to {most:.2f})"
+            f"The edit cost {verb} by {abs(slope):.2f} from the first rows to the last ({least:.2f} to {most:.2f})"
         )
-        sentence += "." if timed else "; the rows are taken in the order of the log, as not all have a date."
+        sentence += "." if timed else "; rows are in the order of the log, since not all of them have a date."
     means = tuple(float(part.mean()) for part in np.array_split(ordered, DRIFT_SLICES))
     return Drift("created_at" if timed else "order", means, slope, low, high, sentence)
 
 
 def _centered_positions(block: slice, n: int) -> NDArray[np.float64]:
-    """Where the rows of a block are in the log, from -1/2 for the first to 1/2 for the last."""
-    places: NDArray[np.float64] = np.arange(block.start, block.stop) / (n - 1) - 0.5
-    return places
+    """Position of each row of a block in the log, from -1/2 for the first row to 1/2 for the last."""
+    positions: NDArray[np.float64] = np.arange(block.start, block.stop) / (n - 1) - 0.5
+    return positions
 
 
 T = TypeVar("T")
 
 
 class ReservoirSample(Generic[T]):
-    """A uniform sample without replacement, in the order of the rows; the memory it takes does not grow.
+    """A uniform sample of fixed size without replacement, kept in the order of the rows.
 
     Source: algorithm R, Vitter, *Random Sampling with a Reservoir*, ACM TOMS 11 (1985).
     """
 
     def __init__(self, size: int, seed: int) -> None:
         self._size = size
-        self._luck = random.Random(seed)
+        self._rng = random.Random(seed)
         self._seen = 0
         self._held: list[tuple[int, T]] = []
 
@@ -331,7 +325,7 @@ class ReservoirSample(Generic[T]):
         self._seen += 1
         if len(self._held) < self._size:
             self._held.append((self._seen, item))
-        elif (place := self._luck.randrange(self._seen)) < self._size:
+        elif (place := self._rng.randrange(self._seen)) < self._size:
             self._held[place] = (self._seen, item)
 
     def items(self) -> list[T]:
