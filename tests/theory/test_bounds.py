@@ -39,7 +39,7 @@ def test_each_bound_by_hand() -> None:
 
 
 def test_a_late_ensemble_has_at_least_one_round() -> None:
-    with pytest.raises(ValueError, match=r"one round or more"):
+    with pytest.raises(ValueError, match=r"at least one round"):
         late_bound(0, 4, 1.0)
 
 

@@ -1,4 +1,4 @@
-"""The page."""
+"""The lab's page: its sections, plots and sentences."""
 
 import re
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ from copydesk.theory.text import is_ratio_defined
 
 SECTIONS = [
     "How many edits it takes",
-    "Without a class",
+    "Without a policy class",
     "Which method wins where",
-    "What moves what",
+    "Effect of coverage and edit quality",
     "The late ensemble's regret",
     "The user",
 ]
@@ -148,13 +148,13 @@ def test_the_sentences_about_slopes_follow_the_intervals(study: Study, html: str
         "does not hold in 1 (weak users, m ≤ 2), is open in 1 (all users)." in text
     )
     assert "“SFT suffers more from poor edits than DPO”: of 1 fits, this holds in 1 (all coverages)." in text
-    assert "Why SFT moves with coverage" in text
+    assert "Why coverage affects SFT" in text
     other = Page(
         render_study_html(replace(study, slopes=[fit("quality", "good coverage", (0.5, 0.2, 0.9)), HOLDS]))
     ).text
     assert "of 1 fits, this does not hold in 1 (good coverage)." in other
     assert "“DPO suffers more from poor coverage than SFT”: of 1 fits, this holds in 1" in other
-    assert "Why SFT moves with coverage" not in other
+    assert "Why coverage affects SFT" not in other
 
 
 def test_an_undefined_ratio_is_neither_drawn_nor_printed(study: Study) -> None:
@@ -187,8 +187,8 @@ def test_the_fixed_points_are_counted(study: Study) -> None:
     text = Page(render_study_html(replace(study, fixed_points=found))).text
     assert "In 1 of 4 settings every start leads to the setting's own π* (m = 4, 1 nat)." in text
     assert "In 2 of 4 there are several fixed points" in text and "(m = 4, 3 nats; m = 4, 5 nats)" in text
-    assert "in 1 of them the starts disagree with each other" in text
-    assert "In 1 some start did not settle (m = 4, 6 nats)." in text
+    assert "In 1 of them the distances of the starts also differ" in text
+    assert "In 1 some start did not converge (m = 4, 6 nats)." in text
 
 
 def test_the_file_is_written_whole_or_not_at_all(study: Study, html: str, tmp_path: Path) -> None:

@@ -141,4 +141,4 @@ def test_the_terminal_shows_every_part_of_the_study() -> None:
     shown = " ".join(file.getvalue().split())
     assert shown.startswith("SFT wins in 1 of 2 settings, DPO in 1, RL in 0.")
     assert "SFT's bound was broken in 2 of 4 logs: 50.0% of all, where δ allows 5%." in shown
-    assert "2 rounds cost 3.50 (α = √2) in regret; the bound is 1,234." in shown
+    assert "the regret of 2 rounds is 3.50 (α = √2); the bound is 1,234." in shown

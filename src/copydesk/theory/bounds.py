@@ -1,7 +1,7 @@
-"""The bounds: with probability at least 1 − δ over the log, SubOpt of the learner is at most this.
+"""Upper bounds on SubOpt of each learner, with probability at least 1 − δ over the log.
 
-Proofs, and every assumption, are in `docs/theory.md`. Common to all: the log is drawn by Protocol 1 with π_ref, Π is
-finite and contains π*_β, and the learner finds the empirical minimiser over Π.
+Proofs and assumptions are in `docs/theory.md`. All bounds assume that the log is drawn by Protocol 1 with π_ref, that Π
+is finite and contains π*_β, and that the learner finds the empirical minimiser over Π.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from copydesk.theory.users import World
 
 @dataclass(frozen=True)
 class Bound:
-    """A bound and the figures it was made of, by their names in `docs/theory.md`."""
+    """A bound and the quantities it is computed from, by their names in `docs/theory.md`."""
 
     value: float
     ingredients: Mapping[str, float]
@@ -32,7 +32,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class BoundCoefficients:
-    """All that the bounds need to know of a world and a class; the same for every n and δ.
+    """What the bounds need to know about a world and a policy class; independent of n and δ.
 
     Attributes:
         members: |Π| = |F|.
@@ -60,7 +60,7 @@ class BoundCoefficients:
 
 
 def compute_coefficients(world: World, members: PolicyClass) -> BoundCoefficients:
-    """Compute them, by exact sums."""
+    """Compute the coefficients by exact sums."""
     problem = world.problem
     optimum = problem.optimum
     return BoundCoefficients(
@@ -80,8 +80,8 @@ def compute_coefficients(world: World, members: PolicyClass) -> BoundCoefficient
 def dpo_bound(given: BoundCoefficients, n: int, delta: float) -> Bound:
     """DPO: sqrt(2 C_PREF log(|Π|/δ) / n) / (s σ'(−V_max)).
 
-    The paper's: SubOpt ≤ ε once n ≥ 2 C_PREF log(|Π|/δ) / (s² σ'(−V_max)² ε²), where the paper writes β for s and
-    leaves the constant open. Only C_PREF and V_max depend on how strong the user is (theorem 1).
+    From the paper: SubOpt ≤ ε if n ≥ 2 C_PREF log(|Π|/δ) / (s² σ'(−V_max)² ε²), where the paper writes β for s and
+    leaves the constant open. Only C_PREF and V_max depend on the strength of the user (theorem 1).
     """
     slope = exp(-given.v_max) / (1 + exp(-given.v_max)) ** 2
     complexity = log(given.members / delta) / n
@@ -93,8 +93,8 @@ def dpo_bound(given: BoundCoefficients, n: int, delta: float) -> Bound:
 def sft_bound(given: BoundCoefficients, n: int, delta: float) -> Bound:
     """SFT: 2 β φ(W) (sqrt(log(|Π|/δ) / n) + sqrt(2) χ_m)². Ours (theorem 2).
 
-    The first term is estimation; the second is what one edit of a user of strength m leaves to π*, and no log is long
-    enough to make it less: χ_m ≤ λ^m χ(π_ref, π*), with 1 − λ the spectral gap of one step of theirs.
+    The first term is the estimation error. The second is the distance to π* that remains after one edit of a user of
+    strength m, and does not fall with n: χ_m ≤ λ^m χ(π_ref, π*), with 1 − λ the spectral gap of one step of the user.
     """
     complexity = log(given.members / delta) / n
     phi = hellinger_to_kl(given.ratio)
@@ -106,8 +106,8 @@ def sft_bound(given: BoundCoefficients, n: int, delta: float) -> Bound:
 def rl_bound(given: BoundCoefficients, n: int, delta: float) -> Bound:
     """Pessimistic RL: c_max sqrt(L) (sqrt(28 C₂ / 3) + sqrt(2)) + R sqrt(L / 2), L = log(3 |Π|/δ) / n.
 
-    Ours (theorem 3). It holds for `learn_rl` with the width of `rl_width`, and asks only that the log covers π* (C₂),
-    not every policy of the class. The two last terms are for contexts that were seen more or less often than ρ says.
+    Ours (theorem 3). It holds for `select_rl_member` with the width of `rl_width`, and requires only that the log
+    covers π* (C₂), not every policy of the class. The last two terms account for the sampling of contexts.
     """
     complexity = log(3 * given.members / delta) / n
     costs = given.c_max * sqrt(28 / 3 * given.c_2 * complexity)
@@ -117,7 +117,7 @@ def rl_bound(given: BoundCoefficients, n: int, delta: float) -> Bound:
 
 
 def rl_width(given: BoundCoefficients, n: int, delta: float) -> float:
-    """(7/3) c_max² log(3 |F|/δ) / n: how far from the least squared error a function may be and still be allowed."""
+    """(7/3) c_max² log(3 |F|/δ) / n: how much the squared error of an allowed function may exceed the smallest one."""
     return 7 / 3 * given.c_max**2 * log(3 * given.members / delta) / n
 
 
@@ -128,7 +128,7 @@ def late_bound(rounds: int, arms: int, spread: float) -> Bound:
     Machine Learning 47, 2002.
     """
     if rounds < 1:
-        raise ValueError("the bound is for one round or more")
+        raise ValueError("the bound needs at least one round")
     value = spread * (4 * sqrt(2 * arms * rounds * log(rounds)) + (1 + pi**2 / 3) * arms)
     return Bound(value, {"T": float(rounds), "K": float(arms), "R": spread})
 

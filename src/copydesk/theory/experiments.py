@@ -1,12 +1,9 @@
-"""How SubOpt falls as the log grows, beside the bounds.
+"""The lab's experiments.
 
-Which method wins where: every strength of the user with every coverage.
-
-The poster's two sentences as measurements: what moves DPO, and what moves SFT.
-
-The late ensemble's regret over the rounds, beside its bound.
-
-The late ensemble over policies of the lab, round by round, beside what any bandit could have had.
+- Curves: SubOpt of each learner over the length of the log, beside its bound.
+- Grid: which method wins, for every user strength with every coverage.
+- Slopes: the poster's two claims as regressions of SubOpt on coverage and on edit quality.
+- Regret: the late ensemble's regret over the rounds, beside its bound.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,19 +28,19 @@ from copydesk.theory.users import World
 
 CURVE_LOG_SIZES = (30, 100, 300, 1_000, 3_000, 10_000)
 TABLE_REPEATS = 5
-"""How many of the repetitions train tables as well."""
+"""How many of the repetitions also train softmax tables."""
 
 
 @dataclass(frozen=True)
 class Curves:
-    """SubOpt against n in one setting, in units of cost.
+    """SubOpt over n in one setting, in units of cost.
 
     Attributes:
         setting: the world.
         log_sizes: n, (N,).
-        measured: SubOpt of each learner, (R, N): R repetitions. The log of a repetition grows from n to n.
-        tables: the same without a class, by softmax tables.
-        bounds: the bound of each learner that has one, (N,), with probability 1 − δ.
+        measured: SubOpt of each learner, (R, N), over R repetitions. Within a repetition, each log extends the last.
+        tables: SubOpt of softmax tables, without a policy class.
+        bounds: bound of each learner that has one, (N,), with probability 1 − δ.
         reference: SubOpt(π_ref).
     """
 
@@ -55,7 +52,7 @@ class Curves:
     reference: float
 
     def bound_violation_rate(self, learner: str) -> float:
-        """The share of repetitions, over all n, in which the bound was below what was measured."""
+        """Share of the logs, over all repetitions and n, in which SubOpt exceeded the bound."""
         return float((self.measured[learner] > self.bounds[learner]).mean())
 
 
@@ -66,7 +63,7 @@ def measure_curves(
     lengths: Sequence[int] = CURVE_LOG_SIZES,
     done: Callable[[], None] = lambda: None,
 ) -> Curves:
-    """Draw `repeats` logs and learn from longer and longer beginnings of each. `done` is called after each log."""
+    """Draw `repeats` logs and learn from growing prefixes of each. `done` is called after each log."""
     measured: dict[str, list[list[float]]] = {name: [] for name in LEARNERS}
     tables: dict[str, list[list[float]]] = {name: [] for name in LEARNERS}
     for repeat in range(repeats):
@@ -102,12 +99,12 @@ def measure_curves(
 
 @dataclass(frozen=True)
 class LabRounds:
-    """What a late ensemble did.
+    """The rounds of a late ensemble.
 
     Attributes:
-        arms: which policy was played in each round, (T,).
-        suboptimality: SubOpt of each of the policies, (K,).
-        spread: the length of the interval within which every loss lies.
+        arms: index of the policy played in each round, (T,).
+        suboptimality: SubOpt of each policy, (K,).
+        spread: length of the interval that contains every loss.
     """
 
     arms: np.ndarray
@@ -116,31 +113,31 @@ class LabRounds:
 
     @property
     def mean(self) -> float:
-        """SubOpt of the policy played, averaged over the rounds: Reg_T/T."""
+        """Mean SubOpt of the policies played, over the rounds."""
         return float(self.suboptimality[self.arms].mean())
 
     @property
     def regret(self) -> Array:
-        """What was lost up to each round to having played the best arm from the start, (T,), in units of cost."""
+        """Cumulative regret against the best arm after each round, (T,), in units of cost."""
         return np.cumsum(self.suboptimality[self.arms] - self.suboptimality.min())
 
 
 def play_lab_ensemble(
     world: World, policies: Sequence[Array], rounds: int, alpha: float, rng: np.random.Generator
 ) -> LabRounds:
-    """Protocol 1's online phase with UCB over `policies`, each (X, Y).
+    """Play the online phase of Protocol 1 with UCB over `policies`, each (X, Y).
 
-    A round's loss is c + β log π(y|x)/π_ref(y|x), whose mean is J_β, so that Reg_T = Σ_t SubOpt(π_t) is what the bandit
-    works on. Losses are shifted and divided by the length of the interval they can lie in; `alpha` is in that unit, and
-    sqrt(2) is what the bound asks for.
+    A round's loss is c + β log π(y|x)/π_ref(y|x), whose mean is J_β, so the bandit minimises Reg_T = Σ_t SubOpt(π_t).
+    Losses are shifted and divided by the length of the interval they can lie in. `alpha` is in that unit; the bound
+    needs sqrt(2).
     """
     problem = world.problem
     losses, lows, highs = [], [], []
     for policy in policies:
         joint = problem.contexts[:, None, None] * policy[:, :, None] * world.edits
         with np.errstate(divide="ignore"):
-            leaving = problem.beta * (np.log(policy) - np.log(problem.reference))
-        loss = world.distance + leaving[:, :, None]
+            kl_penalty = problem.beta * (np.log(policy) - np.log(problem.reference))
+        loss = world.distance + kl_penalty[:, :, None]
         possible = joint > 0
         lows.append(float(loss[possible].min()))
         highs.append(float(loss[possible].max()))
@@ -165,7 +162,7 @@ GRID_DIVERGENCES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 GRID_LOG_SIZES = (100, 1_000)
 GRID_ROUNDS = 200
 GRID_ALPHA = 0.3
-"""Of the late ensemble, in units of the losses' interval: what the gateway and the simulation use."""
+"""α of the late ensemble, in units of the losses' interval: the default of the gateway and the simulation."""
 SINGLE_FEEDBACK_LEARNERS = ("sft", "dpo", "rl")
 
 
@@ -175,10 +172,10 @@ class Grid:
 
     Attributes:
         n: edits in the log.
-        strengths, apart: the axes, (S,) and (A,) (`lab.Setting`).
-        measured: SubOpt of each learner, (S, A, R); of `late` the mean over the rounds it played.
-        beta: β of each world, (S, A): SubOpt/β is in nats.
-        distance_left: what an edit leaves of the distance to π*, (S, A) (`Setting.distance_left`).
+        strengths, divergences: the axes, (S,) and (A,) (`lab.LabSetting`).
+        measured: SubOpt of each learner, (S, A, R); for `late` the mean over its rounds.
+        beta: β of each world, (S, A); SubOpt/β is in nats.
+        distance_left: share of the distance to π* that remains after an edit, (S, A) (`LabSetting.distance_left`).
     """
 
     n: int
@@ -190,13 +187,13 @@ class Grid:
 
     @property
     def winner(self) -> np.ndarray:
-        """The index in `SINGLE_FEEDBACK_LEARNERS` of the method with the least mean SubOpt, (S, A)."""
+        """Index in `SINGLE_FEEDBACK_LEARNERS` of the method with the lowest mean SubOpt, (S, A)."""
         return np.asarray(
             np.stack([self.measured[name].mean(axis=-1) for name in SINGLE_FEEDBACK_LEARNERS]).argmin(axis=0)
         )
 
     def compute_regret(self, learner: str) -> Array:
-        """Mean SubOpt less that of the winner, (S, A); below 0 where the learner is better than all three."""
+        """Mean SubOpt minus that of the winner, (S, A); below 0 where the learner is better than all three."""
         best = np.min([self.measured[name].mean(axis=-1) for name in SINGLE_FEEDBACK_LEARNERS], axis=0)
         return np.asarray(self.measured[learner].mean(axis=-1) - best)
 
@@ -209,7 +206,7 @@ def measure_grid(
     apart: Sequence[float] = GRID_DIVERGENCES,
     done: Callable[[], None] = lambda: None,
 ) -> Grid:
-    """Draw `repeats` logs of n edits in every setting, learn from each, and let a late ensemble play what was learned.
+    """Draw `repeats` logs of n edits in every setting, learn from each, and play a late ensemble of the results.
 
     `done` is called after each setting.
     """
@@ -237,7 +234,7 @@ RESAMPLES = 2_000
 
 @dataclass(frozen=True)
 class SlopeEstimate:
-    """A figure and the interval that holds 95% of it when the repetitions are drawn again."""
+    """An estimate with its 95% bootstrap interval over the repetitions."""
 
     value: float
     low: float
@@ -246,16 +243,16 @@ class SlopeEstimate:
 
 @dataclass(frozen=True)
 class SlopeFit:
-    """How much SubOpt rises, in nats (SubOpt/β), from the best to the worst along one axis of the grid.
+    """How much SubOpt rises, in nats (SubOpt/β), from the best to the worst end of one axis of the grid.
 
     Attributes:
         n: edits in the log.
-        axis: `coverage`, from good to poor (`apart`, scaled to [0, 1] over the grid), or `quality`, from edits that
-            lead all the way to π* to edits that leave everything (`left`, which is in [0, 1]).
-        subset: the settings it was fitted to, in words.
-        slope: per learner.
-        ratio: over coverage DPO's slope divided by SFT's, over quality SFT's divided by DPO's. Above 1 the poster's
-            sentence holds.
+        axis: `coverage`, from good to poor (divergence, scaled to [0, 1] over the grid), or `quality`, from edits that
+            reach π* to edits that come no closer to it (`distance_left`, in [0, 1]).
+        subset: description of the settings it was fitted to.
+        slope: slope of each learner.
+        ratio: for coverage DPO's slope divided by SFT's, for quality SFT's divided by DPO's. Above 1 the poster's claim
+            holds.
     """
 
     n: int
@@ -266,7 +263,7 @@ class SlopeFit:
 
 
 def fit_all_slopes(grid: Grid, seed: int) -> list[SlopeFit]:
-    """Both axes over the whole grid; coverage also by users, strong and weak; quality also by coverage."""
+    """Fit both axes over the whole grid, coverage also for strong and weak users, quality also by coverage."""
     strengths, apart = np.array(grid.strengths), np.array(grid.divergences)
     everyone, all_coverage = np.ones(len(strengths), bool), np.ones(len(apart), bool)
     coverage = [
@@ -282,9 +279,9 @@ def fit_all_slopes(grid: Grid, seed: int) -> list[SlopeFit]:
 
 
 def fit_slopes(grid: Grid, axis: str, where: str, strengths: np.ndarray, apart: np.ndarray, seed: int) -> SlopeFit:
-    """Least squares of SubOpt/β on one axis, with an intercept, over the settings that the two masks pick.
+    """Least squares of SubOpt/β on one axis, with an intercept, over the settings that the two masks select.
 
-    Every strength meets every coverage, so that neither axis speaks for the other. The intervals are of a bootstrap
+    Every strength is combined with every coverage, so the two axes are not confounded. Intervals are from a bootstrap
     over the repetitions.
     """
     part = np.ix_(strengths, apart)
@@ -295,7 +292,7 @@ def fit_slopes(grid: Grid, axis: str, where: str, strengths: np.ndarray, apart: 
     repeats = next(iter(grid.measured.values())).shape[-1]
     rng = np.random.default_rng([seed, grid.n])
     resampled = rng.multinomial(repeats, np.full(repeats, 1 / repeats), size=RESAMPLES)
-    weights = np.concatenate([np.ones((1, repeats)), resampled]) / repeats  # the first is what was measured
+    weights = np.concatenate([np.ones((1, repeats)), resampled]) / repeats  # the first row is the original sample
     drawn: dict[str, Array] = {}
     for name in ("sft", "dpo", "rl", "early"):
         nats = (grid.measured[name] / grid.beta[..., None])[part].reshape(-1, repeats)
@@ -320,7 +317,7 @@ def _estimate_interval(values: Array) -> SlopeEstimate:
 REGRET_LOG_SIZE = 100
 """Edits in the log that the arms learn from: few, so that the arms differ."""
 REGRET_ALPHAS = {"√2": sqrt(2), "0.3": 0.3}
-"""What the bound asks for, and what the gateway and the simulation use; in units of the losses' interval."""
+"""α that the bound needs, and the default of the gateway and the simulation; in units of the losses' interval."""
 
 
 @dataclass(frozen=True)
@@ -329,8 +326,8 @@ class LabRegret:
 
     Attributes:
         setting: the world. The arms are SFT, DPO, RL and the early ensemble, each learned from one log.
-        measured: by the α of UCB, as text: (R, T), R repetitions over T rounds, each with its own log and arms.
-        bound: of the mean, for α = √2: (T,), with the widest interval of losses among the repetitions.
+        measured: regret by the α of UCB as text, (R, T): R repetitions over T rounds, each with its own log and arms.
+        bound: bound on the mean for α = √2, (T,), with the widest interval of losses among the repetitions.
     """
 
     setting: LabSetting
@@ -341,7 +338,7 @@ class LabRegret:
 def measure_regret(
     setting: LabSetting, rounds: int, repeats: int, seed: int, done: Callable[[], None] = lambda: None
 ) -> LabRegret:
-    """Learn from a log of `REGRET_LOG_SIZE` edits and play, `repeats` times. `done` is called after each."""
+    """Learn arms from a log of `REGRET_LOG_SIZE` edits and play them, `repeats` times. `done` is called after each."""
     measured: dict[str, list[Array]] = {name: [] for name in REGRET_ALPHAS}
     spread = 0.0
     arms = 0

@@ -1,6 +1,6 @@
-"""The lab's worlds: one taste, met by users of any strength, and reference policies that cover it well or poorly.
+"""The lab's settings: one preference, users of any strength, reference policies with good or poor coverage.
 
-What the iteration for costs that a user really causes comes to, from different beginnings.
+Also searches for fixed points of the cost equation from different starts.
 """
 
 from collections.abc import Sequence
@@ -24,23 +24,23 @@ from copydesk.theory.users import (
 
 SPACE = StringSpace("ab", 4)
 CONTEXTS = np.array([0.4, 0.3, 0.2, 0.1])
-"""ρ: the learner sees little of the last context."""
+"""ρ: the last context is rare."""
 IDEAL_RESPONSES = ("abba", "bb", "aaab", "b")
-"""What people would most like to read in each context."""
+"""The ideal response in each context."""
 OTHER_TASTES = 30
-"""How many other tastes the class of policies knows of."""
+"""Number of other preferences in the policy class."""
 
 
 @dataclass(frozen=True)
 class LabSetting:
-    """One world, what the learners choose from in it, and what the bounds need to know of it.
+    """One world with its policy class and the coefficients of the bounds.
 
     Attributes:
-        strength: m, the local edits that a user tries.
-        divergence: how far the reference policy is from what people want: the largest difference of log π*/π_ref
-            between two responses to one context, in nats. 1 is good coverage, 6 poor.
-        sharpness: π*(y|x) ∝ exp(−sharpness · local edits from y to what is wanted).
-        seed: decides the other tastes.
+        strength: m, the number of local edits that a user tries.
+        divergence: distance of the reference policy from π*: the largest difference of log π*/π_ref between two
+            responses to one context, in nats. 1 is good coverage, 6 is poor.
+        sharpness: π*(y|x) ∝ exp(−sharpness · local edits from y to the ideal response).
+        seed: seed of the other preferences.
     """
 
     strength: int
@@ -55,7 +55,7 @@ class LabSetting:
 
     @cached_property
     def world(self) -> World:
-        """The world in which it is the optimum; β is what puts π_ref that far from it."""
+        """The world in which `optimum` is the optimum; β is chosen so that π_ref has the setting's divergence."""
         cost = self._expected_edit_cost(self.optimum)
         beta = float(np.ptp(cost, axis=1).max()) / self.divergence
         return make_world(CONTEXTS, self.optimum, beta, SPACE.distance, SPACE.proposal, self.strength)
@@ -69,17 +69,17 @@ class LabSetting:
 
     @cached_property
     def coefficients(self) -> BoundCoefficients:
-        """What the bounds are made of."""
+        """Coefficients of the bounds."""
         return compute_coefficients(self.world, self.members)
 
     @cached_property
     def mixing(self) -> MixingRate:
-        """How fast this user's edits lead to π*."""
+        """How fast this user's edits converge to π*."""
         return compute_mixing_rate(self.optimum, SPACE.proposal, self.strength)
 
     @cached_property
     def distance_left(self) -> float:
-        """The quality of edits: the share of D(π_ref, π*) that one edit leaves, D(μ, π*)/D(π_ref, π*); 0 is perfect."""
+        """Quality of edits: D(μ, π*)/D(π_ref, π*), the share of the distance that remains after one edit; 0 is best."""
         problem = self.world.problem
         return problem.distance(self.world.edited_distribution, self.optimum) / problem.distance(
             problem.reference, self.optimum
@@ -95,14 +95,14 @@ class LabSetting:
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """Where the costs settle for the reference policy of one setting.
+    """Result of the cost iteration for the reference policy of one setting.
 
     Attributes:
-        strength, apart: the setting.
-        start: the costs that the iteration began with, in words.
+        strength, apart: strength and divergence of the setting.
+        start: description of the initial costs.
         residual: the largest |E_q Δ_edit − c| at the end.
-        iterations: how many it took.
-        distance: D between the π* found and the setting's own, which is a fixed point as well; within [0, 1].
+        iterations: number of iterations.
+        distance: D between the π* found and the setting's own, which is also a fixed point; within [0, 1].
     """
 
     strength: int
@@ -114,23 +114,26 @@ class FixedPoint:
 
 
 def find_fixed_points(settings: Sequence[LabSetting]) -> list[FixedPoint]:
-    """From the setting's own costs, disturbed by up to 0.01; from no costs; and from the distance to what is wanted."""
+    """Solve for the costs of each setting from three starts.
+
+    The starts are its own costs perturbed by up to 0.01, zero costs, and the edit distance to the ideal response.
+    """
     found = []
     for setting in settings:
         problem = setting.world.problem
-        luck = np.random.default_rng(setting.strength).uniform(-0.01, 0.01, problem.cost.shape)
-        wanted = SPACE.distance[[SPACE.responses.index(text) for text in IDEAL_RESPONSES]]
+        noise = np.random.default_rng(setting.strength).uniform(-0.01, 0.01, problem.cost.shape)
+        ideal_distance = SPACE.distance[[SPACE.responses.index(text) for text in IDEAL_RESPONSES]]
         starts = {
-            "its own costs, disturbed": np.clip(problem.cost + luck, 0, 1),
-            "no costs": np.zeros_like(problem.cost),
-            "the distance to what is wanted": wanted,
+            "its own costs, perturbed": np.clip(problem.cost + noise, 0, 1),
+            "zero costs": np.zeros_like(problem.cost),
+            "distance to the ideal response": ideal_distance,
         }
         for start, cost in starts.items():
             world = solve_fixed_point(
                 CONTEXTS, problem.reference, problem.beta, SPACE.distance, SPACE.proposal, setting.strength, start=cost
             )
-            apart = problem.distance(world.problem.optimum, setting.optimum)
+            distance = problem.distance(world.problem.optimum, setting.optimum)
             found.append(
-                FixedPoint(setting.strength, setting.divergence, start, world.residual, world.iterations, apart)
+                FixedPoint(setting.strength, setting.divergence, start, world.residual, world.iterations, distance)
             )
     return found

@@ -1,12 +1,8 @@
-"""The four learners as exact empirical minimisers over a finite class of policies.
+"""The lab's learners (SFT, DPO, RL, early ensemble) and the logs that they learn from.
 
-Each returns the number of the member it chooses; among members that are equally good the first.
-
-The same learners without a class: one free logit for each context and response, trained to convergence.
-
-Logs of the lab: how often each context, response and edit came together.
-
-One repetition: a log is drawn, every learner learns from it, and SubOpt says how well.
+`select_*_member` are exact empirical minimisers over a finite policy class; each returns the index of the member it
+selects, the first one among ties. `fit_table` and `fit_cost_table` learn without a class: one free logit for each
+context and response, trained to convergence.
 """
 
 from collections.abc import Mapping
@@ -25,9 +21,11 @@ from copydesk.theory.users import World
 
 @dataclass(frozen=True)
 class LabLog:
-    """n triples (x, y, y') as counts, (X, Y, Y'): their order tells nothing, and every learner needs no more.
+    """n triples (x, y, y') as counts.
 
-    `distance` is Δ_edit, (Y, Y').
+    Attributes:
+        counts: number of occurrences of each triple, (X, Y, Y').
+        distance: Δ_edit, (Y, Y').
     """
 
     counts: NDArray[np.int64]
@@ -35,22 +33,22 @@ class LabLog:
 
     @cached_property
     def n(self) -> int:
-        """How many triples there are."""
+        """Number of triples."""
         return int(self.counts.sum())
 
     @cached_property
     def response_counts(self) -> Array:
-        """How often each response was given, (X, Y)."""
+        """Number of occurrences of each response, (X, Y)."""
         return np.asarray(self.counts.sum(axis=2), dtype=np.float64)
 
     @cached_property
     def edit_counts(self) -> Array:
-        """How often each edit was made of some response, (X, Y')."""
+        """Number of occurrences of each edit, over all responses, (X, Y')."""
         return np.asarray(self.counts.sum(axis=1), dtype=np.float64)
 
     @cached_property
     def contexts(self) -> Array:
-        """The share of each context, (X,)."""
+        """Share of each context, (X,)."""
         return np.asarray(self.response_counts.sum(axis=1) / self.n)
 
     def __add__(self, other: "LabLog") -> "LabLog":
@@ -58,7 +56,7 @@ class LabLog:
 
 
 def draw_lab_log(world: World, n: int, rng: np.random.Generator) -> LabLog:
-    """The offline phase of Protocol 1: x ~ ρ, y ~ π_ref(·|x), y' ~ q(·|x, y), n times."""
+    """Draw n triples as in the offline phase of Protocol 1: x ~ ρ, y ~ π_ref(·|x), y' ~ q(·|x, y)."""
     problem = world.problem
     joint = problem.contexts[:, None, None] * problem.reference[:, :, None] * world.edits
     counts = rng.multinomial(n, joint.ravel() / joint.sum()).reshape(joint.shape)
@@ -73,7 +71,7 @@ def compute_sft_scores(members: PolicyClass, log: LabLog) -> Array:
 def compute_dpo_scores(members: PolicyClass, log: LabLog) -> Array:
     """ℓ_PREF of each member, mean_i log σ(s log π/π_ref (y'_i) − s log π/π_ref (y_i)): (K,).
 
-    Rows with y' = y carry no preference; they add the same to every member.
+    Rows with y' = y carry no preference: they add the same constant to every member.
     """
     return np.asarray(np.einsum("kxyz,xyz->k", members.log_preferences, log.counts.astype(np.float64)) / log.n)
 
@@ -94,18 +92,18 @@ def select_early_member(members: PolicyClass, log: LabLog, supervision: float) -
 
 
 def select_rl_member(members: PolicyClass, log: LabLog, width: float) -> int:
-    """Pessimistic offline RL: the member with the least cost by the worst function that the log allows.
+    """Pessimistic offline RL: the member with the lowest cost under the worst cost function that the log allows.
 
-    F_n are the functions whose mean squared error is within `width` of the least; it minimises over π ∈ Π
-    max_{f ∈ F_n} mean_i E_{y ~ π(·|x_i)} [f(x_i, y) + β log π(y|x_i)/π_ref(y|x_i)]. A width of 0 is no pessimism.
+    F_n are the functions whose mean squared error is within `width` of the smallest. The member minimises
+    max_{f ∈ F_n} mean_i E_{y ~ π(·|x_i)} [f(x_i, y) + β log π(y|x_i)/π_ref(y|x_i)]. A width of 0 means no pessimism.
     """
     paid = (log.counts * log.distance).sum(axis=2)
     errors = (members.costs**2 * log.response_counts - 2 * members.costs * paid).sum(axis=(1, 2)) / log.n
     allowed = members.costs[errors <= errors.min() + width]
     seen = log.contexts[:, None] * members.policies
     expected = seen.reshape(members.size, -1) @ allowed.reshape(len(allowed), -1).T
-    leaving = members.beta * (kl(members.policies, members.reference) @ log.contexts)
-    return int((expected.max(axis=1) + leaving).argmin())
+    kl_penalty = members.beta * (kl(members.policies, members.reference) @ log.contexts)
+    return int((expected.max(axis=1) + kl_penalty).argmin())
 
 
 def fit_table(
@@ -120,9 +118,10 @@ def fit_table(
 ) -> Array:
     """π ∝ π_ref exp(θ) that maximises n (preference · ℓ_PREF + supervision · ℓ_SUP) − ridge |θ|²/2: (X, Y).
 
-    (1, 0) is DPO with s = 1, (0, 1) SFT, (1, λ) the early ensemble. Convex, by damped Newton steps until no derivative
-    exceeds `tolerance` · n. Without the ridge DPO has no finite maximiser wherever some response was only ever edited
-    away. In θ the preference of y' over y is σ(θ_y' − θ_y): the normaliser cancels.
+    (preference, supervision) = (1, 0) is DPO with s = 1, (0, 1) SFT, (1, λ) the early ensemble. The problem is convex
+    and solved by damped Newton steps until no derivative exceeds `tolerance` · n. Without the ridge DPO has no finite
+    maximiser where a response was always edited away. The preference of y' over y is σ(θ_y' − θ_y), since the
+    normaliser cancels.
     """
     wins = preference * log.counts.astype(np.float64)
     diagonal = np.arange(reference.shape[1])
@@ -167,9 +166,9 @@ def _derivatives(theta: Array, reference: Array, wins: Array, wanted: Array, rid
 
 
 def fit_cost_table(reference: Array, log: LabLog, beta: float, largest: float, pessimism: float) -> Array:
-    """Pessimistic RL by tables: π ∝ π_ref exp(−f̄/β) with f̄ the mean cost seen plus pessimism · c_max / sqrt(2 N).
+    """Pessimistic RL by tables: π ∝ π_ref exp(−f̄/β), with f̄ the mean observed cost plus pessimism · c_max / sqrt(2 N).
 
-    f̄ is at most c_max = `largest`, which is what a response that was never given is taken to cost.
+    f̄ is at most c_max = `largest`, which is also the cost assigned to a response that never occurred.
     """
     paid = (log.counts * log.distance).sum(axis=2)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -183,13 +182,13 @@ def fit_cost_table(reference: Array, log: LabLog, beta: float, largest: float, p
 
 LEARNERS = ("sft", "dpo", "rl", "early")
 BOUND_DELTA = 0.05
-"""δ: how often a bound may fail."""
+"""δ: the probability with which a bound may fail."""
 EARLY_LAMBDA = 0.3
 """λ of the early ensemble, fixed before anything was measured."""
 
 
 def select_members(setting: LabSetting, log: LabLog) -> dict[str, int]:
-    """What each learner chooses from the class: the number of a member."""
+    """The index of the member that each learner selects."""
     members = setting.members
     return {
         "sft": select_sft_member(members, log),
@@ -200,7 +199,7 @@ def select_members(setting: LabSetting, log: LabLog) -> dict[str, int]:
 
 
 def compute_subopt(setting: LabSetting, chosen: Mapping[str, int]) -> dict[str, float]:
-    """SubOpt of each choice, in units of cost."""
+    """SubOpt of each selected member, in units of cost."""
     return {name: setting.world.problem.suboptimality(setting.members.policies[k]) for name, k in chosen.items()}
 
 

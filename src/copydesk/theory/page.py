@@ -1,4 +1,4 @@
-"""The lab's page: what was measured beside what was proved.
+"""Renders the lab's page: measured sub-optimality beside the bounds.
 
 Each `_describe_*` function collects what one section of `templates/theory.html.j2` shows.
 """
@@ -116,7 +116,7 @@ def _describe_curves(curves: Sequence[Curves]) -> dict[str, Any]:
 
 
 def _describe_tables(curves: Sequence[Curves]) -> dict[str, Any]:
-    """The same without a class of policies, at the middling coverage of each strength."""
+    """SubOpt of tables, without a policy class, at the middle coverage of each strength."""
     groups = [list(found) for _, found in groupby(curves, lambda one: one.setting.strength)]
     picked = [found[len(found) // 2] for found in groups]
     pairs = [
@@ -149,11 +149,11 @@ def _describe_halving(curves: Curves) -> str:
         f"({text(find_halving_size(curves, curves.measured[name]))})"
         for name in LEARNERS
     )
-    return f"Edits to halve SubOpt(π_ref), in brackets with a class: {', '.join(each)}."
+    return f"Edits needed to halve SubOpt(π_ref), with a class in brackets: {', '.join(each)}."
 
 
 def _describe_maps(grids: Sequence[Grid]) -> dict[str, Any]:
-    """Who wins where, and what the ensembles lose to the winner."""
+    """Which method wins where, and the regret of the ensembles to the winner."""
     return {
         "rounds": GRID_ROUNDS,
         "alpha": f"{GRID_ALPHA:g}",
@@ -167,7 +167,7 @@ def _describe_maps(grids: Sequence[Grid]) -> dict[str, Any]:
 
 def _plot_maps(grid: Grid) -> list[FigureView]:
     largest = max(float((grid.compute_regret(name) / grid.beta).max()) for name in ("early", "late"))
-    figures = [FigureView("The winner", "What it loses to π*.", Markup(plots.plot_winner_map(grid)))]
+    figures = [FigureView("The winner", "Its SubOpt/β.", Markup(plots.plot_winner_map(grid)))]
     for name in ("early", "late"):
         mean, most = compute_map_regrets(grid)[name]
         note = f"Mean {format_nats(mean)}, largest {format_nats(most)}."
@@ -185,20 +185,20 @@ def _build_map_regrets_table(grids: Sequence[Grid]) -> TableView:
         cells = [CellView(format_nats(value), best=value == low) for value, low in zip(values, least, strict=True)]
         rows.append(RowView(CellView(method=name), cells))
     caption = (
-        "Regret to the best of SFT, DPO and RL in each cell, over the whole map, in nats. Whoever does not know which "
-        "users and which coverage there will be pays this for settling on one method."
+        "Regret to the best of SFT, DPO and RL in each cell, over the whole map, in nats: the price of choosing one "
+        "method without knowing the users and the coverage."
     )
     head = ["Method", *(f"{kind}, {grid.n:,} edits" for grid in grids for kind in ("Mean", "Largest"))]
     return TableView(caption, head, rows)
 
 
 def _describe_slopes(study: Study) -> dict[str, Any]:
-    """The poster's two sentences, measured."""
+    """The poster's two claims, measured."""
     fits = sorted(study.slopes, key=lambda fit: fit.axis)
     drawn = [fit for fit in fits if plots.is_drawable(fit)]
-    note = "Above 1 the poster's sentence holds; lines are 95% intervals."
+    note = "Above 1 the poster's claim holds; lines are 95% intervals."
     if any(fit.ratio.low <= 0 for fit in drawn):
-        note += " A line that runs out to the left reaches 0 or less."
+        note += " A line that extends beyond the left edge reaches 0 or less."
     if left_out := len(fits) - len(drawn):
         note += f" Left out: {left_out} of {len(fits)}, where the divisor may be 0 or the ratio is not above 0."
     verdicts = [describe_claim_verdicts(fits, axis) for axis in dict.fromkeys(fit.axis for fit in fits)]
@@ -206,21 +206,21 @@ def _describe_slopes(study: Study) -> dict[str, Any]:
         verdicts.append(_explain_slopes(study.curves))
     return {
         "undefined_ratio": any(not is_ratio_defined(fit) for fit in fits),
-        "plots": [FigureView("How many times as much", note, Markup(plots.plot_slope_ratios(drawn)))] if drawn else [],
+        "plots": [FigureView("Ratio of the slopes", note, Markup(plots.plot_slope_ratios(drawn)))] if drawn else [],
         "verdicts": verdicts,
         "table": _build_slope_fits_table(fits),
     }
 
 
 def _weak_users_reverse_coverage(fits: Iterable[SlopeFit]) -> bool:
-    """Whether SFT moves more with coverage in a fit that weak users are part of."""
+    """Whether coverage affects SFT more than DPO in a fit that includes weak users."""
     return any(
         fit.axis == "coverage" and not fit.subset.startswith("strong") and judge_claim(fit) == FAILS for fit in fits
     )
 
 
 def _explain_slopes(curves: Iterable[Curves]) -> str:
-    """What the weakest and the strongest users leave, in figures."""
+    """Why coverage affects SFT, with χₘ and λᵐ of the weakest and the strongest users."""
     settings = sorted((one.setting for one in curves), key=lambda one: (one.strength, one.divergence))
     groups = [list(found) for _, found in groupby(settings, lambda one: one.strength)]
     figures = []
@@ -230,8 +230,8 @@ def _explain_slopes(curves: Iterable[Curves]) -> str:
         )
         figures.append(f"with m = {found[0].strength}, λᵐ is {found[0].mixing.left:.2f}, and χₘ is {left}")
     return (
-        "Why SFT moves with coverage where users are weak: what their edits leave, χₘ, is up to a share λᵐ of "
-        "χ(π_ref, π*), which grows as coverage gets poorer (theorem 2), and no log is long enough to make up for it. "
+        "Why coverage affects SFT where users are weak: the distance χₘ that remains after their edits is up to a "
+        "share λᵐ of χ(π_ref, π*), which grows as coverage gets poorer (theorem 2) and does not fall with more edits. "
         f"{capitalize_first('; '.join(figures))}."
     )
 
@@ -249,8 +249,8 @@ def _build_slope_fits_table(fits: Iterable[SlopeFit]) -> TableView:
         )
         for fit in fits
     ]
-    caption = "Slopes in nats, and their ratio with its 95% interval. A dash: the slope to divide by may be 0."
-    return TableView(caption, ["Along", "n", "Slope of SFT", "Slope of DPO", "Ratio", "Poster's sentence"], rows)
+    caption = "Slopes in nats, and their ratio with its 95% interval. A dash means that the divisor may be 0."
+    return TableView(caption, ["Axis", "n", "Slope of SFT", "Slope of DPO", "Ratio", "Poster's claim"], rows)
 
 
 def _describe_regret(regrets: Sequence[LabRegret]) -> dict[str, Any] | None:
@@ -261,7 +261,7 @@ def _describe_regret(regrets: Sequence[LabRegret]) -> dict[str, Any] | None:
     figures = []
     for regret in regrets:
         each = ", ".join(f"{rows[:, -1].mean():.2f} (α = {name})" for name, rows in regret.measured.items())
-        note = f"After {len(regret.bound):,} rounds {each}; the bound is {regret.bound[-1]:,.0f}."
+        note = f"After {len(regret.bound):,} rounds: {each}; the bound is {regret.bound[-1]:,.0f}."
         figures.append(FigureView(format_setting(regret.setting), note, Markup(plots.plot_lab_regret(regret))))
     return {
         "log_size": REGRET_LOG_SIZE,
@@ -273,14 +273,14 @@ def _describe_regret(regrets: Sequence[LabRegret]) -> dict[str, Any] | None:
 
 
 def _describe_users(study: Study) -> dict[str, Any]:
-    """How fast edits lead to π*, and what is known of costs that the user really causes."""
+    """How fast edits lead to π*, and the fixed points of the cost equation."""
     users: list[dict[str, float]] = study.to_json()["users"]
     figures = ("gap", "left", "contraction", "distance_left")
     rows = [RowView(f"m = {user['strength']}", [f"{user[name]:.3f}" for name in figures]) for user in users]
     caption = (
-        "A user tries m local edits in turn, each of which leads towards π*; one edit leaves a share λ of the "
-        "χ-distance at most, and 1 − λ is its spectral gap. Contraction is Dobrushin's coefficient of the "
-        "m steps: how much they leave of the distance between any two distributions. The last column is at 3 nats."
+        "A user tries m local edits one after the other, each of which leads towards π* and leaves at most a share λ "
+        "of the χ-distance; 1 − λ is the spectral gap. Contraction is Dobrushin's coefficient of the m steps: at most "
+        "this share of the distance between any two distributions remains. The last column is at 3 nats."
     )
     head = ["User", "Spectral gap of a step", "λᵐ", "Contraction", "Share of D(π_ref, π*) left"]
     return {
@@ -290,18 +290,19 @@ def _describe_users(study: Study) -> dict[str, Any]:
     }
 
 
-def _build_fixed_points_table(anchors: Sequence[FixedPoint]) -> TableView:
+def _build_fixed_points_table(points: Sequence[FixedPoint]) -> TableView:
     rows = []
-    for (strength, apart), found in groupby(anchors, lambda one: (one.strength, one.apart)):
+    for (strength, divergence), found in groupby(points, lambda one: (one.strength, one.apart)):
         group = list(found)
         for k, one in enumerate(group):
             residual = f"{one.residual:.0e}".replace("-", "−")
             cells = [one.start, residual, f"{one.iterations:,}", f"{one.distance:.3f}"]
-            head = f"m = {strength}, {format_divergence(apart)}" if k == 0 else None
+            head = f"m = {strength}, {format_divergence(divergence)}" if k == 0 else None
             rows.append(RowView(head, cells, span=len(group)))
     caption = (
-        "A cost is put in, what the edits towards its π* cost comes out, until both are the same. The residual is "
-        "their largest difference; D is from the π* found to that of the setting, a fixed point by construction."
+        "Costs determine π*, π* the edits, and the edits the costs; the iteration repeats this until they agree. The "
+        "residual is the largest remaining difference. D is the distance from the π* found to that of the setting, "
+        "which is a fixed point by construction."
     )
     return TableView(caption, ["Setting", "Start", "Residual", "Iterations", "D"], rows)
 
@@ -313,8 +314,8 @@ def _describe_lab(study: Study) -> dict[str, Any]:
         "seed": str(study.seed),
         "responses": f"all strings over “{SPACE.alphabet}” of at most {SPACE.longest} letters",
         "cost": f"Levenshtein distance in letters, divided by {SPACE.longest}",
-        "policies": f"{members}: the best one, milder and stronger ones, and steps from it towards {OTHER_TASTES} "
-        "other tastes",
+        "policies": f"{members}: the optimal one, weaker and stronger forms of it, and mixtures with {OTHER_TASTES} "
+        "other preferences",
         "δ": f"{BOUND_DELTA:g}",
         "λ of the early ensemble": f"{EARLY_LAMBDA:g}",
     }

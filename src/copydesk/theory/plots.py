@@ -1,4 +1,4 @@
-"""The plots of the lab's page, each of one part of a study."""
+"""The plots of the lab's page."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FLOOR, CEILING = 1e-3, 1e3
-"""What SubOpt, as a share of SubOpt(π_ref), is drawn between; 0 stands at the floor."""
+"""Range in which SubOpt, as a share of SubOpt(π_ref), is drawn; smaller values are drawn at the floor."""
 SMALL_FONT = 13.0
-"""The font size of plots that stand three in a row, where the page shrinks them."""
+"""Font size of plots in rows of three, which the page shrinks."""
 REGRET_POINTS = 150
-"""How many of the rounds are drawn, the same number to each power of ten."""
+"""Number of rounds drawn, evenly spaced on a log axis."""
 _BOUND_DASHES = (0, (4, 2.5))
 
 
 def plot_subopt_over_edits(curves: Curves, measured: Mapping[str, Array], bounds: Mapping[str, Array]) -> str:
-    """Mean SubOpt over n on log axes, a line a learner with a band from the 10th to the 90th percentile; bounds dashed.
+    """Mean SubOpt over n on log axes, a line for each learner with a band between percentiles 10 and 90; bounds dashed.
 
     `measured` holds (R, N) for each learner, `bounds` (N,); all are divided by SubOpt(π_ref).
     """
@@ -52,10 +52,10 @@ def plot_subopt_over_edits(curves: Curves, measured: Mapping[str, Array], bounds
 
 
 def plot_winner_map(grid: Grid) -> str:
-    """Strength by coverage: which method wins, and its SubOpt/β; in bold where the lead is no chance."""
+    """Strength by coverage: which method wins, and its SubOpt/β; in bold where the lead is significant."""
     shown = method_styles(SINGLE_FEEDBACK_LEARNERS)
     best = np.min([grid.measured[name].mean(axis=-1) for name in SINGLE_FEEDBACK_LEARNERS], axis=0) / grid.beta
-    sure = find_significant_wins(grid)
+    significant = find_significant_wins(grid)
 
     def draw(axes: "Axes") -> None:
         for s, a in np.ndindex(*grid.beta.shape):
@@ -63,7 +63,7 @@ def plot_winner_map(grid: Grid) -> str:
             _draw_cell(axes, s, a, shown[name].light, 0.45)
             axes.text(a, s - 0.2, get_method_label(name), ha="center", va="center", fontsize=SMALL_FONT - 1)
             axes.text(a, s + 0.2, format_nats(float(best[s, a])), ha="center", va="center", fontsize=SMALL_FONT,
-                      fontweight="bold" if sure[s, a] else "normal")  # fmt: skip
+                      fontweight="bold" if significant[s, a] else "normal")  # fmt: skip
         _label_map_axes(axes, grid)
 
     label = f"Map: which of SFT, DPO and RL loses least, by strength and coverage, with logs of {grid.n:,} edits."
@@ -71,7 +71,7 @@ def plot_winner_map(grid: Grid) -> str:
 
 
 def plot_regret_map(grid: Grid, learner: str, largest: float) -> str:
-    """Strength by coverage: how many nats more a learner loses than the winner. The darkest cell is `largest`."""
+    """Strength by coverage: regret of a learner to the winner in nats. `largest` has the darkest colour."""
     shown = method_styles(["base"])  # the grey of the page
     regret = grid.compute_regret(learner) / grid.beta
 
@@ -89,9 +89,9 @@ def plot_regret_map(grid: Grid, learner: str, largest: float) -> str:
 
 
 def plot_slope_ratios(fits: Sequence[SlopeFit]) -> str:
-    """The ratio of the two slopes of each fit, with its interval, on a log axis, and a rule at 1.
+    """The ratio of the two slopes of each fit, with its interval, on a log axis, and a line at 1.
 
-    The fits must have a ratio above 0 (`drawable`). An interval that reaches down to 0 leaves the plot to the left.
+    The fits must have a ratio above 0 (`is_drawable`). An interval that reaches 0 extends beyond the left edge.
     """
     shown = method_styles(["sft", "dpo"])
     lows = [fit.ratio.low for fit in fits if fit.ratio.low > 0]
@@ -118,12 +118,12 @@ def plot_slope_ratios(fits: Sequence[SlopeFit]) -> str:
 
 
 def is_drawable(fit: SlopeFit) -> bool:
-    """Whether the ratio means something and has a place on a log axis."""
+    """Whether the ratio is defined and can be drawn on a log axis."""
     return is_ratio_defined(fit) and 0 < fit.ratio.value < np.inf and fit.ratio.high < np.inf
 
 
 def plot_lab_regret(regret: LabRegret) -> str:
-    """Regret so far over the rounds for each α, with a band from the 10th to the 90th percentile; the bound dashed."""
+    """Regret over the rounds for each α, with a band from the 10th to the 90th percentile; the bound is dashed."""
     shown = alpha_styles(regret)
     rounds = np.unique(np.geomspace(1, len(regret.bound), REGRET_POINTS).round().astype(int))
     last = [rows[:, -1].mean() for rows in regret.measured.values()]
@@ -150,14 +150,14 @@ def plot_lab_regret(regret: LabRegret) -> str:
 
 
 def alpha_styles(regret: LabRegret) -> dict[str, MethodStyle]:
-    """The look of each α; the first is that of the bound."""
+    """The style of each α; the bound is drawn in the first one's colour."""
     return method_styles(f"α = {name}" for name in regret.measured)
 
 
 def _draw_line_and_band(
     axes: "Axes", x: Sequence[int] | np.ndarray, rows: Array, bottom: float, name: str, look: MethodStyle
 ) -> None:
-    """The mean of the rows and their 10th to 90th percentile; what is below `bottom` stands there."""
+    """The mean of the rows and their 10th to 90th percentile; values below `bottom` are drawn there."""
     mean, low, high = (np.maximum(line, bottom) for line in (rows.mean(axis=0), *np.quantile(rows, [0.1, 0.9], axis=0)))
     draw_line(axes, x, mean, np.zeros_like(mean), name, look)
     axes.fill_between(x, low, high, color=look.light, alpha=0.13, linewidth=0)
@@ -182,5 +182,5 @@ def _label_map_axes(axes: "Axes", grid: Grid) -> None:
 
 
 def _use_text_colour(svg: str) -> str:
-    """The plot with its text as dark as the page's own, because some of it stands on colours."""
+    """The plot with text in the page's darker text colour, which is readable on coloured cells."""
     return svg.replace("<svg ", '<svg style="color: var(--text)" ', 1)

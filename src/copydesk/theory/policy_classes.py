@@ -1,6 +1,6 @@
-"""A finite class of cost functions and the policies that are the best for each: what the learners choose from.
+"""The finite policy class that the learners choose from, and coverage coefficients of the bounds by exact sums.
 
-How well a log covers what the best policy does: the coefficients of the bounds, by exact sums.
+Each member is a cost function together with its optimal policy.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ class PolicyClass:
         costs: F, (K, X, Y), within [0, 1].
         reference: π_ref, (X, Y).
         beta: β.
-        scale: s, the β of DPO's loss. People whose edits are in detailed balance with π*_β prefer with s = 1,
-            whatever the β of J_β (`docs/theory.md`, lemma 3).
+        scale: s, the β of DPO's loss. Edits in detailed balance with π*_β correspond to s = 1 for any β of J_β
+            (`docs/theory.md`, lemma 3).
     """
 
     costs: Array
@@ -57,40 +57,40 @@ class PolicyClass:
 
 
 def build_policy_class(world: World, others: Array, largest: float = 1.0) -> PolicyClass:
-    """The truth, milder and stronger forms of it, and steps from it towards other people's costs `others`, (J, X, Y).
+    """Build a class of 10 + 3 J members: the true costs, scaled copies, and mixtures with `others`, (J, X, Y).
 
-    So there are policies between π_ref and π*, where SFT on a weak user's edits ends, and others near π*, which it
-    takes many edits to tell from it. 10 + 3 J members, all within [0, `largest`], the largest cost there is.
+    The scaled copies give policies between π_ref and π*, where SFT on a weak user's edits ends. The mixtures give
+    policies near π* that take many edits to distinguish from it. All costs are within [0, `largest`].
     """
     cost = world.problem.cost
-    milder = np.array([0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.125])[:, None, None] * cost
-    towards = [(1 - share) * cost + share * others for share in (0.25, 0.5, 1.0)]
-    costs = np.concatenate([cost[None], np.minimum(milder, largest), *towards])
+    scaled = np.array([0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.125])[:, None, None] * cost
+    mixed = [(1 - share) * cost + share * others for share in (0.25, 0.5, 1.0)]
+    costs = np.concatenate([cost[None], np.minimum(scaled, largest), *mixed])
     return PolicyClass(costs, world.problem.reference, world.problem.beta)
 
 
 def chi_distance(contexts: Array, policy: Array, optimum: Array) -> float:
-    """χ(π, π*): the root of E_x Σ_y (π(y|x) − π*(y|x))² / π*(y|x)."""
+    """χ(π, π*): the square root of E_x Σ_y (π(y|x) − π*(y|x))² / π*(y|x)."""
     return float(np.sqrt(contexts @ ((policy - optimum) ** 2 / optimum).sum(axis=-1)))
 
 
 def single_policy_coverage(problem: Problem) -> float:
-    """C₂ = E_{x, y ~ π_ref} [(π*(y|x)/π_ref(y|x))²]: 1 where π_ref is π*, more the further it is from it."""
+    """C₂ = E_{x, y ~ π_ref} [(π*(y|x)/π_ref(y|x))²]: 1 where π_ref = π*, and larger with the distance between them."""
     return float(problem.contexts @ (problem.optimum**2 / problem.reference).sum(axis=-1))
 
 
 def preference_coverage(world: World, members: PolicyClass) -> float:
-    """C_PREF: how much regret, squared, one unit of a member's squared error on the log's pairs can hide.
+    """C_PREF: the largest squared regret of a member for each unit of its squared error on the log's pairs.
 
     max over π ∈ Π of (β E_x [E_π u − E_π* u])² / E_{x, y, y'} [(u(x, y') − u(x, y))²], with u = log π/π*, y ~ π_ref and
-    y' ~ q(·|x, y). Infinite where a member other than π* looks like it on every pair.
+    y' ~ q(·|x, y). Infinite where a member other than π* equals it on every pair.
     """
     problem = world.problem
     errors = members.log_policies - np.log(problem.optimum)
     pairs = problem.contexts[:, None, None] * problem.reference[:, :, None] * world.edits
     squared = np.einsum("kxyz,xyz->k", (errors[..., None, :] - errors[..., :, None]) ** 2, pairs)
     regret = problem.beta * (((members.policies - problem.optimum) * errors).sum(axis=-1) @ problem.contexts)
-    other = regret > 1e-14  # π* itself, and whatever equals it, has nothing to hide
+    other = regret > 1e-14  # leaves out π* itself and members equal to it
     with np.errstate(divide="ignore"):
         return float((regret[other] ** 2 / squared[other]).max(initial=0.0))
 

@@ -1,6 +1,6 @@
-"""The setting in closed form: contexts, a reference policy, costs, and what the best policy is.
+"""The lab's problem in closed form: contexts, responses, a reference policy, costs, and the optimal policy.
 
-Responses small enough to list: every string over a few letters, and the edits that lead from one to the next.
+Responses are all short strings over a small alphabet; local edits lead from one to the next.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
 
 Array = NDArray[np.float64]
-"""What the lab computes with: float64, axes named in the docstrings (X contexts, Y responses)."""
+"""Arrays of float64; docstrings give the shape (X contexts, Y responses)."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class StringSpace:
 
     @cached_property
     def responses(self) -> tuple[str, ...]:
-        """The Y strings, shorter ones first."""
+        """The Y strings, by length."""
         lengths = range(1, self.longest + 1)
         return tuple("".join(letters) for length in lengths for letters in product(self.alphabet, repeat=length))
 
@@ -37,12 +37,12 @@ class StringSpace:
 
     @cached_property
     def local_edits(self) -> Array:
-        """Which strings are one local edit apart (a letter put in, taken out or replaced), (Y, Y) of 0 and 1."""
+        """1 where two strings are one local edit apart (a letter inserted, deleted or replaced), else 0: (Y, Y)."""
         return (np.abs(self.distance * self.longest - 1) < 1e-9).astype(np.float64)
 
     @cached_property
     def proposal(self) -> Array:
-        """A symmetric kernel (Y, Y) that tries local edits: each with the same probability, else it stays."""
+        """A symmetric kernel (Y, Y) that proposes each local edit with the same probability, else no change."""
         moves = self.local_edits / self.local_edits.sum(axis=1).max()
         return np.asarray(moves + np.diag(1 - moves.sum(axis=1)))
 
@@ -55,7 +55,7 @@ class Problem:
         contexts: ρ, (X,), sums to 1.
         reference: π_ref(y|x), (X, Y), positive; rows sum to 1.
         cost: c(x, y), (X, Y), within [0, 1].
-        beta: β > 0, the price of leaving the reference policy, in units of cost.
+        beta: β > 0, the weight of the KL penalty to the reference policy, in units of cost.
     """
 
     contexts: Array
@@ -94,7 +94,7 @@ def gibbs(reference: Array, cost: Array, beta: float) -> Array:
 
 
 def kl(policy: Array, other: Array) -> Array:
-    """KL(π ‖ π') over the last axis, with 0 log 0 = 0. Infinite where π' is 0 and π is not."""
+    """KL(π ‖ π') over the last axis, with 0 log 0 = 0; infinite where π' is 0 and π is not."""
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(policy > 0, policy * (np.log(policy) - np.log(other)), 0.0)
     return np.asarray(terms.sum(axis=-1))

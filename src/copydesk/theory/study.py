@@ -1,4 +1,4 @@
-"""All that `copydesk theory` measures, in one go."""
+"""Runs every experiment of `copydesk theory`, and converts the results to JSON."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ REGRET_ROUNDS = 2_000
 
 @dataclass(frozen=True)
 class Study:
-    """What was measured, and with what."""
+    """The results of all experiments, with the number of repetitions and the seed."""
 
     repeats: int
     seed: int
@@ -41,7 +41,7 @@ class Study:
     fixed_points: list[FixedPoint]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the single repetitions: means over them, bounds, winners, slopes, fixed points."""
+        """Means over the repetitions, bounds, winners, slopes and fixed points; single repetitions are left out."""
         return {
             "settings": {"repeats": self.repeats, "seed": self.seed, "delta": BOUND_DELTA},
             "users": [_user_json(LabSetting(strength, 3.0)) for strength in GRID_STRENGTHS],
@@ -63,18 +63,19 @@ class Study:
 
 
 def count_steps(repeats: int) -> int:
-    """How often a study of this many repetitions reports that it went on."""
+    """How often `run_study` calls `done` with this number of repetitions."""
     grid = len(GRID_LOG_SIZES) * len(GRID_STRENGTHS) * len(GRID_DIVERGENCES)
     return repeats * (len(CURVE_SETTINGS) + len(REGRET_SETTINGS)) + grid + 1
 
 
 def run_study(repeats: int = 20, seed: int = 0, done: Callable[[], None] = lambda: None) -> Study:
-    """Measure everything, `repeats` times each. `done` is called `steps_of(repeats)` times on the way.
+    """Run every experiment with `repeats` repetitions. `done` is called `count_steps(repeats)` times.
 
-    Raises ValueError for fewer than two repetitions: there would be no spread.
+    Raises:
+        ValueError: fewer than two repetitions, which would have no spread.
     """
     if repeats < 2:
-        raise ValueError("a study needs two repetitions or more")
+        raise ValueError("a study needs at least two repetitions")
     anchors = find_fixed_points(CURVE_SETTINGS)
     done()
     curves = [measure_curves(setting, repeats, seed, done=done) for setting in CURVE_SETTINGS]

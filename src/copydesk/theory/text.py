@@ -1,4 +1,4 @@
-"""What a study says in words and figures, and all of it in short for a terminal."""
+"""Summaries of a study in sentences and figures, and the short version for a terminal."""
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -17,20 +17,20 @@ from copydesk.theory.problem import Array
 from copydesk.theory.study import Study
 
 MAX_RESIDUAL = 1e-9
-"""The residual below which costs have come out as they were put in."""
+"""An iteration with at most this residual has converged."""
 SAME_POLICY_DISTANCE = 0.01
-"""How far apart two policies may be, in total variation, and still count as one."""
+"""Two policies within this total variation count as the same."""
 COMPARED_LEARNERS = ("sft", "dpo", "rl", "early", "late")
 POSTER_CLAIMS = {
     "coverage": "DPO suffers more from poor coverage than SFT",
     "quality": "SFT suffers more from poor edits than DPO",
 }
-"""The poster's sentences, by the axis that they speak of."""
+"""The poster's claims, by axis."""
 HOLDS, FAILS, OPEN = "holds", "does not hold", "open"
 
 
 def render_study_terminal(study: Study) -> RenderableType:
-    """The winners' maps, the regrets, the slopes, the bounds: for people at a terminal."""
+    """Render winners, regrets, slopes and broken bounds for a terminal."""
     lines = [describe_bound_violations(study.curves), *describe_regrets(study.regrets)]
     parts: list[RenderableType] = [format_headline(study)]
     for grid in study.grids:
@@ -41,7 +41,7 @@ def render_study_terminal(study: Study) -> RenderableType:
         _build_regrets_table(study.grids),
     ]
     parts += [
-        "\nWhat moves what: slopes in nats, and whether the poster's sentence holds",
+        "\nEffect of coverage and edit quality: slopes in nats, and whether the poster's claim holds",
         _build_slopes_table(study.slopes),
         "",
     ]
@@ -49,7 +49,7 @@ def render_study_terminal(study: Study) -> RenderableType:
 
 
 def format_headline(study: Study) -> str:
-    """In how many settings each method wins, the most frequent winner first."""
+    """A sentence with the number of settings that each method wins, the most frequent winner first."""
     counts = sorted(count_wins(study.grids).items(), key=lambda found: -found[1])
     (first, most), *others = counts
     total = sum(count for _, count in counts)
@@ -58,13 +58,13 @@ def format_headline(study: Study) -> str:
 
 
 def count_wins(grids: Iterable[Grid]) -> dict[str, int]:
-    """In how many cells of the maps each method that uses one kind of feedback wins."""
+    """The number of cells of the maps that each method with one kind of feedback wins."""
     winners = np.concatenate([grid.winner.ravel() for grid in grids])
     return {name: int((winners == k).sum()) for k, name in enumerate(SINGLE_FEEDBACK_LEARNERS)}
 
 
 def find_significant_wins(grid: Grid) -> np.ndarray:
-    """Where the winner's lead over each other method exceeds two standard errors, (S, A); every log was met by all."""
+    """Where the winner's lead over each other method exceeds two standard errors, (S, A); leads are paired by log."""
     values = np.stack([grid.measured[name] for name in SINGLE_FEEDBACK_LEARNERS])
     lead = values - np.take_along_axis(values, grid.winner[None, ..., None], axis=0)
     error = lead.std(axis=-1, ddof=1) / np.sqrt(lead.shape[-1])
@@ -79,18 +79,18 @@ def compute_map_regrets(grid: Grid) -> dict[str, tuple[float, float]]:
 
 
 def compare_slopes(fit: SlopeFit) -> tuple[SlopeEstimate, SlopeEstimate]:
-    """The slope that the poster's sentence says is the larger, and the other."""
+    """The slope that is larger according to the poster's claim, and the other one."""
     larger, smaller = ("dpo", "sft") if fit.axis == "coverage" else ("sft", "dpo")
     return fit.slope[larger], fit.slope[smaller]
 
 
 def is_ratio_defined(fit: SlopeFit) -> bool:
-    """Whether the slope that the ratio divides by is above 0 for sure; else the ratio means nothing."""
+    """Whether the interval of the divisor lies above 0; else the ratio is not defined."""
     return compare_slopes(fit)[1].low > 0
 
 
 def judge_claim(fit: SlopeFit) -> str:
-    """Whether the poster's sentence holds there: by the ratio's interval, and without one by those of the slopes."""
+    """Whether the poster's claim holds in a fit, by the interval of the ratio or else by those of the slopes."""
     if is_ratio_defined(fit):
         larger, smaller = fit.ratio, SlopeEstimate(1, 1, 1)
     else:
@@ -101,9 +101,9 @@ def judge_claim(fit: SlopeFit) -> str:
 
 
 def describe_claim_verdicts(fits: Sequence[SlopeFit], axis: str) -> str:
-    """In which fits one of the poster's sentences holds, in which it does not, and in which nothing can be said."""
+    """In which fits one of the poster's claims holds, in which it does not, and in which it is open."""
     own = [fit for fit in fits if fit.axis == axis]
-    said = []
+    verdicts = []
     for verb in (HOLDS, FAILS, OPEN):
         found = [fit for fit in own if judge_claim(fit) == verb]
         where = []
@@ -112,18 +112,18 @@ def describe_claim_verdicts(fits: Sequence[SlopeFit], axis: str) -> str:
             always = len(lengths) == sum(fit.subset == name for fit in own)
             where.append(name if always else f"{name}, with {' and '.join(f'{n:,}' for n in lengths)} edits")
         if found:
-            said.append(f"{'is open' if verb == OPEN else verb} in {len(found)} ({'; '.join(where)})")
-    return f"“{POSTER_CLAIMS[axis]}”: of {len(own)} fits, this {', '.join(said)}."
+            verdicts.append(f"{'is open' if verb == OPEN else verb} in {len(found)} ({'; '.join(where)})")
+    return f"“{POSTER_CLAIMS[axis]}”: of {len(own)} fits, this {', '.join(verdicts)}."
 
 
 def count_bound_violations(curves: Iterable[Curves], learner: str) -> tuple[int, int]:
-    """In how many logs a learner's bound was below what was measured, and of how many."""
-    over = [found.measured[learner] > found.bounds[learner] for found in curves]
-    return int(sum(one.sum() for one in over)), sum(one.size for one in over)
+    """The number of logs in which a learner's SubOpt exceeded its bound, and the number of all logs."""
+    exceeded = [one.measured[learner] > one.bounds[learner] for one in curves]
+    return int(sum(found.sum() for found in exceeded)), sum(found.size for found in exceeded)
 
 
 def describe_bound_violations(curves: Sequence[Curves]) -> str:
-    """The same for every learner that has a bound, and the share of all, in one sentence."""
+    """A sentence with the number of broken bounds of each learner that has one, and the share of all."""
     counts = {name: count_bound_violations(curves, name) for name in curves[0].bounds}
     each = [f"{get_method_label(name)}'s in {count:,}" for name, (count, _) in counts.items()]
     each[0] = each[0].replace("'s in", "'s bound was broken in") + f" of {next(iter(counts.values()))[1]:,} logs"
@@ -133,25 +133,27 @@ def describe_bound_violations(curves: Sequence[Curves]) -> str:
 
 def describe_regrets(regrets: Iterable[LabRegret]) -> list[str]:
     """The late ensemble's regret beside its bound, a sentence for each setting."""
-    said = []
+    sentences = []
     for regret in regrets:
         each = " and ".join(f"{rows[:, -1].mean():.2f} (α = {name})" for name, rows in regret.measured.items())
         title = format_setting(regret.setting)
         rounds = f"{len(regret.bound):,} rounds"
-        said.append(f"Late ensemble, {title}: {rounds} cost {each} in regret; the bound is {regret.bound[-1]:,.0f}.")
-    return said
+        sentences.append(
+            f"Late ensemble, {title}: the regret of {rounds} is {each}; the bound is {regret.bound[-1]:,.0f}."
+        )
+    return sentences
 
 
 def find_halving_size(curves: Curves, measured: Array) -> float:
-    """The shortest log from which mean SubOpt was at most half of SubOpt(π_ref); infinite if none was long enough."""
+    """The length of the shortest log with a mean SubOpt of at most half of SubOpt(π_ref); infinite if none has."""
     enough = measured.mean(axis=0) <= curves.reference / 2
     return min((float(n) for n, good in zip(curves.log_sizes, enough, strict=True) if good), default=inf)
 
 
 def describe_winners(grid: Grid) -> str:
-    """The winners among the weaker and among the stronger half of the users, and how sure that is."""
+    """The winners with the weaker and with the stronger half of the users, and the number of significant wins."""
     half = (len(grid.strengths) + 1) // 2
-    said = []
+    sentences = []
     for strengths, winners, sign, edge in (
         (grid.strengths[:half], grid.winner[:half], "≤", -1),
         (grid.strengths[half:], grid.winner[half:], "≥", 0),
@@ -163,42 +165,41 @@ def describe_winners(grid: Grid) -> str:
             if count
         ]
         if strengths:
-            said.append(f"m {sign} {strengths[edge]}: {', '.join(each)}.")
-    sure = find_significant_wins(grid)
-    said.append(f"In {int(sure.sum())} of {sure.size}, set in bold, the lead exceeds two standard errors.")
+            sentences.append(f"m {sign} {strengths[edge]}: {', '.join(each)}.")
+    significant = find_significant_wins(grid)
+    sentences.append(
+        f"In {int(significant.sum())} of {significant.size}, set in bold, the lead exceeds two standard errors."
+    )
     means = np.stack([grid.measured[name].mean(axis=-1) for name in SINGLE_FEEDBACK_LEARNERS])
     tied = int(((means == means.min(axis=0)).sum(axis=0) > 1).sum())
     if tied:
-        said.append(f"In {tied} two or more are equally good, and the first of them counts.")
-    return " ".join(said)
+        sentences.append(f"In {tied} two or more are equally good, and the first of them counts.")
+    return " ".join(sentences)
 
 
-def describe_fixed_points(anchors: Iterable[FixedPoint]) -> str:
-    """Where every start leads to one fixed point, and where there are several."""
-    found = {key: list(own) for key, own in groupby(anchors, lambda one: (one.strength, one.apart))}
-    settled = {key: own for key, own in found.items() if all(one.residual <= MAX_RESIDUAL for one in own)}
-    several = [key for key, own in settled.items() if max(one.distance for one in own) > SAME_POLICY_DISTANCE]
-    apart = [key for key in several if np.ptp([one.distance for one in settled[key]]) > SAME_POLICY_DISTANCE]
-    alone = [key for key in settled if key not in several]
-    said = []
-    if alone:
-        said.append(
-            f"In {len(alone)} of {len(found)} settings every start leads to the setting's own π* "
-            f"({_join_settings(alone)})."
+def describe_fixed_points(points: Iterable[FixedPoint]) -> str:
+    """In which settings every start leads to one fixed point, and in which there are several."""
+    found = {key: list(group) for key, group in groupby(points, lambda one: (one.strength, one.apart))}
+    converged = {key: group for key, group in found.items() if all(one.residual <= MAX_RESIDUAL for one in group)}
+    several = [key for key, group in converged.items() if max(one.distance for one in group) > SAME_POLICY_DISTANCE]
+    spread = [key for key in several if np.ptp([one.distance for one in converged[key]]) > SAME_POLICY_DISTANCE]
+    single = [key for key in converged if key not in several]
+    sentences = []
+    if single:
+        sentences.append(
+            f"In {len(single)} of {len(found)} settings every start leads to the setting's own π* "
+            f"({_join_settings(single)})."
         )
     if several:
-        said.append(
-            f"In {len(several)} of {len(found)} there are several fixed points, for some start ends more than "
-            f"{SAME_POLICY_DISTANCE} "
-            f"from the setting's own ({_join_settings(several)}); in {len(apart)} of them the starts disagree with "
-            f"each "
-            "other by more than that as well."
+        sentences.append(
+            f"In {len(several)} of {len(found)} there are several fixed points: some start ends at a distance of more "
+            f"than {SAME_POLICY_DISTANCE} from the setting's own ({_join_settings(several)}). In {len(spread)} of them "
+            "the distances of the starts also differ from each other by more than that."
         )
-    if len(settled) < len(found):
-        said.append(
-            f"In {len(found) - len(settled)} some start did not settle ({_join_settings(set(found) - set(settled))})."
-        )
-    return " ".join(said)
+    if len(converged) < len(found):
+        unconverged = set(found) - set(converged)
+        sentences.append(f"In {len(unconverged)} some start did not converge ({_join_settings(unconverged)}).")
+    return " ".join(sentences)
 
 
 def _join_settings(keys: Iterable[tuple[int, float]]) -> str:
@@ -206,13 +207,13 @@ def _join_settings(keys: Iterable[tuple[int, float]]) -> str:
 
 
 def format_setting(setting: LabSetting) -> str:
-    """A setting for people, e.g. `m = 1, coverage good (1 nat)`."""
+    """A readable setting, e.g. `m = 1, coverage good (1 nat)`."""
     word = "good" if setting.divergence <= 2 else "poor" if setting.divergence >= 5 else "fair"
     return f"m = {setting.strength}, coverage {word} ({format_divergence(setting.divergence)})"
 
 
 def format_divergence(apart: float) -> str:
-    """How far the reference policy is from what people want, with its unit."""
+    """A divergence with its unit, e.g. `3 nats`."""
     return f"{apart:g} nat{'' if apart == 1 else 's'}"
 
 
@@ -222,7 +223,7 @@ def format_nats(value: float) -> str:
 
 
 def format_ratio(fit: SlopeFit) -> str:
-    """The ratio of a fit with its interval; a dash where it means nothing."""
+    """The ratio of a fit with its interval; a dash where it is not defined."""
     found = (fit.ratio.value, fit.ratio.low, fit.ratio.high)
     if not is_ratio_defined(fit) or not all(map(isfinite, found)):
         return "–"
@@ -231,16 +232,16 @@ def format_ratio(fit: SlopeFit) -> str:
 
 
 def _format_signed(value: float, places: int) -> str:
-    """A figure with a true minus, and none before zero."""
+    """A figure with a real minus sign, and no sign before zero."""
     return f"{value:z.{places}f}".replace("-", "−")
 
 
 def _build_winner_table(grid: Grid) -> Table:
     table = _make_table("m", *(f"{far:g}" for far in grid.divergences))
-    sure = find_significant_wins(grid)
+    significant = find_significant_wins(grid)
     for s, strength in enumerate(grid.strengths):
         names = [
-            Text(get_method_label(SINGLE_FEEDBACK_LEARNERS[k]), style="bold" if sure[s, a] else "")
+            Text(get_method_label(SINGLE_FEEDBACK_LEARNERS[k]), style="bold" if significant[s, a] else "")
             for a, k in enumerate(grid.winner[s])
         ]
         table.add_row(Text(str(strength)), *names)

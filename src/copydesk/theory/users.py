@@ -1,9 +1,7 @@
-"""People as a process that moves a response towards π*: a Markov kernel, which the strong apply more often.
+"""The lab's users: Markov kernels that move a response towards π*; a strong user applies more steps.
 
-Costs that the user really causes: c is the mean length of their edits, and their edits lead to the π* of c.
-
-c(x, y) = E_{y' ~ q(·|x,y)} Δ_edit(y, y'), π*_β ∝ π_ref exp(−c/β), and q is in detailed balance with π*_β. Two ways to
-such a world: from π_ref, by iteration; or from π*_β, in closed form.
+Costs and edits have to agree: c(x, y) = E_{y' ~ q(·|x,y)} Δ_edit(y, y'), π*_β ∝ π_ref exp(−c/β), and q is in detailed
+balance with π*_β. Such a world is found from π_ref by iteration, or from π*_β in closed form.
 """
 
 from dataclasses import dataclass
@@ -18,11 +16,11 @@ class MixingRate:
     """How fast edits bring a response to π*_β.
 
     Attributes:
-        gap: the absolute spectral gap of one step, 1 − λ, the smallest over contexts. λ is the largest modulus of an
+        gap: absolute spectral gap of one step, 1 − λ, the smallest over contexts. λ is the largest modulus of an
             eigenvalue other than 1.
-        left: λ^m, what a user of strength m leaves at most of the χ-distance to π*_β.
-        contraction: Dobrushin's coefficient of the m steps: the share that they leave at most of any total variation
-            between two distributions, the largest over contexts.
+        left: λ^m, an upper bound on the share of the χ-distance to π*_β that remains after m steps.
+        contraction: Dobrushin's coefficient of the m steps, an upper bound on the share of the total variation between
+            two distributions that remains; the largest over contexts.
     """
 
     gap: float
@@ -33,11 +31,11 @@ class MixingRate:
 def metropolis_kernel(target: Array, proposal: Array) -> Array:
     """The Metropolis-Hastings kernel of a symmetric proposal, in detailed balance with `target`.
 
-    An edit y → y' that is tried is made with probability min(1, target(y')/target(y)), else the text stays.
+    A proposed edit y → y' is made with probability min(1, target(y')/target(y)), else the text does not change.
 
     Args:
         target: (..., Y), positive.
-        proposal: (..., Y, Y), symmetric; what rows lack of 1 counts as staying.
+        proposal: (..., Y, Y), symmetric; where a row sums to less than 1, the rest is no change.
 
     Source: Metropolis et al., J. Chem. Phys. 21, 1953.
     """
@@ -50,7 +48,7 @@ def metropolis_kernel(target: Array, proposal: Array) -> Array:
 
 
 def edit_kernel(target: Array, proposal: Array, strength: int) -> Array:
-    """q(y'|x, y) of a user who tries `strength` local edits in turn: (X, Y, Y'), rows sum to 1.
+    """q(y'|x, y) of a user who tries `strength` local edits one after the other: (X, Y, Y'), rows sum to 1.
 
     A power of a kernel in detailed balance with π*_β is itself in detailed balance with it.
     """
@@ -61,7 +59,7 @@ def compute_mixing_rate(target: Array, proposal: Array, strength: int) -> Mixing
     """The spectral gap of one step and the contraction of `strength` steps; target (X, Y), proposal (X, Y, Y)."""
     step = metropolis_kernel(target, proposal)
     root = np.sqrt(target)
-    symmetric = step * (root[..., :, None] / root[..., None, :])  # similar to the step, so with the same eigenvalues
+    symmetric = step * (root[..., :, None] / root[..., None, :])  # similar to `step`: the same eigenvalues
     eigenvalues = np.linalg.eigvalsh((symmetric + np.swapaxes(symmetric, -1, -2)) / 2)
     moduli = np.sort(np.abs(eigenvalues), axis=-1)
     second = float(moduli[..., -2].max())
@@ -78,8 +76,8 @@ class World:
         problem: with c(x, y) = E_q Δ_edit(y, y').
         edits: q(y'|x, y), (X, Y, Y'), in detailed balance with the problem's optimum.
         distance: Δ_edit, (Y, Y).
-        residual: the largest |E_q Δ_edit − c| over contexts and responses, where q is that of the optimum of c.
-        iterations: how often the costs were put in; 0 in closed form.
+        residual: the largest |E_q Δ_edit − c| over contexts and responses, where q belongs to the optimum of c.
+        iterations: number of iterations; 0 in closed form.
     """
 
     problem: Problem
@@ -90,7 +88,7 @@ class World:
 
     @property
     def edited_distribution(self) -> Array:
-        """μ(y'|x) = Σ_y π_ref(y|x) q(y'|x, y), what SFT sees: (X, Y)."""
+        """μ(y'|x) = Σ_y π_ref(y|x) q(y'|x, y), the distribution of edits that SFT learns from: (X, Y)."""
         return np.asarray(np.einsum("xy,xyz->xz", self.problem.reference, self.edits))
 
 
@@ -111,31 +109,31 @@ def solve_fixed_point(
     tolerance: float = 1e-12,
     most: int = 20_000,
 ) -> World:
-    """Put the costs in until they come out again: c ← (c + E_q Δ_edit)/2, from the costs `start`, (X, Y).
+    """Iterate c ← (c + E_q Δ_edit)/2 from the costs `start`, (X, Y), until the residual is at most `tolerance`.
 
-    One always exists: the map is continuous and takes the costs within [0, 1] into themselves (Brouwer). It need not be
-    the only one, so what is found depends on `start`; where it does not settle, `residual` says so.
+    A fixed point exists, since the map is continuous and maps costs in [0, 1] to costs in [0, 1] (Brouwer). It need not
+    be unique, so the result can depend on `start`. Where the iteration does not converge, `residual` shows it.
     """
     cost = start
     for iteration in range(most + 1):
         optimum = gibbs(reference, cost, beta)
         edits = edit_kernel(optimum, proposal, strength)
-        put_out = compute_expected_edit_cost(edits, distance)
-        residual = float(np.abs(put_out - cost).max())
+        edit_cost = compute_expected_edit_cost(edits, distance)
+        residual = float(np.abs(edit_cost - cost).max())
         if residual <= tolerance or iteration == most:
             break
-        cost = (cost + put_out) / 2
+        cost = (cost + edit_cost) / 2
     return World(Problem(contexts, reference, cost, beta), edits, distance, residual, iteration)
 
 
 def make_world(contexts: Array, optimum: Array, beta: float, distance: Array, proposal: Array, strength: int) -> World:
-    """The world in which `optimum`, (X, Y) and positive, is what a user of this strength edits towards.
+    """The world in which a user of this strength edits towards `optimum`, (X, Y), positive.
 
-    Their edits and so their costs follow from it alone, and π_ref ∝ π* exp(c/β) is the reference policy for which it is
-    the optimum. It is a fixed point by construction. The smaller β, the further π_ref is from π*.
+    The edits, and so the costs, follow from the optimum alone, and π_ref ∝ π* exp(c/β) is the reference policy for
+    which it is optimal: a fixed point by construction. The smaller β, the further π_ref is from π*.
     """
     edits = edit_kernel(optimum, proposal, strength)
     cost = compute_expected_edit_cost(edits, distance)
     problem = Problem(contexts, gibbs(optimum, -cost, beta), cost, beta)
-    again = compute_expected_edit_cost(edit_kernel(problem.optimum, proposal, strength), distance)
-    return World(problem, edits, distance, float(np.abs(again - cost).max()))
+    recomputed = compute_expected_edit_cost(edit_kernel(problem.optimum, proposal, strength), distance)
+    return World(problem, edits, distance, float(np.abs(recomputed - cost).max()))
