@@ -82,7 +82,7 @@ def test_the_table_shows_the_figures_of_the_json(store: str) -> None:
 
 def test_rows_are_chosen(store: str) -> None:
     assert json.loads(run("--policy", "a", "--store", store, "--user", "bob", "--json").stdout)["rows"] == 160
-    assert "takes 30 effective rows" in error(
+    assert "30 effective rows are needed" in error(
         "--policy", "a", "--store", store, "--since", "1970-01-01T00:04:00", "--json"
     )
 
@@ -95,8 +95,8 @@ def test_errors_are_one_line_and_no_figures(store: str, tmp_path: Path, as_json:
     for policy, where, why in [
         ("a", str(tmp_path / "none.db"), "there is no such file"),
         ("a", empty, "holds no edits of such answers yet (1 are pending)"),
-        ("a", mixed, "in 2 ways"),
-        ("a", few, "effective sample size 14.0 of 59 rows): it takes 30 effective rows"),
+        ("a", mixed, "with 2 metrics"),
+        ("a", few, "effective sample size 14.0 of 59 rows): 30 effective rows are needed"),
         ("a=0.5,z=0.5", store, "no policy 'z' answered in this log; those that did are a, b"),
         (str(tmp_path / "nowhere"), store, "there is no such folder"),
         ("embedded", store, "which answered in this log, cannot be opened"),

@@ -52,7 +52,7 @@ def test_deterministic_choices_are_refused_for_another_arm(log) -> None:
     log.arm("b")
     for number in range(100):
         log.answer("ab"[number % 2], 1.0, 0.3)
-    with pytest.raises(InputError, match=r"in 50 rows another one was certain.*--rule thompson"):
+    with pytest.raises(InputError, match=r"in 50 rows another policy was certain.*--rule thompson"):
         evaluate(log.read(), "a")
 
 
@@ -118,7 +118,7 @@ def test_a_logged_policy_that_cannot_be_opened_is_named(log, texts: None, model_
 
 
 def test_a_policy_without_probabilities_is_refused(log, texts: None) -> None:
-    with pytest.raises(InputError, match=r"no model in this process"):
+    with pytest.raises(InputError, match=r"does not run in this process"):
         evaluate(log.read(), "qwen@https://host/v1")
     with pytest.raises(InputError, match=r"/nowhere"):
         evaluate(log.read(), "/nowhere")
@@ -150,7 +150,7 @@ def test_a_policy_that_cannot_answer_has_no_doubly_robust_estimate(
     two_arms(200)
     found = evaluate(log.read(), "a=0.5,b=0.5", cost_model=cost_model)
     assert found.estimates["dr"] is found.differences["dr"] is None
-    assert found.estimates["ips"] is not None and "cannot be asked for answers" in found.remarks[0]
+    assert found.estimates["ips"] is not None and "cannot generate answers" in found.remarks[0]
 
 
 def test_with_top_p_there_is_no_doubly_robust_estimate(log, texts: None, model_folder: Path, cost_model: Path) -> None:

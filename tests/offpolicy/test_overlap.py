@@ -17,13 +17,13 @@ def test_weights_close_to_one_are_sufficient() -> None:
 @pytest.mark.parametrize(
     ("weights", "unreachable", "why"),
     [
-        (np.ones(29), 0, r"29\.0 of 29 rows\): it takes 30 effective rows"),
+        (np.ones(29), 0, r"29\.0 of 29 rows\): 30 effective rows are needed"),
         (np.zeros(500), 0, r"size 0\.0 of 500 rows"),
         (np.zeros(0), 0, r"size 0\.0 of 0 rows"),
-        (np.r_[np.ones(50) * 200, np.zeros(9950)], 0, r"it takes 100 effective rows"),
+        (np.r_[np.ones(50) * 200, np.zeros(9950)], 0, r"100 effective rows are needed"),
         (np.r_[np.ones(300), 40.0], 0, r"one row alone has 12% of the weight"),
         (np.full(500, 1e-6), 0, r"average 1e-06 and not 1"),
-        (np.ones(500), 26, r"in 26 rows another one was certain to answer"),
+        (np.ones(500), 26, r"in 26 rows another policy was certain to answer"),
     ],
 )
 def test_too_little_is_refused_in_one_line(weights, unreachable: int, why: str) -> None:
@@ -52,6 +52,6 @@ def test_the_spread_of_log_weights_gives_the_expected_sample_size() -> None:
     assert compute_expected_sample_size(np.zeros(0), []) == 0
     assert compute_expected_sample_size(np.array([0.0, 1e6]), ["a", "a"]) < 1e-100
     assert Overlap.from_weights(np.ones(200), expected=100.0).why_insufficient is None
-    assert "99 effective rows can be relied on, and it takes 100" in str(
+    assert "99 reliable effective rows, and 100 are needed" in str(
         Overlap.from_weights(np.ones(200), expected=99.0).why_insufficient
     )

@@ -43,7 +43,7 @@ def test_costs_of_several_metrics_are_not_averaged(log) -> None:
     log.answer("a", 1.0, 0.1, metric="words")
     log.answer("a", 1.0, 0.1, metric="words")
     log.answer("a", 1.0, 9.0, metric="seconds")
-    with pytest.raises(InputError, match=r"in 2 ways, words \(2 rows\), seconds \(1 rows\)"):
+    with pytest.raises(InputError, match=r"with 2 metrics, words \(2 rows\), seconds \(1 rows\)"):
         log.read()
     assert log.read(since=datetime.fromtimestamp(3, UTC)).metric == "seconds"
 

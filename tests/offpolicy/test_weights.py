@@ -144,7 +144,7 @@ def test_answers_that_tokenize_differently_are_counted() -> None:
 
 
 def test_a_policy_of_other_tokens_cannot_be_compared() -> None:
-    with pytest.raises(InputError, match=r"other tokens than old"):
+    with pytest.raises(InputError, match=r"its vocabulary is not that of old"):
         compute_text_weights(
             [answered("cy")], policy_of("new", 1, ["cy", "ann", "bo", "ed"]), lambda name: policy_of(name, 1)
         )

@@ -1,4 +1,4 @@
-"""What an answer is expected to cost before anyone edited it: the baseline of the doubly robust estimate."""
+"""Baselines of the doubly robust estimate: a ridge regression on the context, or a cost model."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,39 +17,39 @@ if TYPE_CHECKING:
     from copydesk.policies.local import LocalPolicy
 
 _BUCKETS = 64
-_RIDGE = 100.0  # of effective rows: about where a few telling words among 64 stand out from chance
+_RIDGE = 100.0  # in effective rows: about where a few informative words among 64 buckets exceed the noise
 _FOLDS = 5
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """Predictions for n rows: of the answer that was logged, and of what the policy itself would answer."""
+    """Predicted costs of n rows: of the logged answer, and the expected cost of the policy's own answers."""
 
     predicted: FloatArray
     expected: FloatArray
 
 
 def fit_baseline(rows: Sequence[LoggedAnswer], weights: FloatArray, seed: int = 0) -> Baseline:
-    """What the policy costs on a context like this one, learnt from the log itself: ridge regression on its words.
+    """Fit a ridge regression of the cost on the length and words of the context.
 
-    The rows are weighed as they count for the policy, so that what is learnt is its cost and not the log's. Each row is
-    predicted by a fit to the other four fifths (cross-fitting), so the estimate stays unbiased however poor the fit. It
-    does not look at the answer: no policy has to be asked for one.
+    Rows are weighted by their importance weights, so the regression predicts the policy's cost and not the log's. Each
+    row is predicted by a fit to the other four fifths (cross-fitting), so the estimate stays unbiased even if the fit
+    is poor. Answers are not used, so no policy has to generate one.
 
-    Source: of cross-fitting, Chernozhukov et al. 2018, https://arxiv.org/abs/1608.00060.
+    Source of cross-fitting: Chernozhukov et al. 2018, https://arxiv.org/abs/1608.00060.
     """
     features = compute_context_features([row.context for row in rows])
     costs = np.array([row.cost for row in rows])
-    fold = np.random.default_rng(seed).permutation(len(rows)) % _FOLDS
+    folds = np.random.default_rng(seed).permutation(len(rows)) % _FOLDS
     predicted = np.empty(len(rows))
-    for out in range(_FOLDS):
-        learn = fold != out
-        predicted[~learn] = _fit_ridge(features[learn], weights[learn], costs[learn], features[~learn])
+    for held_out in range(_FOLDS):
+        train = folds != held_out
+        predicted[~train] = _predict_by_ridge(features[train], weights[train], costs[train], features[~train])
     return Baseline(predicted, predicted)
 
 
 def compute_context_features(contexts: Sequence[Context]) -> FloatArray:
-    """The logarithm of the length, and which of 64 buckets of words occur: shape [n, 65]."""
+    """Log length of each context, and which of 64 buckets of words occur in it: shape [n, 65]."""
     found = np.zeros((len(contexts), 1 + _BUCKETS))
     for place, context in enumerate(contexts):
         text = context if isinstance(context, str) else "\n".join(turn.content for turn in context)
@@ -59,39 +59,39 @@ def compute_context_features(contexts: Sequence[Context]) -> FloatArray:
     return found
 
 
-def _fit_ridge(features: FloatArray, weights: FloatArray, costs: FloatArray, wanted: FloatArray) -> FloatArray:
-    """Weighted ridge regression, and what it says of other features; the mean where there is nothing to learn from."""
+def _predict_by_ridge(features: FloatArray, weights: FloatArray, costs: FloatArray, others: FloatArray) -> FloatArray:
+    """Fit a weighted ridge regression and predict the costs of `others`; the mean cost where all weights are 0."""
     if not weights.any():
-        return np.full(len(wanted), float(costs.mean()))
+        return np.full(len(others), float(costs.mean()))
     w = weights / weights.sum()
-    centre, middle = w @ features, float(w @ costs)
-    spread = np.sqrt(w @ (features - centre) ** 2)
-    scale = np.where(spread > 1e-9, spread, np.inf)  # what never varies tells nothing
-    x = (features - centre) / scale
-    weighed = compute_effective_sample_size(weights) * w
-    gram = x.T @ (x * weighed[:, None]) + _RIDGE * np.eye(x.shape[1])
-    slope = np.linalg.solve(gram, x.T @ (weighed * (costs - middle)))
-    # A weight far from the others can tilt the fit; no context is expected to cost what none did.
-    said = middle + ((wanted - centre) / scale) @ slope
-    return np.asarray(np.clip(said, costs.min(), costs.max()), dtype=np.float64)
+    mean_features, mean_cost = w @ features, float(w @ costs)
+    spread = np.sqrt(w @ (features - mean_features) ** 2)
+    scale = np.where(spread > 1e-9, spread, np.inf)  # drops constant features
+    x = (features - mean_features) / scale
+    row_weights = compute_effective_sample_size(weights) * w
+    gram = x.T @ (x * row_weights[:, None]) + _RIDGE * np.eye(x.shape[1])
+    slope = np.linalg.solve(gram, x.T @ (row_weights * (costs - mean_cost)))
+    # An outlying weight can tilt the fit, so predictions are clipped to the range of the costs.
+    predicted = mean_cost + ((others - mean_features) / scale) @ slope
+    return np.asarray(np.clip(predicted, costs.min(), costs.max()), dtype=np.float64)
 
 
 def predict_baseline(
     rows: Sequence[LoggedAnswer], policy: "LocalPolicy", folder: Path | str, samples: int, seed: int
 ) -> tuple[Baseline, str]:
-    """What a cost model predicts: f̂ of the logged answers, and its mean over answers the policy writes itself.
+    """Predict with a cost model: f̂ of the logged answers, and its mean over answers that the policy generates.
 
-    The cost model must not have learnt from these rows: it would know their costs by heart.
+    The cost model must not have been trained on these rows, whose costs it would have memorized.
 
     Args:
-        rows: n of them, none of which was cut at a top-p below 1, which the policy is not asked with.
-        policy: writes the samples, at each request's temperature and limit.
-        folder: the cost model's.
-        samples: answers to each context, at least 1.
-        seed: decides them.
+        rows: n rows, none of them sampled with a top-p below 1, which the policy does not use here.
+        policy: generates the samples, with the temperature and the token limit of each request.
+        folder: folder of the cost model.
+        samples: answers for each context, at least 1.
+        seed: seed of the samples.
 
     Returns:
-        The baseline, and the name of the cost that the model learnt.
+        The baseline, and the name of the metric that the cost model predicts.
 
     Raises:
         InputError: the cost model cannot be loaded.
@@ -106,21 +106,21 @@ def predict_baseline(
     prompts = [encode_context(row.context, tokenizer) for row in rows]
     end = find_end_of_turn(tokenizer)
 
-    def predict(places: Sequence[int], texts: Sequence[str]) -> FloatArray:
+    def predict(indices: Sequence[int], texts: Sequence[str]) -> FloatArray:
         answers = [
-            (prompts[place], [*tokenizer(text, add_special_tokens=False)["input_ids"], *end])
-            for place, text in zip(places, texts, strict=True)
+            (prompts[index], [*tokenizer(text, add_special_tokens=False)["input_ids"], *end])
+            for index, text in zip(indices, texts, strict=True)
         ]
         return np.asarray(cost_model.predict(answers, quiet=False)[:, 0], dtype=np.float64)
 
     predicted = predict(range(len(rows)), [row.response for row in rows])
-    alike: defaultdict[Sampling, list[int]] = defaultdict(list)
-    for place, row in enumerate(rows):
-        alike[Sampling(get_sampling_temperature(row), get_token_limit(row))].append(place)
+    by_sampling: defaultdict[Sampling, list[int]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        by_sampling[Sampling(get_sampling_temperature(row), get_token_limit(row))].append(index)
     expected = np.zeros(len(rows))
-    for sampling, places in alike.items():
-        asked = [place for place in places for _ in range(samples)]
-        luck = [(seed, place, sample) for place in places for sample in range(samples)]
-        texts = policy.respond([rows[place].context for place in asked], luck, sampling)
-        expected[places] = predict(asked, texts).reshape(-1, samples).mean(axis=1)
+    for sampling, indices in by_sampling.items():
+        repeated = [index for index in indices for _ in range(samples)]
+        seeds = [(seed, index, sample) for index in indices for sample in range(samples)]
+        texts = policy.respond([rows[index].context for index in repeated], seeds, sampling)
+        expected[indices] = predict(repeated, texts).reshape(-1, samples).mean(axis=1)
     return Baseline(predicted, expected), metric

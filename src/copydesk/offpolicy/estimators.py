@@ -1,8 +1,9 @@
-"""What a policy would have cost, from costs that others were paid: three estimators and their intervals.
+"""Estimators of a policy's cost from importance-weighted logs (IPS, SNIPS, doubly robust), and their intervals.
 
-Row i has a cost c_i and a weight w_i, how much likelier the answer was under the policy in question than when it was
-logged. Where E[w_i | x_i] = 1, the mean of w c over answers of the logged policy is the mean of c over answers of the
-other one. `f_i` is what a baseline predicts of the logged answer, and `e_i` what it expects of the policy's own.
+Row i has a cost c_i and a weight w_i: the probability of the answer under the evaluated policy divided by that under
+the logged one. If E[w_i | x_i] = 1, the mean of w c over the logged policy's answers has the same expectation as the
+mean of c over the evaluated policy's. A baseline predicts `f_i` for the logged answer, and `e_i` for the evaluated
+policy's answers.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ class Estimate:
     high: float
 
     def to_json(self) -> dict[str, float]:
-        """As JSON values."""
+        """The estimate as JSON values."""
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
@@ -35,7 +36,7 @@ class PointEstimate:
 
     Attributes:
         value: the estimate.
-        influence: how far each row draws it away: the influence of the row, times n; its mean is 0.
+        influence: n times the influence of each row; its mean is 0.
     """
 
     value: float
@@ -47,7 +48,7 @@ class PointEstimate:
 
 
 def estimate_logged_mean(costs: ArrayLike) -> PointEstimate:
-    """What the logged policies cost: the mean of c."""
+    """The mean cost of the logged policies: the mean of c."""
     return _mean_estimate(np.asarray(costs, dtype=float))
 
 
@@ -60,17 +61,17 @@ def estimate_ips(weights: ArrayLike, costs: ArrayLike) -> PointEstimate:
 
 
 def estimate_snips(weights: ArrayLike, costs: ArrayLike) -> PointEstimate:
-    """Self-normalised IPS: Σ w c / Σ w. Its bias goes down as 1/n; it never leaves the range of the costs.
+    """Self-normalised IPS: Σ w c / Σ w. Its bias falls as 1/n, and it stays within the range of the costs.
 
-    A row pulls a ratio towards itself, the more so the more of the weight it has: what is left of it is divided by
-    1 - w_i / Σ w, as the jackknife does by leaving the row out.
+    Each row pulls the ratio towards its own cost, so its residual is divided by 1 - w_i / Σ w, which is what the
+    jackknife does by leaving the row out.
 
     Source: Swaminathan and Joachims 2015, https://papers.nips.cc/paper/5748.
     """
     w, c = np.asarray(weights, dtype=float), np.asarray(costs, dtype=float)
     total = w.sum()
     value = float(w @ c / total)
-    # A row with all of the weight is no estimate of its own error; `check_overlap` refuses long before.
+    # If one row has all of the weight, its error cannot be estimated; `check_overlap` rejects such weights.
     left = np.maximum(1 - w / total, 1e-12)
     return PointEstimate(value, len(w) * (w / total) * (c - value) / left)
 
@@ -78,9 +79,9 @@ def estimate_snips(weights: ArrayLike, costs: ArrayLike) -> PointEstimate:
 def estimate_doubly_robust(
     weights: ArrayLike, costs: ArrayLike, predicted: ArrayLike, expected: ArrayLike
 ) -> PointEstimate:
-    """Doubly robust: the mean of e + w (c - f). Right on average if the weights are right, or else the baseline.
+    """Doubly robust: the mean of e + w (c - f). Unbiased if the weights or the baseline are correct.
 
-    A baseline that was fitted must not have seen the row it predicts.
+    A fitted baseline must not have been fitted to the row that it predicts.
 
     Source: Dudík, Langford and Li 2011, https://arxiv.org/abs/1103.4601.
     """
@@ -89,27 +90,27 @@ def estimate_doubly_robust(
 
 
 def compute_effective_sample_size(weights: ArrayLike) -> float:
-    """The effective sample size (Σ w)² / Σ w²: how many rows of equal weight tell as much; 0 where all weigh 0.
+    """The effective sample size (Σ w)² / Σ w²: the equivalent number of rows with equal weights; 0 if all are 0.
 
     Source: Kish 1965, Survey Sampling; for importance weights Kong 1992.
     """
     w = np.asarray(weights, dtype=float)
     if not w.any():
         return 0.0
-    w = w / w.max()  # squares of weights of 1e200 are no numbers
+    w = w / w.max()  # squares of weights of 1e200 would overflow
     return float(w.sum() ** 2 / (w @ w))
 
 
 def compute_interval(fit: PointEstimate, effective: float, *, least: float = -np.inf) -> Estimate:
     """An estimate with its 95% interval: its standard error times the quantile of Student's t.
 
-    The t has `effective` - 1 degrees of freedom, since so many rows carry the estimate and its error. Why this one and
-    no bootstrap: docs/evaluate.md has what both cover.
+    The t distribution has `effective` - 1 degrees of freedom. docs/evaluate.md compares the coverage of this interval
+    with the bootstrap's.
 
     Args:
-        fit: from n rows, at least 2.
-        effective: how many rows carry it, above 1; n for a plain mean.
-        least: the least value there can be, such as 0 for a cost.
+        fit: estimate from n rows, at least 2.
+        effective: effective sample size, above 1; n for a plain mean.
+        least: lower limit of the interval, such as 0 for a cost.
     """
     half = compute_t_quantile(effective - 1) * compute_standard_error(fit)
     return Estimate(fit.value, max(least, fit.value - half), fit.value + half)

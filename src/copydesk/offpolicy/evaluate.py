@@ -1,4 +1,4 @@
-"""Off-policy evaluation: what a policy would have cost on the traffic of a store."""
+"""Estimates what a policy would have cost on the traffic of a store, or refuses where the log says too little."""
 
 import re
 from collections import Counter
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from copydesk.policies.local import LocalPolicy
 
 _SHARE_PATTERN = re.compile(r"([^=,]+)=(\d+\.?\d*|\.\d+)")
-_MAX_RETOKENIZED = 0.01  # of the rows; below it, what their weights are off by is lost among the rest
+_MAX_RETOKENIZED = 0.01  # share of the rows; below it, the error of their weights is negligible
 _ADD_ARM_HINT = "serve it to a share of the traffic: add it as an arm"
 _RANDOMIZE_HINT = (
     "let the gateway choose at random, with --rule thompson or fixed, or give the policy's folder, whose weights come "
@@ -38,7 +38,7 @@ _RANDOMIZE_HINT = (
 
 @dataclass(frozen=True)
 class ArmCost:
-    """What a logged policy cost: answers whose edit has come, those whose has not, and their mean (from two rows)."""
+    """Cost of a logged policy: answers with an edit, answers without one yet, and the mean cost (from two rows on)."""
 
     policy: str
     rows: int
@@ -48,21 +48,21 @@ class ArmCost:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a policy would have cost.
+    """The estimated cost of a policy.
 
     Attributes:
-        policy: as it was asked for.
-        weights: where the weights come from: the `choice` among arms, or the `text`.
-        metric: how the costs were computed.
-        rows: answers that were used.
+        policy: the policy as requested.
+        weights: source of the weights: the `choice` among arms, or the probability of the `text`.
+        metric: name of the cost metric.
+        rows: number of answers used.
         pending: answers without an edit yet, which have no cost.
-        left_out: further answers that could not be used, by why.
-        overlap: how much the log says of the policy.
+        left_out: number of other answers that could not be used, by reason.
+        overlap: overlap of the policy with the log.
         estimates: its cost by `ips`, `snips` and `dr`; `None` where one is not available.
-        differences: its cost less what the logged policies cost on the same rows, by the same names.
-        logged: what the logged policies cost on those rows.
-        arms: what each logged policy cost on all its rows.
-        remarks: what a person should know, in sentences.
+        differences: its cost minus that of the logged policies on the same rows, by the same names.
+        logged: cost of the logged policies on those rows.
+        arms: cost of each logged policy on all its rows.
+        remarks: caveats, in sentences.
     """
 
     policy: str
@@ -79,7 +79,7 @@ class Evaluation:
     remarks: Sequence[str]
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The evaluation as JSON values."""
         return asdict(self) | {"overlap": self.overlap.to_json(), "left_out": dict(self.left_out)}
 
 
@@ -92,66 +92,66 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 8,
 ) -> Evaluation:
-    """Estimate what a policy would have cost on logged traffic, or refuse to.
+    """Estimate what a policy would have cost on logged traffic.
 
     Args:
         traffic: the log.
-        policy: the name of one that answered in it; a fixed mixture of such, `sft=0.5,dpo=0.5`; or a model or a
-            policy's folder, as `open_policy` takes it.
-        cost_model: the folder of a cost model, for the doubly robust estimate; without one a regression on the words of
-            the context is fitted to the log.
-        samples: answers the policy writes to each context, for the cost model.
-        seed: decides them, and how the rows are split for the regression.
+        policy: the name of a policy that answered in the log; a fixed mixture of such, `sft=0.5,dpo=0.5`; or a model or
+            a policy's folder, as for `open_policy`.
+        cost_model: folder of a cost model for the doubly robust estimate; without one a regression on the words of the
+            context is fitted to the log.
+        samples: answers that the policy generates for each context, for the cost model.
+        seed: seed of these answers, and of the folds of the regression.
         batch_size: answers in one forward pass.
 
     Raises:
-        InputError: there is nothing in the log, the policy cannot be opened, or the overlap is too small.
+        InputError: the log is empty, the policy cannot be opened, or the overlap is too small.
     """
     if samples < 1:
         raise InputError(f"--samples {samples}: must be at least 1")
     if not traffic.rows:
         raise InputError(
             f"--store: it holds no edits of such answers yet ({sum(traffic.pending.values())} are pending); collect "
-            "some with `copydesk serve`"
+            "edits with `copydesk serve`"
         )
     shares = _parse_shares(policy, {row.policy for row in traffic.rows} | traffic.pending.keys())
-    asked: LocalPolicy | None = None
+    opened: LocalPolicy | None = None
     if shares is not None:
-        weighed = compute_arm_weights(traffic.rows, shares)
-        cure = (
+        importance = compute_arm_weights(traffic.rows, shares)
+        fix = (
             _RANDOMIZE_HINT
-            if weighed.unreachable
+            if importance.unreachable
             else _ADD_ARM_HINT
             if len(shares) > 1
             else "give it a larger share of the traffic"
         )
     else:
-        asked = _open_local_policy(policy, policy)
-        weighed = compute_text_weights(
-            traffic.rows, asked, lambda name: _open_arm(name, traffic.specs), batch_size=batch_size
+        opened = _open_local_policy(policy, policy)
+        importance = compute_text_weights(
+            traffic.rows, opened, lambda name: _open_arm(name, traffic.specs), batch_size=batch_size
         )
-        cure = _ADD_ARM_HINT
-    overlap = Overlap.from_weights(weighed.weights, weighed.unreachable, weighed.expected)
-    check_overlap(overlap, policy, _describe_left_out(weighed.left_out) + cure)
-    remarks = _collect_remarks(traffic, weighed, overlap)
-    if asked is not None and overlap.effective < UNEVEN_SHARE * overlap.rows:
+        fix = _ADD_ARM_HINT
+    overlap = Overlap.from_weights(importance.weights, importance.unreachable, importance.expected)
+    check_overlap(overlap, policy, _describe_left_out(importance.left_out) + fix)
+    remarks = _collect_remarks(traffic, importance, overlap)
+    if opened is not None and overlap.effective < UNEVEN_SHARE * overlap.rows:
         remarks.append(
-            f"{overlap.effective / overlap.rows:.0%} of the rows are effective: what the policy would write and the "
-            "log happens to lack counts nowhere, so the intervals are narrower than they should be."
+            f"{overlap.effective / overlap.rows:.0%} of the rows are effective: answers that the policy would write "
+            "and the log lacks are not counted, so the intervals are too narrow."
         )
     baseline = None
     if cost_model is None:
-        baseline = fit_baseline(weighed.rows, weighed.weights, seed)
+        baseline = fit_baseline(importance.rows, importance.weights, seed)
     else:
-        writer = asked or _open_writer(policy, shares, traffic.specs)
-        baseline = _try_model_baseline(weighed.rows, writer, cost_model, samples, seed, traffic.metric, remarks)
-    costs = np.array([row.cost for row in weighed.rows])
+        generator = opened or _open_generator(policy, shares, traffic.specs)
+        baseline = _try_model_baseline(importance.rows, generator, cost_model, samples, seed, traffic.metric, remarks)
+    costs = np.array([row.cost for row in importance.rows])
     fits = {
-        "ips": estimate_ips(weighed.weights, costs),
-        "snips": estimate_snips(weighed.weights, costs),
+        "ips": estimate_ips(importance.weights, costs),
+        "snips": estimate_snips(importance.weights, costs),
         "dr": None
         if baseline is None
-        else estimate_doubly_robust(weighed.weights, costs, baseline.predicted, baseline.expected),
+        else estimate_doubly_robust(importance.weights, costs, baseline.predicted, baseline.expected),
     }
     logged = estimate_logged_mean(costs)
     return Evaluation(
@@ -160,22 +160,22 @@ def evaluate(
         metric=traffic.metric,
         rows=len(costs),
         pending=sum(traffic.pending.values()),
-        left_out=weighed.left_out,
+        left_out=importance.left_out,
         overlap=overlap,
-        estimates={name: _interval_if_covered(fit, overlap, least=0.0) for name, fit in fits.items()},
-        differences={name: _interval_if_covered(fit and fit.minus(logged), overlap) for name, fit in fits.items()},
+        estimates={name: _compute_fit_interval(fit, overlap, least=0.0) for name, fit in fits.items()},
+        differences={name: _compute_fit_interval(fit and fit.minus(logged), overlap) for name, fit in fits.items()},
         logged=compute_interval(logged, len(costs), least=0.0),
         arms=_compute_arm_costs(traffic),
         remarks=remarks,
     )
 
 
-def _interval_if_covered(fit: PointEstimate | None, overlap: Overlap, least: float = -np.inf) -> Estimate | None:
+def _compute_fit_interval(fit: PointEstimate | None, overlap: Overlap, least: float = -np.inf) -> Estimate | None:
     return None if fit is None else compute_interval(fit, overlap.effective, least=least)
 
 
 def _parse_shares(policy: str, logged: set[str]) -> dict[str, float] | None:
-    """The arms a policy is made of, with shares that add up to 1; `None` if it is no arm of this log."""
+    """The arms of a policy or mixture, with shares that add up to 1; `None` if it is not made of arms of this log."""
     if policy in logged:
         return {policy: 1.0}
     found = [_SHARE_PATTERN.fullmatch(part.strip()) for part in policy.split(",")]
@@ -194,19 +194,19 @@ def _parse_shares(policy: str, logged: set[str]) -> dict[str, float] | None:
 
 
 def _open_local_policy(name: str, spec: str) -> "LocalPolicy":
-    """A policy in this process whose probabilities can be told."""
+    """Open a policy in this process, which can compute the probability of a text."""
     try:
         from copydesk.policies.local import LocalPolicy
         from copydesk.policies.open import open_policy
     except ModuleNotFoundError as exc:
         raise InputError(
-            f"--policy {spec}: no such policy answered in this log, and to weigh it by its text needs {exc.name}; "
+            f"--policy {spec}: no such policy answered in this log, and evaluating it from the texts needs {exc.name}; "
             "install it with: pip install 'copydesk[train]'"
         ) from None
     opened = open_policy(name, spec)
     if not isinstance(opened, LocalPolicy):
         raise InputError(
-            f"{spec}: it is no model in this process, so the probability of a logged text is not known; give a model "
+            f"{spec}: it does not run in this process, so the probability of a logged text is not known; give a model "
             f"or a policy's folder, or {_ADD_ARM_HINT}"
         )
     return opened
@@ -215,16 +215,16 @@ def _open_local_policy(name: str, spec: str) -> "LocalPolicy":
 def _open_arm(name: str, specs: Mapping[str, str]) -> "LocalPolicy":
     try:
         if name not in specs:
-            raise InputError("the log does not say what it is")
+            raise InputError("its spec is not in the log")
         return _open_local_policy(name, specs[name])
     except InputError as exc:
         raise InputError(
-            f"{name}, which answered in this log, cannot be opened to weigh its texts ({exc}); {_ADD_ARM_HINT}"
+            f"{name}, which answered in this log, cannot be opened to score its texts ({exc}); {_ADD_ARM_HINT}"
         ) from None
 
 
-def _open_writer(policy: str, shares: Mapping[str, float] | None, specs: Mapping[str, str]) -> "LocalPolicy | None":
-    """Who can be asked for answers of an arm; nobody for a mixture, or one that is not here."""
+def _open_generator(policy: str, shares: Mapping[str, float] | None, specs: Mapping[str, str]) -> "LocalPolicy | None":
+    """Open an arm to generate answers; `None` for a mixture, or a policy that cannot be opened in this process."""
     if shares is None or len(shares) > 1:
         return None
     try:
@@ -235,48 +235,49 @@ def _open_writer(policy: str, shares: Mapping[str, float] | None, specs: Mapping
 
 def _try_model_baseline(
     rows: Sequence[LoggedAnswer],
-    writer: "LocalPolicy | None",
+    generator: "LocalPolicy | None",
     folder: Path | str,
     samples: int,
     seed: int,
     metric: str,
     remarks: list[str],
 ) -> Baseline | None:
-    """The cost model's baseline, or none with a remark that says why."""
-    if writer is None:
-        remarks.append("dr is not available: the policy cannot be asked for answers, so no cost model can judge them.")
+    """The cost model's baseline; `None` with a remark where it is not available."""
+    if generator is None:
+        remarks.append("dr is not available: the policy cannot generate answers here for the cost model to score.")
         return None
     if any((row.parameters.get("top_p") or 1.0) < 1 for row in rows):
-        remarks.append("dr is not available: some requests set top_p below 1, which the policy is not asked with here.")
+        remarks.append("dr is not available: some requests set top_p below 1, which is not supported here.")
         return None
-    baseline, learnt = predict_baseline(rows, writer, folder, samples, seed)
-    if learnt != metric:
+    baseline, predicted_metric = predict_baseline(rows, generator, folder, samples, seed)
+    if predicted_metric != metric:
         remarks.append(
-            f"the cost model learnt {learnt} and the costs are {metric}: dr is right and wider than need be."
+            f"the cost model predicts {predicted_metric} and the costs are {metric}: dr is still unbiased, but its "
+            "interval is wider than necessary."
         )
     return baseline
 
 
-def _collect_remarks(traffic: Traffic, weighed: ImportanceWeights, overlap: Overlap) -> list[str]:
+def _collect_remarks(traffic: Traffic, importance: ImportanceWeights, overlap: Overlap) -> list[str]:
     remarks = []
     pending = sum(traffic.pending.values())
     if pending:
         remarks.append(
-            f"{pending} answers have no edit yet and are left out; that biases the figures if people who edit differ "
+            f"{pending} answers have no edit yet and are left out; this biases the figures if people who edit differ "
             "from those who do not, or edit some policies' answers sooner."
         )
     if overlap.unreachable:
-        remarks.append(f"in {overlap.unreachable} rows another policy was certain to answer; they weigh nothing.")
-    if weighed.retokenized > _MAX_RETOKENIZED * overlap.rows:
+        remarks.append(f"in {overlap.unreachable} rows another policy was certain to answer; their weight is 0.")
+    if importance.retokenized > _MAX_RETOKENIZED * overlap.rows:
         remarks.append(
-            f"{weighed.retokenized} answers make other tokens when they are read than were written; their weights are "
+            f"{importance.retokenized} answers tokenize to other tokens than were generated; their weights are "
             "approximate."
         )
     return remarks
 
 
 def _describe_left_out(left_out: Mapping[str, int]) -> str:
-    """What was left out most, in a few words; empty where nothing was."""
+    """The most frequent reason for leaving rows out, in a few words; empty where none were."""
     if not left_out:
         return ""
     why, count = max(left_out.items(), key=lambda item: item[1])
@@ -284,7 +285,7 @@ def _describe_left_out(left_out: Mapping[str, int]) -> str:
 
 
 def _compute_arm_costs(traffic: Traffic) -> list[ArmCost]:
-    """What each logged policy cost, by name."""
+    """The cost of each logged policy, sorted by name."""
     answered = Counter(row.policy for row in traffic.rows)
     found = []
     for name in sorted(answered.keys() | traffic.pending.keys()):

@@ -1,4 +1,4 @@
-"""How much a log says of a policy at all, and when that is too little to answer."""
+"""Measures how much a log overlaps with a policy, and rejects policies with too little overlap."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,46 +10,46 @@ from copydesk.errors import InputError
 from copydesk.offpolicy.estimators import FloatArray, compute_effective_sample_size
 
 MIN_EFFECTIVE_ROWS = 30
-"""With fewer effective rows the intervals do not cover what they say: a skewed mean of 30 is barely normal."""
+"""With fewer effective rows the intervals are too narrow: a mean of 30 skewed values is barely normal."""
 
 MIN_EFFECTIVE_SHARE = 0.01
-"""Below 1% of the rows the few that count are those where the policy happens to agree with the log."""
+"""Below 1% of the rows, the few with weight are those where the policy happens to agree with the log."""
 
 MAX_WEIGHT_SHARE = 0.1
-"""A single row with more than a tenth of the weight is too much of the estimate for its error to be told. (More than a
-fifth leaves fewer than 30 effective rows in any case.)"""
+"""If a single row has more than a tenth of the weight, the estimate's error cannot be estimated. (More than a fifth
+leaves fewer than 30 effective rows in any case.)"""
 
 MAX_WEIGHT_ERRORS, MAX_WEIGHT_DEVIATION = 4.0, 0.1
-"""Weights average 1 wherever the log could have held the policy's answers. An average that is more than 4 standard
-errors and more than 0.1 away says that it could not; chance alone does that once in ten thousand logs."""
+"""Weights average 1 if the log could contain all of the policy's answers. An average more than 4 standard errors and
+more than 0.1 away from 1 shows that it could not; chance alone does that once in ten thousand logs."""
 
 MIN_EXPECTED_ROWS = 100
-"""Of weights from texts. A log that by chance lacks the few answers that would weigh most looks better than it is, by
-its effective sample size too. The spread of log w is there in every log. Chosen on simulated logs with lognormal
-weights, where it refuses most of the logs whose intervals fail; on texts of the embedded model, whose weights have a
-heavier tail than that, it refused none of them (docs/evaluate.md). So there is `UNEVEN_SHARE` as well."""
+"""For weights from texts. A log that by chance lacks the few answers with the largest weights looks better than it is,
+also by its effective sample size; the spread of log w shows in every log. Chosen on simulated logs with lognormal
+weights, where it refuses most of the logs whose intervals fail. On texts of the embedded model, whose weights have a
+heavier tail, it refused none of them (docs/evaluate.md), so `UNEVEN_SHARE` adds a warning."""
 
 UNEVEN_SHARE = 1 / 3
-"""Of weights from texts, below this effective share there is an answer with a warning: intervals of 95% then held the
-truth in about 86% of simulated logs."""
+"""For weights from texts, the result has a warning below this effective share: 95% intervals then contained the truth
+in about 86% of simulated logs."""
 
 MAX_UNREACHABLE_SHARE = 0.05
-"""Rows in which the policy could not have answered weigh nothing, and nothing stands for what it would have cost there:
-with 5% of them an IPS that is 5% too low is still within its interval."""
+"""Rows in which the policy could not have answered have weight 0, so its cost there is missing: with 5% of such rows an
+IPS estimate that is 5% too low is still within its interval."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """How far weights reach.
+    """Summary of importance weights.
 
     Attributes:
         rows: n.
-        effective: the effective sample size.
-        largest: the largest row's share of the weight.
-        mean_weight: what the weights average; 1 but for chance, where the log could hold all the policy's answers.
-        error: the standard error of that average.
+        effective: effective sample size.
+        largest: share of the weight that the largest row has.
+        mean_weight: mean of the weights; 1 in expectation if the log could contain all of the policy's answers.
+        error: standard error of that mean.
         unreachable: rows in which the policy could not have answered.
-        expected: of weights from texts, the effective rows that their spread lets expect; see
+        expected: for weights from texts, the effective sample size expected from their spread; see
             `compute_expected_sample_size`.
     """
 
@@ -63,7 +63,7 @@ class Overlap:
 
     @classmethod
     def from_weights(cls, weights: FloatArray, unreachable: int = 0, expected: float | None = None) -> "Overlap":
-        """Look at the weights of n rows."""
+        """Summarize the weights of n rows."""
         n, total = len(weights), float(weights.sum())
         largest = float(weights.max() / total) if total > 0 else 0.0
         error = float(weights.std(ddof=1)) / sqrt(n) if n > 1 else 0.0
@@ -74,45 +74,46 @@ class Overlap:
 
     @property
     def min_effective_rows(self) -> float:
-        """How many effective rows an answer takes."""
+        """The number of effective rows needed."""
         return max(MIN_EFFECTIVE_ROWS, MIN_EFFECTIVE_SHARE * self.rows)
 
     @property
     def why_insufficient(self) -> str | None:
-        """Why there is no answer, in a few words; `None` where there is one."""
+        """Why the overlap is too small, in a few words; `None` where it is large enough."""
         if self.effective < self.min_effective_rows:
-            return f"it takes {self.min_effective_rows:.0f} effective rows"
+            return f"{self.min_effective_rows:.0f} effective rows are needed"
         if self.expected is not None and self.expected < MIN_EXPECTED_ROWS:
             return (
-                f"by the spread of the weights {self.expected:.0f} effective rows can be relied on, and it takes "
-                f"{MIN_EXPECTED_ROWS}"
+                f"the spread of the weights gives {self.expected:.0f} reliable effective rows, and "
+                f"{MIN_EXPECTED_ROWS} are needed"
             )
         if self.unreachable > MAX_UNREACHABLE_SHARE * self.rows:
-            return f"in {self.unreachable} rows another one was certain to answer: nothing says what it costs there"
+            return f"in {self.unreachable} rows another policy was certain to answer, so its cost there is unknown"
         if self.largest > MAX_WEIGHT_SHARE:
             return f"one row alone has {self.largest:.0%} of the weight"
-        away = abs(self.mean_weight - 1)
-        # 1e-9: weights that are all the same have no error but rounding's.
-        if away > MAX_WEIGHT_DEVIATION and away > MAX_WEIGHT_ERRORS * self.error + 1e-9:
+        deviation = abs(self.mean_weight - 1)
+        # 1e-9: weights that are all the same have only a rounding error.
+        if deviation > MAX_WEIGHT_DEVIATION and deviation > MAX_WEIGHT_ERRORS * self.error + 1e-9:
             return f"the weights average {self.mean_weight:.2g} and not 1: the log has hardly any answers like its own"
         return None
 
     def to_json(self) -> dict[str, float | int | None]:
-        """As JSON values."""
+        """The summary as JSON values."""
         return asdict(self)
 
 
-def compute_expected_sample_size(log_weights: FloatArray, who: Sequence[str]) -> float:
-    """How many effective rows weights of texts let expect: n / E[w²], with log w normal for each policy that answered.
+def compute_expected_sample_size(log_weights: FloatArray, answered_by: Sequence[str]) -> float:
+    """The effective sample size expected from the spread of text weights: n / E[w²].
 
-    With a standard deviation of s and E[w] = 1, E[w²] is then e^(s²). Unlike the effective sample size it does not hang
-    on a few rows; where the tail of log w is heavier than a normal one it promises too much.
+    log w is taken to be normal for each policy that answered. With a standard deviation of s and E[w] = 1, E[w²] is
+    then e^(s²). Unlike the effective sample size it does not depend on a few rows; where the tail of log w is heavier
+    than a normal one it is too large.
 
     Args:
-        log_weights: shape [n]; -inf for a text that the policy would never write, which tells nothing of the spread.
-        who: the policy that answered, of each row.
+        log_weights: shape [n]; -inf for a text that the policy would never write, which is left out of the spread.
+        answered_by: the policy that answered each row.
     """
-    policies = np.array(who)
+    policies = np.array(answered_by)
     squares = 0.0
     for name in np.unique(policies):
         own = log_weights[policies == name]
@@ -122,12 +123,12 @@ def compute_expected_sample_size(log_weights: FloatArray, who: Sequence[str]) ->
 
 
 def check_overlap(overlap: Overlap, policy: str, fix: str) -> None:
-    """Refuse to answer from too little.
+    """Raise an error where the overlap is too small for an estimate.
 
     Args:
-        overlap: what there is.
-        policy: whose.
-        fix: what a person can do about it.
+        overlap: overlap of the policy with the log.
+        policy: the policy, for the message.
+        fix: what to do about it, for the message.
 
     Raises:
         InputError: the overlap is too small.

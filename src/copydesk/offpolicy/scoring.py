@@ -1,4 +1,4 @@
-"""log π(y|x) under the sampling that was used: temperature, top-p, and where an answer was cut off."""
+"""Scores logged answers: log π(y|x) under the request's temperature, top-p and token limit."""
 
 import sys
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from copydesk.policies.base import Sampling
 from copydesk.policies.local import LocalPolicy
 
 _GREEDY_TEMPERATURE = 1e-5
-"""Below this the gateway takes a temperature for 0."""
+"""The gateway treats a lower temperature as 0."""
 
 
 def why_unscorable(row: LoggedAnswer) -> str | None:
-    """Why the probability of an answer cannot be told from its text; `None` where it can.
+    """Why the probability of an answer cannot be computed from its text; `None` where it can.
 
-    What decides is the request and how the answer ended, not what was written.
+    Depends on the request and the finish reason only, not on the text.
     """
     if get_sampling_temperature(row) < _GREEDY_TEMPERATURE:
         return "temperature 0: an answer that is not drawn at random says nothing of others"
@@ -36,38 +36,38 @@ def why_unscorable(row: LoggedAnswer) -> str | None:
 
 
 def get_sampling_temperature(row: LoggedAnswer) -> float:
-    """The temperature an answer was sampled at; 1 where the request did not say."""
+    """The sampling temperature of an answer; 1 where the request set none."""
     return _get_number(row, "temperature")
 
 
 def get_top_p(row: LoggedAnswer) -> float:
-    """The share of the probability that could be sampled from; 1 where the request did not say."""
+    """The top-p of an answer; 1 where the request set none."""
     return _get_number(row, "top_p")
 
 
 def get_token_limit(row: LoggedAnswer) -> int:
-    """After how many tokens an answer was cut off; the gateway's own limit where the request did not say."""
+    """The token limit of an answer; the gateway's default where the request set none."""
     limit = row.parameters.get("max_completion_tokens") or row.parameters.get("max_tokens")
     return Sampling().max_new_tokens if limit is None else int(limit)
 
 
 def tokenize_answer(policy: LocalPolicy, row: LoggedAnswer) -> list[int]:
-    """An answer in a policy's tokens, with the one that ends it, unless it was cut off."""
-    words = list(policy.tokenizer(row.response, add_special_tokens=False)["input_ids"])
-    return words if row.finish_reason == "length" else [*words, policy.end_of_turn[-1]]
+    """An answer in a policy's tokens, with the end of the turn unless it was truncated."""
+    tokens = list(policy.tokenizer(row.response, add_special_tokens=False)["input_ids"])
+    return tokens if row.finish_reason == "length" else [*tokens, policy.end_of_turn[-1]]
 
 
 @torch.inference_mode()
 def score_answers(policy: LocalPolicy, rows: Sequence[LoggedAnswer], *, batch_size: int = 8) -> FloatArray:
-    """log π(y|x) of every answer, -inf for one that the policy would never give. Shows a progress bar on a terminal.
+    """log π(y|x) of every answer, -inf for one that the policy can never give. Shows a progress bar on a terminal.
 
-    The sum over the answer's tokens of the log-probability of each after the logits are divided by the request's
-    temperature and cut at its top-p. An answer that ended has its end as a factor: the gateway ends it at the token
-    that ends a turn or at the one that ends a text. An answer that was cut off has none.
+    This is the sum of the log-probabilities of the answer's tokens, with the logits divided by the request's
+    temperature and restricted to its top-p. For an answer that ended it includes the probability of ending: the gateway
+    stops at the end-of-turn or the end-of-text token. A truncated answer has no such factor.
 
     Args:
         policy: π.
-        rows: n answers that are not `unscorable`.
+        rows: n answers for which `why_unscorable` is `None`.
         batch_size: answers in one forward pass.
 
     Returns:
@@ -77,23 +77,23 @@ def score_answers(policy: LocalPolicy, rows: Sequence[LoggedAnswer], *, batch_si
     model.eval()
     prompts = policy.encode([row.context for row in rows])
     answers = [tokenize_answer(policy, row) for row in rows]
-    order = sorted(range(len(rows)), key=lambda place: -len(prompts[place]) - len(answers[place]))
+    order = sorted(range(len(rows)), key=lambda index: -len(prompts[index]) - len(answers[index]))
     ends = sorted({policy.end_of_turn[-1], policy.tokenizer.eos_token_id or policy.end_of_turn[-1]})
-    found = np.zeros(len(rows))
+    logprobs = np.zeros(len(rows))
     starts = range(0, len(order), batch_size)
-    for start in tqdm(starts, desc=f"{policy.name} reads", leave=False, disable=not sys.stderr.isatty()):
-        places = order[start : start + batch_size]
-        texts = [torch.tensor(prompts[place] + answers[place]) for place in places]
+    for start in tqdm(starts, desc=f"scoring with {policy.name}", leave=False, disable=not sys.stderr.isatty()):
+        indices = order[start : start + batch_size]
+        texts = [torch.tensor(prompts[index] + answers[index]) for index in indices]
         length = max(len(text) for text in texts)
-        # Padding stands behind, where no token that counts attends to it.
+        # Padding is on the right, where no scored token attends to it.
         ids = torch.stack([pad(text, (0, length - len(text)), value=policy.end_of_turn[-1]) for text in texts])
         mask = torch.stack([pad(torch.ones_like(text), (0, length - len(text))) for text in texts])
         logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False).logits
-        for place, row_logits in zip(places, logits, strict=True):
-            first, count = len(prompts[place]), len(answers[place])
+        for index, row_logits in zip(indices, logits, strict=True):
+            first, count = len(prompts[index]), len(answers[index])
             scores = row_logits[first - 1 : first - 1 + count]
-            found[place] = _sampled_logprob(scores, answers[place], rows[place], ends)
-    return found
+            logprobs[index] = _sampled_logprob(scores, answers[index], rows[index], ends)
+    return logprobs
 
 
 def _sampled_logprob(logits: torch.Tensor, tokens: Sequence[int], row: LoggedAnswer, ends: Sequence[int]) -> float:
@@ -102,8 +102,8 @@ def _sampled_logprob(logits: torch.Tensor, tokens: Sequence[int], row: LoggedAns
         return 0.0
     scores: Any = logits.float() / get_sampling_temperature(row)
     if get_top_p(row) < 1:
-        nothing: Any = None  # top-p does not look at the tokens so far
-        scores = TopPLogitsWarper(get_top_p(row))(nothing, scores)
+        no_tokens: Any = None  # top-p does not depend on the previous tokens
+        scores = TopPLogitsWarper(get_top_p(row))(no_tokens, scores)
     log_probs = scores.double().log_softmax(dim=-1)
     picked = log_probs.gather(1, torch.tensor(tokens, device=log_probs.device)[:, None])[:, 0]
     if row.finish_reason != "length":

@@ -1,7 +1,4 @@
-"""The traffic in a store: the answers whose edit has come, with what their costs and weights are made of.
-
-Which arms an ensemble could choose from, at any place in its log and for any user.
-"""
+"""Reads logged traffic from a store: edited answers with their costs, propensities, and the arms available then."""
 
 import json
 from bisect import bisect_right
@@ -22,10 +19,10 @@ from copydesk.store.users import group_scope, user_scope
 
 
 class ArmAvailability:
-    """The arms of a log as they came and went, whom each is for, and the groups people were in.
+    """The arms available at any position of a log, given their audiences and the users' groups at that time.
 
     Attributes:
-        specs: what each policy that ever was an arm is, by name.
+        specs: spec of each policy that ever was an arm, by name.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -49,42 +46,42 @@ class ArmAvailability:
         self._cached_arms = cache(self._resolve_arms)
 
     def arms_at(self, seq: int, tenant: str, user: str | None, excluded: str | None) -> frozenset[str]:
-        """The arms that a choice with this number in the log was made from.
+        """The arms that the choice at a position of the log was made from.
 
         Args:
-            seq: the number.
-            tenant: whose user asked.
-            user: who asked, if it was said.
-            excluded: the arms that could not answer, a list in JSON.
+            seq: sequence number of the choice.
+            tenant: tenant of the request.
+            user: user of the request, if it named one.
+            excluded: arms that could not answer, as a JSON list.
         """
         scopes: tuple[str | None, ...] = ()
         if self._audiences and user is not None:
-            who = user_scope(tenant, user)
-            joined = self._memberships.get(who, [])
-            place = bisect_right(joined, seq, key=lambda one: one[0])
-            scopes = (who, joined[place - 1][1] if place else None)
+            own_scope = user_scope(tenant, user)
+            history = self._memberships.get(own_scope, [])
+            index = bisect_right(history, seq, key=lambda one: one[0])
+            scopes = (own_scope, history[index - 1][1] if index else None)
         return self._cached_arms(bisect_right(self._change_seqs, seq), scopes, excluded)
 
     def _resolve_arms(self, index: int, scopes: tuple[str | None, ...], excluded: str | None) -> frozenset[str]:
-        out = {name for name, audience in self._audiences.items() if audience not in scopes}
-        return self._arms_after[index].difference(out, json.loads(excluded or "[]"))
+        reserved = {name for name, audience in self._audiences.items() if audience not in scopes}
+        return self._arms_after[index].difference(reserved, json.loads(excluded or "[]"))
 
 
 @dataclass(frozen=True)
 class LoggedAnswer:
-    """One answer and what its edit cost.
+    """One answer with the cost of its edit.
 
     Attributes:
-        id: the completion's.
-        context: what was asked.
-        response: what was answered.
-        parameters: of the request.
-        finish_reason: why the answer ended there.
-        tokens: how many the policy wrote, its end included; `None` where it did not say.
-        policy: who answered.
-        propensity: the probability it was chosen with.
-        available_arms: the arms that the ensemble could choose from; none if the policy was asked for by name.
-        cost: of the edit that counts.
+        id: id of the completion.
+        context: the context.
+        response: the answer.
+        parameters: parameters of the request.
+        finish_reason: why the answer ended.
+        tokens: number of generated tokens, including the end of the turn; `None` where unknown.
+        policy: the policy that answered.
+        propensity: the probability with which it was chosen.
+        available_arms: arms that the ensemble could choose from; empty if the client requested the policy by name.
+        cost: cost of the latest edit.
     """
 
     id: str
@@ -101,13 +98,13 @@ class LoggedAnswer:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What a store holds.
+    """Logged traffic.
 
     Attributes:
-        rows: the answers whose edit has come, in the order they were given.
-        pending: how many answers of each policy have no edit yet, and so no cost.
-        specs: what each policy that ever was an arm is.
-        metric: how costs were computed; empty where there are none.
+        rows: answers with an edit, in the order in which they were given.
+        pending: number of answers of each policy without an edit yet, which have no cost.
+        specs: spec of each policy that ever was an arm, by name.
+        metric: name of the cost metric; empty where there are no costs.
     """
 
     rows: Sequence[LoggedAnswer]
@@ -127,14 +124,14 @@ def read_traffic(
     """Read the answers of a store, with the latest edit of each.
 
     Args:
-        connection: to the store.
-        tenant: only answers to this one.
-        user: only answers to this one.
-        group: only answers to users who are in this group now.
-        since: only answers given at that time or later.
+        connection: connection to the store.
+        tenant: read only answers to this tenant.
+        user: read only answers to this user.
+        group: read only answers to users who are in this group now.
+        since: read only answers given at this time or later.
 
     Raises:
-        InputError: their costs were computed in several ways, and cannot be averaged.
+        InputError: the costs were computed with several metrics, and cannot be averaged.
     """
     joined = completions.join(edits, and_(edits.c.completion_id == completions.c.id, IS_LATEST_REVISION), isouter=True)
     joined = joined.join(pulls, pulls.c.round == completions.c.round, isouter=True)
@@ -148,7 +145,7 @@ def read_traffic(
         query = query.where(is_in_group(group))
     if since is not None:
         query = query.where(completions.c.at >= since.timestamp())
-    offers = ArmAvailability(connection)
+    availability = ArmAvailability(connection)
     rows: list[LoggedAnswer] = []
     pending: Counter[str] = Counter()
     metrics: Counter[str] = Counter()
@@ -157,11 +154,11 @@ def read_traffic(
             pending[row.policy] += 1
             continue
         metrics[row.metric] += 1
-        could: frozenset[str] = frozenset()
+        available: frozenset[str] = frozenset()
         if row.pulled is not None:
-            could = offers.arms_at(row.pulled, row.tenant, row.user, row.without)
+            available = availability.arms_at(row.pulled, row.tenant, row.user, row.without)
         usage = json.loads(row.usage) if row.usage else {}
-        written = usage.get("completion_tokens") if isinstance(usage, dict) else None
+        tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
         rows.append(
             LoggedAnswer(
                 id=row.id,
@@ -169,23 +166,24 @@ def read_traffic(
                 response=row.response,
                 parameters=json.loads(row.parameters),
                 finish_reason=row.finish_reason,
-                tokens=written if isinstance(written, int) else None,
+                tokens=tokens if isinstance(tokens, int) else None,
                 policy=row.policy,
                 propensity=row.propensity,
-                available_arms=could,
+                available_arms=available,
                 cost=row.cost,
             )
         )
     if len(metrics) > 1:
-        said = ", ".join(f"{name} ({count} rows)" for name, count in metrics.most_common())
+        counts = ", ".join(f"{name} ({count} rows)" for name, count in metrics.most_common())
         raise InputError(
-            f"--store: the costs were computed in {len(metrics)} ways, {said}; choose rows of one with --since"
+            f"--store: the costs were computed with {len(metrics)} metrics, {counts}; select rows with one of them by "
+            "--since"
         )
-    return Traffic(rows, dict(pending), offers.specs, next(iter(metrics), ""))
+    return Traffic(rows, dict(pending), availability.specs, next(iter(metrics), ""))
 
 
 def _to_served_context(context: Context) -> Context:
-    """What a policy in the gateway was given: roles and words, a developer's turn as the system's."""
+    """The context as the gateway gave it to the policy: roles and content, with `developer` turns as `system`."""
     if isinstance(context, str):
         return context
     return tuple(
