@@ -145,7 +145,7 @@ def test_a_log_in_which_nobody_edited_anything(log: Path, tmp_path: Path) -> Non
         (["--data", "missing.jsonl"], "missing.jsonl: there is no such file"),
         ([], "either as --data FILE or as --store URL"),
         (["--data", "a.jsonl", "--store", "a.db"], "either as --data FILE or as --store URL"),
-        (["--data", "a.jsonl", "--user", "ann"], "choose rows of a store"),
+        (["--data", "a.jsonl", "--user", "ann"], "select rows of a store"),
         (["--store", "missing.db"], "missing.db: there is no such file"),
         (["--data", "LOG", "--sample", "1"], "--sample: 1 must be at least 2"),
         (["--data", "LOG", "--model", "./nowhere"], "--model ./nowhere"),

@@ -103,7 +103,9 @@ def test_errors_are_one_line_and_no_figures(store: str, tmp_path: Path, as_json:
     ]:
         assert why in error("--policy", policy, "--store", where, *as_json)
     assert "--since soon" in error("--policy", "a", "--store", store, "--since", "soon", *as_json)
-    assert "--batch-size 0" in error("--policy", "a", "--store", store, "--batch-size", "0", *as_json)
+    assert "--batch-size: 0 must be at least 1" in error(
+        "--policy", "a", "--store", store, "--batch-size", "0", *as_json
+    )
 
 
 def test_an_arm_is_evaluated_without_torch(store: str) -> None:

@@ -15,7 +15,7 @@ from copydesk.cli.theory import theory_command
 from copydesk.errors import InputError, Interrupted
 from copydesk.theory.experiments import SlopeEstimate, SlopeFit, measure_curves, measure_grid, measure_regret
 from copydesk.theory.lab import LabSetting
-from copydesk.theory.study import Study, count_steps
+from copydesk.theory.study import Study, StudyConfig, count_steps
 
 app = typer.Typer()
 app.command()(theory_command)
@@ -45,8 +45,8 @@ def asked(small: Study, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]
     """The repetitions and seeds of the studies that were run; each is the small one."""
     found: list[tuple[int, int]] = []
 
-    def run_study(repeats: int, seed: int, done: Callable[[], None] = lambda: None) -> Study:
-        found.append((repeats, seed))
+    def run_study(config: StudyConfig, done: Callable[[], None] = lambda: None) -> Study:
+        found.append((config.repeats, config.seed))
         done()
         return small
 
@@ -82,8 +82,8 @@ def test_progress_is_shown_on_a_terminal_and_not_on_stdout(
 ) -> None:
     steps = []
 
-    def run_study(repeats: int, seed: int, done: Callable[[], None]) -> Study:
-        for _ in range(count_steps(repeats)):
+    def run_study(config: StudyConfig, done: Callable[[], None]) -> Study:
+        for _ in range(count_steps(config.repeats)):
             done()
             steps.append(1)
         return small
@@ -91,7 +91,7 @@ def test_progress_is_shown_on_a_terminal_and_not_on_stdout(
     monkeypatch.setattr("copydesk.cli.theory.run_study", run_study)
     result = run("--out", str(tmp_path / "page.html"), "--repeats", "2", "--json", FORCE_COLOR="1")
     assert len(steps) == count_steps(2)
-    assert "measures" in result.stderr and "100%" in result.stderr
+    assert "measuring" in result.stderr and "100%" in result.stderr
     assert json.loads(result.stdout)["settings"]["repeats"] == 2
 
 
@@ -108,8 +108,8 @@ def test_a_page_is_replaced_only_by_force(asked: list[tuple[int, int]], tmp_path
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--repeats", "1"], r"--repeats 1: must be at least 2"),
-        (["--seed", "-1"], r"--seed -1: must be 0 or more"),
+        (["--repeats", "1"], r"--repeats: 1 must be at least 2"),
+        (["--seed", "-1"], r"--seed: -1 must be at least 0"),
         (["--out", "nowhere/page.html"], r"there is no folder"),
         (["--out", "."], r"this is a folder"),
     ],
@@ -134,7 +134,7 @@ def test_missing_matplotlib_is_an_error_before_the_run(
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(repeats: int, seed: int) -> Study:
+    def interrupted(config: StudyConfig) -> Study:
         raise Interrupted(2)
 
     monkeypatch.setattr("copydesk.cli.theory.run_study", interrupted)

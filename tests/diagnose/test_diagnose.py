@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from copydesk.data import EditCost, EditRecord, read_jsonl, write_jsonl
-from copydesk.diagnose import diagnose
+from copydesk.diagnose import DiagnoseConfig, diagnose
 from copydesk.errors import InputError
 
 WORDS = EditCost(unit="word")
@@ -110,7 +110,7 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"log\.jsonl: the log is empty"):
         diagnose(tmp_path / "log.jsonl")
     with pytest.raises(InputError, match=r"--sample: 1 must be at least 2"):
-        diagnose(letters(3), sample=1)
+        diagnose(letters(3), config=DiagnoseConfig(sample=1))
     (tmp_path / "log.jsonl").write_text('{"context": "c"}\n')
     with pytest.raises(InputError, match=r"log\.jsonl:1: "):
         diagnose(tmp_path / "log.jsonl", metric=WORDS)

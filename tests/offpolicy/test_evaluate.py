@@ -9,7 +9,7 @@ from transformers import LlamaForCausalLM
 from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
 from copydesk.models.load import load_model
-from copydesk.offpolicy.evaluate import evaluate
+from copydesk.offpolicy.evaluate import EvaluationConfig, evaluate
 from copydesk.offpolicy.weights import ImportanceWeights
 from copydesk.training.config import CostModelConfig
 from copydesk.training.cost_model.io import build_cost_model_file, save_cost_model
@@ -69,8 +69,8 @@ def test_an_empty_log_is_refused(log) -> None:
         evaluate(log.read(), "a")
     log.arm("a")
     log.answer("a", 1.0, 0.5)
-    with pytest.raises(InputError, match=r"--samples 0"):
-        evaluate(log.read(), "a", samples=0)
+    with pytest.raises(InputError, match=r"--samples: 0 must be at least 1"):
+        evaluate(log.read(), "a", EvaluationConfig(samples=0))
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def cost_model(model_folder: Path, records: list[EditRecord], tmp_path: Path) ->
 
 def test_a_cost_model_judges_what_the_policy_writes(log, texts: None, model_folder: Path, cost_model: Path) -> None:
     for policy in (str(model_folder), "old"):
-        found = evaluate(log.read(), policy, cost_model=cost_model, samples=2)
+        found = evaluate(log.read(), policy, EvaluationConfig(cost_model=cost_model, samples=2))
         ips, dr = found.estimates["ips"], found.estimates["dr"]
         assert ips is not None and dr is not None
         # 0.3 + w (c - 0.3), with weights of 1
@@ -148,12 +148,12 @@ def test_a_policy_that_cannot_answer_has_no_doubly_robust_estimate(
     log, two_arms: Callable[[int], None], cost_model: Path
 ) -> None:
     two_arms(200)
-    found = evaluate(log.read(), "a=0.5,b=0.5", cost_model=cost_model)
+    found = evaluate(log.read(), "a=0.5,b=0.5", EvaluationConfig(cost_model=cost_model))
     assert found.estimates["dr"] is found.differences["dr"] is None
     assert found.estimates["ips"] is not None and "cannot generate answers" in found.remarks[0]
 
 
 def test_with_top_p_there_is_no_doubly_robust_estimate(log, texts: None, model_folder: Path, cost_model: Path) -> None:
     log.answer("old", 1.0, 0.1, parameters={"top_p": 0.999}, response="Dear Ada", finish_reason="length")
-    found = evaluate(log.read(), str(model_folder), cost_model=cost_model)
+    found = evaluate(log.read(), str(model_folder), EvaluationConfig(cost_model=cost_model))
     assert found.estimates["dr"] is None and "top_p" in found.remarks[0]

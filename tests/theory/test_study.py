@@ -3,10 +3,11 @@ import json
 import numpy as np
 import pytest
 
+from copydesk.errors import InputError
 from copydesk.theory import study
 from copydesk.theory.experiments import Grid, fit_all_slopes, measure_curves, measure_grid
 from copydesk.theory.lab import LabSetting
-from copydesk.theory.study import count_steps, run_study
+from copydesk.theory.study import StudyConfig, count_steps, run_study
 
 
 def test_the_reference_has_the_settings_divergence_and_the_optimum_is_shared() -> None:
@@ -80,7 +81,7 @@ def test_a_whole_study_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "REGRET_ROUNDS", 20)
     monkeypatch.setattr(study, "GRID_LOG_SIZES", (30,))
     calls: list[None] = []
-    found = run_study(2, 0, lambda: calls.append(None))
+    found = run_study(StudyConfig(repeats=2), lambda: calls.append(None))
     document = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert len(calls) == count_steps(2)
     assert document["settings"] == {"repeats": 2, "seed": 0, "delta": 0.05}
@@ -91,5 +92,5 @@ def test_a_whole_study_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_repetition_has_no_spread() -> None:
-    with pytest.raises(ValueError, match=r"two repetitions"):
-        run_study(1)
+    with pytest.raises(InputError, match=r"--repeats: 1 must be at least 2"):
+        StudyConfig(repeats=1)

@@ -1,4 +1,4 @@
-"""`copydesk diagnose`: what a log says before anything is trained on it."""
+"""`copydesk diagnose`: diagnoses an edit log before training."""
 
 import logging
 from pathlib import Path
@@ -7,59 +7,68 @@ from typing import Annotated
 import typer
 
 from copydesk import embedded
+from copydesk.cli._options import options_from_config
 from copydesk.cli._shared import emit, iter_store_with_progress, iter_with_progress
 from copydesk.data.cost import CostNormalization, CostUnit, EditCost
-from copydesk.diagnose import diagnose as diagnosed
+from copydesk.diagnose import DiagnoseConfig, diagnose
 from copydesk.diagnose.render import LogOrigin, render_diagnosis_html, render_diagnosis_terminal
 from copydesk.errors import InputError
 from copydesk.store.store import hide_password, parse_store_url
 from copydesk.utils.atomic import atomic_write
 
 
+@options_from_config()
 def diagnose_command(
+    *,
     data: Annotated[
-        Path | None, typer.Option(help="The log: JSON Lines with context, response and edit.", show_default=False)
+        Path | None, typer.Option(help="Log file: JSON Lines with context, response and edit.", show_default=False)
     ] = None,
-    store: Annotated[str | None, typer.Option(help="Or a store, a file or a URL.", show_default=False)] = None,
-    user: Annotated[str | None, typer.Option(help="With --store: this user's only.", show_default="everyone's")] = None,
+    store: Annotated[
+        str | None, typer.Option(help="Store with the log, a file or a URL, instead of --data.", show_default=False)
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option(help="Only rows of this user; needs --store.", show_default="all users")
+    ] = None,
     group: Annotated[
-        str | None, typer.Option(help="With --store: of users in this group now.", show_default="everyone's")
+        str | None,
+        typer.Option(help="Only rows of users who are in this group now; needs --store.", show_default="all users"),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            help="The model that wrote it, and is to be trained: a hub id, a folder, a .gguf file, 'embedded' or "
-            "'smollm2'. Measures coverage.",
+            help="Model that wrote the log and is to be trained, to measure coverage: a hub id, a folder, a .gguf "
+            "file, 'embedded' or 'smollm2'.",
             show_default="coverage is not measured",
         ),
     ] = None,
-    sample: Annotated[int, typer.Option(help="With --model: edited rows that it scores.")] = 200,
-    seed: Annotated[int, typer.Option(help="Decides which, and the model's own responses.")] = 0,
-    region: Annotated[str, typer.Option(help="Of phone numbers without a country's code: US, GB, DE, ...")] = "US",
-    unit: Annotated[CostUnit, typer.Option(help="What the edit cost counts.")] = "subtoken",
-    normalize: Annotated[CostNormalization, typer.Option(help="Whose length the distance is divided by.")] = "response",
+    config: DiagnoseConfig,
+    unit: Annotated[CostUnit, typer.Option(help="Unit in which the edit cost is counted.")] = "subtoken",
+    normalize: Annotated[
+        CostNormalization, typer.Option(help="Length that the edit distance is divided by.")
+    ] = "response",
     tokenizer: Annotated[
         str | None,
-        typer.Option(help="Whose sub-tokens, as for `copydesk cost`.", show_default="the model's, or embedded"),
+        typer.Option(
+            help="Tokenizer of the sub-tokens, as for `copydesk cost`.", show_default="the model's, or embedded"
+        ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Write the diagnosis as a page here (HTML).", show_default=False)
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace that page.")] = False,
+    out: Annotated[Path | None, typer.Option(help="HTML page to write the diagnosis to.", show_default=False)] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing page.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
-    """Tell what a log says before anything is trained on it.
+    """Diagnose an edit log before training, and recommend a method.
 
-    How much is edited, where, what into what, and whether that changes over time;
-    how alike people edit, and whether the model would write what they wrote. From
-    that, which method to train with, what to be careful about, and the reasons.
+    Measures how much is edited, where, which rewrites are common and whether that
+    changes over time; how consistently people edit, and how likely the model is to
+    write their edits. Recommends a training method with the reasons, and lists what
+    to be careful about.
 
     copydesk diagnose --data log.jsonl --model Qwen/Qwen3-0.6B --out diagnosis.html
     """
     if (data is None) == (store is None):
         raise InputError("give the log either as --data FILE or as --store URL")
     if data is not None and (user or group):
-        raise InputError("--user and --group choose rows of a store; give --store, or leave them out")
+        raise InputError("--user and --group select rows of a store; give --store, or leave them out")
     if out is not None:
         _check_out(out, data, force)
     log = _describe_origin(data, store, user, group)
@@ -68,12 +77,12 @@ def diagnose_command(
         if data is None
         else iter_with_progress(data, "rows")
     )
-    # What it says of rows too long names options of another command; the diagnosis counts them itself.
+    # Its warning about long rows names options of another command; the diagnosis counts such rows itself.
     logging.getLogger("copydesk.training.encode").setLevel(logging.ERROR)
     if model is not None:
         _quiet_model_libraries()
     metric = EditCost(unit=unit, normalize=normalize, tokenizer=tokenizer or _choose_tokenizer(model))
-    diagnosis = diagnosed(rows, model, metric=metric, sample=sample, seed=seed, region=region, name=log.name)
+    diagnosis = diagnose(rows, model, metric=metric, config=config, name=log.name)
     if out is not None:
         page = render_diagnosis_html(diagnosis, log)
         with atomic_write(out) as file:
@@ -88,14 +97,14 @@ def diagnose_command(
 def _describe_origin(data: Path | None, store: str | None, user: str | None, group: str | None) -> LogOrigin:
     if data is not None:
         return LogOrigin(str(data), ("--data", str(data)))
-    chosen = {"--user": user, "--group": group}
-    options = [word for option, value in chosen.items() if value is not None for word in (option, value)]
+    selection = {"--user": user, "--group": group}
+    options = [word for option, value in selection.items() if value is not None for word in (option, value)]
     name = hide_password(parse_store_url(str(store)))
     return LogOrigin(" ".join([name, *options]), ("--store", name if "://" in str(store) else str(store), *options))
 
 
 def _check_out(out: Path, data: Path | None, force: bool) -> None:
-    """Refuse before the work, not after it, what could not be written in the end."""
+    """Reject a page that could not be written, before the work and not after it."""
     if data is not None and out.exists() and data.exists() and out.samefile(data):
         raise InputError(f"--out {out}: that is the log itself; choose another name")
     if out.exists() and not force:
@@ -115,7 +124,7 @@ def _quiet_model_libraries() -> None:
 
 
 def _choose_tokenizer(model: str | None) -> str:
-    """Whose sub-tokens to count: the model's, where its tokenizer can be read without it."""
+    """The tokenizer of the edit cost: the model's, if it can be read without loading the model."""
     if model is None or (Path(model).exists() and not (Path(model) / "tokenizer.json").is_file()):
         return embedded.NAME
     return model

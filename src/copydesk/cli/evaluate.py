@@ -1,8 +1,7 @@
-"""`copydesk evaluate`: what a policy would have cost on logged traffic."""
+"""`copydesk evaluate`: estimates what a policy would have cost on logged traffic."""
 
 import contextlib
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,52 +10,49 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from copydesk.cli._options import options_from_config
 from copydesk.cli._shared import emit, no_rows_error, parse_since
-from copydesk.errors import InputError
 from copydesk.offpolicy.estimators import Estimate
-from copydesk.offpolicy.evaluate import Evaluation
-from copydesk.offpolicy.evaluate import evaluate as estimate
+from copydesk.offpolicy.evaluate import Evaluation, EvaluationConfig, evaluate
 from copydesk.offpolicy.traffic import read_traffic
 from copydesk.store import DEFAULT_STORE, EditStore
 
 _ESTIMATOR_LABELS = {"ips": "IPS", "snips": "SNIPS", "dr": "doubly robust"}
 
 
+@options_from_config()
 def evaluate_command(
+    *,
     policy: Annotated[
         str,
-        typer.Option(help="A policy that answered in this log, a mixture (sft=0.5,dpo=0.5), a model or a folder."),
+        typer.Option(
+            help="Policy to evaluate: one that answered in this log, a mixture (sft=0.5,dpo=0.5), a model or a "
+            "policy's folder."
+        ),
     ],
-    store: Annotated[str, typer.Option(help="The gateway's store.")] = DEFAULT_STORE,
-    cost_model: Annotated[
-        Path | None,
-        typer.Option(help="A cost model's folder, for doubly robust.", show_default="a regression on the contexts"),
-    ] = None,
-    samples: Annotated[int, typer.Option(help="With --cost-model: answers to write to each context.")] = 4,
-    seed: Annotated[int, typer.Option(help="Decides what is random.")] = 0,
+    store: Annotated[str, typer.Option(help="Store of the gateway, a file or a URL.")] = DEFAULT_STORE,
     user: Annotated[str | None, typer.Option(help="Only answers to this user.", show_default="all")] = None,
     group: Annotated[
         str | None, typer.Option(help="Only answers to users who are in this group now.", show_default="all")
     ] = None,
     tenant: Annotated[str | None, typer.Option(help="Only answers to this tenant.", show_default="all")] = None,
     since: Annotated[
-        str | None, typer.Option(help="Only answers since this date or time, or 7d, 12h.", show_default="all")
+        str | None,
+        typer.Option(help="Only answers since this date or time, or of the last 7d or 12h.", show_default="all"),
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Answers in one forward pass.")] = 8,
+    config: EvaluationConfig,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
     """Estimate what a policy would have cost on logged traffic, without serving it.
 
-    By IPS, self-normalised IPS (SNIPS) and doubly robust, each with a 95%
-    interval. Where the policy answered in the log, the logged probability of that
-    choice is the weight; else the probabilities of the logged texts are, under it
-    and under who wrote them. Exits with 2 and without a figure when the log says
-    too little of the policy.
+    Estimators are IPS, self-normalised IPS (SNIPS) and doubly robust, each with a
+    95% interval. If the policy answered in the log, weights come from the logged
+    probability of choosing it; otherwise from the probabilities of the logged texts
+    under it and under the policy that wrote them. Exits with 2 and without a figure
+    when the log overlaps too little with the policy.
 
     copydesk evaluate --policy policies/early-2 --store copydesk.db
     """
-    if batch_size < 1:
-        raise InputError(f"--batch-size {batch_size}: must be at least 1")
     moment = None if since is None else parse_since(since)
     opened = EditStore.open(store, create=False)
     try:
@@ -66,30 +62,29 @@ def evaluate_command(
                 raise no_rows_error(connection, opened.name, user=user, group=group, tenant=tenant)
     finally:
         opened.close()
-    with contextlib.redirect_stdout(sys.stderr):  # what a library prints while it loads a model
-        found = estimate(traffic, policy, cost_model=cost_model, samples=samples, seed=seed, batch_size=batch_size)
-    emit({"store": opened.name, **found.to_json()}, _render_evaluation(found), as_json=as_json)
+    with contextlib.redirect_stdout(sys.stderr):  # libraries print while they load a model
+        evaluation = evaluate(traffic, policy, config)
+    emit({"store": opened.name, **evaluation.to_json()}, _render_evaluation(evaluation), as_json=as_json)
 
 
-def _render_evaluation(found: Evaluation) -> RenderableType:
-    costs = Table("estimator", "cost", "95% interval", "less logged", "95% interval", box=box.SIMPLE)
-    for name, cost in found.estimates.items():
-        costs.add_row(
-            _ESTIMATOR_LABELS[name], *_format_estimate(cost), *_format_estimate(found.differences[name], sign="+")
-        )
-    costs.add_row("logged", *_format_estimate(found.logged))
+def _render_evaluation(evaluation: Evaluation) -> RenderableType:
+    costs = Table("estimator", "cost", "95% interval", "minus logged", "95% interval", box=box.SIMPLE)
+    for name, cost in evaluation.estimates.items():
+        difference = evaluation.differences[name]
+        costs.add_row(_ESTIMATOR_LABELS[name], *_format_estimate(cost), *_format_estimate(difference, sign="+"))
+    costs.add_row("logged", *_format_estimate(evaluation.logged))
     arms = Table("logged policy", "answers", "pending", "cost", "95% interval", box=box.SIMPLE)
-    for arm in found.arms:
+    for arm in evaluation.arms:
         arms.add_row(arm.policy, str(arm.rows), str(arm.pending), *_format_estimate(arm.cost))
-    overlap = found.overlap
-    said = [
-        f"{found.policy}: effective sample size {overlap.effective:.1f} of {found.rows} rows; the largest has "
-        f"{overlap.largest:.1%} of the weight; weights average {overlap.mean_weight:.3f} (1 but for chance).",
-        f"Costs are {found.metric}.",
-        *(f"Left out: {count} rows ({why})." for why, count in found.left_out.items()),
-        *(remark[0].upper() + remark[1:] for remark in found.remarks),
+    overlap = evaluation.overlap
+    notes = [
+        f"{evaluation.policy}: effective sample size {overlap.effective:.1f} of {evaluation.rows} rows; the largest "
+        f"row has {overlap.largest:.1%} of the weight; weights average {overlap.mean_weight:.3f} (1 is expected).",
+        f"Costs are {evaluation.metric}.",
+        *(f"Left out: {count} rows ({reason})." for reason, count in evaluation.left_out.items()),
+        *(remark[0].upper() + remark[1:] for remark in evaluation.remarks),
     ]
-    return Group(costs, arms, *map(Text, said))
+    return Group(costs, arms, *map(Text, notes))
 
 
 def _format_estimate(estimate: Estimate | None, sign: str = "") -> tuple[str, str]:

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from copydesk.data.cost import EditCost, summarize_costs
 from copydesk.data.jsonl import read_jsonl
@@ -38,9 +40,18 @@ from copydesk.diagnose.statistics import (
     measure_drift,
 )
 from copydesk.errors import InputError
+from copydesk.utils.config import Config
 
 CONSISTENCY_ROWS = 5_000
 """Rows from which consistency is measured; a sample where the log has more."""
+
+
+class DiagnoseConfig(Config):
+    """Settings of a diagnosis."""
+
+    sample: Annotated[int, Field(ge=2, description="Number of edited rows that the model scores; needs --model.")] = 200
+    seed: Annotated[int, Field(ge=0, description="Seed of the samples and of the model's own responses.")] = 0
+    region: Annotated[str, Field(description="Country of phone numbers without a country code: US, GB, DE, ...")] = "US"
 
 
 @dataclass(frozen=True)
@@ -90,9 +101,7 @@ def diagnose(
     model: str | None = None,
     *,
     metric: EditCost | None = None,
-    sample: int = 200,
-    seed: int = 0,
-    region: str = "US",
+    config: DiagnoseConfig | None = None,
     name: str | None = None,
 ) -> Diagnosis:
     """Diagnose a log.
@@ -104,21 +113,18 @@ def diagnose(
         log: a file (JSON Lines) or records.
         model: the reference policy, as for `copydesk.models.load.load_model`; `None` skips coverage.
         metric: the edit cost; `EditCost()` by default.
-        sample: number of edited rows that the model scores; at least 2.
-        seed: seed of samples and bootstrap.
-        region: country of phone numbers without a country code, as ISO 3166-1 alpha-2.
+        config: sample size, seed and region; `DiagnoseConfig()` by default.
         name: name of the log in messages; by default the file's.
 
     Raises:
-        InputError: a row is invalid, there are no rows, `sample` is too small, the region is unknown, or the model or
-            the metric's tokenizer cannot be loaded.
+        InputError: a row is invalid, there are no rows, the region is unknown, or the model or the metric's tokenizer
+            cannot be loaded.
     """
     name = name or (str(log) if isinstance(log, Path | str) else "the log")
     records = read_jsonl(log) if isinstance(log, Path | str) else log
     metric = metric or EditCost()
-    if sample < 2:
-        raise InputError(f"--sample: {sample} must be at least 2")
-    leaks = LeakDetector(region)
+    config = config or DiagnoseConfig()
+    leaks = LeakDetector(config.region)
     counted, digests, positions, rewrites, kept = (
         LogCountsAccumulator(),
         RowDigests(),
@@ -126,8 +132,8 @@ def diagnose(
         RewriteAccumulator(),
         EditQualityAccumulator(),
     )
-    to_score: ReservoirSample[EditRecord] = ReservoirSample(sample, seed)
-    compared: ReservoirSample[tuple[str, str]] = ReservoirSample(CONSISTENCY_ROWS, seed)
+    to_score: ReservoirSample[EditRecord] = ReservoirSample(config.sample, config.seed)
+    compared: ReservoirSample[tuple[str, str]] = ReservoirSample(CONSISTENCY_ROWS, config.seed)
 
     def iter_measured_rows() -> Iterator[tuple[EditRecord, float | None]]:
         for number, (record, cost) in enumerate(metric.iter_costs(records), start=1):
@@ -153,10 +159,10 @@ def diagnose(
     quality = EditQuality(
         kept.kept_share,
         kept.near_identical_share,
-        measure_consistency([align_edit(*pair) for pair in compared.items()], seed),
+        measure_consistency([align_edit(*pair) for pair in compared.items()], config.seed),
         measure_repeated_edits(digests.iter_repeated_edit_costs()),
     )
-    coverage = _measure_sample_coverage(model, to_score.items(), seed)
+    coverage = _measure_sample_coverage(model, to_score.items(), config.seed)
     found_leaks, duplicates = leaks.result(), digests.find_duplicates()
     return Diagnosis(
         counts=counts,

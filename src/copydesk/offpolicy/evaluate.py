@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from copydesk.errors import InputError
 from copydesk.offpolicy.baseline import Baseline, fit_baseline, predict_baseline
@@ -23,6 +24,7 @@ from copydesk.offpolicy.estimators import (
 from copydesk.offpolicy.overlap import UNEVEN_SHARE, Overlap, check_overlap
 from copydesk.offpolicy.traffic import LoggedAnswer, Traffic
 from copydesk.offpolicy.weights import ImportanceWeights, compute_arm_weights, compute_text_weights
+from copydesk.utils.config import Config, Flag
 
 if TYPE_CHECKING:
     from copydesk.policies.local import LocalPolicy
@@ -34,6 +36,21 @@ _RANDOMIZE_HINT = (
     "let the gateway choose at random, with --rule thompson or fixed, or give the policy's folder, whose weights come "
     "from the text"
 )
+
+
+class EvaluationConfig(Config):
+    """Settings of an off-policy evaluation."""
+
+    cost_model: Annotated[
+        Path | None,
+        Flag(default_text="a regression on the contexts"),
+        Field(description="Folder of a cost model for the doubly robust estimate."),
+    ] = None
+    samples: Annotated[
+        int, Field(ge=1, description="Answers that the policy generates for each context; needs --cost-model.")
+    ] = 4
+    seed: Annotated[int, Field(ge=0, description="Seed of these answers and of the regression's folds.")] = 0
+    batch_size: Annotated[int, Field(ge=1, description="Number of answers in one forward pass.")] = 8
 
 
 @dataclass(frozen=True)
@@ -83,32 +100,20 @@ class Evaluation:
         return asdict(self) | {"overlap": self.overlap.to_json(), "left_out": dict(self.left_out)}
 
 
-def evaluate(
-    traffic: Traffic,
-    policy: str,
-    *,
-    cost_model: Path | str | None = None,
-    samples: int = 4,
-    seed: int = 0,
-    batch_size: int = 8,
-) -> Evaluation:
+def evaluate(traffic: Traffic, policy: str, config: EvaluationConfig | None = None) -> Evaluation:
     """Estimate what a policy would have cost on logged traffic.
 
     Args:
         traffic: the log.
         policy: the name of a policy that answered in the log; a fixed mixture of such, `sft=0.5,dpo=0.5`; or a model or
             a policy's folder, as for `open_policy`.
-        cost_model: folder of a cost model for the doubly robust estimate; without one a regression on the words of the
-            context is fitted to the log.
-        samples: answers that the policy generates for each context, for the cost model.
-        seed: seed of these answers, and of the folds of the regression.
-        batch_size: answers in one forward pass.
+        config: settings; `EvaluationConfig()` by default. Without a cost model, the doubly robust estimate uses a
+            regression on the words of the context that is fitted to the log.
 
     Raises:
         InputError: the log is empty, the policy cannot be opened, or the overlap is too small.
     """
-    if samples < 1:
-        raise InputError(f"--samples {samples}: must be at least 1")
+    config = config or EvaluationConfig()
     if not traffic.rows:
         raise InputError(
             f"--store: it holds no edits of such answers yet ({sum(traffic.pending.values())} are pending); collect "
@@ -128,7 +133,7 @@ def evaluate(
     else:
         opened = _open_local_policy(policy, policy)
         importance = compute_text_weights(
-            traffic.rows, opened, lambda name: _open_arm(name, traffic.specs), batch_size=batch_size
+            traffic.rows, opened, lambda name: _open_arm(name, traffic.specs), batch_size=config.batch_size
         )
         fix = _ADD_ARM_HINT
     overlap = Overlap.from_weights(importance.weights, importance.unreachable, importance.expected)
@@ -140,11 +145,11 @@ def evaluate(
             "and the log lacks are not counted, so the intervals are too narrow."
         )
     baseline = None
-    if cost_model is None:
-        baseline = fit_baseline(importance.rows, importance.weights, seed)
+    if config.cost_model is None:
+        baseline = fit_baseline(importance.rows, importance.weights, config.seed)
     else:
         generator = opened or _open_generator(policy, shares, traffic.specs)
-        baseline = _try_model_baseline(importance.rows, generator, cost_model, samples, seed, traffic.metric, remarks)
+        baseline = _try_model_baseline(importance.rows, generator, config.cost_model, config, traffic.metric, remarks)
     costs = np.array([row.cost for row in importance.rows])
     fits = {
         "ips": estimate_ips(importance.weights, costs),
@@ -236,9 +241,8 @@ def _open_generator(policy: str, shares: Mapping[str, float] | None, specs: Mapp
 def _try_model_baseline(
     rows: Sequence[LoggedAnswer],
     generator: "LocalPolicy | None",
-    folder: Path | str,
-    samples: int,
-    seed: int,
+    folder: Path,
+    config: EvaluationConfig,
     metric: str,
     remarks: list[str],
 ) -> Baseline | None:
@@ -249,7 +253,7 @@ def _try_model_baseline(
     if any((row.parameters.get("top_p") or 1.0) < 1 for row in rows):
         remarks.append("dr is not available: some requests set top_p below 1, which is not supported here.")
         return None
-    baseline, predicted_metric = predict_baseline(rows, generator, folder, samples, seed)
+    baseline, predicted_metric = predict_baseline(rows, generator, folder, config.samples, config.seed)
     if predicted_metric != metric:
         remarks.append(
             f"the cost model predicts {predicted_metric} and the costs are {metric}: dr is still unbiased, but its "

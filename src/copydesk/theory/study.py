@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from copydesk.theory.experiments import (
     GRID_DIVERGENCES,
@@ -21,11 +23,19 @@ from copydesk.theory.experiments import (
 )
 from copydesk.theory.lab import FixedPoint, LabSetting, find_fixed_points
 from copydesk.theory.learners import BOUND_DELTA
+from copydesk.utils.config import Config
 
 CURVE_SETTINGS = tuple(LabSetting(strength, apart) for strength in (1, 4, 32) for apart in (1.0, 3.0, 6.0))
 """Weak to strong users, and good to poor coverage."""
 REGRET_SETTINGS = (LabSetting(1, 6.0), LabSetting(4, 3.0), LabSetting(32, 3.0))
 REGRET_ROUNDS = 2_000
+
+
+class StudyConfig(Config):
+    """Settings of a study. With a single repetition there would be no spread."""
+
+    repeats: Annotated[int, Field(ge=2, description="Number of logs drawn for each setting and length.")] = 20
+    seed: Annotated[int, Field(ge=0, description="Seed of the logs and of the late ensemble's rounds.")] = 0
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,7 @@ class Study:
                 }
                 for regret in self.regrets
             ],
-            "fixed_points": [vars(anchor).copy() for anchor in self.fixed_points],
+            "fixed_points": [vars(point).copy() for point in self.fixed_points],
         }
 
 
@@ -68,21 +78,16 @@ def count_steps(repeats: int) -> int:
     return repeats * (len(CURVE_SETTINGS) + len(REGRET_SETTINGS)) + grid + 1
 
 
-def run_study(repeats: int = 20, seed: int = 0, done: Callable[[], None] = lambda: None) -> Study:
-    """Run every experiment with `repeats` repetitions. `done` is called `count_steps(repeats)` times.
-
-    Raises:
-        ValueError: fewer than two repetitions, which would have no spread.
-    """
-    if repeats < 2:
-        raise ValueError("a study needs at least two repetitions")
-    anchors = find_fixed_points(CURVE_SETTINGS)
+def run_study(config: StudyConfig, done: Callable[[], None] = lambda: None) -> Study:
+    """Run every experiment. `done` is called `count_steps(config.repeats)` times."""
+    repeats, seed = config.repeats, config.seed
+    fixed_points = find_fixed_points(CURVE_SETTINGS)
     done()
     curves = [measure_curves(setting, repeats, seed, done=done) for setting in CURVE_SETTINGS]
     grids = [measure_grid(n, repeats, seed, done=done) for n in GRID_LOG_SIZES]
     slopes = [found for grid in grids for found in fit_all_slopes(grid, seed)]
     regrets = [measure_regret(setting, REGRET_ROUNDS, repeats, seed, done=done) for setting in REGRET_SETTINGS]
-    return Study(repeats, seed, curves, grids, slopes, regrets, anchors)
+    return Study(repeats, seed, curves, grids, slopes, regrets, fixed_points)
 
 
 def _user_json(setting: LabSetting) -> dict[str, Any]:
