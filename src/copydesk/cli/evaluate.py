@@ -68,7 +68,7 @@ def evaluate_command(
 
 
 def _render_evaluation(evaluation: Evaluation) -> RenderableType:
-    costs = Table("estimator", "cost", "95% interval", "minus logged", "95% interval", box=box.SIMPLE)
+    costs = Table("estimator", "cost", "95% interval", "vs. logged", "95% interval", box=box.SIMPLE)
     for name, cost in evaluation.estimates.items():
         difference = evaluation.differences[name]
         costs.add_row(_ESTIMATOR_LABELS[name], *_format_estimate(cost), *_format_estimate(difference, sign="+"))
