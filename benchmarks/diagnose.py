@@ -36,7 +36,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from copydesk.diagnose import DiagnoseConfig, diagnose
+from copydesk.diagnose import DiagnoseConfig, diagnose_log
 from copydesk.diagnose.advice import AdviceInputs, advise
 from copydesk.diagnose.diagnose import collect_advice_inputs
 from copydesk.diagnose.quality import compute_effective_share
@@ -89,7 +89,7 @@ def judge_embedded(logs: Sequence[tuple[str, Path, dict[str, float]]]) -> list[J
     """Diagnose logs of runs with the embedded model, which wrote them."""
     judged = []
     for name, path, costs in track(logs, "logs", console=Console(stderr=True), transient=True):
-        found = diagnose(path, "embedded", config=DiagnoseConfig(sample=SAMPLE))
+        found = diagnose_log(path, "embedded", config=DiagnoseConfig(sample=SAMPLE))
         assert found.advice is not None
         facts = collect_advice_inputs(found.counts, found.costs, found.quality, found.coverage)
         judged.append(Judged(name, found.advice.method, found.advice.predicted, asdict(facts), costs))

@@ -8,7 +8,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from copydesk.data import EditCost
 from copydesk.data.record import EditRecord
-from copydesk.diagnose import DiagnoseConfig, diagnose
+from copydesk.diagnose import DiagnoseConfig, diagnose_log
 from copydesk.diagnose.reference import score_sample
 from copydesk.training.encode import encode_log
 
@@ -46,7 +46,7 @@ def test_rows_longer_than_the_models_context_are_scored_in_part(model_folder: Pa
 
 
 def test_a_diagnosis_with_a_model(records: list[EditRecord], model_folder: Path) -> None:
-    found = diagnose(records, str(model_folder), metric=EditCost(unit="word"), config=DiagnoseConfig(sample=4))
+    found = diagnose_log(records, str(model_folder), metric=EditCost(unit="word"), config=DiagnoseConfig(sample=4))
     assert found.coverage is not None
     assert found.coverage.rows == 4
     assert found.advice is not None

@@ -118,7 +118,7 @@ def test_a_logged_policy_that_cannot_be_opened_is_named(log, texts: None, model_
 
 
 def test_a_policy_without_probabilities_is_refused(log, texts: None) -> None:
-    with pytest.raises(InputError, match=r"does not run in this process"):
+    with pytest.raises(InputError, match=r"no model in this process"):
         evaluate(log.read(), "qwen@https://host/v1")
     with pytest.raises(InputError, match=r"/nowhere"):
         evaluate(log.read(), "/nowhere")

@@ -10,7 +10,7 @@ from copydesk import embedded
 from copydesk.cli._options import options_from_config
 from copydesk.cli._shared import emit, iter_store_with_progress, iter_with_progress
 from copydesk.data.cost import CostNormalization, CostUnit, EditCost
-from copydesk.diagnose import DiagnoseConfig, diagnose
+from copydesk.diagnose import DiagnoseConfig, diagnose_log
 from copydesk.diagnose.render import LogOrigin, render_diagnosis_html, render_diagnosis_terminal
 from copydesk.errors import InputError
 from copydesk.store.store import hide_password, parse_store_url
@@ -82,7 +82,7 @@ def diagnose_command(
     if model is not None:
         _quiet_model_libraries()
     metric = EditCost(unit=unit, normalize=normalize, tokenizer=tokenizer or _choose_tokenizer(model))
-    diagnosis = diagnose(rows, model, metric=metric, config=config, name=log.name)
+    diagnosis = diagnose_log(rows, model, metric=metric, config=config, name=log.name)
     if out is not None:
         page = render_diagnosis_html(diagnosis, log)
         with atomic_write(out) as file:

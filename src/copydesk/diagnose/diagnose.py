@@ -96,7 +96,7 @@ class Diagnosis:
         return document
 
 
-def diagnose(
+def diagnose_log(
     log: Path | str | Iterable[EditRecord],
     model: str | None = None,
     *,

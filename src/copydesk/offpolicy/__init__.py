@@ -1,1 +1,1 @@
-"""Off-policy evaluation: the edit cost a policy would have had on traffic that other policies answered."""
+"""What a policy would have cost on traffic that others answered: off-policy evaluation."""

@@ -211,7 +211,7 @@ def _open_local_policy(name: str, spec: str) -> "LocalPolicy":
     opened = open_policy(name, spec)
     if not isinstance(opened, LocalPolicy):
         raise InputError(
-            f"{spec}: it does not run in this process, so the probability of a logged text is not known; give a model "
+            f"{spec}: it is no model in this process, so the probability of a logged text is not known; give a model "
             f"or a policy's folder, or {_ADD_ARM_HINT}"
         )
     return opened

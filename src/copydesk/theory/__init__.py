@@ -1,1 +1,1 @@
-"""The tabular lab: worlds small enough to compute everything exactly, and the bounds beside measurements."""
+"""The tabular lab: the method where everything can be computed exactly, and the bounds beside what is measured."""
