@@ -33,7 +33,7 @@ def small() -> Study:
         repeats=2,
         seed=0,
         curves=[replace(curves, bounds={**curves.bounds, "dpo": np.array([np.inf])})],
-        grids=[measure_grid(30, 2, 0, strengths=(1, 32), apart=(1.0,))],
+        grids=[measure_grid(30, 2, 0, strengths=(1, 32), divergences=(1.0,))],
         slopes=[SlopeFit(30, "quality", "all coverages", {"sft": one, "dpo": one}, one)],
         regrets=[measure_regret(LabSetting(32, 1.0), 10, 2, 0)],
         fixed_points=[],

@@ -85,10 +85,10 @@ def test_a_log_that_cannot_distinguish_a_member_from_the_optimum_gives_no_bound(
 
 
 @pytest.mark.parametrize("strength", [1, 4, 32])
-@pytest.mark.parametrize("apart", [1.0, 3.0, 6.0])
-def test_every_bound_is_above_what_is_measured(strength: int, apart: float) -> None:
+@pytest.mark.parametrize("divergence", [1.0, 3.0, 6.0])
+def test_every_bound_is_above_what_is_measured(strength: int, divergence: float) -> None:
     """In at least 1 − δ of the repetitions; at the longest log only what a weak user leaves keeps SFT's up."""
-    setting = LabSetting(strength, apart)
+    setting = LabSetting(strength, divergence)
     problem, members, given = setting.world.problem, setting.members, setting.coefficients
     for n in (30, 1_000, 100_000):
         held = {"sft": 0, "dpo": 0, "rl": 0}

@@ -82,7 +82,7 @@ def study_of(slopes: Sequence[SlopeFit] = (HOLDS, FAILS, OPEN, QUALITY)) -> Stud
         repeats=2,
         seed=0,
         curves=[measure_curves(LabSetting(1, 6.0), 2, 0, lengths=(30, 100))],
-        grids=[measure_grid(30, 2, 0, strengths=(1, 32), apart=(1.0, 6.0))],
+        grids=[measure_grid(30, 2, 0, strengths=(1, 32), divergences=(1.0, 6.0))],
         slopes=list(slopes),
         regrets=[measure_regret(LabSetting(1, 6.0), 30, 2, 0)],
         fixed_points=[anchor],
@@ -180,8 +180,8 @@ def test_zero_suboptimality_and_infinite_bounds_can_be_drawn(study: Study) -> No
 
 
 def test_the_fixed_points_are_counted(study: Study) -> None:
-    def anchors(apart: float, *distances: float, residual: float = 1e-13) -> list[FixedPoint]:
-        return [FixedPoint(4, apart, f"start {k}", residual, 10, distance) for k, distance in enumerate(distances)]
+    def anchors(divergence: float, *distances: float, residual: float = 1e-13) -> list[FixedPoint]:
+        return [FixedPoint(4, divergence, f"start {k}", residual, 10, distance) for k, distance in enumerate(distances)]
 
     found = [*anchors(1, 0, 1e-10), *anchors(3, 0.5, 0.5), *anchors(5, 0, 0.4), *anchors(6, 0.3, 0.2, residual=0.1)]
     text = Page(render_study_html(replace(study, fixed_points=found))).text

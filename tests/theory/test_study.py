@@ -38,7 +38,7 @@ def test_a_broken_bound_is_counted() -> None:
 
 
 def test_dpo_wins_with_weak_users_and_sft_with_strong_ones() -> None:
-    grid = measure_grid(1_000, 5, 0, strengths=(1, 32), apart=(5.0, 6.0))
+    grid = measure_grid(1_000, 5, 0, strengths=(1, 32), divergences=(5.0, 6.0))
     assert grid.winner.tolist() == [[1, 1], [0, 0]]
     assert grid.compute_regret("late").shape == (2, 2)
     for name in ("sft", "dpo", "rl", "early"):
@@ -50,7 +50,7 @@ def test_dpo_wins_with_weak_users_and_sft_with_strong_ones() -> None:
 
 def made_grid() -> Grid:
     """SubOpt/β is 1 + 2 coverage + 3 left for DPO and 1 + coverage + 6 left for SFT, with a little rng."""
-    strengths, apart = (1, 16), (1.0, 3.0, 5.0)
+    strengths, divergences = (1, 16), (1.0, 3.0, 5.0)
     left = np.array([[0.5] * 3, [0.1] * 3])
     coverage = np.broadcast_to([0.0, 0.5, 1.0], (2, 3))
     rng = np.random.default_rng(0).normal(0, 0.01, (4, 2, 3, 40))
@@ -59,7 +59,7 @@ def made_grid() -> Grid:
     beta = np.full((2, 3), 0.1)
     names = ("sft", "dpo", "rl", "early")
     measured = {name: 0.1 * (plane[..., None] + noise) for name, plane, noise in zip(names, planes, rng, strict=True)}
-    return Grid(100, strengths, apart, measured, beta, left)
+    return Grid(100, strengths, divergences, measured, beta, left)
 
 
 def test_slopes_of_a_grid_made_by_hand() -> None:

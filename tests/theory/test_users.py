@@ -24,9 +24,9 @@ def test_the_gap_and_the_contraction_by_hand() -> None:
 
 
 @pytest.mark.parametrize("strength", [1, 2, 7, 32])
-@pytest.mark.parametrize("apart", [1.0, 6.0])
-def test_detailed_balance_with_the_optimum(strength: int, apart: float) -> None:
-    world = LabSetting(strength, apart).world
+@pytest.mark.parametrize("divergence", [1.0, 6.0])
+def test_detailed_balance_with_the_optimum(strength: int, divergence: float) -> None:
+    world = LabSetting(strength, divergence).world
     flow = world.problem.optimum[:, :, None] * world.edits
     assert np.abs(flow - np.swapaxes(flow, 1, 2)).max() < 1e-12
     assert np.abs(world.edits.sum(axis=2) - 1).max() < 1e-12

@@ -203,30 +203,30 @@ def measure_grid(
     repeats: int,
     seed: int,
     strengths: Sequence[int] = GRID_STRENGTHS,
-    apart: Sequence[float] = GRID_DIVERGENCES,
+    divergences: Sequence[float] = GRID_DIVERGENCES,
     done: Callable[[], None] = lambda: None,
 ) -> Grid:
     """Draw `repeats` logs of n edits in every setting, learn from each, and play a late ensemble of the results.
 
     `done` is called after each setting.
     """
-    shape = (len(strengths), len(apart), repeats)
+    shape = (len(strengths), len(divergences), repeats)
     measured = {name: np.empty(shape) for name in (*LEARNERS, "late")}
     beta, left = np.empty(shape[:2]), np.empty(shape[:2])
     for s, strength in enumerate(strengths):
-        for a, distance in enumerate(apart):
-            setting = LabSetting(strength, distance)
+        for a, divergence in enumerate(divergences):
+            setting = LabSetting(strength, divergence)
             world = setting.world
             beta[s, a], left[s, a] = world.problem.beta, setting.distance_left
             for repeat in range(repeats):
-                rng = np.random.default_rng([seed, n, strength, round(1000 * distance), repeat])
+                rng = np.random.default_rng([seed, n, strength, round(1000 * divergence), repeat])
                 chosen = select_members(setting, draw_lab_log(world, n, rng))
                 for name, value in compute_subopt(setting, chosen).items():
                     measured[name][s, a, repeat] = value
                 policies = [setting.members.policies[k] for k in chosen.values()]
                 measured["late"][s, a, repeat] = play_lab_ensemble(world, policies, GRID_ROUNDS, GRID_ALPHA, rng).mean
             done()
-    return Grid(n, tuple(strengths), tuple(apart), measured, beta, left)
+    return Grid(n, tuple(strengths), tuple(divergences), measured, beta, left)
 
 
 RESAMPLES = 2_000
@@ -264,27 +264,33 @@ class SlopeFit:
 
 def fit_all_slopes(grid: Grid, seed: int) -> list[SlopeFit]:
     """Fit both axes over the whole grid, coverage also for strong and weak users, quality also by coverage."""
-    strengths, apart = np.array(grid.strengths), np.array(grid.divergences)
-    everyone, all_coverage = np.ones(len(strengths), bool), np.ones(len(apart), bool)
+    strengths, divergences = np.array(grid.strengths), np.array(grid.divergences)
+    everyone, all_coverage = np.ones(len(strengths), bool), np.ones(len(divergences), bool)
     coverage = [
         ("all users", everyone),
         ("strong users, m ≥ 16", strengths >= 16),
         ("weak users, m ≤ 2", strengths <= 2),
     ]
-    quality = [("all coverages", all_coverage), ("good coverage", apart <= 2), ("poor coverage", apart >= 5)]
+    quality = [
+        ("all coverages", all_coverage),
+        ("good coverage", divergences <= 2),
+        ("poor coverage", divergences >= 5),
+    ]
     return [
         *(fit_slopes(grid, "coverage", where, rows, all_coverage, seed) for where, rows in coverage if rows.any()),
         *(fit_slopes(grid, "quality", where, everyone, columns, seed) for where, columns in quality if columns.any()),
     ]
 
 
-def fit_slopes(grid: Grid, axis: str, where: str, strengths: np.ndarray, apart: np.ndarray, seed: int) -> SlopeFit:
+def fit_slopes(
+    grid: Grid, axis: str, where: str, strengths: np.ndarray, divergences: np.ndarray, seed: int
+) -> SlopeFit:
     """Least squares of SubOpt/β on one axis, with an intercept, over the settings that the two masks select.
 
     Every strength is combined with every coverage, so the two axes are not confounded. Intervals are from a bootstrap
     over the repetitions.
     """
-    part = np.ix_(strengths, apart)
+    part = np.ix_(strengths, divergences)
     distances = np.array(grid.divergences)
     scaled = np.broadcast_to((distances - distances.min()) / np.ptp(distances), grid.distance_left.shape)
     along = (scaled if axis == "coverage" else grid.distance_left)[part].ravel()

@@ -98,7 +98,7 @@ class FixedPoint:
     """Result of the cost iteration for the reference policy of one setting.
 
     Attributes:
-        strength, apart: strength and divergence of the setting.
+        strength, divergence: those of the setting.
         start: description of the initial costs.
         residual: the largest |E_q Δ_edit − c| at the end.
         iterations: number of iterations.
@@ -106,7 +106,7 @@ class FixedPoint:
     """
 
     strength: int
-    apart: float
+    divergence: float
     start: str
     residual: float
     iterations: int

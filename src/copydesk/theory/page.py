@@ -292,7 +292,7 @@ def _describe_users(study: Study) -> dict[str, Any]:
 
 def _build_fixed_points_table(points: Sequence[FixedPoint]) -> TableView:
     rows = []
-    for (strength, divergence), found in groupby(points, lambda one: (one.strength, one.apart)):
+    for (strength, divergence), found in groupby(points, lambda one: (one.strength, one.divergence)):
         group = list(found)
         for k, one in enumerate(group):
             residual = f"{one.residual:.0e}".replace("-", "−")

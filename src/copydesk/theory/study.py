@@ -25,7 +25,7 @@ from copydesk.theory.lab import FixedPoint, LabSetting, find_fixed_points
 from copydesk.theory.learners import BOUND_DELTA
 from copydesk.utils.config import Config
 
-CURVE_SETTINGS = tuple(LabSetting(strength, apart) for strength in (1, 4, 32) for apart in (1.0, 3.0, 6.0))
+CURVE_SETTINGS = tuple(LabSetting(strength, divergence) for strength in (1, 4, 32) for divergence in (1.0, 3.0, 6.0))
 """Weak to strong users, and good to poor coverage."""
 REGRET_SETTINGS = (LabSetting(1, 6.0), LabSetting(4, 3.0), LabSetting(32, 3.0))
 REGRET_ROUNDS = 2_000
@@ -68,7 +68,7 @@ class Study:
                 }
                 for regret in self.regrets
             ],
-            "fixed_points": [vars(point).copy() for point in self.fixed_points],
+            "fixed_points": [_fixed_point_json(point) for point in self.fixed_points],
         }
 
 
@@ -130,6 +130,10 @@ def _slopes_json(slopes: SlopeFit) -> dict[str, Any]:
         "slope": {name: _estimate_json(value) for name, value in slopes.slope.items()},
         "ratio": _estimate_json(slopes.ratio),
     }
+
+
+def _fixed_point_json(point: FixedPoint) -> dict[str, Any]:
+    return {"apart" if name == "divergence" else name: value for name, value in vars(point).items()}
 
 
 def _estimate_json(estimate: SlopeEstimate) -> dict[str, float]:

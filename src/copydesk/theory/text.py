@@ -179,7 +179,7 @@ def describe_winners(grid: Grid) -> str:
 
 def describe_fixed_points(points: Iterable[FixedPoint]) -> str:
     """In which settings every start leads to one fixed point, and in which there are several."""
-    found = {key: list(group) for key, group in groupby(points, lambda one: (one.strength, one.apart))}
+    found = {key: list(group) for key, group in groupby(points, lambda one: (one.strength, one.divergence))}
     converged = {key: group for key, group in found.items() if all(one.residual <= MAX_RESIDUAL for one in group)}
     several = [key for key, group in converged.items() if max(one.distance for one in group) > SAME_POLICY_DISTANCE]
     spread = [key for key in several if np.ptp([one.distance for one in converged[key]]) > SAME_POLICY_DISTANCE]
@@ -203,7 +203,7 @@ def describe_fixed_points(points: Iterable[FixedPoint]) -> str:
 
 
 def _join_settings(keys: Iterable[tuple[int, float]]) -> str:
-    return "; ".join(f"m = {strength}, {format_divergence(apart)}" for strength, apart in sorted(keys))
+    return "; ".join(f"m = {strength}, {format_divergence(divergence)}" for strength, divergence in sorted(keys))
 
 
 def format_setting(setting: LabSetting) -> str:
@@ -212,9 +212,9 @@ def format_setting(setting: LabSetting) -> str:
     return f"m = {setting.strength}, coverage {word} ({format_divergence(setting.divergence)})"
 
 
-def format_divergence(apart: float) -> str:
+def format_divergence(divergence: float) -> str:
     """A divergence with its unit, e.g. `3 nats`."""
-    return f"{apart:g} nat{'' if apart == 1 else 's'}"
+    return f"{divergence:g} nat{'' if divergence == 1 else 's'}"
 
 
 def format_nats(value: float) -> str:

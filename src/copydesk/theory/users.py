@@ -64,8 +64,8 @@ def compute_mixing_rate(target: Array, proposal: Array, strength: int) -> Mixing
     moduli = np.sort(np.abs(eigenvalues), axis=-1)
     second = float(moduli[..., -2].max())
     steps = np.linalg.matrix_power(step, strength)
-    apart = np.abs(steps[..., :, None, :] - steps[..., None, :, :]).sum(axis=-1) / 2
-    return MixingRate(gap=1 - second, left=second**strength, contraction=float(apart.max()))
+    distances = np.abs(steps[..., :, None, :] - steps[..., None, :, :]).sum(axis=-1) / 2
+    return MixingRate(gap=1 - second, left=second**strength, contraction=float(distances.max()))
 
 
 @dataclass(frozen=True)
