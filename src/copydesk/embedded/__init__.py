@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+__all__ = ["NAME", "path"]
+
 NAME = "embedded"
 """The word that names this model wherever a model is asked for."""
 

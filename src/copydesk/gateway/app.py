@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
+from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-import copydesk
 from copydesk.ensemble.config import EnsembleConfig
 from copydesk.gateway.backends.open import BackendOpener
 from copydesk.gateway.config import GatewayConfig
@@ -78,7 +78,7 @@ def create_app(
 
     app = _GatewayApp(
         title="Copydesk",
-        version=copydesk.__version__,
+        version=version("copydesk"),
         description=_DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,

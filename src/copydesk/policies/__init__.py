@@ -1,10 +1,6 @@
-"""Policies: what answers a context, and can say which version of what it is."""
+"""Policies: anything that answers a context and can name the version that answered."""
 
-from copydesk.policies.base import Policy, Sampling
-from copydesk.policies.cached import CachedPolicy, collect_responses
-from copydesk.policies.local import BestOfNPolicy, LocalPolicy
-from copydesk.policies.open import open_policy
-from copydesk.policies.openai_api import OpenAIPolicy, PolicyResponse
+from typing import TYPE_CHECKING
 
 __all__ = [
     "BestOfNPolicy",
@@ -17,3 +13,23 @@ __all__ = [
     "collect_responses",
     "open_policy",
 ]
+
+if TYPE_CHECKING:
+    from copydesk.policies.base import Policy, Sampling
+    from copydesk.policies.cached import CachedPolicy, collect_responses
+    from copydesk.policies.local import BestOfNPolicy, LocalPolicy
+    from copydesk.policies.open import open_policy
+    from copydesk.policies.openai_api import OpenAIPolicy, PolicyResponse
+else:
+    from copydesk.utils.lazy import lazy_exports
+
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "copydesk.policies.base": ["Policy", "Sampling"],
+            "copydesk.policies.cached": ["CachedPolicy", "collect_responses"],
+            "copydesk.policies.local": ["BestOfNPolicy", "LocalPolicy"],
+            "copydesk.policies.open": ["open_policy"],
+            "copydesk.policies.openai_api": ["OpenAIPolicy", "PolicyResponse"],
+        },
+    )

@@ -1,1 +1,35 @@
-"""The tabular lab: the method where everything can be computed exactly, and the bounds beside what is measured."""
+"""The tabular lab: users, learners and bounds that can be computed exactly."""
+
+from typing import TYPE_CHECKING
+
+__all__ = [
+    "Bound",
+    "Problem",
+    "StringSpace",
+    "Study",
+    "World",
+    "dpo_bound",
+    "late_bound",
+    "make_world",
+    "rl_bound",
+    "run_study",
+    "sft_bound",
+]
+
+if TYPE_CHECKING:
+    from copydesk.theory.bounds import Bound, dpo_bound, late_bound, rl_bound, sft_bound
+    from copydesk.theory.problem import Problem, StringSpace
+    from copydesk.theory.study import Study, run_study
+    from copydesk.theory.users import World, make_world
+else:
+    from copydesk.utils.lazy import lazy_exports
+
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "copydesk.theory.bounds": ["Bound", "dpo_bound", "late_bound", "rl_bound", "sft_bound"],
+            "copydesk.theory.problem": ["Problem", "StringSpace"],
+            "copydesk.theory.study": ["Study", "run_study"],
+            "copydesk.theory.users": ["World", "make_world"],
+        },
+    )

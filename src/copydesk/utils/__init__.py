@@ -1,1 +1,3 @@
-"""Files written whole, and work done ahead."""
+"""Helpers that know nothing of the rest: atomic files, an ordered thread pool, settings, lazy exports."""
+
+__all__: list[str] = []

@@ -1,1 +1,3 @@
 """The HTTP API, one file per resource."""
+
+__all__: list[str] = []

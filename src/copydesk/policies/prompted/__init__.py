@@ -1,13 +1,10 @@
-"""Policies that learn from edits without training: what they learnt goes into the prompt.
+"""Policies that learn from edits without training: what they learn goes into the prompt.
 
-They are the learners of PRELUDE (Gao et al., NeurIPS 2024, arXiv 2404.15269): an oracle that is told the taste,
-ICL-edit and CIPHER. The prompts are our own and know of no task: they work on any log.
+These are the learners of PRELUDE (Gao et al., NeurIPS 2024, arXiv 2404.15269): an oracle that knows the user's taste,
+ICL-edit and CIPHER. The prompts are our own and independent of the task, so they work on any log.
 """
 
-from copydesk.policies.prompted.base import Learner, OraclePolicy
-from copydesk.policies.prompted.cipher import CipherPolicy
-from copydesk.policies.prompted.icl import IclPolicy
-from copydesk.policies.prompted.retrieval import Encoder, PolicyEncoder, RetrievalMemory, SentenceEncoder
+from typing import TYPE_CHECKING
 
 __all__ = [
     "CipherPolicy",
@@ -19,3 +16,21 @@ __all__ = [
     "RetrievalMemory",
     "SentenceEncoder",
 ]
+
+if TYPE_CHECKING:
+    from copydesk.policies.prompted.base import Learner, OraclePolicy
+    from copydesk.policies.prompted.cipher import CipherPolicy
+    from copydesk.policies.prompted.icl import IclPolicy
+    from copydesk.policies.prompted.retrieval import Encoder, PolicyEncoder, RetrievalMemory, SentenceEncoder
+else:
+    from copydesk.utils.lazy import lazy_exports
+
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "copydesk.policies.prompted.base": ["Learner", "OraclePolicy"],
+            "copydesk.policies.prompted.cipher": ["CipherPolicy"],
+            "copydesk.policies.prompted.icl": ["IclPolicy"],
+            "copydesk.policies.prompted.retrieval": ["Encoder", "PolicyEncoder", "RetrievalMemory", "SentenceEncoder"],
+        },
+    )

@@ -13,6 +13,7 @@ TASKS: dict[str, Task] = {
     **SCRIPTED_TASKS,
     **{task.name: task for task in (prelude.PRELUDE_SUMMARIZATION, prelude.PRELUDE_EMAIL)},
 }
+"""All tasks by name."""
 
 
 def get_task(name: str) -> Task:

@@ -6,10 +6,13 @@ from copydesk.errors import InputError
 from copydesk.simulate.users.scripted import ChangingUser, ScriptedUser, User
 
 STRONG = ScriptedUser("strong", 0.95)
+"""Fixes each error with probability 0.95."""
 WEAK = ScriptedUser("weak", 0.30)
+"""Fixes each error with probability 0.30."""
 OTHER = ScriptedUser("other", 0.95, taste_offset=1)
+"""As strong, with another taste than the one policies are trained for."""
 USERS = {user.name: user for user in (STRONG, WEAK)}
-"""Those of the poster's table."""
+"""The users of the poster's table."""
 
 _STRENGTH_PATTERN = re.compile(r"p(0?\.\d+|1|1\.0)")
 
