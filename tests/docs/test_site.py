@@ -1,4 +1,4 @@
-"""The site builds without a warning, asks nobody else for anything, and its reference is complete."""
+"""The site builds without a warning, fetches nothing from other hosts, and its reference is complete."""
 
 import ast
 import re
@@ -19,8 +19,8 @@ from copydesk.training.policy_file import PolicyFile
 pytest.importorskip("mkdocs", reason="the site needs MkDocs: pip install 'copydesk[docs]'")
 
 ROOT = Path(__file__).parents[2]
-PUBLIC = ["", "log", "log/exports", "log/intake", "log/redact", "log/store", "ensemble", "policies", "diagnose"]
-"""Packages whose `__all__` says what a program may use."""
+SOURCE = ROOT / "src" / "copydesk"
+PACKAGES = sorted(str(path.parent.relative_to(SOURCE)).replace("/", ".") for path in SOURCE.glob("*/**/__init__.py"))
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Asked(HTMLParser):
+class FetchedAddresses(HTMLParser):
     """The addresses a browser fetches by itself."""
 
     def __init__(self) -> None:
@@ -46,23 +46,23 @@ class Asked(HTMLParser):
         self.addresses: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        told = dict(attrs)
-        fetches = tag in ("script", "img", "iframe", "source") or (tag == "link" and told.get("rel") != "canonical")
+        values = dict(attrs)
+        fetches = tag in ("script", "img", "iframe", "source") or (tag == "link" and values.get("rel") != "canonical")
         if fetches:
-            self.addresses += [value for name in ("src", "href") if (value := told.get(name))]
+            self.addresses += [value for name in ("src", "href") if (value := values.get(name))]
 
 
-def test_a_page_asks_no_other_host_for_anything(site: Path) -> None:
+def test_a_page_fetches_nothing_from_another_host(site: Path) -> None:
     pages = list(site.rglob("*.html"))
     assert len(pages) > 30
     for page in pages:
-        asked = Asked()
-        asked.feed(page.read_text(encoding="utf-8"))
-        assert asked.addresses
-        assert not [address for address in asked.addresses if re.match(r"(https?:)?//", address)], page
+        found = FetchedAddresses()
+        found.feed(page.read_text(encoding="utf-8"))
+        assert found.addresses
+        assert not [address for address in found.addresses if re.match(r"(https?:)?//", address)], page
 
 
-def test_every_command_and_every_option_has_its_place(site: Path) -> None:
+def test_every_command_and_every_option_is_described(site: Path) -> None:
     for name, command in typer.main.get_command(app).commands.items():
         page = (site / "reference" / "cli" / name / "index.html").read_text(encoding="utf-8")
         for title, one in tree(command, f"copydesk {name}"):
@@ -79,20 +79,37 @@ def tree(command: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield from tree(one, f"{name} {inner}")
 
 
-@pytest.mark.parametrize("package", PUBLIC, ids=lambda package: package or "copydesk")
-def test_every_public_name_is_described(site: Path, package: str) -> None:
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_of_a_package_is_described(site: Path, package: str) -> None:
     pages = "".join(page.read_text(encoding="utf-8") for page in (site / "reference" / "python").rglob("*.html"))
-    described = {name.rpartition(".")[2] for name in re.findall(r'id="(copydesk\.[\w.]+)"', pages)}
-    assert set(exported(package)) - {"__version__"} <= described
+    described = set(re.findall(r'id="(copydesk\.[\w.]+)"', pages))
+    missing = {name for name in exported(package) if f"copydesk.{package}.{name}" not in described}
+    assert not missing
+
+
+def test_every_public_name_of_copydesk_is_listed_and_described(site: Path) -> None:
+    page = site / "reference" / "python" / "index.html"
+    listed = re.findall(r'href="([^"#]*)#(copydesk[\w.]+)"[^>]*><code>(\w+)</code>', page.read_text(encoding="utf-8"))
+    assert sorted(name for _, _, name in listed) == sorted(set(exported("")) - {"__version__"})
+    for place, anchor, name in listed:
+        assert anchor.endswith(f".{name}")
+        assert f'id="{anchor}"' in (page.parent / place / "index.html").read_text(encoding="utf-8")
 
 
 def exported(package: str) -> list[str]:
     """What a package's `__all__` lists, read without importing it."""
-    source = (ROOT / "src" / "copydesk" / package / "__init__.py").read_text(encoding="utf-8")
+    source = (SOURCE / package.replace(".", "/") / "__init__.py").read_text(encoding="utf-8")
     for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "__all__":
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(target, ast.Name) and target.id == "__all__":
             return list(ast.literal_eval(node.value))
-    raise AssertionError(f"{package} has no __all__")
+    raise AssertionError(f"copydesk.{package} has no __all__")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_page_of_the_code_has_a_line_for_every_package(package: str) -> None:
+    page = (ROOT / "docs" / "reference" / "code.md").read_text(encoding="utf-8")
+    assert f"`{package.replace('.', '/')}/`" in page
 
 
 @pytest.mark.parametrize("model", [EditRecord, PolicyFile])

@@ -42,6 +42,7 @@ def write_lines(file: BinaryIO, lines: Iterable[bytes], name: Path) -> None:
 
 
 ExportFormat = Literal["jsonl", "parquet", "preference", "prompt-completion", "kto"]
+"""The formats of an export: Copydesk's own (JSON Lines, Parquet) and the data sets of TRL."""
 
 STDOUT = Path("-")
 """Stands for standard output."""

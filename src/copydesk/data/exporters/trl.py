@@ -16,6 +16,7 @@ from copydesk.errors import InputError
 
 DatasetFormat = Literal["preference", "prompt-completion", "kto"]
 DatasetForm = Literal["auto", "text", "chat"]
+"""Whether the rows of a data set are text or chat messages; `auto` is the form of the first record."""
 
 _KTO_BLOCK_SIZE = 500  # records whose good and bad rows are kept apart
 

@@ -182,3 +182,4 @@ EMAIL = ScriptedTask(
         "talk": "engaging, personal, professional, with a thankful closing",
     },
 )
+"""Write an email from notes."""

@@ -327,3 +327,4 @@ SUMMARIZATION = ScriptedTask(
         "movie": "question answering style, complete",
     },
 )
+"""Summarize a document."""
