@@ -1,4 +1,4 @@
-"""Writes the reference of the command line from the commands themselves: a page for each, and one that lists them."""
+"""Write the reference of the command line from the commands: one page for each, and one that lists them."""
 
 import re
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ FOLDER = "reference/cli"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the pages under the entry of the list."""
+    """Put the pages below the entry of the list in the navigation."""
     index = f"{FOLDER}/index.md"
     _expand(config.nav or [], index, [index, *(f"{FOLDER}/{name}.md" for name in _root().commands)])
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages, which are in no folder."""
+    """Add the generated pages."""
     for name, text in pages().items():
         files.append(File.generated(config, f"{FOLDER}/{name}.md", content=text))
     return files
@@ -33,8 +33,9 @@ def pages() -> dict[str, str]:
     rows = [f"| [`copydesk {name}`]({name}.md) | {_cell(_summary(one))} |" for name, one in root.commands.items()]
     index = [
         "# Command line",
-        "Every command exits with 0 on success, and with 2 on bad input, after one line on stderr: what is wrong, "
-        "where, and how to mend it. With `--json` it prints one JSON document on stdout and nothing else there.",
+        "Every command exits with 0 on success, and with 2 on bad input or wrong usage, after one line on stderr: what "
+        "is wrong, where, and how to fix it. With `--json` it prints one JSON document on stdout, and nothing else. "
+        "`-h` is short for `--help`, and `copydesk --version` prints the version.",
         "\n".join(["| command | does |", "|---|---|", *rows]),
     ]
     return {"index": "\n\n".join(index) + "\n"} | {
@@ -87,11 +88,11 @@ def _prose(text: str) -> Iterator[str]:
     """The paragraphs of a help text; command lines are shown as such."""
     for paragraph in re.split(r"\n\s*\n|\n(?=copydesk )", text.strip()):
         joined = " ".join(paragraph.split())
-        yield f"```sh\n{_broken(joined)}\n```" if joined.startswith("copydesk ") else _escaped(joined)
+        yield f"```sh\n{_break_lines(joined)}\n```" if joined.startswith("copydesk ") else _escape(joined)
 
 
-def _broken(line: str, width: int = 76) -> str:
-    """A command line on several lines, where one would be too long to be seen."""
+def _break_lines(line: str, width: int = 76) -> str:
+    """A command line, broken into several lines if it is long."""
     lines = [""]
     for part in re.split(r" (?=--)", line):
         lines[-1:] = [f"{lines[-1]} {part}".lstrip()] if len(lines[-1]) + len(part) < width else [lines[-1], part]
@@ -99,7 +100,7 @@ def _broken(line: str, width: int = 76) -> str:
 
 
 def _table(kind: str, params: list[tuple[str, Any]]) -> str:
-    rows = [f"| {words} | {_told(one)} | {_default(one)} |" for words, one in params]
+    rows = [f"| {words} | {_description(one)} | {_default(one)} |" for words, one in params]
     return "\n".join([f"| {kind} | | default |", "|---|---|---|", *rows])
 
 
@@ -107,17 +108,17 @@ def _names(option: Any) -> str:
     return ", ".join(f"`{word}`" for word in [*option.opts, *option.secondary_opts])
 
 
-def _told(param: Any) -> str:
-    told = [_cell(param.help or "")]
+def _description(param: Any) -> str:
+    parts = [_cell(param.help or "")]
     if values := _values(param.type_descriptor.annotation):
-        told.append("One of " + ", ".join(f"`{value}`" for value in values) + ".")
+        parts.append("One of " + ", ".join(f"`{value}`" for value in values) + ".")
     if param.envvar:
-        told.append(f"Also from the environment: `{param.envvar}`.")
-    return " ".join(filter(None, told))
+        parts.append(f"Also from the environment: `{param.envvar}`.")
+    return " ".join(filter(None, parts))
 
 
 def _values(annotation: Any) -> list[Any]:
-    """What a `Literal` allows, also within `| None` or a list."""
+    """The values of a `Literal`, also within `| None` or a list."""
     inside = get_args(annotation)
     return list(inside) if get_origin(annotation) is Literal else [value for one in inside for value in _values(one)]
 
@@ -137,10 +138,10 @@ def _summary(command: Any) -> str:
 
 
 def _cell(text: str) -> str:
-    return _escaped(" ".join(text.split())).replace("|", "\\|")
+    return _escape(" ".join(text.split())).replace("|", "\\|")
 
 
-def _escaped(text: str) -> str:
-    """Text that is not Markdown but for its `code`, where Markdown is read."""
+def _escape(text: str) -> str:
+    """Escape Markdown in a text, except for its `code`."""
     parts = re.split(r"(`[^`]+`)", text)
     return "".join(part if part[:1] == "`" else re.sub(r"([\\`*_<>\[\]])", r"\\\1", part) for part in parts)

@@ -1,4 +1,4 @@
-"""Puts the repository's examples into the site, so that a link to one works here as it does in the repository."""
+"""Put the examples of the repository into the site, so that links to them work in both."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ FOLDER = "examples"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add what stands in the folder beside `docs`."""
+    """Add the files of the folder beside `docs`."""
     folder = Path(config.config_file_path).parent / FOLDER
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
         files.append(File.generated(config, f"{FOLDER}/{path.name}", abs_src_path=str(path)))
@@ -18,7 +18,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """In the repository the folder is beside `docs`, in the site it is within."""
+    """Rewrite links: the folder is beside `docs` in the repository, and inside of it in the site."""
     if page.file.src_uri.startswith(f"{FOLDER}/"):
         return markdown.replace("](../docs/", "](../")
     return markdown.replace(f"](../{FOLDER}/", f"]({FOLDER}/")

@@ -1,9 +1,13 @@
-"""The `copydesk` command: its sub-commands, and what a fault looks like."""
+"""The `copydesk` command: its subcommands, exit codes and error messages."""
 
+import difflib
 import os
+import re
 import signal
 import sys
+from importlib.metadata import version
 from types import FrameType
+from typing import Annotated, Any
 
 import typer
 
@@ -28,15 +32,27 @@ from copydesk.errors import InputError, Interrupted
 
 app = typer.Typer(
     name="copydesk",
-    help="Turn the edits people already make to an LLM's output into a better model.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
+
+_ClickException: Any = typer.BadParameter.mro()[2]  # the base of all usage errors, which Typer does not export
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"copydesk {version('copydesk')}")
+        raise typer.Exit
 
 
 @app.callback()
-def root_callback() -> None:
+def root_callback(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
     """Turn the edits people already make to an LLM's output into a better model."""
 
 
@@ -62,24 +78,65 @@ app.command("forget")(forget_command)
 def main() -> None:
     """Run the command line.
 
-    Exits 0 on success, 2 with one line on stderr on bad input, and 130 or 143 when interrupted or terminated.
+    Exits 0 on success, 2 with one line on stderr on bad input or wrong usage, and 130 or 143 when interrupted or
+    terminated.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _raise_interrupted)
     try:
-        app()
+        code = app(prog_name="copydesk", standalone_mode=False)
     except InputError as exc:
-        _print_error(exc)
+        _print_error(f"copydesk: {exc}")
         sys.exit(2)
     except Interrupted as exc:
-        _print_error(exc)
+        _print_error(f"copydesk: {exc}")
         sys.exit(128 + exc.number)
+    except typer.Abort:
+        _print_error("copydesk: aborted")
+        sys.exit(1)
+    except _ClickException as exc:
+        _print_error(describe_usage_error(exc))
+        sys.exit(exc.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-def _print_error(end: BaseException) -> None:
-    """Once, where several processes share a run (`accelerate launch`) and all come to the same end."""
-    if os.environ.get("RANK", "0") == "0":
-        print(f"copydesk: {end}", file=sys.stderr)
+def describe_usage_error(error: Any) -> str:
+    """One line: the command, what is wrong, the option or command that was probably meant, and where to read more.
+
+    Args:
+        error: an exception of Click, usually a `UsageError`.
+    """
+    text = " ".join(error.format_message().split())
+    if not text:
+        return ""  # a command group without a command: its help is printed already
+    context: Any = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else _find_command_path(sys.argv[1:])
+    unknown = error.option_name if context is not None and text.startswith("No such option") else ""
+    if unknown:
+        options = context.command.params
+        known = {name.lstrip("-"): name for option in options for name in (*option.opts, *option.secondary_opts)}
+        close = difflib.get_close_matches(unknown.lstrip("-"), known, n=1)
+        text = f"no such option {unknown}" + (f"; did you mean {known[close[0]]}?" if close else "")
+    text = re.sub(r"'(--?[\w-]+)'", r"\1", text).replace("Value error, ", "").replace(". Did you", "; did you")
+    text = re.sub(r"(?:^|(?<=: ))[A-Z](?=[a-z])", lambda found: found[0].lower(), text)
+    return f"{command}: {text}{'' if text[-1] in '.?' else '.'} See: {command} --help"
+
+
+def _find_command_path(words: list[str]) -> str:
+    """The command that some arguments name, such as `copydesk bench paper`."""
+    path, command = ["copydesk"], typer.main.get_command(app)
+    for word in words:
+        inner = getattr(command, "commands", {}).get(word)
+        if inner is None:
+            break
+        path, command = [*path, word], inner
+    return " ".join(path)
+
+
+def _print_error(text: str) -> None:
+    """Print once, also where several processes of one run (`accelerate launch`) end with the same error."""
+    if text and os.environ.get("RANK", "0") == "0":
+        print(text, file=sys.stderr)
 
 
 def _raise_interrupted(number: int, frame: FrameType | None) -> None:
