@@ -25,17 +25,17 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on 
 def list_users_command(
     ctx: typer.Context,
     store: _Store = DEFAULT_STORE,
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's users_app.", show_default="all")] = None,
+    tenant: Annotated[str | None, typer.Option(help="List only the users of this tenant.", show_default="all")] = None,
     as_json: _Json = False,
 ) -> None:
-    """List every user: what they asked for and edited, their group, and the policies that are for them.
+    """List every user: their requests and edits, their group, and the policies that are for them.
 
     copydesk users --store copydesk.db
 
     copydesk users group sales ann bob
     """
     if ctx.invoked_subcommand is not None:
-        # What is given before the sub-command counts for it.
+        # Options given before the subcommand count for it.
         ctx.default_map = {ctx.invoked_subcommand: {"store": store, "tenant": tenant or DEFAULT_TENANT}}
         return
     opened = EditStore.open(store, create=False)
@@ -51,14 +51,10 @@ def list_users_command(
 
 @users_app.command("group")
 def group_users_command(
-    words: Annotated[
-        list[str], typer.Argument(metavar="NAME USER...", help="The group_users_command, and who is to be in it.")
-    ],
-    none: Annotated[
-        bool, typer.Option("--none", help="Take the users_app out of their group_users_command; give no NAME.")
-    ] = False,
+    words: Annotated[list[str], typer.Argument(metavar="NAME USER...", help="The group, and the users to put in it.")],
+    none: Annotated[bool, typer.Option("--none", help="Take the users out of their group; give no NAME.")] = False,
     store: _Store = DEFAULT_STORE,
-    tenant: Annotated[str, typer.Option(help="Whose users_app they are.")] = DEFAULT_TENANT,
+    tenant: Annotated[str, typer.Option(help="The tenant of the users.")] = DEFAULT_TENANT,
     as_json: _Json = False,
 ) -> None:
     """Put users in a group, each in one at most.
