@@ -1,9 +1,10 @@
 # Every target sets up what it needs in .venv on a machine that has only Python 3.11, git and make.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+NEWEST := .venv-newest
 INSTALLED := .venv/.installed
 
-.PHONY: install demo test lint bench docs clean
+.PHONY: install demo test test-fast test-newest lint bench docs clean
 
 install: $(INSTALLED)
 
@@ -28,6 +29,19 @@ lint: install
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
+# The quick part, for use while you work.
+test-fast: install
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow and not browser and not kill and not docs_commands"
+
+# The newest releases that pyproject.toml allows, in an environment of their own; BEYOND=1: also those above its upper
+# bounds.
+test-newest:
+	$(PYTHON) -m venv --clear $(NEWEST)
+	$(NEWEST)/bin/python scripts/list_requirements.py $(if $(BEYOND),--beyond) > $(NEWEST)/requirements.txt
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check -r $(NEWEST)/requirements.txt
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	OMP_NUM_THREADS=1 $(NEWEST)/bin/pytest -n 2 --dist loadfile
+
 bench: install
 	$(BIN)/copydesk bench paper --columns email/strong --seeds 0 --edits 100 --rounds 60 --out bench --force
 
@@ -36,4 +50,4 @@ docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf .venv
+	rm -rf .venv $(NEWEST)

@@ -1,6 +1,7 @@
 """What a newcomer reads first, and what runs on GitHub: the files are there, and what they say is true."""
 
 import importlib
+import importlib.util
 import re
 import shlex
 import sysconfig
@@ -156,21 +157,26 @@ def test_paths_in_backticks_exist(name: str) -> None:
             assert any(ROOT.glob(inside)), f"{name} names {path}"
 
 
-def test_the_layout_names_every_room_and_nothing_else() -> None:
-    named = dict(layout())
+def test_the_layout_of_the_readme_exists() -> None:
+    for path, _ in layout("README.md", "## What is where"):
+        assert path.exists(), f"there is no {path.relative_to(ROOT)}"
+
+
+def test_the_layout_names_every_package_and_nothing_else() -> None:
+    named = dict(layout("CONTRIBUTING.md", "## Layout"))
     for path, comment in named.items():
         assert path.exists(), f"there is no {path.relative_to(ROOT)}"
         for inner in re.findall(r"(?:[\w]+/)+", comment):
             assert (path / inner).is_dir() or (ROOT / inner).is_dir(), f"{path.relative_to(ROOT)} has no {inner}"
     package = ROOT / "src" / "copydesk"
-    rooms = {path.parent for path in package.glob("*/__init__.py")}
-    assert rooms <= set(named), f"not in the layout: {sorted(path.name for path in rooms - set(named))}"
+    packages = {path.parent for path in package.glob("*/__init__.py")}
+    assert packages <= set(named), f"not in the layout: {sorted(path.name for path in packages - set(named))}"
 
 
-def layout() -> Iterator[tuple[Path, str]]:
-    """Each path of the tree in CONTRIBUTING.md, with its comment."""
+def layout(page: str, heading: str) -> Iterator[tuple[Path, str]]:
+    """Each path of the tree below a heading, with its comment."""
     folder = ROOT
-    for line in block_below("## Layout"):
+    for line in block_below(page, heading):
         indent, name, comment = re.fullmatch(r"( *)(\S+)(?: {2,}(.*))?", line).groups()  # type: ignore[union-attr]
         if not indent:
             folder = ROOT / name if comment is None else ROOT
@@ -181,14 +187,14 @@ def test_the_import_order_is_that_of_the_contract() -> None:
     contracts = load_toml()["tool"]["importlinter"]["contracts"]
     [layers] = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
     expected = [{name.removeprefix("copydesk.") for name in re.split(r"\s*[|:]\s*", layer)} for layer in layers]
-    assert [set(line.split(" | ")) for line in block_below("### Imports point one way")] == expected
+    assert [set(line.split(" | ")) for line in block_below("CONTRIBUTING.md", "### Imports point one way")] == expected
 
 
-def block_below(heading: str) -> list[str]:
-    """The lines of the first fenced block below a heading of CONTRIBUTING.md."""
-    _, _, rest = read("CONTRIBUTING.md").partition(f"{heading}\n")
+def block_below(page: str, heading: str) -> list[str]:
+    """The lines of the first fenced block below a heading of a page."""
+    _, _, rest = read(page).partition(f"{heading}\n")
     found = re.search(r"^```\w*\n(.*?)^```$", rest, re.M | re.S)
-    assert found, f"CONTRIBUTING.md has no block below {heading!r}"
+    assert found, f"{page} has no block below {heading!r}"
     return found[1].splitlines()
 
 
@@ -231,6 +237,48 @@ def test_make_targets_are_found_in_code() -> None:
         "y",
     }
     assert {"install", "test"} <= named_targets(code_of("CONTRIBUTING.md"))
+
+
+def load_requirements_script() -> Any:
+    spec = importlib.util.spec_from_file_location("list_requirements", ROOT / "scripts" / "list_requirements.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_newest_releases_are_asked_for_with_and_without_upper_bounds() -> None:
+    project = {
+        "name": "thing",
+        "dependencies": ["plain>=1", "bounded>=1.2, <2"],
+        "optional-dependencies": {
+            "one": ["extra[fast]>=3,<4; sys_platform != 'win32'"],
+            "dev": ["thing[one]", "tool"],
+        },
+    }
+    script = load_requirements_script()
+    build = set(load_toml()["build-system"]["requires"])
+    marker = "; sys_platform != 'win32'"
+    assert set(script.list_requirements(project)) - build == {
+        "plain>=1",
+        "bounded>=1.2, <2",
+        f"extra[fast]>=3,<4{marker}",
+        "tool",
+    }
+    assert set(script.list_requirements(project, beyond=True)) - build == {
+        "plain>=1",
+        "bounded>=1.2",
+        f"extra[fast]>=3{marker}",
+        "tool",
+    }
+
+
+def test_test_fast_leaves_out_every_slow_marker() -> None:
+    recipe = re.search(r"^test-fast:.*\n((?:\t.*\n)+)", read("Makefile"), re.M)
+    assert recipe
+    [expression] = re.findall(r'-m "([^"]+)"', recipe[1])
+    markers = {marker.partition(":")[0] for marker in load_toml()["tool"]["pytest"]["ini_options"]["markers"]}
+    assert set(re.findall(r"not (\w+)", expression)) == markers
 
 
 # Pre-commit
