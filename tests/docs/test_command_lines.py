@@ -1,4 +1,4 @@
-"""Every command line in the documentation, run or not, names commands, options and values that there are."""
+"""Every command line in the documentation, run or not, names commands, options and values that exist."""
 
 import re
 import shlex
@@ -17,14 +17,14 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROO
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT).with_suffix("")))
-def test_every_command_line_names_what_there_is(page: Path) -> None:
+def test_every_command_line_names_what_exists(page: Path) -> None:
     for words in shell_lines(page):
         check(words)
     for words in inline_lines(page):
         check_names(words)
 
 
-def test_the_examples_in_the_help_can_be_given() -> None:
+def test_the_examples_in_the_help_are_valid() -> None:
     commands = [(name, one) for name, one in tree(typer.main.get_command(app), "copydesk")]
     examples = [
         " ".join(paragraph.split())

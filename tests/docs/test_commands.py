@@ -1,4 +1,4 @@
-"""The tutorial and the how-to pages are run as they stand, block by block.
+"""The tutorial and the how-to pages are run as they are, block by block.
 
 A page is one shell: its `sh` blocks run in their order, its `python` blocks between them, in a folder of its own. A
 `text` block after one of them is what it prints: its lines must be there in their order, `…` standing for anything and
@@ -31,22 +31,22 @@ def runs(block: Fence) -> bool:
 
 
 @pytest.mark.parametrize("page", [page for page in RUN if any(map(runs, fences(page)))], ids=lambda page: page.stem)
-def test_a_page_does_what_it_says(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_page_prints_what_it_shows(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     blocks = fences(page)
     port = str(free_port())
-    said = run(blocks, tmp_path, environment(page, tmp_path, request), port)
+    outputs = run(blocks, tmp_path, environment(page, tmp_path, request), port)
     last = -1
     for number, block in enumerate(blocks):
         if runs(block):
             last = number
         elif block.language == "text" and not block.note.startswith("not run"):
-            missing = first_missing(block.text.replace(PORT, port), said[last])
-            assert missing is None, f"{page.name}:{block.line}: {missing!r} is not in\n{said[last]}"
+            missing = first_missing(block.text.replace(PORT, port), outputs[last])
+            assert missing is None, f"{page.name}:{block.line}: {missing!r} is not in\n{outputs[last]}"
 
 
 def environment(page: Path, folder: Path, request: pytest.FixtureRequest) -> dict[str, str]:
-    """What the page's shell knows: this `copydesk`, a home of its own, and nobody else's hub."""
-    beside = {
+    """The environment of the page's shell: this `copydesk`, a home folder of its own, and no access to the hub."""
+    variables = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(folder / "home"),
         "COPYDESK_CACHE": str(folder / "home" / "cache"),
@@ -57,17 +57,17 @@ def environment(page: Path, folder: Path, request: pytest.FixtureRequest) -> dic
         "OMP_NUM_THREADS": "1",
     }
     if "<!-- fixture: postgres -->" in page.read_text(encoding="utf-8"):
-        beside["DATABASE_URL"] = new_database(request.getfixturevalue("postgres"))
-    return os.environ | beside
+        variables["DATABASE_URL"] = new_database(request.getfixturevalue("postgres"))
+    return os.environ | variables
 
 
 def run(blocks: list[Fence], folder: Path, environment: dict[str, str], port: str) -> dict[int, str]:
-    """Run the blocks in one shell; what each printed, by its number. What they left running is stopped in the end."""
+    """Run the blocks in one shell and stop what they left running; what each printed, by its number."""
     work = folder / "work"
     work.mkdir()
     (folder / "home").mkdir()
     script = folder / "page.sh"
-    script.write_text("".join(marked(blocks, port)), encoding="utf-8")
+    script.write_text("".join(iter_script(blocks, port)), encoding="utf-8")
     log = folder / "page.log"
     with log.open("wb") as out:
         shell = subprocess.Popen(
@@ -84,14 +84,14 @@ def run(blocks: list[Fence], folder: Path, environment: dict[str, str], port: st
         finally:
             stop(shell.pid)
     parts = re.split(r"^=== block (\d+)$\n?", log.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE)
-    said = dict(zip(map(int, parts[1::2]), parts[2::2], strict=True))
+    outputs = dict(zip(map(int, parts[1::2]), parts[2::2], strict=True))
     if code:
-        failed = max(said)
-        pytest.fail(f"the block at line {blocks[failed].line} ended with {code}:\n{said[failed]}", pytrace=False)
-    return said
+        failed = max(outputs)
+        pytest.fail(f"the block at line {blocks[failed].line} ended with {code}:\n{outputs[failed]}", pytrace=False)
+    return outputs
 
 
-def marked(blocks: list[Fence], port: str) -> Iterator[str]:
+def iter_script(blocks: list[Fence], port: str) -> Iterator[str]:
     for number, block in enumerate(blocks):
         if runs(block):
             text = block.text.replace(PORT, port)
@@ -113,17 +113,17 @@ def stop(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def first_missing(expected: str, said: str) -> str | None:
+def first_missing(expected: str, output: str) -> str | None:
     """The first line of an expected output that was not printed after those before it."""
-    rest = iter(squeezed(said))
-    for line in squeezed(expected):
+    rest = iter(normalize_lines(output))
+    for line in normalize_lines(expected):
         pattern = ".*".join(map(re.escape, line.split("…")))
         if line != "..." and not any(re.fullmatch(pattern, one) for one in rest):
             return line
     return None
 
 
-def squeezed(text: str) -> list[str]:
+def normalize_lines(text: str) -> list[str]:
     """The lines without the blanks and rules that lay out a table; empty ones are left out."""
     lines = (" ".join(re.sub(r"[━─│┃┏┓┗┛┡┩└┘╇┴┳╈┬┼╷╵]+", " ", line).split()) for line in text.splitlines())
     return [line for line in lines if line]
