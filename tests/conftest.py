@@ -1,5 +1,6 @@
 """A model small enough to train in a test, its tokenizer with and without a chat template, and a handful of edits."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import torch
 from hypothesis import settings
 from tests.support.databases import new_database
+from tests.support.demos import DemoRun, run_demo_once
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -85,6 +87,15 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'copydesk.db'}"
     return new_database(request.getfixturevalue("postgres"))
+
+
+@pytest.fixture(scope="session")
+def small_demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
+    """A finished `copydesk demo`, run once for all tests and all of their processes; copy its folder to change it."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    return run_demo_once(root / "small-demo")
 
 
 @pytest.fixture(autouse=True)

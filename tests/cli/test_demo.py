@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.demos import ARGUMENTS, EDITS, ROUNDS, DemoRun
 from tests.support.gateways import until
 from tests.support.processes import Command
 from typer.testing import CliRunner
@@ -17,31 +18,20 @@ from copydesk.simulate.timer import StepTimer
 from copydesk.training.cost_model.io import COST_MODEL_FOLDER, load_cost_model, read_cost_model
 from copydesk.training.policy_file import read_policy_file
 
-EDITS, ROUNDS = 12, 6
-SMALL = ["demo", "--edits", str(EDITS), "--rounds", str(ROUNDS), "--seed", "3"]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    folder = tmp_path_factory.mktemp("demo") / "out"
-    result = CliRunner().invoke(app, [*SMALL, "--out", str(folder)], catch_exceptions=False)
-    assert result.exit_code == 0
-    return folder, result.stdout
-
 
 def rounds_in(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "rounds.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def test_it_prints_the_table_the_saving_examples_and_the_report(finished: tuple[Path, str]) -> None:
-    folder, printed = finished
+def test_it_prints_the_table_the_saving_examples_and_the_report(small_demo: DemoRun) -> None:
+    folder, printed = small_demo.folder, small_demo.printed
     for words in ("Base", "SFT", "DPO", "RL", "Early ensemble", "Late ensemble", "than before", "Before:", "After:"):
         assert words in printed
     assert str(folder / "report.html") in printed.replace("\n", "")
 
 
-def test_the_results_are_computed_from_the_rounds(finished: tuple[Path, str]) -> None:
-    folder, _ = finished
+def test_the_results_are_computed_from_the_rounds(small_demo: DemoRun) -> None:
+    folder = small_demo.folder
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     assert summarize_rounds(rounds_in(folder), results["settings"], results["seconds"]) == results
     assert results["columns"] == ["email/strong"]
@@ -59,8 +49,8 @@ def test_the_results_are_computed_from_the_rounds(finished: tuple[Path, str]) ->
     } <= set(results["seconds"])
 
 
-def test_every_method_plays_the_same_contexts_and_none_of_the_log(finished: tuple[Path, str]) -> None:
-    folder, _ = finished
+def test_every_method_plays_the_same_contexts_and_none_of_the_log(small_demo: DemoRun) -> None:
+    folder = small_demo.folder
     log = load_log(folder / "log.jsonl")
     assert len(log) == EDITS
     contexts: dict[str, list[str]] = {}
@@ -71,8 +61,8 @@ def test_every_method_plays_the_same_contexts_and_none_of_the_log(finished: tupl
     assert not {record.context for record in log} & set(contexts["base"])
 
 
-def test_the_policies_are_there_and_load(finished: tuple[Path, str]) -> None:
-    folder, _ = finished
+def test_the_policies_are_there_and_load(small_demo: DemoRun) -> None:
+    folder = small_demo.folder
     for method in ("sft", "dpo", "rl", "early"):
         record = read_policy_file(folder / "policies" / method)
         assert (record.method, record.data.rows, record.settings["seed"]) == (method, EDITS, 3)
@@ -80,8 +70,8 @@ def test_the_policies_are_there_and_load(finished: tuple[Path, str]) -> None:
         assert model.num_parameters() == record.base.parameters
 
 
-def test_the_cost_model_is_there_and_measured_on_rounds_of_base(finished: tuple[Path, str]) -> None:
-    folder, _ = finished
+def test_the_cost_model_is_there_and_measured_on_rounds_of_base(small_demo: DemoRun) -> None:
+    folder = small_demo.folder
     policy = read_policy_file(folder / "policies" / "rl")
     made = read_cost_model(folder / "policies" / "rl" / COST_MODEL_FOLDER)
     assert policy.cost_model == made.to_ref()
@@ -91,9 +81,9 @@ def test_the_cost_model_is_there_and_measured_on_rounds_of_base(finished: tuple[
     assert sum(one["rows"] * one["cost"] for one in made.calibration) == pytest.approx(sum(base))
 
 
-def test_the_same_seed_gives_the_same_run(finished: tuple[Path, str], tmp_path: Path) -> None:
-    folder, _ = finished
-    result = CliRunner().invoke(app, [*SMALL, "--out", str(tmp_path / "again"), "--json"], catch_exceptions=False)
+def test_the_same_seed_gives_the_same_run(small_demo: DemoRun, tmp_path: Path) -> None:
+    folder = small_demo.folder
+    result = CliRunner().invoke(app, [*ARGUMENTS, "--out", str(tmp_path / "again"), "--json"], catch_exceptions=False)
     assert json.loads(result.stdout)["cells"] == json.loads((folder / "results.json").read_text())["cells"]
     assert rounds_in(tmp_path / "again") == rounds_in(folder)
 

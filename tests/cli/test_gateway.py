@@ -1,6 +1,7 @@
 """The gateway's commands: serve, keys, policies, ensemble, and training on what was collected."""
 
 import json
+import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from sqlalchemy import text
+from tests.support.demos import DemoRun
 from tests.support.gateways import until
 from tests.support.processes import Command
 from typer.testing import CliRunner
@@ -85,10 +87,8 @@ def test_out_of_the_box_and_round_the_loop(tmp_path: Path) -> None:
     assert run("ensemble", "verify", "--store", store)["choices"] == 10
 
 
-def test_the_policies_of_a_demo_are_served(tmp_path: Path) -> None:
-    folder = tmp_path / "demo"
-    words = ["demo", "--edits", "8", "--rounds", "4", "--out", str(folder)]
-    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+def test_the_policies_of_a_demo_are_served(small_demo: DemoRun, tmp_path: Path) -> None:
+    shutil.copytree(small_demo.folder, tmp_path / "demo")
     with serving(tmp_path, "--from", "demo", "--rule", "thompson", "--alpha", "0.3") as ready:
         assert ready["policies"] == ["dpo", "early", "rl", "sft"]
         settings = httpx.get(f"{ready['url']}/v1/ensemble").json()["settings"]

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.support.demos import ROUNDS, SEED, DemoRun
 from typer.testing import CliRunner
 
 from copydesk.cli.app import app
@@ -17,15 +18,10 @@ def run(*arguments: str) -> str:
     return result.stdout
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("demo") / "out"
-    words = ["demo", "--edits", "8", "--rounds", "4", "--out", str(folder)]
-    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
-    return folder
-
-
-def test_policies_of_a_demo_and_best_of_n_play_and_an_ensemble_chooses_among_them(demo: Path, tmp_path: Path) -> None:
+def test_policies_of_a_demo_and_best_of_n_play_and_an_ensemble_chooses_among_them(
+    small_demo: DemoRun, tmp_path: Path
+) -> None:
+    demo = small_demo.folder
     best = f"best=best-of-2:{demo / 'policies' / 'sft'}@{demo / 'policies' / 'rl' / 'cost_model'}"
     words = [
         "--from",
@@ -50,9 +46,20 @@ def test_policies_of_a_demo_and_best_of_n_play_and_an_ensemble_chooses_among_the
     assert all(alone[one["policy"], one["t"]]["cost"] == one["cost"] for one in rounds if one["method"] == "late")
 
 
-def test_with_the_seed_of_the_demo_they_play_its_rounds(demo: Path, tmp_path: Path) -> None:
-    words = ["simulate", "--from", str(demo), "--rounds", "4", "--out", str(tmp_path / "out")]
-    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+def test_with_the_seed_of_the_demo_they_play_its_rounds(small_demo: DemoRun, tmp_path: Path) -> None:
+    demo = small_demo.folder
+    words = [
+        "simulate",
+        "--from",
+        str(demo),
+        "--rounds",
+        str(ROUNDS),
+        "--seed",
+        str(SEED),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")], catch_exceptions=False).exit_code == 0
     played, before = (
         {
             (one["method"], one["t"]): one

@@ -1,17 +1,16 @@
 """Whole small benchmarks on the embedded model."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from tests.support.gateways import until
+from tests.support.processes import Command
 
 from copydesk.errors import InputError
 from copydesk.report import summarize_rounds
@@ -158,30 +157,26 @@ def test_killed_anywhere_cells_side_by_side_go_on_to_the_end_of_one_after_the_ot
     config.write_text(
         "rounds = 8\nedits = 12\nseeds = [0, 1]\n[recipe.sft]\nepochs = 1.0\n[recipe.dpo]\nepochs = 1.0\n"
     )
-    command = [
-        sys.executable, "-m", "copydesk", "bench", "paper", "--config", str(config), "--out", str(folder),
-        "--columns", "email/strong", "--methods", "base,sft", "--jobs", "2", "--json",
-    ]  # fmt: skip
+    words = ["bench", "paper", "--config", config, "--out", folder, "--columns", "email/strong"]
+    words += ["--methods", "base,sft", "--jobs", "2", "--json"]
     for number, part in ((signal.SIGTERM, "answers"), (signal.SIGKILL, "policies/*")):
         seen = len(list(folder.glob(f"{part}/*")))
-        with subprocess.Popen(
-            [*command, *(["--resume"] if folder.exists() else [])],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        ) as process:  # fmt: skip
-            deadline = time.monotonic() + 100
-            while len(list(folder.glob(f"{part}/*"))) == seen and process.poll() is None:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-            if number == signal.SIGKILL:
-                os.killpg(process.pid, number)  # with its workers, who would go on for a while and hold our pipes open
-            else:
-                process.send_signal(number)
-            _, said = process.communicate(timeout=60)
+        run = Command(*words, *(["--resume"] if folder.exists() else []), starts_processes=True)
+        until(
+            lambda part=part, seen=seen, run=run: len(list(folder.glob(f"{part}/*"))) > seen or run.code is not None,
+            100,
+        )
+        workers = psutil.Process(run.pid).children(recursive=True)
+        assert workers
+        run.send(number)
         if number == signal.SIGTERM:
-            assert process.returncode == 143
-            assert said.splitlines()[-1] == "copydesk: interrupted; nothing half-written was left behind"
+            assert run.wait() == 143, run.err
+            assert run.err.splitlines()[-1] == "copydesk: interrupted; nothing half-written was left behind"
         else:
-            assert process.returncode == -signal.SIGKILL, said
-    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=True)
-    cells = json.loads(done.stdout)["cells"]["email/strong"]
+            assert run.wait() == -signal.SIGKILL, run.err
+        _, alive = psutil.wait_procs(workers, timeout=30)
+        assert not alive, "a process goes on although the one that started it has ended"
+    done = Command(*words, "--resume", starts_processes=True)
+    assert done.wait(100) == 0, done.err
+    cells = json.loads(done.out)["cells"]["email/strong"]
     assert cells == {method: finished[1]["cells"]["email/strong"][method] for method in ("base", "sft")}

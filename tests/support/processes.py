@@ -27,16 +27,16 @@ _FORKED.set_forkserver_preload(
 class Command:
     """`copydesk` with these words, in a folder; it begins at once."""
 
-    def __init__(self, *words: str | Path, folder: Path | None = None) -> None:
+    def __init__(self, *words: str | Path, folder: Path | None = None, starts_processes: bool = False) -> None:
         self._said = tempfile.TemporaryDirectory(prefix="said")
         self._files = [Path(self._said.name) / name for name in ("out", "err")]
         for file in self._files:
             file.touch()
-        # It ends with the tests at the latest.
+        # It ends with the tests at the latest, unless it starts processes of its own, which a daemon may not.
         self._process = _FORKED.Process(
             target=_run,
             args=([str(word) for word in words], folder or Path.cwd(), dict(os.environ), self._files),
-            daemon=True,
+            daemon=not starts_processes,
         )
         self._process.start()
 
@@ -50,14 +50,18 @@ class Command:
         return self._files[1].read_text(encoding="utf-8")
 
     @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
     def code(self) -> int | None:
         """How it ended: an exit code, or the number of a signal below 0."""
         return self._process.exitcode
 
     def send(self, number: int) -> None:
-        assert self._process.pid is not None
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self._process.pid, number)
+            os.kill(self.pid, number)
 
     def kill(self) -> None:
         self.send(signal.SIGKILL)

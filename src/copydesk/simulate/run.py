@@ -280,8 +280,7 @@ def run_experiment(settings: ExperimentConfig, path: Path, *, jobs: int = 1, res
 
 
 def _run_in_parallel(settings: ExperimentConfig, todo: Sequence[LogRun], path: Path, jobs: int) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=spawn, initializer=_init_worker) as pool:
+    with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=_get_worker_context(), initializer=_init_worker) as pool:
         waiting = [pool.submit(play_log_run, settings, cell, path) for cell in todo]
         try:
             for done in tqdm(as_completed(waiting), desc="logs", total=len(waiting), disable=None):
@@ -296,14 +295,32 @@ def _run_in_parallel(settings: ExperimentConfig, todo: Sequence[LogRun], path: P
             raise
 
 
+def _get_worker_context() -> multiprocessing.context.BaseContext:
+    """Processes forked from a server that has loaded torch once; where there is none (Windows), each loads it."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
 def _init_worker() -> None:
     """What a process of the benchmark does first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it ends it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     tqdm.set_lock(threading.RLock())  # its usual one is a semaphore of the system's, which a process that ends leaks
     quiet_libraries()
     sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # bars and remarks of several processes would be a muddle
+
+
+def _exit_with_parent() -> None:
+    """End this process when the one that started it is killed; files are written whole, so nothing is lost."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def write_experiment_results(settings: ExperimentConfig, folder: RunFolder) -> dict[str, Any]:
