@@ -13,10 +13,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.command_server import command_server
 from tests.support.databases import new_database
 from tests.support.fences import Fence, fences
 
@@ -30,11 +32,20 @@ def runs(block: Fence) -> bool:
     return block.language in ("sh", "python") and not block.note.startswith("not run")
 
 
+@pytest.fixture(scope="module")
+def commands() -> Iterator[Path]:
+    """A folder with `copydesk` and `python`, which have loaded what is slow to load."""
+    with tempfile.TemporaryDirectory(prefix="cd") as folder, command_server(Path(folder)) as programs:
+        yield programs
+
+
 @pytest.mark.parametrize("page", [page for page in RUN if any(map(runs, fences(page)))], ids=lambda page: page.stem)
-def test_a_page_prints_what_it_shows(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_page_prints_what_it_shows(
+    page: Path, tmp_path: Path, commands: Path, request: pytest.FixtureRequest
+) -> None:
     blocks = fences(page)
     port = str(free_port())
-    outputs = run(blocks, tmp_path, environment(page, tmp_path, request), port)
+    outputs = run(blocks, tmp_path, environment(page, tmp_path, commands, request), port)
     last = -1
     for number, block in enumerate(blocks):
         if runs(block):
@@ -44,10 +55,10 @@ def test_a_page_prints_what_it_shows(page: Path, tmp_path: Path, request: pytest
             assert missing is None, f"{page.name}:{block.line}: {missing!r} is not in\n{outputs[last]}"
 
 
-def environment(page: Path, folder: Path, request: pytest.FixtureRequest) -> dict[str, str]:
+def environment(page: Path, folder: Path, commands: Path, request: pytest.FixtureRequest) -> dict[str, str]:
     """The environment of the page's shell: this `copydesk`, a home folder of its own, and no access to the hub."""
     variables = {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]]),
         "HOME": str(folder / "home"),
         "COPYDESK_CACHE": str(folder / "home" / "cache"),
         "COLUMNS": "110",
