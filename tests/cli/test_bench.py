@@ -23,7 +23,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ExperimentConfig, dict[
         seen.append((settings, options))
         return {}
 
-    monkeypatch.setattr(copydesk.simulate.run, "run", run)
+    monkeypatch.setattr(copydesk.simulate.run, "run_experiment", run)
     return seen
 
 
