@@ -31,7 +31,7 @@ from copydesk.data.record import EditRecord
 from copydesk.ensemble import DiscountedUcb, LateEnsemble, Rule, Thompson, Ucb
 from copydesk.models.load import load_model, quiet_libraries
 from copydesk.policies import LocalPolicy, Sampling
-from copydesk.simulate.demo_run import DemoConfig
+from copydesk.simulate.play_config import DemoConfig
 from copydesk.simulate.protocol import (
     Round,
     draw_online_documents,

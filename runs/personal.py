@@ -25,7 +25,7 @@ def rate() -> None:
     from copydesk.data.cost import EditCost
     from copydesk.models.load import quiet_libraries
     from copydesk.policies import LocalPolicy
-    from copydesk.simulate.demo_run import DemoConfig
+    from copydesk.simulate.play_config import DemoConfig
     from copydesk.simulate.protocol import draw_online_documents, play_policy, simulate_log
     from copydesk.simulate.recipe import RECIPE
     from copydesk.simulate.tasks import SCRIPTED_TASKS

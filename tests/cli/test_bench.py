@@ -58,6 +58,7 @@ def test_the_command_line_goes_before_the_file(tmp_path: Path, asked: list[tuple
     settings, options = asked[0]
     assert (settings.rounds, settings.edits, settings.seeds) == (3, 9, (1, 2))
     assert settings.users == {"ann": "a@http://h/v1", "bob": "b@http://h/v1"}
+    assert settings.columns == ExperimentConfig().columns  # neither in the file nor on the command line
     assert options == {"jobs": 1, "resume": False}  # LLM users are asked by one process
 
 
@@ -75,9 +76,25 @@ def test_a_sweep_takes_its_values(asked: list[tuple[ExperimentConfig, Any]]) -> 
 
 
 @pytest.mark.parametrize("config", EXAMPLES, ids=lambda path: path.stem)
-def test_the_settings_of_our_own_runs_are_sound(config: Path, asked: list[tuple[ExperimentConfig, Any]]) -> None:
+def test_the_settings_of_our_own_experiments_are_valid(config: Path, asked: list[tuple[ExperimentConfig, Any]]) -> None:
     paper("--config", str(config), "--json")
     assert asked[0][0].columns
+
+
+def test_an_error_names_the_file_or_the_flag_it_came_from(tmp_path: Path) -> None:
+    config = tmp_path / "a.toml"
+    config.write_text("rounds = 0\nedits = 9\n")
+    with pytest.raises(InputError, match=r"a\.toml, field rounds: 0 must be at least 1"):
+        paper("--config", str(config))
+    with pytest.raises(InputError, match=r"^--edits: 1 must be at least 2"):
+        paper("--config", str(config), "--rounds", "3", "--edits", "1")
+
+
+def test_help_shows_the_defaults_of_the_settings() -> None:
+    text = CliRunner().invoke(app, ["bench", "paper", "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
+    for words in ("[default: (0,1,2)]", "[default: (base,sft,dpo,rl,early,late)]", "[default: (the poster's four)]"):
+        assert words in text
+    assert "--user-tokens" not in text and "--recipe" not in text
 
 
 @pytest.mark.parametrize(
@@ -94,8 +111,8 @@ def test_the_settings_of_our_own_runs_are_sound(config: Path, asked: list[tuple[
         (["--methods", "magic"], r"no method 'magic'"),
     ],
 )
-def test_what_makes_no_sense_is_said_in_one_line(words: list[str], says: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=says) as fault:
+def test_bad_input_is_one_line(words: list[str], says: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=says) as caught:
         paper(*words, "--out", str(tmp_path / "out"))
-    assert "\n" not in str(fault.value)
+    assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()

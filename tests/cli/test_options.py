@@ -1,6 +1,7 @@
 """Options of a command are made from a settings class."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import pytest
 import typer
@@ -82,3 +83,61 @@ def test_a_value_out_of_range_names_the_flag() -> None:
 
 def test_an_unknown_choice_is_a_usage_error() -> None:
     assert CliRunner().invoke(app, ["--out", "x", "--kind", "three"]).exit_code == 2
+
+
+class Listed(Config):
+    seeds: Annotated[tuple[int, ...], Flag(comma=True), Field(description="The seeds.")] = (0, 1)
+    users: Annotated[Mapping[str, str], Flag("--user"), Field(default_factory=dict, description="The users.")]
+    rounds: Annotated[int, Field(ge=1, description="The rounds.")] = 200
+    least: Annotated[int, Field(ge=0, description="The least.")] = 0
+
+
+parts: list[dict[str, Any]] = []
+listed = typer.Typer()
+
+
+@listed.command("whole")
+@options_from_config()
+def run_whole(settings: Listed) -> None:
+    """Take finished settings."""
+    parts.append(dict(settings))
+
+
+@listed.command("given")
+@options_from_config()
+def run_given(options: Annotated[dict[str, Any], Listed]) -> None:
+    """Take only what was given."""
+    parts.append(options)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["whole"], {"seeds": (0, 1), "users": {}, "rounds": 200, "least": 0}),
+        (["whole", "--seeds", "3, 4"], {"seeds": (3, 4), "users": {}, "rounds": 200, "least": 0}),
+        (["given"], {}),
+        (["given", "--rounds", "200"], {"rounds": 200}),
+        (["given", "--user", "a=b@c", "--user", "d=e=f"], {"users": {"a": "b@c", "d": "e=f"}}),
+    ],
+)
+def test_lists_with_commas_pairs_and_only_what_was_given(words: list[str], found: dict[str, Any]) -> None:
+    parts.clear()
+    CliRunner().invoke(listed, words, catch_exceptions=False)
+    assert parts == [found]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [(["--seeds", "one"], r"^--seeds one: write numbers"), (["--user", "a"], r"^--user a: write NAME=SPEC$")],
+)
+def test_a_list_or_pair_that_cannot_be_read_is_one_line(words: list[str], line: str) -> None:
+    with pytest.raises(InputError, match=line):
+        CliRunner().invoke(listed, ["given", *words], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("command", ["whole", "given"])
+def test_help_shows_a_default_of_zero_and_no_empty_one(command: str) -> None:
+    text = CliRunner().invoke(listed, [command, "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
+    assert any(f"The least. [default: {zero}]" in text for zero in ("0", "(0)"))
+    assert any(f"The seeds. [default: {seeds}]" in text for seeds in ("0,1", "(0,1)"))
+    assert "The users. " in text and "The users. [default" not in text

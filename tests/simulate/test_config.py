@@ -24,16 +24,16 @@ from copydesk.simulate.recipe import RECIPE
         ({"columns": ("prelude-email/strong",)}, r"only an LLM .* --user strong=MODEL@URL"),
         ({"methods": ("sft", "ppo")}, r"no method 'ppo'"),
         ({"methods": ("sft", "icl-0")}, r"no method 'icl-0'"),
-        ({"methods": ("sft", "sft")}, r"sft stands there twice"),
+        ({"methods": ("sft", "sft")}, r"--methods: sft is given twice"),
         ({"methods": ("base", "late")}, r"no arms"),
         ({"arms": ("late",)}, r"late is an ensemble"),
         ({"arms": ("icl-3",)}, r"icl-3 is not among --methods"),
-        ({"seeds": (0, 0)}, r"--seeds"),
-        ({"seeds": (-1,)}, r"--seeds"),
+        ({"seeds": (0, 0)}, r"--seeds: each seed must be .* given once"),
+        ({"seeds": (-1,)}, r"--seeds: each seed must be at least 0"),
         ({"rounds": 0}, r"--rounds: 0 must be at least 1"),
         ({"alpha": -1.0}, r"late: alpha must be"),
         ({"discount": 0.0}, r"late-discounted-ucb: discount must be"),
-        ({"max_new_tokens": 0}, r"max_new_tokens"),
+        ({"max_new_tokens": 0}, r"--max-new-tokens: 0 must be at least 1"),
         ({"recipe": {"late": {}}}, r"recipe\.late: there is no such training method"),
         ({"recipe": {"sft": {"speed": 1}}}, r"recipe\.sft\.speed: there is no such setting"),
         ({"recipe": {"rl": {"rl.speed": 1}}}, r"recipe\.rl\.rl\.speed: there is no such setting"),
@@ -42,7 +42,7 @@ from copydesk.simulate.recipe import RECIPE
         ({"recipe": {"sft": {"epochs": "many"}}}, r"recipe\.sft: a value is of the wrong type"),
     ],
 )
-def test_what_makes_no_sense_is_refused(settings: dict[str, Any], says: str) -> None:
+def test_bad_settings_are_refused(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         ExperimentConfig(**settings)
 
@@ -51,7 +51,7 @@ def test_an_llm_may_be_any_user_and_read_real_documents() -> None:
     ExperimentConfig(columns=("prelude-email/nobody",), users={"nobody": "m@http://localhost/v1"})
 
 
-def test_the_recipe_is_the_simulations_for_the_embedded_model_and_the_usual_one_for_others() -> None:
+def test_the_recipe_of_simulations_is_used_for_the_embedded_model_and_the_defaults_for_others() -> None:
     ours = ExperimentConfig()
     assert ours.make_train_config("sft", 0).learning_rate == RECIPE["sft"].learning_rate
     assert ours.make_train_config("sft", 7).seed == 7
@@ -71,13 +71,13 @@ def test_the_arms_are_the_trained_methods_unless_named() -> None:
     assert named.learns_online and not ExperimentConfig().learns_online
 
 
-def test_other_rules_are_rows_only_where_somebody_else_is_met() -> None:
+def test_other_rules_are_rows_only_where_the_online_user_is_another() -> None:
     settings = ExperimentConfig(rules=("late-thompson",))
     assert "late-thompson" not in settings.select_methods(parse_scenario_arg("email/strong"))
     assert settings.select_methods(parse_scenario_arg("email/strong-to-weak"))[-1] == "late-thompson"
 
 
-def test_columns_of_one_log_share_a_cell() -> None:
+def test_columns_of_one_log_share_a_log_run() -> None:
     settings = ExperimentConfig(columns=("email/strong", "email/weak", "email/strong-to-weak", "email/strong-n9"))
     found = list_log_runs(settings)
     assert [cell.seed for cell in found] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
@@ -99,12 +99,12 @@ def test_a_sweep_has_a_column_for_every_value_and_no_late_ensemble() -> None:
     ("sweep", "values", "says"),
     [
         ("age", (), r"no such sweep"),
-        ("strength", (0.0,), r"strength of 0 is none"),
-        ("strength", (1.5,), r"strength of 1.5 is none"),
+        ("strength", (0.0,), r"--values: 0 is no strength"),
+        ("strength", (1.5,), r"--values: 1.5 is no strength"),
         ("n", (1.0,), r"cannot have 1 edits"),
         ("n", (2.5,), r"cannot have 2.5 edits"),
     ],
 )
-def test_a_sweep_over_nonsense_is_refused(sweep: str, values: tuple[float, ...], says: str) -> None:
+def test_a_sweep_over_bad_values_is_refused(sweep: str, values: tuple[float, ...], says: str) -> None:
     with pytest.raises(InputError, match=says):
         sweep_scenarios(ExperimentConfig(columns=DEFAULT_SCENARIOS), sweep, values)

@@ -3,13 +3,18 @@ from pathlib import Path
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.simulate.config import ExperimentConfig, read_experiment_config
+from copydesk.simulate.config import ExperimentConfig
+from copydesk.utils.config import merge_config, read_toml
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "paper.toml"
 
 
+def read_config(file: Path) -> ExperimentConfig:
+    return merge_config(ExperimentConfig, file, read_toml(file), {})
+
+
 def test_the_example_is_the_papers_own_setting() -> None:
-    settings = ExperimentConfig(**read_experiment_config(EXAMPLE))
+    settings = read_config(EXAMPLE)
     assert {column.split("/")[0] for column in settings.columns} == {"prelude-summarization", "prelude-email"}
     assert {"strong", "weak"} == set(settings.users)
     assert "Qwen3-32B" in settings.users["strong"] and "Llama-3.1-8B" in settings.users["weak"]
@@ -22,7 +27,7 @@ def test_tables_and_lists_become_settings(tmp_path: Path) -> None:
         'columns = ["email/strong"]\nseeds = [4]\nalpha = 1\n[users]\nann = "m@http://h/v1"\n'
         "[recipe.rl]\nbeta = 0.2\n[recipe.rl.cost]\nepochs = 2.0\n"
     )
-    settings = ExperimentConfig(**read_experiment_config(file))
+    settings = read_config(file)
     assert (settings.columns, settings.seeds, settings.users) == (("email/strong",), (4,), {"ann": "m@http://h/v1"})
     assert settings.make_train_config("rl", 0).cost.epochs == 2.0
 
@@ -30,25 +35,30 @@ def test_tables_and_lists_become_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("rounds = ", r"no TOML file"),
-        ("speed = 3", r"field speed: there is no such setting"),
-        ('columns = "email/strong"', r"field columns: must be a list"),
-        ("users = 3", r"field users: must be a table"),
-        ("rounds = 2.5", r"field rounds: 2.5 must be a whole number"),
-        ("rounds = true", r"field rounds: True must be a whole number"),
-        ('alpha = "much"', r"field alpha: 'much' must be a number"),
+        ("rounds = ", r"not a TOML file"),
+        ("speed = 3", r"field speed: there is no such setting; did you mean 'seeds'\?"),
+        ('columns = "email/strong"', r"field columns: 'email/strong' must be a list"),
+        ("users = 3", r"field users: 3 must be a table"),
+        ("rounds = 2.5", r"field rounds: 2.5 is not a whole number"),
+        ("rounds = true", r"field rounds: True is not a whole number"),
+        ('alpha = "much"', r"field alpha: 'much' is not a number"),
         ("model = 3", r"field model: 3 must be text"),
+        ("seeds = ['0']", r"field seeds: '0' is not a whole number"),
+        ("rounds = 0", r"field rounds: 0 must be at least 1"),
+        ('arms = ["late"]', r"field arms: late is an ensemble"),
+        ('columns = ["email/nobody"]', r"field columns: email/nobody: there is no user 'nobody'"),
+        ("[recipe.sft]\nspeed = 3", r"field recipe\.sft\.speed: there is no such setting"),
         ("[recipe]\nsft = 3", r"field recipe.sft: must be a table"),
     ],
 )
-def test_what_a_file_gets_wrong_is_said_in_one_line(tmp_path: Path, text: str, says: str) -> None:
+def test_an_error_in_a_file_is_one_line_that_names_file_and_key(tmp_path: Path, text: str, says: str) -> None:
     file = tmp_path / "a.toml"
     file.write_text(text)
-    with pytest.raises(InputError, match=says) as fault:
-        read_experiment_config(file)
-    assert str(file) in str(fault.value) and "\n" not in str(fault.value)
+    with pytest.raises(InputError, match=says) as caught:
+        read_config(file)
+    assert str(file) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_there_must_be_a_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"there is no such file"):
-        read_experiment_config(tmp_path / "none.toml")
+        read_config(tmp_path / "none.toml")

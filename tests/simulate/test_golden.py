@@ -13,10 +13,8 @@ import pytest
 
 import copydesk.simulate.run
 from copydesk.simulate.config import ExperimentConfig, list_log_runs
-from copydesk.simulate.demo_run import DemoConfig
-from copydesk.simulate.online import OnlineConfig
 from copydesk.simulate.outcome import RunResult, write_results
-from copydesk.simulate.personal_run import PersonalConfig
+from copydesk.simulate.play_config import DemoConfig, OnlineConfig, PersonalConfig
 from copydesk.simulate.protocol import Round
 from copydesk.simulate.run import write_experiment_results
 from copydesk.simulate.run_folder import RunFolder, read_rounds, write_json, write_rounds

@@ -11,7 +11,7 @@ from copydesk.errors import InputError
 from copydesk.models.load import load_model
 from copydesk.policies import LocalPolicy
 from copydesk.report import summarize_rounds
-from copydesk.simulate.personal_run import PersonalConfig
+from copydesk.simulate.play_config import PersonalConfig
 from copydesk.simulate.protocol import draw_online_documents, generate_responses
 from copydesk.simulate.tasks import EMAIL
 from copydesk.training.policy_file import read_policy_file
@@ -116,7 +116,7 @@ def test_an_adapter_that_was_saved_writes_what_it_wrote_in_the_run(finished: tup
     ("wrong", "words"),
     [
         (["--task", "poetry"], r"email, summarization"),
-        (["--task", "prelude-email"], r"--task prelude-email: people with different tastes"),
+        (["--task", "prelude-email"], r"--task: prelude-email: people with different tastes"),
         (["--user", "nobody"], r"strong, weak"),
         (["--edits", "23"], r"--edits: 23 must be at least 24"),
         (["--rounds", "0"], r"--rounds"),

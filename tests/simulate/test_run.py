@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +94,10 @@ def test_what_is_finished_is_never_run_again(
     monkeypatch.setattr(LogRunPlayer, "reference_policy", property(never))
     again = run_experiment(SMALL, folder, resume=True)
     assert again == finished[1]
-    fewer = run_experiment(replace(SMALL, seeds=(1,), methods=("base", "dpo", "late"), rules=()), folder, resume=True)
+    fewer = run_experiment(SMALL.replace(seeds=(1,), methods=("base", "dpo", "late"), rules=()), folder, resume=True)
     assert fewer["methods"] == ["base", "dpo", "late"]
     with pytest.raises(AssertionError, match=r"was loaded"):
-        run_experiment(replace(SMALL, seeds=(0, 1, 2)), folder, resume=True)
+        run_experiment(SMALL.replace(seeds=(0, 1, 2)), folder, resume=True)
 
 
 def test_other_settings_are_another_run(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
@@ -106,9 +105,9 @@ def test_other_settings_are_another_run(finished: tuple[Path, dict[str, Any]], t
     with pytest.raises(InputError, match=r"there is a run already; go on with it with --resume"):
         run_experiment(SMALL, folder)
     with pytest.raises(InputError, match=r"--resume: the run in .* had rounds 8, not 9"):
-        run_experiment(replace(SMALL, rounds=9), folder, resume=True)
+        run_experiment(SMALL.replace(rounds=9), folder, resume=True)
     with pytest.raises(InputError, match=r"had recipe"):
-        run_experiment(replace(SMALL, recipe={}), folder, resume=True)
+        run_experiment(SMALL.replace(recipe={}), folder, resume=True)
     (tmp_path / "mine.txt").write_text("keep me")
     with pytest.raises(InputError, match=r"holds other things"):
         run_experiment(SMALL, tmp_path)
@@ -116,12 +115,12 @@ def test_other_settings_are_another_run(finished: tuple[Path, dict[str, Any]], t
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_fault_in_a_cell_ends_the_run_in_one_line(tmp_path: Path, jobs: int) -> None:
-    settings = replace(SMALL, users={"strong": "./no-model"}, columns=("email/strong",), rules=())
+    settings = SMALL.replace(users={"strong": "./no-model"}, columns=("email/strong",), rules=())
     with pytest.raises(InputError) as fault:
         run_experiment(settings, tmp_path / "out", jobs=jobs)
     assert "./no-model" in str(fault.value) and "\n" not in str(fault.value)
     # Nothing was finished, so there is no run yet to go on with.
-    RunFolder(tmp_path / "out").prepare(replace(settings, rounds=9), resume=False)
+    RunFolder(tmp_path / "out").prepare(settings.replace(rounds=9), resume=False)
 
 
 def test_killed_before_it_began_it_can_begin(tmp_path: Path) -> None:

@@ -9,13 +9,16 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
+from copydesk.errors import InputError
 from copydesk.utils.config import Config, get_flag
 
 
 def options_from_config(*, exclude: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorate a command: each parameter whose type is a `Config` becomes one option for each of its fields.
 
-    A field that is itself a `Config` is expanded in the same way. The command is called with the finished objects.
+    A field that is itself a `Config` is expanded in the same way. The command is called with the finished objects. A
+    parameter of type `Annotated[dict[str, Any], CONFIG]` gets the same options, and a dictionary of those that were
+    given: for a command that lays them over a settings file.
 
     Args:
         exclude: fields that get no option, as `field` or `outer.field`; they keep their default.
@@ -27,10 +30,13 @@ def options_from_config(*, exclude: Collection[str] = ()) -> Callable[[Callable[
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command, eval_str=True)
         configs = {name: p.annotation for name, p in signature.parameters.items() if _is_config(p.annotation)}
+        partial = {name: found for name, p in signature.parameters.items() if (found := _get_partial(p.annotation))}
         parameters: list[inspect.Parameter] = []
         for parameter in signature.parameters.values():
             if parameter.name in configs:
                 parameters += list(_iter_options(parameter.annotation, parameter.name, exclude))
+            elif parameter.name in partial:
+                parameters += map(_make_unset, _iter_options(partial[parameter.name], parameter.name, exclude))
             else:
                 parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
         seen = [parameter.name for parameter in parameters]
@@ -38,7 +44,8 @@ def options_from_config(*, exclude: Collection[str] = ()) -> Callable[[Callable[
 
         @functools.wraps(command)
         def run(**values: Any) -> None:
-            made = {name: _build_config(config, name, values) for name, config in configs.items()}
+            made: dict[str, Any] = {name: _build_config(config, name, values) for name, config in configs.items()}
+            made |= {name: _collect_given(config, name, values) for name, config in partial.items()}
             command(**{name: made.get(name, values.get(name)) for name in signature.parameters})
 
         run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -50,6 +57,35 @@ def options_from_config(*, exclude: Collection[str] = ()) -> Callable[[Callable[
 
 def _is_config(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, Config)
+
+
+def _get_partial(annotation: Any) -> type[Config] | None:
+    """The settings class of `Annotated[dict[str, Any], CONFIG]`."""
+    return next((item for item in getattr(annotation, "__metadata__", ()) if _is_config(item)), None)
+
+
+def _make_unset(parameter: inspect.Parameter) -> inspect.Parameter:
+    """The same option, whose value is `None` unless it is given; `--help` goes on showing the default."""
+    kind, option = get_args(parameter.annotation)
+    if option.show_default is True:
+        option.show_default = _format_default(parameter.default)
+    return parameter.replace(annotation=Annotated[kind | None, option], default=None)
+
+
+def _format_default(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def parse_list(flag: str, text: str, kind: Callable[[str], Any] = str) -> tuple[Any, ...]:
+    """The values of an option that takes them with commas between.
+
+    Raises:
+        InputError: one is not of that kind.
+    """
+    try:
+        return tuple(kind(word.strip()) for word in text.split(",") if word.strip())
+    except ValueError:
+        raise InputError(f"{flag} {text}: write numbers with commas between, such as 0,1,2") from None
 
 
 def _iter_options(
@@ -71,19 +107,29 @@ def _iter_options(
 
 def _make_option(parameter: str, name: str, field: FieldInfo, default: Any) -> inspect.Parameter:
     flag = get_flag(name, field)
-    shown: bool | str = flag.default_text if flag.default_text is not None else default not in (None, (), False)
+    has_default = default is not None and default is not False and default != () and default != {}
+    shown: bool | str = flag.default_text if flag.default_text is not None else has_default
     option = typer.Option(*flag.names, help=field.description, show_default=shown, rich_help_panel=flag.panel)
-    required = field.is_required()
+    if field.is_required():
+        default = inspect.Parameter.empty
+    elif flag.comma:
+        default = _format_default(default)
+    elif isinstance(default, tuple):
+        default = list(default)
+    elif isinstance(default, Mapping):
+        default = [f"{key}={value}" for key, value in default.items()]
     return inspect.Parameter(
         parameter,
         inspect.Parameter.KEYWORD_ONLY,
-        annotation=Annotated[_to_option_type(field.annotation), option],
-        default=inspect.Parameter.empty if required else list(default) if isinstance(default, tuple) else default,
+        annotation=Annotated[str if flag.comma else _to_option_type(field.annotation), option],
+        default=default,
     )
 
 
 def _to_option_type(annotation: Any) -> Any:
-    """The type as Typer knows it: a tuple of any length is an option that may be repeated."""
+    """The type as Typer knows it: a tuple of any length, or a mapping, is an option that may be repeated."""
+    if get_origin(annotation) is Mapping:
+        return list[str]
     if get_origin(annotation) is tuple:
         return list[get_args(annotation)[0]]  # type: ignore[misc]
     if get_origin(annotation) in (Union, types.UnionType):
@@ -101,6 +147,30 @@ def _build_config(config: type[Config], prefix: str, values: Mapping[str, Any]) 
         if _is_config(nested) and any(key.startswith(f"{prefix}__{name}__") for key in values):
             built[name] = _build_config(nested, f"{prefix}__{name}", values)
         elif (key := f"{prefix}__{name}") in values:
-            value = values[key]
-            built[name] = tuple(value) if isinstance(value, list) else value
+            built[name] = _to_field_value(name, field, values[key])
     return config(**built)
+
+
+def _collect_given(config: type[Config], prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the options that were given, by field."""
+    fields = config.model_fields.items()
+    given = {name: values.get(f"{prefix}__{name}") for name, _ in fields}
+    return {name: _to_field_value(name, field, given[name]) for name, field in fields if given[name] not in (None, [])}
+
+
+def _to_field_value(name: str, field: FieldInfo, value: Any) -> Any:
+    """The value of an option as its field takes it."""
+    flag = get_flag(name, field)
+    if flag.comma and isinstance(value, str):
+        kind = get_args(field.annotation)[0]
+        return parse_list(flag.names[0], value, kind)
+    if get_origin(field.annotation) is Mapping:
+        return dict(_parse_pair(flag.names[0], word) for word in value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _parse_pair(flag: str, word: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if not (name and equals and value):
+        raise InputError(f"{flag} {word}: write NAME=SPEC")
+    return name, value

@@ -1,9 +1,8 @@
-"""`copydesk bench`: the poster's table, users who are not those of the log, and sweeps."""
+"""`copydesk bench`: the poster's table, users other than those of the log, and sweeps."""
 
 import contextlib
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +10,24 @@ import typer
 from rich.console import Console, Group
 from rich.text import Text
 
-from copydesk.cli._shared import emit, log_to_stderr, parse_name_and_spec
+from copydesk.cli._options import options_from_config, parse_list
+from copydesk.cli._shared import emit, log_to_stderr
 from copydesk.errors import InputError
+from copydesk.simulate.config import (
+    LATE_METHODS,
+    ExperimentConfig,
+    parse_scenario_arg,
+    shift_scenarios,
+    sweep_scenarios,
+)
+from copydesk.utils.config import merge_config, read_toml
 
 bench_app = typer.Typer(help="Benchmarks of the whole loop.", no_args_is_help=True)
+
+_ONLY_IN_A_FILE = (
+    *("rules", "temperature", "alpha", "discounted_alpha", "discount", "thompson_alpha", "c_max", "max_length"),
+    *("max_new_tokens", "user_tokens", "batch_size", "recipe"),
+)
 
 
 @bench_app.callback()
@@ -23,50 +36,27 @@ def bench_callback() -> None:
 
 
 @bench_app.command("paper")
+@options_from_config(exclude=_ONLY_IN_A_FILE)
 def bench_paper_command(
-    columns: Annotated[
-        str | None,
-        typer.Option(
-            help="TASK/USER, with commas between. USER: strong, weak, other, p0.35, or A-to-B, A-then-B.",
-            show_default="the poster's four",
-        ),
-    ] = None,
-    methods: Annotated[
-        str | None,
-        typer.Option(
-            help="The rows: base, sft, dpo, rl, early, late; oracle, icl-K, cipher-K; late-thompson, ...",
-            show_default="base,sft,dpo,rl,early,late",
-        ),
-    ] = None,
-    seeds: Annotated[
-        str | None, typer.Option(help="With commas between. Each redraws everything.", show_default="0,1,2")
-    ] = None,
-    rounds: Annotated[int | None, typer.Option(help="Online rounds of every method.", show_default="200")] = None,
-    edits: Annotated[int | None, typer.Option(help="Rows of every log.", show_default="300")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="What learns: embedded, smollm2, a hub id, ...", show_default="embedded")
-    ] = None,
-    user: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=SPEC: an LLM plays this user: MODEL@URL of an OpenAI-compatible server, or a model."),
-    ] = None,
-    arms: Annotated[
-        str | None, typer.Option(help="What late ensembles choose from; all trained methods unless given.")
-    ] = None,
-    encoder: Annotated[
-        str | None, typer.Option(help="A sentence encoder that finds past edits; else the model's own states do.")
-    ] = None,
+    options: Annotated[dict[str, Any], ExperimentConfig],
     shift: Annotated[
-        bool, typer.Option("--shift", help="Add columns in which others are met online than those of the log.")
+        bool, typer.Option("--shift", help="Add the columns whose online user is not the user of the log.")
     ] = False,
     sweep: Annotated[
-        str | None, typer.Option(help="Instead of the table: strength (p of the user) or n (rows of the log).")
+        str | None,
+        typer.Option(help="Run a sweep instead of the table, over strength (p of the user) or n (rows of the log)."),
     ] = None,
-    values: Annotated[str | None, typer.Option(help="Where a sweep looks, with commas between.")] = None,
-    config: Annotated[Path | None, typer.Option(help="A TOML file with these settings and more.")] = None,
-    jobs: Annotated[int | None, typer.Option(help="Logs worked on at a time; a core each unless given.")] = None,
+    values: Annotated[str | None, typer.Option(help="The points of the sweep, with commas between.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file with these settings and more; options given here go before it.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="The number of logs worked on at a time.", show_default="one for each core")
+    ] = None,
     out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("bench"),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on in that folder; what is finished stays.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in that folder; what is finished is kept.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Remove an earlier run in that folder first.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json on stdout.")] = False,
 ) -> None:
@@ -75,7 +65,7 @@ def bench_paper_command(
     For every seed and log: a reference policy answers, a user edits, every method
     learns from the edits, and each then plays the online rounds. Writes every
     round, results.json and report.html with the table beside the poster's. A run
-    that was stopped goes on with --resume.
+    that was stopped continues with --resume.
 
     copydesk bench paper --out table
     copydesk bench paper --columns email/strong --shift --out shift
@@ -87,55 +77,28 @@ def bench_paper_command(
 
         from copydesk.models.load import quiet_libraries
         from copydesk.report import print_results
-        from copydesk.simulate.config import (
-            LATE_METHODS,
-            ExperimentConfig,
-            parse_scenario_arg,
-            read_experiment_config,
-            shift_scenarios,
-            sweep_scenarios,
-        )
         from copydesk.simulate.run import choose_jobs, run_experiment
         from copydesk.simulate.run_folder import CONFIG_FILE
     except ModuleNotFoundError as exc:
         raise InputError(
             f"a benchmark needs {exc.name}; install it with: pip install 'copydesk[train,report]'"
         ) from None
-    given: dict[str, Any] = {} if config is None else read_experiment_config(config)
-    given |= {
-        name: value
-        for name, value in {
-            "columns": _split_words(columns),
-            "methods": _split_words(methods),
-            "seeds": _parse_numbers("--seeds", seeds, int),
-            "rounds": rounds,
-            "edits": edits,
-            "model": model,
-            "arms": _split_words(arms),
-            "encoder": encoder,
-        }.items()
-        if value is not None
-    }
-    if user:
-        given["users"] = {**given.get("users", {}), **dict(parse_name_and_spec(word, "--user") for word in user)}
-    settings = ExperimentConfig(**given)
+    in_file = {} if config is None else read_toml(config)
+    if "users" in options and isinstance(in_file.get("users"), dict):
+        options["users"] = in_file["users"] | options["users"]
+    settings = merge_config(ExperimentConfig, config, in_file, options)
     if shift and sweep is not None:
         raise InputError("--shift: a sweep has columns of its own; give --shift or --sweep")
     if shift:
-        tasks = list(dict.fromkeys(parse_scenario_arg(name).task for name in settings.columns))
-        more = [name for name in shift_scenarios(tasks) if name not in settings.columns]
-        rules = (
-            tuple(name for name in LATE_METHODS if name not in settings.methods) if "late" in settings.methods else ()
-        )
-        settings = replace(settings, columns=(*settings.columns, *more), rules=rules)
+        settings = _add_shifts(settings)
     if sweep is not None:
-        settings = sweep_scenarios(settings, sweep, _parse_numbers("--values", values, float) or ())
+        settings = sweep_scenarios(settings, sweep, parse_list("--values", values or "", float))
     elif values is not None:
-        raise InputError("--values: they are where a sweep looks; give --sweep strength or --sweep n with them")
+        raise InputError("--values: they are the points of a sweep; give --sweep strength or --sweep n with them")
     if jobs is not None and jobs < 1:
         raise InputError(f"--jobs: {jobs} must be at least 1")
     if resume and force:
-        raise InputError("--resume --force: one goes on with the run in that folder and the other removes it; give one")
+        raise InputError("--resume --force: one continues the run in that folder and the other removes it; give one")
     log_to_stderr("copydesk.simulate")
     quiet_libraries()
     if force and (out / CONFIG_FILE).is_file():
@@ -150,15 +113,10 @@ def bench_paper_command(
     console.print(Text(f"Report: {out / 'report.html'}"))
 
 
-def _split_words(given: str | None) -> tuple[str, ...] | None:
-    return None if given is None else tuple(word.strip() for word in given.split(",") if word.strip())
-
-
-def _parse_numbers(option: str, given: str | None, kind: type[int] | type[float]) -> tuple[Any, ...] | None:
-    words = _split_words(given)
-    if words is None:
-        return None
-    try:
-        return tuple(kind(word) for word in words)
-    except ValueError:
-        raise InputError(f"{option} {given}: write numbers with commas between, such as 0,1,2") from None
+def _add_shifts(settings: ExperimentConfig) -> ExperimentConfig:
+    """The settings with the columns of other users, and there, late ensembles by every rule."""
+    tasks = list(dict.fromkeys(parse_scenario_arg(name).task for name in settings.columns))
+    more = [name for name in shift_scenarios(tasks) if name not in settings.columns]
+    late = LATE_METHODS if "late" in settings.methods else ()
+    rules = tuple(name for name in late if name not in settings.methods)
+    return settings.replace(columns=(*settings.columns, *more), rules=rules)

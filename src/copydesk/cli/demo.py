@@ -9,19 +9,18 @@ import typer
 from rich.console import Console, Group
 from rich.text import Text
 
+from copydesk.cli._options import options_from_config
 from copydesk.cli._shared import emit, log_to_stderr
 from copydesk.errors import InputError
+from copydesk.simulate.play_config import DemoConfig, PersonalConfig
 
 
+@options_from_config(exclude=("model", "temperature", "alpha", "c_max", "max_new_tokens", "log_temperature", "recipe"))
 def demo_command(
-    task: Annotated[str, typer.Option(help="What is written: email or summarization.")] = "email",
-    user: Annotated[str, typer.Option(help="Who edits: strong (mends nearly all) or weak (a little).")] = "strong",
+    settings: DemoConfig,
     personal: Annotated[
-        bool, typer.Option("--personal", help="Six people of different tastes, all as strong as --user.")
+        bool, typer.Option("--personal", help="Simulate six people of different tastes, all as strong as --user.")
     ] = False,
-    edits: Annotated[int, typer.Option(help="Rows of the log to learn from, of all people together.")] = 300,
-    rounds: Annotated[int, typer.Option(help="Online rounds, for every method and person.")] = 200,
-    seed: Annotated[int, typer.Option(help="Decides documents, responses, edits and training.")] = 0,
     out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("demo"),
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier run in that folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json on stdout.")] = False,
@@ -45,20 +44,20 @@ def demo_command(
 
         from copydesk.models.load import quiet_libraries
         from copydesk.report import print_examples, print_results
-        from copydesk.simulate.demo_run import DemoConfig, run_demo
+        from copydesk.simulate.demo_run import run_demo
         from copydesk.simulate.outcome import write_results
-        from copydesk.simulate.personal_run import PersonalConfig, run_personal
+        from copydesk.simulate.personal_run import run_personal
         from copydesk.utils.atomic import atomic_folder
     except ModuleNotFoundError as exc:
         raise InputError(f"the demo needs {exc.name}; install it with: pip install 'copydesk[train,report]'") from None
-    kind = PersonalConfig if personal else DemoConfig
-    settings = kind(task=task, user=user, edits=edits, rounds=rounds, seed=seed)
+    given = {name: getattr(settings, name) for name in ("task", "user", "edits", "rounds", "seed")}
+    people = PersonalConfig(**given) if personal else None
     log_to_stderr("copydesk.simulate")
     quiet_libraries()
     # Everything is written beside the folder and takes its name at the end: a run is there whole, or not at all.
     with atomic_folder(out, marker="results.json", overwrite=force) as folder, contextlib.redirect_stdout(sys.stderr):
-        outcome = run_personal(settings, folder) if isinstance(settings, PersonalConfig) else run_demo(settings, folder)
-        results = write_results(folder, [(settings, outcome)])
+        outcome = run_demo(settings, folder) if people is None else run_personal(people, folder)
+        results = write_results(folder, [(people or settings, outcome)])
     if as_json:
         emit(results, Group(), as_json=True)
         return

@@ -9,32 +9,33 @@ import typer
 from rich.console import Console, Group
 from rich.text import Text
 
+from copydesk.cli._options import options_from_config
 from copydesk.cli._shared import emit, log_to_stderr, parse_policy_args
 from copydesk.data.jsonl import load_log
 from copydesk.errors import InputError
+from copydesk.simulate.play_config import OnlineConfig, PlayConfig
 
 
+@options_from_config(exclude=("model", "c_max", "max_new_tokens"))
 def simulate_command(
+    play: PlayConfig,
     policy: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=SPEC: a model, a policy's folder, or best-of-N:SPEC@COST_MODEL. Give several."),
+        typer.Option(
+            help="A policy, as NAME=SPEC; SPEC is a model, a policy's folder, or best-of-N:SPEC@COST_MODEL. "
+            "May be repeated."
+        ),
     ] = None,
     demo: Annotated[
         Path | None, typer.Option("--from", help="Play all policies that a demo run left in this folder.")
     ] = None,
-    task: Annotated[str, typer.Option(help="What is written: email or summarization.")] = "email",
-    user: Annotated[str, typer.Option(help="Who edits: strong (mends nearly all) or weak (a little).")] = "strong",
-    rounds: Annotated[int, typer.Option(help="Online rounds, for every policy.")] = 200,
-    seed: Annotated[int, typer.Option(help="Decides documents, responses and edits.")] = 0,
-    temperature: Annotated[float, typer.Option(help="Of the responses.")] = 0.7,
-    alpha: Annotated[float, typer.Option(help="How much the late ensemble explores.")] = 0.3,
     out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("simulation"),
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier run in that folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json on stdout.")] = False,
 ) -> None:
-    """Play policies that are there already with a scripted user, and an ensemble that chooses among them.
+    """Play existing policies with a scripted user, and an ensemble that chooses among them.
 
-    Every policy meets the same documents, the same luck and the same user. Writes
+    Every policy meets the same documents, the same random numbers and the same user. Writes
     every round, results.json and report.html. best-of-8:SPEC@COST_MODEL drafts
     eight responses and gives the one that a cost model finds cheapest; an rl
     policy's folder holds the cost model it was trained against.
@@ -48,16 +49,14 @@ def simulate_command(
         from copydesk.models.load import quiet_libraries
         from copydesk.policies import open_policy
         from copydesk.report import print_results
-        from copydesk.simulate.online import OnlineConfig, play_policies
+        from copydesk.simulate.online import play_policies
         from copydesk.simulate.outcome import write_results
         from copydesk.utils.atomic import atomic_folder
     except ModuleNotFoundError as exc:
         raise InputError(
             f"a simulation needs {exc.name}; install it with: pip install 'copydesk[train,report]'"
         ) from None
-    settings = OnlineConfig(
-        task=task, user=user, rounds=rounds, seed=seed, temperature=temperature, alpha=alpha, policies=specs
-    )
+    settings = OnlineConfig(**dict(play), policies=specs)
     log_to_stderr("copydesk.simulate")
     quiet_libraries()
     with atomic_folder(out, marker="results.json", overwrite=force) as folder, contextlib.redirect_stdout(sys.stderr):

@@ -1,49 +1,20 @@
 """The whole loop for one task and one user: log edits, learn every policy, play the rounds."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from copydesk.data.cost import EditCost
 from copydesk.data.jsonl import write_jsonl
 from copydesk.ensemble import LateEnsemble, Ucb
-from copydesk.errors import InputError
 from copydesk.policies import Policy
-from copydesk.simulate.outcome import PlayConfig, RunResult
+from copydesk.simulate.outcome import RunResult
+from copydesk.simulate.play_config import DemoConfig
 from copydesk.simulate.protocol import Round, draw_online_documents, play_late, play_policy, simulate_log
-from copydesk.simulate.recipe import RECIPE
 from copydesk.simulate.tasks import get_task
 from copydesk.simulate.teach import PolicyTrainer, load_reference_policy
 from copydesk.simulate.timer import StepTimer
 from copydesk.simulate.users import get_user
-from copydesk.training.config import Method, TrainConfig
-
-
-@dataclass(frozen=True)
-class DemoConfig(PlayConfig):
-    """What one run of the loop is made of: the online phase, and what comes before it.
-
-    Attributes:
-        edits: n, the rows of the log.
-        model: the reference policy, as `load_model` takes it.
-        log_temperature: of the responses in the log; 1 samples from π_ref itself.
-        recipe: how each method is trained; the policies of the late ensemble, in the order they are tried.
-    """
-
-    edits: int = 300
-    log_temperature: float = 1.0
-    recipe: Mapping[Method, TrainConfig] = field(default_factory=lambda: RECIPE)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.edits < 2:
-            raise InputError(f"--edits: {self.edits} must be at least 2")
-
-    def to_json(self) -> dict[str, Any]:
-        """Every setting, as results.json keeps it."""
-        recipe = {method: training.to_json() for method, training in self.recipe.items()}
-        return super().to_json() | {"recipe": recipe}
 
 
 def run_demo(settings: DemoConfig, folder: Path) -> RunResult:

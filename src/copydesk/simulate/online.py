@@ -1,38 +1,17 @@
 """The online phase of Protocol 1 alone, for policies that are there already."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from copydesk.data.cost import EditCost
 from copydesk.data.record import EditRecord
 from copydesk.ensemble import LateEnsemble, Ucb
-from copydesk.errors import InputError
 from copydesk.policies import Policy
-from copydesk.simulate.outcome import PlayConfig, RunResult
+from copydesk.simulate.outcome import RunResult
+from copydesk.simulate.play_config import OnlineConfig
 from copydesk.simulate.protocol import Round, draw_online_documents, play_late, play_policy
 from copydesk.simulate.tasks import get_task
 from copydesk.simulate.timer import StepTimer
 from copydesk.simulate.users import get_user
-
-_RESERVED_NAME = "late"
-
-
-@dataclass(frozen=True)
-class OnlineConfig(PlayConfig):
-    """What an online phase of given policies is made of.
-
-    Attributes:
-        policies: what each arm is, by its name, as `open_policy` takes it; in the order they are tried.
-    """
-
-    policies: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.policies:
-            raise InputError("--policy: there is none; name at least one, such as base=embedded")
-        if _RESERVED_NAME in self.policies:
-            raise InputError(f"--policy: {_RESERVED_NAME!r} is what the ensemble of all is called; choose another name")
 
 
 def play_policies(policies: Sequence[Policy], settings: OnlineConfig, log: Sequence[EditRecord] = ()) -> RunResult:

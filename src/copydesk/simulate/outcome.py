@@ -1,65 +1,20 @@
-"""What an online phase is made of, what it gives, and the files it writes."""
+"""The result of an online phase, and the files that hold it."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from copydesk.errors import InputError
-from copydesk.policies import Sampling
 from copydesk.report import summarize_rounds, write_report
+from copydesk.simulate.play_config import PlayConfig
 from copydesk.simulate.protocol import Round
-from copydesk.simulate.tasks import get_task
-from copydesk.simulate.users import get_user
 from copydesk.utils.atomic import atomic_write
 
 
 @dataclass(frozen=True)
-class PlayConfig:
-    """What the online phase is made of.
-
-    Attributes:
-        task: the name of a task.
-        user: the name of a scripted user.
-        rounds: T, the rounds of every method.
-        seed: of all that is random.
-        model: its tokenizer counts the cost's sub-tokens.
-        temperature: of the responses, the same for every method.
-        alpha: α of the late ensemble's UCB rule.
-        c_max: the largest cost of a round. A response of a few words would else cost many times 1.
-        max_new_tokens: where a response that does not end is cut off.
-    """
-
-    task: str = "email"
-    user: str = "strong"
-    rounds: int = 200
-    seed: int = 0
-    model: str = "embedded"
-    temperature: float = 0.7
-    alpha: float = 0.3
-    c_max: float = 3.0
-    max_new_tokens: int = 160
-
-    def __post_init__(self) -> None:
-        get_task(self.task)
-        get_user(self.user)
-        for name, least in (("rounds", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"--{name}: {getattr(self, name)} must be at least {least}")
-
-    def sampling(self, temperature: float | None = None) -> Sampling:
-        """How responses are drawn, at the online phase's temperature or another."""
-        return Sampling(self.temperature if temperature is None else temperature, self.max_new_tokens)
-
-    def to_json(self) -> dict[str, Any]:
-        """Every setting, as results.json keeps it."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
 class RunResult:
-    """What a run gives: its rounds, and how long each step took, in seconds."""
+    """The rounds of a run, and how many seconds each step took."""
 
     rounds: list[Round]
     seconds: dict[str, float]

@@ -1,19 +1,17 @@
 """The loop for several people: one log, one shared policy, an adapter for each, and the rounds of all."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
 
 from copydesk.data.cost import EditCost
 from copydesk.data.jsonl import write_jsonl
 from copydesk.data.record import EditRecord
 from copydesk.ensemble import LateEnsemble, Ucb
-from copydesk.errors import InputError
 from copydesk.policies import LocalPolicy
-from copydesk.simulate.outcome import PlayConfig, RunResult
+from copydesk.simulate.outcome import RunResult
+from copydesk.simulate.play_config import PersonalConfig
 from copydesk.simulate.protocol import (
     Round,
     build_log,
@@ -22,56 +20,11 @@ from copydesk.simulate.protocol import (
     play_per_user_ensemble,
     simulate_edits,
 )
-from copydesk.simulate.recipe import PERSONAL_RECIPE
 from copydesk.simulate.seeds import SeedStream
 from copydesk.simulate.tasks import SCRIPTED_TASKS
 from copydesk.simulate.teach import PolicyTrainer, load_reference_policy
 from copydesk.simulate.timer import StepTimer
-from copydesk.simulate.users import get_user
-from copydesk.simulate.users.scripted import MIN_PERSONAL_EDITS, PersonalUser, make_personal_users
-from copydesk.training.config import TrainConfig
-
-
-@dataclass(frozen=True)
-class PersonalConfig(PlayConfig):
-    """What a run with several people is made of.
-
-    `user` is whom all of them take after: they are as strong, and three of the six want the same. `rounds` are each
-    person's.
-
-    Attributes:
-        edits: rows of the log, of all people together.
-        log_temperature: of the responses in the log.
-        training: of the shared policy and of each person's own.
-        prior: at most how many pulls of the others count where a person's ensemble knows little of an arm; the
-            default of `copydesk serve`.
-    """
-
-    edits: int = 300
-    log_temperature: float = 1.0
-    training: TrainConfig = field(default_factory=lambda: PERSONAL_RECIPE)
-    prior: float = 10.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.task not in SCRIPTED_TASKS:
-            raise InputError(
-                f"--task {self.task}: people with different tastes need one of {', '.join(SCRIPTED_TASKS)}"
-            )
-        if self.edits < MIN_PERSONAL_EDITS:
-            raise InputError(
-                f"--edits: {self.edits} must be at least {MIN_PERSONAL_EDITS}, so that everybody has given one"
-            )
-
-    @cached_property
-    def users(self) -> list[PersonalUser]:
-        """Who edits, and how much each gave."""
-        return make_personal_users(get_user(self.user), self.edits)
-
-    def to_json(self) -> dict[str, Any]:
-        """Every setting, as results.json keeps it."""
-        own = {"training": self.training.to_json(), "people": {one.name: one.to_json() for one in self.users}}
-        return super().to_json() | own
+from copydesk.simulate.users.scripted import PersonalUser
 
 
 def run_personal(settings: PersonalConfig, folder: Path) -> RunResult:

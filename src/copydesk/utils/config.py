@@ -5,16 +5,21 @@ and, where the flag is not simply the field's name, a `Flag`. The command line (
 messages and the reference in `docs/` are made from that.
 """
 
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Self, get_args
+from pathlib import Path
+from typing import Any, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from copydesk.errors import InputError
+from copydesk.utils.atomic import open_to_read
+
+AnyConfig = TypeVar("AnyConfig", bound="Config")
 
 
 @dataclass(frozen=True)
@@ -25,32 +30,51 @@ class Flag:
         names: the flags, newest first (`("--cooldown", "--rest")`); none: the field's name with dashes.
         default_text: shown in `--help` instead of the default.
         panel: the heading in `--help` under which the flag is listed.
+        comma: the flag takes one word with commas between the values, instead of being repeated.
     """
 
     names: tuple[str, ...]
     default_text: str | None
     panel: str | None
+    comma: bool
 
-    def __init__(self, *names: str, default_text: str | None = None, panel: str | None = None) -> None:
+    def __init__(
+        self, *names: str, default_text: str | None = None, panel: str | None = None, comma: bool = False
+    ) -> None:
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "default_text", default_text)
         object.__setattr__(self, "panel", panel)
+        object.__setattr__(self, "comma", comma)
+
+
+class ConfigError(InputError):
+    """A setting has a value that is not allowed.
+
+    Attributes:
+        key: the setting, by the name of its field; that of a nested one after a dot.
+        detail: what is allowed, without the setting's name.
+    """
+
+    def __init__(self, message: str, key: str = "", detail: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+        self.detail = detail or message
 
 
 class Config(BaseModel):
     """A settings class. Construct it with keywords; it cannot be changed afterwards.
 
     Raises:
-        InputError: a value is not allowed, or there is no setting of that name; one line that names the flag.
+        ConfigError: a value is not allowed, or there is no setting of that name; one line that names the flag.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:
         try:
             super().__init__(**values)
         except ValidationError as exc:
-            raise InputError(describe_validation_error(exc, type(self))) from None
+            raise make_config_error(exc, type(self)) from None
 
     def replace(self, **changes: Any) -> Self:
         """A copy with other values for some fields, validated as a new one is."""
@@ -60,22 +84,74 @@ class Config(BaseModel):
 def get_flag(name: str, field: FieldInfo) -> Flag:
     """The flag of a field, with its names filled in."""
     flag = next((item for item in field.metadata if isinstance(item, Flag)), Flag())
-    return flag if flag.names else Flag(f"--{name.replace('_', '-')}", default_text=flag.default_text, panel=flag.panel)
+    if flag.names:
+        return flag
+    dashed = f"--{name.replace('_', '-')}"
+    return Flag(dashed, default_text=flag.default_text, panel=flag.panel, comma=flag.comma)
 
 
-def describe_validation_error(exc: ValidationError, config: type[Config]) -> str:
+def make_setting_error(config: type[Config], name: str, detail: str) -> ConfigError:
+    """The error of one setting, for checks that no range can state; the message begins with the setting's flag."""
+    return ConfigError(f"{get_flag(name, config.model_fields[name]).names[0]}: {detail}", name, detail)
+
+
+def make_config_error(exc: ValidationError, config: type[Config]) -> ConfigError:
     """The first error of a validation as one line: which flag, its value, and what is allowed."""
     error = exc.errors(include_url=False)[0]
     field, name, owner = None, "", config
+    path: list[str] = []
     for part in error["loc"]:
         found = owner.model_fields.get(str(part)) if owner is not None else None
         if found is None:
             break
         field, name = found, str(part)
+        path.append(name)
         owner = next(_iter_nested_configs(found), None)  # type: ignore[assignment]
     if field is None:
-        return _describe_unknown(str(error["loc"][0]) if error["loc"] else "", error, config)
-    return f"{get_flag(name, field).names[0]}: {_describe_rule(error, field)}"
+        unknown = str(error["loc"][0]) if error["loc"] else ""
+        if error["type"] != "extra_forbidden":
+            return ConfigError(str(error["msg"]), unknown)
+        advice = _suggest_setting(unknown, config)
+        return ConfigError(f"there is no setting {unknown!r}; {advice}", unknown, f"there is no such setting; {advice}")
+    detail = _describe_rule(error, field)
+    return ConfigError(f"{get_flag(name, field).names[0]}: {detail}", ".".join(path), detail)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The values in a TOML file; a list is a tuple, as settings keep it.
+
+    Raises:
+        InputError: the file cannot be read, or is not TOML.
+    """
+    with open_to_read(path) as file:
+        try:
+            values = tomllib.load(file)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+            raise InputError(f"{path}: not a TOML file ({exc}); fix it") from None
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def merge_config(
+    config: type[AnyConfig], path: Path | None, in_file: Mapping[str, Any], given: Mapping[str, Any]
+) -> AnyConfig:
+    """Settings from a file and, before those, from the command line.
+
+    Args:
+        config: the settings class.
+        path: the file; `None` if there is none.
+        in_file: its values, by field.
+        given: the values of the command line, by field.
+
+    Raises:
+        InputError: a value is not allowed; the message names the file and the key, or the flag.
+    """
+    try:
+        return config(**{**in_file, **given})
+    except ConfigError as exc:
+        name = exc.key.partition(".")[0]
+        if path is not None and name in in_file and name not in given:
+            raise InputError(f"{path}, field {exc.key}: {exc.detail}") from None
+        raise
 
 
 def _iter_nested_configs(field: FieldInfo) -> Iterator[type[Config]]:
@@ -84,18 +160,25 @@ def _iter_nested_configs(field: FieldInfo) -> Iterator[type[Config]]:
             yield kind
 
 
-def _describe_unknown(name: str, error: ErrorDetails, config: type[Config]) -> str:
-    if error["type"] != "extra_forbidden":
-        return str(error["msg"])
+def _suggest_setting(name: str, config: type[Config]) -> str:
     near = get_close_matches(name, config.model_fields, n=1)
-    advice = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(config.model_fields)}"
-    return f"there is no setting {name!r}; {advice}"
+    return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(config.model_fields)}"
+
+
+_KINDS = {
+    "tuple_type": "must be a list",
+    "mapping_type": "must be a table",
+    "dict_type": "must be a table",
+    "string_type": "must be text",
+}
 
 
 def _describe_rule(error: ErrorDetails, field: FieldInfo) -> str:
     value, kind = error["input"], error["type"]
     if kind == "missing":
         return "a value is required"
+    if kind == "too_short":
+        return "there is none; name at least one"
     if kind == "literal_error":
         choices = [choice for part in (field.annotation, *get_args(field.annotation)) for choice in get_args(part)]
         named = [str(choice) for choice in choices if isinstance(choice, str)]
@@ -103,6 +186,8 @@ def _describe_rule(error: ErrorDetails, field: FieldInfo) -> str:
     limits = describe_range(field)
     if limits and kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"):
         return f"{value} must be {limits}"
+    if kind in _KINDS:
+        return f"{value!r} {_KINDS[kind]}"
     if kind == "finite_number":
         return f"{value} must be a finite number"
     if kind.startswith(("int_", "float_")):
