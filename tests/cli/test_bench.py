@@ -10,7 +10,7 @@ from copydesk.cli.app import app
 from copydesk.errors import InputError
 from copydesk.simulate.config import ExperimentConfig
 
-EXAMPLES = [*sorted((Path(__file__).parents[2] / "runs").glob("*.toml"))]
+EXAMPLES = [*sorted((Path(__file__).parents[2] / "experiments").glob("*/*.toml"))]
 SMALL = ["--columns", "email/strong", "--methods", "base", "--seeds", "0", "--rounds", "3", "--edits", "2"]
 
 

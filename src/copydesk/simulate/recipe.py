@@ -1,12 +1,7 @@
 """How the embedded model is trained in simulations.
 
-Chosen by `benchmarks/choose_recipe.py`, with the same budget for every method, on a user (p = 0.6) and a seed that no
-table uses.
-
-How the shared policy and each person's own are trained.
-
-By imitation: of the demo's methods it needs the fewest edits, whatever the length of the log (docs/results.md), and the
-people here have few. As adapters on one model, which can be served together.
+Chosen by `experiments/recipe/choose_recipe.py`, with the same budget for every method, on a user (p = 0.6) and a seed
+that no table uses.
 """
 
 from collections.abc import Mapping
@@ -35,7 +30,8 @@ RECIPE: Mapping[Method, TrainConfig] = {
 """The settings of each method; the order is the order in which a late ensemble first tries them."""
 
 
-# The demo's settings but for what an adapter changes. Its rate is the best of four on a user (p = 0.6) and a seed that
-# no table uses, over logs of 38 and of 300 edits (`runs/personal.py rate`).
+# By imitation: of the demo's methods it needs the fewest edits, whatever the length of the log (docs/results.md), and
+# each person has few. As adapters on one model, which can be served together. The rate is the best of four on a user
+# (p = 0.6) and a seed that no table uses, over logs of 38 and of 300 edits (`experiments/personal/personal.py rate`).
 PERSONAL_RECIPE = replace(RECIPE["sft"], full=False, learning_rate=2e-2)
-"""The same for everybody's edits and for one person's: with few edits it takes few steps."""
+"""The settings of the shared policy and of each person's own: with few edits it takes few steps."""

@@ -1,6 +1,6 @@
 """Regret of our UCB when edits come late or never, beside the same rule without counting pending pulls.
 
-    OMP_NUM_THREADS=1 python benchmarks/delayed_feedback.py
+    OMP_NUM_THREADS=1 python experiments/delayed_feedback/delayed_feedback.py
 
 Four arms with mean costs of 0.30 to 0.70. A cost is 0 in three of ten rounds (the answer was accepted), else drawn from
 a gamma distribution. With delay d the edit of round t comes after the choice of round t + d, and 30% of the edits never
@@ -89,7 +89,7 @@ def row(seeds: int, rounds: int, delay: int, never: float, alpha: float) -> dict
     return {"delay": delay, "never": never, **means, **{f"{name}_std": stdev(v) for name, v in columns.items()}}
 
 
-def arguments() -> argparse.Namespace:
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--delays", nargs="+", type=int, default=[1, 20, 100], help="in rounds")
     parser.add_argument("--never", type=float, default=0.3, help="share of edits that never come")
@@ -98,14 +98,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--alpha", type=float, default=EnsembleConfig().alpha)
     parser.add_argument("--quick", action="store_true", help="8 seeds, 1000 rounds")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
-    args = parser.parse_args()
-    if args.quick:
-        args.seeds, args.rounds = 8, 1000
-    return args
+    if parser.parse_args(argv).quick:
+        parser.set_defaults(seeds=8, rounds=1000)
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    args = arguments()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = arguments(argv)
     cases = [(0, 0.0), *((delay, args.never) for delay in args.delays)]
     rows = [row(args.seeds, args.rounds, delay, never, args.alpha) for delay, never in cases]
     if args.json:

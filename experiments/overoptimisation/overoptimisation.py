@@ -1,13 +1,13 @@
 """Does policy optimisation exploit the cost model, and does pessimism help? Predicted and true cost along training.
 
-    python benchmarks/overoptimisation.py --out overoptimisation
+    python experiments/overoptimisation/overoptimisation.py --out overoptimisation
 
 A scripted user edits responses of the embedded model, a cost model is fitted to that log, and a policy is optimised
 against it far longer than it should be: against f̂ alone, against the maximum over the confidence set, and against
 f̂ + κ x spread. On the way the policy answers documents that are not in the log, and the same user edits what it
 writes: the true cost. Every seed redraws the log, the cost model and the training; all kinds of pessimism share a
-seed's cost model and luck. Prints a table and draws overoptimisation.svg. `--json` prints one document with the same
-figures; `--quick` is one seed and a few steps, within two minutes on two cores.
+seed's cost model and random numbers. Prints a table and draws overoptimisation.svg. `--json` prints one document with
+the same figures; `--quick` is one seed and a few steps, within two minutes on two cores.
 """
 
 import argparse
@@ -72,7 +72,7 @@ class Watch(TrainerCallback):
     def _look(self, model: Any, step: int) -> None:
         was_training = model.training
         model.eval()
-        luck = torch.get_rng_state()  # looking must not change what is looked at
+        rng_state = torch.get_rng_state()  # looking must not change what is looked at
         policy = LocalPolicy("policy", model, self.tokenizer)
         prompts = policy.encode([document.context for document in self.documents])
         seeds = [make_seed_key(self.seed, SeedStream.ONLINE_RESPONSES, t) for t in range(len(prompts))]
@@ -96,7 +96,7 @@ class Watch(TrainerCallback):
                 "malformed": fmean(malformed),
             }
         )
-        torch.set_rng_state(luck)
+        torch.set_rng_state(rng_state)
         model.train(was_training)
 
 
@@ -164,7 +164,7 @@ def draw(seeds: Sequence[dict[str, Any]], kinds: Sequence[str], path: Path) -> N
     figure.savefig(path, metadata={"Date": None})
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="keep rows.json and overoptimisation.svg in this folder")
     parser.add_argument("--task", choices=list(SCRIPTED_TASKS), default="email")
@@ -180,9 +180,9 @@ def main() -> None:
     parser.add_argument("--beta", type=float, default=0.1)
     parser.add_argument("--quick", action="store_true", help="one seed, eight steps, a third of the data")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
-    args = parser.parse_args()
-    if args.quick:
-        args.seeds, args.edits, args.documents, args.steps, args.every = [0], 100, 40, 8, 4
+    if parser.parse_args(argv).quick:
+        parser.set_defaults(seeds=[0], edits=100, documents=40, steps=8, every=4)
+    args = parser.parse_args(argv)
     quiet_libraries()
     started = time.monotonic()
     seeds = [one_seed(seed, args) for seed in args.seeds]

@@ -1,7 +1,13 @@
-"""Print the tables of a run as Markdown, as they stand in docs/results.md."""
+"""Print the tables of a run as Markdown, for docs/results.md.
 
+    python experiments/table/print_tables.py experiments-out/table
+
+`--quick` makes a small run first and prints its tables.
+"""
+
+import argparse
 import json
-import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +27,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     print()
 
 
-def main() -> None:
-    results = json.loads((Path(sys.argv[1]) / "results.json").read_text(encoding="utf-8"))
+def show(folder: Path) -> None:
+    """Print every table of a run."""
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     columns = [parse_scenario(name) for name in results["columns"]]
     for kind in ("plain", "shifted"):
         names = [column.name for column in columns if getattr(column, f"is_{kind}")]
@@ -67,6 +74,28 @@ def main() -> None:
             print(f"- {crossing}")
     print({name: round(taken) for name, taken in results["seconds"].items()})
     print(results["settings"]["machine"])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", nargs="?", type=Path, help="the folder of a finished run")
+    parser.add_argument("--quick", action="store_true", help="make a small run and print its tables")
+    args = parser.parse_args(argv)
+    if args.run is not None:
+        show(args.run)
+    elif args.quick:
+        from copydesk.simulate.config import ExperimentConfig
+        from copydesk.simulate.run import run_experiment
+
+        small = ExperimentConfig(
+            columns=("email/strong", "email/strong-to-weak"), methods=("base", "sft", "late"), seeds=(0,), rounds=2,
+            edits=4, recipe={"sft": {"max_steps": 1}},
+        )  # fmt: skip
+        with tempfile.TemporaryDirectory() as scratch:
+            run_experiment(small, Path(scratch) / "run")
+            show(Path(scratch) / "run")
+    else:
+        parser.error("name the folder of a run, or give --quick")
 
 
 if __name__ == "__main__":

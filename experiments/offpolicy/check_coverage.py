@@ -1,6 +1,6 @@
 """Do the 95% intervals of off-policy evaluation hold the truth? Simulated logs of which the truth is known.
 
-    OMP_NUM_THREADS=1 python benchmarks/offpolicy.py
+    OMP_NUM_THREADS=1 python experiments/offpolicy/check_coverage.py
 
 Every log is evaluated as `copydesk evaluate` does it, with its refusals. A row of the table is a kind of log and an
 estimator. `refused` is the share of logs without an answer; the other figures are over the logs with one: `cover`,
@@ -27,38 +27,30 @@ a = 0 and a = 0.2, and the second is chosen with a probability of 0.2 to 0.8 tha
 it is the policy, weighed by the choice. `new, a`: weighed by the texts. `dr, cost model` has a cost model that was
 fitted to those 300 edits, and one answer of the policy to each context. A pool of rounds is made once; the logs of
 300 rows are parts of it, disjoint within a partition of the pool and overlapping between partitions, so they share
-its luck. The truth is the mean cost of the policy's own answers to other documents, and has a standard error. `pool`
-is what self-normalised IPS says of the whole pool at once: where it is off by more than its error, so are all logs of
-it.
+its random numbers. The truth is the mean cost of the policy's own answers to other documents, and has a standard
+error. `pool` is what self-normalised IPS says of the whole pool at once: where it is off by more than its error, so are
+all logs of it.
 
 About 20 minutes on one core, of which the embedded family takes 15; `--family` runs one alone, so two cores do it in
 15. `--json` prints one document with the same figures; `--quick` is fewer logs, within two minutes.
 """
 
 import argparse
-import copy
 import json
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
-from math import sqrt
-from statistics import fmean
 from typing import Any
 
 import numpy as np
+from outcomes import Outcome, bootstrap, judge, say, summed
 from rich.console import Console
 from rich.table import Table
 
 from copydesk.offpolicy.baseline import fit_baseline
 from copydesk.offpolicy.estimators import (
-    PointEstimate,
-    compute_effective_sample_size,
-    compute_interval,
-    compute_standard_error,
     estimate_doubly_robust,
     estimate_ips,
-    estimate_logged_mean,
     estimate_snips,
 )
 from copydesk.offpolicy.overlap import Overlap, compute_expected_sample_size
@@ -67,21 +59,7 @@ from copydesk.offpolicy.traffic import LoggedAnswer
 FAMILIES = ["tabular", "lognormal", "embedded"]
 CONTEXTS, ANSWERS, ARMS = 8, 20, 3
 EXPLORE = 0.3
-EMBEDDED = (("arm", 0.2, False), ("new, 0.1", 0.1, True), ("new, 0.3", 0.3, True), ("new, 1", 1.0, False))
-"""Kinds of the embedded family: a, and whether a cost model judges the policy's answers."""
-
 ARM_SHIFT = 0.7
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one estimator said of one log; nothing but `refused` where it refused."""
-
-    refused: bool
-    error: float = 0.0
-    covers: bool = False
-    width: float = 0.0
-    bootstrap: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -159,51 +137,6 @@ def as_row(context: str, cost: float) -> LoggedAnswer:
     return LoggedAnswer("", context, "", {}, "stop", None, "", 1.0, frozenset(), cost)
 
 
-def judge(
-    weights: np.ndarray,
-    costs: np.ndarray,
-    fits: Mapping[str, PointEstimate],
-    truth: float,
-    naive: np.ndarray,
-    covered: Mapping[str, bool] | None = None,
-    expected: float | None = None,
-) -> dict[str, Outcome]:
-    """What every estimator says of a log, the naive one included."""
-    overlap = Overlap.from_weights(weights, expected=expected)
-    plain = estimate_logged_mean(naive)
-    found = {name: Outcome(True) for name in fits} | {"naive": Outcome(True)}
-    if overlap.why_insufficient is not None:
-        return found
-    for name, fit in fits.items():
-        said = compute_interval(fit, overlap.effective, least=0.0)
-        covers = said.low <= truth <= said.high
-        found[name] = Outcome(
-            False, fit.value - truth, covers, said.high - said.low, None if covered is None else covered[name]
-        )
-    said = compute_interval(plain, len(naive), least=0.0)
-    found["naive"] = Outcome(False, plain.value - truth, said.low <= truth <= said.high, said.high - said.low)
-    return found
-
-
-def bootstrap(
-    terms: Mapping[str, tuple[np.ndarray, np.ndarray]], truth: float, rng: np.random.Generator, resamples: int
-) -> dict[str, bool]:
-    """Whether the studentised bootstrap interval of each ratio Σ a / Σ b holds the truth."""
-    n = len(next(iter(terms.values()))[0])
-    counts = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(float)
-    found = {}
-    for name, (a, b) in terms.items():
-        value = a.sum() / b.sum()
-        error = sqrt(((a - value * b) ** 2).sum()) / b.sum()
-        again, below = counts @ a, counts @ b
-        values = again / below
-        squares = counts @ (a * a) - 2 * values * (counts @ (a * b)) + values**2 * (counts @ (b * b))
-        errors = np.sqrt(np.maximum(squares, 1e-30)) / below
-        low, high = np.quantile((values - value) / errors, [0.025, 0.975])
-        found[name] = bool(value - high * error <= truth <= value - low * error)
-    return found
-
-
 def tabular(shift: float | None, seed: int, rounds: int, resamples: int) -> dict[str, Outcome]:
     """One tabular log: what every estimator says of it."""
     rng = np.random.default_rng([seed, 0 if shift is None else round(100 * shift)])
@@ -253,151 +186,6 @@ def lognormal(size: float, seed: int, rounds: int, rule: bool) -> dict[str, Outc
     return judge(weights, costs, fits, truth, costs, expected=expected)
 
 
-def summary(outcomes: Sequence[Outcome]) -> dict[str, float | int | None]:
-    """Figures over logs; `None` where no log had an answer."""
-    answered = [one for one in outcomes if not one.refused]
-    found: dict[str, float | int | None] = {"logs": len(outcomes), "refused": 1 - len(answered) / len(outcomes)}
-    names = ("cover", "cover_error", "bias", "rmse", "width", "bootstrap")
-    if not answered:
-        return found | dict.fromkeys(names)
-    cover = fmean(one.covers for one in answered)
-    checked = [one.bootstrap for one in answered if one.bootstrap is not None]
-    return found | {
-        "cover": cover,
-        "cover_error": sqrt(cover * (1 - cover) / len(answered)),
-        "bias": fmean(one.error for one in answered),
-        "rmse": sqrt(fmean(one.error**2 for one in answered)),
-        "width": fmean(one.width for one in answered),
-        "bootstrap": fmean(checked) if checked else None,
-    }
-
-
-def summed(kind: str, logs: Sequence[dict[str, Outcome]], truth: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """The figures of a kind of log, by estimator."""
-    estimators = {name: summary([log[name] for log in logs]) for name in logs[0]}
-    return {"kind": kind, "truth": dict(truth) if truth else None, "estimators": estimators}
-
-
-def embedded(seed: int, pool: int, others: int, rounds: int, logs: int, with_model: bool) -> list[dict[str, Any]]:
-    """The embedded family: the figures of each kind of log."""
-    import torch
-
-    from copydesk.data.cost import EditCost
-    from copydesk.models.chat import find_end_of_turn
-    from copydesk.models.load import load_model, quiet_libraries
-    from copydesk.offpolicy.weights import compute_arm_weights, compute_text_weights
-    from copydesk.policies import LocalPolicy, Sampling
-    from copydesk.simulate.protocol import simulate_log
-    from copydesk.simulate.recipe import RECIPE
-    from copydesk.simulate.tasks import EMAIL
-    from copydesk.simulate.users import STRONG
-    from copydesk.training.cost_model.fit import fit_cost_model
-    from copydesk.training.encode import encode_log
-    from copydesk.training.fit import compute_reference_logprobs, fit_policy
-
-    quiet_libraries()
-    model, tokenizer, _ = load_model("embedded")
-    sampling, cost = Sampling(0.7, 160), EditCost(cap=3.0)
-    taught = simulate_log(LocalPolicy("base", model, tokenizer), EMAIL, STRONG, 300, seed, sampling)
-    paid = cost.cost_batch([(record.response, str(record.edit)) for record in taught])
-    known = {record.id: c for record, c in zip(taught, paid, strict=True)}
-    triples = encode_log(taught, tokenizer, max_length=512, costs=known).triples
-    recipe = replace(RECIPE["sft"], learning_rate=1e-3, epochs=2, seed=seed)
-    trained = fit_policy(model, triples, compute_reference_logprobs(model, triples, batch_size=64), recipe).model
-    say("trained")
-
-    def between(a: float) -> LocalPolicy:
-        mixed = copy.deepcopy(model)
-        with torch.no_grad():
-            for weight, one, other in zip(mixed.parameters(), model.parameters(), trained.parameters(), strict=True):
-                weight.copy_(one + a * (other - one))
-        return LocalPolicy(f"a={a:g}", mixed, tokenizer)
-
-    def costs_of(documents: Sequence[Any], responses: Sequence[str], stream: int) -> list[float]:
-        luck = [(seed, stream, place) for place in range(len(documents))]
-        edits = STRONG.edit(EMAIL, documents, responses, luck)
-        return cost.cost_batch(list(zip(responses, edits, strict=True)))
-
-    # The first 300 documents are those of the log that was learnt from.
-    documents = EMAIL.draw_offline(300 + pool + others, seed)[300:]
-    inside, outside = documents[:pool], documents[pool:]
-    arms = [between(0.0), between(0.2)]
-    kinds = sorted({document.kind for document in inside})
-    chances = np.array([0.2 + 0.6 * kinds.index(one.kind) / max(1, len(kinds) - 1) for one in inside])
-    picks = (np.random.default_rng([seed, 1]).random(pool) < chances).astype(int)
-    responses = [""] * pool
-    for pick, arm in enumerate(arms):
-        places = np.flatnonzero(picks == pick)
-        texts = arm.respond([inside[p].context for p in places], [(seed, 2, int(p)) for p in places], sampling)
-        for place, text in zip(places, texts, strict=True):
-            responses[place] = text
-    say("answered")
-    asked = {"temperature": sampling.temperature, "max_tokens": sampling.max_new_tokens}
-    costs = np.array(costs_of(inside, responses, 3))
-    # `LocalPolicy` gives no reason: an answer as long as the limit was cut off.
-    length = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in responses]
-    rows = [
-        LoggedAnswer(
-            str(t), inside[t].context, responses[t], asked,
-            "length" if length[t] >= sampling.max_new_tokens else "stop", None, arms[picks[t]].name,
-            float(chances[t] if picks[t] else 1 - chances[t]), frozenset(arm.name for arm in arms), float(costs[t]),
-        )
-        for t in range(pool)
-    ]  # fmt: skip
-    cost_model = fit_cost_model(model, triples, replace(RECIPE["rl"], seed=seed)) if with_model else None
-    end = find_end_of_turn(tokenizer)
-
-    def predict(policy: LocalPolicy, texts: Sequence[str]) -> np.ndarray:
-        assert cost_model is not None
-        words = [[*tokenizer(text, add_special_tokens=False)["input_ids"], *end] for text in texts]
-        prompts = policy.encode([one.context for one in inside])
-        return np.asarray(cost_model.predict(list(zip(prompts, words, strict=True)))[:, 0], dtype=float)
-
-    by_name = {arm.name: arm for arm in arms}
-    found = []
-    for kind, a, judged in EMBEDDED:
-        policy = between(a)
-        own = policy.respond([one.context for one in outside], [(seed, 4, p) for p in range(others)], sampling)
-        mine = estimate_logged_mean(costs_of(outside, own, 5))
-        truth = {"value": mine.value, "error": compute_standard_error(mine)}
-        if kind == "arm":
-            weights, log_weights = compute_arm_weights(rows, {policy.name: 1.0}).weights, None
-        else:
-            weights = compute_text_weights(rows, policy, by_name.__getitem__, batch_size=32).weights
-            log_weights = np.log(np.maximum(weights, 1e-300))
-        predicted = expected = None
-        if cost_model is not None and judged:
-            drafts = policy.respond([one.context for one in inside], [(seed, 6, p) for p in range(pool)], sampling)
-            predicted, expected = predict(policy, responses), predict(policy, drafts)
-        outcomes = []
-        for number in range(logs):
-            partition, part = divmod(number, pool // rounds)
-            chosen = np.random.default_rng([seed, 7, partition]).permutation(pool)[part * rounds : (part + 1) * rounds]
-            w, c, some = weights[chosen], costs[chosen], [rows[t] for t in chosen]
-            e = fit_baseline(some, w, number).expected
-            fits = {"ips": estimate_ips(w, c), "snips": estimate_snips(w, c), "dr": estimate_doubly_robust(w, c, e, e)}
-            if predicted is not None and expected is not None:
-                fits["dr, cost model"] = estimate_doubly_robust(w, c, predicted[chosen], expected[chosen])
-            naive = c[picks[chosen] == 1] if kind == "arm" else c
-            expected_rows = None
-            if log_weights is not None:
-                expected_rows = compute_expected_sample_size(log_weights[chosen], [one.policy for one in some])
-            outcomes.append(judge(w, c, fits, truth["value"], naive, expected=expected_rows))
-        whole = estimate_snips(weights, costs)
-        pooled = {
-            "value": whole.value,
-            "error": compute_standard_error(whole),
-            "effective": compute_effective_sample_size(weights),
-        }
-        found.append(summed(kind, outcomes, truth) | {"pool": pooled})
-        say(kind)
-    return found
-
-
-def say(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
-
-
 def show(title: str, kinds: Sequence[dict[str, Any]]) -> None:
     """A table for people."""
     table = Table(title=title, title_justify="left", box=None)
@@ -419,7 +207,7 @@ def show(title: str, kinds: Sequence[dict[str, Any]]) -> None:
     Console(width=140).print(table)
 
 
-def arguments() -> argparse.Namespace:
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--family", nargs="+", choices=FAMILIES, default=FAMILIES)
     parser.add_argument("--shifts", nargs="+", type=float, default=[0.3, 0.8, 1.3, 1.8, 2.5], help="of new policies")
@@ -428,20 +216,20 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=500, help="in a tabular log")
     parser.add_argument("--resamples", type=int, default=300, help="of the bootstrap")
     parser.add_argument("--embedded-logs", type=int, default=204)
+    parser.add_argument("--embedded-rounds", type=int, default=300, help="rows of each of these logs")
+    parser.add_argument("--embedded-edits", type=int, default=300, help="edits that the embedded family learns from")
     parser.add_argument("--pool", type=int, default=3600, help="rounds that the embedded family's logs are parts of")
     parser.add_argument("--others", type=int, default=1800, help="documents that the truth is measured on")
     parser.add_argument("--seed", type=int, default=0, help="of the embedded family; tabular logs have 0, 1, 2, ...")
     parser.add_argument("--quick", action="store_true", help="fewer logs, a smaller pool, and no cost model")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
-    args = parser.parse_args()
-    if args.quick:
-        args.shifts, args.logs, args.resamples = [0.8, 1.8], 100, 200
-        args.pool, args.others, args.embedded_logs = 600, 150, 10
-    return args
+    if parser.parse_args(argv).quick:
+        parser.set_defaults(shifts=[0.8, 1.8], logs=100, resamples=200, pool=600, others=150, embedded_logs=10)
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    args = arguments()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = arguments(argv)
     tables: dict[str, list[dict[str, Any]]] = {}
     if "tabular" in args.family:
         tables["tabular"] = []
@@ -456,14 +244,17 @@ def main() -> None:
             kind = f"{rounds} rows, s = {size:g}" + ("" if rule else ", without the rule")
             tables["lognormal"].append(summed(kind, logs))
     if "embedded" in args.family:
-        tables["embedded"] = embedded(args.seed, args.pool, args.others, 300, args.embedded_logs, not args.quick)
+        from embedded_logs import embedded  # loads torch
+
+        sizes = args.embedded_edits, args.pool, args.others, args.embedded_rounds, args.embedded_logs
+        tables["embedded"] = embedded(args.seed, *sizes, not args.quick)
     if args.json:
         print(json.dumps({"settings": vars(args), **tables}, indent=2))
         return
     titles = {
         "tabular": f"Tabular: {args.logs} logs of {args.rounds} rows",
         "lognormal": f"Lognormal weights: {args.logs} logs",
-        "embedded": f"Embedded: {args.embedded_logs} logs of 300 rows from a pool of {args.pool}",
+        "embedded": f"Embedded: {args.embedded_logs} logs of {args.embedded_rounds} rows from a pool of {args.pool}",
     }
     for family, kinds in tables.items():
         show(titles[family], kinds)

@@ -1,14 +1,14 @@
 """Choose how the embedded model is trained in simulations, and how the late ensembles explore.
 
-    python benchmarks/choose_recipe.py --out recipe
+    python experiments/recipe/choose_recipe.py --out recipe
 
 Every method gets the same budget of ten trials, and they are compared on a validation user (p = 0.6, between weak and
 strong) and a seed that no table uses, over both tasks, by mean edit cost. The search goes along one setting after the
 other, from the best found so far. The learning rate of the cost model is chosen before, by R² on a second log of that
 user. Afterwards every rule of the late ensemble is given the α (and discount) with the least cost on the rounds of the
-policies chosen, met by the validation user and by one who turns into another with the same strength and another taste
-halfway. A method whose file is in the folder is not searched again. What it prints is what `copydesk.simulate.recipe`
-and `copydesk.simulate.config` hold.
+policies chosen, played with the validation user and with one whose taste changes halfway. A method whose file is in the
+folder is not searched again. It prints the values that `copydesk.simulate.recipe` and `copydesk.simulate.config` hold.
+An hour on two cores; `--quick` is one trial for each setting of SFT and DPO, with small logs.
 """
 
 import argparse
@@ -59,7 +59,7 @@ CHANGED = ScriptedUser("changed", 0.6, taste_offset=1)
 COST_RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 ALPHAS = (0.01, 0.03, 0.1, 0.3, 1.0)
 DISCOUNTS = (0.9, 0.95, 0.98, 0.99, 0.995)
-LUCK = 10
+RULE_SEEDS = 10
 """Seeds of each late ensemble; only Thompson sampling needs any."""
 START = {"epochs": 4.0, "beta": 0.1, "lambda_sup": 1.0, "rl_epochs": 1.0}
 SEARCH: dict[Method, Sequence[tuple[str, Sequence[float]]]] = {
@@ -91,10 +91,10 @@ SEARCH: dict[Method, Sequence[tuple[str, Sequence[float]]]] = {
 class Bench:
     """The validation user's logs and rounds, for every task."""
 
-    def __init__(self, rounds: int) -> None:
+    def __init__(self, rounds: int, edits: int) -> None:
         quiet_libraries()
         torch.set_num_threads(1)
-        self.settings = DemoConfig(rounds=rounds)
+        self.settings = DemoConfig(rounds=rounds, edits=edits)
         self.cost = EditCost(cap=self.settings.c_max)
         self.model, self.tokenizer, _ = load_model("embedded")
         self.base = LocalPolicy("base", self.model, self.tokenizer)
@@ -156,18 +156,18 @@ def _training(method: Method, chosen: dict[str, float]) -> TrainConfig:
     return replace(training, rl=replace(training.rl, epochs=chosen.get("rl_epochs", 1.0)))
 
 
-def search(method: Method, rounds: int, out: Path) -> None:
+def search(method: Method, rounds: int, edits: int, trials: int | None, out: Path) -> None:
     """Choose one method's settings and write them, with every trial and the best one's rounds, into the folder."""
     file = out / f"{method}.json"
     if file.exists():
         return
-    bench = Bench(rounds)
+    bench = Bench(rounds, edits)
     found: dict[str, Any] = {"cost_model": bench.choose_cost_rate() if method == "rl" else [], "trials": []}
     names = list(dict.fromkeys(name for name, _ in SEARCH[method]))
     chosen = {name: START[name] for name in names if name in START}
     best: dict[str, Any] | None = None
     for name, values in SEARCH[method]:
-        for value in values:
+        for value in values[:trials]:
             row = bench.trial(method, {**chosen, name: value})
             if best is None or row["cost"] < best["cost"]:
                 best = row
@@ -183,11 +183,12 @@ def search(method: Method, rounds: int, out: Path) -> None:
         stream.write(json.dumps(found) + "\n")
 
 
-def choose_rules(rounds: dict[str, list[Round]]) -> dict[str, dict[str, Any]]:
+def choose_rules(rounds: dict[str, list[Round]], edits: int) -> dict[str, dict[str, Any]]:
     """The cost of every rule of the late ensemble, by what it explores with, and the best.
 
     Args:
         rounds: of each method, of all tasks.
+        edits: rows of the log that the methods learned from.
     """
     cost = EditCost(cap=DemoConfig().c_max)
     played: list[dict[str, list[Round]]] = []
@@ -195,7 +196,7 @@ def choose_rules(rounds: dict[str, list[Round]]) -> dict[str, dict[str, Any]]:
         own = {method: [one for one in all_of if one.task == task.name] for method, all_of in rounds.items()}
         until = len(next(iter(own.values()))) // 2
         user = ChangingUser("changing", USER, CHANGED, until)
-        contexts = draw_online_documents(task, 2 * until, SEED, _validation_log(task))
+        contexts = draw_online_documents(task, 2 * until, SEED, _validation_log(task, edits))
         changing = {
             method: simulate_edits(method, method, task, user, contexts, [one.response for one in alone], SEED, cost)
             for method, alone in own.items()
@@ -206,7 +207,7 @@ def choose_rules(rounds: dict[str, list[Round]]) -> dict[str, dict[str, Any]]:
         return fmean(
             one.cost
             for arms in played
-            for seed in range(LUCK)
+            for seed in range(RULE_SEEDS)
             for one in play_late(LateEnsemble(list(arms), rule, seed), arms)
         )
 
@@ -222,27 +223,38 @@ def choose_rules(rounds: dict[str, list[Round]]) -> dict[str, dict[str, Any]]:
     return {rule: {"chosen": min(costs, key=costs.__getitem__), "costs": costs} for rule, costs in found.items()}
 
 
-def _validation_log(task: ScriptedTask) -> list[EditRecord]:
+def _validation_log(task: ScriptedTask, edits: int) -> list[EditRecord]:
     """Records of the log's contexts, so that the online phase passes over them as it did before."""
-    documents = task.draw_offline(DemoConfig().edits, SEED)
+    documents = task.draw_offline(edits, SEED)
     return [EditRecord(id=str(i), context=one.context, response="") for i, one in enumerate(documents)]
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="the folder that keeps what was found")
     parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--edits", type=int, default=300, help="rows of every log")
+    parser.add_argument("--trials", type=int, help="values tried of every setting; all unless given")
     parser.add_argument("--methods", nargs="+", default=list(SEARCH))
     parser.add_argument("--jobs", type=int, default=2, help="methods searched side by side, each in one thread")
+    parser.add_argument("--quick", action="store_true", help="one trial for each setting of SFT and DPO, small logs")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    if args.quick:
+        parser.set_defaults(rounds=4, edits=8, trials=1, methods=["sft", "dpo"], jobs=1)
+        args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for done in [pool.submit(search, method, args.rounds, args.out) for method in args.methods]:
-            done.result()
+    what = args.rounds, args.edits, args.trials, args.out
+    if args.jobs == 1:
+        for method in args.methods:
+            search(method, *what)
+    else:
+        with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+            for done in [pool.submit(search, method, *what) for method in args.methods]:
+                done.result()
     found = {method: json.loads((args.out / f"{method}.json").read_text()) for method in args.methods}
     arms = [method for method in RECIPE if method in found]
-    rules = choose_rules({method: [Round(**one) for one in found[method]["rounds"]] for method in arms})
+    rules = choose_rules({method: [Round(**one) for one in found[method]["rounds"]] for method in arms}, args.edits)
     if args.json:
         kept = {method: {k: v for k, v in one.items() if k != "rounds"} for method, one in found.items()}
         print(json.dumps(kept | {"rules": rules}, indent=2))

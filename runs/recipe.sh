@@ -1,5 +1,0 @@
-#!/usr/bin/env bash
-set -euo pipefail
-cd "$(dirname "$0")/.."
-make install
-OMP_NUM_THREADS=1 .venv/bin/python benchmarks/choose_recipe.py --out runs-out/recipe
