@@ -29,13 +29,13 @@ class Work(NamedTuple):
         tokens: that go through the layers.
         pairs: of a query and a key.
         scored: tokens whose logits are computed in the forward pass.
-        learnt: tokens whose logits get a gradient.
+        learned: tokens whose logits get a gradient.
     """
 
     tokens: int
     pairs: int
     scored: int
-    learnt: int
+    learned: int
 
 
 def shape_of(config: Mapping[str, Any]) -> Shape:
@@ -51,9 +51,9 @@ def our_work(rows: Sequence[Row]) -> Work:
     """A row is x, what y and y' have in common at their beginning, and their two rests; nothing is padded.
 
     Attention goes run by run, as on CPU: the trunk to itself, each rest to the trunk and itself.
-    The common beginning is scored, for the metrics, but cancels in DPO's loss, so that nothing is learnt from it.
+    The common beginning is scored, for the metrics, but cancels in DPO's loss, so that nothing is learned from it.
     """
-    tokens = pairs = scored = learnt = 0
+    tokens = pairs = scored = learned = 0
     for row in rows:
         common = common_beginning(row["response"], row["edit"])
         trunk = len(row["context"]) + common
@@ -61,8 +61,8 @@ def our_work(rows: Sequence[Row]) -> Work:
         tokens += trunk + sum(rests)
         pairs += trunk**2 + sum(rest * (trunk + rest) for rest in rests)
         scored += common + sum(rests)
-        learnt += sum(rests)
-    return Work(tokens, pairs, scored, learnt)
+        learned += sum(rests)
+    return Work(tokens, pairs, scored, learned)
 
 
 def trl_work(rows: Sequence[Row], micro: int, *, every_position: bool = True) -> Work:
@@ -94,7 +94,7 @@ def flops(shape: Shape, work: Work) -> int:
     """
     body = 6 * shape.body * work.tokens
     attention = 12 * shape.attention * work.pairs
-    head = 2 * shape.head * work.scored + 6 * shape.head * work.learnt
+    head = 2 * shape.head * work.scored + 6 * shape.head * work.learned
     return body + attention + head
 
 

@@ -134,7 +134,7 @@ def at_rate(url: str, body: bytes, rate: float, seconds: float, warm_up: float) 
     due = schedule(rate, warm_up + seconds)
     sent = len(schedule(rate, seconds))
     taken: list[float] = []
-    faults: list[str] = []
+    errors: list[str] = []
 
     async def run() -> None:
         client, loop = Client(url), asyncio.get_running_loop()
@@ -145,7 +145,7 @@ def at_rate(url: str, body: bytes, rate: float, seconds: float, warm_up: float) 
             try:
                 await client.post(PATH, body)
             except (OSError, EOFError, KeyError) as exc:
-                faults.append(str(exc))
+                errors.append(str(exc))
                 return
             if number >= len(due) - sent:
                 taken.append(time.perf_counter() - at)
@@ -170,7 +170,7 @@ def at_rate(url: str, body: bytes, rate: float, seconds: float, warm_up: float) 
                 task.cancel()
 
     _run(run())
-    return {"seconds": taken, "sent": sent, "fault": faults[0] if faults else None}
+    return {"seconds": taken, "sent": sent, "error": errors[0] if errors else None}
 
 
 def as_fast_as_answered(

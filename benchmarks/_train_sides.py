@@ -194,7 +194,7 @@ TASKS = {"prepare": prepare, "ours": ours, "trl": trl, "all-ours": all_ours, "al
 
 
 def arguments(job: Job, scratch: str) -> dict[str, Any]:
-    """What every trainer is told. The optimizer is both libraries' default, fused AdamW without weight decay."""
+    """The settings of every trainer. The optimizer is both libraries' default, fused AdamW without weight decay."""
     return {
         "output_dir": scratch,
         "max_steps": job.warm_up + job.steps,
@@ -220,7 +220,7 @@ def edit_trainer(
     job: Job, model: Any, triples: list[Triple], references: TripleLogProbs, method: Method, scratch: str
 ) -> Trainer:
     class InOrder(EditTrainer):
-        """Takes the rows as they stand, as TRL is told to, so that both see the same ones in every step."""
+        """Takes the rows in their order, as TRL's trainer does here, so that both see the same ones in every step."""
 
         def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
             return SequentialSampler(range(len(triples)))

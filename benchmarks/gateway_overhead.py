@@ -59,7 +59,7 @@ DATABASES = ("sqlite", "postgresql")
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that so many percent of all are no larger than."""
+    """The smallest value that at least `percent` percent of all values do not exceed."""
     return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
 
 
@@ -108,7 +108,7 @@ def edits_of(ids: Sequence[str]) -> Iterator[bytes]:
 
 
 def ask_and_edit(url: str, completions: int, clients: int, seconds: float) -> float:
-    """Ask for completions, then edit them for so long; returns the edits a second."""
+    """Ask for completions, then edit them for `seconds`; returns the edits a second."""
     answers, _ = as_fast_as_answered(url, PATH, [request("copydesk")] * completions, clients)
     ids = [json.loads(answer)["id"] for answer in answers]
     acknowledged, taken = as_fast_as_answered(url, "/v1/edits", edits_of(ids), clients, seconds)
@@ -125,12 +125,12 @@ def free_port() -> int:
 
 @contextmanager
 def running(name: str, command: Sequence[str | Path], model: str, log: Path, **environment: str) -> Iterator[str]:
-    """A gateway in a process of its own, told its port last, that has answered once; gives its address."""
+    """The address of a gateway in a process of its own, whose command ends with the port, once it has answered."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    with log.open("w") as said:
+    with log.open("w") as output:
         process = subprocess.Popen(
-            [*command, f"{port}"], stdout=said, stderr=said, env=os.environ | environment, cwd=log.parent
+            [*command, f"{port}"], stdout=output, stderr=output, env=os.environ | environment, cwd=log.parent
         )
     try:
         asked = urllib.request.Request(url + PATH, request(model), {"content-type": "application/json"})
@@ -227,7 +227,7 @@ def overhead(args: argparse.Namespace, clients: ProcessPoolExecutor, folder: Pat
                 runs[side].append(run)
                 shown = [f"{1000 * percentile(run['seconds'], p):.1f}" for p in PERCENTILES if run["seconds"]]
                 lost = f"; {run['sent'] - len(run['seconds'])} of {run['sent']} lost"
-                lost += f" ({run['fault']})" if run["fault"] else ""
+                lost += f" ({run['error']})" if run["fault"] else ""
                 label = f"round {number + 1} of {args.rounds}, {side}"
                 print(f"{label}: {' / '.join(shown)} ms{lost}", file=sys.stderr, flush=True)
     return {**compared(runs), "litellm_version": version_of(command) if command else None}

@@ -80,12 +80,12 @@ WEIGHTS = list(accumulate(1 / (rank + 3) for rank in range(len(WORDS))))
 
 
 def words(rng: random.Random, count: int) -> list[str]:
-    """So many words, the first of the vocabulary far commoner than the last."""
+    """`count` words, the first of the vocabulary far commoner than the last."""
     return rng.choices(WORDS, cum_weights=WEIGHTS, k=count)
 
 
 def sentences(rng: random.Random, count: int) -> list[str]:
-    """So many words, every twelfth with a full stop."""
+    """`count` words, every twelfth with a full stop."""
     return [f"{word}." if place % 12 == 0 else word for place, word in enumerate(words(rng, count), start=1)]
 
 
@@ -101,7 +101,7 @@ def edited(rng: random.Random, response: Sequence[str]) -> list[str]:
 
 
 def rows(count: int, seed: int, length: int) -> Iterator[dict[str, Any]]:
-    """Edits of responses of about so many words."""
+    """Edits of responses of about `length` words."""
     rng = random.Random(seed)
     began = datetime(2026, 1, 1, tzinfo=UTC)
     for number in range(count):
@@ -180,14 +180,14 @@ def ratio_of(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 
 class Failed(Exception):
-    """A command ended badly; the last line it said."""
+    """A command failed; the message is the last line it printed."""
 
 
 def run(folder: Path, *arguments: str | Path) -> tuple[float, float]:
     """How many seconds a `copydesk` command took, and its peak of resident memory in MiB."""
-    said = folder / "said.txt"
+    printed = folder / "printed.txt"
     started = time.perf_counter()
-    with said.open("w") as output:
+    with printed.open("w") as output:
         process = subprocess.Popen([sys.executable, "-m", "copydesk", *arguments], stdout=output, stderr=output)
     try:
         _, status, usage = os.wait4(process.pid, 0)
@@ -198,7 +198,7 @@ def run(folder: Path, *arguments: str | Path) -> tuple[float, float]:
             process.wait()
     seconds = time.perf_counter() - started
     if process.returncode:
-        lines = [line.strip("│ ") for line in said.read_text().splitlines() if any(map(str.isalnum, line))]
+        lines = [line.strip("│ ") for line in printed.read_text().splitlines() if any(map(str.isalnum, line))]
         raise Failed((lines or [f"exit status {process.returncode}"])[-1])
     return seconds, usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 

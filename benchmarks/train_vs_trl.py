@@ -100,11 +100,11 @@ def process(job: Mapping[str, Any]) -> dict[str, Any]:
 
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as output:
 
         def work() -> None:
-            os.dup2(said.fileno(), 1)
-            os.dup2(said.fileno(), 2)
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
             sender.send(_train_sides.do(job))
 
         child = context.Process(target=work)
@@ -113,9 +113,9 @@ def process(job: Mapping[str, Any]) -> dict[str, Any]:
         try:
             found: dict[str, Any] = receiver.recv()
         except EOFError:
-            said.seek(0)
+            output.seek(0)
             what = f"{job['task']} failed on {job.get('model')} and {job.get('data')}"
-            sys.exit(f"{said.read().decode(errors='replace')}\n{what}")
+            sys.exit(f"{output.read().decode(errors='replace')}\n{what}")
         finally:
             child.join()
     return found

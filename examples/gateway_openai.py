@@ -22,7 +22,7 @@ completion = client.chat.completions.create(
 draft = completion.choices[0].message.content or ""
 print(f"{completion.model} wrote: {draft}")
 
-edited = draft.replace("Dear", "Hi")  # stands for the person at the keyboard
+edited = draft.replace("Dear", "Hi")  # in place of the person at the keyboard
 
 request = urllib.request.Request(
     f"{URL}/v1/edits",

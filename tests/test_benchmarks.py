@@ -50,7 +50,7 @@ def test_our_work_is_what_is_laid_out(counting: ModuleType, triples: list[Triple
     work = counting.our_work(as_rows(triples))
     assert work.tokens == (batch["triple"] >= 0).sum()
     assert work.scored == len(batch["source"])
-    assert work.learnt == (batch["part"] != 0).sum()
+    assert work.learned == (batch["part"] != 0).sum()
     runs = batch["runs"].tolist()
     assert work.pairs == sum(trunk**2 + one * (trunk + one) + two * (trunk + two) for _, trunk, one, two in runs)
 
@@ -71,7 +71,7 @@ def test_trl_work_is_what_trl_collates(counting: ModuleType, triples: list[Tripl
         work = counting.trl_work(rows, micro)
         assert work.tokens == sum(batch["input_ids"].numel() for batch in batches)
         assert work.pairs == sum(batch["input_ids"].shape[1] * batch["input_ids"].numel() for batch in batches)
-        assert work.scored == work.learnt == sum(batch["input_ids"][:, 1:].numel() for batch in batches)
+        assert work.scored == work.learned == sum(batch["input_ids"][:, 1:].numel() for batch in batches)
         compact = counting.trl_work(rows, micro, every_position=False)
         assert compact.scored == sum(batch["completion_mask"].sum() for batch in batches)
 
@@ -90,8 +90,8 @@ def test_flops_are_what_torch_counts(counting: ModuleType, tiny_model: LlamaForC
 
 def test_a_common_beginning_is_not_learnt_from(counting: ModuleType) -> None:
     row = {"context": [1, 2, 3], "response": [4, 5, 6, 9], "edit": [4, 5, 7, 8, 9]}
-    assert counting.our_work([row]) == counting.Work(tokens=10, pairs=25 + 2 * 7 + 3 * 8, scored=7, learnt=5)
-    assert counting.trl_work([row], 4) == counting.Work(tokens=16, pairs=128, scored=14, learnt=14)
+    assert counting.our_work([row]) == counting.Work(tokens=10, pairs=25 + 2 * 7 + 3 * 8, scored=7, learned=5)
+    assert counting.trl_work([row], 4) == counting.Work(tokens=16, pairs=128, scored=14, learned=14)
     assert counting.trl_work([row], 4, every_position=False).scored == 9
 
 
@@ -223,7 +223,7 @@ def test_clients_ask_on_schedule_and_count_what_fails(load: Any, monkeypatch: py
         answers, _ = module.as_fast_as_answered(url, module.PATH, [module.request("stub")] * 7, clients=3)
         assert [json.loads(answer)["choices"][0]["message"]["content"] for answer in answers] == [module.ANSWER] * 7
     run = module.at_rate(url, module.request("stub"), rate=100.0, seconds=0.1, warm_up=0.0)
-    assert (run["sent"], run["seconds"]) == (10, []) and run["fault"]
+    assert (run["sent"], run["seconds"]) == (10, []) and run["error"]
 
 
 def test_a_tabular_world_is_played_as_it_is_known(load: Any) -> None:

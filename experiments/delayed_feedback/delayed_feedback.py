@@ -37,7 +37,7 @@ EDITED = 0.7  # of all answers; the others are accepted
 
 @dataclass(frozen=True)
 class Naive:
-    """A rule that is told of a pull when its edit comes, not before."""
+    """A rule that counts a pull when its edit arrives, not before."""
 
     rule: Rule
 

@@ -9,7 +9,7 @@ mean width of the intervals; and, in the tabular family, `cover, bootstrap`, wha
 cover. `naive` is what one would look up without off-policy evaluation, on the same logs: the mean cost of the
 policy's own rows where it is an arm, else of all rows.
 
-The tabular family: 8 contexts, 20 answers and 3 logged policies, all drawn anew for every log of 500 rows. The
+The tabular family: 8 contexts, 20 answers and 3 logged policies, all redrawn for every log of 500 rows. The
 ensemble plays the arm that was cheapest for this context so far, or, with probability 0.3, any. A cost is 0 if the
 answer is accepted, else from a beta distribution. `arm`: the policy is one of the three. `new, d`: it is none of
 them, and its logits differ from those the arms share by a normal deviate of size d (the arms' do by 0.7). `dr` has
@@ -194,10 +194,10 @@ def show(title: str, kinds: Sequence[dict[str, Any]]) -> None:
     for one in kinds:
         for place, (name, figures) in enumerate(one["estimators"].items()):
             truth = one["truth"]
-            said = f"{truth['value']:.4f} ± {truth['error']:.4f}" if truth and not place else ""
+            shown = f"{truth['value']:.4f} ± {truth['error']:.4f}" if truth and not place else ""
             if truth and place == 1:
-                said = f"pool {one['pool']['value']:.4f} ± {one['pool']['error']:.4f}"
-            cells = [one["kind"] if not place else "", said, name, f"{figures['refused']:.1%}"]
+                shown = f"pool {one['pool']['value']:.4f} ± {one['pool']['error']:.4f}"
+            cells = [one["kind"] if not place else "", shown, name, f"{figures['refused']:.1%}"]
             if figures["cover"] is None:
                 table.add_row(*cells, *[""] * 5)
                 continue

@@ -1,4 +1,4 @@
-"""What an estimator says of a log whose truth is known, and the figures over many logs."""
+"""Estimates of a log whose truth is known, judged by that truth, and the figures over many logs."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from copydesk.offpolicy.overlap import Overlap
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one estimator said of one log; nothing but `refused` where it refused."""
+    """One estimator's result on one log; only `refused` is set where it refused."""
 
     refused: bool
     error: float = 0.0
@@ -40,13 +40,14 @@ def judge(
     if overlap.why_insufficient is not None:
         return found
     for name, fit in fits.items():
-        said = compute_interval(fit, overlap.effective, least=0.0)
-        covers = said.low <= truth <= said.high
+        interval = compute_interval(fit, overlap.effective, least=0.0)
+        covers = interval.low <= truth <= interval.high
         found[name] = Outcome(
-            False, fit.value - truth, covers, said.high - said.low, None if covered is None else covered[name]
+            False, fit.value - truth, covers, interval.high - interval.low, None if covered is None else covered[name]
         )
-    said = compute_interval(plain, len(naive), least=0.0)
-    found["naive"] = Outcome(False, plain.value - truth, said.low <= truth <= said.high, said.high - said.low)
+    interval = compute_interval(plain, len(naive), least=0.0)
+    covers = interval.low <= truth <= interval.high
+    found["naive"] = Outcome(False, plain.value - truth, covers, interval.high - interval.low)
     return found
 
 

@@ -49,7 +49,7 @@ LABELS = {"none": "no pessimism: f̂", "max": "maximum over the confidence set",
 
 
 class Watch(TrainerCallback):
-    """Every so many steps, what the policy writes of fresh documents costs the user, and is predicted to cost."""
+    """Measures every few steps what the policy's responses to fresh documents cost, and are predicted to cost."""
 
     def __init__(
         self, task: ScriptedTask, user: ScriptedUser, documents: Sequence[Document], seed: int, tokenizer: Any,

@@ -102,7 +102,7 @@ def test_what_is_finished_is_never_run_again(
 
 def test_other_settings_are_another_run(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     folder, _ = finished
-    with pytest.raises(InputError, match=r"there is a run already; go on with it with --resume"):
+    with pytest.raises(InputError, match=r"there is a run already; continue it with --resume"):
         run_experiment(SMALL, folder)
     with pytest.raises(InputError, match=r"--resume: the run in .* had rounds 8, not 9"):
         run_experiment(SMALL.replace(rounds=9), folder, resume=True)

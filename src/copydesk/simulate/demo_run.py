@@ -29,25 +29,25 @@ def run_demo(settings: DemoConfig, folder: Path) -> RunResult:
     clock = StepTimer()
     with clock("load", "loading the model"):
         task, user = get_task(settings.task), get_user(settings.user)
-        student = load_reference_policy(settings.model)
+        reference = load_reference_policy(settings.model)
         cost = EditCost(cap=settings.c_max, tokenizer=settings.model)
     with clock("log", f"{settings.edits} responses of the reference policy, edited by the {user.name} user"):
         sampling = settings.sampling(settings.log_temperature)
-        log = simulate_log(student.policy, task, user, settings.edits, settings.seed, sampling)
+        log = simulate_log(reference.policy, task, user, settings.edits, settings.seed, sampling)
         write_jsonl(folder / "log.jsonl", log)
     contexts = draw_online_documents(task, settings.rounds, settings.seed, log)
 
-    def alone(policy: Policy) -> list[Round]:
+    def play(policy: Policy) -> list[Round]:
         with clock(f"play.{policy.name}", f"{settings.rounds} rounds of {policy.name}"):
             return play_policy(policy, policy.name, task, user, contexts, settings.seed, cost, settings.sampling())
 
-    of_base = alone(student.policy)
-    lesson = PolicyTrainer(student, log, cost, max_length=512, clock=clock)
+    base_rounds = play(reference.policy)
+    trainer = PolicyTrainer(reference, log, cost, max_length=512, clock=clock)
     played: dict[str, Sequence[Round]] = {}
     for method, recipe in settings.recipe.items():
         target = folder / "policies" / method
         target.mkdir(parents=True)
-        played[method] = alone(lesson.train(method, replace(recipe, seed=settings.seed), target, of_base))
-    rounds = [*of_base, *(one for own in played.values() for one in own)]
+        played[method] = play(trainer.train(method, replace(recipe, seed=settings.seed), target, base_rounds))
+    rounds = [*base_rounds, *(one for own in played.values() for one in own)]
     ensemble = LateEnsemble(list(played), Ucb(settings.alpha), settings.seed)
     return RunResult(rounds + play_late(ensemble, played), clock.compute_durations())

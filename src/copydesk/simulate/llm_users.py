@@ -1,4 +1,4 @@
-"""Who edits in a benchmark: scripts, and LLMs whose answers are kept."""
+"""The users of a benchmark: scripts, and LLMs whose answers are cached."""
 
 import json
 from collections import Counter
@@ -14,7 +14,7 @@ from copydesk.simulate.users.llm import LlmUser
 
 
 class UserPool:
-    """Opens users by name, each LLM once, and counts what LLMs were asked."""
+    """Opens users by name, each LLM once, and counts the requests to LLMs."""
 
     def __init__(self, settings: ExperimentConfig, folder: RunFolder) -> None:
         self._settings = settings
@@ -39,7 +39,7 @@ class UserPool:
         return self._llms[name]
 
     def mark_finished(self) -> None:
-        """Count what users did up to here: it is in the folder now. What is not finished is done, and counted, anew."""
+        """Keep the counts so far, of work that is in the folder; unfinished work is repeated and counted again."""
         self._finished_stats = {name: user.stats.to_json() for name, user in self._llms.items()}
 
     def append_usage(self, cell: LogRun) -> None:

@@ -1,4 +1,4 @@
-"""The online phase of Protocol 1 alone, for policies that are there already."""
+"""The online phase of Protocol 1 alone, for policies that exist already."""
 
 from collections.abc import Sequence
 
@@ -19,8 +19,8 @@ def play_policies(policies: Sequence[Policy], settings: OnlineConfig, log: Seque
 
     Args:
         policies: the arms.
-        settings: of the online phase.
-        log: what the policies learnt from; none of its contexts comes up.
+        settings: the online phase.
+        log: what the policies learned from; none of its contexts is played.
     """
     clock = StepTimer()
     task, user = get_task(settings.task), get_user(settings.user)

@@ -34,51 +34,51 @@ def run_personal(settings: PersonalConfig, folder: Path) -> RunResult:
     one of their tastes. Writes `log.jsonl` and `policies/` into the folder as it goes; `write_results` writes the rest.
 
     Raises:
-        InputError: the model cannot be loaded, or nobody's edits can be learnt from.
+        InputError: the model cannot be loaded, or nothing can be learned from a person's edits.
     """
     clock = StepTimer()
     with clock("load", "loading the model"):
         task = SCRIPTED_TASKS[settings.task]
-        student = load_reference_policy(settings.model)
+        reference = load_reference_policy(settings.model)
         cost = EditCost(cap=settings.c_max, tokenizer=settings.model)
     with clock("log", f"{settings.edits} responses of the reference policy, edited by {len(settings.users)} people"):
         documents = task.draw_offline(settings.edits, settings.seed)
         drawn = settings.sampling(settings.log_temperature)
-        responses = generate_responses(student.policy, documents, settings.seed, drawn, SeedStream.LOG_RESPONSES)
+        responses = generate_responses(reference.policy, documents, settings.seed, drawn, SeedStream.LOG_RESPONSES)
         logs: dict[str, list[EditRecord]] = {}
         bounds = pairwise(accumulate((person.edits for person in settings.users), initial=0))
         for person, (start, end) in zip(settings.users, bounds, strict=True):
-            theirs = documents[start:end], responses[start:end]
-            logs[person.name] = build_log(student.policy.name, task, person.user, *theirs, settings.seed)
+            rows = documents[start:end], responses[start:end]
+            logs[person.name] = build_log(reference.policy.name, task, person.user, *rows, settings.seed)
         everybody = [record for log in logs.values() for record in log]
         write_jsonl(folder / "log.jsonl", everybody)
     contexts = draw_online_documents(task, settings.rounds, settings.seed, everybody)
 
-    def taught(name: str, log: Sequence[EditRecord]) -> LocalPolicy:
+    def train(name: str, log: Sequence[EditRecord]) -> LocalPolicy:
         target = folder / "policies" / name
         target.mkdir(parents=True)
         training = replace(settings.training, seed=settings.seed)
         with clock(f"train.{name}", f"the policy {name}, from {len(log)} edits"):
-            lesson = PolicyTrainer(student, log, cost, training.max_length, StepTimer())
-            return lesson.train(name, training, target, [])
+            trainer = PolicyTrainer(reference, log, cost, training.max_length, StepTimer())
+            return trainer.train(name, training, target, [])
 
-    def written(policy: LocalPolicy) -> list[str]:
+    def generate(policy: LocalPolicy) -> list[str]:
         with clock(f"play.{policy.name}", f"{settings.rounds} rounds of {policy.name}"):
             return generate_responses(policy, contexts, settings.seed, settings.sampling())
 
-    def met(person: PersonalUser, policy: str, method: str, texts: Sequence[str]) -> list[Round]:
+    def edit(person: PersonalUser, policy: str, method: str, texts: Sequence[str]) -> list[Round]:
         return simulate_edits(policy, method, task, person.user, contexts, texts, settings.seed, cost)
 
-    of_base, of_shared = written(student.policy), written(taught("shared", everybody))
+    base_texts, shared_texts = generate(reference.policy), generate(train("shared", everybody))
     rounds: list[Round] = []
     arms: dict[str, dict[str, list[Round]]] = {}
     for person in settings.users:
         own = f"own-{person.name}"
-        of_own = written(taught(own, logs[person.name]))
-        rounds += met(person, student.policy.name, "base", of_base)
+        own_texts = generate(train(own, logs[person.name]))
+        rounds += edit(person, reference.policy.name, "base", base_texts)
         arms[person.name] = {
-            "shared": met(person, "shared", "shared", of_shared),
-            "own": met(person, own, "own", of_own),
+            "shared": edit(person, "shared", "shared", shared_texts),
+            "own": edit(person, own, "own", own_texts),
         }
         rounds += [one for played in arms[person.name].values() for one in played]
     ensemble = LateEnsemble(["shared", "own"], Ucb(settings.alpha), settings.seed, prior=settings.prior)

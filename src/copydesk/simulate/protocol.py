@@ -1,8 +1,8 @@
-"""Protocol 1 of the paper: a log of edits is made offline, and online every round is paid for in edits.
+"""Protocol 1 of the paper: the offline log, and online rounds whose cost is what the user edits.
 
-Rounds in which policies learn from every edit, so that each round depends on all before it.
-
-A late ensemble for each person, which knows what the others have found.
+Policies that do not change answer all rounds at once (`play_policy`), and a late ensemble of them is put together from
+these rounds (`play_late`, and `play_per_user_ensemble` with a scope for each person). Policies that learn from every
+edit are played round by round (`play_live`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,10 +24,10 @@ from copydesk.simulate.users import ChangingUser, ScriptedUser, User
 class Round:
     """One x, y, y', c of the online phase; a line of rounds.jsonl.
 
-    `method` is the row of the table it counts for, `policy` what answered and `propensity` the probability that it was
-    chosen with. `cost` is what the user was put to, Δ_edit(y, y'), and `length` that of y in the cost's units. Where
-    task and user are scripts, more is known: `distance`, the cost of turning y into the text wholly to the user's
-    taste; `malformed`, `facts` and `taste` as in `Reading`. Elsewhere these are `None`, and left out of the file.
+    `method` is the row of the table it counts for, `policy` what answered and `propensity` the probability with which
+    it was chosen. `cost` is Δ_edit(y, y'), and `length` that of y in the cost's units. Where task and user are
+    scripts, more is known: `distance`, the cost of turning y into the text wholly to the user's taste; `malformed`,
+    `facts` and `taste` as in `ResponseScore`. Elsewhere these are `None` and left out of the file.
     """
 
     seed: int
@@ -87,7 +87,7 @@ def generate_responses(
     stream: SeedStream = SeedStream.ONLINE_RESPONSES,
     first: int = 1,
 ) -> list[str]:
-    """What a policy writes of each document; its luck depends on the round alone, of which the first is `first`."""
+    """A policy's response to each document, seeded by the round alone; `first` is the number of the first round."""
     return policy.respond(
         [document.context for document in contexts], _round_seeds(len(contexts), seed, stream, first), sampling
     )
@@ -158,17 +158,17 @@ def simulate_edits(
 def _measure_responses(
     task: Task, user: User, contexts: Sequence[Document], responses: Sequence[str], cost: EditCost, first: int
 ) -> list[dict[str, Any]]:
-    """What is known of each response beside its cost, where task and user are scripts."""
+    """The measures of each response beside its cost, where task and user are scripts."""
     if not (isinstance(task, ScriptedTask) and isinstance(user, ScriptedUser | ChangingUser)):
         return [{} for _ in contexts]
-    tastes = [user.target_style(task, document.kind, t) for t, document in enumerate(contexts, start=first)]
-    if None in tastes:
+    styles = [user.target_style(task, document.kind, t) for t, document in enumerate(contexts, start=first)]
+    if None in styles:
         return [{} for _ in contexts]
-    wishes = [ideal_response(task, document, taste) for document, taste in zip(contexts, tastes, strict=True)]
-    distances = cost.cost_batch(list(zip(responses, wishes, strict=True)))
+    ideals = [ideal_response(task, document, taste) for document, taste in zip(contexts, styles, strict=True)]
+    distances = cost.cost_batch(list(zip(responses, ideals, strict=True)))
     readings = [
         score_response(task, document, response, taste)
-        for document, response, taste in zip(contexts, responses, tastes, strict=True)
+        for document, response, taste in zip(contexts, responses, styles, strict=True)
     ]
     return [
         {"distance": distance, "malformed": one.malformed, "facts": one.facts, "taste": one.to_taste}
@@ -179,9 +179,9 @@ def _measure_responses(
 def play_late(ensemble: LateEnsemble, alone: Mapping[str, Sequence[Round]], method: str = "late") -> list[Round]:
     """The online phase of a late ensemble, whose arms have played every round alone.
 
-    Policies do not change while they are played and the next context does not depend on the last answer, so what an
-    arm would have written in round t, and what the user would have made of it, is what it wrote there when it played
-    alone. The ensemble is told the cost of the arm it pulled and of no other.
+    Policies do not change while they are played and the next context does not depend on the last answer. So what an
+    arm would have written in round t, and its edit, is what it wrote there when it played alone. The ensemble learns
+    the cost of the arm it pulled and of no other.
     """
     rounds = []
     for t in range(len(next(iter(alone.values())))):
@@ -206,20 +206,20 @@ def play_live(
 ) -> list[Round]:
     """The online phase of an ensemble (or of one policy, as its only arm) some of whose arms learn while they play.
 
-    Every learner is told of every round's edit, whoever answered: they live on one log. An arm that does not learn
+    Every learner learns from every round's edit, whichever arm answered: they share one log. An arm that does not learn
     plays what it played alone, as in `play_late`.
 
     Args:
-        ensemble: chooses who answers.
+        ensemble: the ensemble, which chooses the arm that answers.
         alone: the rounds of the arms that do not learn.
         learners: the other arms.
         method: the row of the table that it counts for.
-        task: where the contexts come from.
-        user: edits.
+        task: the source of the contexts.
+        user: the one who edits.
         contexts: x_1 .. x_T.
-        seed: of the run.
+        seed: the seed of the run.
         cost: Δ_edit.
-        sampling: how learners draw responses.
+        sampling: how learners' responses are drawn.
     """
     rounds: list[Round] = []
     for t, document in enumerate(contexts, start=1):

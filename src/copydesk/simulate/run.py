@@ -1,6 +1,6 @@
-"""Running a benchmark: every cell that is not finished, then the table of all.
+"""Run a benchmark: make each log, train every method on it, play the rounds of every column, and write the table.
 
-Playing a cell: make its log, teach every method, and play the rounds of every column.
+Work that is already in the run's folder is read and not repeated.
 """
 
 import json
@@ -65,7 +65,7 @@ from copydesk.utils.atomic import atomic_folder
 
 
 class LogRunPlayer:
-    """One cell of a benchmark under way. What is in the folder already is read, not made."""
+    """Plays one cell of a benchmark: a log, the policies learned from it, and their rounds."""
 
     def __init__(self, settings: ExperimentConfig, cell: LogRun, folder: RunFolder) -> None:
         self.settings = settings
@@ -79,7 +79,7 @@ class LogRunPlayer:
         """Play every method in every column.
 
         Raises:
-            InputError: a model, a document source or an LLM cannot be reached, or nothing can be learnt from the log.
+            InputError: a model, a document source or an LLM cannot be reached, or nothing can be learned from the log.
         """
         try:
             for method in self.settings.methods:
@@ -104,7 +104,7 @@ class LogRunPlayer:
 
     @cached_property
     def log(self) -> list[EditRecord]:
-        """What was logged offline."""
+        """The offline log, made if it is not in the folder yet."""
         file = self.folder.log_path(self.cell)
         if not file.exists():
             cell, contexts = self.cell, self.task.draw_offline(self.cell.edits, self.cell.seed)
@@ -119,12 +119,12 @@ class LogRunPlayer:
 
     @cached_property
     def contexts(self) -> list[Document]:
-        """What is to be answered online."""
+        """The contexts of the online rounds."""
         return draw_online_documents(self.task, self.settings.rounds, self.cell.seed, self.log)
 
     @cached_property
     def trainer(self) -> PolicyTrainer:
-        """The log as methods read it."""
+        """The log, encoded for all methods."""
         return PolicyTrainer(self.reference_policy, self.log, self.edit_cost, self.settings.max_length, self.clock)
 
     def _play_alone(self, method: str) -> None:
@@ -171,7 +171,7 @@ class LogRunPlayer:
             )  # fmt: skip
 
     def _load_or_generate_responses(self, method: str) -> list[str]:
-        """What a policy that does not learn online writes in every round, whoever reads it."""
+        """The responses in every round of a policy that does not learn online; they do not depend on the user."""
         file = self.folder.answers_path(self.cell, method)
         if not file.exists():
             policy = self._open_policy(method)
@@ -193,7 +193,7 @@ class LogRunPlayer:
         return self._load_or_train(method)
 
     def _load_or_train(self, method: str) -> Policy:
-        """A trained policy: from its folder, or taught now."""
+        """A trained policy, from its folder or trained now."""
         target = self.folder.policy_path(self.cell, method)
         if target.exists():
             model, tokenizer, _ = load_model(str(target))
@@ -212,7 +212,7 @@ class LogRunPlayer:
             return self.trainer.train(method, training, staged, unseen)
 
     def _build_learner(self, method: str) -> Learner:
-        """A prompt learner that has read the log."""
+        """A prompt learner that has learned from the log."""
         known = parse_prompted_method(method)
         assert known is not None
         kind, k = known
@@ -243,7 +243,7 @@ def play_log_run(settings: ExperimentConfig, cell: LogRun, path: Path) -> None:
 
 
 def choose_jobs(settings: ExperimentConfig) -> int:
-    """How many cells are played at a time unless told otherwise: as many as there are cores, with the embedded model.
+    """The default number of cells played at a time: as many as there are cores, with the embedded model.
 
     A larger model has all cores, or the GPU, to itself.
     """
@@ -287,7 +287,7 @@ def _run_in_parallel(settings: ExperimentConfig, todo: Sequence[LogRun], path: P
                 done.result()
         except BrokenProcessPool:
             raise InputError(
-                "a process of the benchmark was killed, perhaps for want of memory; run again with --resume --jobs 1"
+                "a process of the benchmark was killed, perhaps for lack of memory; run again with --resume --jobs 1"
             ) from None
         except BaseException:
             for process in multiprocessing.active_children():
@@ -305,14 +305,14 @@ def _get_worker_context() -> multiprocessing.context.BaseContext:
 
 
 def _init_worker() -> None:
-    """What a process of the benchmark does first."""
+    """Prepare a worker process of the benchmark."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it ends it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     tqdm.set_lock(threading.RLock())  # its usual one is a semaphore of the system's, which a process that ends leaks
     quiet_libraries()
-    sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # bars and remarks of several processes would be a muddle
+    sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # progress bars and messages of several processes would mix
 
 
 def _exit_with_parent() -> None:

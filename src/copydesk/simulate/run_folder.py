@@ -1,4 +1,4 @@
-"""The folder of a benchmark: what was finished in it is never done again."""
+"""The folder of a benchmark, from which a run that was stopped continues."""
 
 import json
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ _SUBFOLDERS = ("logs", "policies", "answers", "rounds")
 
 
 class RunFolder:
-    """Where the parts of a benchmark lie. Every file appears whole or not at all, so a run may be killed anywhere.
+    """The files of a benchmark. Each is written whole or not at all, so a run may be killed at any time.
 
     `logs/`, `policies/` and `answers/` hold what belongs to one log, `rounds/` what was played in one column by one
     method with one seed.
@@ -26,11 +26,11 @@ class RunFolder:
         self.path = path
 
     def prepare(self, settings: ExperimentConfig, *, resume: bool) -> None:
-        """Make the folder, or go on in one of the same settings.
+        """Make the folder, or continue in one of the same settings.
 
         Raises:
-            InputError: it cannot be written, holds other things, or holds a run that is not to be resumed, or cannot
-                be because its settings were others.
+            InputError: it cannot be written, holds other things, or holds a run that is not to be resumed or has other
+                settings.
         """
         known = self.path / CONFIG_FILE
         ours = _comparable_config(settings)
@@ -41,7 +41,7 @@ class RunFolder:
             pass  # a run that ended before anything was finished
         elif not resume:
             raise InputError(
-                f"--out {self.path}: there is a run already; go on with it with --resume, or name a new folder"
+                f"--out {self.path}: there is a run already; continue it with --resume, or name a new folder"
             )
         else:
             theirs = self._read_config(known)
@@ -78,7 +78,7 @@ class RunFolder:
         return self.path / "policies" / cell.name / method
 
     def answers_path(self, cell: LogRun, method: str) -> Path:
-        """What a policy wrote online, whoever reads it."""
+        """The responses of a policy online."""
         return self.path / "answers" / f"{cell.name}-{method}.json"
 
     def rounds_path(self, column: str, method: str, seed: int) -> Path:
@@ -86,17 +86,17 @@ class RunFolder:
         return self.path / "rounds" / f"{column.replace('/', '-')}-{seed}-{method}.jsonl"
 
     def seconds_path(self, cell: LogRun) -> Path:
-        """How long the steps of a cell took."""
+        """The durations of the steps of a cell."""
         return self.path / "seconds" / f"{cell.name}.json"
 
     @property
     def usage_path(self) -> Path:
-        """What LLM users were asked and answered, a line for each run and cell."""
+        """The requests of LLM users, a line for each run and cell."""
         return self.path / "usage.jsonl"
 
     @property
     def replies_path(self) -> Path:
-        """What LLMs answered, kept by what they were asked."""
+        """The answers of LLMs, by request."""
         return self.path / "replies.sqlite"
 
 
@@ -126,7 +126,7 @@ def read_rounds(path: Path) -> list[Round]:
 
 
 def _is_foreign(entry: Path) -> bool:
-    """Whether a file is none that a run of ours leaves behind that is killed before it has begun."""
+    """Whether a file is not one that a run of ours leaves behind when it is killed at its start."""
     return not (entry.name.startswith(".copydesk-") and entry.suffix == ".tmp")
 
 

@@ -1,8 +1,8 @@
-"""Where the random numbers of a run come from: one independent stream for each purpose and round.
+"""Random seeds of a run: one independent stream for each purpose and round.
 
-A round's document, the policies' noise and the user's luck depend on the run's seed and the round alone. So every
-method meets the same documents, writes with the same noise and is read by the same user (common random numbers), and
-a difference between two methods is a difference between policies.
+A round's document, the policies' noise and the user's random choices depend on the run's seed and the round alone. So
+every method meets the same documents, writes with the same noise and is edited by the same user (common random
+numbers), and a difference between two methods is a difference between policies.
 """
 
 from enum import IntEnum

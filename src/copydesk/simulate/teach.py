@@ -1,4 +1,4 @@
-"""Teaching a policy from a simulated log: what all methods share is made once, then one method after the other."""
+"""Train policies on a simulated log; what all methods share is computed once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

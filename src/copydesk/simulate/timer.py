@@ -1,4 +1,4 @@
-"""How long the steps of a run take."""
+"""Durations of the steps of a run."""
 
 import logging
 import time

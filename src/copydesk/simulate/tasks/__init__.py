@@ -1,4 +1,4 @@
-"""The tasks, one a file."""
+"""The tasks; each is one file and one entry here."""
 
 from copydesk.errors import InputError
 from copydesk.simulate.tasks import prelude

@@ -1,4 +1,4 @@
-"""What every task is: contexts of several kinds, and the taste that users have for each kind."""
+"""The interface of a task: contexts of several kinds, and the users' taste for each kind."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Document:
-    """One context and what the world knows of it. The agent sees only `context`."""
+    """One context, its kind and its facts. Policies see only `context`."""
 
     context: str
     kind: str
@@ -15,7 +15,7 @@ class Document:
 
 
 class Task(Protocol):
-    """Something to be written, again and again. What people want of it depends on the kind of document (PRELUDE)."""
+    """A writing task. What users want depends on the kind of document, as in PRELUDE."""
 
     @property
     def name(self) -> str:
@@ -23,7 +23,7 @@ class Task(Protocol):
         ...
 
     def describe_taste(self, kind: str) -> str:
-        """What users want of responses to this kind of document, in words. No policy is told."""
+        """The users' taste for this kind of document, in words; policies never see it."""
         ...
 
     def draw_offline(self, count: int, seed: int) -> list[Document]:

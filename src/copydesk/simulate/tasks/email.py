@@ -1,4 +1,4 @@
-"""Email writing: notes of four kinds become an email. Tastes are mostly near what the reference policy writes."""
+"""Email writing: notes of four kinds become an email. Most tastes are near the reference policy."""
 
 from collections.abc import Mapping, Sequence
 

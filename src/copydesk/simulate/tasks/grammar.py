@@ -1,9 +1,9 @@
-"""A small grammar: facts and manners become text, and text becomes facts and manners again.
+"""A small grammar: facts and a style become text, and text becomes facts and a style again.
 
-A kind of document says which parts its responses are made of. `render` writes a `ResponseOutline` as text; `parse`
-reads any text, also one a model got wrong, as a `ResponseOutline`: what matches no part is kept as noise, a fact nobody
-wrote is missing, and manners that disagree within one text are `None`. For a draft that `parse` can return,
-`parse(render(d)) == d`.
+A kind of document says which parts its responses are made of. `render_response` writes a `ResponseOutline` as text;
+`parse_response` reads any text, also one a model got wrong, as a `ResponseOutline`: what matches no part is kept as
+noise, a fact that is not stated is missing, and an attribute with several values in one text is `None`. Rendering an
+outline that `parse_response` can return and parsing it again gives the same outline.
 """
 
 import re
@@ -18,10 +18,10 @@ NOISE_END_PATTERN = re.compile(r"(?<=[.!?])\s|\n")
 
 @dataclass(frozen=True)
 class ResponsePart:
-    """A piece of a response: one sentence or line, in the variant that one manner chooses.
+    """A piece of a response: one sentence or line, in the variant that one style attribute chooses.
 
-    A manner's value without a template leaves the part out. `body` parts are laid out as the `layout` manner says.
-    `conditions` names further manners, and the values of theirs, under which the part is there at all.
+    A value without a template leaves the part out. `body` parts are laid out as the attribute `layout` says.
+    `conditions` names further attributes, and the values under which the part is included.
     """
 
     name: str
@@ -32,7 +32,7 @@ class ResponsePart:
     conditions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def applies_to(self, style: Mapping[str, str | None]) -> bool:
-        """Whether a response with these manners has this part."""
+        """Whether a response in this style has this part."""
         return style[self.attribute] in self.variants and all(
             style[m] in values for m, values in self.conditions.items()
         )
@@ -44,7 +44,7 @@ class ResponsePart:
 
 
 class PartPattern(NamedTuple):
-    """How a part looks in text, in the variant of one manner's value and in one layout."""
+    """How a part looks in text, in the variant of one value and in one layout."""
 
     expression: re.Pattern[str]
     part: ResponsePart
@@ -88,7 +88,7 @@ LAYOUT_PREFIXES: Mapping[str, str] = {"prose": "", "bullets": r"- ", "numbered":
 
 @dataclass(frozen=True)
 class DocumentKind:
-    """A kind of document: what it tells (slots), how it tells it (lines) and what a response is made of (parts).
+    """A kind of document: its facts (slots), its wording (lines) and the parts of a response.
 
     `lines` are groups of alternative wordings of one line of the context; `opening_lines` of them stay in place at the
     start and the others come in any order. Parts are in canonical order; `fact_parts` are those a response must have.
@@ -180,14 +180,14 @@ def _infer_style(
 
 
 def compose_outline(kind: DocumentKind, style: Mapping[str, str], facts: Mapping[str, str]) -> ResponseOutline:
-    """The draft with these manners that states every fact right, in canonical order and without noise."""
+    """The draft in this style that states every fact correctly, in canonical order and without noise."""
     parts = [part for part in kind.parts if part.applies_to(style)]
     stated = {slot: facts[slot] for part in parts for slot in part.slots}
     return ResponseOutline(dict(style), stated, tuple(part.name for part in parts))
 
 
 def render_response(kind: DocumentKind, draft: ResponseOutline) -> str:
-    """Write a draft as text. Every manner that a part of it needs must have a value."""
+    """Write an outline as text. Every style attribute that a part of it needs must have a value."""
     text, body_before, number = "", False, 0
     layout = draft.style["layout"]
     for item in draft.order:

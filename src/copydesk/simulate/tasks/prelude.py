@@ -105,7 +105,7 @@ class PreludeTask:
         return f"{self.instruction}\n{text.strip()}"
 
     def _data_folder(self) -> Path | None:
-        """Read when it is needed: a task is made before anybody has said where the documents are."""
+        """Read on first use: the tasks are made at import, before `COPYDESK_PRELUDE` may be set."""
         named = os.environ.get(prelude_sources.DATA_FOLDER_VARIABLE, "").strip()
         folder = self.folder or (Path(named) if named else None)
         return folder.expanduser() if folder else None

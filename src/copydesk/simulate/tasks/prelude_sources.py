@@ -111,7 +111,7 @@ def load_texts(source: PreludeSource, folder: Path | None) -> PreludeTexts:
 
 
 def _silence_libraries(datasets: Any) -> None:
-    """Faults are told in one line of our own, and off a terminal there are no progress bars."""
+    """Show errors as one line of our own, and progress bars on a terminal only."""
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     datasets.logging.set_verbosity(logging.CRITICAL)
@@ -240,9 +240,9 @@ def _is_compatible_type(found: Any, wanted: type) -> bool:
     return bool(types.is_string(found) or types.is_large_string(found))
 
 
-def _first_line(fault: BaseException) -> str:
-    lines = str(fault).strip().splitlines()
-    return lines[0] if lines else type(fault).__name__
+def _first_line(exc: BaseException) -> str:
+    lines = str(exc).strip().splitlines()
+    return lines[0] if lines else type(exc).__name__
 
 
 def _column_reader(name: str) -> Callable[[_Row], str]:
@@ -268,7 +268,7 @@ def _has_tweet(row: _Row) -> bool:
 
 
 def _extract_tweet(row: _Row) -> str:
-    """What stands between the first and the last double quote, less its last two characters, as PRELUDE takes it."""
+    """The text between the first and the last double quote, less its last two characters, as PRELUDE takes it."""
     line: str = row["text"]
     return line[line.index('"') + 1 : line.rindex('"') - 2]
 

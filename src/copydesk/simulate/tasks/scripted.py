@@ -1,13 +1,8 @@
-"""A scripted task: seeded synthetic documents, the manners of responses, and tastes as sets of manners.
+"""A scripted task: seeded synthetic documents, style attributes, tastes, and the score of a response.
 
-Manners: the ways in which two texts with the same facts can differ.
-
-What there is to say of a response to a scripted task beside its cost.
-
-The words that fill the synthetic documents.
-
-The lists of one document's slots are disjoint, so a fact can be told by its word alone, and every word is written
-after a space in context and response alike, so that it is the same tokens in both.
+Two texts with the same facts differ in their style attributes; a taste is one value for each of them. The word lists
+of one document's slots are disjoint, so that a word identifies its fact, and every word is written after a space in
+context and response alike, so that it is the same tokens in both.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +17,7 @@ from copydesk.simulate.tasks.base import Document
 from copydesk.simulate.tasks.grammar import DocumentKind, compose_outline, parse_response, render_response
 
 Style = Mapping[str, str]
-"""One value for each manner, such as {"greeting": "hi", "layout": "bullets"}. A taste is the manners a user wants."""
+"""One value for each style attribute, such as {"greeting": "hi"}. A taste is the style a user wants."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +43,9 @@ class StyleAttribute:
 
 @dataclass(frozen=True)
 class ScriptedTask:
-    """Synthetic documents without end and the users' taste, one full set of manners for each kind (as in PRELUDE).
+    """Endless synthetic documents and the users' taste, one style for each kind of document (as in PRELUDE).
 
-    `taste_descriptions` tells each taste in words, for users and policies that read words.
+    `taste_descriptions` has each taste in words, for users and policies that read words.
     """
 
     name: str
@@ -80,7 +75,7 @@ class ScriptedTask:
     def iter_documents(
         self, seed: int, stream: SeedStream, exclude: frozenset[str] = frozenset()
     ) -> Iterator[Document]:
-        """Documents without end, no context twice and none of those in `exclude`."""
+        """Endless documents, no context twice and none of those in `exclude`."""
         rng, seen = make_generator(seed, stream), set(exclude)
         while True:
             document = self.draw_document(rng)
@@ -99,26 +94,29 @@ class ScriptedTask:
         return Document(f"{self.instruction}\n{text}", kind.name, facts)
 
     def draw_style(self, rng: np.random.Generator) -> Style:
-        """Manners with the shares that the reference policy was shown."""
-        return {manner.name: manner.sample(rng) for manner in self.attributes}
+        """A style, drawn with the shares that the reference policy was shown."""
+        return {one.name: one.sample(rng) for one in self.attributes}
 
     def write_response(self, document: Document, style: Style) -> str:
-        """The complete, correct response to a document in these manners."""
+        """The complete, correct response to a document in this style."""
         kind = self.kind_by_name[document.kind]
         return render_response(kind, compose_outline(kind, style, document.facts))
 
 
 def ideal_response(task: ScriptedTask, document: Document, taste: Style | None = None) -> str:
-    """The response wholly to a taste, every fact right; the taste is the task's own unless another is given."""
+    """The response wholly to a taste with every fact correct; the taste is the task's own unless another is given."""
     return task.write_response(document, task.tastes[document.kind] if taste is None else taste)
 
 
 @dataclass(frozen=True)
 class ResponseScore:
-    """What there is to say of a response beside its cost.
+    """The quality of a response, beside its cost.
 
-    malformed: some of it is no part of the grammar, out of order, or a fact is missing. facts: the share of the facts
-    it should state that it states rightly. to_taste: it is wholly to the user's taste.
+    Attributes:
+        malformed: some of it is outside the grammar or out of order, or a fact is missing.
+        facts: of the facts it should state, the share that it states correctly.
+        to_taste: whether it is wholly to the user's taste.
+        correct_slots: for each slot it should state, whether it is correct.
     """
 
     malformed: bool
@@ -128,7 +126,7 @@ class ResponseScore:
 
 
 def score_response(task: ScriptedTask, document: Document, response: str, taste: Style | None = None) -> ResponseScore:
-    """Judge a response by the document and a taste, as `ideal` takes it; `right` tells slot by slot."""
+    """Score a response by the document and a taste, which is the task's own unless another is given."""
     kind = task.kind_by_name[document.kind]
     draft = parse_response(kind, response)
     missing = [part.name for part in kind.fact_parts if part.name not in draft.order and part.name != "detail"]

@@ -1,4 +1,4 @@
-"""Summarization: documents of five kinds become a summary. Tastes are mostly far from what the reference writes."""
+"""Summarization: documents of five kinds become a summary. Most tastes are far from the reference policy."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,9 +1,8 @@
 """An LLM that plays the user, as in PRELUDE (Gao et al., NeurIPS 2024, arXiv 2404.15269).
 
-Reading what an LLM replies: is it yes or no, does it refuse, and where in it is the text that was asked for?
-
-Models wrap what they were asked for in words of their own. All of this is cautious: where a reply might be the text
-itself it is taken as it stands, and where it might be an answer to another question it is no answer.
+Models wrap what they were asked for in words of their own, so a reply is parsed for yes or no, for a refusal, and for
+the text in it. The parsing is cautious: what might be part of the text is kept, and a reply that might answer another
+question counts as no answer.
 """
 
 import re
@@ -109,7 +108,7 @@ def unwrap_reply(reply: str, response: str = "") -> str:
     closing remark goes as well. What is around the response too belongs to the text.
 
     Args:
-        reply: what the model said.
+        reply: the model's reply.
         response: the text that it was to revise.
     """
     text, own = strip_thinking(reply), response.strip()
@@ -193,7 +192,7 @@ Rewrite the answer so that it has this style. Keep to what the request says. Wri
 remark before or after it, no quotes and no tags around it."""
 
 _JUDGES, _REVISES = 0, 1
-_MIN_RETRY_TEMPERATURE = 0.7  # the least temperature of a second try: at 0 a model would say the same again
+_MIN_RETRY_TEMPERATURE = 0.7  # the least temperature of a second try: at 0 a model would repeat itself
 _MAX_GROWTH = 4  # times the text: longer is no revision
 _MIN_GROWTH_BASE = 1000  # characters; a text shorter than this may grow as much as one of this length
 _T = TypeVar("_T")
@@ -253,10 +252,10 @@ class LlmUser:
         tries: how often a reply is asked for, at most.
 
     Attributes:
-        stats: what happened so far.
+        stats: the counts so far.
 
     Raises:
-        InputError: tries is less than 1, or the sampling makes no sense.
+        InputError: tries is less than 1, or the sampling is out of range.
     """
 
     def __init__(
@@ -281,13 +280,13 @@ class LlmUser:
     def edit(
         self, task: Task, documents: Sequence[Document], responses: Sequence[str], seeds: Sequence[Sequence[int]]
     ) -> list[str]:
-        """What this user makes of each response.
+        """The user's edit of each response.
 
         Args:
             task: knows what the user wants of each kind of document.
             documents: what the responses are to.
             responses: the texts.
-            seeds: `luck[i]` are the integers that seed the i-th user's randomness.
+            seeds: `seeds[i]` are the integers that seed the i-th edit.
 
         Raises:
             InputError: the policy cannot answer.
@@ -313,7 +312,7 @@ class LlmUser:
         prompt: str,
         read: Callable[[_PendingText, PolicyResponse], _T | None],
     ) -> list[_T | None]:
-        """What is read out of the reply on each text; `None` where no try gave anything that could be read."""
+        """What is parsed from the reply on each text; `None` where no try gave a reply that could be parsed."""
         found: list[_T | None] = [None] * len(texts)
         waiting = list(range(len(texts)))
         for attempt in range(self.tries):
@@ -350,7 +349,7 @@ class LlmUser:
         return None
 
     def _apply_revision(self, text: _PendingText, revision: str | None) -> str:
-        """The text after its revision; itself, to the last space, where nothing came of that."""
+        """The revised text; the text itself, unchanged, where there is no revision."""
         if revision is None:
             self.stats.gave_up += 1
         elif revision == text.response.strip():

@@ -1,10 +1,7 @@
-"""Scripted users: they mend a response towards their taste, surely (strong) or by small steps (weak).
+"""Scripted users: they edit a response towards their taste, nearly always (strong) or by small steps (weak).
 
-A user who changes: somebody else's wishes from some round on.
-
-What every simulated user is: somebody who turns responses into what they wanted.
-
-Who writes a log together: people of different tastes, some of whom edit much and some little.
+Also the interface of every simulated user, a user who changes halfway, and the people of different tastes who share a
+log.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,15 +19,15 @@ from copydesk.simulate.tasks.scripted import ScriptedTask, Style
 
 @dataclass(frozen=True)
 class ScriptedUser:
-    """A user with a taste for each kind of document and a strength `p`, the chance that a fault is mended.
+    """A user with a taste for each kind of document and a strength `p`, the chance that an error is fixed.
 
-    What is to the user's taste already is left alone, and a response wholly to taste is accepted unchanged. Each
-    manner that is not is changed: with probability `p` to the taste, else to some other manner (a manner of two values
-    then stays). Each wrong, missing, misplaced or garbled piece is mended with probability `p`. So a strong and a weak
-    user rewrite about as much, but the weak one's text is still far from what either of them wants.
+    What is to the user's taste already is kept, and a response wholly to taste is accepted unchanged. Every other style
+    attribute is changed: with probability `p` to the taste, else to some other value (one of two values is then kept).
+    Each wrong, missing, misplaced or garbled piece is fixed with probability `p`. So a strong and a weak user rewrite
+    about as much, but the weak one's text is still far from what either of them wants.
 
-    `taste_offset` is for users with another taste: what they want of one kind of document is what the task's usual
-    users want of the kind that stands `taste_offset` places further on.
+    `taste_offset` is for users with another taste: their taste for one kind of document is that of the task's default
+    users for the kind `taste_offset` places further on.
     """
 
     name: str
@@ -40,7 +37,7 @@ class ScriptedUser:
     def edit(
         self, task: Task, documents: Sequence[Document], responses: Sequence[str], seeds: Sequence[Sequence[int]]
     ) -> list[str]:
-        """The texts this user makes of responses; `luck[i]` seeds the i-th.
+        """The user's edits of responses; `seeds[i]` seeds the i-th.
 
         Raises:
             InputError: the task has no grammar to read responses with.
@@ -56,16 +53,16 @@ class ScriptedUser:
         ]
 
     def target_style(self, task: ScriptedTask, kind: str, t: int) -> Style:
-        """The manners this user wants of a kind of document, in every round t."""
+        """The style this user wants for a kind of document, in every round t."""
         kinds = list(task.tastes)
         return task.tastes[kinds[(kinds.index(kind) + self.taste_offset) % len(kinds)]]
 
     def edit_response(self, task: ScriptedTask, document: Document, response: str, rng: np.random.Generator) -> str:
-        """The text this user makes of a response; `rng` decides which faults are mended, the same ones for any text."""
+        """The user's edit of a response; `rng` decides which errors are fixed, the same ones for any text."""
         kind = task.kind_by_name[document.kind]
         draft = parse_response(kind, response)
-        mended = self._edit_outline(task, kind, draft, document, rng)
-        return response if mended == draft else render_response(kind, mended)
+        edited = self._edit_outline(task, kind, draft, document, rng)
+        return response if edited == draft else render_response(kind, edited)
 
     def _edit_outline(
         self,
@@ -77,50 +74,48 @@ class ScriptedUser:
     ) -> ResponseOutline:
         taste = self.target_style(task, kind.name, 0)
         # Every chance is drawn whether it is needed or not, so that two responses meet the same user (common random
-        # numbers): one draw for each manner and part, in a fixed order.
-        luck = {manner.name: rng.random(2) for manner in task.attributes}
-        mends = {part.name: rng.random() < self.p for part in kind.parts}
+        # numbers): one draw for each style attribute and part, in a fixed order.
+        chances = {one.name: rng.random(2) for one in task.attributes}
+        fixes = {part.name: rng.random() < self.p for part in kind.parts}
         tidies, clears = rng.random(2) < self.p
 
-        manners = {
-            manner.name: self._edit_attribute(
-                draft.style[manner.name], taste[manner.name], manner.values, luck[manner.name]
-            )
-            for manner in task.attributes
+        style = {
+            one.name: self._edit_attribute(draft.style[one.name], taste[one.name], one.values, chances[one.name])
+            for one in task.attributes
         }
-        order = [item for item in draft.order if self._is_kept(kind, item, manners, bool(clears))]
+        order = [item for item in draft.order if self._is_kept(kind, item, style, bool(clears))]
         canonical = [part.name for part in kind.parts]
         if tidies:
             order = _sort_parts(order, canonical)
         for part in kind.parts:
-            if part.name in order or not part.applies_to(manners):
+            if part.name in order or not part.applies_to(style):
                 continue
-            # A part that was rightly absent before comes with its manner; one that should have been there was missing.
-            was_missing = bool(part.slots) and part.body and _was_expected(part.name, draft, manners)
-            if mends[part.name] or not was_missing:
+            # A part that was rightly absent before comes with its style; one that should have been there was missing.
+            was_missing = bool(part.slots) and part.body and _was_expected(part.name, draft, style)
+            if fixes[part.name] or not was_missing:
                 _insert_part(order, part.name, canonical)
         facts = {}
         for name in (item for item in order if isinstance(item, str)):
             for slot in kind.part_by_name[name].slots:
                 known = draft.facts.get(slot)
-                facts[slot] = document.facts[slot] if known is None or mends[name] else known
-        return ResponseOutline(manners, facts, tuple(order))
+                facts[slot] = document.facts[slot] if known is None or fixes[name] else known
+        return ResponseOutline(style, facts, tuple(order))
 
-    def _edit_attribute(self, now: str | None, taste: str, values: Sequence[str], luck: np.ndarray) -> str:
-        if now == taste or luck[0] < self.p:
+    def _edit_attribute(self, now: str | None, taste: str, values: Sequence[str], chances: np.ndarray) -> str:
+        if now == taste or chances[0] < self.p:
             return taste
         others = [value for value in values if value not in (taste, now)]
         if not others:
             return now if now is not None else taste
-        return others[int(luck[1] * len(others))]
+        return others[int(chances[1] * len(others))]
 
-    def _is_kept(self, kind: DocumentKind, item: str | Noise, manners: Mapping[str, str], clears: bool) -> bool:
-        return not clears if isinstance(item, Noise) else kind.part_by_name[item].applies_to(manners)
+    def _is_kept(self, kind: DocumentKind, item: str | Noise, style: Mapping[str, str], clears: bool) -> bool:
+        return not clears if isinstance(item, Noise) else kind.part_by_name[item].applies_to(style)
 
 
-def _was_expected(name: str, draft: ResponseOutline, manners: Mapping[str, str]) -> bool:
+def _was_expected(name: str, draft: ResponseOutline, style: Mapping[str, str]) -> bool:
     """A fact's part is missing unless the length the writer chose left it out."""
-    return name != "detail" or draft.style.get("length") == manners.get("length")
+    return name != "detail" or draft.style.get("length") == style.get("length")
 
 
 def _sort_parts(order: Sequence[str | Noise], canonical: Sequence[str]) -> list[str | Noise]:
@@ -136,26 +131,26 @@ def _insert_part(order: list[str | Noise], name: str, canonical: Sequence[str]) 
 
 
 class User(Protocol):
-    """q(y'|x, y) of the paper."""
+    """The interface of a simulated user: q(y'|x, y) of the paper."""
 
     @property
     def name(self) -> str:
-        """The name they have in every round."""
+        """The name of the user in every round."""
         ...
 
     def edit(
         self, task: Task, documents: Sequence[Document], responses: Sequence[str], seeds: Sequence[Sequence[int]]
     ) -> list[str]:
-        """The text made of each response; one that is good as it is comes back unchanged.
+        """The edit of each response; one that needs no edit is returned unchanged.
 
-        `luck[i]` seeds what is random about the i-th edit. Its last number is the round's, from 1.
+        `seeds[i]` seeds the i-th edit; its last number is that of the round, from 1.
         """
         ...
 
 
 @dataclass(frozen=True)
 class ChangingUser:
-    """Is `first` in rounds 1 to `change_round`, and `then` ever after."""
+    """A user who is `first` in rounds 1 to `change_round`, and `then` afterwards."""
 
     name: str
     first: User
@@ -165,7 +160,7 @@ class ChangingUser:
     def edit(
         self, task: Task, documents: Sequence[Document], responses: Sequence[str], seeds: Sequence[Sequence[int]]
     ) -> list[str]:
-        """The edits of whoever it is in each round."""
+        """The edits of the user of each round."""
         rounds = list(zip(documents, responses, seeds, strict=True))
         edits: list[str] = []
         for user, own in (
@@ -177,24 +172,24 @@ class ChangingUser:
         return edits
 
     def target_style(self, task: ScriptedTask, kind: str, t: int) -> Style | None:
-        """The manners wanted in round t; `None` where nobody knows them."""
-        who = self.first if t <= self.change_round else self.then
-        return who.target_style(task, kind, t) if isinstance(who, ScriptedUser) else None
+        """The style wanted in round t; `None` if the user is not a script."""
+        user = self.first if t <= self.change_round else self.then
+        return user.target_style(task, kind, t) if isinstance(user, ScriptedUser) else None
 
 
-# Half are of one mind and the others each of their own, so that what all have in common and what one wants for oneself
-# are both there; and in either half one gave much, one some and one little, so that the two do not go together. Of 300
-# edits they are 100, 38 and 12: on either side of the 50 from which a strong user's edits suffice (docs/results.md).
+# Half share a taste and the others have one each, so that there is a common and a personal part; and in either half
+# one person gave many edits, one some and one few, so that taste and number of edits are not confounded. Of 300 edits
+# they gave 100, 38 and 12: on either side of the 50 from which a strong user's edits suffice (docs/results.md).
 _USER_SHARES = (("ann", 0, 8), ("ben", 0, 3), ("cleo", 0, 1), ("dan", 1, 8), ("eve", 2, 3), ("finn", 3, 1))
-"""Name, turn (see `ScriptedUser`) and share of the edits."""
+"""Name, taste offset (see `ScriptedUser`) and share of the edits."""
 
 MIN_PERSONAL_EDITS = sum(share for *_, share in _USER_SHARES)
-"""The edits it takes until everybody has given one."""
+"""The least number of edits with which everybody has given one."""
 
 
 @dataclass(frozen=True)
 class PersonalUser:
-    """A user, and how many of the log's edits are theirs."""
+    """A user and the number of their edits in the log."""
 
     user: ScriptedUser
     edits: int
@@ -205,7 +200,7 @@ class PersonalUser:
         return self.user.name
 
     def to_json(self) -> dict[str, Any]:
-        """What results.json keeps of the person, by the name."""
+        """The person as results.json keeps it, under the name."""
         return {"p": self.user.p, "turn": self.user.taste_offset, "edits": self.edits}
 
 
