@@ -88,6 +88,7 @@ def test_an_unknown_choice_is_a_usage_error() -> None:
 class Listed(Config):
     seeds: Annotated[tuple[int, ...], Flag(comma=True), Field(description="The seeds.")] = (0, 1)
     users: Annotated[Mapping[str, str], Flag("--user"), Field(default_factory=dict, description="The users.")]
+    shares: Annotated[Mapping[str, float], Flag("--share"), Field(description="The shares.")] = {}
     rounds: Annotated[int, Field(ge=1, description="The rounds.")] = 200
     least: Annotated[int, Field(ge=0, description="The least.")] = 0
 
@@ -113,10 +114,11 @@ def run_given(options: Annotated[dict[str, Any], Listed]) -> None:
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        (["whole"], {"seeds": (0, 1), "users": {}, "rounds": 200, "least": 0}),
-        (["whole", "--seeds", "3, 4"], {"seeds": (3, 4), "users": {}, "rounds": 200, "least": 0}),
+        (["whole"], {"seeds": (0, 1), "users": {}, "shares": {}, "rounds": 200, "least": 0}),
+        (["whole", "--seeds", "3, 4"], {"seeds": (3, 4), "users": {}, "shares": {}, "rounds": 200, "least": 0}),
         (["given"], {}),
         (["given", "--rounds", "200"], {"rounds": 200}),
+        (["given", "--share", "a=0.5", "--share", "b=2"], {"shares": {"a": 0.5, "b": 2.0}}),
         (["given", "--user", "a=b@c", "--user", "d=e=f"], {"users": {"a": "b@c", "d": "e=f"}}),
     ],
 )
@@ -128,7 +130,12 @@ def test_lists_with_commas_pairs_and_only_what_was_given(words: list[str], found
 
 @pytest.mark.parametrize(
     ("words", "line"),
-    [(["--seeds", "one"], r"^--seeds one: write numbers"), (["--user", "a"], r"^--user a: write NAME=SPEC$")],
+    [
+        (["--seeds", "one"], r"^--seeds one: write numbers"),
+        (["--user", "a"], r"^--user a: write NAME=SPEC$"),
+        (["--share", "a"], r"^--share a: write NAME=NUMBER, such as base=0.1$"),
+        (["--share", "a=b"], r"^--share a=b: write NAME=NUMBER, such as base=0.1$"),
+    ],
 )
 def test_a_list_or_pair_that_cannot_be_read_is_one_line(words: list[str], line: str) -> None:
     with pytest.raises(InputError, match=line):

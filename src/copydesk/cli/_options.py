@@ -93,7 +93,7 @@ def _iter_options(
 ) -> list[inspect.Parameter]:
     """One keyword parameter for each field, named `prefix__field`, with a Typer option as its annotation."""
     parameters = []
-    for name, field in config.model_fields.items():
+    for name, field in config.get_fields().items():
         if path + name in exclude:
             continue
         default = getattr(instance, name) if instance is not None else field.get_default(call_default_factory=True)
@@ -142,7 +142,7 @@ def _to_option_type(annotation: Any) -> Any:
 def _build_config(config: type[Config], prefix: str, values: Mapping[str, Any]) -> Config:
     """The settings object of the options' values; fields without an option keep their default."""
     built: dict[str, Any] = {}
-    for name, field in config.model_fields.items():
+    for name, field in config.get_fields().items():
         nested: Any = field.annotation
         if _is_config(nested) and any(key.startswith(f"{prefix}__{name}__") for key in values):
             built[name] = _build_config(nested, f"{prefix}__{name}", values)
@@ -153,7 +153,7 @@ def _build_config(config: type[Config], prefix: str, values: Mapping[str, Any]) 
 
 def _collect_given(config: type[Config], prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """The values of the options that were given, by field."""
-    fields = config.model_fields.items()
+    fields = config.get_fields().items()
     given = {name: values.get(f"{prefix}__{name}") for name, _ in fields}
     return {name: _to_field_value(name, field, given[name]) for name, field in fields if given[name] not in (None, [])}
 
@@ -165,7 +165,8 @@ def _to_field_value(name: str, field: FieldInfo, value: Any) -> Any:
         kind = get_args(field.annotation)[0]
         return parse_list(flag.names[0], value, kind)
     if get_origin(field.annotation) is Mapping:
-        return dict(_parse_pair(flag.names[0], word) for word in value)
+        numeric = get_args(field.annotation)[1] is float
+        return dict((_parse_share if numeric else _parse_pair)(flag.names[0], word) for word in value)
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -174,3 +175,11 @@ def _parse_pair(flag: str, word: str) -> tuple[str, str]:
     if not (name and equals and value):
         raise InputError(f"{flag} {word}: write NAME=SPEC")
     return name, value
+
+
+def _parse_share(flag: str, word: str) -> tuple[str, float]:
+    name, _, value = word.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise InputError(f"{flag} {word}: write NAME=NUMBER, such as base=0.1") from None

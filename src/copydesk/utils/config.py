@@ -80,6 +80,11 @@ class Config(BaseModel):
         """A copy with other values for some fields, validated as a new one is."""
         return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | changes)
 
+    @classmethod
+    def get_fields(cls) -> dict[str, FieldInfo]:
+        """The settings by name, as options and messages show them."""
+        return cls.model_fields
+
 
 def get_flag(name: str, field: FieldInfo) -> Flag:
     """The flag of a field, with its names filled in."""
@@ -161,8 +166,9 @@ def _iter_nested_configs(field: FieldInfo) -> Iterator[type[Config]]:
 
 
 def _suggest_setting(name: str, config: type[Config]) -> str:
-    near = get_close_matches(name, config.model_fields, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(config.model_fields)}"
+    known = list(config.get_fields())
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
 
 
 _KINDS = {
