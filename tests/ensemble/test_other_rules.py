@@ -1,9 +1,12 @@
 """Thompson sampling, discounted UCB and fixed shares."""
 
+import math
+
 import numpy as np
 import pytest
 
 from copydesk.ensemble import ArmState, DiscountedUcb, FixedShares, LateEnsemble, Thompson, Ucb
+from copydesk.errors import InputError
 
 RNG = np.random.default_rng
 
@@ -75,16 +78,24 @@ def test_fixed_shares_go_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("make", "line"),
     [
-        lambda: Thompson(-1.0),
-        lambda: Thompson(draws=0),
-        lambda: DiscountedUcb(discount=0.0),
-        lambda: DiscountedUcb(discount=1.1),
-        lambda: FixedShares({"a": -1.0}),
-        lambda: FixedShares({"a": float("nan")}),
+        (lambda: Thompson(-1.0), "--alpha: -1.0 must be at least 0"),
+        (lambda: Thompson(draws=0), "--draws: 0 must be at least 1"),
+        (lambda: DiscountedUcb(discount=0.0), "--discount: 0.0 must be greater than 0 and at most 1"),
+        (lambda: DiscountedUcb(discount=1.1), "--discount: 1.1 must be greater than 0 and at most 1"),
+        (lambda: FixedShares({"a": -1.0}), "--share a=-1.0: a share must be at least 0"),
+        (lambda: FixedShares({"a": math.nan}), "--share: nan must be a finite number"),
+        (lambda: FixedShares({"a": math.inf}), "--share: inf must be a finite number"),
     ],
 )
-def test_settings_out_of_range(make) -> None:
-    with pytest.raises(ValueError, match=r"must be"):
+def test_settings_out_of_range_are_one_line_that_names_the_flag(make, line) -> None:
+    with pytest.raises(InputError) as caught:
         make()
+    assert str(caught.value) == line
+
+
+def test_values_by_position_are_the_settings_in_order() -> None:
+    assert DiscountedUcb(0.3, 0.9) == DiscountedUcb(alpha=0.3, discount=0.9)
+    with pytest.raises(TypeError, match="at most 1 values"):
+        Ucb(0.3, 0.9)

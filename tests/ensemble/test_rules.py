@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from copydesk.ensemble import ArmState, LateEnsemble, Ucb
+from copydesk.errors import InputError
 
 MEANS = np.array([0.55, 0.30, 0.70, 0.42])
 ROUNDS = 3000
@@ -94,5 +95,5 @@ def test_without_exploration_it_is_greedy() -> None:
 
 @pytest.mark.parametrize("alpha", [-1.0, math.nan, math.inf])
 def test_alpha_out_of_range(alpha: float) -> None:
-    with pytest.raises(ValueError, match="alpha"):
+    with pytest.raises(InputError, match=r"--alpha: .* must be at least 0"):
         Ucb(alpha)

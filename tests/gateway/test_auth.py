@@ -120,9 +120,7 @@ def test_bodies_that_a_page_elsewhere_could_send_unasked_are_refused(serve, kind
 
 
 def test_bodies_that_are_too_large_are_refused_announced_or_not(serve) -> None:
-    from dataclasses import replace
-
-    client = serve(Scripted("a"), config=replace(SETTINGS, max_body=1000))
+    client = serve(Scripted("a"), config=SETTINGS.replace(max_body=1000))
     header = {"content-type": "application/json"}
     large = b'{"model": "' + b"x" * 2000 + b'"}'
     assert client.post("/v1/chat/completions", content=large, headers=header).status_code == 413
@@ -145,11 +143,9 @@ def test_answers_carry_the_headers_that_keep_browsers_safe(serve) -> None:
 
 
 def test_other_sites_may_call_it_only_where_they_are_named(serve) -> None:
-    from dataclasses import replace
-
     asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
     assert "access-control-allow-origin" not in serve(Scripted("a")).options("/v1/edits", headers=asked).headers
-    client = serve(Scripted("a"), config=replace(SETTINGS, cors_origins=("https://app.example",)))
+    client = serve(Scripted("a"), config=SETTINGS.replace(cors_origins=("https://app.example",)))
     allowed = client.options("/v1/edits", headers={**asked, "Access-Control-Request-Headers": "content-type"})
     assert allowed.headers["access-control-allow-origin"] == "https://app.example"
 

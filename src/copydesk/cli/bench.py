@@ -12,9 +12,9 @@ from rich.text import Text
 
 from copydesk.cli._options import options_from_config, parse_list
 from copydesk.cli._shared import emit, log_to_stderr
+from copydesk.ensemble.rules import list_late_methods
 from copydesk.errors import InputError
 from copydesk.simulate.config import (
-    LATE_METHODS,
     ExperimentConfig,
     parse_scenario_arg,
     shift_scenarios,
@@ -117,6 +117,6 @@ def _add_shifts(settings: ExperimentConfig) -> ExperimentConfig:
     """The settings with the columns of other users, and there, late ensembles by every rule."""
     tasks = list(dict.fromkeys(parse_scenario_arg(name).task for name in settings.columns))
     more = [name for name in shift_scenarios(tasks) if name not in settings.columns]
-    late = LATE_METHODS if "late" in settings.methods else ()
+    late = list_late_methods() if "late" in settings.methods else ()
     rules = tuple(name for name in late if name not in settings.methods)
     return settings.replace(columns=(*settings.columns, *more), rules=rules)

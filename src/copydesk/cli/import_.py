@@ -446,7 +446,7 @@ def _resolve_cost_metric(store: EditStore, chosen: dict[str, Any]) -> EditCost:
     if before.metric not in ("", metric.name):
         raise _cost_mismatch_error(before, metric)
     with store.begin_write() as tx:
-        append_config(tx, replace(before, metric=metric.name, cost=asdict(metric)).to_json(), at=time.time())
+        append_config(tx, before.replace(metric=metric.name, cost=asdict(metric)).to_json(), at=time.time())
     return metric
 
 

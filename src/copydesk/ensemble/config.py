@@ -1,85 +1,119 @@
-"""What an ensemble that lives in a store follows."""
+"""The settings of an ensemble that lives in a store; every change of them is an event of the log."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from math import isfinite
-from typing import Any, Literal, get_args
+from copy import copy
+from typing import Annotated, Any, Literal, Self
 
-from copydesk.ensemble.rules import DiscountedUcb, FixedShares, Rule, Thompson, Ucb
-from copydesk.errors import InputError
+from pydantic import Field, model_validator
+from pydantic.fields import FieldInfo
 
-RuleName = Literal["ucb", "thompson", "discounted-ucb", "fixed"]
+from copydesk.ensemble.rules import DEFAULT_RULE, ENSEMBLE_PANEL, RULES, Rule, get_rule
+from copydesk.utils.config import Config, Flag
+
 EnsembleScope = Literal["global", "user", "group"]
+_DEFAULTS: Mapping[str, Any] = {"alpha": 0.42}
+"""Defaults that differ from the rules' own. The alpha is √2 times 0.3, a usual standard deviation of edit costs."""
 
 
-@dataclass(frozen=True)
-class EnsembleConfig:
-    """What an ensemble follows; every change is an event of the log.
+class EnsembleConfig(Config):
+    """The settings of an ensemble.
+
+    The settings of all rules in `RULES` can be passed by name, `EnsembleConfig(rule="thompson", alpha=0.2)`; those of
+    the rules that are not followed are kept, so that a rule chosen again finds its own. The JSON form, which the log
+    keeps, is flat too.
 
     Attributes:
-        rule: how it chooses.
-        alpha: how much `ucb`, `discounted-ucb` and `thompson` explore, in the units of the cost. The default is √2
-            times 0.3, a usual standard deviation of edit costs.
-        discount: the weight an earlier pull keeps with each later one, for `discounted-ucb`.
-        shares: of each arm, for `fixed`; without any all are played alike.
-        scope: whether everyone's statistics decide, each user's, or those of the user's group (for a user in none,
-            everyone's).
-        prior: with users or groups, at most how many pulls of the others count for an arm that one knows little of.
-        expiry: seconds after which an edit is no longer awaited; `None` for ever.
-        seed: decides what is random.
-        metric: the name of the edit cost; costs of another are not comparable.
-        cost: the settings of that `EditCost`, for who computes further ones.
+        rule: the name of the rule that chooses, one of `RULES`.
+        rule_settings: the settings of all rules by field name.
+        scope: whose statistics decide: everyone's, each user's, or those of the user's group (everyone's for a user
+            without a group).
+        prior: with users or groups, the largest number of pulls of others that count for an arm with few own ones.
+        expiry: seconds after which a missing edit is no longer expected; `None` for never.
+        seed: seed of the random choices.
+        metric: the name of the edit cost; costs of different metrics cannot be compared.
+        cost: the settings of that `EditCost`, needed to compute further costs.
+
+    Raises:
+        InputError: there is no such rule or setting, or a value is out of range.
     """
 
-    rule: RuleName = "ucb"
-    alpha: float = 0.42
-    discount: float = 0.995
-    shares: Mapping[str, float] = field(default_factory=dict)
-    scope: EnsembleScope = "global"
-    prior: float = 10.0
-    expiry: float | None = 7 * 24 * 3600.0
-    seed: int = 0
+    rule: Annotated[str, Flag(panel=ENSEMBLE_PANEL), Field(description="Rule that chooses the arm.")] = DEFAULT_RULE
+    rule_settings: Mapping[str, Any] = {}
+    scope: Annotated[
+        EnsembleScope,
+        Flag(panel=ENSEMBLE_PANEL),
+        Field(description="Whose edits decide: everyone's, each user's, or those of the user's group."),
+    ] = "global"
+    prior: Annotated[
+        float,
+        Flag(panel=ENSEMBLE_PANEL),
+        Field(ge=0, description="Most pulls of other users that count for an arm new to a user or group."),
+    ] = 10.0
+    expiry: Annotated[
+        float | None,
+        Flag(panel=ENSEMBLE_PANEL, default_text="604800, a week"),
+        Field(gt=0, description="Seconds to wait for an edit; 0 to wait for ever."),
+    ] = 7 * 24 * 3600.0
+    seed: Annotated[int, Flag(panel=ENSEMBLE_PANEL), Field(ge=0, description="Seed of the random choices.")] = 0
     metric: str = ""
-    cost: Mapping[str, Any] = field(default_factory=dict)
+    cost: Mapping[str, Any] = {}
 
-    def __post_init__(self) -> None:
-        for name, choices in (("rule", get_args(RuleName)), ("scope", get_args(EnsembleScope))):
-            if getattr(self, name) not in choices:
-                raise InputError(f"--{name} {getattr(self, name)}: choose one of {', '.join(choices)}")
-        if not (isfinite(self.prior) and self.prior >= 0):
-            raise InputError(f"--prior {self.prior}: give a number of at least 0")
-        if self.expiry is not None and not (isfinite(self.expiry) and self.expiry > 0):
-            raise InputError(f"--expiry {self.expiry}: give a number of seconds above 0")
-        if self.seed < 0:
-            raise InputError(f"--seed {self.seed}: must be at least 0")
-        try:
-            self.make_rule()
-        except ValueError as exc:
-            raise InputError(f"the ensemble's {exc}") from None
+    def __init__(self, /, **values: Any) -> None:  # for type checkers, which do not know the settings of the rules
+        super().__init__(**values)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_rule_settings(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        rest = dict(values)
+        settings = {name: field.default for name, field in _collect_rule_fields().items()}
+        settings |= rest.pop("rule_settings", {})
+        settings |= {name: rest.pop(name) for name in list(rest) if name in settings}
+        return rest | {"rule_settings": settings}
+
+    @model_validator(mode="after")
+    def _check_rule(self) -> Self:
+        self.make_rule()
+        return self
 
     def make_rule(self) -> Rule:
-        """The rule these settings name.
+        """The rule with its settings.
 
         Raises:
-            ValueError: a setting of it is out of range.
+            InputError: there is no such rule, or one of its settings is out of range.
         """
-        match self.rule:
-            case "ucb":
-                return Ucb(self.alpha)
-            case "thompson":
-                return Thompson(self.alpha)
-            case "discounted-ucb":
-                return DiscountedUcb(self.alpha, self.discount)
-            case "fixed":
-                return FixedShares(self.shares)
+        rule = get_rule(self.rule)
+        return rule(**{name: self.rule_settings[name] for name in rule.model_fields if name in self.rule_settings})
+
+    @classmethod
+    def get_fields(cls) -> dict[str, FieldInfo]:
+        """The fields with the settings of the rules in place of `rule_settings`."""
+        fields: dict[str, FieldInfo] = {}
+        for name, field in cls.model_fields.items():
+            fields |= _collect_rule_fields() if name == "rule_settings" else {name: field}
+        fields["rule"] = copy(fields["rule"])
+        fields["rule"].annotation = Literal[tuple(RULES)]  # type: ignore[assignment]
+        return fields
 
     def to_json(self) -> dict[str, Any]:
         """All settings as JSON values."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
-        return values | {"shares": dict(self.shares), "cost": dict(self.cost)}
+        values = {name: self.rule_settings.get(name, getattr(self, name, None)) for name in self.get_fields()}
+        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "EnsembleConfig":
-        """The settings of a log; what a newer Copydesk wrote beside them is left out."""
-        known = {one.name for one in fields(cls)}
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read the settings from a log, without those that only a newer Copydesk knows."""
+        known = cls.get_fields()
         return cls(**{name: value for name, value in values.items() if name in known})
+
+
+def _collect_rule_fields() -> dict[str, FieldInfo]:
+    """The settings of all rules, each once, with the names of the rules that have it in the description."""
+    fields: dict[str, FieldInfo] = {}
+    for rule in RULES.values():
+        for name, field in rule.model_fields.items():
+            if name not in fields and not field.exclude:
+                owners = ", ".join(other for other, one in RULES.items() if name in one.model_fields)
+                fields[name] = copy(field)
+                fields[name].default = _DEFAULTS.get(name, field.default)
+                fields[name].description = f"{(field.description or name).rstrip('.')} ({owners})."
+    return fields

@@ -7,7 +7,7 @@ from math import isclose, isfinite
 import numpy as np
 
 from copydesk.ensemble.arm_stats import ArmState, ScopeStats
-from copydesk.ensemble.rules import Rule, Ucb, get_discount
+from copydesk.ensemble.rules import ArmChooser, Ucb, get_discount
 from copydesk.errors import InputError
 
 
@@ -49,7 +49,7 @@ class LateEnsemble:
     def __init__(
         self,
         arms: Sequence[str],
-        rule: Rule | None = None,
+        rule: ArmChooser | None = None,
         seed: int = 0,
         *,
         prior: float | None = None,
@@ -64,7 +64,7 @@ class LateEnsemble:
         repeated = sorted({arm for arm in arms if list(arms).count(arm) > 1})
         if repeated:
             raise ValueError(f"arms must have different names; given more than once: {', '.join(repeated)}")
-        self.rule: Rule = Ucb() if rule is None else rule
+        self.rule: ArmChooser = Ucb() if rule is None else rule
         self.seed = seed
         self.prior = prior
         self.expiry = expiry
@@ -120,7 +120,7 @@ class LateEnsemble:
             raise ValueError(f"there is no arm {arm!r}")
         self._offered[arm] = False
 
-    def reconfigure(self, rule: Rule, seed: int, prior: float | None, expiry: float | None) -> None:
+    def reconfigure(self, rule: ArmChooser, seed: int, prior: float | None, expiry: float | None) -> None:
         """Go on with other settings. Under another discount, what was played so far weighs alike from here on."""
         if get_discount(rule) != get_discount(self.rule):
             for tally in (self._global_stats, *self._scope_stats.values()):
@@ -244,7 +244,7 @@ class LateEnsemble:
         cls,
         arms: Sequence[str],
         history: Iterable[tuple[str, float | None]],
-        rule: Rule | None = None,
+        rule: ArmChooser | None = None,
         seed: int = 0,
     ) -> "LateEnsemble":
         """The ensemble as it stands after a log: (arm, cost) of each round in order, cost None where awaited.

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -66,7 +66,7 @@ def create_app(
     """
     config = config or GatewayConfig()
     desk = GatewayState(store, config, opener or BackendOpener(config))
-    follows = replace(ensemble or EnsembleConfig(), metric=desk.metric, cost=asdict(config.cost))
+    follows = (ensemble or EnsembleConfig()).replace(metric=desk.metric, cost=asdict(config.cost))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -1,48 +1,74 @@
-"""What a gateway is set to."""
+"""Settings of a gateway: limits on requests, upstream retries, cooldowns, local batching and browser access."""
 
-from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import Field, InstanceOf
 
 from copydesk.data.cost import EditCost
-from copydesk.errors import InputError
+from copydesk.utils.config import Config, Flag
+
+LIMITS_PANEL = "Limits"
 
 
-@dataclass(frozen=True)
-class GatewayConfig:
-    """Everything about a gateway but its policies and its ensemble.
+class GatewayConfig(Config):
+    """All settings of a gateway except its policies and its ensemble.
 
     Attributes:
-        cost: how an edit's cost is computed.
-        max_body: the largest request, in bytes.
-        max_text: the longest message, response or edit, in characters.
-        max_messages: the most messages of a request.
-        timeout: seconds an upstream server may be silent.
+        cost: computes the cost of an edit.
+        max_body: largest request body, in bytes.
+        max_text: longest message, response or edit, in characters.
+        max_messages: most messages in a request.
+        timeout: seconds an upstream server may send nothing.
         retries: how often a request that an upstream server could not take is sent again.
-        cooldown: seconds an arm rests after a failure; twice as long after each further one.
-        max_cooldown: seconds, at most.
-        max_batch: requests a local model answers side by side.
-        max_new_tokens: where a local model's answer ends that was given no limit.
+        cooldown: seconds an arm is not chosen after a failure; doubles with each further failure.
+        max_cooldown: longest cooldown, in seconds.
+        max_batch: requests a local model answers in one batch.
+        max_new_tokens: token limit of a local model's answer when the request sets none.
         cors_origins: web sites whose pages may call the gateway (CORS).
-        allowed_hosts: without any API key, only these names of the machine are answered to: a page of another site that
-            points its own name here must not read the log.
+        allowed_hosts: accepted `Host` headers when there is no API key. Other names are refused, so that a page of
+            another site that resolves its own name to this machine cannot read the log (DNS rebinding).
+
+    Raises:
+        InputError: a value is out of range.
     """
 
-    cost: EditCost = field(default_factory=lambda: EditCost(cap=3.0))
-    max_body: int = 1 << 20
-    max_text: int = 100_000
-    max_messages: int = 1_000
-    timeout: float = 120.0
-    retries: int = 2
-    cooldown: float = 5.0
-    max_cooldown: float = 300.0
-    max_batch: int = 16
-    max_new_tokens: int = 512
-    cors_origins: tuple[str, ...] = ()
-    allowed_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
-
-    def __post_init__(self) -> None:
-        for name in ("max_body", "max_text", "max_messages", "timeout", "cooldown", "max_batch", "max_new_tokens"):
-            if not getattr(self, name) > 0:
-                flag = "rest" if name == "cooldown" else name.replace("_", "-")
-                raise InputError(f"--{flag}: {getattr(self, name)} must be above 0")
-        if self.retries < 0:
-            raise InputError(f"--retries: {self.retries} must be at least 0")
+    cost: InstanceOf[EditCost] = Field(default_factory=lambda: EditCost(cap=3.0))
+    max_body: Annotated[int, Flag(panel=LIMITS_PANEL), Field(gt=0, description="Largest request body, in bytes.")] = (
+        1 << 20
+    )
+    max_text: Annotated[
+        int, Flag(panel=LIMITS_PANEL), Field(gt=0, description="Longest context or edit, in characters.")
+    ] = 100_000
+    max_messages: Annotated[int, Field(gt=0, description="Most messages in a request.")] = 1_000
+    timeout: Annotated[
+        float, Flag(panel=LIMITS_PANEL), Field(gt=0, description="Seconds an upstream server may send nothing.")
+    ] = 120.0
+    retries: Annotated[
+        int, Flag(panel=LIMITS_PANEL), Field(ge=0, description="Retries of a failed upstream request.")
+    ] = 2
+    cooldown: Annotated[
+        float,
+        Flag("--cooldown", "--rest", panel=LIMITS_PANEL),
+        Field(gt=0, description="Seconds an arm is not chosen after a failure; doubles with each further failure."),
+    ] = 5.0
+    max_cooldown: Annotated[
+        float, Flag(panel=LIMITS_PANEL), Field(gt=0, description="Longest cooldown, in seconds.")
+    ] = 300.0
+    max_batch: Annotated[
+        int, Flag(panel=LIMITS_PANEL), Field(gt=0, description="Requests a local model answers in one batch.")
+    ] = 16
+    max_new_tokens: Annotated[
+        int,
+        Flag(panel=LIMITS_PANEL),
+        Field(gt=0, description="Token limit of a local model's answer when the request sets none."),
+    ] = 512
+    cors_origins: Annotated[
+        tuple[str, ...],
+        Flag("--origin", panel=LIMITS_PANEL),
+        Field(description="Web site whose pages may call the gateway (CORS). Repeat for several."),
+    ] = ()
+    allowed_hosts: Annotated[tuple[str, ...], Field(description="Accepted Host headers without an API key.")] = (
+        "127.0.0.1",
+        "localhost",
+        "[::1]",
+    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from copydesk.ensemble.rules import RULES
 from copydesk.errors import InputError
 from copydesk.offpolicy.baseline import Baseline, fit_baseline, predict_baseline
 from copydesk.offpolicy.estimators import (
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
 _SHARE_PATTERN = re.compile(r"([^=,]+)=(\d+\.?\d*|\.\d+)")
 _MAX_RETOKENIZED = 0.01  # share of the rows; below it, the error of their weights is negligible
 _ADD_ARM_HINT = "serve it to a share of the traffic: add it as an arm"
+_RANDOM_RULES = " or ".join(name for name, rule in RULES.items() if rule.is_random)
 _RANDOMIZE_HINT = (
-    "let the gateway choose at random, with --rule thompson or fixed, or give the policy's folder, whose weights come "
+    f"let the gateway choose at random, with --rule {_RANDOM_RULES}, or give the policy's folder, whose weights come "
     "from the text"
 )
 

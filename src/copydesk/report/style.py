@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from copydesk.ensemble.rules import RULES, list_late_methods
+
 LineStyle = Literal["solid", "dashed", "dotted", "dashdot"]
 
 
@@ -38,14 +40,6 @@ METHOD_STYLES = {
         "Late ensemble", "a bandit that chooses among the policies, round by round", "#cf4a1d", "#ff7f54"
     ),
 }
-_PROPER_WORDS = {"ucb": "UCB", "thompson": "Thompson"}
-
-
-def _format_late_label(rule: str) -> str:
-    """The label of a late ensemble that plays by a rule: `discounted-ucb` is `Late, discounted UCB`."""
-    return "Late, " + " ".join(_PROPER_WORDS.get(word, word) for word in rule.split("-"))
-
-
 # Methods that play only where methods are compared. Their lines tell them from the others as well.
 _EXPERIMENT_STYLES = {
     "shared": MethodStyle("Shared policy", "learned from everybody's edits", "#3f5fa8", "#8aa5ea"),
@@ -53,21 +47,14 @@ _EXPERIMENT_STYLES = {
     "oracle": MethodStyle(
         "Oracle", "the only method that has people's taste in its prompt", "#20262e", "#f4f6f8", "dotted"
     ),
-    "late-discounted-ucb": MethodStyle(
-        _format_late_label("discounted-ucb"), "a late ensemble that forgets old rounds", "#8a2c06", "#b85a26", "dashdot"
-    ),
-    "late-thompson": MethodStyle(
-        _format_late_label("thompson"),
-        "a late ensemble that plays each policy as often as it may be the best",
-        "#610a6e",
-        "#a045c8",
-        "dashdot",
-    ),
 }
 _PROMPTED_COLOURS = {
     "icl": [("#2cabf0", "#b5dcfd"), ("#4d7f2e", "#93c66f")],
     "cipher": [("#2420b5", "#6a6ef0"), ("#9330f0", "#cf6cff")],
 }
+_LATE_COLOURS = [("#610a6e", "#a045c8"), ("#8a2c06", "#b85a26")]
+"""Colours of the late ensembles by other rules than Algorithm 1's, in the order of `RULES`; later ones take spare
+colours."""
 _SPARE_COLOURS = [("#6b5bb5", "#a99bf0"), ("#7a6a3a", "#b8a66a"), ("#4d7f2e", "#93c66f"), ("#8c4a4a", "#d59090")]
 _ORDER = ("base", "oracle", "icl", "cipher", "sft", "dpo", "rl", "early", "shared", "own", "late")
 
@@ -113,11 +100,15 @@ def method_styles(names: Iterable[str]) -> dict[str, MethodStyle]:
     """The style of each method; one that is not known is labelled by its name and takes a spare colour."""
     styles: dict[str, MethodStyle] = {}
     used = dict.fromkeys([*_PROMPTED_COLOURS, "spare"], 0)
+    late = _assign_late_colours()
     for name in names:
         if name in styles:
             continue
         if name in METHOD_STYLES or name in _EXPERIMENT_STYLES:
             styles[name] = _make_style(name, "", "")
+            continue
+        if name in late:
+            styles[name] = _make_style(name, *late[name])
             continue
         prompted = _parse_prompted(name)
         kind, colours = (prompted[0], _PROMPTED_COLOURS[prompted[0]]) if prompted else ("spare", _SPARE_COLOURS)
@@ -126,13 +117,23 @@ def method_styles(names: Iterable[str]) -> dict[str, MethodStyle]:
     return styles
 
 
+def _assign_late_colours() -> dict[str, tuple[str, str]]:
+    methods = {rule: method for method, rule in list_late_methods().items() if method not in METHOD_STYLES}
+    return dict(zip([methods[rule] for rule in RULES if rule in methods], _LATE_COLOURS, strict=False))
+
+
 def _make_style(name: str, light: str, dark: str) -> MethodStyle:
     """The style of a method, in these colours if it has none of its own."""
     known = METHOD_STYLES.get(name) or _EXPERIMENT_STYLES.get(name)
     if known:
         return known
     if is_late(name):
-        return MethodStyle(_format_late_label(name.removeprefix("late-")), "", light, dark, "dashdot")
+        name = name.removeprefix("late-")
+        if name in RULES:
+            note = f"a late ensemble that {RULES[name].note}"
+            return MethodStyle(f"Late, {RULES[name].label}", note, light, dark, "dashdot")
+        label = " ".join(RULES[word].label if word in RULES else word for word in name.split("-"))
+        return MethodStyle(f"Late, {label}", "", light, dark, "dashdot")
     prompted = _parse_prompted(name)
     if prompted is None:
         return MethodStyle(name, "", light, dark)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast, get_args
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from copydesk import embedded
-from copydesk.ensemble import DiscountedUcb, Rule, Thompson, Ucb
+from copydesk.ensemble.rules import RULES, Rule, list_late_methods
 from copydesk.errors import InputError
 from copydesk.report.columns import Scenario, parse_scenario
 from copydesk.simulate.recipe import RECIPE
@@ -56,8 +56,6 @@ def shift_scenarios(tasks: list[str]) -> list[str]:
 
 BASE_METHOD = "base"
 ORACLE_METHOD = "oracle"
-LATE_METHODS = ("late", "late-discounted-ucb", "late-thompson")
-"""The late ensemble by each rule; `late` is Algorithm 1."""
 
 _PROMPTED_PATTERN = re.compile(r"(?P<learner>icl|cipher)-(?P<k>[1-9]\d*)")
 
@@ -75,7 +73,7 @@ def parse_prompted_method(name: str) -> tuple[str, int] | None:
 
 def find_method_error(names: Sequence[str]) -> str:
     """What is wrong with a list of rows: an unknown name, or one that is given twice; empty if nothing is."""
-    known = (BASE_METHOD, ORACLE_METHOD, "icl-K", "cipher-K", *METHODS, *LATE_METHODS)
+    known = (BASE_METHOD, ORACLE_METHOD, "icl-K", "cipher-K", *METHODS, *list_late_methods())
     for name in names:
         if name not in {*known} - {"icl-K", "cipher-K"} and parse_prompted_method(name) is None:
             return f"there is no method {name!r}; choose from {', '.join(known)} (K: past edits, such as 5)"
@@ -102,8 +100,8 @@ MethodNames = Annotated[
     Flag(comma=True),
     Field(
         min_length=1,
-        description="The rows, with commas between: base, sft, dpo, rl, early, late, oracle, icl-K and cipher-K (K "
-        "past edits, such as icl-5), late-discounted-ucb, late-thompson.",
+        description="The rows, with commas between: base, sft, dpo, rl, early, oracle, icl-K and cipher-K (K past "
+        f"edits, such as icl-5), {', '.join(list_late_methods())}.",
     ),
 ]
 Arms = Annotated[
@@ -204,11 +202,11 @@ class ExperimentConfig(Config):
             if detail := find_method_error(names):
                 raise self._error(field, detail)
         for arm in self.arms:
-            if arm in LATE_METHODS:
+            if arm in list_late_methods():
                 raise self._error("arms", f"{arm} is an ensemble and cannot be an arm of one; leave it out")
             if arm not in self.methods:
                 raise self._error("arms", f"{arm} is not among --methods; add it there")
-        if any(name in LATE_METHODS for name in (*self.methods, *self.rules)) and not self.ensemble_arms:
+        if any(name in list_late_methods() for name in (*self.methods, *self.rules)) and not self.ensemble_arms:
             raise self._error("methods", "the late ensemble has no arms; add sft or another method, or name --arms")
         if min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
             raise self._error("seeds", "each seed must be at least 0 and be given once")
@@ -217,7 +215,7 @@ class ExperimentConfig(Config):
                 raise _recipe_error(method, f"there is no such training method; choose from {', '.join(METHODS)}")
         for method in METHODS:
             self.make_train_config(method, 0)
-        for method in LATE_METHODS:
+        for method in list_late_methods():
             self.make_rule(method)
         return self
 
@@ -257,19 +255,21 @@ class ExperimentConfig(Config):
     def make_rule(self, method: str) -> Rule:
         """The rule of a late ensemble.
 
+        The `alpha` of the rule `thompson`, say, is `thompson_alpha` here, else `alpha`, else the rule's default.
+
         Raises:
-            InputError: one of its numbers is out of range.
+            InputError: one of its settings is out of range.
         """
+        name = list_late_methods()[method]
+        values: dict[str, Any] = {}
+        for setting in RULES[name].model_fields:
+            for own in (setting, f"{name.partition('-')[0]}_{setting}"):
+                if hasattr(self, own):
+                    values[setting] = getattr(self, own)
         try:
-            match method:
-                case "late-discounted-ucb":
-                    return DiscountedUcb(self.discounted_alpha, self.discount)
-                case "late-thompson":
-                    return Thompson(self.thompson_alpha)
-                case _:
-                    return Ucb(self.alpha)
-        except ValueError as exc:
-            raise InputError(f"{method}: {exc}") from None
+            return RULES[name](**values)
+        except ConfigError as exc:
+            raise InputError(f"{method}: {exc.key}: {exc.detail}") from None
 
     def sampling(self, temperature: float | None = None) -> "Sampling":
         """How responses are drawn, at the online phase's temperature or another."""
@@ -352,7 +352,7 @@ def sweep_scenarios(settings: ExperimentConfig, sweep: str, values: Sequence[flo
         names = [f"{task}/{user}-n{int(value)}" for task, user in plain for value in values or SWEEP_EDITS]
     else:
         raise InputError(f"--sweep {sweep}: there is no such sweep; choose strength or n")
-    methods = tuple(name for name in settings.methods if name not in LATE_METHODS)
+    methods = tuple(name for name in settings.methods if name not in list_late_methods())
     if not methods:
         raise InputError("--methods: a sweep compares what is learned offline; name one that is not a late ensemble")
     return settings.replace(columns=tuple(dict.fromkeys(names)), methods=methods, arms=())

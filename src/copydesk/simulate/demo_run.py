@@ -49,5 +49,5 @@ def run_demo(settings: DemoConfig, folder: Path) -> RunResult:
         target.mkdir(parents=True)
         played[method] = play(trainer.train(method, replace(recipe, seed=settings.seed), target, base_rounds))
     rounds = [*base_rounds, *(one for own in played.values() for one in own)]
-    ensemble = LateEnsemble(list(played), Ucb(settings.alpha), settings.seed)
+    ensemble = LateEnsemble(list(played), Ucb(alpha=settings.alpha), settings.seed)
     return RunResult(rounds + play_late(ensemble, played), clock.compute_durations())

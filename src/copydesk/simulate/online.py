@@ -34,5 +34,5 @@ def play_policies(policies: Sequence[Policy], settings: OnlineConfig, log: Seque
             )
     rounds = [one for alone in played.values() for one in alone]
     if len(played) > 1:
-        rounds += play_late(LateEnsemble(list(played), Ucb(settings.alpha), settings.seed), played)
+        rounds += play_late(LateEnsemble(list(played), Ucb(alpha=settings.alpha), settings.seed), played)
     return RunResult(rounds, clock.compute_durations())

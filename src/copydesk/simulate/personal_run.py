@@ -81,5 +81,5 @@ def run_personal(settings: PersonalConfig, folder: Path) -> RunResult:
             "own": edit(person, own, "own", own_texts),
         }
         rounds += [one for played in arms[person.name].values() for one in played]
-    ensemble = LateEnsemble(["shared", "own"], Ucb(settings.alpha), settings.seed, prior=settings.prior)
+    ensemble = LateEnsemble(["shared", "own"], Ucb(alpha=settings.alpha), settings.seed, prior=settings.prior)
     return RunResult(rounds + play_per_user_ensemble(ensemble, arms), clock.compute_durations())

@@ -25,6 +25,7 @@ from copydesk.data.cost import EditCost
 from copydesk.data.jsonl import load_log, write_jsonl
 from copydesk.data.record import Context, EditRecord
 from copydesk.ensemble import LateEnsemble
+from copydesk.ensemble.rules import list_late_methods
 from copydesk.errors import InputError
 from copydesk.models.load import load_model, quiet_libraries
 from copydesk.policies import LocalPolicy, Policy
@@ -34,7 +35,6 @@ from copydesk.report import summarize_rounds, write_report
 from copydesk.report.columns import Scenario, parse_scenario
 from copydesk.simulate.config import (
     BASE_METHOD,
-    LATE_METHODS,
     ORACLE_METHOD,
     ExperimentConfig,
     LogRun,
@@ -83,7 +83,7 @@ class LogRunPlayer:
         """
         try:
             for method in self.settings.methods:
-                if method not in LATE_METHODS:
+                if method not in list_late_methods():
                     self._play_alone(method)
             if self.settings.learns_online:
                 self._play_late()
@@ -145,7 +145,7 @@ class LogRunPlayer:
         for column in self.cell.scenarios:
             for method in self.settings.select_methods(column):
                 file = self.folder.rounds_path(column.name, method, self.cell.seed)
-                if method in LATE_METHODS and not file.exists():
+                if method in list_late_methods() and not file.exists():
                     write_rounds(file, self._play_live(method, self.settings.ensemble_arms, column))
                     self.users.mark_finished()
 
@@ -348,7 +348,7 @@ def _iter_rounds(settings: ExperimentConfig, folder: RunFolder) -> Iterator[Roun
     for column in settings.columns:
         for method in settings.select_methods(parse_scenario_arg(column)):
             for seed in settings.seeds:
-                if method in LATE_METHODS and not settings.learns_online:
+                if method in list_late_methods() and not settings.learns_online:
                     alone = {arm: read_rounds(folder.rounds_path(column, arm, seed)) for arm in settings.ensemble_arms}
                     yield from play_late(LateEnsemble(list(alone), settings.make_rule(method), seed), alone, method)
                 else:

@@ -145,7 +145,7 @@ def play_lab_ensemble(
         losses.append(loss.ravel()[drawn])
     low = min(lows)
     spread = max(max(highs) - low, 1e-12)
-    late = LateEnsemble([str(k) for k in range(len(policies))], rule=Ucb(alpha))
+    late = LateEnsemble([str(k) for k in range(len(policies))], rule=Ucb(alpha=alpha))
     arms = np.empty(rounds, dtype=np.int64)
     pulled = [0] * len(policies)
     for t in range(rounds):

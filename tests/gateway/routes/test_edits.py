@@ -166,8 +166,6 @@ def test_untrusted_text_goes_in_and_comes_out_as_it_is(serve, text: str) -> None
 
 
 def test_costs_of_two_metrics_are_not_mixed(serve, store: EditStore) -> None:
-    from dataclasses import replace
-
     from copydesk.errors import InputError
 
     client = serve(Scripted("a"))
@@ -175,6 +173,6 @@ def test_costs_of_two_metrics_are_not_mixed(serve, store: EditStore) -> None:
     from starlette.testclient import TestClient
     from tests.support.gateways import app_of
 
-    other = app_of(store, Scripted("a"), config=replace(SETTINGS, cost=EditCost(unit="character")))
+    other = app_of(store, Scripted("a"), config=SETTINGS.replace(cost=EditCost(unit="character")))
     with pytest.raises(InputError, match="not levenshtein/character"), TestClient(other):
         pass

@@ -1,7 +1,5 @@
 """The page Write, and what it asks a cost of."""
 
-from dataclasses import replace
-
 import pytest
 from tests.support.gateways import SETTINGS, Scripted, arms_of, ask
 
@@ -20,7 +18,7 @@ def test_it_offers_the_ensemble_and_every_policy(serve, seen) -> None:
 
 
 def test_without_a_cap_there_is_no_most(serve, seen) -> None:
-    settings = replace(SETTINGS, cost=EditCost(unit="character", normalize="none"))
+    settings = SETTINGS.replace(cost=EditCost(unit="character", normalize="none"))
     page = seen(serve(Scripted("a"), config=settings).get("/"))
     assert "of at most" not in page.text
     assert "Changed characters, not divided by any length." in page.text

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
 
+from copydesk.ensemble.config import EnsembleConfig
 from copydesk.ensemble.ledger import Ledger
-from copydesk.ensemble.rules import Ucb
 from copydesk.errors import InputError
 from copydesk.gateway.auth import Caller
 from copydesk.gateway.dependencies import get_gateway_state, require_scope
@@ -112,12 +112,12 @@ def _describe_ensemble(ledger: Ledger, seq: int, who: str | None) -> dict[str, A
     settings, scope = ledger.config, ledger.deciding_scope(who)
     others = set() if who is None else ledger.arms_hidden_from(who)
     arms = describe_arms(ledger, scope, others)
-    rule = settings.make_rule() if settings is not None else Ucb()
     bounds: list[float | None] = [None] * len(arms)
-    if ledger.started and isinstance(rule, Ucb):
+    if ledger.started:
         states = ledger.ensemble.states(scope, others)
         t = 1 + sum(state.pulls for state in states)
-        bounds = [bound if math.isfinite(bound) else None for bound in rule.bounds(states, t)]
+        found = (settings or EnsembleConfig()).make_rule().compute_bounds(states, t)
+        bounds = [bound if math.isfinite(bound) else None for bound in found or ()] or bounds
     for arm, bound in zip(arms, bounds, strict=True):
         arm["bound"] = bound
     return {

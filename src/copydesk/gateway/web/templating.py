@@ -107,7 +107,7 @@ _TIME_UNITS = {"day": 86400, "hour": 3600, "minute": 60, "second": 1}
 def describe_ensemble_config(settings: EnsembleConfig, cost: EditCost) -> dict[str, str]:
     """What the ensemble follows, one sentence for each question one may have."""
     return {
-        "How it chooses": _describe_rule(settings),
+        "How it chooses": settings.make_rule().describe(),
         "Whose edits decide": _describe_scope(settings),
         "How long it waits": _describe_expiry(settings.expiry),
         "What an edit costs": describe_edit_cost(cost) + ("." if cost.cap is None else f", at most {cost.cap:g}."),
@@ -117,29 +117,6 @@ def describe_ensemble_config(settings: EnsembleConfig, cost: EditCost) -> dict[s
 def describe_edit_cost(cost: EditCost) -> str:
     """What a cost counts: `Changed tokens, divided by the length of the response`."""
     return f"Changed {_UNIT_NAMES[cost.unit]}, {_NORMALIZATIONS[cost.normalize]}"
-
-
-def _describe_rule(settings: EnsembleConfig) -> str:
-    match settings.rule:
-        case "ucb":
-            return (
-                "UCB: the policy that could be cheapest, going by the lower bound of its mean cost. It explores with "
-                f"α = {settings.alpha:g}."
-            )
-        case "discounted-ucb":
-            return (
-                f"UCB that forgets: each pull lets earlier ones weigh {settings.discount:g} times as much, since "
-                f"people change. It explores with α = {settings.alpha:g}."
-            )
-        case "thompson":
-            return (
-                "Thompson sampling: each policy as often as it is likely to be the cheapest. It explores with "
-                f"α = {settings.alpha:g}."
-            )
-        case "fixed":
-            total = sum(settings.shares.values())
-            shares = ", ".join(f"{name} {share / total:.0%}" for name, share in settings.shares.items() if share)
-            return f"Fixed shares: {shares}." if shares else "Fixed shares: every policy as often as the others."
 
 
 def _describe_scope(settings: EnsembleConfig) -> str:
