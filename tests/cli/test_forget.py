@@ -44,7 +44,7 @@ def forgotten(*words: str) -> dict[str, Any]:
     return said("forget", *words)
 
 
-def fault(*words: str) -> str:
+def error_of(*words: str) -> str:
     return fault_of(run("forget", *words))
 
 
@@ -117,7 +117,7 @@ def test_everything_of_a_person_goes_and_is_told(store: str) -> None:
 
 def test_what_was_erased_is_shown(store: str) -> None:
     shown = run("forget", "--user", "ann", "--store", store).stdout
-    for words in ("3 completions, 1 edit", "sft-1", "served", "may have:", "copydesk policies retire"):
+    for words in ("3 completions, 1 edit", "sft-1", "served", "possibly:", "copydesk policies retire"):
         assert words in " ".join(shown.split())
     assert "dpo-1" not in shown
 
@@ -126,14 +126,14 @@ def test_one_tenants_user_alone(store: str) -> None:
     assert forgotten("--user", "ann", "--tenant", "acme")["erased"] == {"completions": 1}
     assert left(store) == EVERYTHING[:3]
     assert forgotten("--user", "ann", "--tenant", "acme", "--check")["entries"] == 1
-    assert "holds 2 completions" in fault("--user", "ann", "--tenant", "default", "--check")
+    assert "holds 2 completions" in error_of("--user", "ann", "--tenant", "default", "--check")
 
 
 def test_policies_are_looked_for_where_it_is_said(store: str, tmp_path: Path) -> None:
     write_policy(tmp_path / "more" / "late", HashedUsers.from_names(["ann"], "s"))
     found = forgotten("--user", "ann", "--policies", "more", "--dry-run")["policies"]
     assert [one["name"] for one in found] == ["served", "late"]
-    assert "--policies missing: there is no such folder" in fault("--user", "ann", "--policies", "missing")
+    assert "--policies missing: there is no such folder" in error_of("--user", "ann", "--policies", "missing")
     assert left(store) == EVERYTHING
 
 
@@ -148,21 +148,21 @@ def test_a_dry_run_erases_nothing(store: str) -> None:
 
 
 def test_it_can_be_checked(store: str) -> None:
-    assert "holds 3 completions" in fault("--user", "ann", "--check")
+    assert "holds 3 completions" in error_of("--user", "ann", "--check")
     forgotten("--user", "ann")
     forgotten("--user", "bob")
     assert forgotten("--check") == {"store": document_name(store), "entries": 2, "forgotten": []}
     (entry,) = forgotten("--user", "ann", "--check")["forgotten"]
     assert entry["erased"] == {"completions": 3, "edits": 1}
     shown = " ".join(run("forget", "--user", "ann", "--check").stdout.split())
-    assert "forgotten: 2, each as it was sealed. Nothing of 'ann' is in" in shown
-    assert "does not say that they were ever forgotten" in fault("--user", "zoe", "--check")
+    assert "forgotten users: 2, all seals valid. Nothing of 'ann' is in" in shown
+    assert "does not say that they were ever forgotten" in error_of("--user", "zoe", "--check")
     opened = EditStore.open(store)
     with opened.begin_write() as tx:
         tx.connection.execute(update(tables.forgettings).values(policies="[]"))
     opened.close()
     for words in (["--check"], ["--user", "ann", "--check"]):
-        assert "entry 1 of who was forgotten" in fault(*words)
+        assert "entry 1 of forgotten users" in error_of(*words)
 
 
 def document_name(store: str) -> str:
@@ -174,14 +174,14 @@ def document_name(store: str) -> str:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([], "--user: who is to be forgotten?"),
+        ([], "--user: name the user to forget"),
         (["--user", "zoe"], "--user zoe: nothing in sqlite:///copydesk.db is theirs"),
         (["--user", "ann", "--store", "missing.db"], "missing.db: there is no such file"),
         (["--check", "--store", "missing.db"], "missing.db: there is no such file"),
     ],
 )
 def test_wrong_arguments(store: str, words: list[str], says: str) -> None:
-    assert says in fault(*words)
+    assert says in error_of(*words)
     assert left(store) == EVERYTHING
     assert not Path("missing.db").exists()
 

@@ -85,7 +85,7 @@ BAD: list[tuple[Any, str]] = [
     (row("a", created_at="soon"), "field 'created_at'"),
     (row("a", edit="a\x00b"), "holds a NUL character"),
     (row("a", edit="x" * 101), "field 'edit' has 101 characters; at most 100 are taken (--max-text)"),
-    (row("good", response="another"), "'good' is in the store already with other texts"),
+    (row("good", response="another"), "'good' is already in the store with other texts"),
 ]
 
 

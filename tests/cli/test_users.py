@@ -62,7 +62,7 @@ def test_users_are_listed(store: str) -> None:
     assert (bob["edits"], bob["pending"], bob["mean_cost"], bob["otherwise"]) == (1, 1, None, 1)
     shown = run("users", "--store", store).output
     assert "0.500" in shown
-    assert "1 edits were costed in another way" in shown
+    assert "1 edits have costs of another metric" in shown
     assert said("users", "--store", store, "--tenant", "acme")["users"] == []
 
 
@@ -109,8 +109,8 @@ def test_where_nothing_is_found_it_is_said_what_there_is(store: str) -> None:
         with pytest.raises(InputError, match=words):
             load_records(None, store, None, asked.get("user"), asked.get("tenant"), asked.get("group"))
     said("users", "group", "sales", "bob", "carl", "--store", store)
-    fault = fault_of(run("evaluate", "--policy", "a", "--store", store, "--group", "support"))
-    assert "of group 'support'; its groups are 'sales' (2); see `copydesk users`" in fault
+    error = fault_of(run("evaluate", "--policy", "a", "--store", store, "--group", "support"))
+    assert "of group 'support'; its groups are 'sales' (2); see `copydesk users`" in error
     assert "there are edits of" in fault_of(run("evaluate", "--policy", "a", "--store", store, "--user", "zoe"))
 
 
@@ -131,6 +131,6 @@ def test_policies_for_some_are_added_and_listed(tmp_path: Path) -> None:
         assert "group sales" in shown
         offered = said("policies", "list", "--user", "ann", "--url", url)["arms"]
         assert {arm["name"] for arm in offered} == {"shared", "ann-1"}
-        fault = fault_of(run("policies", "add", "x=script:x", "--for", "ann", "--for-group", "sales", "--url", url))
-        assert "one user or for one group" in fault
+        error = fault_of(run("policies", "add", "x=script:x", "--for", "ann", "--for-group", "sales", "--url", url))
+        assert "one user or for one group" in error
     opened.close()

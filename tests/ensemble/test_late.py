@@ -184,7 +184,7 @@ class TestFaults:
         ensemble = LateEnsemble(NAMES)
         pull = ensemble.choose()
         ensemble.update(pull, 0.5)
-        with pytest.raises(ValueError, match="already has its cost"):
+        with pytest.raises(ValueError, match="already has a cost"):
             ensemble.update(pull, 0.5)
         assert ensemble.arms[pull.arm] == ArmState(n=1, cost_sum=0.5, cost_sq_sum=0.25)
 

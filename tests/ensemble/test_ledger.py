@@ -107,14 +107,14 @@ class Life:
     def live(self, steps: int) -> "Life":
         for _ in range(steps):
             self.now += float(self.rng.exponential(10_000))
-            luck = self.rng.random()
-            if luck < 0.5 or not self.pulls:
+            chance = self.rng.random()
+            if chance < 0.5 or not self.pulls:
                 self.pull()
-            elif luck < 0.85:
+            elif chance < 0.85:
                 self.edit()
-            elif luck < 0.91:
+            elif chance < 0.91:
                 self.fail()
-            elif luck < 0.96:
+            elif chance < 0.96:
                 self.join()
             else:
                 self.change()
@@ -129,7 +129,7 @@ def state(ledger: Ledger):
 
 
 @given(st.sampled_from(SETTINGS), st.integers(0, 10_000), st.integers(0, 120))
-def test_a_rebuilt_ledger_stands_where_the_live_one_does_to_the_last_bit(settings, seed, steps) -> None:
+def test_a_rebuilt_ledger_equals_the_live_one_to_the_last_bit(settings, seed, steps) -> None:
     life = Life(settings, seed).live(steps)
     cut = seed % len(life.events)
     rebuilt = Ledger().fold(life.events[:cut]).fold(life.events[cut:])
@@ -138,7 +138,7 @@ def test_a_rebuilt_ledger_stands_where_the_live_one_does_to_the_last_bit(setting
 
 
 @given(st.sampled_from(SETTINGS), st.integers(0, 10_000))
-def test_every_choice_of_a_log_can_be_made_again(settings, seed) -> None:
+def test_every_choice_of_a_log_can_be_repeated(settings, seed) -> None:
     life = Life(settings, seed).live(80)
     done = verify_log(life.events)
     assert done.errors == []
@@ -171,7 +171,7 @@ def test_a_tampered_log_is_found_out() -> None:
     )
     assert "does not follow the revision" in cost[0]
     gone = tampered(lambda e: replace(e, round=e.round + 1) if isinstance(e, ArmPulled) and e.round == 3 else None)
-    assert any("round 4" in fault or "round 3" in fault for fault in gone)
+    assert any("round 4" in error or "round 3" in error for error in gone)
 
 
 def test_a_changed_cost_changes_later_choices() -> None:
@@ -181,7 +181,7 @@ def test_a_changed_cost_changes_later_choices() -> None:
     assert verify_log(events).errors
 
 
-def test_a_retrained_policy_is_a_new_name_and_rest_ends_with_it() -> None:
+def test_a_retrained_policy_is_a_new_name_and_has_no_cooldown() -> None:
     ledger = Ledger()
     assert not ledger.started
     with pytest.raises(LookupError):
@@ -253,13 +253,13 @@ def test_an_arm_of_a_person_who_was_forgotten_is_for_nobody() -> None:
 def test_a_choice_by_another_scope_or_for_somebody_else_is_found_out() -> None:
     life = Life(EnsembleConfig(scope="group"), 3).live(200)
 
-    def faults(how) -> list[str]:
+    def errors_of(how) -> list[str]:
         events = [how(event) if isinstance(event, ArmPulled) else event for event in life.events]
         return verify_log(events).errors
 
-    assert faults(lambda event: event) == []
+    assert errors_of(lambda event: event) == []
     grouped = next(e for e in life.events if isinstance(e, ArmPulled) and e.scope is not None)
-    assert any("decided" in one for one in faults(lambda e: replace(e, scope=None) if e.seq == grouped.seq else e))
+    assert any("decided" in one for one in errors_of(lambda e: replace(e, scope=None) if e.seq == grouped.seq else e))
     own = next(e for e in life.events if isinstance(e, ArmPulled) and e.arm == "u-own")
-    moved = faults(lambda e: replace(e, scope=None, requester_scope="default/w", turn=0) if e.seq == own.seq else e)
+    moved = errors_of(lambda e: replace(e, scope=None, requester_scope="default/w", turn=0) if e.seq == own.seq else e)
     assert "u-own (1) was logged" in moved[0]

@@ -23,7 +23,7 @@ def test_a_failed_pull_is_neither_cost_nor_count() -> None:
     assert ensemble.arms["a"] == ArmState()
     assert ensemble.rounds == 1  # it was a choice all the same
     assert ensemble.choose().arm == "a"  # still untried
-    with pytest.raises(ValueError, match="already has its cost"):
+    with pytest.raises(ValueError, match="already has a cost"):
         ensemble.update(pull, 0.5)
 
 

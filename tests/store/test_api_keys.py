@@ -34,7 +34,7 @@ def test_a_key_opens_until_it_is_revoked_and_is_stored_as_a_hash(store: EditStor
         assert revoked.revoked_at is not None
         assert find_key(connection, text) is None
         assert [one.id for one in list_keys(connection)] == [key.id, other.id]
-        with pytest.raises(InputError, match="no key"):
+        with pytest.raises(InputError, match="no active key"):
             revoke_key(connection, key.id)
         revoke_key(connection, other_text)  # by the key itself
         assert not has_active_key(connection)

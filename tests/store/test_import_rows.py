@@ -79,8 +79,8 @@ def test_rows_keep_their_order_and_get_their_costs_over_many_batches(importing: 
 
 def test_counts_tell_what_was_there_from_what_comes_twice(importing: Importing) -> None:
     importing([row(0), row(1), row(2, edit=None)])
-    told = importing([row(0), row("x", response="to 1", edit="for 1"), row(2), row(3), row(3), row(4, edit=None)])
-    counts = told.to_json()
+    result = importing([row(0), row("x", response="to 1", edit="for 1"), row(2), row(3), row(3), row(4, edit=None)])
+    counts = result.to_json()
     assert counts.pop("seconds") >= 0
     assert counts == {
         "rows": 6, "added": 2, "updated": 1, "known": 2, "repeated": 1, "rejected": 0, "pending": 1, "replaced": {},
@@ -95,8 +95,8 @@ def test_what_a_revision_says_is_not_stored_again_under_another_id(
     monkeypatch.setattr(intake, "IMPORT_BATCH_SIZE", batch)
     said = {"response": "r", "edit": "e"}
     rows = [row("a", response="r", edit=None), row("a", **said), row("b", **said)]
-    told = importing(rows)
-    assert (told.added, told.updated, told.repeated) == (1, 1, 1)
+    result = importing(rows)
+    assert (result.added, result.updated, result.repeated) == (1, 1, 1)
     assert importing(rows).known == 3
     assert importing.records() == [EditRecord(id="a", context="c", response="r", edit="e")]
 
@@ -136,7 +136,7 @@ def deep(levels: int) -> Any:
         (row(1, user="x" * 2001), "field 'user' has 2001 bytes"),
         (row(1, created_at="0001-01-01T00:00:00+05:00"), "field 'created_at' is not in the years 1 to 9999"),
         (row(1, metadata={"k": deep(300)}), "nested too deeply"),
-        (row(0, response="another"), "field 'id': '0' is in the store already with other texts or another user; give"),
+        (row(0, response="another"), "field 'id': '0' is already in the store with other texts or another user; give"),
     ],
 )
 def test_what_no_store_can_hold_is_rejected_and_the_rest_goes_in(
@@ -220,11 +220,11 @@ def test_an_interruption_leaves_whole_batches_and_nothing_else(importing: Import
 
 
 def strict_fault(importing: Importing, rows: list[Any]) -> str:
-    with pytest.raises(InputError) as fault:
+    with pytest.raises(InputError) as error:
         importing(rows, strict=True)
-    assert "\n" not in str(fault.value)
+    assert "\n" not in str(error.value)
     assert not importing.file.exists()
-    return str(fault.value)
+    return str(error.value)
 
 
 @pytest.mark.parametrize("bad", [0, 3, 4, 5, 22])
@@ -241,9 +241,9 @@ def test_strict_ends_at_the_first_bad_row_and_goes_on_when_it_is_mended(
     importing([row("first")])
     rows = [row(i) for i in range(30)]
     faulty = [*rows[:bad], wrong, *rows[bad + 1 :]]
-    fault = strict_fault(importing, faulty)
-    assert fault.startswith(f"log.jsonl:{bad + 1}: {reason}")
-    assert f"({bad} rows are stored, and will not be stored twice" in fault
+    error = strict_fault(importing, faulty)
+    assert error.startswith(f"log.jsonl:{bad + 1}: {reason}")
+    assert f"({bad} rows are stored and will not be stored twice" in error
     assert importing.ids() == ["first", *(str(i) for i in range(bad))]
     done = importing(rows, strict=True)
     assert (done.known, done.added) == (bad, 30 - bad)

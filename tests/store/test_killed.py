@@ -175,7 +175,7 @@ forget.forget_person(opened, "{MARK}")
 
 
 def fill(url: str) -> None:
-    """Rows of three people, some of them long, so that writing the file anew takes its time."""
+    """Rows of three people, some of them long, so that rewriting the file takes its time."""
     records = [
         EditRecord(id=str(i), context="c " * 2000, response=f"{user} wrote {i}", edit=f"{user} edits {i}", user=user)
         for i in range(900)

@@ -82,20 +82,20 @@ def test_a_newer_database_is_left_alone(store_url: str) -> None:
 
 
 def test_several_gateways_may_start_at_once(store_url: str) -> None:
-    faults: list[Exception] = []
+    errors: list[Exception] = []
 
     def start() -> None:
         try:
             EditStore.open(store_url).close()
         except Exception as exc:
-            faults.append(exc)
+            errors.append(exc)
 
     threads = [threading.Thread(target=start) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert faults == []
+    assert errors == []
 
 
 def test_an_upgrade_that_fails_changes_nothing(store_url: str, monkeypatch) -> None:

@@ -237,23 +237,23 @@ def test_contexts_are_texts_or_messages() -> None:
     assert [(turn.role, turn.content) for turn in chat] == [("system", "Be brief"), ("assistant", "")]
 
 
-class TestFaults:
+class TestErrors:
     @pytest.mark.parametrize(
         ("store", "says"),
         [
             ("", "is empty"),
             ("mysql://host/db", "sqlite:///FILE or postgresql://"),
-            ("://", "no database URL"),
+            ("://", "not a database URL"),
             ("nowhere/copydesk.db", "there is no folder"),
             ("postgresql://someone:secret@127.0.0.1:1/db", r"\*\*\*@127.0.0.1:1/db: cannot be opened"),
         ],
     )
     def test_a_store_that_cannot_be(self, store: str, says: str, tmp_path: Path, monkeypatch) -> None:
         monkeypatch.chdir(tmp_path)
-        with pytest.raises(InputError, match=says) as fault:
+        with pytest.raises(InputError, match=says) as caught:
             EditStore.open(store)
-        assert "secret" not in str(fault.value)
-        assert "\n" not in str(fault.value)
+        assert "secret" not in str(caught.value)
+        assert "\n" not in str(caught.value)
 
     def test_a_file_that_is_something_else(self, tmp_path: Path) -> None:
         (tmp_path / "log.jsonl").write_text("{}\n" * 1000)
@@ -270,7 +270,7 @@ class TestFaults:
 
 
 def test_an_edit_is_on_disk_when_it_is_acknowledged(tmp_path: Path) -> None:
-    """What SQLite is told: to wait for the disk where an edit is written, and not for every choice."""
+    """SQLite waits for the disk where an edit is written, and not for every choice."""
     store = EditStore.open(str(tmp_path / "copydesk.db"))
     levels = {}
     for durable in (True, False):

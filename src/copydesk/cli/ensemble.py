@@ -1,4 +1,4 @@
-"""`copydesk ensemble`: the late ensemble of a store."""
+"""`copydesk ensemble`: verify the late ensemble of a store."""
 
 from typing import Annotated, Any
 
@@ -9,29 +9,30 @@ from rich.text import Text
 
 from copydesk.cli._shared import emit
 from copydesk.client import Client
-from copydesk.ensemble import verify_log as check
+from copydesk.ensemble import verify_log
 from copydesk.ensemble.ledger import Ledger
 from copydesk.errors import InputError
 from copydesk.store import DEFAULT_STORE, EditStore
 from copydesk.store.events import read_events, read_forget_events
 
-ensemble_app = typer.Typer(help="Check the late ensemble of a store.", no_args_is_help=True)
+ensemble_app = typer.Typer(help="Verify the late ensemble of a store.", no_args_is_help=True)
 
 
 @ensemble_app.command("verify")
 def verify_command(
-    store: Annotated[str, typer.Option(help="The gateway's store.")] = DEFAULT_STORE,
+    store: Annotated[str, typer.Option(help="Store: an SQLite file or a database URL.")] = DEFAULT_STORE,
     url: Annotated[
-        str | None, typer.Option(help="Also compare with the gateway that runs there.", show_default="only the log")
+        str | None, typer.Option(help="Also compare with the gateway running at this URL.", show_default="only the log")
     ] = None,
     key: Annotated[
-        str | None, typer.Option(help="An API key, where one is needed.", envvar="COPYDESK_API_KEY", show_envvar=True)
+        str | None,
+        typer.Option(help="API key, if the gateway requires one.", envvar="COPYDESK_API_KEY", show_envvar=True),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
-    """Make every choice of the log again, and add up every number.
+    """Replay the log: repeat every choice and recompute every sum.
 
-    Exits with 2 where a choice, its propensity or a sum is not what the log says.
+    Exits with 2 if a choice, its propensity or a sum differs from the log.
 
     copydesk ensemble verify --store copydesk.db --url http://127.0.0.1:8040
     """
@@ -42,23 +43,23 @@ def verify_command(
     opened = EditStore.open(store, create=False)
     with opened.begin_read() as connection:
         until = None if live is None else live["seq"]
-        done = check(read_events(connection, until=until), read_forget_events(connection))
+        done = verify_log(read_events(connection, until=until), read_forget_events(connection))
     opened.close()
-    faults = done.errors + ([] if live is None else compare_with_gateway(done.ledger, live))
-    if faults:
-        raise InputError(f"{opened.name}: {faults[0]}" + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""))
+    errors = done.errors + ([] if live is None else compare_with_gateway(done.ledger, live))
+    if errors:
+        raise InputError(f"{opened.name}: {errors[0]}" + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""))
     states = done.ledger.ensemble.arms if done.ledger.started else {}
     table = Table("arm", "pulls", "pending", "mean cost")
     for name, state in states.items():
         mean = "" if state.mean is None else f"{state.mean:.4f}"
         table.add_row(name, f"{state.pulls:g}", f"{state.pending:g}", mean)
-    same = "" if live is None else " The gateway stands where the log says."
-    lost = (
-        f" {done.unverifiable} choices cannot be made again: they were made on edits of people forgotten."
+    same = "" if live is None else " The gateway agrees with the log."
+    unverifiable = (
+        f" {done.unverifiable} choices cannot be repeated: they used edits of users forgotten since."
         if done.unverifiable
         else ""
     )
-    said = Text(f"{done.events} events, {done.choices} choices: all as the log says.{lost}{same}")
+    summary = Text(f"{done.events} events, {done.choices} choices: all agree with the log.{unverifiable}{same}")
     document = {
         "events": done.events,
         "choices": done.choices,
@@ -66,11 +67,11 @@ def verify_command(
         "faults": [],
         "live": live is not None,
     }
-    emit(document, Group(said, table), as_json=as_json)
+    emit(document, Group(summary, table), as_json=as_json)
 
 
 def compare_with_gateway(ledger: Ledger, live: dict[str, Any]) -> list[str]:
-    """Where a running gateway's ensemble is not what the log makes of it, to the last bit."""
+    """The differences, bit by bit, between the ensemble of a running gateway and the one rebuilt from the log."""
     states = ledger.ensemble.arms if ledger.started else {}
     shown = {arm["name"]: arm for arm in live["arms"]}
     if sorted(shown) != sorted(states):

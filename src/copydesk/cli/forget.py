@@ -1,4 +1,4 @@
-"""`copydesk forget`: erase everything of one person."""
+"""`copydesk forget`: erase all data of one user."""
 
 import sys
 from datetime import UTC, datetime
@@ -25,42 +25,44 @@ from copydesk.training.forget import (
 
 
 def forget_command(
-    user: Annotated[str | None, typer.Option(help="Who is to be forgotten, as `copydesk users` lists them.")] = None,
-    store: Annotated[str, typer.Option(help="The store, a file or a URL.")] = DEFAULT_STORE,
-    tenant: Annotated[
-        str | None, typer.Option(help="Only this tenant's user of that name.", show_default="all tenants'")
-    ] = None,
+    user: Annotated[str | None, typer.Option(help="User to forget, as listed by `copydesk users`.")] = None,
+    store: Annotated[str, typer.Option(help="Store: an SQLite file or a database URL.")] = DEFAULT_STORE,
+    tenant: Annotated[str | None, typer.Option(help="Tenant of the user.", show_default="all tenants")] = None,
     policies: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Folders in which to look for policies that learned from them. Give several.",
+            help="Folder to search for policies trained on the user's edits. Repeat for several.",
             show_default="policies, and the arms of the store",
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what there is of them and erase nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be erased, and erase nothing.")] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Check that they were forgotten; without --user, the log of all of it.")
+        bool,
+        typer.Option(
+            "--check", help="Check that the user was forgotten; without --user, check the whole chain of entries."
+        ),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask on a terminal.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation on a terminal.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
-    """Erase everything of one person: rows, statistics, caches. It cannot be undone.
+    """Erase all data of one user: rows, statistics, caches. This cannot be undone.
 
-    Their completions and edits go, what the ensemble had learned from them goes,
-    and the database is written anew, so that no file of it holds them. The
-    policies that learned from them are listed: retire and retrain those. An entry
-    stays that says that somebody was forgotten, not who; --check finds it again.
+    The user's completions and edits are deleted, their effect on the ensemble is
+    removed, and the database is rewritten, so that none of its files holds them.
+    Policies trained on the user's edits are listed: retire and retrain those. An
+    entry in the log records that a user was forgotten, but not who; --check finds
+    it again.
 
     copydesk forget --user ann --store copydesk.db
 
     copydesk forget --user ann --store copydesk.db --check
     """
     if user is None and not check:
-        raise InputError("--user: who is to be forgotten? `copydesk users` lists who is there")
+        raise InputError("--user: name the user to forget; `copydesk users` lists them")
     folders = [Path("policies")] if policies is None else policies
     for folder in policies or []:
         if not folder.is_dir():
-            raise InputError(f"--policies {folder}: there is no such folder; give one that holds policies")
+            raise InputError(f"--policies {folder}: there is no such folder; give one that contains policies")
     opened = EditStore.open(store, create=False)
     try:
         if check:
@@ -78,18 +80,18 @@ def _confirm(store: EditStore, user: str, tenant: str | None, yes: bool) -> None
     if yes or not sys.stdin.isatty():
         return
     with store.begin_read() as connection:
-        said = format_row_counts(count_user_rows(connection, user, tenant))
-    if not typer.confirm(f"Erase {said} of {user!r} from {store.name}? This cannot be undone.", err=True):
+        counts = format_row_counts(count_user_rows(connection, user, tenant))
+    if not typer.confirm(f"Erase {counts} of {user!r} from {store.name}? This cannot be undone.", err=True):
         raise InputError("nothing was erased")
 
 
 def _print_check(store: EditStore, user: str | None, tenant: str | None, as_json: bool) -> None:
     count, entries = check_forgotten(store, user, tenant)
-    said = f"Entries of who was forgotten: {count}, each as it was sealed."
+    line = f"Entries of forgotten users: {count}, all seals valid."
     if user is not None:
-        said += f" Nothing of {user!r} is in {store.name}."
+        line += f" Nothing of {user!r} is in {store.name}."
     document = {"store": store.name, "entries": count, "forgotten": [entry.to_json() for entry in entries]}
-    emit(document, Group(Text(said), *_render_entries(entries)), as_json=as_json)
+    emit(document, Group(Text(line), *_render_entries(entries)), as_json=as_json)
 
 
 def _print_preview(store: EditStore, user: str, tenant: str | None, folders: list[Path], as_json: bool) -> None:
@@ -97,8 +99,8 @@ def _print_preview(store: EditStore, user: str, tenant: str | None, folders: lis
         there = count_user_rows(connection, user, tenant)
         learners = find_affected_policies(user, [*folders, *list_arm_folders(connection)])
     document = {"store": store.name, "user": user, "there": there, "policies": [one.to_json() for one in learners]}
-    said = Text(f"{store.name} holds {format_row_counts(there)} of {user!r}. Nothing was erased.")
-    emit(document, Group(said, *_render_learners(learners)), as_json=as_json)
+    summary = Text(f"{store.name} holds {format_row_counts(there)} of {user!r}. Nothing was erased.")
+    emit(document, Group(summary, *_render_learners(learners)), as_json=as_json)
 
 
 def _print_result(store: EditStore, user: str, done: ForgetResult, as_json: bool) -> None:
@@ -110,28 +112,27 @@ def _print_result(store: EditStore, user: str, done: ForgetResult, as_json: bool
         "policies": [one.to_json() for one in done.affected_policies],
         "entries": [entry.to_json() for entry in done.entries],
     }
-    said = [f"Erased from {store.name}: {format_row_counts(done.erased)}. The database was written anew."]
+    lines = [f"Erased from {store.name}: {format_row_counts(done.erased)}. The database was rewritten."]
     if done.cache_files_removed:
-        said.append(
-            f"{done.cache_files_removed} cached files of reference log-probabilities were removed; they are made again."
+        lines.append(
+            f"{done.cache_files_removed} cached files of reference log-probabilities were removed; training recreates "
+            "them."
         )
-    said.append("Files that were imported, exported logs and backups are yours to erase.")
+    lines.append("Imported files, exported logs and backups are not erased: erase them yourself.")
     emit(
         document,
-        Group(*map(Text, said), *_render_learners(done.affected_policies), *_render_entries(done.entries)),
+        Group(*map(Text, lines), *_render_learners(done.affected_policies), *_render_entries(done.entries)),
         as_json=as_json,
     )
 
 
 def _render_learners(learners: list[AffectedPolicy]) -> list[RenderableType]:
     if not learners:
-        return [Text("No policy that was found learned from them.")]
-    table = Table("policy that learned from them", "folder", "")
+        return [Text("No policy was found that was trained on the user's edits.")]
+    table = Table("policy trained on their edits", "folder", "")
     for one in learners:
-        table.add_row(
-            one.name, str(one.folder), "" if one.certain else "may have: it does not say whom it learned from"
-        )
-    return [table, Text("Retire these (`copydesk policies retire`) and train them again without this person.")]
+        table.add_row(one.name, str(one.folder), "" if one.certain else "possibly: it does not record its users")
+    return [table, Text("Retire these (`copydesk policies retire`) and retrain them without this user.")]
 
 
 def _render_entries(entries: list[ForgetEntry]) -> list[RenderableType]:

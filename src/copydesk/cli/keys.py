@@ -1,4 +1,4 @@
-"""`copydesk keys`: API keys of a gateway."""
+"""`copydesk keys`: create, list and revoke API keys of a gateway."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -12,26 +12,30 @@ from copydesk.cli._shared import emit
 from copydesk.store import DEFAULT_STORE, EditStore
 from copydesk.store.api_keys import API_KEY_SCOPES, DEFAULT_TENANT, create_key, list_keys, revoke_key
 
-keys_app = typer.Typer(help="Make, list and revoke a gateway's API keys.", no_args_is_help=True)
+keys_app = typer.Typer(help="Create, list and revoke API keys of a gateway.", no_args_is_help=True)
 
-_Store = Annotated[str, typer.Option(help="The gateway's store.")]
+_Store = Annotated[str, typer.Option(help="Store: an SQLite file or a database URL.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
 @keys_app.command("create")
 def create_key_command(
-    name: Annotated[str, typer.Option(help="What it is for, such as the application's name.")],
-    tenant: Annotated[str, typer.Option(help="Whose data it reads and writes; others do not see it.")] = DEFAULT_TENANT,
+    name: Annotated[str, typer.Option(help="Name of the key, such as the application that uses it.")],
+    tenant: Annotated[
+        str, typer.Option(help="Tenant whose data the key reads and writes; other tenants' data is invisible to it.")
+    ] = DEFAULT_TENANT,
     scope: Annotated[
         list[str] | None,
-        typer.Option(help=f"What it allows: {', '.join(API_KEY_SCOPES)}. Give several.", show_default="all but admin"),
+        typer.Option(
+            help=f"Permission: {', '.join(API_KEY_SCOPES)}. Repeat for several.", show_default="all but admin"
+        ),
     ] = None,
     store: _Store = DEFAULT_STORE,
     as_json: _Json = False,
 ) -> None:
-    """Make a key and print it, once: the store keeps only a hash.
+    """Create a key and print it once; the store keeps only a hash.
 
-    As soon as there is a key the gateway answers nobody without one.
+    Once a key exists, the gateway refuses requests without one.
 
     copydesk keys create --name assistant --scope complete --scope edit
     """
@@ -41,13 +45,14 @@ def create_key_command(
         key, text = create_key(tx.connection, name, tenant=tenant, scopes=chosen)
     opened.close()
     document = {"id": key.id, "name": key.name, "tenant": key.tenant, "scopes": list(key.scopes), "key": text}
-    said = Text(f"{text}\n\nIt is shown this once. Id {key.id}, tenant {key.tenant}, may {', '.join(key.scopes)}.")
-    emit(document, said, as_json=as_json)
+    scopes = ", ".join(key.scopes)
+    shown = Text(f"{text}\n\nIt is not shown again. Id {key.id}, tenant {key.tenant}, scopes {scopes}.")
+    emit(document, shown, as_json=as_json)
 
 
 @keys_app.command("revoke")
 def revoke_key_command(
-    key: Annotated[str, typer.Argument(help="The key's id, or the key itself.")],
+    key: Annotated[str, typer.Argument(help="Id of the key, or the key itself.")],
     store: _Store = DEFAULT_STORE,
     as_json: _Json = False,
 ) -> None:
@@ -68,7 +73,7 @@ def list_keys_command(store: _Store = DEFAULT_STORE, as_json: _Json = False) -> 
     with opened.begin_read() as connection:
         found = list_keys(connection)
     opened.close()
-    table = Table("id", "name", "tenant", "scopes", "made", "revoked")
+    table = Table("id", "name", "tenant", "scopes", "created", "revoked")
     for key in found:
         table.add_row(
             key.id,
@@ -93,7 +98,7 @@ def list_keys_command(store: _Store = DEFAULT_STORE, as_json: _Json = False) -> 
     }
     emit(
         document,
-        Group(table) if found else Text("There is no key; the gateway is open on this machine."),
+        Group(table) if found else Text("There is no key: the gateway accepts all requests from this machine."),
         as_json=as_json,
     )
 

@@ -1,4 +1,4 @@
-"""`copydesk policies`: the arms of a running gateway."""
+"""`copydesk policies`: add, list and retire policies of a running gateway."""
 
 from typing import Annotated, Any
 
@@ -15,32 +15,33 @@ policies_app = typer.Typer(help="Add, list and retire the policies of a running 
 
 DEFAULT_URL = "http://127.0.0.1:8040"
 
-_Url = Annotated[str, typer.Option(help="Where the gateway is.")]
+_Url = Annotated[str, typer.Option(help="URL of the gateway.")]
 _Key = Annotated[
-    str | None, typer.Option(help="An API key, where one is needed.", envvar="COPYDESK_API_KEY", show_envvar=True)
+    str | None, typer.Option(help="API key, if the gateway requires one.", envvar="COPYDESK_API_KEY", show_envvar=True)
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
 @policies_app.command("add")
 def add_policy_command(
-    policy: Annotated[str, typer.Argument(help="NAME=SPEC, as for `copydesk serve --policy`.")],
+    policy: Annotated[str, typer.Argument(help="Policy to add, as NAME=SPEC; see `copydesk serve --policy`.")],
     user: Annotated[
-        str | None, typer.Option("--for", help="The one user it is for.", show_default="for everyone")
+        str | None, typer.Option("--for", help="Offer the policy only to this user.", show_default="for everyone")
     ] = None,
     group: Annotated[
-        str | None, typer.Option("--for-group", help="The group it is for.", show_default="for everyone")
+        str | None,
+        typer.Option("--for-group", help="Offer the policy only to users of this group.", show_default="for everyone"),
     ] = None,
     url: _Url = DEFAULT_URL,
     key: _Key = None,
     as_json: _Json = False,
 ) -> None:
-    """Open a policy in the gateway, and let the ensemble choose it from now on.
+    """Add a policy to the gateway; the ensemble can choose it from now on.
 
-    A relative path is taken from where this command runs; the gateway must see it
-    under the same absolute path. With --for or --for-group it is offered only to
-    requests of that user, or of users in that group: nobody else is answered by
-    it, not even who asks for it by name.
+    A relative path is resolved in the current folder; the gateway must see it
+    under the same absolute path. With --for or --for-group only requests of that
+    user, or of users in that group, are answered by the policy; other users cannot
+    request it by name either.
 
     copydesk policies add early-2=policies/early-2
 
@@ -51,17 +52,17 @@ def add_policy_command(
     name, spec = parse_name_and_spec(policy)
     with Client(url, key) as client:
         done = client.add_policy(name, resolve_spec(spec), user=user, group=group)
-    emit(done, Text(f"{name} is an arm now." if done["added"] else f"{name} is an arm already."), as_json=as_json)
+    emit(done, Text(f"{name} is an arm now." if done["added"] else f"{name} is already an arm."), as_json=as_json)
 
 
 @policies_app.command("retire")
 def retire_policy_command(
-    name: Annotated[str, typer.Argument(help="The policy's name.")],
+    name: Annotated[str, typer.Argument(help="Name of the policy.")],
     url: _Url = DEFAULT_URL,
     key: _Key = None,
     as_json: _Json = False,
 ) -> None:
-    """Let the ensemble choose a policy no more; its edits stay."""
+    """Stop the ensemble from choosing a policy; its edits and statistics stay."""
     with Client(url, key) as client:
         done = client.retire_policy(name)
     emit(done, Text(f"{name} is retired."), as_json=as_json)
@@ -70,13 +71,16 @@ def retire_policy_command(
 @policies_app.command("list")
 def list_policies_command(
     user: Annotated[
-        str | None, typer.Option(help="Only what this user is offered, and what it costs them.", show_default="all")
+        str | None,
+        typer.Option(
+            help="List only the policies offered to this user, with this user's statistics.", show_default="all"
+        ),
     ] = None,
     url: _Url = DEFAULT_URL,
     key: _Key = None,
     as_json: _Json = False,
 ) -> None:
-    """List the arms, whom they are for, and what they stand at."""
+    """List the arms with their audience, status, pulls and mean cost."""
     with Client(url, key) as client:
         found = client.get_ensemble(user)
     table = Table("policy", "for", "status", "pulls", "pending", "mean cost")
@@ -92,7 +96,7 @@ def _format_audience(audience: dict[str, str] | None) -> str:
     if audience is None:
         return "everyone"
     if not audience:
-        return "nobody"  # it was for a person who was forgotten
+        return "nobody"  # it was for a user who was forgotten
     name = f"group {audience['group']}" if "group" in audience else audience["user"]
     return name if audience["tenant"] == DEFAULT_TENANT else f"{name} ({audience['tenant']})"
 

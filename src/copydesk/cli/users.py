@@ -1,4 +1,4 @@
-"""`copydesk users`: the people in a store, and the groups they are in."""
+"""`copydesk users`: list the users in a store and assign them to groups."""
 
 import time
 from datetime import datetime
@@ -15,9 +15,9 @@ from copydesk.store import DEFAULT_STORE, EditStore
 from copydesk.store.api_keys import DEFAULT_TENANT
 from copydesk.store.users import StoredUser, assign_group, read_current_metric, read_users
 
-users_app = typer.Typer(help="List the people in a store, and put them in groups.", invoke_without_command=True)
+users_app = typer.Typer(help="List the users in a store and assign them to groups.", invoke_without_command=True)
 
-_Store = Annotated[str, typer.Option(help="The gateway's store.")]
+_Store = Annotated[str, typer.Option(help="Store: an SQLite file or a database URL.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
@@ -28,14 +28,14 @@ def list_users_command(
     tenant: Annotated[str | None, typer.Option(help="List only the users of this tenant.", show_default="all")] = None,
     as_json: _Json = False,
 ) -> None:
-    """List every user: their requests and edits, their group, and the policies that are for them.
+    """List every user with their completions, edits, group and reserved policies.
 
     copydesk users --store copydesk.db
 
     copydesk users group sales ann bob
     """
     if ctx.invoked_subcommand is not None:
-        # Options given before the subcommand count for it.
+        # Options before the sub-command apply to it.
         ctx.default_map = {ctx.invoked_subcommand: {"store": store, "tenant": tenant or DEFAULT_TENANT}}
         return
     opened = EditStore.open(store, create=False)
@@ -51,15 +51,15 @@ def list_users_command(
 
 @users_app.command("group")
 def group_users_command(
-    words: Annotated[list[str], typer.Argument(metavar="NAME USER...", help="The group, and the users to put in it.")],
-    none: Annotated[bool, typer.Option("--none", help="Take the users out of their group; give no NAME.")] = False,
+    words: Annotated[list[str], typer.Argument(metavar="NAME USER...", help="The group, then the users to put in it.")],
+    none: Annotated[bool, typer.Option("--none", help="Remove the users from their group; give no NAME.")] = False,
     store: _Store = DEFAULT_STORE,
-    tenant: Annotated[str, typer.Option(help="The tenant of the users.")] = DEFAULT_TENANT,
+    tenant: Annotated[str, typer.Option(help="Tenant of the users.")] = DEFAULT_TENANT,
     as_json: _Json = False,
 ) -> None:
-    """Put users in a group, each in one at most.
+    """Put users in a group; a user is in at most one.
 
-    A running gateway knows it at the next request.
+    A running gateway applies it from the next request on.
 
     copydesk users group sales ann bob
 
@@ -67,7 +67,7 @@ def group_users_command(
     """
     name, members = (None, words) if none else (words[0], words[1:])
     if not members:
-        raise InputError(f"users group {name}: name the users too, such as: copydesk users group {name} ann bob")
+        raise InputError(f"users group {name}: name the users too, for example: copydesk users group {name} ann bob")
     opened = EditStore.open(store, create=False)
     try:
         with opened.begin_write() as tx:
@@ -75,13 +75,13 @@ def group_users_command(
     finally:
         opened.close()
     where = "in no group" if name is None else f"in {name}"
-    said = f"{', '.join(changed)}: {where} now." if changed else f"They were {where} already."
-    emit({"group": name, "tenant": tenant, "users": members, "changed": changed}, Text(said), as_json=as_json)
+    line = f"{', '.join(changed)}: {where} now." if changed else f"They were {where} already."
+    emit({"group": name, "tenant": tenant, "users": members, "changed": changed}, Text(line), as_json=as_json)
 
 
 def _render_users(found: list[StoredUser], metric: str) -> RenderableType:
     if not found:
-        return Text("Nobody is named in this store; a request says who asks with its field `user`.")
+        return Text("No user is named in this store; requests name theirs in the field `user`.")
     table = Table("user", "group", "answers", "edits", "pending", "mean cost", "last seen", "policies for them")
     tenants = {person.tenant for person in found} != {DEFAULT_TENANT}
     for person in found:
@@ -95,10 +95,10 @@ def _render_users(found: list[StoredUser], metric: str) -> RenderableType:
             _format_day(person.last_seen),
             ", ".join(person.arms),
         )
-    said = [Text(f"Costs are {metric}.")] if metric else []
+    notes = [Text(f"Costs are {metric}.")] if metric else []
     if otherwise := sum(person.otherwise for person in found):
-        said.append(Text(f"{otherwise} edits were costed in another way, and are in no mean."))
-    return Group(table, *said)
+        notes.append(Text(f"{otherwise} edits have costs of another metric and are not in the means."))
+    return Group(table, *notes)
 
 
 def _format_day(moment: datetime | None) -> str:

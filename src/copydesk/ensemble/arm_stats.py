@@ -1,7 +1,4 @@
-"""What the ensemble remembers of one arm.
-
-The statistics of all arms among one group of rounds: everyone's, or one user's.
-"""
+"""Statistics of the arms: counts and sums of costs, per scope, optionally discounted by age."""
 
 from dataclasses import dataclass, field
 from math import sqrt
@@ -12,11 +9,10 @@ Z_95 = 1.96
 
 @dataclass(frozen=True)
 class ArmState:
-    """Statistics of one arm. Sums, so that a log rebuilds them and two logs add up.
+    """Statistics of one arm, as sums, so that they can be rebuilt from a log and added.
 
     `n` pulls have an observed cost, `pending` pulls still wait for their edit; `cost_sum` and `cost_sq_sum` are Σc and
-    Σc² over the observed ones. Where older pulls weigh less, all four are sums of weights and no longer whole numbers.
-    `name` is the arm's.
+    Σc² over the observed ones. With discounted pulls all four are weighted sums and not whole numbers.
     """
 
     n: float = 0
@@ -27,17 +23,17 @@ class ArmState:
 
     @property
     def pulls(self) -> float:
-        """How often the arm was played, whether or not the edit has come."""
+        """The number of pulls, observed or pending."""
         return self.n + self.pending
 
     @property
     def mean(self) -> float | None:
-        """Mean observed cost; None until there is one."""
+        """Mean observed cost; `None` without any."""
         return self.cost_sum / self.n if self.n else None
 
     @property
     def std(self) -> float | None:
-        """Standard deviation of the observed costs (that of a sample); None until there are two."""
+        """Sample standard deviation of the observed costs; `None` with fewer than two."""
         if self.n <= 1:
             return None
         spread = self.cost_sq_sum - self.cost_sum * self.cost_sum / self.n
@@ -45,18 +41,18 @@ class ArmState:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """A 95% confidence interval of the mean, cut off at 0; None until there are two costs."""
+        """A 95% confidence interval of the mean, cut off at 0; `None` with fewer than two costs."""
         if self.mean is None or self.std is None:
             return None
         half = Z_95 * self.std / sqrt(self.n)
         return max(0.0, self.mean - half), self.mean + half
 
     def with_pull(self) -> "ArmState":
-        """The state after one more pull, its edit awaited."""
+        """The state after one more pull, which is pending."""
         return self.plus(pending=1)
 
     def with_cost(self, cost: float) -> "ArmState":
-        """The state after the cost of one pending pull has come."""
+        """The state after the cost of a pending pull was observed."""
         return self.plus(n=1, pending=-1, cost_sum=cost, cost_sq_sum=cost * cost)
 
     def plus(
@@ -68,7 +64,7 @@ class ArmState:
         cost_sq_sum: float = 0.0,
         weight: float = 1,
     ) -> "ArmState":
-        """The state with so much more of each, times `weight`."""
+        """The state with these amounts added, times `weight`."""
         return ArmState(
             self.n + n * weight,
             self.pending + pending * weight,
@@ -78,19 +74,19 @@ class ArmState:
         )
 
     def scale(self, factor: float) -> "ArmState":
-        """The state of the same costs with every pull weighing `factor` times as much."""
+        """The state with every pull weighted by `factor`."""
         return ArmState(
             self.n * factor, self.pending * factor, self.cost_sum * factor, self.cost_sq_sum * factor, self.name
         )
 
 
-_NEGLIGIBLE_WEIGHT = 1e-9  # a weight so small that rounding decides its sign
+_NEGLIGIBLE_WEIGHT = 1e-9  # below it, rounding decides the sign
 
 
 class ScopeStats:
-    """Counts and sums per arm, and beside them the same with older rounds weighing less.
+    """Statistics of all arms within one scope (everyone's, a user's or a group's), plain and discounted.
 
-    With a `discount` γ below 1 a pull made in turn s weighs γ^(t - s) in turn t, its cost as well, whenever that comes
+    With a `discount` γ below 1 a pull of turn s, and its cost whenever that is observed, has weight γ^(t - s) in turn t
     (discounted UCB: Garivier and Moulines 2008, arXiv 0805.3415). With 1 both are the same.
     """
 
@@ -101,46 +97,46 @@ class ScopeStats:
         self._weighted: dict[str, ArmState] = {}
 
     def unweighted_state(self, arm: str) -> ArmState:
-        """Every pull of the arm, all alike."""
+        """The state of the arm with all pulls weighted equally."""
         return self._counts.get(arm) or ArmState(name=arm)
 
     def weighted_state(self, arm: str) -> ArmState:
-        """Every pull of the arm, weighed by its age."""
+        """The state of the arm with pulls discounted by age."""
         if self.discount == 1:
             return self.unweighted_state(arm)
         state = self._weighted.get(arm) or ArmState(name=arm)
         return state if state.pulls > _NEGLIGIBLE_WEIGHT else ArmState(name=arm)
 
     def play(self, arm: str) -> int:
-        """Count a pull, its edit awaited; returns its turn (1 is the first)."""
+        """Count a pending pull and return its turn (1 is the first)."""
         self.skip()
         self._add(arm, self.turns, pending=1)
         return self.turns
 
     def skip(self) -> None:
-        """Let a turn pass in which nothing is known to have been played."""
+        """Advance by a turn without a known pull."""
         self.turns += 1
         if self.discount != 1:
             self._weighted = {name: state.scale(self.discount) for name, state in self._weighted.items()}
 
     def observe(self, arm: str, turn: int, cost: float) -> None:
-        """The cost of a pending pull has come."""
+        """Record the cost of a pending pull."""
         self._add(arm, turn, n=1, pending=-1, cost_sum=cost, cost_sq_sum=cost * cost)
 
     def revise(self, arm: str, turn: int, old: float, new: float) -> None:
-        """The cost of a pull turned out to be another."""
+        """Replace the cost of a pull."""
         self._add(arm, turn, cost_sum=new - old, cost_sq_sum=new * new - old * old)
 
     def withdraw(self, arm: str, turn: int) -> None:
-        """A pending pull does not count after all."""
+        """Remove a pending pull."""
         self._add(arm, turn, pending=-1)
 
     def readmit(self, arm: str, turn: int) -> None:
-        """A pull that was withdrawn is pending again."""
+        """Make a withdrawn pull pending again."""
         self._add(arm, turn, pending=1)
 
     def set_discount(self, discount: float) -> None:
-        """Go on with another discount: what was played so far weighs alike from here on."""
+        """Change the discount; earlier pulls start again with equal weights."""
         self.discount = discount
         self._weighted = dict(self._counts)
 

@@ -1,4 +1,4 @@
-"""The late ensemble of arXiv 2601.19055: policies trained on one log, chosen between online."""
+"""The late ensemble of arXiv 2601.19055: a bandit that chooses between policies online."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from copydesk.errors import InputError
 
 @dataclass(frozen=True)
 class Pull:
-    """One choice.
+    """A choice of an arm.
 
     Attributes:
-        id: the round it was made in, from 1.
-        arm: what was chosen.
+        id: the round, from 1.
+        arm: the chosen arm.
         propensity: the probability it was chosen with.
-        scope: whose statistics decided, `None` for everyone's.
-        turn: the round among those of its scope.
-        at: when, in seconds.
+        scope: scope whose statistics decided; `None` for everyone's.
+        turn: the round within its scope.
+        at: time in seconds.
     """
 
     id: int
@@ -33,17 +33,17 @@ class Pull:
 
 
 class LateEnsemble:
-    """Chooses a policy for each round and learns from the cost of the edit, whenever that comes.
+    """Chooses a policy for each round and learns from the cost of the edit, also when it is delayed.
 
-    `choose` gives a `Pull`; `update` reports its cost, at once or many rounds later and in any order. The choice in
-    round t depends on nothing but the arms' states, t and the seed, so `replay` continues exactly where a log ended.
+    `choose` returns a `Pull`; `update` reports its cost, at once or many rounds later and in any order. The choice in
+    round t depends only on the arms' states, t and the seed, so `replay` continues exactly where a log ended.
     Not safe to share between threads without a lock.
 
-    With a `prior` every scope (a user, a group) has statistics of its own, beside everyone's. A scope that knows
-    little of an arm borrows from the others: at most `prior` of their pulls count for it, at their mean.
+    With a `prior` every scope (a user, a group) also has its own statistics. A scope with few pulls of an arm borrows
+    from the others: at most `prior` of their pulls count for it, at their mean.
 
-    With an `expiry` a pull whose edit has not come after so many seconds is withdrawn when the next choice is made: it
-    is then neither cost nor count. If the edit comes after all, `readmit` takes it back in.
+    With an `expiry` a pull without an edit after this many seconds is withdrawn at the next choice and no longer
+    counts. If the edit arrives later, `readmit` makes the pull pending again.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class LateEnsemble:
         prior: float | None = None,
         expiry: float | None = None,
     ) -> None:
-        """An ensemble of the named arms, in the order they are tried. `rule` is `Ucb()` unless given.
+        """An ensemble of the named arms, in the order they are tried. The default `rule` is `Ucb()`.
 
         Raises ValueError when there are no arms or two have the same name.
         """
@@ -75,44 +75,44 @@ class LateEnsemble:
 
     @property
     def arms(self) -> dict[str, ArmState]:
-        """The statistics of the arms on offer, everyone's, by name and in order (a copy)."""
+        """Everyone's statistics of the active arms, by name and in order (a copy)."""
         return {arm: self._global_stats.unweighted_state(arm) for arm, offered in self._offered.items() if offered}
 
     @property
     def retired(self) -> dict[str, ArmState]:
-        """The statistics of the arms that are offered no more (a copy)."""
+        """Everyone's statistics of the retired arms (a copy)."""
         return {arm: self._global_stats.unweighted_state(arm) for arm, offered in self._offered.items() if not offered}
 
     @property
     def rounds(self) -> int:
-        """How many pulls were made, those included whose edit is awaited."""
+        """The number of pulls, including pending ones."""
         return self._global_stats.turns
 
     @property
     def pending(self) -> dict[int, str]:
-        """The pulls that have no cost yet: id to arm (a copy)."""
+        """The pending pulls: id to arm (a copy)."""
         return {pull.id: pull.arm for pull in self._pending.values()}
 
     def get_pending_pull(self, id: int) -> Pull | None:
-        """The pull of a round, while its edit is awaited."""
+        """The pull of a round if it is pending."""
         return self._pending.get(id)
 
     @property
     def scopes(self) -> list[str]:
-        """Every scope that a pull was made for."""
+        """All scopes with a pull."""
         return list(self._scope_stats)
 
     def scope_states(self, scope: str) -> dict[str, ArmState]:
-        """The statistics of the arms on offer among one scope's own rounds."""
+        """The statistics of the active arms within one scope."""
         tally = self._stats_for_scope(scope)
         return {arm: tally.unweighted_state(arm) for arm in self.arms}
 
     def add(self, arm: str) -> None:
-        """Offer an arm from the next choice on; one that was retired comes back with what is known of it."""
+        """Add an arm from the next choice on; a retired arm returns with its statistics."""
         self._offered[arm] = True
 
     def retire(self, arm: str) -> None:
-        """Offer an arm no more. Its pulls can still be updated.
+        """Stop choosing an arm. Its pulls can still be updated.
 
         Raises ValueError when there is no such arm.
         """
@@ -121,14 +121,14 @@ class LateEnsemble:
         self._offered[arm] = False
 
     def reconfigure(self, rule: ArmChooser, seed: int, prior: float | None, expiry: float | None) -> None:
-        """Go on with other settings. Under another discount, what was played so far weighs alike from here on."""
+        """Change the settings. With another discount, earlier pulls start again with equal weights."""
         if get_discount(rule) != get_discount(self.rule):
             for tally in (self._global_stats, *self._scope_stats.values()):
                 tally.set_discount(get_discount(rule))
         self.rule, self.seed, self.prior, self.expiry = rule, seed, prior, expiry
 
     def states(self, scope: str | None = None, excluded: Collection[str] = ()) -> list[ArmState]:
-        """What the rule sees: the arms it can choose from, weighed by age and with what a scope borrows."""
+        """The states the rule sees: available arms, discounted by age, with the pulls a scope borrows."""
         names = [arm for arm, offered in self._offered.items() if offered and arm not in excluded]
         everyone = [self._global_stats.weighted_state(arm) for arm in names]
         if self.prior is None or scope is None:
@@ -141,25 +141,25 @@ class LateEnsemble:
         """Choose the arm of the next round t (= pulls so far + 1) and count it as played.
 
         Args:
-            scope: who asks.
-            at: when, in seconds on any clock; for the expiry.
+            scope: scope of the request.
+            at: time in seconds on any clock, for the expiry.
             excluded: arms that cannot answer now.
 
-        Raises ValueError when no arm is left, or when the rule returns something that is no distribution over them.
+        Raises ValueError when no arm is left, or the rule does not return a distribution over the arms.
         """
         pull = self.peek_pull(scope, at=at, excluded=excluded)
         self.play(pull)
         return pull
 
     def peek_pull(self, scope: str | None = None, *, at: float = 0.0, excluded: Collection[str] = ()) -> Pull:
-        """What `choose` would choose, not counted as played."""
+        """The pull `choose` would make, without counting it."""
         self._expire(at)
         states = self.states(scope, excluded)
         if not states:
             raise ValueError("there is no arm to choose from")
-        # A generator of its own for each round: a choice can be made again from a log without replaying the others.
+        # Each round has its own generator: a choice can be repeated without replaying the others.
         rng = np.random.default_rng([self.seed, self.rounds + 1])
-        # Pulls that count, and this one: the number of the round, where none was withdrawn and none has faded.
+        # Counted pulls plus this one: the round's number if no pull was withdrawn or discounted.
         t = 1 + sum(state.pulls for state in states)
         probabilities = [float(p) for p in self.rule(states, t, rng)]
         if len(probabilities) != len(states) or min(probabilities) < 0 or not isclose(sum(probabilities), 1.0):
@@ -170,13 +170,13 @@ class LateEnsemble:
         return Pull(self.rounds + 1, states[index].name, probabilities[index], scope, turn, at)
 
     def play(self, pull: Pull) -> None:
-        """Count a pull that was chosen earlier, as when a log is read again; it must be that of the next round.
+        """Count a pull chosen earlier, as when replaying a log; it must be that of the next round.
 
         Raises ValueError when it is not.
         """
         self._expire(pull.at)
         if pull.id != self.rounds + 1:
-            raise ValueError(f"pull {pull.id} is not that of round {self.rounds + 1}")
+            raise ValueError(f"pull {pull.id} does not belong to round {self.rounds + 1}")
         self._offered.setdefault(pull.arm, False)
         self._global_stats.play(pull.arm)
         if pull.scope is not None:
@@ -184,9 +184,9 @@ class LateEnsemble:
         self._pending[pull.id] = pull
 
     def skip(self, round: int, scope: str | None = None) -> None:
-        """Let the next round pass without counting it, as one of a person who was forgotten.
+        """Skip the next round, as one whose user was forgotten.
 
-        Raises ValueError when it is not the next.
+        Raises ValueError when `round` is not the next.
         """
         if round != self.rounds + 1:
             raise ValueError(f"round {round} is not the next one, {self.rounds + 1}")
@@ -197,7 +197,7 @@ class LateEnsemble:
     def update(self, pull: Pull, cost: float) -> None:
         """Report the edit cost of a pull.
 
-        Raises ValueError when the pull was not made by this ensemble, already has a cost, or when the cost is no
+        Raises ValueError when the pull was not made by this ensemble, already has a cost, or when the cost is not a
         finite number of at least 0. A refused update changes nothing.
         """
         self._check_pending(pull)
@@ -207,9 +207,9 @@ class LateEnsemble:
             tally.observe(pull.arm, turn, float(cost))
 
     def revise(self, pull: Pull, old: float, new: float) -> None:
-        """The edit was edited again: the cost of a pull that already has one, `old`, is `new`.
+        """Replace the cost `old` of a pull by `new`, after a revision of its edit.
 
-        Raises ValueError when the edit is still awaited, or a cost is no finite number of at least 0.
+        Raises ValueError when the pull is pending, or a cost is not a finite number of at least 0.
         """
         if pull.id in self._pending or not 1 <= pull.id <= self.rounds:
             raise ValueError(f"pull {pull.id} has no cost yet")
@@ -219,9 +219,9 @@ class LateEnsemble:
             tally.revise(pull.arm, turn, float(old), float(new))
 
     def withdraw(self, pull: Pull) -> None:
-        """An awaited pull does not count after all: it was never answered, say. It has no cost, least of all 0.
+        """Remove a pending pull, as when its request failed. It gets no cost, and in particular not 0.
 
-        Raises ValueError when the pull is not awaited.
+        Raises ValueError when the pull is not pending.
         """
         self._check_pending(pull)
         del self._pending[pull.id]
@@ -229,9 +229,9 @@ class LateEnsemble:
             tally.withdraw(pull.arm, turn)
 
     def readmit(self, pull: Pull) -> None:
-        """Await a pull again that had expired, since its edit came after all.
+        """Make an expired pull pending again when its edit arrives late.
 
-        Raises ValueError when it is awaited already, or was never made.
+        Raises ValueError when it is pending already, or was never made.
         """
         if pull.id in self._pending or not 1 <= pull.id <= self.rounds:
             raise ValueError(f"pull {pull.id} has not expired")
@@ -247,10 +247,10 @@ class LateEnsemble:
         rule: ArmChooser | None = None,
         seed: int = 0,
     ) -> "LateEnsemble":
-        """The ensemble as it stands after a log: (arm, cost) of each round in order, cost None where awaited.
+        """Rebuild an ensemble from a log: (arm, cost) of each round in order, cost None while pending.
 
-        Round i of the history is the pull with id i (from 1), so edits that come later still find theirs.
-        Raises InputError when the log names an unknown arm or holds a cost that is no finite number of at least 0.
+        Round i of the history is the pull with id i (from 1), so later edits can refer to it.
+        Raises InputError when the log names an unknown arm or a cost is not a finite number of at least 0.
         """
         ensemble = cls(arms, rule, seed)
         for t, (arm, cost) in enumerate(history, start=1):
@@ -268,14 +268,14 @@ class LateEnsemble:
     def _expire(self, now: float) -> None:
         if self.expiry is None:
             return
-        # Oldest first, as they were made; a clock set back only delays.
+        # Oldest first; a clock that was set back only delays the expiry.
         while self._pending and (oldest := next(iter(self._pending.values()))).at < now - self.expiry:
             self.withdraw(oldest)
 
     def _check_pending(self, pull: Pull) -> None:
         found = self._pending.get(pull.id)
         if found is None and 1 <= pull.id <= self.rounds:
-            raise ValueError(f"pull {pull.id} already has its cost; each pull is updated once")
+            raise ValueError(f"pull {pull.id} already has a cost; each pull is updated once")
         if found is None or found.arm != pull.arm:
             raise ValueError(f"pull {pull.id} of arm {pull.arm!r} was not made by this ensemble")
 
@@ -283,7 +283,7 @@ class LateEnsemble:
         return self._scope_stats.get(scope) or ScopeStats(get_discount(self.rule))
 
     def _stats_for_pull(self, pull: Pull) -> list[tuple[ScopeStats, int]]:
-        """Where a pull is counted, and its turn there."""
+        """The statistics that count a pull, with its turn in each."""
         found = [(self._global_stats, pull.id)]
         if pull.scope is not None:
             found.append((self._scope_stats[pull.scope], pull.turn))
@@ -291,7 +291,7 @@ class LateEnsemble:
 
 
 def _borrow_from_others(own: ArmState, everyone: ArmState, prior: float) -> ArmState:
-    """A scope's state and at most `prior` pulls of the others, at their mean."""
+    """A scope's state plus at most `prior` pulls of the others, at their mean."""
     others = everyone.plus(n=-own.n, cost_sum=-own.cost_sum, cost_sq_sum=-own.cost_sq_sum)
     if others.n <= 0:
         return own

@@ -1,7 +1,7 @@
-"""The late ensemble as what the log makes of it: a fold over the store's events.
+"""The ensemble's state as a fold over the events of the log.
 
-There is no other state. A running gateway folds each event as it appends it, and what others appended before that; a
-restarted one folds the log again and stands exactly where it stood.
+There is no other state. A running gateway applies each event it appends, and those that other processes appended
+before it; a restarted gateway folds the log and reaches exactly the same state.
 """
 
 from collections.abc import Collection, Iterable
@@ -25,19 +25,18 @@ from copydesk.store.users import group_scope, user_scope
 
 @dataclass
 class Ledger:
-    """Where the ensemble stands after the event with number `seq`.
+    """The ensemble's state after the event with number `seq`.
 
     Attributes:
-        seq: the last event folded.
-        config: what the ensemble follows; `None` before any were logged.
-        specs: what each arm on offer is, by name.
-        cooldowns: until when an arm is not chosen, for arms that failed.
-        known_specs: what each arm is or was, the retired ones included.
-        audiences: the scope of the user or group an arm is for, of those that are not for everyone, the retired ones
-            included. One that means nobody is left where that user was forgotten.
-        groups: the scope of the group that a user is in, by the user's scope.
-        forgotten_count: how many persons were forgotten. What is kept of their rounds is not what was folded before
-            that: who sees this number grow folds the log again, from its beginning.
+        seq: number of the last event applied.
+        config: the ensemble's settings; `None` before any were logged.
+        specs: specs of the active arms by name.
+        cooldowns: end of the cooldown of each arm that failed.
+        known_specs: specs of all arms, including retired ones.
+        audiences: user or group scope of each restricted arm, including retired ones; empty if the user was forgotten.
+        groups: group scope of each user in a group, by the user's scope.
+        forgotten_count: number of forgotten users. Forgetting changes earlier events, so a reader that sees this
+            number grow must fold the log again from its beginning.
     """
 
     seq: int = 0
@@ -52,7 +51,7 @@ class Ledger:
 
     @property
     def ensemble(self) -> LateEnsemble:
-        """The ensemble itself.
+        """The ensemble.
 
         Raises:
             LookupError: the log has no arm yet.
@@ -67,17 +66,17 @@ class Ledger:
         return self._ensemble is not None
 
     def fold(self, events: Iterable[LogEvent]) -> "Ledger":
-        """Take in events, in their order; returns itself.
+        """Apply events in order and return the ledger.
 
         Raises:
-            ValueError: an event contradicts those before it, as can only be when the log was tampered with.
+            ValueError: an event contradicts earlier ones, which happens only if the log was tampered with.
         """
         for event in events:
             self.apply(event)
         return self
 
     def apply(self, event: LogEvent) -> None:
-        """Take in the next event; see `fold`."""
+        """Apply the next event; see `fold`."""
         match event:
             case ConfigChanged():
                 self._apply_config(EnsembleConfig.from_json(event.settings))
@@ -98,30 +97,30 @@ class Ledger:
         self.seq = event.seq
 
     def arms_in_cooldown(self, now: float) -> list[str]:
-        """The arms that rest at this time."""
+        """The arms in cooldown at this time."""
         return [arm for arm, until in self.cooldowns.items() if until > now and arm in self.specs]
 
     def deciding_scope(self, requester: str | None) -> str | None:
-        """The scope whose statistics decide for a user, by the user's scope; `None` for everyone's."""
+        """The scope whose statistics decide for a user's scope; `None` for everyone's."""
         if requester is not None and self.config is not None and self.config.scope == "group":
             return self.groups.get(requester)
         return requester
 
     def is_offered_to(self, arm: str, requester: str | None) -> bool:
-        """Whether an arm is for this user: for everyone, for them, or for the group they are in."""
+        """Whether an arm is available to this user: unrestricted, or restricted to the user or their group."""
         audience = self.audiences.get(arm)
         return audience is None or (requester is not None and audience in (requester, self.groups.get(requester)))
 
     def arms_hidden_from(self, requester: str | None) -> set[str]:
-        """The arms that are for some only, and not for this user."""
+        """The restricted arms that are not available to this user."""
         return {arm for arm in self.audiences if not self.is_offered_to(arm, requester)}
 
     def peek_pull(self, requester: str | None, *, at: float, excluded: Collection[str] = ()) -> Pull:
-        """What the ensemble chooses for a user among the arms that are for them, not counted as played.
+        """The ensemble's choice among the arms available to a user, without counting it.
 
         Args:
-            requester: the scope of the user who asks; `None` where the request names none.
-            at: when, in seconds.
+            requester: scope of the requesting user; `None` if the request names none.
+            at: time in seconds.
             excluded: arms that cannot answer now.
 
         Raises:
@@ -153,11 +152,11 @@ class Ledger:
         self.cooldowns.pop(event.name, None)
 
     def _apply_membership(self, event: MembershipChanged) -> None:
-        who = user_scope(event.tenant, event.user)
+        user = user_scope(event.tenant, event.user)
         if event.group is None:
-            self.groups.pop(who, None)
+            self.groups.pop(user, None)
         else:
-            self.groups[who] = group_scope(event.tenant, event.group)
+            self.groups[user] = group_scope(event.tenant, event.group)
 
     def _apply_pull(self, event: ArmPulled) -> None:
         pull = Pull(event.round, event.arm, event.propensity, event.scope, event.turn, event.at)

@@ -1,4 +1,4 @@
-"""API keys. A key is shown once, when it is made; the store holds a hash of it."""
+"""API keys: created, looked up and revoked. The store holds only a hash of each key."""
 
 import hashlib
 import hmac
@@ -14,10 +14,10 @@ from copydesk.errors import InputError
 from copydesk.store.tables import keys
 
 API_KEY_SCOPES = ("read", "complete", "edit", "admin")
-"""What a key may allow: read the log and the statistics, ask for completions, post edits, change the arms."""
+"""Permissions of a key: read the log and statistics, request completions, post edits, change the arms."""
 
 DEFAULT_TENANT = "default"
-"""Whose completions are that were asked for without a key."""
+"""Tenant of requests without a key."""
 
 _NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _KEY_PATTERN = re.compile(r"ck-([0-9a-f]{12})-([A-Za-z0-9_-]{43})")
@@ -25,7 +25,7 @@ _KEY_PATTERN = re.compile(r"ck-([0-9a-f]{12})-([A-Za-z0-9_-]{43})")
 
 @dataclass(frozen=True)
 class ApiKey:
-    """An API key without its secret. What is asked with it belongs to its tenant."""
+    """An API key without its secret. Requests made with it belong to its tenant."""
 
     id: str
     name: str
@@ -38,18 +38,18 @@ class ApiKey:
 def create_key(
     connection: Connection, name: str, *, tenant: str = DEFAULT_TENANT, scopes: Iterable[str] = API_KEY_SCOPES
 ) -> tuple[ApiKey, str]:
-    """Make a key, and return it with its secret text, which is nowhere else.
+    """Create a key and return it with its text, which is stored nowhere.
 
     Raises:
-        InputError: a name holds other signs than letters, digits, `_`, `.` and `-`, or a scope is unknown.
+        InputError: a name contains characters other than letters, digits, `_`, `.` and `-`, or a scope is unknown.
     """
     _check_name("--name", name)
     check_tenant(tenant)
     chosen = tuple(scope for scope in API_KEY_SCOPES if scope in set(scopes))
     if unknown := sorted(set(scopes) - set(API_KEY_SCOPES)):
-        raise InputError(f"--scope {unknown[0]}: there is no such scope; choose among {', '.join(API_KEY_SCOPES)}")
+        raise InputError(f"--scope {unknown[0]}: there is no such scope; choose from {', '.join(API_KEY_SCOPES)}")
     if not chosen:
-        raise InputError(f"--scope: a key without any opens nothing; choose among {', '.join(API_KEY_SCOPES)}")
+        raise InputError(f"--scope: a key needs at least one; choose from {', '.join(API_KEY_SCOPES)}")
     key = ApiKey(secrets.token_hex(6), name, tenant, chosen, time.time())
     secret = secrets.token_urlsafe(32)
     connection.execute(
@@ -66,10 +66,10 @@ def create_key(
 
 
 def check_tenant(tenant: str) -> None:
-    """Whether a tenant may have this name.
+    """Check the name of a tenant.
 
     Raises:
-        InputError: it holds other signs than letters, digits, `_`, `.` and `-`, or is too long.
+        InputError: it contains characters other than letters, digits, `_`, `.` and `-`, or is too long.
     """
     _check_name("--tenant", tenant)
 
@@ -80,7 +80,7 @@ def _check_name(option: str, name: str) -> None:
 
 
 def find_key(connection: Connection, text: str) -> ApiKey | None:
-    """The key with this secret text; `None` when there is none or it was revoked."""
+    """The key with this text; `None` if there is none or it was revoked."""
     found = _KEY_PATTERN.fullmatch(text)
     row = found and connection.execute(select(keys).where(keys.c.id == found[1])).first()
     if not row or not found or row.revoked_at is not None or not hmac.compare_digest(row.hash, _hash_secret(found[2])):
@@ -89,10 +89,10 @@ def find_key(connection: Connection, text: str) -> ApiKey | None:
 
 
 def revoke_key(connection: Connection, key_id: str) -> ApiKey:
-    """Revoke a key by its id, or by the key itself.
+    """Revoke a key, given its id or its text.
 
     Raises:
-        InputError: there is none that is not revoked.
+        InputError: there is no such active key.
     """
     found = _KEY_PATTERN.fullmatch(key_id)
     key_id = found[1] if found else key_id
@@ -101,23 +101,23 @@ def revoke_key(connection: Connection, key_id: str) -> ApiKey:
         update(keys).where(keys.c.id == key_id, keys.c.revoked_at.is_(None)).values(revoked_at=now)
     )
     if done.rowcount != 1:
-        raise InputError(f"there is no key {key_id!r} in use; `copydesk keys list` shows them")
+        raise InputError(f"there is no active key {key_id!r}; `copydesk keys list` shows all keys")
     return _build_key(connection.execute(select(keys).where(keys.c.id == key_id)).one())
 
 
 def list_keys(connection: Connection) -> list[ApiKey]:
-    """All keys, the revoked ones included, oldest first."""
+    """All keys including revoked ones, oldest first."""
     return [_build_key(row) for row in connection.execute(select(keys).order_by(keys.c.created_at, keys.c.id))]
 
 
 def has_active_key(connection: Connection) -> bool:
-    """Whether there is a key that is not revoked."""
+    """Whether any key is active."""
     query = select(func.count()).select_from(keys).where(keys.c.revoked_at.is_(None))
     return bool(connection.execute(query).scalar_one())
 
 
 def _hash_secret(secret: str) -> str:
-    # The secret is 256 random bits: a slow hash would protect nothing that this one does not.
+    # The secret has 256 random bits, so a slow hash would not add protection.
     return hashlib.sha256(secret.encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""What happened to the ensemble, in order: the part of the log that its state is made of."""
+"""Events of the log that determine the state of the ensemble, read in order."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from copydesk.store import tables
 
 @dataclass(frozen=True)
 class LogEvent:
-    """`seq` is its number in the log, `at` when it was, in seconds since 1970."""
+    """An event with its number in the log (`seq`) and its time in seconds since 1970 (`at`)."""
 
     seq: int
     at: float
@@ -22,14 +22,14 @@ class LogEvent:
 
 @dataclass(frozen=True)
 class ConfigChanged(LogEvent):
-    """The ensemble follows these settings from here on."""
+    """The settings of the ensemble changed."""
 
     settings: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class ArmChanged(LogEvent):
-    """A policy became an arm (`add`), or an arm was retired (`retire`); `audience` is the scope it is for, if any."""
+    """An arm was added or retired; `audience` is the scope it is restricted to, if any."""
 
     name: str
     action: Literal["add", "retire"]
@@ -39,7 +39,7 @@ class ArmChanged(LogEvent):
 
 @dataclass(frozen=True)
 class MembershipChanged(LogEvent):
-    """A user of a tenant is in this group from here on; in none if that is `None`."""
+    """A user of a tenant moved to this group; `None` for no group."""
 
     tenant: str
     user: str
@@ -48,9 +48,9 @@ class MembershipChanged(LogEvent):
 
 @dataclass(frozen=True)
 class ArmPulled(LogEvent):
-    """The ensemble chose, `unavailable_arms` those arms that could not be chosen.
+    """The ensemble chose an arm; `unavailable_arms` could not be chosen.
 
-    `scope` is whose statistics decided; `requester_scope` is that of the user who asked, where it is another.
+    `scope` is the scope whose statistics decided; `requester_scope` is that of the requesting user, if it differs.
     """
 
     completion_id: str
@@ -64,13 +64,13 @@ class ArmPulled(LogEvent):
 
     @property
     def user_scope(self) -> str | None:
-        """The scope of the user who asked; `None` where the request named none."""
+        """The scope of the requesting user; `None` if the request named none."""
         return self.scope if self.requester_scope is None else self.requester_scope
 
 
 @dataclass(frozen=True)
 class PullErased(LogEvent):
-    """A round whose person was forgotten since: that there was one is all that is left."""
+    """A round whose user was forgotten; only its number is kept."""
 
     round: int
     scope: str | None
@@ -79,14 +79,14 @@ class PullErased(LogEvent):
 
 @dataclass(frozen=True)
 class UserForgotten(LogEvent):
-    """A person was forgotten: rounds from event `first_seq` on may have been erased; none were where that is `None`."""
+    """A user was forgotten; rounds from event `first_seq` on may be erased, none if it is `None`."""
 
     first_seq: int | None
 
 
 @dataclass(frozen=True)
 class PullWithdrawn(LogEvent):
-    """A request was not answered; its arm may rest for it. `round` is none if the ensemble had not chosen."""
+    """A request failed; its arm may be in cooldown. `round` is `None` if the ensemble had not chosen the arm."""
 
     arm: str
     round: int | None
@@ -95,7 +95,7 @@ class PullWithdrawn(LogEvent):
 
 @dataclass(frozen=True)
 class EditRecorded(LogEvent):
-    """An edit came, for a completion whose policy the ensemble chose; `previous_cost` if it is a revision."""
+    """An edit of a completion whose policy the ensemble chose; `previous_cost` is set for a revision."""
 
     completion_id: str
     round: int
@@ -108,17 +108,17 @@ class EditRecorded(LogEvent):
 
 
 def read_events(connection: Connection, after: int = 0, until: int | None = None) -> Iterator[LogEvent]:
-    """The events with numbers above `after` and, where given, up to `until`, in order; a stream."""
+    """Stream the events with numbers above `after` and up to `until`, in order."""
     yield from merge(*_iter_event_streams(connection, after, until), key=lambda event: event.seq)
 
 
 def read_setup_events(connection: Connection) -> Iterator[LogEvent]:
-    """The settings and arms alone, in order: what a start needs to know before the rounds are read."""
+    """Stream the settings and arms alone, in order, as needed before the rounds are read."""
     yield from merge(*_iter_setup_streams(connection, 0, None), key=lambda event: event.seq)
 
 
 def read_forget_events(connection: Connection) -> list[UserForgotten]:
-    """When persons were forgotten, in order."""
+    """The events of forgotten users, in order."""
     table = tables.forgettings
     return [
         UserForgotten(row.seq, row.at, row.first) for row in connection.execute(select(table).order_by(table.c.seq))

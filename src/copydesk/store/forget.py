@@ -1,8 +1,7 @@
-"""Forgetting a person: every row of theirs is erased, and an entry says that it was, without saying whose they were.
+"""Erasing all rows of a user, recorded in a hash chain that does not reveal who was forgotten.
 
-The entries are a chain: each is sealed with a hash of itself and of the seal before it, so none can be changed, left
-out or put in later unless all that follow are made again. Who knows a person's name can find their entry by its keyed
-hash; who does not learns nothing from it.
+Each entry is sealed with a hash of itself and of the previous seal, so none can be changed, removed or inserted
+without recomputing all later ones. A keyed hash identifies the user only to somebody who knows the name.
 """
 
 import hashlib
@@ -22,7 +21,7 @@ from copydesk.store.tables import arms, completions, edits, forgettings, members
 from copydesk.store.transaction import Transaction
 
 _INITIAL_SEAL = "0" * 64
-"""The seal before the first."""
+"""The seal before the first entry."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,11 @@ class ForgetEntry:
     """One entry of the chain.
 
     Attributes:
-        seq: its number in the log.
-        at: when, in seconds since 1970.
-        erased: how many rows of each kind were erased.
-        policies: those that had learned from the person, by name.
-        seal: SHA-256 of the entry and of the seal before it, in hexadecimal digits.
+        seq: number in the log.
+        at: time in seconds since 1970.
+        erased: number of erased rows by kind.
+        policies: names of the policies trained on the user's edits.
+        seal: hexadecimal SHA-256 of the entry and the previous seal.
     """
 
     seq: int
@@ -49,12 +48,12 @@ class ForgetEntry:
 
 
 def count_user_rows(connection: Connection, user: str, tenant: str | None = None) -> dict[str, int]:
-    """How many rows of each kind are a person's; those of them with any.
+    """Count a user's rows by kind; kinds without rows are left out.
 
     Args:
-        connection: to the store.
-        user: who.
-        tenant: whose user; of all tenants if `None`.
+        connection: connection to the store.
+        user: name of the user.
+        tenant: tenant of the user; `None` for all tenants.
     """
     theirs = select(completions.c.id).where(_is_user_completion(user, tenant))
     counts = {
@@ -69,21 +68,22 @@ def count_user_rows(connection: Connection, user: str, tenant: str | None = None
 
 
 def format_row_counts(rows: dict[str, int]) -> str:
-    """Numbers of rows of each kind in words."""
+    """Row counts as text: "2 completions, 1 edit"."""
     return ", ".join(f"{count} {kind if count > 1 else kind[:-1]}" for kind, count in rows.items()) or "nothing"
 
 
 def erase_user(tx: Transaction, user: str, tenant: str | None = None, policies: Sequence[str] = ()) -> ForgetEntry:
-    """Erase what is of a person, all of it or nothing, and log that it was done.
+    """Erase all rows of a user in this transaction and append an entry to the chain.
 
-    Completions and edits go. Of a choice made for them stays that there was a round, so that the rounds after it keep
-    their numbers; its arm, and with it the statistics of everything they caused, goes. That an arm was for them goes.
+    Completions and edits are deleted. Choices made for the user are blanked: the round stays, so that later rounds
+    keep their numbers, but its arm, and with it its effect on the statistics, is removed. Arms restricted to the user
+    are restricted to nobody.
 
     Args:
         tx: the open transaction.
-        user: who.
-        tenant: whose user; of all tenants if `None`.
-        policies: the names of those that learned from the person, for the entry.
+        user: name of the user.
+        tenant: tenant of the user; `None` for all tenants.
+        policies: names of the policies trained on the user's edits, for the entry.
     """
     connection = tx.connection
     erased = count_user_rows(connection, user, tenant)
@@ -110,7 +110,7 @@ def erase_user(tx: Transaction, user: str, tenant: str | None = None, policies: 
     }
     for where, values in (
         (and_(chosen, own), blank | {"scope": None, "turn": 0}),
-        (chosen, blank),  # a round of their group stays one of the group
+        (chosen, blank),  # rounds of their group keep its scope
     ):
         ids = select(pulls.c.seq).where(where)
         connection.execute(update(pulls).where(pulls.c.seq.in_(ids)).values(**values))
@@ -123,7 +123,7 @@ def erase_user(tx: Transaction, user: str, tenant: str | None = None, policies: 
 
 
 def find_forget_entries(connection: Connection, user: str, tenant: str | None = None) -> list[ForgetEntry]:
-    """The entries that say that this person was forgotten, in order."""
+    """The entries of this user, in order."""
     rows = connection.execute(select(forgettings).order_by(forgettings.c.seq)).all()
     return [
         _build_entry(row) for row in rows if hmac.compare_digest(row.subject, _hash_subject(row.salt, user, tenant))
@@ -131,29 +131,29 @@ def find_forget_entries(connection: Connection, user: str, tenant: str | None = 
 
 
 def verify_forget_chain(connection: Connection) -> int:
-    """How many entries there are, each sealed as it must be.
+    """Check the seals of all entries and return their number.
 
     Raises:
-        InputError: one was changed, left out or put in.
+        InputError: an entry was changed, removed or inserted.
     """
     before, count = _INITIAL_SEAL, 0
     for count, row in enumerate(connection.execute(select(forgettings).order_by(forgettings.c.seq)), start=1):
         if row.previous != before or row.seal != _compute_seal(dict(row._mapping)):
             raise InputError(
-                f"entry {count} of who was forgotten (number {row.seq} of the log) is not what was sealed: it or the "
-                "one before it was changed or removed; restore the store from a copy"
+                f"entry {count} of forgotten users (number {row.seq} of the log) does not match its seal: it or the "
+                "previous one was changed or removed; restore the store from a backup"
             )
         before = row.seal
     return count
 
 
 def vacuum_database(engine: Engine) -> None:
-    """Rewrite the tables, so that what was erased is nowhere in the database's files any more.
+    """Rewrite the SQLite file or the PostgreSQL tables, so that no database file holds erased data.
 
-    SQLite's file is written anew, PostgreSQL's tables are; who writes to them waits until that is done.
+    Writers wait until it is done.
 
     Raises:
-        InputError: another process keeps the SQLite file open in a long transaction.
+        InputError: another process holds the SQLite file in a long transaction.
     """
     with engine.connect() as connection:
         if connection.dialect.name == "sqlite":
@@ -172,8 +172,8 @@ def vacuum_database(engine: Engine) -> None:
 
 
 _STORE_BUSY_MESSAGE = (
-    "the rows are erased, but another process uses the store, so that its file could not be written anew; "
-    "run the same command again when that is idle"
+    "the rows are erased, but another process is using the store, so its file could not be rewritten; "
+    "run the same command again when that process is idle"
 )
 
 
@@ -220,14 +220,13 @@ def _is_user_membership(user: str, tenant: str | None) -> ColumnElement[bool]:
 
 
 def _is_user_pull(user: str, tenant: str | None) -> ColumnElement[bool]:
-    """Choices for answers that are logged, and for those that were never given."""
+    """Choices for logged answers, and for requests that were never answered."""
     answered = pulls.c.completion_id.in_(select(completions.c.id).where(_is_user_completion(user, tenant)))
     return or_(answered, _is_user_scope(pulls.c.scope, user, tenant), _is_user_scope(pulls.c.asker, user, tenant))
 
 
 def _is_user_scope(column: Any, user: str, tenant: str | None) -> ColumnElement[bool]:
-    """Whether a scope, `TENANT/USER`, is this person's; a tenant's name holds no slash, and a group's scope starts
-    with `@`."""
+    """Whether a scope is `TENANT/USER` of this user; tenants contain no slash, and group scopes start with `@`."""
     if tenant is not None:
         return cast(ColumnElement[bool], column == f"{tenant}/{user}")
     start = func.substr(column, 1, func.length(column) - len(user) - 1)

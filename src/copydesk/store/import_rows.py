@@ -1,8 +1,6 @@
-"""The import itself: a stream of rows goes in batches into the store, each row once.
+"""Imports a stream of rows into the store: parses and redacts, costs, and appends in batches, each row once.
 
-Rows as records: read through the field mapping, kept within the limits, redacted if that is wanted.
-
-The file of rejected rows: line number, reason, and the row itself.
+Rejected rows go to a file of their own with their place and the reason.
 """
 
 import json
@@ -37,22 +35,22 @@ from copydesk.utils.atomic import staged_file
 
 RedactFunction = Callable[[EditRecord], tuple[EditRecord, Counter[str]]]
 
-_PLACEHOLDER_ID = "?"  # stands for the id until the content is known
-_MAX_NAME_BYTES = 2_000  # bytes; PostgreSQL's indexes take a little more
-_MAX_DEPTH = 200  # lists and objects in one another, far from what Python's own reader and writer of JSON can still do
+_PLACEHOLDER_ID = "?"  # the id until the content digest is known
+_MAX_NAME_BYTES = 2_000  # PostgreSQL's indexes allow a little more
+_MAX_DEPTH = 200  # nested lists and objects, well below the recursion limit of Python's json module
 _TOO_DEEP = "lists or objects are nested too deeply; flatten the row"
 
 
 @dataclass(frozen=True)
 class RowParser:
-    """How rows are read.
+    """Settings for parsing rows.
 
     Attributes:
-        mapping: which key is which field.
-        tenant: whose the rows are; part of their digests.
-        id_prefix: put before every id that a row has itself.
-        max_text: the longest context, response or edit, in characters.
-        redact: replaces what should not be kept; `None` to keep texts as they are.
+        mapping: maps keys to record fields.
+        tenant: tenant of the rows; part of their digests.
+        id_prefix: prefix for the ids that rows have.
+        max_text: longest context, response or edit, in characters.
+        redact: replaces private data; `None` to keep texts as they are.
     """
 
     mapping: FieldMapping
@@ -64,7 +62,7 @@ class RowParser:
 
 @dataclass(frozen=True)
 class ParsedRow:
-    """A row that was read: a record with the digest of its content, or why it is rejected."""
+    """A parsed row: a record with its content digest, or the reason for its rejection."""
 
     row: SourceRow
     record: EditRecord | None = None
@@ -73,7 +71,7 @@ class ParsedRow:
 
 
 def parse_rows(rows: Iterable[SourceRow], reading: RowParser, replaced: Counter[str]) -> Iterator[ParsedRow]:
-    """Read rows one by one; what is redacted is counted in `replaced` by kind."""
+    """Parse rows one by one; counts redactions by kind in `replaced`."""
     for row in rows:
         if row.fields is None:
             yield ParsedRow(row, error=row.error or "cannot be read")
@@ -133,11 +131,11 @@ def _check_timestamp(record: EditRecord) -> None:
         if record.created_at is not None:
             record.created_at.astimezone(UTC)
     except OverflowError:
-        raise ValueError("field 'created_at' is not in the years 1 to 9999 in UTC; mend it or leave it out") from None
+        raise ValueError("field 'created_at' is not in the years 1 to 9999 in UTC; fix it or leave it out") from None
 
 
 def _exceeds_depth(value: Any, most: int) -> bool:
-    """Whether lists and objects stand in one another more often than so."""
+    """Whether lists and objects are nested more than `most` levels deep."""
     if not isinstance(value, dict | list):
         return False
     inner = value.values() if isinstance(value, dict) else value
@@ -145,11 +143,11 @@ def _exceeds_depth(value: Any, most: int) -> bool:
 
 
 class RejectedRowWriter:
-    """Collects rejected rows in a file that appears when all rows were seen, if there were any.
+    """Writes rejected rows to a file.
 
     Attributes:
-        path: of the file.
-        count: how many there are so far.
+        path: path of the file.
+        count: number of rejected rows so far.
         samples: the first few, as `(place, reason)`.
     """
 
@@ -163,7 +161,7 @@ class RejectedRowWriter:
         self._file = file
 
     def add(self, row: SourceRow, reason: str) -> None:
-        """Keep a row with the reason why it was rejected."""
+        """Write a row with the reason for its rejection."""
         self.count += 1
         if len(self.samples) < self.MAX_SAMPLES:
             self.samples.append((row.number, reason))
@@ -172,23 +170,23 @@ class RejectedRowWriter:
             kept["row"] = row.fields
         if row.raw is not None:
             kept["raw"] = row.raw
-        # ASCII and `str`: a row may have been rejected for holding what no JSON file can.
+        # ASCII and `str`: a row may be rejected because of content that JSON cannot represent.
         try:
             line = json.dumps(kept, default=str)
-        except RecursionError:  # the row is nested more deeply than JSON can be written
+        except RecursionError:  # the row is nested too deeply for json
             line = json.dumps({key: value for key, value in kept.items() if key != "row"})
         self._file.write(line + "\n")
 
 
 class _NothingRejected(Exception):
-    """There is nothing to write."""
+    """No row was rejected: leave no file."""
 
 
 @contextmanager
 def open_rejected_rows(path: Path, unit: str) -> Iterator[RejectedRowWriter]:
-    """A file for rejected rows at `path`, which stays what it was until the block ends.
+    """Open a file for rejected rows that replaces `path` when the block ends.
 
-    Without any, a file of an earlier import is removed: its rows were mended.
+    If no row was rejected, the file of an earlier import is removed: its rows were fixed.
     """
     try:
         with staged_file(path, tidy=True) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
@@ -201,31 +199,31 @@ def open_rejected_rows(path: Path, unit: str) -> Iterator[RejectedRowWriter]:
 
 
 CostedBatch = list[tuple[ParsedRow, ImportOutcome | None, float | None]]
-"""A batch with what is known of each row before it is written, and its cost."""
+"""A batch before writing: each row with its outcome if already stored, and its cost."""
 
 WrittenBatch = list[tuple[ParsedRow, ImportOutcome | None]]
-"""A batch with what became of each row; `None` where it is bad."""
+"""A batch after writing: each row with its outcome; `None` for an invalid row."""
 
 IMPORT_BATCH_SIZE = 1_000
-"""Rows to a transaction: what a kill can cost, and how long another writer waits."""
+"""Rows per transaction; bounds the work a kill can lose and the wait of other writers."""
 
-_PREFETCHED_BATCHES = 2  # batches that are read while one is costed and one is written
+_PREFETCHED_BATCHES = 2  # batches parsed while one is costed and one is written
 
 
 @dataclass
 class ImportResult:
-    """What an import came to.
+    """Counts of an import.
 
     Attributes:
-        rows: how many were read.
-        added: stored now.
-        updated: rows that were there, whose edit is new and became a revision.
-        known: there before, with the same content.
-        repeated: rows of this import that say what an earlier one of it said.
-        rejected: bad rows.
-        pending: of those added, how many have no edit yet.
-        replaced: what was redacted, by kind.
-        seconds: how long it took.
+        rows: rows read.
+        added: rows stored.
+        updated: stored rows whose new edit became a revision.
+        known: rows stored before, with the same content.
+        repeated: rows with the content of an earlier row of this import.
+        rejected: invalid rows.
+        pending: added rows without an edit.
+        replaced: redactions by kind.
+        seconds: duration.
     """
 
     rows: int = 0
@@ -254,24 +252,23 @@ def import_rows(
     strict: bool = False,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> ImportResult:
-    """Read rows, compute the costs of their edits, and append those that are not there yet to the store.
+    """Parse rows, compute the costs of their edits, and append those not stored yet.
 
-    Batches are committed one after the other and in order. So an import that is interrupted or killed leaves the first
-    so many rows of the source in the store, and when it is run again these are found to be there and the rest is added.
-    Memory does not grow with the number of rows.
+    Batches are committed in order. An import that is interrupted or killed leaves a prefix of the source in the store;
+    running it again skips these rows and adds the rest. Memory does not grow with the number of rows.
 
     Args:
-        source: what the rows are of, for messages.
-        rows: of the source, from its beginning.
-        reading: how rows become records.
-        store: where they go.
+        source: source of the rows, named in messages.
+        rows: rows of the source, from its beginning.
+        reading: settings for parsing.
+        store: store to append to.
         metric: the edit cost.
-        rejected: where bad rows go.
-        strict: whether the first bad row ends it; rows before it are stored.
-        progress: is told how many rows were read.
+        rejected: receives invalid rows.
+        strict: stop at the first invalid row; rows before it are stored.
+        progress: called with the number of rows read so far.
 
     Raises:
-        InputError: `strict`, and a row is bad; the store cannot be written to.
+        InputError: a row is invalid and `strict` is set, or the store cannot be written to.
     """
     began = time.monotonic()
     with store.begin_read() as connection:
@@ -279,8 +276,8 @@ def import_rows(
     done = ImportResult()
     at, name = time.time(), metric.name
 
-    def costed(batch: list[ParsedRow]) -> CostedBatch:
-        """The costs of a batch; rows that are there already need none."""
+    def compute_costs(batch: list[ParsedRow]) -> CostedBatch:
+        """Compute the costs of a batch, except for rows already stored."""
         good = [one for one in batch if one.record is not None]
         with store.begin_read() as connection:
             there = find_known_digests(connection, [one.digest for one in good])
@@ -292,7 +289,7 @@ def import_rows(
 
     clashed = False
 
-    def written(batch: CostedBatch) -> WrittenBatch:
+    def write_batch(batch: CostedBatch) -> WrittenBatch:
         nonlocal clashed
         if clashed and strict:
             return []
@@ -310,7 +307,7 @@ def import_rows(
         return settled
 
     def settle(batch: WrittenBatch) -> None:
-        """Count what became of a batch, in the order of its rows."""
+        """Count the outcomes of a batch, in the order of its rows."""
         for one, outcome in batch:
             done.rows += 1
             if one.record is None or outcome is None or outcome == "clash":
@@ -321,10 +318,10 @@ def import_rows(
                 done.pending += outcome == "added" and one.record.edit is None
         progress(done.rows)
         if strict and rejected.samples:
-            place, fault = rejected.samples[0]
+            place, reason = rejected.samples[0]
             raise InputError(
-                f"{source.name}:{place}: {fault} ({done.added + done.updated} rows are stored, and will not be stored "
-                "twice: mend this one and run again)"
+                f"{source.name}:{place}: {reason} ({done.added + done.updated} rows are stored and will not be stored "
+                "twice: fix this one and run again)"
             )
 
     stream = parse_rows(rows, reading, done.replaced)
@@ -332,7 +329,7 @@ def import_rows(
         waiting: deque[Future[WrittenBatch]] = deque()
         try:
             for batch in _iter_batches(stream, IMPORT_BATCH_SIZE, strict):
-                waiting.append(writing.submit(_wait_then, costing.submit(costed, batch), written))
+                waiting.append(writing.submit(_wait_then, costing.submit(compute_costs, batch), write_batch))
                 while len(waiting) > _PREFETCHED_BATCHES:
                     settle(waiting.popleft().result())
             while waiting:
@@ -346,7 +343,7 @@ def import_rows(
 
 
 def _wait_then(future: Future[CostedBatch], then: Callable[[CostedBatch], WrittenBatch]) -> WrittenBatch:
-    """What follows on a result, once that is there."""
+    """Wait for a result and call `then` with it."""
     return then(future.result())
 
 
@@ -354,7 +351,7 @@ _FIX_ID = "give the file's ids a prefix of their own with --id-prefix, or leave 
 
 
 def _iter_batches(stream: Iterator[ParsedRow], size: int, strict: bool) -> Iterator[list[ParsedRow]]:
-    """The stream in batches; where the first bad row ends it, that row ends its batch."""
+    """Split the stream into batches; if `strict`, it ends with the first invalid row."""
     while batch := list(islice(_iter_until_rejected(stream) if strict else stream, size)):
         yield batch
         if strict and batch[-1].record is None:
@@ -371,4 +368,4 @@ def _iter_until_rejected(stream: Iterator[ParsedRow]) -> Iterator[ParsedRow]:
 def _get_rejection_reason(one: ParsedRow) -> str:
     if one.record is None:
         return one.error
-    return f"field 'id': {one.record.id!r} is in the store already with other texts or another user; {_FIX_ID}"
+    return f"field 'id': {one.record.id!r} is already in the store with other texts or another user; {_FIX_ID}"

@@ -1,4 +1,4 @@
-"""Taking rows of other logs into the store: each once, and so that it comes out as it went in."""
+"""Appends imported rows to the log: each once, and losslessly."""
 
 import hashlib
 import json
@@ -15,13 +15,13 @@ from copydesk.store.read import read_context
 from copydesk.store.transaction import Transaction
 
 ImportOutcome = Literal["added", "updated", "known", "repeated", "clash"]
-"""What became of a row: stored; its edit stored as a revision of one that is there; there before this import began;
-there since, from an earlier row; or refused, as its id is that of another row."""
+"""Outcome of a row: stored; its edit stored as a revision of a stored row; stored before this import; repeated within
+this import; or refused, since its id belongs to another row."""
 
 
 @dataclass(frozen=True)
 class ImportedRow:
-    """A record with the digest of its content, and what its edit cost; `None` while that is pending."""
+    """A record with its content digest and edit cost; `None` while the edit is pending."""
 
     record: EditRecord
     digest: str
@@ -29,11 +29,11 @@ class ImportedRow:
 
 
 def compute_content_digest(record: EditRecord, tenant: str) -> str:
-    """32 hex digits that two rows of a tenant share when they are the same in everything but the id.
+    """Compute 32 hex digits that two rows of a tenant share if they are equal in everything except the id.
 
     Raises:
-        ValueError: the metadata holds what JSON cannot, or a text half of a surrogate pair.
-        TypeError: the metadata holds something that is no JSON value.
+        ValueError: the metadata contains NaN or infinity, or a text contains half of a surrogate pair.
+        TypeError: the metadata contains something that is not a JSON value.
     """
     created = None if record.created_at is None else record.created_at.astimezone(UTC).isoformat()
     content = [
@@ -61,23 +61,23 @@ def append_imported_rows(
     at: float,
     strict: bool = False,
 ) -> list[ImportOutcome]:
-    """Append the rows that are not there yet, in their order.
+    """Append the rows that are not stored yet, in their order.
 
-    A row whose content is there already is not stored again. One whose id is there, with the same context, response
-    and user but another edit, is that row edited since: its edit becomes a revision. Where the user was not known
-    before, as that of a response nobody had touched yet, they are now.
+    A row whose content is already stored is skipped. A row with the id, context, response and user of a stored row but
+    another edit is a later edit of it: the edit becomes a revision. A user that was unknown before, as for a response
+    not yet edited, is filled in.
 
     Args:
         tx: the open transaction.
-        rows: any number; a batch.
-        metric: the name of the edit cost that `cost` was computed with.
-        tenant: whose they are.
-        since: the log's number when the import began; rows above it came with this import.
-        at: when rows are said to have come that do not say it themselves, in seconds since 1970.
-        strict: whether to end at the first row that clashes.
+        rows: a batch of any size.
+        metric: name of the edit cost in `cost`.
+        tenant: tenant of the rows.
+        since: number in the log when the import began; rows above it belong to this import.
+        at: time of rows without a timestamp, in seconds since 1970.
+        strict: stop at the first row that clashes.
 
     Returns:
-        What became of each row, up to the one that ended it.
+        The outcome of each row, up to the one that stopped it.
     """
     completions, edits = tables.completions, tables.edits
     seen = find_known_digests(tx.connection, [row.digest for row in rows])
@@ -100,7 +100,7 @@ def append_imported_rows(
             continue
         moment = at if record.created_at is None else record.created_at.timestamp()
         if record.id in ids:
-            write()  # what is compared with may be of this batch
+            write()  # the row to compare with may be in this batch
             outcome, revision = _classify_known_id(tx.connection, row, tenant)
             outcomes.append(outcome_of(ids[record.id], since) if outcome == "known" else outcome)
             if outcome == "clash" and strict:
@@ -123,12 +123,12 @@ def append_imported_rows(
 
 
 def outcome_of(seq: int, since: int) -> ImportOutcome:
-    """What a row is that says what the one with number `seq` in the log said, in an import that began at `since`."""
+    """The outcome of a row whose content is already stored under `seq`, in an import that began at `since`."""
     return "known" if seq <= since else "repeated"
 
 
 def find_known_digests(connection: Connection, digests: Sequence[str]) -> dict[str, int]:
-    """Those of the digests that are there, as a row or as a revision of one, and the number they have in the log."""
+    """Find stored digests, of rows or of revisions, with their numbers in the log."""
     edits = tables.edits
     query = select(edits.c.id, edits.c.seq).where(edits.c.id.in_([_build_edit_id(digest) for digest in digests]))
     numbers = {name: seq for name, seq in connection.execute(query)}
@@ -141,7 +141,7 @@ def _build_edit_id(digest: str) -> str:
 
 
 def _find_known_values(connection: Connection, column: Any, values: Iterable[str]) -> dict[str, int]:
-    """Those of the values that are there, and the number of their row."""
+    """Find stored values with the numbers of their rows."""
     query = select(column, tables.completions.c.seq).where(column.in_(list(values)))
     return {value: seq for value, seq in connection.execute(query)}
 
@@ -149,7 +149,7 @@ def _find_known_values(connection: Connection, column: Any, values: Iterable[str
 def _classify_known_id(
     connection: Connection, row: ImportedRow, tenant: str
 ) -> tuple[ImportOutcome, tuple[int, float | None]]:
-    """What a row means whose id is there; of an update, the revision's number and the cost of the one before."""
+    """Classify a row whose id is stored; for an update, also the revision's number and the previous cost."""
     completions, edits = tables.completions, tables.edits
     record = row.record
     there = connection.execute(select(completions).where(completions.c.id == record.id)).one()

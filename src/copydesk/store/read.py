@@ -1,4 +1,4 @@
-"""Reading the store: its completions with the edit that counts, as `EditRecord`s or as rows of a page."""
+"""Reads completions with their current edit, as streams for training and as pages for people."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,23 +15,23 @@ _newer = edits.alias("newer")
 IS_LATEST_REVISION = ~exists().where(
     _newer.c.completion_id == edits.c.completion_id, _newer.c.revision > edits.c.revision
 )
-"""Whether an edit is the one of its completion that counts."""
+"""Condition: an edit is the latest revision of its completion."""
 
-_FETCH_SIZE = 500  # rows that are in memory at a time
+_FETCH_SIZE = 500  # rows in memory at a time
 
 
 @dataclass(frozen=True)
 class LoggedEdit:
-    """A completion with the edit that counts, if there is one yet.
+    """A completion with its current edit, if there is one.
 
     Attributes:
-        record: what a training run sees of it; its id is the completion's.
-        tenant: whose it is.
-        edit_id: of the latest revision; a place in the log to read on from.
-        revision: its number, from 1.
-        edited_at: when it came.
-        cost: what it cost.
-        metric: how that was computed.
+        record: the record for training; its id is the completion's.
+        tenant: tenant of the completion.
+        edit_id: id of the latest revision, also a cursor to continue reading.
+        revision: number of the revision, from 1.
+        edited_at: time of the revision.
+        cost: cost of the edit.
+        metric: name of the edit cost.
     """
 
     record: EditRecord
@@ -43,7 +43,7 @@ class LoggedEdit:
     metric: str | None
 
     def to_json(self) -> dict[str, Any]:
-        """One row of a log as JSON values; `read_jsonl` reads it, with what is no field of a record as metadata."""
+        """One row of a JSON Lines log; `read_jsonl` reads keys that are no record fields as metadata."""
         row = self.record.model_dump(mode="json", exclude={"metadata"}, exclude_none=True)
         row |= {"completion_id": self.record.id, "edit_id": self.edit_id, "edit_revision": self.revision}
         row |= {"edited_at": None if self.edited_at is None else self.edited_at.isoformat()}
@@ -65,25 +65,25 @@ def read_edits(
     after: int = 0,
     limit: int | None = None,
 ) -> Iterator[LoggedEdit]:
-    """Completions whose edit has come, in the order in which the latest edit of each came; a stream.
+    """Stream completions that have an edit, in the order of their latest edits.
 
-    A completion that is edited again moves to the end, so that who reads on from where they stopped sees it again.
+    A completion that is edited again moves to the end, so that a reader that continues where it stopped sees it again.
     Memory does not grow with the number of rows.
 
     Args:
-        connection: to the store.
-        tenant: of these only; everyone's if `None`.
-        user: of these only.
-        group: only of users who are in this group now.
-        since: only edits that came at that time or later.
-        until: only edits that came before that time.
+        connection: connection to the store.
+        tenant: only this tenant; all tenants if `None`.
+        user: only this user.
+        group: only users currently in this group.
+        since: only edits made at this time or later.
+        until: only edits made before this time.
         policy: only answers of this policy.
-        at_least: only edits that cost as much.
-        at_most: only edits that cost no more.
-        pending: also completions without an edit, which no bound on the cost leaves in; the time is then that of the
-            answer, and the order that of the answers.
+        at_least: only edits with at least this cost.
+        at_most: only edits with at most this cost.
+        pending: include completions without an edit (a bound on the cost excludes them). Times and order are then
+            those of the answers.
         after: only edits with a number in the log above this one.
-        limit: at most so many.
+        limit: largest number of completions.
     """
     query = _filter_by(_select_completions(outer=pending), tenant, user).limit(limit)
     query = query.order_by(completions.c.seq if pending else edits.c.seq)
@@ -107,7 +107,7 @@ def read_edits(
 
 
 def is_in_group(group: str) -> ColumnElement[bool]:
-    """Whether a completion is of a user who is in this group now."""
+    """Condition: the user of a completion is currently in this group."""
     later = memberships.alias("later")
     return exists().where(
         memberships.c.tenant == completions.c.tenant,
@@ -131,19 +131,19 @@ def search_edits(
     before: int | None = None,
     limit: int = 20,
 ) -> tuple[list[LoggedEdit], int | None]:
-    """Completions, newest first, for people who look for one.
+    """Search completions, newest first.
 
     Args:
-        connection: to the store.
-        tenant: of these only; everyone's if `None`.
-        words: all of which stand in the context, the response or the edit, whatever their case (of ASCII letters).
-        policy: that answered.
-        pending: also those without an edit.
+        connection: connection to the store.
+        tenant: only this tenant; all tenants if `None`.
+        words: words that must all occur in the context, response or edit; the case of ASCII letters is ignored.
+        policy: only answers of this policy.
+        pending: include completions without an edit.
         before: only completions with a number in the log below this one.
-        limit: at most so many.
+        limit: largest number of completions.
 
     Returns:
-        The completions, and the number to go on before; `None` at the end.
+        The completions, and the `before` of the next page; `None` on the last page.
     """
     query = _select_completions(outer=pending).order_by(completions.c.seq.desc()).limit(limit + 1)
     query = _filter_by(query, tenant, None)
@@ -152,7 +152,7 @@ def search_edits(
     if before is not None:
         query = query.where(completions.c.seq < before)
     for word in words.split():
-        # Contexts are kept as JSON, where a quote and what is not ASCII are written in escapes.
+        # Contexts are stored as JSON, which escapes quotes and non-ASCII characters.
         inside = json.dumps(word)[1:-1]
         query = query.where(
             or_(
@@ -166,7 +166,7 @@ def search_edits(
 
 
 def find_completion(connection: Connection, completion_id: str, tenant: str | None = None) -> LoggedEdit | None:
-    """A completion with the edit that counts; `None` when there is none, or it is another tenant's."""
+    """A completion with its current edit; `None` if it does not exist or belongs to another tenant."""
     row = connection.execute(
         _filter_by(_select_completions(outer=True).where(completions.c.id == completion_id), tenant, None)
     ).first()
@@ -174,7 +174,7 @@ def find_completion(connection: Connection, completion_id: str, tenant: str | No
 
 
 def sequence_of(connection: Connection, edit_id: str, tenant: str | None = None) -> int | None:
-    """An edit's number in the log; `None` when there is none, or it is another tenant's."""
+    """The number of an edit in the log; `None` if it does not exist or belongs to another tenant."""
     query = select(edits.c.seq).join(completions, completions.c.id == edits.c.completion_id)
     query = query.where(edits.c.id == edit_id)
     if tenant is not None:
@@ -183,7 +183,7 @@ def sequence_of(connection: Connection, edit_id: str, tenant: str | None = None)
 
 
 def read_context(row: Row[Any]) -> str | tuple[Message, ...]:
-    """The context of a completion: as it was imported, or as `build_context` makes it of a request."""
+    """The context of a completion: as imported, or built from a request by `build_context`."""
     context = json.loads(row.context)
     if row.imported is None:
         return build_context(context)
@@ -191,7 +191,7 @@ def read_context(row: Row[Any]) -> str | tuple[Message, ...]:
 
 
 def build_context(messages: Sequence[Mapping[str, Any]]) -> str | tuple[Message, ...]:
-    """The messages of a request as a record's context: one message of a user alone is its text."""
+    """Convert the messages of a request to a record's context; a single user message becomes its text."""
     turns = [
         Message.model_validate({**message, "content": extract_text(message.get("content"))}) for message in messages
     ]
@@ -199,7 +199,7 @@ def build_context(messages: Sequence[Mapping[str, Any]]) -> str | tuple[Message,
 
 
 def extract_text(content: Any) -> str:
-    """The text of a message's content: a string, nothing, or a list of parts, of which some are text."""
+    """Extract the text of a message's content: a string, `None`, or a list of parts."""
     if isinstance(content, list):
         parts = [part.get("text") for part in content if isinstance(part, dict)]
         return "\n".join(part for part in parts if isinstance(part, str))
@@ -234,7 +234,7 @@ def _to_logged_edit(row: Row[Any]) -> LoggedEdit:
         edit=row.edit,
         user=row.user,
         policy=row.policy or None,
-        # What an imported row said beside this stands there as it was (`copydesk.store.imports`).
+        # Further fields of an imported row, as it had them (`copydesk.store.imports`).
         **(_get_request_fields(row) if row.imported is None else json.loads(row.imported)),
     )
     edited_at = None if row.edited_at is None else datetime.fromtimestamp(row.edited_at, UTC)
@@ -242,7 +242,7 @@ def _to_logged_edit(row: Row[Any]) -> LoggedEdit:
 
 
 def _get_request_fields(row: Row[Any]) -> dict[str, Any]:
-    """What else is known of an answer that was asked for here."""
+    """Further record fields of an answer of this gateway."""
     return {
         "propensity": row.propensity,
         "created_at": datetime.fromtimestamp(row.at, UTC),

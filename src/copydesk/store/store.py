@@ -1,7 +1,4 @@
-"""The store: an append-only log of completions and edits in SQLite or PostgreSQL.
-
-Opening the database of a store, and bringing it up to date.
-"""
+"""`EditStore`: opens the store's database, migrates it, and runs read and write transactions."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -20,15 +17,15 @@ from copydesk.errors import InputError
 from copydesk.store.forget import vacuum_database
 from copydesk.store.transaction import Transaction
 
-_LOCK_TIMEOUT_SECONDS = 30  # seconds for another process that writes
+_LOCK_TIMEOUT_SECONDS = 30  # how long to wait for another writing process
 _MIGRATION_LOCK_ID = 0x636F7079  # "copy": PostgreSQL's advisory lock for migrations
 
 
 def parse_store_url(store: str) -> URL:
-    """The database a store's name means: a URL of SQLite or PostgreSQL, or the path of an SQLite file.
+    """Parse the name of a store: an SQLite or PostgreSQL URL, or the path of an SQLite file.
 
     Raises:
-        InputError: it is neither.
+        InputError: it is none of these.
     """
     if "://" not in store:
         if not store:
@@ -37,7 +34,7 @@ def parse_store_url(store: str) -> URL:
     try:
         url = make_url(store)
     except (ArgumentError, ValueError):
-        raise InputError("--store: this is no database URL; write sqlite:///FILE or postgresql://...") from None
+        raise InputError("--store: not a database URL; write sqlite:///FILE or postgresql://...") from None
     backend = url.get_backend_name()
     if backend in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg")
@@ -47,19 +44,19 @@ def parse_store_url(store: str) -> URL:
 
 
 def hide_password(url: URL) -> str:
-    """A URL without its password, for people."""
+    """Render a URL without its password."""
     return url.render_as_string(hide_password=True)
 
 
 def open_engine(store: str, *, create: bool = True) -> Engine:
-    """Open a store's database, make its tables if there are none, and bring older ones up to date.
+    """Open a store's database and migrate its tables to the current version.
 
     Args:
         store: as `parse_store_url` takes it.
-        create: whether an SQLite file that is not there is made.
+        create: whether to create a missing SQLite file.
 
     Raises:
-        InputError: it cannot be opened, is no database, or a newer Copydesk wrote it.
+        InputError: it cannot be opened, is not a database, or was written by a newer Copydesk.
     """
     url = parse_store_url(store)
     if url.get_backend_name() == "sqlite":
@@ -80,16 +77,16 @@ def open_engine(store: str, *, create: bool = True) -> Engine:
     except DBAPIError as exc:
         reason = str(exc.orig).strip().splitlines()[0] if str(exc.orig).strip() else type(exc.orig).__name__
         raise InputError(
-            f"--store {hide_password(url)}: cannot be opened ({reason}); check the address and its rights"
+            f"--store {hide_password(url)}: cannot be opened ({reason}); check the address and the permissions"
         ) from None
     return engine
 
 
 def run_migrations(connection: Connection, revision: str = "head") -> None:
-    """Run the migrations that a database has not seen, in the transaction at hand; safe beside another process.
+    """Run the missing migrations in the current transaction; safe beside other processes.
 
     Raises:
-        InputError: a newer Copydesk has migrated it further than this one knows.
+        InputError: a newer Copydesk has migrated the database.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK_ID})"))
@@ -100,13 +97,13 @@ def run_migrations(connection: Connection, revision: str = "head") -> None:
     known = {script.revision for script in scripts.walk_revisions()}
     at = MigrationContext.configure(connection).get_current_revision()
     if at is not None and at not in known:
-        raise InputError(f"--store: its tables are of version {at}, made by a newer Copydesk; upgrade copydesk")
+        raise InputError(f"--store: its tables have version {at}, of a newer Copydesk; upgrade copydesk")
     if at != scripts.get_current_head():
         command.upgrade(config, revision)
 
 
 def _create_engine(url: URL) -> Engine:
-    # Nothing is to be reset on a connection that comes back: `EditStore` ends every transaction it begins.
+    # Returned connections need no reset: `EditStore` ends every transaction it begins.
     if url.get_backend_name() != "sqlite":
         return create_engine(
             url, pool_pre_ping=True, pool_reset_on_return=None, connect_args={"connect_timeout": _LOCK_TIMEOUT_SECONDS}
@@ -116,16 +113,15 @@ def _create_engine(url: URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, record: Any) -> None:
-        connection.isolation_level = None  # BEGIN is ours: the driver's own comes too late and spares tables' changes
+        connection.isolation_level = None  # we send BEGIN: the driver's own comes too late and skips DDL
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        # `EditStore.checkpoint` moves the write-ahead log into the file; a writer does it only when nobody else did for
-        # long.
+        # `EditStore.checkpoint` moves the write-ahead log into the file; a writer does so only after a long backlog.
         connection.execute("PRAGMA wal_autocheckpoint=16000")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # A reader must not lock; a writer must, at once: a lock taken halfway can fail where waiting would not.
+        # Readers take no lock. Writers lock at once: upgrading a read lock later can fail where waiting would not.
         reads = connection.get_execution_options().get("reads", False)
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
@@ -133,13 +129,13 @@ def _create_engine(url: URL) -> Engine:
 
 
 DEFAULT_STORE = "copydesk.db"
-"""The store in the working folder, where none is named."""
+"""The default store, in the working folder."""
 
 
 class EditStore:
-    """An open store. Safe to share between threads: every transaction has a connection of its own.
+    """An open store, safe to share between threads: every transaction has its own connection.
 
-    Writers wait for one another, in this process and in others, so that the log has one order.
+    Writers, also those of other processes, wait for one another, so that the log has one order.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -150,21 +146,21 @@ class EditStore:
         """Open a store: the path of an SQLite file, or a URL of SQLite or PostgreSQL.
 
         Raises:
-            InputError: it cannot be opened, is no database, or a newer Copydesk wrote it.
+            InputError: it cannot be opened, is not a database, or was written by a newer Copydesk.
         """
         return cls(open_engine(store, create=create))
 
     @property
     def name(self) -> str:
-        """Where it is, without a password."""
+        """The URL of the store, without a password."""
         return hide_password(self._engine.url)
 
     @contextmanager
     def begin_write(self, *, durable: bool = True) -> Iterator[Transaction]:
-        """A transaction that appends; it is committed when the block ends and rolled back when it raises.
+        """Open a write transaction: committed when the block ends, rolled back when it raises.
 
-        When the block has ended, others see what was written, and it outlives a crash of this process. If it is
-        `durable` it outlives one of the machine as well; otherwise it does with the next durable one.
+        After the commit others see what was written, and it survives a crash of this process. If `durable` it also
+        survives a crash of the machine; otherwise it does so after the next durable commit.
         """
         with self._engine.connect() as connection:
             self._set_durability(connection, durable)
@@ -177,23 +173,23 @@ class EditStore:
 
     @contextmanager
     def begin_read(self) -> Iterator[Connection]:
-        """A connection that sees one state of the store and writes nothing."""
+        """Open a read-only connection with a consistent snapshot of the store."""
         options = {"reads": True} if self._engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
         with self._engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
 
     def checkpoint(self) -> None:
-        """Do what a database needs now and then, beside its readers and writers, so that none of them has to wait."""
+        """Move SQLite's write-ahead log into the file without blocking readers or writers; call it now and then."""
         if self._engine.dialect.name == "sqlite":
             with self._engine.connect() as connection:
                 bare = cast(sqlite3.Connection, connection.connection.dbapi_connection)
                 bare.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def vacuum(self) -> None:
-        """Rewrite the database's files, so that what was erased is in none of them; see `copydesk.store.forget`.
+        """Rewrite the database's files, so that none holds erased data; see `copydesk.store.forget`.
 
         Raises:
-            InputError: another process uses the store just now.
+            InputError: another process is using the store.
         """
         vacuum_database(self._engine)
 

@@ -1,9 +1,9 @@
-"""The store's tables. All but two are only ever appended to, and nothing erases a row but forgetting a person.
+"""The store's tables. All but `clock` and `keys` are append-only; only forgetting a user erases rows.
 
-Every appended row takes the next number of one clock, `seq`, under its lock. So the numbers are in the order of the
-commits, and to read rows with `seq` above the last one seen is to read all that happened since, whoever wrote it.
+Every appended row takes the next number `seq` of one clock, under its lock. The numbers thus follow the order of the
+commits, and reading the rows with `seq` above the last one seen yields everything written since, by any process.
 
-The migrations (`migrations/versions`) make these tables; this is what they are after the last one.
+The migrations in `migrations/versions` create these tables; this is their state after the last migration.
 """
 
 from sqlalchemy import BigInteger, Column, Double, Integer, MetaData, Table, Text, UniqueConstraint
@@ -22,42 +22,42 @@ def _define_log_table(name: str, *columns: Column[object] | UniqueConstraint) ->
 
 
 clock = Table("clock", metadata, Column("id", Integer, primary_key=True), Column("seq", BigInteger, nullable=False))
-"""One row: the last number given out. Updated, not appended to."""
+"""One row, updated in place: the last number assigned."""
 
 settings = _define_log_table("ensemble_settings", Column("settings", Text, nullable=False))
-"""What the ensemble follows from here on, as JSON."""
+"""Settings of the ensemble as JSON; the latest row applies."""
 
 arms = _define_log_table(
     "arms",
     Column("name", Text, nullable=False),
     Column("action", Text, nullable=False),  # add or retire
     Column("spec", Text),
-    Column("audience", Text),  # the scope (a user or a group) it is for; none for everyone
+    Column("audience", Text),  # the user or group scope it is for; NULL for everyone
 )
-"""Policies that became arms, and arms that were retired."""
+"""Arms added and retired."""
 
 pulls = _define_log_table(
     "pulls",
     Column("completion_id", Text, nullable=False, index=True),
     Column("round", BigInteger, nullable=False, unique=True),
-    Column("arm", Text, nullable=False),  # empty where the round was a person's who is forgotten
+    Column("arm", Text, nullable=False),  # empty if the user of the round was forgotten
     Column("propensity", Double, nullable=False),
     Column("scope", Text),
     Column("turn", BigInteger, nullable=False),
     Column("without", Text),  # JSON list of arms that could not be chosen
-    Column("asker", Text),  # the scope of the user who asked, where that is not the one that decided
+    Column("asker", Text),  # scope of the requesting user, if another scope decided
 )
-"""The ensemble's choices. A request whose first arm failed has several."""
+"""Choices of the ensemble. A request whose first arm failed has several."""
 
 withdrawals = _define_log_table(
     "withdrawals",
     Column("completion_id", Text, nullable=False),
     Column("arm", Text, nullable=False),
-    Column("round", BigInteger),  # of the pull that counts no more; none if the policy was asked for by name
+    Column("round", BigInteger),  # of the withdrawn pull; NULL if the policy was requested by name
     Column("reason", Text, nullable=False),
     Column("rest_until", Double),
 )
-"""Requests that were not answered, and until when their arm is not chosen for that."""
+"""Failed requests, and until when their arm is in cooldown."""
 
 completions = _define_log_table(
     "completions",
@@ -65,18 +65,18 @@ completions = _define_log_table(
     Column("tenant", Text, nullable=False, index=True),
     Column("user", Text, index=True),
     Column("requested", Text, nullable=False),  # the model the client named
-    Column("policy", Text, nullable=False),  # empty where an imported row does not say
+    Column("policy", Text, nullable=False),  # empty if an imported row has none
     Column("propensity", Double, nullable=False),
     Column("round", BigInteger),
-    Column("context", Text, nullable=False),  # JSON: the messages as they were sent; a text if it was imported as one
+    Column("context", Text, nullable=False),  # JSON: the messages as sent; a string if imported as one
     Column("parameters", Text, nullable=False),  # JSON: the rest of the request
     Column("response", Text, nullable=False),
     Column("finish_reason", Text),
     Column("usage", Text),  # JSON
-    Column("imported", Text),  # JSON: what an imported row said that the columns do not; none if it was asked for here
+    Column("imported", Text),  # JSON: further fields of an imported row; NULL for a request to this gateway
     Column("digest", Text, unique=True, index=True),  # of an imported row's content
 )
-"""What was answered, here or wherever an imported log comes from."""
+"""Answers of this gateway, and imported ones."""
 
 edits = _define_log_table(
     "edits",
@@ -89,27 +89,27 @@ edits = _define_log_table(
     Column("metric", Text, nullable=False),
     UniqueConstraint("completion_id", "revision", name="uq_edits_revision"),
 )
-"""What people made of the answers."""
+"""Revisions of the edits of completions."""
 
 memberships = _define_log_table(
     "memberships",
     Column("tenant", Text, nullable=False),
     Column("user", Text, nullable=False),
-    Column("group", Text),  # none: of no group from here on
+    Column("group", Text),  # NULL: in no group from here on
 )
-"""Which group a user is in; the latest row counts."""
+"""Groups of the users; the latest row of a user applies."""
 
 forgettings = _define_log_table(
     "forgettings",
     Column("salt", Text, nullable=False),
-    Column("subject", Text, nullable=False),  # a keyed hash of who was forgotten
-    Column("first", BigInteger),  # the number of the first choice that was erased; none if none was
-    Column("erased", Text, nullable=False),  # JSON: how many rows of what
-    Column("policies", Text, nullable=False),  # JSON: the names of those that had learned from the person
+    Column("subject", Text, nullable=False),  # keyed hash of the forgotten user
+    Column("first", BigInteger),  # seq of the first erased choice; NULL if there was none
+    Column("erased", Text, nullable=False),  # JSON: number of erased rows by kind
+    Column("policies", Text, nullable=False),  # JSON: names of the policies trained on the user's edits
     Column("previous", Text, nullable=False),  # the seal of the entry before
     Column("seal", Text, nullable=False),  # a hash of this entry and of the one before
 )
-"""Who was forgotten, without saying who."""
+"""A hash chain of entries that a user was forgotten, without their names."""
 
 keys = Table(
     "keys",
@@ -122,4 +122,4 @@ keys = Table(
     Column("created_at", Double, nullable=False),
     Column("revoked_at", Double),
 )
-"""API keys; of the key itself only a hash. Revoking one sets a time."""
+"""API keys with a hash of their secret. Revoking a key sets `revoked_at`."""

@@ -1,4 +1,4 @@
-"""One transaction that appends to the log."""
+"""A write transaction: appends rows to the log and numbers them."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from copydesk.store.tables import clock
 
-# Statements are made once: making them costs as much as running them.
+# Statements are built once: building them costs as much as running them.
 _LOCK_CLOCK = select(clock.c.seq).with_for_update()
 _SET_CLOCK = update(clock).values(seq=bindparam("now"))
 
@@ -24,10 +24,10 @@ def _build_insert(table: Table, dialect: str, unless_known: bool) -> Insert:
 
 
 class Transaction:
-    """Appends rows, numbered by the clock; it holds the clock's lock until it ends.
+    """Appends rows numbered by the clock, and holds the clock's lock until it ends.
 
     Attributes:
-        connection: to read with; it sees what was appended so far.
+        connection: for queries; it sees the rows appended so far.
         start_seq: the number of the last row before this transaction.
     """
 
@@ -40,10 +40,10 @@ class Transaction:
         """Append a row and return its number.
 
         Args:
-            table: to append to.
-            at: when it was; now unless given.
-            unless_known: append nothing where the table has a row with the same unique values.
-            values: of the other columns.
+            table: table to append to.
+            at: time in seconds since 1970; now by default.
+            unless_known: append nothing if the table has a row with the same unique values.
+            values: values of the other columns.
         """
         self.seq += 1
         row = {"seq": self.seq, "at": time.time() if at is None else at, **values}
@@ -51,12 +51,12 @@ class Transaction:
         return self.seq
 
     def append_all(self, table: Table, rows: Sequence[Mapping[str, Any]], last: int) -> None:
-        """Append rows that the caller has numbered, from `seq` + 1 on, of which `last` is the number given out last."""
+        """Append rows already numbered by the caller, from `seq` + 1 to `last`."""
         if rows:
             self.connection.execute(_build_insert(table, self.connection.dialect.name, False), rows)
         self.seq = last
 
     def finish(self) -> None:
-        """Set the clock; the caller commits."""
+        """Store the clock; the caller commits."""
         if self.seq != self.start_seq:
             self.connection.execute(_SET_CLOCK, {"now": self.seq})

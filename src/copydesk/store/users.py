@@ -1,4 +1,4 @@
-"""The people in a store: what it holds of each, which group they are in, and the scopes the ensemble knows them by."""
+"""Users of a store: their rows, groups and ensemble scopes."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -14,24 +14,24 @@ from copydesk.store.read import IS_LATEST_REVISION
 from copydesk.store.tables import arms, completions, edits, memberships, settings
 from copydesk.store.transaction import Transaction
 
-_FETCH_SIZE = 500  # rows that are in memory at a time
-_MAX_NAME_LENGTH = 256  # characters of a user's or a group's name, as in the gateway's requests
+_FETCH_SIZE = 500  # rows in memory at a time
+_MAX_NAME_LENGTH = 256  # characters of a user or group name, as in the gateway's requests
 
 
 @dataclass(frozen=True)
 class StoredUser:
-    """What a store holds of one user.
+    """Summary of one user.
 
     Attributes:
-        tenant: whose user.
-        user: who.
-        group: they are in now, if any.
-        completions: answers they were given.
-        edits: how many of these have an edit.
-        mean_cost: of those edits whose cost was computed as asked for; `None` where there is none.
-        otherwise: how many edits were costed in another way, and are not in the mean.
-        last_seen: when they last asked or edited; `None` where they never did.
-        arms: the policies on offer that are for them or for their group.
+        tenant: the user's tenant.
+        user: the user's name.
+        group: current group, if any.
+        completions: number of answers.
+        edits: number of answers with an edit.
+        mean_cost: mean cost of the edits costed with the requested metric; `None` if there are none.
+        otherwise: number of edits costed with another metric, not in the mean.
+        last_seen: time of the last request or edit; `None` if there is none.
+        arms: policies restricted to the user or their group.
     """
 
     tenant: str
@@ -46,7 +46,7 @@ class StoredUser:
 
     @property
     def pending(self) -> int:
-        """How many answers have no edit."""
+        """The number of answers without an edit."""
         return self.completions - self.edits
 
     def to_json(self) -> dict[str, Any]:
@@ -56,17 +56,17 @@ class StoredUser:
 
 
 def user_scope(tenant: str, user: str) -> str:
-    """What the ensemble calls a user."""
+    """The ensemble's scope of a user."""
     return f"{tenant}/{user}"
 
 
 def group_scope(tenant: str, group: str) -> str:
-    """What the ensemble calls a group; no user is called so, since no tenant's name begins with an @."""
+    """The ensemble's scope of a group. It differs from every user's, since no tenant's name begins with an @."""
     return f"@{tenant}/{group}"
 
 
 def parse_scope(scope: str) -> dict[str, str]:
-    """Whom a scope means, as `{"tenant", "user"}` or `{"tenant", "group"}`; of one that means nobody, nothing."""
+    """Split a scope into `{"tenant", "user"}` or `{"tenant", "group"}`; empty for the scope of a forgotten user."""
     tenant, slash, name = scope.partition("/")
     if not slash:
         return {}
@@ -74,13 +74,13 @@ def parse_scope(scope: str) -> dict[str, str]:
 
 
 def assign_group(tx: Transaction, group: str | None, users: Sequence[str], tenant: str, *, at: float) -> list[str]:
-    """Let users be in a group from here on, and in no other; in none if that is `None`.
+    """Move users to a group, or out of their groups if it is `None`.
 
     Returns:
-        The users for whom this changed something.
+        The users whose group changed.
 
     Raises:
-        InputError: a name is empty, too long, or holds a character that no database keeps.
+        InputError: a name is empty, too long, or contains U+0000.
     """
     for what, name in [*([] if group is None else [("group", group)]), *(("user", user) for user in users)]:
         if not name or len(name) > _MAX_NAME_LENGTH or "\x00" in name:
@@ -93,10 +93,7 @@ def assign_group(tx: Transaction, group: str | None, users: Sequence[str], tenan
 
 
 def read_current_metric(connection: Connection) -> str:
-    """The name of the edit cost that the ensemble follows; of the latest edit's where none was served yet.
-
-    Empty where there is no edit either.
-    """
+    """The name of the ensemble's edit cost, else that of the latest edit, else an empty string."""
     followed = connection.execute(select(settings.c.settings).order_by(settings.c.seq.desc()).limit(1)).scalar()
     if followed is not None and (metric := json.loads(followed).get("metric")):
         return str(metric)
@@ -104,12 +101,12 @@ def read_current_metric(connection: Connection) -> str:
 
 
 def read_users(connection: Connection, metric: str, *, tenant: str | None = None) -> Iterator[StoredUser]:
-    """Every user, by tenant and name; those last who are in a group but never asked for anything. A stream.
+    """Stream all users by tenant and name, those without requests last.
 
     Args:
-        connection: to the store.
-        metric: the name of the edit cost to average.
-        tenant: only this one's users.
+        connection: connection to the store.
+        metric: name of the edit cost to average.
+        tenant: restricts the users to this tenant.
     """
     groups, offered = _read_groups(connection, tenant), _read_audiences(connection)
 
@@ -147,7 +144,7 @@ def read_users(connection: Connection, metric: str, *, tenant: str | None = None
 
 
 def _read_groups(connection: Connection, tenant: str | None) -> dict[tuple[str, str], str]:
-    """The group of every user who is in one, by tenant and user."""
+    """The current groups by tenant and user."""
     query = select(memberships).order_by(memberships.c.seq)
     if tenant is not None:
         query = query.where(memberships.c.tenant == tenant)
@@ -156,7 +153,7 @@ def _read_groups(connection: Connection, tenant: str | None) -> dict[tuple[str, 
 
 
 def _read_audiences(connection: Connection) -> dict[str, list[str]]:
-    """The arms on offer for some only, by the scope they are for."""
+    """The active restricted arms by their audience."""
     offered: dict[str, str] = {}
     for row in connection.execute(select(arms).order_by(arms.c.seq)):
         if row.action == "add" and row.audience is not None:

@@ -1,4 +1,4 @@
-"""Appending to the log. What is part of the ensemble's state is returned as the event it is."""
+"""Appends to the log; rows that are part of the ensemble's state are returned as events."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,22 +14,22 @@ from copydesk.store.transaction import Transaction
 
 @dataclass(frozen=True)
 class StoredCompletion:
-    """What was asked and answered.
+    """A request and its answer.
 
     Attributes:
-        id: the handle for the edit.
-        at: when it was asked.
-        tenant: whose it is.
-        user: for whom it was asked.
-        requested: the model the client named.
-        policy: that answered.
-        propensity: the probability it was chosen with; 1 if it was asked for by name.
-        round: of the ensemble's pull; `None` if it was asked for by name.
+        id: id of the completion, named by its edits.
+        at: time of the request, in seconds since 1970.
+        tenant: tenant of the request.
+        user: user named by the request.
+        requested: model named by the client.
+        policy: policy that answered.
+        propensity: probability the policy was chosen with; 1 if requested by name.
+        round: round of the ensemble's pull; `None` if requested by name.
         messages: the context as it was sent.
         parameters: the rest of the request.
-        response: the text of the answer.
-        finish_reason: why it ended there.
-        usage: tokens, as the policy counted them.
+        response: text of the answer.
+        finish_reason: why the answer ended.
+        usage: token counts reported by the policy.
     """
 
     id: str
@@ -49,7 +49,7 @@ class StoredCompletion:
 
 @dataclass(frozen=True)
 class StoredEdit:
-    """A revision of a completion's edit; `counted` says whether the ensemble learns from it."""
+    """A revision of a completion's edit; `counted` if the ensemble learns from it."""
 
     id: str
     completion_id: str
@@ -61,7 +61,7 @@ class StoredEdit:
 
 
 def append_config(tx: Transaction, settings: Mapping[str, Any], *, at: float) -> ConfigChanged:
-    """Log what the ensemble follows from here on."""
+    """Log new settings of the ensemble."""
     seq = tx.append(tables.settings, at=at, settings=json.dumps(settings))
     return ConfigChanged(seq, at, dict(settings))
 
@@ -75,13 +75,13 @@ def append_arm_change(
     at: float,
     audience: str | None = None,
 ) -> ArmChanged:
-    """Log that a policy became an arm, for everyone or for the users of one scope, or that an arm was retired."""
+    """Log that an arm was added, for everyone or for the users of one scope, or retired."""
     seq = tx.append(tables.arms, at=at, name=name, action=action, spec=spec, audience=audience)
     return ArmChanged(seq, at, name, action, spec, audience)
 
 
 def append_membership(tx: Transaction, tenant: str, user: str, group: str | None, *, at: float) -> MembershipChanged:
-    """Log that a user is in this group from here on, and in no other; in none if that is `None`."""
+    """Log that a user moved to a group; `None` for no group."""
     seq = tx.append(tables.memberships, at=at, tenant=tenant, user=user, group=group)
     return MembershipChanged(seq, at, tenant, user, group)
 
@@ -99,7 +99,7 @@ def append_pull(
     without: Sequence[str],
     asker: str | None = None,
 ) -> ArmPulled:
-    """Log a choice of the ensemble; `asker` is the scope of the user who asked, where another one decided."""
+    """Log a choice of the ensemble; `asker` is the scope of the requesting user, if another scope decided."""
     seq = tx.append(
         tables.pulls,
         at=at,
@@ -125,7 +125,7 @@ def append_failure(
     reason: str,
     rest_until: float | None,
 ) -> PullWithdrawn:
-    """Log that a request was not answered."""
+    """Log a failed request."""
     seq = tx.append(
         tables.withdrawals,
         at=at,
@@ -139,7 +139,7 @@ def append_failure(
 
 
 def append_completion(tx: Transaction, completion: StoredCompletion) -> None:
-    """Log an answer; one that is there already, as after a commit nobody heard of, stays as it is."""
+    """Log an answer. Idempotent: a retry after a commit that was not acknowledged changes nothing."""
     tx.append(
         tables.completions,
         unless_known=True,
@@ -162,17 +162,17 @@ def append_completion(tx: Transaction, completion: StoredCompletion) -> None:
 def append_edit(
     tx: Transaction, edit_id: str, completion_id: str, edit: str, cost: float, metric: str, *, at: float
 ) -> tuple[StoredEdit, EditRecorded | None]:
-    """Log an edit, or find that it is there already.
+    """Log an edit as a new revision, unless it equals the latest one.
 
     Returns:
-        The revision that counts now; and the event, where this changed something and the ensemble had chosen.
+        The current revision; and the event, if the revision is new and the ensemble had chosen the policy.
 
     Raises:
         LookupError: there is no such completion.
     """
     edits, completions, pulls = tables.edits, tables.completions, tables.pulls
     query = select(pulls.c.round, pulls.c.arm, pulls.c.scope, pulls.c.turn, pulls.c.at, completions.c.id)
-    chosen = and_(pulls.c.round == completions.c.round, pulls.c.arm != "")  # not one that was erased meanwhile
+    chosen = and_(pulls.c.round == completions.c.round, pulls.c.arm != "")  # not one erased meanwhile
     query = query.select_from(completions.outerjoin(pulls, chosen))
     found = tx.connection.execute(query.where(completions.c.id == completion_id)).first()
     if found is None:
