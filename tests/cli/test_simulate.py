@@ -87,7 +87,9 @@ def test_one_policy_needs_no_ensemble(tmp_path: Path) -> None:
         (["--from", "nowhere"], "--from nowhere"),
         (["--policy", "a=embedded", "--rounds", "0"], "--rounds"),
         (["--policy", "a=./no-such-folder"], "no such folder"),
-        (["--policy", "a=best-of-0:embedded@x"], r"cost_model\.json"),
+        (["--policy", "a=best-of-2:embedded@x"], r"cost_model\.json"),
+        (["--policy", "a=best-of-0:embedded@x"], "N is '0'"),
+        (["--policy", "a=vllm:early@http://h/v1"], "`copydesk simulate` does not take vllm:FOLDER@URL"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(words: list[str], said: str, tmp_path: Path) -> None:

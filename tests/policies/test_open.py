@@ -39,7 +39,7 @@ def test_a_model_at_a_server_is_a_policy_with_the_key_of_the_environment(monkeyp
 
 
 def test_best_of_n_needs_its_model_here() -> None:
-    with pytest.raises(InputError, match=r"not one at a server"):
+    with pytest.raises(InputError, match=r"a model in this process, not with 'qwen@https://host/v1'"):
         open_policy("best", "best-of-3:qwen@https://host/v1")
 
 

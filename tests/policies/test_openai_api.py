@@ -20,7 +20,7 @@ from tests.support.gateways import running, until
 from copydesk.data.record import Message
 from copydesk.errors import InputError, Interrupted
 from copydesk.policies import OpenAIPolicy, PolicyResponse, Sampling
-from copydesk.policies.openai_api import find_api_key, fold_seed
+from copydesk.policies.openai_api import fold_seed
 
 Json = dict[str, Any]
 KEY = "sk-very-secret"
@@ -246,24 +246,6 @@ def test_it_works_where_an_event_loop_runs() -> None:
             return here + await asyncio.to_thread(policy.respond, ["two"], [(0,)], SAMPLING)
 
         assert asyncio.run(within()) == ["re: one", "re: two"]
-
-
-def test_the_environment_holds_the_key_of_one_server_or_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("COPYDESK_KEY_THE_JUDGE_2", "COPYDESK_UPSTREAM_KEY", "OPENAI_API_KEY"):
-        monkeypatch.delenv(variable, raising=False)
-    theirs = "https://api.openai.com/v1"
-    assert find_api_key("the-judge.2", theirs) is None
-    for variable in ("OPENAI_API_KEY", "COPYDESK_UPSTREAM_KEY", "COPYDESK_KEY_THE_JUDGE_2"):
-        monkeypatch.setenv(variable, f"{variable}-key\n")
-        assert find_api_key("the-judge.2", theirs) == f"{variable}-key"
-    assert find_api_key("other", "http://host/v1") == "COPYDESK_UPSTREAM_KEY-key"
-
-
-@pytest.mark.parametrize("url", ["http://localhost:8000/v1", "https://api.openai.com.evil.example/v1"])
-def test_openais_key_goes_to_nobody_else(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    monkeypatch.delenv("COPYDESK_UPSTREAM_KEY", raising=False)
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    assert find_api_key("judge", url) is None
 
 
 def test_no_key_of_the_environment_is_sent_unasked(monkeypatch: pytest.MonkeyPatch) -> None:

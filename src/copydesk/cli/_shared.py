@@ -25,6 +25,7 @@ from copydesk import embedded, model_registry
 from copydesk.data.jsonl import load_log, read_jsonl
 from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
+from copydesk.policy_spec import PolicySpec, SpecCommand
 from copydesk.store import EditStore, read_edits
 from copydesk.store.users import read_users
 from copydesk.utils.atomic import open_to_read
@@ -117,11 +118,17 @@ def parse_since(text: str, option: str = "--since") -> datetime:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
-def parse_policy_args(words: Sequence[str], demo: Path | None) -> dict[str, str]:
-    """The policies by name, those of a demo run first.
+def parse_policy_args(command: SpecCommand, words: Sequence[str], demo: Path | None) -> dict[str, str]:
+    """The specs of a command's policies by name, those of a demo run first.
+
+    Args:
+        command: the command, which decides what forms of a spec are taken.
+        words: NAME=SPEC, as given with `--policy`.
+        demo: the folder of a demo run whose policies are taken, given with `--from`.
 
     Raises:
-        InputError: a word is not NAME=SPEC, a name is given twice, or the folder holds no policies.
+        InputError: a word is not NAME=SPEC, the command does not take the form of a spec, a name is given twice, or the
+            folder holds no policies.
     """
     specs: dict[str, str] = {}
     if demo is not None:
@@ -130,33 +137,35 @@ def parse_policy_args(words: Sequence[str], demo: Path | None) -> dict[str, str]
             raise InputError(f"--from {demo}: no policies there; give the folder that `copydesk demo` wrote")
         specs = {path.parent.name: str(path.parent) for path in folders}
     for word in words:
-        name, spec = parse_name_and_spec(word)
+        name, spec = parse_policy_arg(command, word)
         if name in specs:
             raise InputError(f"--policy {word}: there are two policies named {name!r}; choose another name")
         specs[name] = spec
     return specs
 
 
-def parse_name_and_spec(word: str, option: str = "--policy") -> tuple[str, str]:
-    """The name of a policy (or of what an option names else) and what it is.
+def parse_policy_arg(command: SpecCommand, word: str, option: str = "--policy") -> tuple[str, str]:
+    """The name and the spec of a policy that a command is given as NAME=SPEC.
 
     Raises:
-        InputError: the word is not NAME=SPEC.
+        InputError: the word is not NAME=SPEC, or the command does not take the form of the spec.
     """
     name, equals, spec = word.partition("=")
     if not (name and equals and spec):
         raise InputError(f"{option} {word}: write NAME=SPEC, such as base=embedded")
+    PolicySpec.parse(spec).check_command(command)
     return name, spec
 
 
 def resolve_spec(spec: str) -> str:
-    """A spec whose path is found from any folder; one that holds no path as it is."""
+    """A spec with an absolute path, so that a gateway in another folder finds it; one without a path unchanged."""
     if spec == embedded.NAME or spec in model_registry.PINNED_MODEL_NAMES:
         return spec  # even where a folder here is called so
-    before, at, _ = spec.rpartition("@http")
-    path = (before if at else spec).removeprefix("vllm:")
+    path = PolicySpec.parse(spec).model
     # A hub id that is also a folder here means the folder, as it does to `load_model`.
-    return spec.replace(path, str(Path(path).resolve()), 1) if Path(path).exists() else spec
+    before = "vllm:" if spec.startswith("vllm:") else ""
+    found = path and Path(path).exists()
+    return f"{before}{Path(path).resolve()}{spec[len(before) + len(path) :]}" if found else spec
 
 
 def iter_with_progress(file: Path, what: str) -> Iterator[EditRecord]:

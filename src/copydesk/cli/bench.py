@@ -14,6 +14,7 @@ from copydesk.cli._options import options_from_config, parse_list
 from copydesk.cli._shared import emit, log_to_stderr
 from copydesk.ensemble.rules import list_late_methods
 from copydesk.errors import InputError
+from copydesk.policy_spec import PolicySpec
 from copydesk.simulate.config import (
     ExperimentConfig,
     parse_scenario_arg,
@@ -87,6 +88,8 @@ def bench_paper_command(
     if "users" in options and isinstance(in_file.get("users"), dict):
         options["users"] = in_file["users"] | options["users"]
     settings = merge_config(ExperimentConfig, config, in_file, options)
+    for spec in settings.users.values():
+        PolicySpec.parse(spec).check_command("bench --user")
     if shift and sweep is not None:
         raise InputError("--shift: a sweep has columns of its own; give --shift or --sweep")
     if shift:

@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from copydesk.cli._shared import emit, parse_name_and_spec, resolve_spec
+from copydesk.cli._shared import emit, parse_policy_arg, resolve_spec
 from copydesk.client import Client
 from copydesk.errors import InputError
 from copydesk.store.api_keys import DEFAULT_TENANT
@@ -49,7 +49,7 @@ def add_policy_command(
     """
     if user is not None and group is not None:
         raise InputError(f"--for {user} and --for-group {group}: a policy is for one user or for one group; give one")
-    name, spec = parse_name_and_spec(policy)
+    name, spec = parse_policy_arg("policies add", policy)
     with Client(url, key) as client:
         done = client.add_policy(name, resolve_spec(spec), user=user, group=group)
     emit(done, Text(f"{name} is an arm now." if done["added"] else f"{name} is already an arm."), as_json=as_json)

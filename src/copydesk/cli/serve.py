@@ -15,6 +15,7 @@ from copydesk.ensemble.config import EnsembleConfig
 from copydesk.ensemble.ledger import Ledger
 from copydesk.errors import InputError, Interrupted
 from copydesk.gateway.config import GatewayConfig
+from copydesk.policy_spec import PolicySpec
 from copydesk.store import DEFAULT_STORE, EditStore
 from copydesk.store.events import read_setup_events
 
@@ -75,7 +76,7 @@ def serve_command(
 
     copydesk serve --store postgresql://localhost/edits --policy a=my-model@http://127.0.0.1:8000/v1
     """
-    policies = {name: resolve_spec(spec) for name, spec in parse_policy_args(policy or [], demo).items()}
+    policies = {name: resolve_spec(spec) for name, spec in parse_policy_args("serve", policy or [], demo).items()}
     opened = EditStore.open(store)
     try:
         before = _read_ledger(opened)
@@ -122,7 +123,7 @@ def _resolve_edit_cost(before: EnsembleConfig | None, policies: dict[str, str], 
 
 def _choose_tokenizer(policies: dict[str, str]) -> str:
     for spec in policies.values():
-        if "@http" in spec:
+        if PolicySpec.parse(spec).url is not None:
             continue
         on_the_hub = not Path(spec).exists() and spec.count("/") == 1 and spec[0] not in "./~"
         if spec in model_registry.PINNED_MODEL_NAMES or on_the_hub or (Path(spec) / "tokenizer.json").is_file():

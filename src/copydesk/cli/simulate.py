@@ -42,7 +42,7 @@ def simulate_command(
 
     copydesk simulate --from demo --policy best=best-of-8:demo/policies/sft@demo/policies/rl/cost_model
     """
-    specs = parse_policy_args(policy or [], demo)
+    specs = parse_policy_args("simulate", policy or [], demo)
     try:
         import matplotlib  # noqa: F401  # the report needs it: better to know now than after the run
 

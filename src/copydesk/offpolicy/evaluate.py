@@ -25,6 +25,7 @@ from copydesk.offpolicy.estimators import (
 from copydesk.offpolicy.overlap import UNEVEN_SHARE, Overlap, check_overlap
 from copydesk.offpolicy.traffic import LoggedAnswer, Traffic
 from copydesk.offpolicy.weights import ImportanceWeights, compute_arm_weights, compute_text_weights
+from copydesk.policy_spec import PolicySpec
 from copydesk.utils.config import Config, Flag
 
 if TYPE_CHECKING:
@@ -202,6 +203,14 @@ def _parse_shares(policy: str, logged: set[str]) -> dict[str, float] | None:
 
 def _open_local_policy(name: str, spec: str) -> "LocalPolicy":
     """Open a policy in this process, which can compute the probability of a text."""
+    parsed = PolicySpec.parse(spec)
+    try:
+        parsed.check_command("evaluate")
+    except InputError as exc:
+        raise InputError(
+            f"{exc}. It is no model in this process, so the probability of a logged text is not known; give a model "
+            f"or a policy's folder, or {_ADD_ARM_HINT}"
+        ) from None
     try:
         from copydesk.policies.local import LocalPolicy
         from copydesk.policies.open import open_policy
@@ -211,11 +220,7 @@ def _open_local_policy(name: str, spec: str) -> "LocalPolicy":
             "install it with: pip install 'copydesk[train]'"
         ) from None
     opened = open_policy(name, spec)
-    if not isinstance(opened, LocalPolicy):
-        raise InputError(
-            f"{spec}: it is no model in this process, so the probability of a logged text is not known; give a model "
-            f"or a policy's folder, or {_ADD_ARM_HINT}"
-        )
+    assert isinstance(opened, LocalPolicy)
     return opened
 
 

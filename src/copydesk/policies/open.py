@@ -1,9 +1,6 @@
-"""Opening the policy that a word on the command line names.
+"""Open the policy that a spec names: a local model, a model at a server, best-of-n, or a prompted policy."""
 
-Opening the prompted policy that a word on the command line names.
-"""
-
-import re
+import os
 from pathlib import Path
 
 from copydesk.data.jsonl import load_log
@@ -11,92 +8,85 @@ from copydesk.errors import InputError
 from copydesk.models.load import load_model
 from copydesk.policies.base import Policy
 from copydesk.policies.local import BestOfNPolicy, LocalPolicy
-from copydesk.policies.openai_api import OpenAIPolicy, find_api_key
+from copydesk.policies.openai_api import OpenAIPolicy
 from copydesk.policies.prompted.base import Learner
 from copydesk.policies.prompted.cipher import CipherPolicy
 from copydesk.policies.prompted.icl import IclPolicy
 from copydesk.policies.prompted.retrieval import RetrievalMemory, choose_encoder
+from copydesk.policy_spec import PolicySpec
 from copydesk.training.cost_model.io import COST_MODEL_FOLDER, load_cost_model
 
-_PROMPTED_SPEC = re.compile(r"(icl|cipher)-([^:/]*):(.*)", re.DOTALL)
+
+def open_policy(name: str, spec: str) -> Policy:
+    """Open a policy.
+
+    Args:
+        name: the policy's name.
+        spec: any form of `copydesk.policy_spec.FORMS` but `vllm:FOLDER@URL`, which only the gateway opens. `MODEL` is a
+            model or a policy's folder, as `load_model` takes it. The API key of `MODEL@URL` comes from the environment;
+            see `PolicySpec.api_key`. Without `@COST_MODEL`, best-of-N uses the cost model in SPEC's folder.
+
+    Raises:
+        InputError: the spec is malformed, the policy cannot be loaded, or the cost model's tokenizer is not the
+            policy's.
+    """
+    parsed = PolicySpec.parse(spec)
+    parsed.check_command("simulate")
+    if parsed.form == "server" and parsed.url is not None:
+        return OpenAIPolicy(name, parsed.model, parsed.url, api_key=parsed.api_key(name, os.environ))
+    prompted = open_prompted_policy(name, spec)
+    if prompted is not None:
+        return prompted
+    if parsed.inner is not None:
+        return _open_best_of_n(name, parsed, parsed.inner.text)
+    model, tokenizer, _ = load_model(spec)
+    return LocalPolicy(name, model, tokenizer)
 
 
 def open_prompted_policy(name: str, spec: str, encoder: str | None = None) -> Learner | None:
-    """Open a policy that has learnt from a log, or `None` if the spec is not of one.
+    """Open a policy that learns from a log through its prompt, or return `None` if the spec is of another form.
 
     Args:
-        name: what it is to be called.
-        spec: `icl-K:SPEC@LOG.jsonl` or `cipher-K:SPEC@LOG.jsonl`: SPEC as `open_policy` takes it, with K past edits,
-            or what K of them say of the taste, in each prompt. The log is what follows the last `@`.
-        encoder: what retrieves: a hub id or folder for `SentenceEncoder`. Without one: the states of SPEC's model, or
-            of the embedded model where SPEC runs elsewhere.
+        name: the policy's name.
+        spec: `icl-K:SPEC@LOG` puts K past edits into each prompt, `cipher-K:SPEC@LOG` a description of the taste behind
+            K past edits. SPEC is what `open_policy` takes; the log follows the last `@`.
+        encoder: a hub id or a folder for `SentenceEncoder`, which finds past edits. Default: the hidden states of
+            SPEC's model, or of the embedded model if SPEC runs at a server.
 
     Raises:
-        InputError: K is no number of at least 1, there is no log, nothing in it is edited or accepted, or SPEC or the
-            encoder cannot be opened.
+        InputError: K is not a positive whole number, there is no log, none of its rows is edited or accepted, or SPEC
+            or the encoder cannot be opened.
     """
-    # which itself asks here whether a spec is of a prompted policy
-
-    found = _PROMPTED_SPEC.fullmatch(spec)
-    if found is None:
+    parsed = PolicySpec.parse(spec)
+    if parsed.form not in ("icl", "cipher") or parsed.inner is None:
         return None
-    kind, number = found[1], found[2]
-    writes, _, path = found[3].rpartition("@")
-    usage = f"give {kind}-K:SPEC@LOG.jsonl, such as {kind}-3:embedded@log.jsonl"
-    if re.fullmatch(r"0*[1-9][0-9]{0,5}", number) is None:
-        raise InputError(f"{spec}: K is {number!r}, not a whole number from 1 to 999999; {usage}")
-    if not writes:
-        raise InputError(f"{spec}: it does not say which log to learn from; {usage}")
-    log = Path(path).expanduser()
+    log = Path(parsed.path).expanduser()
     if not log.is_file():
-        raise InputError(f"{spec}: there is no log {path!r}; {usage}")
+        usage = f"give {parsed.form}-K:SPEC@LOG.jsonl, such as {parsed.form}-3:embedded@log.jsonl"
+        raise InputError(f"{spec}: there is no log {parsed.path!r}; {usage}")
     records = [record for record in load_log(log) if not record.pending]
     if not records:
-        raise InputError(f"{path}: no row is edited or accepted, so there is nothing to learn from; give another log")
-    writer = open_policy(name, writes)
+        raise InputError(
+            f"{parsed.path}: no row is edited or accepted, so there is nothing to learn from; give another log"
+        )
+    writer = open_policy(name, parsed.inner.text)
     encodes = choose_encoder(writer, encoder)
     learner: Learner
-    if kind == "icl":
-        learner = IclPolicy(name, writer, RetrievalMemory(encodes), int(number))
+    if parsed.form == "icl":
+        learner = IclPolicy(name, writer, RetrievalMemory(encodes), parsed.count)
     else:
-        learner = CipherPolicy(name, writer, RetrievalMemory(encodes), int(number))
+        learner = CipherPolicy(name, writer, RetrievalMemory(encodes), parsed.count)
     learner.learn(records)
     return learner
 
 
-_BEST_OF_N_SPEC = re.compile(r"best-of-(\d+):(.+)")
-_OPENAI_SPEC = re.compile(r"(.+)@(https?://[^\s@]+)")
-
-
-def open_policy(name: str, spec: str) -> Policy:
-    """Load a policy.
-
-    Args:
-        name: what it is to be called.
-        spec: a model or a policy's folder, as `load_model` takes it; or `MODEL@URL`, a model at an OpenAI-compatible
-            server, such as `gpt-4o-mini@https://api.openai.com/v1`, with the key that `find_api_key` finds; or
-            `best-of-N:SPEC@COST_MODEL`, the one of N responses of SPEC, in this process, that a cost model finds
-            cheapest. Without `@COST_MODEL`: the one in SPEC's folder. And `icl-K:SPEC@LOG` or `cipher-K:SPEC@LOG`,
-            which learn from a log through the prompt; see `open_prompted_policy`.
-
-    Raises:
-        InputError: it cannot be loaded, or the cost model reads other tokens than the policy writes.
-    """
-    prompted = open_prompted_policy(name, spec)
-    if prompted is not None:
-        return prompted
-    best, remote = _BEST_OF_N_SPEC.fullmatch(spec), _OPENAI_SPEC.fullmatch(spec)
-    if best is not None and remote is not None:
-        raise InputError(f"{spec}: best-of-n drafts with a model in this process, not one at a server; name a folder")
-    if remote is not None:
-        return OpenAIPolicy(name, remote[1], remote[2], api_key=find_api_key(name, remote[2]))
-    if best is None:
-        model, tokenizer, _ = load_model(spec)
-        return LocalPolicy(name, model, tokenizer)
-    drafts, at = int(best[1]), best[2].rpartition("@")
-    own, costs = (at[0], at[2]) if at[1] else (at[2], str(Path(at[2]) / COST_MODEL_FOLDER))
-    model, tokenizer, _ = load_model(own)
-    cost_model, reads = load_cost_model(costs)
-    if reads.get_vocab() != tokenizer.get_vocab():
-        raise InputError(f"{spec}: the cost model in {costs} reads other tokens than {own} writes; make one for it")
-    return BestOfNPolicy(name, LocalPolicy(name, model, tokenizer), cost_model, drafts)
+def _open_best_of_n(name: str, spec: PolicySpec, model_spec: str) -> BestOfNPolicy:
+    cost_folder = spec.path or str(Path(model_spec) / COST_MODEL_FOLDER)
+    model, tokenizer, _ = load_model(model_spec)
+    cost_model, cost_tokenizer = load_cost_model(cost_folder)
+    if cost_tokenizer.get_vocab() != tokenizer.get_vocab():
+        raise InputError(
+            f"{spec.text}: the cost model in {cost_folder} reads other tokens than {model_spec} writes; train a cost "
+            "model with this policy's tokenizer"
+        )
+    return BestOfNPolicy(name, LocalPolicy(name, model, tokenizer), cost_model, spec.count)

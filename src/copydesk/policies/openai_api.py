@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-import os
 import re
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -13,11 +12,11 @@ from queue import SimpleQueue
 from threading import Thread
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
 
 from copydesk.data.record import Context
 from copydesk.errors import InputError
 from copydesk.policies.base import Sampling
+from copydesk.policy_spec import list_api_key_variables
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -215,7 +214,7 @@ class OpenAIPolicy:
 
     def _build_error(self, said: str, status: int = 0) -> InputError:
         mend = {
-            401: f"; set {get_api_key_variable(self.name)}, COPYDESK_UPSTREAM_KEY or OPENAI_API_KEY to a key it takes",
+            401: f"; set {' or '.join(list_api_key_variables(self.name, self.url))} to a key it takes",
             404: "; check the model's name, and that its API begins at this address",
             429: "; ask for less at a time",
         }.get(status, "")
@@ -229,27 +228,6 @@ def fold_seed(seed: Sequence[int]) -> int:
     """A seed of several integers as one of 31 bits, which every server takes; the same on every machine."""
     digest = hashlib.sha256(json.dumps([int(part) for part in seed]).encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
-
-
-def get_api_key_variable(name: str) -> str:
-    """The environment variable that holds the key of the server behind the policy of this name alone."""
-    return "COPYDESK_KEY_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
-
-
-def find_api_key(name: str, url: str) -> str | None:
-    """The key of the server behind a policy, from the environment.
-
-    `COPYDESK_KEY_` and the policy's name in capitals, with `_` for all but letters and digits; else
-    `COPYDESK_UPSTREAM_KEY`; else, where the server is OpenAI's own, `OPENAI_API_KEY`. `None` if none of them is set.
-    """
-    variables = [get_api_key_variable(name), _SHARED_KEY_VARIABLE]
-    if urlsplit(url).hostname == "api.openai.com":
-        variables.append("OPENAI_API_KEY")  # a key that everybody has set must not reach whoever's server is named
-    found = (os.environ.get(variable, "").strip() for variable in variables)
-    return next((key for key in found if key), None)
-
-
-_SHARED_KEY_VARIABLE = "COPYDESK_UPSTREAM_KEY"
 
 
 def _import_openai() -> ModuleType:

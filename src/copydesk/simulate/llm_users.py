@@ -7,6 +7,7 @@ from typing import Any
 
 from copydesk.models.load import load_model
 from copydesk.policies import CachedPolicy, LocalPolicy, OpenAIPolicy, Policy, open_policy
+from copydesk.policy_spec import PolicySpec
 from copydesk.simulate.config import ExperimentConfig, LogRun
 from copydesk.simulate.run_folder import RunFolder
 from copydesk.simulate.users import User, get_user
@@ -73,7 +74,9 @@ def read_llm_usage(folder: RunFolder) -> dict[str, dict[str, int]]:
 
 def _open_user_model(name: str, spec: str) -> tuple[Policy, str]:
     """A user's model, and what tells its answers from another's."""
-    if "@http" in spec:
+    parsed = PolicySpec.parse(spec)
+    parsed.check_command("bench --user")
+    if parsed.form == "server":
         return open_policy(name, spec), spec
     model, tokenizer, info = load_model(spec)
     return LocalPolicy(name, model, tokenizer), f"{spec}@{info.weights_sha256 or info.revision}"

@@ -130,12 +130,3 @@ def test_servers_and_folders_that_are_none(adapter: Path, tmp_path: Path) -> Non
     (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": "IA3"}))
     with pytest.raises(InputError, match="IA3"):
         load_adapter("early", str(adapter), "http://127.0.0.1:9/v1")
-
-
-def test_keys_of_servers_come_from_the_environment(monkeypatch) -> None:
-    from copydesk.gateway.backends.open import _read_api_key
-
-    assert _read_api_key("early-1") is None
-    monkeypatch.setenv("COPYDESK_UPSTREAM_KEY", "common")
-    monkeypatch.setenv("COPYDESK_KEY_EARLY_1", "own")
-    assert (_read_api_key("early-1"), _read_api_key("sft")) == ("own", "common")

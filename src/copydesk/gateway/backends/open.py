@@ -1,8 +1,7 @@
-"""Opening the policy that a spec names."""
+"""Open the policy that a spec names."""
 
 import asyncio
 import os
-import re
 from typing import TYPE_CHECKING
 
 from copydesk.errors import InputError
@@ -10,23 +9,14 @@ from copydesk.gateway.backends.base import PolicyBackend
 from copydesk.gateway.backends.proxy import ProxyBackend
 from copydesk.gateway.backends.vllm import load_adapter
 from copydesk.gateway.config import GatewayConfig
+from copydesk.policy_spec import PolicySpec
 
 if TYPE_CHECKING:
     from copydesk.gateway.backends.local import LocalServer
 
-_REMOTE_SPEC = re.compile(r"(vllm:)?(.+)@(https?://[^\s@]+)")
-
 
 class BackendOpener:
-    """Opens policies. A spec is one of:
-
-    - `MODEL@URL`: a model at an OpenAI-compatible server, such as `gpt-4o-mini@https://api.openai.com/v1`;
-    - `vllm:FOLDER@URL`: a LoRA adapter's folder, loaded into the vLLM server there;
-    - anything else is a model or policy in this process, as `copydesk train --model` takes it.
-
-    A server's key is read from the environment: `COPYDESK_KEY_` and the policy's name in capitals, with `_` for all but
-    letters and digits, else `COPYDESK_UPSTREAM_KEY`. It is never logged.
-    """
+    """Opens the policies that `copydesk serve` takes; see `copydesk.policy_spec`. API keys are not logged."""
 
     def __init__(self, settings: GatewayConfig) -> None:
         self._config = settings
@@ -39,11 +29,12 @@ class BackendOpener:
             InputError: it cannot be opened.
         """
         settings = self._config
-        found = _REMOTE_SPEC.fullmatch(spec)
-        if found is None:
+        parsed = PolicySpec.parse(spec)
+        parsed.check_command("serve")
+        if parsed.url is None:
             return await (await self._get_local_server()).open(name, spec)
-        model, url, key = found[2], found[3], _read_api_key(name)
-        if found[1]:
+        model, url, key = parsed.model, parsed.url, parsed.api_key(name, os.environ)
+        if parsed.form == "vllm":
             model = await asyncio.to_thread(load_adapter, name, model, url, key, settings.timeout)
         return ProxyBackend(name, model, url, api_key=key, timeout=settings.timeout, retries=settings.retries)
 
@@ -70,8 +61,3 @@ def _import_local_server() -> "type[LocalServer]":
             "behind a server: MODEL@http://..."
         ) from None
     return LocalServer
-
-
-def _read_api_key(name: str) -> str | None:
-    own = "COPYDESK_KEY_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
-    return os.environ.get(own) or os.environ.get("COPYDESK_UPSTREAM_KEY")
