@@ -105,8 +105,12 @@ def add_exception_handlers(app: FastAPI) -> None:
     def _invalid(request: Request, fault: RequestValidationError) -> JSONResponse:
         first = fault.errors()[0]
         where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+        code = "too_long" if first["type"] == "too_long" else "invalid"
         return make_error_response(
-            400, f"{where or 'the request'}: {first['msg']}", param=where or None, code="invalid"
+            400,
+            f"{where or 'the request'}: {first['msg'].removeprefix('Value error, ')}",
+            param=where or None,
+            code=code,
         )
 
     @app.exception_handler(StoreUnavailable)

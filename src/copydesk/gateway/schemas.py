@@ -1,19 +1,33 @@
-"""What the gateway is asked, as its OpenAPI document describes it."""
+"""Request bodies of the gateway's API, as pydantic models; the OpenAPI document describes them."""
 
-from typing import Annotated, Any, Literal, TypeVar
+import json
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.json_schema import models_json_schema
-from pydantic_core import from_json
+from pydantic_core import PydanticCustomError, from_json
 
+from copydesk.data.record import Message
 from copydesk.gateway.errors import ApiError
+from copydesk.store.read import extract_text
 
 M = TypeVar("M", bound=BaseModel)
 
 ENSEMBLE_MODEL = "copydesk"
-"""The model's name that lets the late ensemble choose."""
+"""The model name that lets the late ensemble choose."""
 
 
 def _reject_nul(text: str) -> str:
@@ -28,7 +42,7 @@ PolicyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
 class ChatMessage(BaseModel):
-    """One turn of a chat; further keys are passed on."""
+    """One message of a chat; further keys are passed on."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -37,7 +51,12 @@ class ChatMessage(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """OpenAI's request; parameters that are not named here are passed on to the policy as they are."""
+    """The body of `POST /v1/chat/completions`, in OpenAI's schema.
+
+    A policy behind a server gets every key of the body as it was sent; a policy in this process reads it as a
+    `GenerationRequest`, which adds the parameters. Validated with a `ChatLimits` as the context, it is checked against
+    these limits.
+    """
 
     model_config = ConfigDict(
         extra="allow",
@@ -48,23 +67,172 @@ class ChatRequest(BaseModel):
 
     model: Annotated[ShortText, Field(description="`copydesk` lets the ensemble choose; a policy's name asks for it.")]
     messages: Annotated[list[ChatMessage], Field(min_length=1, description="The context.")]
-    stream: Annotated[bool | None, Field(description="Answer in pieces, as server-sent events.")] = None
+    stream: Annotated[bool | None, Field(description="Answer in chunks, as server-sent events.")] = None
     user: Annotated[
-        Annotated[StorableText, Field(max_length=256)] | None, Field(description="Who is to edit: the scope.")
+        Annotated[StorableText, Field(max_length=256)] | None,
+        Field(description="The user who will edit the answer; decides the scope of the ensemble."),
     ] = None
     n: Annotated[Literal[1] | None, Field(description="Only 1: an edit belongs to one response.")] = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_serializable(cls, body: Any, info: ValidationInfo) -> Any:
+        if info.context is not None:
+            try:
+                json.dumps(body)
+            except ValueError as exc:  # an integer of thousands of digits
+                raise ValueError(f"the body cannot be passed on: {exc}") from None
+        return body
+
+    @field_validator("messages")
+    @classmethod
+    def _check_length(cls, messages: list[ChatMessage], info: ValidationInfo) -> list[ChatMessage]:
+        limits: ChatLimits | None = info.context
+        if limits is None:
+            return messages
+        if len(messages) > limits.max_messages:
+            raise PydanticCustomError("too_long", f"{len(messages)} messages; at most {limits.max_messages} are taken")
+        length = sum(len(extract_text(message.content)) for message in messages)
+        if length > limits.max_text:
+            raise PydanticCustomError("too_long", f"they have {length} characters; at most {limits.max_text} are taken")
+        return messages
+
+
+class ChatLimits(Protocol):
+    """The limits of a chat request; a `GatewayConfig` has them."""
+
+    @property
+    def max_messages(self) -> int:
+        """The most messages of a request."""
+        ...
+
+    @property
+    def max_text(self) -> int:
+        """The most characters of all messages together."""
+        ...
+
+
+def _allow_only(*values: Any) -> AfterValidator:
+    """Refuse every other value of a parameter that policies in this process do not support."""
+
+    def check(value: Any) -> Any:
+        if value not in values:
+            raise PydanticCustomError("unsupported_parameter", "not supported by this model")
+        return value
+
+    return AfterValidator(check)
+
+
+def _wrap_stop(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+_TokenCount = Annotated[int, Strict(), Field(ge=1, le=2**31 - 1)]
+_Penalty = Annotated[float, Strict(), Field(ge=-2, le=2, allow_inf_nan=False)]
+_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+
+
+class _StreamOptions(BaseModel):
+    include_usage: Annotated[bool, Strict()] | None = None
+
+
+class GenerationRequest(ChatRequest):
+    """A chat request as a policy in this process reads it: with its parameters, in the ranges of OpenAI's reference.
+
+    A parameter that is null or missing has its default. One that would change the answer and is not supported is
+    refused, unless its value asks for nothing (`tools: []`); one that does not change the answer (`store`, `metadata`)
+    is ignored. An error's type is `unsupported_parameter` in the first case.
+    """
+
+    model: ShortText = ENSEMBLE_MODEL
+    temperature: Annotated[float, Strict(), Field(ge=0, le=2, allow_inf_nan=False)] = 1.0
+    top_p: Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
+    presence_penalty: _Penalty = 0.0
+    frequency_penalty: _Penalty = 0.0
+    max_completion_tokens: _TokenCount | None = None
+    max_tokens: _TokenCount | None = None
+    stop: Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...], Field(max_length=4), BeforeValidator(_wrap_stop)
+    ] = ()
+    seed: Annotated[int, Strict(), Field(ge=-(2**63), le=2**63 - 1)] | None = None
+    stream_options: _StreamOptions = _StreamOptions()
+
+    tools: Annotated[list[Any], _allow_only([])] = []
+    tool_choice: Annotated[str | dict[str, Any], _allow_only("none", "auto")] = "auto"
+    functions: Annotated[list[Any], _allow_only([])] = []
+    function_call: Annotated[str | dict[str, Any], _allow_only("none", "auto")] = "auto"
+    logprobs: Annotated[bool, Strict(), _allow_only(False)] = False
+    top_logprobs: Annotated[int, Strict(), _allow_only()] | None = None
+    logit_bias: Annotated[dict[str, Any], _allow_only({})] = {}
+    response_format: Annotated[dict[str, Any], _allow_only({"type": "text"})] = {"type": "text"}
+    modalities: Annotated[list[Any], _allow_only(["text"])] = ["text"]
+    audio: Annotated[dict[str, Any], _allow_only()] | None = None
+    web_search_options: Annotated[dict[str, Any], _allow_only()] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, body: Any) -> Any:
+        return {key: value for key, value in body.items() if value is not None} if isinstance(body, dict) else body
+
+    @field_validator("n", mode="before")
+    @classmethod
+    def _check_n(cls, n: Any) -> Any:
+        if type(n) is not int:  # `Literal[1]` takes true and 1.0
+            raise ValueError("must be 1")
+        if n > 1:
+            raise PydanticCustomError("unsupported_parameter", "not supported by this model")
+        return n
+
+    @field_validator("messages")
+    @classmethod
+    def _check_messages(cls, messages: list[ChatMessage]) -> list[ChatMessage]:
+        for message in messages:
+            _to_message(message)
+        return messages
+
+    @property
+    def chat(self) -> tuple[Message, ...]:
+        """The messages as roles and text; several parts of a message are joined by newlines, as vLLM and the log do."""
+        return tuple(_to_message(message) for message in self.messages)
+
+    @property
+    def token_limit(self) -> int | None:
+        """The most tokens of the answer: `max_completion_tokens`, else the older `max_tokens`."""
+        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+
+
+def _to_message(message: ChatMessage) -> Message:
+    extra = message.model_extra or {}
+    if extra.get("tool_calls") or extra.get("function_call") or message.role in ("tool", "function"):
+        raise PydanticCustomError("unsupported_parameter", "tools are not supported by this model")
+    if message.role not in _ROLES:
+        raise ValueError(f"a role must be one of {', '.join(_ROLES)}")
+    parts = message.content if isinstance(message.content, list) else []
+    for part in parts:
+        if not isinstance(part.get("type"), str):
+            raise ValueError("content must be a string or a list of parts with a type")
+        if part["type"] != "text":
+            raise PydanticCustomError("unsupported_parameter", "only parts of type text are supported by this model")
+        if not isinstance(part.get("text"), str):
+            raise ValueError("the text of a part must be a string")
+    text = extract_text(message.content)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can spell and UTF-8 cannot
+        raise ValueError("the content is not valid Unicode text") from None
+    return Message(role=_ROLES[message.role], content=text)
+
 
 class EditRequest(BaseModel):
-    """What a person made of an answer: the edited text, or that it was accepted as it was."""
+    """A person's edit of an answer: the edited text, or that the answer was accepted unchanged."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"example": {"completion_id": "chatcmpl-01J...", "edit": "Hi Ann, ..."}}
     )
 
     completion_id: Annotated[ShortText, Field(description="The `id` of the answer.")]
-    edit: Annotated[StorableText | None, Field(description="What the person made of the answer.")] = None
-    accepted: Annotated[Literal[True] | None, Field(description="The answer was taken as it was.")] = None
+    edit: Annotated[StorableText | None, Field(description="The edited text.")] = None
+    accepted: Annotated[Literal[True] | None, Field(description="The answer was accepted unchanged.")] = None
 
     @model_validator(mode="after")
     def _check_exactly_one(self) -> "EditRequest":
@@ -74,13 +242,13 @@ class EditRequest(BaseModel):
 
 
 class PolicyRequest(BaseModel):
-    """A policy that is to become an arm."""
+    """A policy to add as an arm."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"example": {"name": "early-2", "spec": "policies/early-2"}}
     )
 
-    name: Annotated[PolicyName, Field(description="Given once; a retrained policy takes a new one.")]
+    name: Annotated[PolicyName, Field(description="Unique; a retrained policy takes a new name.")]
     spec: Annotated[
         StorableText,
         Field(min_length=1, max_length=4096, description="A model, a folder, `MODEL@URL` or `vllm:FOLDER@URL`."),
@@ -96,7 +264,7 @@ class PolicyRequest(BaseModel):
 
 
 CHAT_REQUEST_REF = {"$ref": "#/components/schemas/ChatRequest"}
-"""Where the OpenAPI document has what a request for a completion holds; see `schemas`."""
+"""The place of `ChatRequest` in the OpenAPI document; see `build_request_schemas`."""
 
 
 def build_request_schemas() -> dict[str, Any]:
@@ -105,18 +273,23 @@ def build_request_schemas() -> dict[str, Any]:
     return dict(found["$defs"])
 
 
-async def read_body(request: Request, model: type[M]) -> tuple[dict[str, Any], M]:
-    """The body as it was sent, every key of it, and as the model it must be of.
+async def read_body(request: Request, model: type[M], context: Any = None) -> tuple[dict[str, Any], M]:
+    """The body of a request as it was sent, with every key, and validated.
+
+    Args:
+        request: the request.
+        model: what validates the body.
+        context: passed to the model's validators.
 
     Raises:
-        ApiError: it is no JSON (NaN is none), or is nested too deeply.
-        RequestValidationError: it is not what the model describes.
+        ApiError: the body is not JSON (NaN is not), or is nested too deeply.
+        RequestValidationError: the model refuses it.
     """
     try:
         body = from_json(await request.body(), allow_inf_nan=False)
     except ValueError as exc:
         raise ApiError(400, f"the body is not JSON: {exc}", code="invalid") from None
     try:
-        return body, model.model_validate(body)
+        return body, model.model_validate(body, context=context)
     except ValidationError as exc:
         raise RequestValidationError(exc.errors(include_url=False)) from None

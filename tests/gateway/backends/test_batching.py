@@ -26,7 +26,7 @@ from copydesk.gateway.backends.batching import (
     IncrementalDetokenizer,
     SequenceState,
 )
-from copydesk.gateway.backends.sampling import GenerationRequest
+from copydesk.gateway.backends.sampling import parse_generation_request
 from copydesk.models.generate import generate
 
 SIZES: dict[str, Any] = {
@@ -81,7 +81,7 @@ class Asked:
         self.text, self.seed, self.tokens = text, seed, tokens
         voice = Adapter(engine, BASE_ADAPTER, Letters())  # type: ignore[arg-type]
         request = {"messages": [{"role": "user", "content": text}], "seed": seed, "temperature": 1.3, **fields}
-        self.row = SequenceState(voice, GenerationRequest.parse(request), tokens, self.said.append)
+        self.row = SequenceState(voice, parse_generation_request(request), tokens, self.said.append)
 
     def alone(self, model: PreTrainedModel) -> list[int]:
         """What the model writes of it by other means."""

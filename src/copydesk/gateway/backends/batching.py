@@ -15,7 +15,8 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from copydesk.gateway.backends.base import BackendError
-from copydesk.gateway.backends.sampling import GenerationRequest, Sampler
+from copydesk.gateway.backends.sampling import Sampler
+from copydesk.gateway.schemas import GenerationRequest
 from copydesk.models.chat import encode_context, find_end_of_turn
 
 logger = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ class SequenceState:
         self.done = False
         self.sampler = Sampler(parameters)
         self._request = parameters
-        self._max_new_tokens = max_new_tokens if parameters.max_tokens is None else parameters.max_tokens
+        self._max_new_tokens = max_new_tokens if parameters.token_limit is None else parameters.token_limit
         self._detokenizer = IncrementalDetokenizer(voice.tokenizer, parameters.stop)
         self._emit = emit
 
@@ -131,7 +132,7 @@ class SequenceState:
         Raises:
             PolicyFault: the chat template refuses the messages, or they leave no room for an answer.
         """
-        messages, tokenizer = self._request.messages, self.adapter.tokenizer
+        messages, tokenizer = self._request.chat, self.adapter.tokenizer
         # Without a chat template one user's message is text, as the model was trained on.
         bare = tokenizer.chat_template is None and len(messages) == 1 and messages[0].role == "user"
         try:

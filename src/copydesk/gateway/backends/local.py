@@ -21,7 +21,8 @@ from copydesk import embedded, model_registry
 from copydesk.errors import InputError
 from copydesk.gateway.backends.base import BackendError, Json, PolicyBackend
 from copydesk.gateway.backends.batching import BASE_ADAPTER, Adapter, BatchingEngine, Chunk, SequenceState
-from copydesk.gateway.backends.sampling import GenerationRequest
+from copydesk.gateway.backends.sampling import parse_generation_request
+from copydesk.gateway.schemas import GenerationRequest
 from copydesk.model_registry import Dtype
 from copydesk.models.load import load_model
 
@@ -261,7 +262,7 @@ class LocalBackend:
                 server is closed (503).
         """
         text, usage, reason = "", {}, None
-        async with contextlib.aclosing(self._iter_chunks(GenerationRequest.parse(request))) as pieces:
+        async with contextlib.aclosing(self._iter_chunks(parse_generation_request(request))) as pieces:
             async for piece in pieces:
                 text += piece.text
                 usage, reason = _make_usage(piece), piece.finish_reason
@@ -279,9 +280,9 @@ class LocalBackend:
         Raises:
             PolicyFault: as `complete`; before the first chunk, except for 500 and 503.
         """
-        parameters = GenerationRequest.parse(request)
+        parameters = parse_generation_request(request)
         head: Json = {"object": "chat.completion.chunk", "created": int(time.time())}
-        extra: Json = {"usage": None} if parameters.include_usage else {}
+        extra: Json = {"usage": None} if parameters.stream_options.include_usage else {}
         begun = False
         async with contextlib.aclosing(self._iter_chunks(parameters)) as pieces:
             async for piece in pieces:
@@ -292,7 +293,7 @@ class LocalBackend:
                     yield {**head, "choices": [_make_choice({"content": piece.text})], **extra}
                 if piece.finish_reason:
                     yield {**head, "choices": [_make_choice({}, piece.finish_reason)], **extra}
-                    if parameters.include_usage:
+                    if parameters.stream_options.include_usage:
                         yield {**head, "choices": [], "usage": _make_usage(piece)}
 
     async def close(self) -> None:

@@ -94,8 +94,7 @@ async def chat_completions(request: Request) -> Response:
     """Answer a chat, as OpenAI's API does. `model: "copydesk"` lets the late ensemble choose among the policies."""
     desk = lookup_gateway_state(request)
     caller = await desk.authenticator.authenticate(request, "complete")
-    body, asked = await read_body(request, ChatRequest)
-    _check_lengths(body, desk)
+    body, asked = await read_body(request, ChatRequest, context=desk.config)
     asked_for = CompletionCall(f"chatcmpl-{ULID()}", time.time(), caller, body, asked.model, asked.user or None)
     try:
         if asked.stream:
@@ -327,28 +326,6 @@ def _accumulate_chunk(answer: CompletionAccumulator, chunk: Json) -> None:
             answer.text_parts.append(delta["content"])
         if isinstance(choice.get("finish_reason"), str):
             answer.finish_reason = choice["finish_reason"]
-
-
-def _check_lengths(body: Json, desk: GatewayState) -> None:
-    messages, settings = body["messages"], desk.config
-    if len(messages) > settings.max_messages:
-        raise ApiError(
-            400,
-            f"{len(messages)} messages; at most {settings.max_messages} are taken",
-            code="too_long",
-            param="messages",
-        )
-    if (length := sum(len(extract_text(message.get("content"))) for message in messages)) > settings.max_text:
-        raise ApiError(
-            400,
-            f"the messages have {length} characters; at most {settings.max_text} are taken",
-            code="too_long",
-            param="messages",
-        )
-    try:
-        json.dumps(body)
-    except ValueError as exc:  # an integer of thousands of digits
-        raise ApiError(400, f"the body cannot be passed on: {exc}", code="invalid") from None
 
 
 async def _cancel_on_disconnect(request: Request, work: Any) -> Response:
