@@ -1,4 +1,4 @@
-"""The application: the desk, the routes, and what stands before them."""
+"""The application: the state, the routes, and what stands before them."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -65,16 +65,16 @@ def create_app(
         InputError: on start-up, as `Desk.start`.
     """
     config = config or GatewayConfig()
-    desk = GatewayState(store, config, opener or BackendOpener(config))
-    follows = (ensemble or EnsembleConfig()).replace(metric=desk.metric, cost=asdict(config.cost))
+    state = GatewayState(store, config, opener or BackendOpener(config))
+    follows = (ensemble or EnsembleConfig()).replace(metric=state.metric, cost=asdict(config.cost))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         try:
-            await desk.start(arms, follows)
+            await state.start(arms, follows)
             yield
         finally:
-            await desk.close()
+            await state.close()
 
     app = _GatewayApp(
         title="Copydesk",
@@ -85,7 +85,7 @@ def create_app(
         redoc_url=None,
         responses={status: {"model": ErrorBody, "description": words} for status, words in ERROR_DESCRIPTIONS.items()},
     )
-    app.state.desk = desk
+    app.state.gateway = state
     add_exception_handlers(app)
     for router in (completions.router, edits.router, arm_routes.router, health.router):
         app.include_router(router)
@@ -100,9 +100,9 @@ def create_app(
         )
     app.add_middleware(
         RequestLimits,
-        metrics=desk.metrics,
+        metrics=state.metrics,
         max_body=config.max_body,
         allowed_hosts=config.allowed_hosts,
-        requires_key=desk.authenticator.requires_key,
+        requires_key=state.authenticator.requires_key,
     )
     return app

@@ -1,4 +1,4 @@
-"""What routes are given: the desk, and a caller who may do what they ask for."""
+"""What routes are given: the state, and a caller who may do what they ask for."""
 
 from collections.abc import Awaitable, Callable
 
@@ -9,14 +9,14 @@ from copydesk.gateway.state import GatewayState
 
 
 async def get_gateway_state(request: Request) -> GatewayState:
-    """A dependency: the running gateway's desk. (Asynchronous, since others are run in a thread.)"""
+    """A dependency: the running gateway's state. (Asynchronous, since others are run in a thread.)"""
     return lookup_gateway_state(request)
 
 
 def lookup_gateway_state(request: Request) -> GatewayState:
-    """The running gateway's desk."""
-    desk: GatewayState = request.app.state.desk
-    return desk
+    """The running gateway's state."""
+    state: GatewayState = request.app.state.gateway
+    return state
 
 
 def require_scope(scope: str) -> Callable[[Request], Awaitable[Caller]]:

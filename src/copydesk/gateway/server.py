@@ -88,7 +88,7 @@ async def _run_server(
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         gc.freeze()  # what is there now stays: looking through it again and again would hold up answers
-        server.on_start = lambda: ready(f"http://{shown}:{port}", sorted(app.state.desk.policies))
+        server.on_start = lambda: ready(f"http://{shown}:{port}", sorted(app.state.gateway.policies))
         await server.serve(sockets=[listener])
 
 

@@ -1,4 +1,4 @@
-"""The desk: the store, the policies and the ensemble of a running gateway, and what a request does with them."""
+"""The state: the store, the policies and the ensemble of a running gateway, and what a request does with them."""
 
 import asyncio
 import contextlib

@@ -122,6 +122,13 @@ def _assign_late_colours() -> dict[str, tuple[str, str]]:
     return dict(zip([methods[rule] for rule in RULES if rule in methods], _LATE_COLOURS, strict=False))
 
 
+def list_colours() -> list[tuple[str, str]]:
+    """Every colour that a method's style can have, as it is on light and on dark ground."""
+    named = [(style.light, style.dark) for style in (*METHOD_STYLES.values(), *_EXPERIMENT_STYLES.values())]
+    prompted = [colours for family in _PROMPTED_COLOURS.values() for colours in family]
+    return list(dict.fromkeys([*named, *prompted, *_SPARE_COLOURS]))
+
+
 def _make_style(name: str, light: str, dark: str) -> MethodStyle:
     """The style of a method, in these colours if it has none of its own."""
     known = METHOD_STYLES.get(name) or _EXPERIMENT_STYLES.get(name)

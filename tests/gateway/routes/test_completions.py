@@ -340,11 +340,11 @@ def test_a_stream_nobody_reads_is_stopped_and_its_policy_let_go(store: EditStore
             with pytest.raises(Exception, match=r".*"):
                 await app(scope, receive, send)
             for _ in range(200):
-                if slow.stopped and not app.state.desk._open_requests:
+                if slow.stopped and not app.state.gateway._open_requests:
                     break
                 await asyncio.sleep(0.01)
             assert slow.stopped == 1
-            assert not app.state.desk._open_requests
+            assert not app.state.gateway._open_requests
 
     asyncio.run(run())
     assert [arm for arm, _, _ in withdrawals(store)] == ["slow"]

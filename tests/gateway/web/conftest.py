@@ -6,6 +6,8 @@ from html.parser import HTMLParser
 import httpx
 import pytest
 
+from copydesk.gateway.web import DOCUMENTATION_URL
+
 EVIL = "<script>alert('x')</script>\"'; DROP TABLE edits; -- <img src=x onerror=alert(1)> {{ 7 * 7 }} & \u202e"
 """What an untrusted text may hold."""
 
@@ -41,7 +43,9 @@ def look(response: httpx.Response) -> Found:
         if tag == "script":
             assert str(attrs["src"]).startswith("/static/")
         for name in ("href", "src", "action"):
-            assert not str(attrs.get(name) or "").startswith(("javascript:", "//", "http:", "https:")), (tag, attrs)
+            value = str(attrs.get(name) or "")
+            documentation = tag == "a" and value == DOCUMENTATION_URL and attrs.get("rel") == "noreferrer"
+            assert documentation or not value.startswith(("javascript:", "//", "http:", "https:")), (tag, attrs)
     assert found.all("html") == [{"lang": "en"}]
     assert len(found.all("h1")) == len(found.all("main")) == len(found.all("title")) == 1
     ids = [attrs["id"] for _, attrs in found.tags if "id" in attrs]

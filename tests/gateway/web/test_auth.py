@@ -20,7 +20,7 @@ def no_trust(monkeypatch) -> None:
 
 def key(store: EditStore, *scopes: str, tenant: str = "acme") -> str:
     with store.begin_write() as tx:
-        return create_key(tx.connection, "desk-key", tenant=tenant, **({"scopes": scopes} if scopes else {}))[1]
+        return create_key(tx.connection, "state-key", tenant=tenant, **({"scopes": scopes} if scopes else {}))[1]
 
 
 def sign_in(client: httpx.Client, text: str, **more: str) -> httpx.Response:
@@ -52,7 +52,7 @@ def test_a_closed_one_asks_for_a_key_and_goes_on_from_there(serve, store, seen) 
     assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(kept.split("; "))
     assert "Secure" not in kept  # plain HTTP on this machine
     for there in PAGES[:3]:
-        assert "desk-key of acme" in seen(client.get(there)).text
+        assert "state-key of acme" in seen(client.get(there)).text
     made = client.post("/v1/chat/completions", json={"model": "a", "messages": [{"role": "user", "content": "x"}]})
     assert made.status_code == 200  # the cookie signs in the page's own requests too
 

@@ -254,7 +254,7 @@ def test_untrusted_texts_run_nowhere(serve, open_page: Open, evil: str) -> None:
 def test_signing_in_and_out(serve, store: EditStore, open_page: Open) -> None:
     client = serve(Scripted("a", lambda request: DRAFT))
     with store.begin_write() as tx:
-        key = create_key(tx.connection, "desk", tenant="acme")[1]
+        key = create_key(tx.connection, "state", tenant="acme")[1]
     page = open_page(client.base_url, expected="401 (Unauthorized)")
     page.goto("/edits?q=x")
     expect(page.get_by_label("API key")).to_be_focused()

@@ -92,39 +92,39 @@ class CompletionAccumulator:
 )
 async def chat_completions(request: Request) -> Response:
     """Answer a chat, as OpenAI's API does. `model: "copydesk"` lets the late ensemble choose among the policies."""
-    desk = lookup_gateway_state(request)
-    caller = await desk.authenticator.authenticate(request, "complete")
-    body, asked = await read_body(request, ChatRequest, context=desk.config)
+    state = lookup_gateway_state(request)
+    caller = await state.authenticator.authenticate(request, "complete")
+    body, asked = await read_body(request, ChatRequest, context=state.config)
     asked_for = CompletionCall(f"chatcmpl-{ULID()}", time.time(), caller, body, asked.model, asked.user or None)
     try:
         if asked.stream:
-            return await _cancel_on_disconnect(request, _respond_streaming(desk, asked_for))
-        return await _cancel_on_disconnect(request, _respond(desk, asked_for))
+            return await _cancel_on_disconnect(request, _respond_streaming(state, asked_for))
+        return await _cancel_on_disconnect(request, _respond(state, asked_for))
     except NoArmAvailable:
         raise ApiError(503, "no policy can answer now; try again", code="no_policy") from None
 
 
-async def _respond(desk: GatewayState, asked: CompletionCall) -> Response:
+async def _respond(state: GatewayState, asked: CompletionCall) -> Response:
     async def ask(policy: PolicyBackend, body: Json) -> Json:
         started = time.perf_counter()
         answer = await policy.complete(body)
-        desk.metrics.policy_seconds.labels(policy.name).observe(time.perf_counter() - started)
+        state.metrics.policy_seconds.labels(policy.name).observe(time.perf_counter() - started)
         return answer
 
     with ExitStack() as stack:
-        current, answer = await _call_with_fallback(desk, asked, stack, ask)
+        current, answer = await _call_with_fallback(state, asked, stack, ask)
         choice = answer["choices"][0]
         message = choice.get("message") or {}
         usage = answer.get("usage")
         given = CompletionAccumulator([extract_text(message.get("content"))], choice.get("finish_reason"), usage)
-        await _log_completion(desk, current, given)
+        await _log_completion(state, current, given)
         answer |= {"id": current.id, "model": current.policy, "copydesk": current.extension}
         answer.setdefault("object", "chat.completion")
         answer.setdefault("created", int(current.created_at))
         return _make_json_response(answer, current.headers)
 
 
-async def _respond_streaming(desk: GatewayState, asked: CompletionCall) -> Response:
+async def _respond_streaming(state: GatewayState, asked: CompletionCall) -> Response:
     async def begin(policy: PolicyBackend, body: Json) -> tuple[Json, AsyncIterator[Json]]:
         # Before the first chunk another policy can still step in; the client has seen nothing yet.
         chunks = policy.stream(body)
@@ -134,25 +134,25 @@ async def _respond_streaming(desk: GatewayState, asked: CompletionCall) -> Respo
         return first, chunks
 
     with ExitStack() as stack:
-        current, (first, chunks) = await _call_with_fallback(desk, asked, stack, begin)
+        current, (first, chunks) = await _call_with_fallback(state, asked, stack, begin)
         answer = CompletionAccumulator()
-        events = _iter_events(desk, current, answer, first, chunks)
-        ending = _finish_stream(desk, current, answer, chunks, stack.pop_all())
+        events = _iter_events(state, current, answer, first, chunks)
+        ending = _finish_stream(state, current, answer, chunks, stack.pop_all())
         headers = {**current.headers, "cache-control": "no-store"}
         return _TrackedStreamingResponse(
-            events, partial(desk.spawn, ending), media_type="text/event-stream", headers=headers
+            events, partial(state.spawn, ending), media_type="text/event-stream", headers=headers
         )
 
 
 async def _call_with_fallback(
-    desk: GatewayState, asked: CompletionCall, stack: ExitStack, ask: Callable[[PolicyBackend, Json], Awaitable[T]]
+    state: GatewayState, asked: CompletionCall, stack: ExitStack, ask: Callable[[PolicyBackend, Json], Awaitable[T]]
 ) -> tuple[CompletionCall, T]:
     """Who answered, kept open by `stack`, and what `ask` got of them; where one fails, the next one is asked."""
     tried: set[str] = set()
     failed: BackendError | None = None
     while True:
         try:
-            current, policy = await _open_next_policy(desk, asked, tried, stack)
+            current, policy = await _open_next_policy(state, asked, tried, stack)
         except NoArmAvailable:
             if failed is None:
                 raise
@@ -160,7 +160,7 @@ async def _call_with_fallback(
         try:
             return current, await ask(policy, current.body)
         except BackendError as exc:
-            await desk.record_failure(
+            await state.record_failure(
                 current.id, current.policy, current.round, exc.message, cooldown=exc.retriable_elsewhere
             )
             if (
@@ -170,12 +170,16 @@ async def _call_with_fallback(
             tried.add(current.policy)
             failed = exc
         except BaseException as exc:
-            _record_abandoned(desk, current, exc)
+            _record_abandoned(state, current, exc)
             raise
 
 
 async def _iter_events(
-    desk: GatewayState, current: CompletionCall, answer: CompletionAccumulator, first: Json, chunks: AsyncIterator[Json]
+    state: GatewayState,
+    current: CompletionCall,
+    answer: CompletionAccumulator,
+    first: Json,
+    chunks: AsyncIterator[Json],
 ) -> AsyncIterator[bytes]:
     """The chunks as server-sent events. From the one that ends the answer on they wait until it is logged."""
     held: list[bytes] = []
@@ -192,15 +196,15 @@ async def _iter_events(
             else:
                 held.append(_encode_event(chunk))
             chunk = await anext(chunks, None)
-        desk.metrics.policy_seconds.labels(current.policy).observe(time.perf_counter() - started)
-        await _log_completion(desk, current, answer)
+        state.metrics.policy_seconds.labels(current.policy).observe(time.perf_counter() - started)
+        await _log_completion(state, current, answer)
         answer.logged = True
         for event in held:
             yield event
         yield b"data: [DONE]\n\n"
     except BackendError as exc:
         answer.logged = True
-        await desk.record_failure(
+        await state.record_failure(
             current.id, current.policy, current.round, exc.message, cooldown=exc.retriable_elsewhere
         )
         yield _encode_event(make_error_body(exc.status, exc.message, code=exc.code))
@@ -210,7 +214,7 @@ async def _iter_events(
 
 
 async def _finish_stream(
-    desk: GatewayState,
+    state: GatewayState,
     current: CompletionCall,
     answer: CompletionAccumulator,
     chunks: AsyncIterator[Json],
@@ -219,7 +223,7 @@ async def _finish_stream(
     """What is left to do when a stream is over, however far it came: stop the policy, and the pull if nobody waits."""
     with stack:
         if not answer.logged:
-            _record_abandoned(desk, current, None)
+            _record_abandoned(state, current, None)
         with suppress(Exception):
             await chunks.aclose()  # type: ignore[attr-defined]
 
@@ -243,23 +247,23 @@ class _TrackedStreamingResponse(StreamingResponse):
 
 
 async def _open_next_policy(
-    desk: GatewayState, asked: CompletionCall, tried: set[str], stack: ExitStack
+    state: GatewayState, asked: CompletionCall, tried: set[str], stack: ExitStack
 ) -> tuple[CompletionCall, PolicyBackend]:
     """Who answers now, kept open by `stack`."""
     while True:
-        current = await _choose_policy(desk, asked, tried)
+        current = await _choose_policy(state, asked, tried)
         try:
-            return current, stack.enter_context(desk.use_policy(current.policy))
+            return current, stack.enter_context(state.use_policy(current.policy))
         except LookupError:  # it was retired in between
-            await desk.record_failure(current.id, current.policy, current.round, "retired", cooldown=False)
+            await state.record_failure(current.id, current.policy, current.round, "retired", cooldown=False)
             tried.add(current.policy)
 
 
-async def _choose_policy(desk: GatewayState, asked: CompletionCall, tried: set[str]) -> CompletionCall:
+async def _choose_policy(state: GatewayState, asked: CompletionCall, tried: set[str]) -> CompletionCall:
     if asked.requested == ENSEMBLE_MODEL:
-        pull = await desk.choose_arm(asked.id, asked.requester, tried)
+        pull = await state.choose_arm(asked.id, asked.requester, tried)
         return replace(asked, policy=pull.arm, propensity=pull.propensity, round=pull.id)
-    if asked.requested not in desk.policies or not await _may_request_policy(desk, asked):
+    if asked.requested not in state.policies or not await _may_request_policy(state, asked):
         raise ApiError(
             404,
             f"the model {asked.requested!a} does not exist; GET /v1/models lists those that do",
@@ -269,14 +273,14 @@ async def _choose_policy(desk: GatewayState, asked: CompletionCall, tried: set[s
     return replace(asked, policy=asked.requested)
 
 
-async def _may_request_policy(desk: GatewayState, asked: CompletionCall) -> bool:
+async def _may_request_policy(state: GatewayState, asked: CompletionCall) -> bool:
     """Whether a policy may be asked for by name: one that learned from a person is no other's to read.
 
     Who runs the gateway may try it, as long as no user is named.
     """
     if asked.requester is None and "admin" in asked.caller.scopes:
         return True
-    return asked.requested not in await desk.policies_hidden_from(asked.requester)
+    return asked.requested not in await state.policies_hidden_from(asked.requester)
 
 
 def _to_api_error(fault: BackendError) -> ApiError:
@@ -285,17 +289,17 @@ def _to_api_error(fault: BackendError) -> ApiError:
     return ApiError(fault.status, fault.message, code=fault.code, param=fault.param, headers=headers)
 
 
-def _record_abandoned(desk: GatewayState, current: CompletionCall, fault: BaseException | None) -> None:
+def _record_abandoned(state: GatewayState, current: CompletionCall, fault: BaseException | None) -> None:
     """The client went away, or something broke: the pull must not wait for an edit. Logged behind the request's back,
     since this may be running in a task that is being cancelled."""
     gone = fault is None or isinstance(fault, asyncio.CancelledError)
     reason = "the client went away" if gone else f"{type(fault).__name__}: {fault}"
-    desk.spawn(desk.record_failure(current.id, current.policy, current.round, reason, cooldown=False))
+    state.spawn(state.record_failure(current.id, current.policy, current.round, reason, cooldown=False))
 
 
-async def _log_completion(desk: GatewayState, current: CompletionCall, answer: CompletionAccumulator) -> None:
+async def _log_completion(state: GatewayState, current: CompletionCall, answer: CompletionAccumulator) -> None:
     body = current.body
-    await desk.record_completion(
+    await state.record_completion(
         StoredCompletion(
             id=current.id,
             at=current.created_at,

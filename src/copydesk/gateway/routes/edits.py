@@ -21,7 +21,7 @@ router = APIRouter(tags=["edits"])
 @router.post("/v1/edits", summary="Post what a person made of an answer")
 async def post_edit(
     asked: EditRequest,
-    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    state: Annotated[GatewayState, Depends(get_gateway_state)],
     caller: Annotated[Caller, Depends(require_scope("edit"))],
 ) -> dict[str, Any]:
     """Log an edit, compute its cost and let the ensemble learn from it.
@@ -30,13 +30,13 @@ async def post_edit(
     latest counts, and the history stays. `counted` says whether the ensemble learns from it: it does where it chose
     the policy, not where the policy was asked for by name.
     """
-    if asked.edit is not None and len(asked.edit) > desk.config.max_text:
-        most = desk.config.max_text
+    if asked.edit is not None and len(asked.edit) > state.config.max_text:
+        most = state.config.max_text
         raise ApiError(
             400, f"the edit has {len(asked.edit)} characters; at most {most} are taken", code="too_long", param="edit"
         )
     try:
-        done = await desk.record_edit(asked.completion_id, caller.tenant, asked.edit)
+        done = await state.record_edit(asked.completion_id, caller.tenant, asked.edit)
     except LookupError:
         raise ApiError(
             404,
@@ -65,7 +65,7 @@ async def post_edit(
     responses={200: {"description": "One edit a line.", "content": {"application/jsonl": {}}}},
 )
 def get_edits(
-    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    state: Annotated[GatewayState, Depends(get_gateway_state)],
     caller: Annotated[Caller, Depends(require_scope("read"))],
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     after: Annotated[ShortText | None, Query(description="The `edit_id` of the last row you have.")] = None,
@@ -76,7 +76,7 @@ def get_edits(
     To get the next page, give the `edit_id` of the last row as `after`. A completion whose edit is revised comes again,
     with the same `completion_id`.
     """
-    with desk.store.begin_read() as connection:
+    with state.store.begin_read() as connection:
         place = 0 if after is None else sequence_of(connection, after, caller.tenant)
         if place is None:
             raise ApiError(

@@ -19,13 +19,13 @@ _HEALTH_TIMEOUT = 5.0  # seconds
 
 
 @router.get("/healthz", summary="Whether the gateway works", responses={503: {"description": "It does not."}})
-async def healthz(desk: Annotated[GatewayState, Depends(get_gateway_state)]) -> JSONResponse:
+async def healthz(state: Annotated[GatewayState, Depends(get_gateway_state)]) -> JSONResponse:
     """200 when the store can be written to and a policy is open; no key is needed."""
     try:
-        await asyncio.wait_for(desk.read_ledger(lambda ledger, seq: seq), _HEALTH_TIMEOUT)
+        await asyncio.wait_for(state.read_ledger(lambda ledger, seq: seq), _HEALTH_TIMEOUT)
     except (StoreUnavailable, TimeoutError):
         return JSONResponse({"status": "the store cannot be written to"}, 503)
-    if not desk.policies:
+    if not state.policies:
         return JSONResponse({"status": "no policy is open"}, 503)
     return JSONResponse({"status": "ok"})
 
@@ -37,17 +37,18 @@ async def healthz(desk: Annotated[GatewayState, Depends(get_gateway_state)]) -> 
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format."}},
 )
 async def metrics(
-    desk: Annotated[GatewayState, Depends(get_gateway_state)], caller: Annotated[Caller, Depends(require_scope("read"))]
+    state: Annotated[GatewayState, Depends(get_gateway_state)],
+    caller: Annotated[Caller, Depends(require_scope("read"))],
 ) -> Response:
     """Requests, policies and arms in Prometheus' text format."""
-    arms: list[dict[str, Any]] = await desk.read_ledger(lambda ledger, seq: describe_arms(ledger))
-    for gauge in (desk.metrics.pulls, desk.metrics.pending, desk.metrics.mean_cost, desk.metrics.available):
+    arms: list[dict[str, Any]] = await state.read_ledger(lambda ledger, seq: describe_arms(ledger))
+    for gauge in (state.metrics.pulls, state.metrics.pending, state.metrics.mean_cost, state.metrics.available):
         gauge.clear()
     for arm in arms:
         name = arm["name"]
-        desk.metrics.pulls.labels(name).set(arm["pulls"])
-        desk.metrics.pending.labels(name).set(arm["pending"])
-        desk.metrics.available.labels(name).set(arm["status"] == "active" and name in desk.policies)
+        state.metrics.pulls.labels(name).set(arm["pulls"])
+        state.metrics.pending.labels(name).set(arm["pending"])
+        state.metrics.available.labels(name).set(arm["status"] == "active" and name in state.policies)
         if arm["mean_cost"] is not None:
-            desk.metrics.mean_cost.labels(name).set(arm["mean_cost"])
-    return Response(desk.metrics.render(), headers={"content-type": METRICS_CONTENT_TYPE})
+            state.metrics.mean_cost.labels(name).set(arm["mean_cost"])
+    return Response(state.metrics.render(), headers={"content-type": METRICS_CONTENT_TYPE})

@@ -21,7 +21,7 @@ router = APIRouter(tags=["ensemble"])
 
 @router.get("/v1/ensemble", summary="Where the ensemble stands")
 async def get_ensemble(
-    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    state: Annotated[GatewayState, Depends(get_gateway_state)],
     caller: Annotated[Caller, Depends(require_scope("read"))],
     user: Annotated[ShortText | None, Query(description="What this user is offered.")] = None,
 ) -> dict[str, Any]:
@@ -35,18 +35,18 @@ async def get_ensemble(
     their group's. Without, a key that may not `admin` sees no arm that is for another tenant's users.
     """
     who = None if user is None else user_scope(caller.tenant, user)
-    found: dict[str, Any] = await desk.read_ledger(lambda ledger, seq: _describe_ensemble(ledger, seq, who))
+    found: dict[str, Any] = await state.read_ledger(lambda ledger, seq: _describe_ensemble(ledger, seq, who))
     if "admin" not in caller.scopes:
         found["arms"] = [arm for arm in found["arms"] if _is_visible(arm["audience"], caller.tenant)]
     for arm in found["arms"]:
-        if arm["name"] not in desk.policies:
+        if arm["name"] not in state.policies:
             arm["status"] = "unavailable"
     return found
 
 
 @router.get("/v1/models", tags=["completions"], summary="What can be asked for")
 async def get_models(
-    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    state: Annotated[GatewayState, Depends(get_gateway_state)],
     caller: Annotated[Caller, Depends(require_scope("complete"))],
     user: Annotated[ShortText | None, Query(description="Also what is for this user only.")] = None,
 ) -> dict[str, Any]:
@@ -55,7 +55,7 @@ async def get_models(
     With `user` also those that are for this user or their group.
     """
     who = None if user is None else user_scope(caller.tenant, user)
-    names = [ENSEMBLE_MODEL, *sorted(desk.policies.keys() - await desk.policies_hidden_from(who))]
+    names = [ENSEMBLE_MODEL, *sorted(state.policies.keys() - await state.policies_hidden_from(who))]
     return {
         "object": "list",
         "data": [{"id": name, "object": "model", "created": 0, "owned_by": "copydesk"} for name in names],
@@ -65,7 +65,7 @@ async def get_models(
 @router.post("/v1/policies", status_code=201, summary="Add a policy")
 async def post_policy(
     asked: PolicyRequest,
-    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    state: Annotated[GatewayState, Depends(get_gateway_state)],
     caller: Annotated[Caller, Depends(require_scope("admin"))],
 ) -> dict[str, Any]:
     """Open a policy and let the ensemble choose it from now on. A name is given once: a retrained policy is a new one.
@@ -82,7 +82,7 @@ async def post_policy(
     elif asked.group is not None:
         audience = group_scope(caller.tenant, asked.group)
     try:
-        added = await desk.add_policy(asked.name, asked.spec, audience)
+        added = await state.add_policy(asked.name, asked.spec, audience)
     except InputError as exc:
         raise ApiError(400, str(exc), code="invalid_policy", param="spec") from None
     return {"object": "copydesk.policy", "name": asked.name, "added": added}
@@ -91,12 +91,12 @@ async def post_policy(
 @router.delete("/v1/policies/{name}", summary="Retire a policy")
 async def delete_policy(
     name: Annotated[str, Path(max_length=64)],
-    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    state: Annotated[GatewayState, Depends(get_gateway_state)],
     caller: Annotated[Caller, Depends(require_scope("admin"))],
 ) -> dict[str, Any]:
     """Choose a policy no more. Its statistics and edits stay; edits of its answers are still taken."""
     try:
-        await desk.retire_policy(name)
+        await state.retire_policy(name)
     except LookupError:
         raise ApiError(404, f"there is no policy {name!a}", code="policy_not_found", param="name") from None
     except InputError as exc:

@@ -30,21 +30,21 @@ _LOCAL_PATH = re.compile(r"/(?:[\w.%~-]+(?:/[\w.%~-]+)*)?(?:\?[!-\[\]-~]*)?", re
 @router.get("/sign-in", response_model=None)
 async def get_sign_in(
     request: Request,
-    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    state: Annotated[GatewayState, Depends(get_gateway_state)],
     next: Annotated[str, Query(max_length=2048)] = "/",
 ) -> Response:
     """The form; where no key is needed there is nothing to sign in for."""
-    if not await desk.authenticator.requires_key():
+    if not await state.authenticator.requires_key():
         return _redirect(sanitize_redirect_path(next))
     return render_page(request, "sign_in.html", next=sanitize_redirect_path(next), fault=None)
 
 
 @router.post("/sign-in", response_model=None)
-async def post_sign_in(request: Request, desk: Annotated[GatewayState, Depends(get_gateway_state)]) -> Response:
+async def post_sign_in(request: Request, state: Annotated[GatewayState, Depends(get_gateway_state)]) -> Response:
     """Take a key and keep it in the cookie."""
     form = await _read_form(request)
     then, text = sanitize_redirect_path(form.get("next", "/")), form.get("key", "").strip()
-    if await asyncio.to_thread(_find_api_key, desk, text) is None:
+    if await asyncio.to_thread(_find_api_key, state, text) is None:
         fault = "This key is unknown or was revoked." if text else "Enter a key."
         return render_page(request, "sign_in.html", status=401, next=then, fault=fault)
     response = _redirect(then)
@@ -90,8 +90,8 @@ async def _read_form(request: Request) -> dict[str, str]:
     return {name: values[0] for name, values in fields.items()}
 
 
-def _find_api_key(desk: GatewayState, text: str) -> ApiKey | None:
-    with desk.store.begin_read() as connection:
+def _find_api_key(state: GatewayState, text: str) -> ApiKey | None:
+    with state.store.begin_read() as connection:
         return find_key(connection, text)
 
 

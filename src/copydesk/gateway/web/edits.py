@@ -41,7 +41,7 @@ class EditRevision:
 @router.get("/edits")
 def get_edits_page(
     request: Request,
-    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    state: Annotated[GatewayState, Depends(get_gateway_state)],
     caller: Annotated[Caller, Depends(require_signed_in("read"))],
     q: Annotated[str, Query(max_length=500)] = "",
     policy: Annotated[str, Query(max_length=256)] = "",
@@ -50,7 +50,7 @@ def get_edits_page(
 ) -> HTMLResponse:
     """A page of the log, newest first."""
     words, name = q.replace("\x00", ""), policy.replace("\x00", "")
-    with desk.store.begin_read() as connection:
+    with state.store.begin_read() as connection:
         looks = read_policy_styles(connection)
         rows, older = search_edits(
             connection, tenant=caller.tenant, words=words, policy=name or None, pending=pending, before=before
@@ -75,11 +75,11 @@ def get_edits_page(
 def get_edit_page(
     request: Request,
     completion_id: Annotated[str, Path(max_length=256)],
-    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    state: Annotated[GatewayState, Depends(get_gateway_state)],
     caller: Annotated[Caller, Depends(require_signed_in("read"))],
 ) -> HTMLResponse:
     """One completion and all that was made of it."""
-    with desk.store.begin_read() as connection:
+    with state.store.begin_read() as connection:
         completion_id = completion_id.replace("\x00", "")
         found = find_completion(connection, completion_id, caller.tenant)
         if found is None:

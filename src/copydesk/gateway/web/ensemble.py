@@ -101,15 +101,15 @@ router = APIRouter()
 @router.get("/ensemble")
 async def get_ensemble_page(
     request: Request,
-    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    state: Annotated[GatewayState, Depends(get_gateway_state)],
     caller: Annotated[Caller, Depends(require_signed_in("read"))],
 ) -> HTMLResponse:
     """The page. It holds statistics of everyone's edits, and nobody's text."""
-    gallery: ChartCache = request.app.state.gallery
-    standing = await get_ensemble(desk, caller, None)
-    show = await run_in_threadpool(gallery.get_charts)
+    chart_cache: ChartCache = request.app.state.chart_cache
+    standing = await get_ensemble(state, caller, None)
+    show = await run_in_threadpool(chart_cache.get_charts)
     settings = standing["settings"]
-    arms = [*standing["arms"], *await desk.read_ledger(_describe_retired_arms)]
+    arms = [*standing["arms"], *await state.read_ledger(_describe_retired_arms)]
     behind = compute_regret_curve(show.history)[1]
     return render_page(
         request,
@@ -125,8 +125,8 @@ async def get_ensemble_page(
         window=min(compute_share_window(len(show.history.rounds)), max(1, len(show.history.rounds))),
         words={}
         if settings is None
-        else describe_ensemble_config(EnsembleConfig.from_json(settings), desk.config.cost),
-        metric=desk.metric,
+        else describe_ensemble_config(EnsembleConfig.from_json(settings), state.config.cost),
+        metric=state.metric,
     )
 
 

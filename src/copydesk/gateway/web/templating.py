@@ -1,23 +1,19 @@
-"""Making a page of a template.
-
-How values are written for people.
-
-An ensemble's settings in words.
-"""
+"""Render pages from templates: filters for values, colours of policies, the ensemble's settings in words."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from copydesk.data.cost import EditCost
 from copydesk.ensemble.config import EnsembleConfig
 from copydesk.gateway.auth import Caller
-from copydesk.report.style import MethodStyle
+from copydesk.report.style import get_css_variable
+from copydesk.report.style import MethodStyle, list_colours
 
 _UNKNOWN_STYLE = MethodStyle("", "", "#868e99", "#939ca8")
 
@@ -44,23 +40,29 @@ def format_excerpt(text: str, most: int = 140) -> str:
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
 
-def render_prose(text: str) -> Markup:
-    """A docstring's text, with `code` set as code; all of it escaped."""
-    parts = (Markup("<code>{}</code>" if i % 2 else "{}").format(part) for i, part in enumerate(text.split("`")))
-    return Markup("").join(parts)
-
-
 def get_policy_colour_class(policy: str | None, looks: Mapping[str, MethodStyle]) -> str:
     """The class that carries a policy's colour."""
     return get_colour_class(looks.get(policy or "", _UNKNOWN_STYLE))
 
 
 def get_colour_class(look: MethodStyle) -> str:
-    """The class that carries a look's colour; `page.css` has one for every look there is."""
+    """The CSS class that sets a style's colour; see `render_colour_sheet`."""
     return "c-" + look.light.removeprefix("#")
 
 
-# Everything is escaped; what is not stands in `show`.
+@cache
+def render_colour_sheet() -> str:
+    """A style sheet with a variable and a class for every colour of a policy, on light and on dark ground."""
+    colours = {get_css_variable(light.removeprefix("#")): (light, dark) for light, dark in list_colours()}
+    light_rules = "".join(f"  {variable}: {light};\n" for variable, (light, _) in colours.items())
+    dark_rules = "".join(f"    {variable}: {dark};\n" for variable, (_, dark) in colours.items())
+    classes = "".join(
+        f".c-{light.removeprefix('#')} {{ color: var({name}); }}\n" for name, (light, _) in colours.items()
+    )
+    dark_block = f"@media (prefers-color-scheme: dark) {{\n  :root {{\n{dark_rules}  }}\n}}\n"
+    return f":root {{\n{light_rules}}}\n{dark_block}{classes}"
+
+
 _TEMPLATES = Environment(
     loader=PackageLoader("copydesk.gateway.web"),
     autoescape=True,
@@ -73,7 +75,6 @@ _TEMPLATES.filters.update(
     iso=format_iso,
     cost=format_optional_cost,
     excerpt=format_excerpt,
-    prose=render_prose,
     colour=get_policy_colour_class,
 )
 

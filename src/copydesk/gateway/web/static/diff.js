@@ -1,4 +1,5 @@
-// What an edit changed, word by word; the same rules as copydesk/report/diff.py.
+// Word-by-word diff of a response and its edit. It mirrors copydesk/report/diff.py: change both together;
+// tests/gateway/web/test_browser.py compares them.
 
 const TOKEN = /[\p{L}\p{N}_]+|\s+|[^\p{L}\p{N}_\s]/gu;
 const MOST = 30_000_000; // cells of the table; beyond, the middle counts as rewritten as a whole

@@ -4,7 +4,7 @@ import { diff } from "./diff.js";
 import { ask, stream } from "./gateway.js";
 
 const $ = (id) => document.getElementById(id);
-const form = $("ask"), request = $("request"), desk = $("desk"), draft = $("draft"), sent = $("sent");
+const form = $("ask"), request = $("request"), editor = $("editor"), draft = $("draft"), sent = $("sent");
 const PAUSE = 250; // milliseconds without a keystroke before the difference is drawn and the cost asked for
 
 let phase = "asking"; // writing, editing, sending, sent
@@ -23,11 +23,11 @@ const unsent = () => (phase === "editing" || phase === "sending") && draft.value
 function go(to, said = "") {
   phase = to;
   form.hidden = to !== "asking";
-  desk.hidden = to === "asking" || to === "sent";
+  editor.hidden = to === "asking" || to === "sent";
   sent.hidden = to !== "sent";
   draft.readOnly = to !== "editing";
   draft.setAttribute("aria-busy", String(to === "writing"));
-  desk.dataset.phase = to;
+  editor.dataset.phase = to;
   $("stop").hidden = to !== "writing";
   $("send").hidden = to === "writing";
   $("again").hidden = to === "writing";

@@ -23,19 +23,19 @@ router = APIRouter()
 @router.get("/")
 def get_write_page(
     request: Request,
-    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    state: Annotated[GatewayState, Depends(get_gateway_state)],
     caller: Annotated[Caller, Depends(require_signed_in("complete", "edit"))],
 ) -> HTMLResponse:
     """The page; `static/write.js` does the rest."""
-    with desk.store.begin_read() as connection:
+    with state.store.begin_read() as connection:
         looks = read_policy_styles(connection)
-    cost = desk.config.cost
+    cost = state.config.cost
     return render_page(
         request,
         "write.html",
         caller=caller,
         ensemble=ENSEMBLE_MODEL,
-        policies=sorted(desk.policies.keys() - desk.audiences.keys()),
+        policies=sorted(state.policies.keys() - state.audiences.keys()),
         looks=looks,
         most=cost.cap,
         full=cost.cap if cost.normalize == "none" else 1.0,
@@ -61,14 +61,14 @@ def _require_json(request: Request) -> None:
 @router.post("/write/cost", dependencies=[Depends(_require_json)])
 def post_cost(
     draft: DraftEdit,
-    desk: Annotated[GatewayState, Depends(get_gateway_state)],
+    state: Annotated[GatewayState, Depends(get_gateway_state)],
     caller: Annotated[Caller, Depends(require_scope("edit"))],
 ) -> dict[str, Any]:
     """What an edit would cost if it were sent now; nothing is logged."""
-    if len(draft.edit) > (most := desk.config.max_text):
+    if len(draft.edit) > (most := state.config.max_text):
         raise ApiError(400, f"the edit has {len(draft.edit)} characters; at most {most} are taken", code="too_long")
-    with desk.store.begin_read() as connection:
+    with state.store.begin_read() as connection:
         found = find_completion(connection, draft.completion_id, caller.tenant)
     if found is None:
         raise ApiError(404, f"there is no completion {draft.completion_id!a}", code="completion_not_found")
-    return {"cost": desk.config.cost(found.record.response, draft.edit), "metric": desk.metric}
+    return {"cost": state.config.cost(found.record.response, draft.edit), "metric": state.metric}
