@@ -55,7 +55,7 @@ def test_every_route_of_the_document_is_covered(serve) -> None:
     assert found == known | {("GET", "/healthz")}
 
 
-def test_nobody_reads_or_edits_what_is_anothers(serve, store: EditStore) -> None:
+def test_a_tenant_cannot_read_or_edit_the_completions_of_another(serve, store: EditStore) -> None:
     client = serve(Scripted("a"))
     acme, other = key(store, "acme"), key(store, "other")
     name = ask_with(client, acme)
@@ -87,7 +87,7 @@ def test_users_of_two_tenants_are_two_users(serve, store: EditStore) -> None:
     assert pulls == [1, 0]
 
 
-def test_a_revoked_key_opens_nothing(serve, store: EditStore) -> None:
+def test_a_revoked_key_is_refused(serve, store: EditStore) -> None:
     client = serve(Scripted("a"))
     header, _ = key(store), key(store)
     assert client.get("/v1/models", headers=header).status_code == 200
@@ -142,7 +142,7 @@ def test_answers_carry_the_headers_that_keep_browsers_safe(serve) -> None:
     assert headers["x-content-type-options"] == "nosniff"
 
 
-def test_other_sites_may_call_it_only_where_they_are_named(serve) -> None:
+def test_only_configured_origins_may_call_it(serve) -> None:
     asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
     assert "access-control-allow-origin" not in serve(Scripted("a")).options("/v1/edits", headers=asked).headers
     client = serve(Scripted("a"), config=SETTINGS.replace(cors_origins=("https://app.example",)))
@@ -150,7 +150,7 @@ def test_other_sites_may_call_it_only_where_they_are_named(serve) -> None:
     assert allowed.headers["access-control-allow-origin"] == "https://app.example"
 
 
-def test_it_listens_to_others_only_with_a_key() -> None:
+def test_it_listens_on_other_addresses_only_with_a_key() -> None:
     for host in ("127.0.0.1", "127.0.0.5", "::1", "localhost"):
         check_listen_address(host, has_key=False)
     for host in ("0.0.0.0", "::", "192.168.1.2", "gateway.example"):

@@ -112,7 +112,7 @@ def test_many_at_once(gateway: str) -> None:
     assert len({answer.id for answer in answers}) == 6
 
 
-def test_models_and_faults_are_those_the_package_knows(gateway: str) -> None:
+def test_models_and_errors_are_those_the_package_knows(gateway: str) -> None:
     client = openai.OpenAI(base_url=f"{gateway}/v1", api_key="none", max_retries=0)
     assert [model.id for model in client.models.list()] == ["copydesk", "policy"]
     with pytest.raises(openai.NotFoundError, match="gpt-9"):

@@ -43,7 +43,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "answers.db"
 
 
-def test_what_was_asked_is_not_asked_again(file: Path) -> None:
+def test_a_cached_answer_is_not_requested_again(file: Path) -> None:
     inner = Counting()
     first = CachedPolicy(inner, "model-1", file)
     wanted = inner.respond(CONTEXTS, SEEDS, SAMPLING)
@@ -80,7 +80,7 @@ def test_the_same_question_twice_in_a_batch_is_asked_once(file: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", [InputError("it went wrong"), KeyboardInterrupt(), Interrupted(15)])
-def test_what_had_arrived_before_a_fault_is_kept(file: Path, fault: BaseException) -> None:
+def test_answers_that_arrived_before_an_error_are_kept(file: Path, fault: BaseException) -> None:
     sampling = Sampling(temperature=0.5, max_new_tokens=7, batch_size=2)
     broken = CachedPolicy(Counting("question 7", fault), "m", file, commit_every=2)
     with pytest.raises(type(fault)):
@@ -120,7 +120,7 @@ def test_a_server_that_fails_midway_is_asked_only_for_what_is_missing(file: Path
         assert asked == CONTEXTS
 
 
-def test_a_model_in_this_process_tells_what_it_did_not_end(
+def test_a_local_model_reports_truncated_answers(
     file: Path, tiny_model: LlamaForCausalLM, chat_tokenizer: PreTrainedTokenizerFast
 ) -> None:
     local = LocalPolicy("tiny", tiny_model, chat_tokenizer)
@@ -141,7 +141,7 @@ def test_a_model_in_this_process_tells_what_it_did_not_end(
     assert collect_responses(local, CONTEXTS[:1], SEEDS[:1], SAMPLING) == [PolicyResponse("", False)]
 
 
-def test_whatever_cannot_tell_is_taken_to_have_ended() -> None:
+def test_other_policies_answers_count_as_complete() -> None:
     assert collect_responses(Counting(), ["a"], [(1,)], SAMPLING) == [PolicyResponse("a (1,)", False)]
 
 

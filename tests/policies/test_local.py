@@ -70,7 +70,7 @@ def test_no_token_is_written_whatever_the_model_thinks_of_it() -> None:
     assert noisy.argmax() == drawn.argmin()
 
 
-def test_two_policies_that_agree_write_the_same_with_the_same_luck(
+def test_two_equal_policies_give_the_same_responses_with_the_same_seeds(
     policy: LocalPolicy, tiny_model: LlamaForCausalLM, chat_tokenizer: PreTrainedTokenizerFast
 ) -> None:
     twin = LocalPolicy("twin", tiny_model, chat_tokenizer)
@@ -81,6 +81,6 @@ def test_two_policies_that_agree_write_the_same_with_the_same_luck(
 @pytest.mark.parametrize(
     "wrong", [{"temperature": -1.0}, {"temperature": float("nan")}, {"max_new_tokens": 0}, {"batch_size": 0}]
 )
-def test_settings_that_make_no_sense_are_refused_by_name(wrong: dict[str, float]) -> None:
+def test_invalid_settings_are_refused_by_name(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match=next(iter(wrong))):
         Sampling(**wrong)  # type: ignore[arg-type]

@@ -64,7 +64,7 @@ def test_of_one_it_is_the_policy_itself(policy: LocalPolicy) -> None:
     assert best(policy, 1).respond([], [], SAMPLING) == []
 
 
-def test_more_drafts_are_never_dearer_and_a_response_does_not_depend_on_its_neighbours(policy: LocalPolicy) -> None:
+def test_more_drafts_never_cost_more_and_a_response_does_not_depend_on_its_neighbours(policy: LocalPolicy) -> None:
     few, many = ByFirstToken(), ByFirstToken()
     together = best(policy, 4, few).respond(CONTEXTS, SEEDS, SAMPLING)
     best(policy, 8, many).respond(CONTEXTS, SEEDS, SAMPLING)

@@ -111,7 +111,7 @@ def test_no_contexts_ask_nothing() -> None:
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
-def test_at_most_so_many_requests_are_under_way(concurrency: int) -> None:
+def test_concurrency_limits_the_running_requests(concurrency: int) -> None:
     with serving(concurrency=concurrency) as (server, policy):
         server.pause = 0.03
         policy.respond(QUESTIONS[:9], SEEDS[:9], SAMPLING)
@@ -124,7 +124,7 @@ def test_a_seed_is_31_bits_and_the_same_everywhere() -> None:
     assert all(0 <= fold_seed((i,)) < 2**31 for i in range(100))
 
 
-def test_what_was_cut_off_and_what_holds_nothing() -> None:
+def test_truncated_and_empty_answers_are_recognised() -> None:
     said = {"question 0": ("too lo", "length"), "question 1": (None, "stop"), "question 2": ("\ud800", "stop")}
     with serving(lambda request: said[request["messages"][0]["content"]]) as (_, policy):
         answers = policy.collect_responses(QUESTIONS[:3], SEEDS[:3], SAMPLING)
@@ -176,7 +176,7 @@ def test_answers_come_as_they_arrive() -> None:
         (Response("{", media_type="application/json"), r"no chat completion"),
     ],
 )
-def test_a_fault_for_good_is_one_line_without_the_key(answer: Response, line: str) -> None:
+def test_a_permanent_error_is_one_line_without_the_key(answer: Response, line: str) -> None:
     with serving(lambda request: answer, retries=1) as (_, policy), pytest.raises(InputError, match=line) as found:
         policy.respond(QUESTIONS[:2], SEEDS[:2], SAMPLING)
     said = str(found.value)
@@ -184,7 +184,7 @@ def test_a_fault_for_good_is_one_line_without_the_key(answer: Response, line: st
     assert KEY not in said and "\n" not in said
 
 
-def test_nobody_listens() -> None:
+def test_an_unreachable_server_is_an_error() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         policy = OpenAIPolicy("judge", "some/model", f"http://127.0.0.1:{free.getsockname()[1]}/v1", retries=0)
@@ -199,7 +199,7 @@ def test_a_server_that_does_not_answer_in_time() -> None:
             policy.respond(["hello"], [(0,)], SAMPLING)
 
 
-def test_the_first_fault_for_good_cancels_the_rest() -> None:
+def test_the_first_permanent_error_cancels_the_rest() -> None:
     def script(request: Json) -> Any:
         return fault(400, "no") if request["messages"][0]["content"] == "question 1" else echo(request)
 
@@ -248,7 +248,7 @@ def test_it_works_where_an_event_loop_runs() -> None:
         assert asyncio.run(within()) == ["re: one", "re: two"]
 
 
-def test_no_key_of_the_environment_is_sent_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_policy_without_a_key_sends_none_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with serving(api_key=None) as (server, policy):
         policy.respond(["hello"], [(0,)], SAMPLING)
@@ -258,8 +258,8 @@ def test_no_key_of_the_environment_is_sent_unasked(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("wrong", "line"),
     [
-        ({"url": "localhost:8000"}, "is no address"),
-        ({"url": "http://ann:word@host/v1"}, "is no address"),
+        ({"url": "localhost:8000"}, "is not a server's address"),
+        ({"url": "http://ann:word@host/v1"}, "is not a server's address"),
         ({"api_key": "sk-\n1"}, "key"),
         ({"api_key": ""}, "key"),
         ({"concurrency": 0}, "concurrency"),
@@ -267,7 +267,7 @@ def test_no_key_of_the_environment_is_sent_unasked(monkeypatch: pytest.MonkeyPat
         ({"timeout": 0}, "timeout"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any], line: str) -> None:
+def test_invalid_settings_are_refused(wrong: dict[str, Any], line: str) -> None:
     with pytest.raises(InputError, match=line):
         OpenAIPolicy(**{"name": "judge", "model": "m", "url": "http://127.0.0.1:1/v1", **wrong})
 

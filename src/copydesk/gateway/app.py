@@ -1,4 +1,4 @@
-"""The application: the state, the routes, and what stands before them."""
+"""The gateway as a FastAPI application: state, routes, pages and middleware."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -22,16 +22,16 @@ from copydesk.gateway.web import add_pages
 from copydesk.store import EditStore
 
 _DESCRIPTION = """
-Serves policies behind OpenAI's API, takes the edits people make of their answers, and lets a bandit find out which
-policy has to be edited least.
+Serves policies behind OpenAI's API, logs the edits people make to their answers, and lets a bandit find the policy that
+people edit least.
 """
 
 
 class _GatewayApp(FastAPI):
-    """Its OpenAPI document does not promise FastAPI's own answer to invalid requests, which is never given."""
+    """FastAPI whose OpenAPI document omits FastAPI's own answer to invalid requests: the gateway has another."""
 
     def openapi(self) -> dict[str, Any]:
-        """The document, made once."""
+        """The OpenAPI document, built once."""
         if not self.openapi_schema:
             document = super().openapi()
             for methods in document["paths"].values():
@@ -52,17 +52,17 @@ def create_app(
     ensemble: EnsembleConfig | None = None,
     opener: PolicyOpener | None = None,
 ) -> FastAPI:
-    """The gateway as an ASGI application.
+    """Create the gateway as an ASGI application.
 
     Args:
-        store: where everything is logged; it stays open when the application ends.
-        arms: policies to open and offer, beside those the store has: name to spec, as `BackendOpener` takes it.
-        config: all else.
-        ensemble: what the ensemble follows; its metric is that of `config.cost`.
-        opener: opens policies in place of `Opener(settings)`.
+        store: the log; it stays open when the application ends.
+        arms: policies to open and offer besides those in the store: name to spec, as `BackendOpener` takes it.
+        config: all other settings.
+        ensemble: the ensemble's settings; its metric is that of `config.cost`.
+        opener: opens policies; default: `BackendOpener(config)`.
 
     Raises:
-        InputError: on start-up, as `Desk.start`.
+        InputError: at start-up, as `GatewayState.start`.
     """
     config = config or GatewayConfig()
     state = GatewayState(store, config, opener or BackendOpener(config))

@@ -1,4 +1,4 @@
-"""Who may do what: API keys, their scopes and tenants."""
+"""API-key authentication, scopes and tenants."""
 
 import asyncio
 import time
@@ -11,14 +11,14 @@ from copydesk.store import EditStore
 from copydesk.store.api_keys import API_KEY_SCOPES, DEFAULT_TENANT, ApiKey, find_key, has_active_key
 
 KEY_COOKIE = "copydesk_key"
-"""Where the pages keep the key a person signed in with."""
+"""The cookie with the API key of a person who signed in to the pages."""
 
-_KEY_CACHE_SECONDS = 5.0  # seconds a key is taken for good without another look: how long a revoked one may still work
+_KEY_CACHE_SECONDS = 5.0  # seconds a looked-up key is cached, and a revoked one may still work
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: whose data they see, and what they may do."""
+    """The caller of a request: their tenant and scopes."""
 
     tenant: str
     scopes: tuple[str, ...]
@@ -29,7 +29,7 @@ _ANONYMOUS_CALLER = Caller(DEFAULT_TENANT, API_KEY_SCOPES)
 
 
 class Authenticator:
-    """Looks callers up. Without any key in the store everyone may do everything; with one, nobody without a key."""
+    """Finds the caller of a request. While the store has no API key, every caller has every scope."""
 
     def __init__(self, store: EditStore) -> None:
         self._store = store
@@ -37,10 +37,10 @@ class Authenticator:
         self._requires_key: tuple[bool, float] = (False, 0.0)
 
     async def authenticate(self, request: Request, scope: str) -> Caller:
-        """Who sent a request.
+        """Find the caller of a request.
 
         Raises:
-            ApiError: 401 without a valid key, 403 with one that does not allow this.
+            ApiError: 401 without a valid key, 403 if the key lacks the scope.
         """
         text = _read_presented_key(request)
         if text is None:
@@ -55,7 +55,7 @@ class Authenticator:
         key = await self._lookup_key(text)
         if key is None:
             if not await self.requires_key():
-                return _ANONYMOUS_CALLER  # clients that always send some key work with an open gateway
+                return _ANONYMOUS_CALLER  # clients that always send a key work with an open gateway
             raise ApiError(
                 401,
                 "this API key is unknown or revoked",
@@ -63,11 +63,11 @@ class Authenticator:
                 headers={"WWW-Authenticate": "Bearer"},
             )
         if scope not in key.scopes:
-            raise ApiError(403, f"this API key does not allow this; it takes the scope {scope!r}", code="missing_scope")
+            raise ApiError(403, f"this API key lacks the scope {scope!r}", code="missing_scope")
         return Caller(key.tenant, key.scopes, key)
 
     async def requires_key(self) -> bool:
-        """Whether a key is needed."""
+        """Whether requests need an API key."""
         closed, until = self._requires_key
         if time.monotonic() >= until:
             closed = await asyncio.to_thread(self._has_any_key)
@@ -79,7 +79,7 @@ class Authenticator:
         if time.monotonic() >= until:
             key = await asyncio.to_thread(self._find_key, text)
             if len(self._key_cache) > 10_000:
-                self._key_cache.clear()  # someone tries keys
+                self._key_cache.clear()  # somebody is guessing keys
             self._key_cache[text] = (key, time.monotonic() + _KEY_CACHE_SECONDS)
         return key
 

@@ -1,4 +1,4 @@
-"""What routes are given: the state, and a caller who may do what they ask for."""
+"""FastAPI dependencies of the routes: the gateway's state, and an authenticated caller."""
 
 from collections.abc import Awaitable, Callable
 
@@ -9,7 +9,7 @@ from copydesk.gateway.state import GatewayState
 
 
 async def get_gateway_state(request: Request) -> GatewayState:
-    """A dependency: the running gateway's state. (Asynchronous, since others are run in a thread.)"""
+    """A dependency: the running gateway's state. Asynchronous, since FastAPI runs other dependencies in a thread."""
     return lookup_gateway_state(request)
 
 
@@ -20,7 +20,7 @@ def lookup_gateway_state(request: Request) -> GatewayState:
 
 
 def require_scope(scope: str) -> Callable[[Request], Awaitable[Caller]]:
-    """A dependency: the caller, once it is known that their key has this scope."""
+    """A dependency: the caller, whose key must have this scope."""
 
     async def caller(request: Request) -> Caller:
         return await lookup_gateway_state(request).authenticator.authenticate(request, scope)

@@ -1,4 +1,4 @@
-"""Errors as OpenAI's clients expect them: `{"error": {"message", "type", "param", "code"}}`."""
+"""API errors in OpenAI's format: `{"error": {"message", "type", "param", "code"}}`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,20 +12,20 @@ from starlette.exceptions import HTTPException
 from copydesk.gateway.log_writer import StoreUnavailable
 
 ERROR_DESCRIPTIONS = {
-    400: "The request makes no sense; `param` names the field.",
-    401: "An API key is needed, or this one is unknown or revoked.",
-    403: "The API key does not allow this, or the gateway does not answer to this host name.",
-    404: "There is no such thing for this caller.",
-    409: "It would leave the ensemble without an arm.",
+    400: "The request is invalid; `param` names the field.",
+    401: "An API key is missing, unknown or revoked.",
+    403: "The API key lacks the scope, or the gateway does not answer to this host name.",
+    404: "Not found for this caller.",
+    409: "The ensemble would have no arm left for everyone.",
     413: "The body is too large.",
-    415: "The body is not announced as JSON.",
-    429: "Too much at once; try again after `Retry-After` seconds.",
+    415: "The Content-Type is not application/json.",
+    429: "Too many requests; retry after `Retry-After` seconds.",
     500: "The gateway or a policy in it failed.",
     502: "The policy's server failed.",
-    503: "Nobody can answer, or the store cannot be written to; try again.",
+    503: "No policy can answer, or the store cannot be written to; retry.",
     504: "The policy's server did not answer in time.",
 }
-"""What the gateway's errors mean."""
+"""What each error status of the gateway means."""
 
 _ERROR_TYPES = {
     400: "invalid_request_error",
@@ -41,7 +41,7 @@ _ERROR_TYPES = {
 
 
 class ErrorDetail(BaseModel):
-    """What is wrong."""
+    """The content of an error."""
 
     message: str
     type: str
@@ -50,18 +50,18 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """An error as OpenAI's API gives it."""
+    """An error in OpenAI's format."""
 
     error: ErrorDetail
 
 
 class ApiError(Exception):
-    """A request that is not answered as it was meant.
+    """An error response.
 
     Attributes:
-        status: of HTTP.
-        body: the JSON document that says why.
-        headers: further ones of the answer.
+        status: the HTTP status.
+        body: the JSON document.
+        headers: further headers of the response.
     """
 
     def __init__(
@@ -80,30 +80,30 @@ class ApiError(Exception):
 
 
 def make_error_body(status: int, message: str, *, code: str | None = None, param: str | None = None) -> dict[str, Any]:
-    """The document of an error."""
+    """The JSON document of an error."""
     kind = _ERROR_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 def make_error_response(status: int, message: str, **more: Any) -> JSONResponse:
-    """The answer that carries an error."""
+    """The response with the JSON document of an error."""
     return JSONResponse(make_error_body(status, message, **more), status)
 
 
 def add_exception_handlers(app: FastAPI) -> None:
-    """Give every fault of the application the form of an `ApiError`."""
+    """Answer every exception of the application in the format of an `ApiError`."""
 
     @app.exception_handler(ApiError)
-    def _api(request: Request, fault: ApiError) -> JSONResponse:
-        return JSONResponse(fault.body, fault.status, fault.headers)
+    def _api(request: Request, exc: ApiError) -> JSONResponse:
+        return JSONResponse(exc.body, exc.status, exc.headers)
 
     @app.exception_handler(HTTPException)
-    def _http(request: Request, fault: HTTPException) -> JSONResponse:
-        return JSONResponse(make_error_body(fault.status_code, str(fault.detail)), fault.status_code, fault.headers)
+    def _http(request: Request, exc: HTTPException) -> JSONResponse:
+        return JSONResponse(make_error_body(exc.status_code, str(exc.detail)), exc.status_code, exc.headers)
 
     @app.exception_handler(RequestValidationError)
-    def _invalid(request: Request, fault: RequestValidationError) -> JSONResponse:
-        first = fault.errors()[0]
+    def _invalid(request: Request, exc: RequestValidationError) -> JSONResponse:
+        first = exc.errors()[0]
         where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
         code = "too_long" if first["type"] == "too_long" else "invalid"
         return make_error_response(
@@ -114,9 +114,9 @@ def add_exception_handlers(app: FastAPI) -> None:
         )
 
     @app.exception_handler(StoreUnavailable)
-    def _store(request: Request, fault: StoreUnavailable) -> JSONResponse:
-        return make_error_response(503, f"{fault}; nothing was logged, try again", code="store_unavailable")
+    def _store(request: Request, exc: StoreUnavailable) -> JSONResponse:
+        return make_error_response(503, f"{exc}; nothing was logged; retry", code="store_unavailable")
 
     @app.exception_handler(Exception)
-    def _unexpected(request: Request, fault: Exception) -> JSONResponse:
-        return make_error_response(500, "the gateway failed; its log says more")
+    def _unexpected(request: Request, exc: Exception) -> JSONResponse:
+        return make_error_response(500, "internal error; see the gateway's log")

@@ -1,4 +1,4 @@
-"""The entries of the log: what the scribe is asked to write, and what each does to the ensemble."""
+"""Commands for the `LogWriter`: what each appends to the log, and what it changes in the ensemble."""
 
 import time
 from collections.abc import Collection
@@ -20,17 +20,17 @@ from copydesk.store.write import StoredCompletion, StoredEdit
 
 
 class NoArmAvailable(Exception):
-    """Every arm is out of reach."""
+    """No arm can be chosen."""
 
 
 @dataclass(frozen=True)
 class EditAcknowledgement:
-    """An edit that is in the log.
+    """A logged edit.
 
     Attributes:
         stored_edit: the revision that counts.
-        changed: whether that is this one, and not one that was there already.
-        arms: the ensemble's statistics after it, of the arms that are for who edited.
+        changed: whether the log changed; false if the same edit was there already.
+        arms: the statistics after it of the arms that the editing user is offered.
     """
 
     stored_edit: StoredEdit
@@ -39,16 +39,13 @@ class EditAcknowledgement:
 
 
 def set_config(config: EnsembleConfig) -> LogCommand[None]:
-    """Let the ensemble follow these settings, if it does not yet.
-
-    InputError when its costs were computed in another way.
-    """
+    """Change the ensemble's settings, if they differ. Raises InputError if the log's costs are of another metric."""
 
     def work(tx: Transaction, ledger: Ledger) -> None:
         before = ledger.config
         if before is not None and before.metric != config.metric and ledger.started and ledger.ensemble.rounds:
             raise InputError(
-                f"this store's costs are {before.metric}, not {config.metric}; start with the settings they were "
+                f"this store's costs are {before.metric}, not {config.metric}; start with the cost settings they were "
                 "computed with, or with another store"
             )
         if ledger.config != config:
@@ -58,9 +55,9 @@ def set_config(config: EnsembleConfig) -> LogCommand[None]:
 
 
 def add_arm(name: str, spec: str, audience: str | None) -> LogCommand[bool]:
-    """Make a policy an arm, for everyone or for the users of one scope; returns whether it was none.
+    """Add a policy as an arm, for everyone or for the users of one scope; returns whether it is new.
 
-    A policy is immutable: InputError when the name was given to another before, or to be for others.
+    Raises InputError if the name belongs, or belonged, to another policy or another audience: policies are immutable.
     """
 
     def work(tx: Transaction, ledger: Ledger) -> bool:
@@ -74,18 +71,17 @@ def add_arm(name: str, spec: str, audience: str | None) -> LogCommand[bool]:
 
 
 def check_arm_name(ledger: Ledger, name: str, spec: str, audience: str | None) -> None:
-    """Whether a policy for these users may have this name.
+    """Check that a policy for these users may have this name.
 
     Raises:
-        InputError: another one has it, or had it, or it is for others.
+        InputError: another policy has or had the name, or it is for another audience.
     """
     if ledger.known_specs.get(name, spec) != spec:
         raise InputError(
-            f"policy {name!r} is {ledger.known_specs[name]} already and stays it: its edits are in the log; "
-            "choose a new name"
+            f"policy {name!r} already names {ledger.known_specs[name]}, and its edits are in the log; choose a new name"
         )
     if name in ledger.known_specs and (given := ledger.audiences.get(name)) != audience:
-        raise InputError(f"policy {name!r} is for {_describe_audience(given)} and stays so; choose a new name")
+        raise InputError(f"policy {name!r} is for {_describe_audience(given)}, which cannot change; choose a new name")
 
 
 def _describe_audience(audience: str | None) -> str:
@@ -97,7 +93,7 @@ def _describe_audience(audience: str | None) -> str:
 
 
 def retire_arm(name: str) -> LogCommand[None]:
-    """Choose an arm no more. LookupError when there is none; InputError when it is the last that is for everyone."""
+    """Retire an arm. Raises LookupError if there is none, InputError if it is the last arm for everyone."""
 
     def work(tx: Transaction, ledger: Ledger) -> None:
         if name not in ledger.specs:
@@ -113,24 +109,24 @@ def retire_arm(name: str) -> LogCommand[None]:
 def choose_arm(
     completion_id: str, requester: str | None, unreachable: Collection[str], tried: Collection[str]
 ) -> LogCommand[Pull]:
-    """Let the ensemble choose an arm among those for who asks, and log it.
+    """Let the ensemble choose an arm for a user, and log the choice.
 
-    Arms that rest are passed over, unless there is no other. NoArm when none is left.
+    Arms in cooldown are skipped unless there is no other. Raises NoArmAvailable if no arm is left.
 
     Args:
         completion_id: of the request.
-        requester: the scope of the user who asks.
+        requester: the scope of the requesting user.
         unreachable: arms that cannot be reached at all.
         tried: arms that failed to answer this request.
     """
 
     def work(tx: Transaction, ledger: Ledger) -> Pull:
         now = time.time()
-        # The log need not say which arms are for others: it says who asked.
+        # Arms for other users need not be logged: they follow from the requester.
         offered = ledger.specs.keys() - ledger.arms_hidden_from(requester)
         out = {*unreachable, *tried} & offered
-        resting = offered.intersection(ledger.arms_in_cooldown(now))
-        without = sorted(out | resting if offered - out - resting else out)
+        cooling = offered.intersection(ledger.arms_in_cooldown(now))
+        without = sorted(out | cooling if offered - out - cooling else out)
         if not offered.difference(without):
             raise NoArmAvailable
         pull = ledger.peek_pull(requester, at=now, excluded=without)
@@ -155,7 +151,7 @@ def choose_arm(
 def record_failure(
     completion_id: str, arm: str, round: int | None, reason: str, cooldown: float | None
 ) -> LogCommand[None]:
-    """Log that a request was not answered, and let its arm rest for so many seconds."""
+    """Log that a request was not answered; `cooldown` is how many seconds its arm is not chosen."""
 
     def work(tx: Transaction, ledger: Ledger) -> None:
         now = time.time()
@@ -181,9 +177,9 @@ def record_completion(completion: StoredCompletion) -> LogCommand[None]:
 def record_edit(
     completion_id: str, text: str, cost: float, metric: str, requester: str | None
 ) -> LogCommand[EditAcknowledgement]:
-    """Log an edit and let the ensemble learn from it. LookupError when there is no such completion.
+    """Log an edit and let the ensemble learn from it. Raises LookupError if there is no such completion.
 
-    `requester` is the scope of the user who edited: they are told of the arms that are for them.
+    `requester` is the scope of the editing user; the acknowledgement has the arms that this user is offered.
     """
     edit_id = f"edit-{ULID()}"
 
@@ -199,16 +195,16 @@ def record_edit(
 
 
 def describe_arms(ledger: Ledger, scope: str | None = None, excluded: Collection[str] = ()) -> list[dict[str, Any]]:
-    """The statistics of the arms on offer, as JSON values; of one scope's own rounds where one is given."""
+    """The statistics of the active arms as JSON values; of one scope's rounds only, if one is given."""
     if not ledger.started:
         return []
     states = ledger.ensemble.arms if scope is None else ledger.ensemble.scope_states(scope)
-    resting = ledger.arms_in_cooldown(time.time())
+    cooling = ledger.arms_in_cooldown(time.time())
     return [
         {
             "name": name,
-            "status": "resting" if name in resting else "active",
-            "resting_until": ledger.cooldowns[name] if name in resting else None,
+            "status": "resting" if name in cooling else "active",
+            "resting_until": ledger.cooldowns[name] if name in cooling else None,
             "audience": parse_scope(ledger.audiences[name]) if name in ledger.audiences else None,
             **describe_arm_state(state),
         }

@@ -1,4 +1,4 @@
-"""The one who writes: a thread that appends to the store for all requests, and keeps the ensemble in step with it."""
+"""Single writer thread: batches appends to the store and applies them to the ensemble."""
 
 import asyncio
 import logging
@@ -21,11 +21,11 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 LogCommand = Callable[[Transaction, Ledger], T]
 
-_MAX_BATCH_COMMANDS = 256  # entries to one transaction
+_MAX_BATCH_COMMANDS = 256  # commands in one transaction
 
 
 class StoreUnavailable(Exception):
-    """The store could not be written to; nothing of the entry is in it."""
+    """The store could not be written to; nothing of the command is in it."""
 
 
 @dataclass
@@ -38,12 +38,12 @@ class _QueuedCommand:
 
 
 class LogWriter:
-    """Writes entries, each all or not at all, in one order.
+    """Runs log commands in one order, each of them completely or not at all.
 
-    Entries that arrive while others are being written share one transaction, so that many cost one commit. An entry is
-    a function of the open transaction and the ensemble, which stands exactly after all events before it, of this
-    process and of others. It appends to the transaction, and folds into the ensemble what it appended. It may be run a
-    second time if the database went away; it must raise, if it does, before it appends.
+    Commands that arrive while others are written share one transaction, so that many need one commit. A command is a
+    function of the open transaction and of the ensemble as it is after all earlier events, of this process and of
+    others. It appends events to the transaction and applies them to the ensemble. It may run a second time if the
+    connection to the database was lost. If it raises, it must do so before it appends.
     """
 
     def __init__(self, store: EditStore) -> None:
@@ -51,26 +51,26 @@ class LogWriter:
         self._queue: queue.SimpleQueue[_QueuedCommand | None] = queue.SimpleQueue()
         self._ledger: Ledger | None = None
         self._applied_seq = 0
-        self._thread = threading.Thread(target=self._run, name="scribe", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
     async def write(self, command: LogCommand[T], *, durable: bool = False) -> T:
-        """Run an entry in a transaction; returns what it returned, after the commit.
+        """Run a command in a transaction; returns its result after the commit.
 
         Args:
-            command: the entry.
-            durable: whether it must outlive a crash of the machine too when this returns.
+            command: the command.
+            durable: whether the commit must survive a crash of the machine when this returns.
 
         Raises:
             StoreUnavailable: the store could not be written to.
-            Exception: whatever the entry raised.
+            Exception: whatever the command raised.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue.put(_QueuedCommand(command, durable, future))
         return await future
 
     def close(self) -> None:
-        """Write what is waiting, and stop."""
+        """Run the waiting commands and stop the thread."""
         self._queue.put(None)
         self._thread.join()
 
@@ -79,13 +79,13 @@ class LogWriter:
             batch, last = [first], False
             while len(batch) < _MAX_BATCH_COMMANDS and not last:
                 try:
-                    entry = self._queue.get_nowait()
+                    queued = self._queue.get_nowait()
                 except queue.Empty:
                     break
-                if entry is None:
+                if queued is None:
                     last = True
                 else:
-                    batch.append(entry)
+                    batch.append(queued)
             self._write(batch)
             _resolve_futures(batch)
             if last:
@@ -97,51 +97,51 @@ class LogWriter:
                 self._transact(batch)
                 return
             except Exception as exc:
-                # Nothing was committed, or nobody knows: the ensemble is made anew from the log.
+                # Nothing was committed, or that is unknown: the ensemble is rebuilt from the log.
                 self._ledger, self._applied_seq = None, 0
                 known = isinstance(exc, DBAPIError)
                 logger.warning("the store could not be written to: %s", str(exc).splitlines()[0], exc_info=not known)
                 if attempt or not known:
-                    for entry in batch:
-                        entry.error = StoreUnavailable("the store cannot be written to")
+                    for queued in batch:
+                        queued.error = StoreUnavailable("the store cannot be written to")
                     return
                 time.sleep(0.2)
 
     def _transact(self, batch: list[_QueuedCommand]) -> None:
-        with self._store.begin_write(durable=any(entry.durable for entry in batch)) as tx:
+        with self._store.begin_write(durable=any(queued.durable for queued in batch)) as tx:
             ledger = self._ledger or Ledger()
             if tx.start_seq != self._applied_seq:
                 known = ledger.forgotten_count
                 ledger.fold(read_events(tx.connection, self._applied_seq))
                 if (
                     self._applied_seq and ledger.forgotten_count != known
-                ):  # what was folded of that person is in the log no more
+                ):  # events of a forgotten person were applied and are gone
                     ledger = Ledger().fold(read_events(tx.connection))
                 self._applied_seq, self._ledger = tx.start_seq, ledger
-            for entry in batch:
-                entry.result = entry.error = None
+            for queued in batch:
+                queued.result = queued.error = None
                 before = tx.seq
                 try:
-                    entry.result = entry.command(tx, ledger)
+                    queued.result = queued.command(tx, ledger)
                 except DBAPIError:
                     raise
                 except Exception as exc:
                     if tx.seq != before:
-                        raise  # half an entry must not be committed
-                    entry.error = exc
+                        raise  # half a command must not be committed
+                    queued.error = exc
             written = tx.seq
         self._applied_seq, self._ledger = written, ledger
 
 
 def _resolve_futures(batch: list[_QueuedCommand]) -> None:
     def resolve() -> None:
-        for entry in batch:
-            if entry.future.done():
-                continue  # the client went away
-            if entry.error is not None:
-                entry.future.set_exception(entry.error)
+        for queued in batch:
+            if queued.future.done():
+                continue  # the client disconnected
+            if queued.error is not None:
+                queued.future.set_exception(queued.error)
             else:
-                entry.future.set_result(entry.result)
+                queued.future.set_result(queued.result)
 
     loop = batch[0].future.get_loop()
     if not loop.is_closed():

@@ -1,7 +1,4 @@
-"""What stands before every route: limits on what comes in, and headers on what goes out.
-
-What Prometheus is told.
-"""
+"""ASGI middleware: request size, host and content-type checks; security headers; Prometheus metrics."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -21,7 +18,7 @@ _COST_BUCKETS = (0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 1.5, 2, 3)
 
 
 class GatewayMetrics:
-    """The gateway's counters, in a registry of their own."""
+    """The gateway's Prometheus metrics, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -44,7 +41,7 @@ class GatewayMetrics:
         self.available = Gauge("arm_available", "Whether an arm can be chosen now.", ["arm"], **made)
 
     def render(self) -> bytes:
-        """All of it in Prometheus' text format."""
+        """The metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
 
@@ -61,15 +58,15 @@ _SECURITY_HEADERS = {
 
 
 class RequestLimits:
-    """Refuses bodies that are too large, bodies of a kind that a page of another site could send unasked, and, while
-    the gateway is open, requests for another machine's name; counts and times the rest.
+    """Refuses bodies that are too large, content types that a page of another site can send (CSRF), and, while no API
+    key is needed, requests for other host names (DNS rebinding); counts and times all requests.
 
     Args:
-        app: what is guarded.
-        metrics: told of every request.
-        max_body: bytes.
-        allowed_hosts: the names answered to while no key is needed.
-        requires_key: whether a key is needed.
+        app: the application behind it.
+        metrics: counts every request.
+        max_body: the largest body, in bytes.
+        allowed_hosts: the host names that are answered while no key is needed.
+        requires_key: whether requests need a key.
     """
 
     def __init__(
@@ -88,7 +85,7 @@ class RequestLimits:
         self._requires_key = requires_key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer or refuse one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -111,7 +108,7 @@ class RequestLimits:
                 return
             await self._app(scope, self._limit_body(receive), send_guarded)
         finally:
-            # The route's pattern, not the path: a metric for every path that was ever asked for would never end.
+            # The route's pattern, not the path: paths are unbounded, and so would be the number of metrics.
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.requests.labels(route, status).inc()
             self._metrics.seconds.labels(route).observe(time.perf_counter() - started)
@@ -143,7 +140,7 @@ class RequestLimits:
 
 
 def is_json(headers: Headers) -> bool:
-    """Whether a body is announced as JSON, which a page of another site cannot send unasked."""
+    """Whether the content type is JSON, which a page of another site cannot send without CORS."""
     return headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
 
 

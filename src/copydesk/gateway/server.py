@@ -1,4 +1,4 @@
-"""Running the gateway: on which address, with which policies, until it is told to stop."""
+"""Run the gateway on an address until it is stopped."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from copydesk.gateway.config import GatewayConfig
 from copydesk.store import EditStore
 from copydesk.store.api_keys import has_active_key
 
-_SHUTDOWN_GRACE_SECONDS = 30  # seconds for answers under way when it is told to stop
+_SHUTDOWN_GRACE_SECONDS = 30  # seconds for running answers after the signal to stop
 
 
 def serve(
@@ -29,16 +29,16 @@ def serve(
     port: int,
     on_ready: Callable[[str, list[str]], None],
 ) -> None:
-    """Serve until SIGINT or SIGTERM, then answer what was asked and return.
+    """Serve until SIGINT or SIGTERM, then finish the running requests and return.
 
     Args:
-        store: where everything is logged.
-        arms: policies to open, beside those the store has.
-        config: of the gateway.
-        ensemble: what the ensemble follows.
+        store: the log.
+        arms: policies to open besides those in the store.
+        config: the gateway's settings.
+        ensemble: the ensemble's settings.
         host: the address to listen on.
-        port: 0 for any that is free.
-        on_ready: told the gateway's address and the policies' names once it answers.
+        port: the port; 0 for any free one.
+        on_ready: called with the gateway's address and the policies' names once it answers.
 
     Raises:
         InputError: the address is taken or open to others without a key, or a policy cannot be opened.
@@ -50,10 +50,10 @@ def serve(
 
 
 def check_listen_address(host: str, has_key: bool) -> None:
-    """Whether the gateway may listen there.
+    """Check that the gateway may listen on an address.
 
     Raises:
-        InputError: others could reach it, and there is no key.
+        InputError: other machines can reach it, and there is no API key.
     """
     if has_key or host == "localhost":
         return
@@ -61,8 +61,8 @@ def check_listen_address(host: str, has_key: bool) -> None:
         if ipaddress.ip_address(host).is_loopback:
             return
     raise InputError(
-        f"--host {host}: others could read and write the log there; make a key first with `copydesk keys create`, or "
-        "listen on 127.0.0.1"
+        f"--host {host}: other machines could read and write the log; create a key first with "
+        "`copydesk keys create`, or listen on 127.0.0.1"
     )
 
 
@@ -87,24 +87,24 @@ async def _run_server(
     async with app.router.lifespan_context(app):
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        gc.freeze()  # what is there now stays: looking through it again and again would hold up answers
+        gc.freeze()  # long-lived objects: scanning them at every collection would delay answers
         server.on_start = lambda: ready(f"http://{shown}:{port}", sorted(app.state.gateway.policies))
         await server.serve(sockets=[listener])
 
 
 class _NotifyingServer(uvicorn.Server):
-    """Says when it answers."""
+    """Calls `on_start` once it answers."""
 
     on_start: Callable[[], None]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
+        """Start to listen."""
         await super().startup(sockets)
         self.on_start()
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's where there is one (there is none for Windows)."""
+    """uvloop's event loop if it is installed (it does not exist for Windows)."""
     try:
         import uvloop
     except ModuleNotFoundError:

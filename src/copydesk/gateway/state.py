@@ -1,4 +1,4 @@
-"""The state: the store, the policies and the ensemble of a running gateway, and what a request does with them."""
+"""State of a running gateway: its store, open policies and ensemble, and the operations of the routes."""
 
 import asyncio
 import contextlib
@@ -25,14 +25,14 @@ from copydesk.store.write import StoredCompletion
 
 logger = logging.getLogger(__name__)
 
-_SYNC_INTERVAL = 2.0  # seconds between two looks at what other gateways on this store have changed
+_SYNC_INTERVAL = 2.0  # seconds between two reads of what other gateways on this store have changed
 _REOPEN_DELAY = 30.0  # seconds before a policy that could not be opened is tried again
 _MAX_CACHED_COMPLETIONS = 10_000  # completions whose edit can be costed without reading the store
 
 
 @dataclass(frozen=True)
 class _CachedCompletion:
-    """What an edit of an answer takes: whose answer, the scope of its user, its text, and who gave it."""
+    """Cached completion needed to cost an edit."""
 
     tenant: str
     requester: str | None
@@ -41,29 +41,29 @@ class _CachedCompletion:
 
 
 class PolicyOpener(Protocol):
-    """What opens policies; see `copydesk.gateway.backends.open.BackendOpener`."""
+    """Opens policies; see `copydesk.gateway.backends.open.BackendOpener`."""
 
     async def open(self, name: str, spec: str) -> PolicyBackend:
         """Open a policy."""
         ...
 
     async def close(self) -> None:
-        """Stop what runs in this process."""
+        """Close the models of this process."""
         ...
 
 
 class GatewayState:
-    """Everything the routes share. Made once, `start`ed in the event loop, and `close`d."""
+    """Everything the routes share. Created once, then `start`ed and `close`d in the event loop."""
 
-    def __init__(self, store: EditStore, settings: GatewayConfig, opener: PolicyOpener) -> None:
+    def __init__(self, store: EditStore, config: GatewayConfig, opener: PolicyOpener) -> None:
         self.store = store
-        self.config = settings
-        self.metric = settings.cost.name
+        self.config = config
+        self.metric = config.cost.name
         self.authenticator = Authenticator(store)
         self.metrics = GatewayMetrics()
         self.log_writer = LogWriter(store)
         self.policies: dict[str, PolicyBackend] = {}
-        self.audiences: dict[str, str] = {}  # whom those are for that are not for everyone
+        self.audiences: dict[str, str] = {}  # scopes of the policies that are not for everyone
         self._opener = opener
         self._specs: dict[str, str] = {}
         self._reopen_after: dict[str, float] = {}
@@ -76,7 +76,7 @@ class GatewayState:
         self._background: set[asyncio.Task[Any]] = set()
 
     async def start(self, arms: Mapping[str, str], ensemble: EnsembleConfig) -> None:
-        """Open the given policies and those the log has as arms, and let the ensemble follow its settings.
+        """Open the given policies and the arms in the log, and apply the ensemble's settings.
 
         Raises:
             InputError: one of the given policies cannot be opened or its name is taken, or the store's costs were
@@ -89,17 +89,17 @@ class GatewayState:
         self._sync_task = asyncio.get_running_loop().create_task(self._sync_forever())
 
     async def close(self) -> None:
-        """Let go of everything; what was acknowledged is in the store."""
+        """Close policies and the log writer; everything acknowledged is in the store."""
         if self._sync_task is not None:
             self._sync_task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)  # what is still to be logged
+        await asyncio.gather(*self._background, return_exceptions=True)  # they may still have something to log
         for policy in self.policies.values():
             await policy.close()
         await asyncio.to_thread(self.log_writer.close)
         await self._opener.close()
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Do something that outlives the request that asked for it."""
+        """Run a coroutine that outlives its request."""
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
@@ -108,15 +108,15 @@ class GatewayState:
         """Open a policy and make it an arm, for everyone or for the users of one scope.
 
         Returns:
-            Whether it was none before.
+            Whether it is new.
 
         Raises:
-            InputError: it cannot be opened, or the name was given to another, or to be for others.
+            InputError: it cannot be opened, or the name belongs to another policy or audience.
         """
         await self.log_writer.write(lambda tx, ledger: log_commands.check_arm_name(ledger, name, spec, audience))
         async with self._change_lock:
             if audience is not None:
-                self.audiences[name] = audience  # before it can be asked for
+                self.audiences[name] = audience  # before requests can name it
             try:
                 await self._open_policy(name, spec)
                 return await self.log_writer.write(log_commands.add_arm(name, spec, audience), durable=True)
@@ -126,18 +126,18 @@ class GatewayState:
                 raise
 
     async def retire_policy(self, name: str) -> None:
-        """Choose an arm no more; requests that it is answering are answered.
+        """Retire an arm; its running requests are answered.
 
         Raises:
             LookupError: there is none.
-            InputError: it is the last that is for everyone.
+            InputError: it is the last arm for everyone.
         """
         await self.log_writer.write(log_commands.retire_arm(name), durable=True)
         await self._sync_policies()
 
     @contextlib.contextmanager
     def use_policy(self, name: str) -> Iterator[PolicyBackend]:
-        """A policy that stays open until the block ends, even if it is retired meanwhile.
+        """A policy that stays open until the block ends, even if it is retired.
 
         Raises:
             LookupError: it is not open.
@@ -154,20 +154,20 @@ class GatewayState:
                     self.spawn(policy.close())
 
     async def policies_hidden_from(self, requester: str | None) -> set[str]:
-        """The policies that are for some only, and not for the user with this scope."""
+        """The policies that are for other users only, not for the one with this scope."""
         if not self.audiences:
             return set()
         others: set[str] = await self.read_ledger(lambda ledger, seq: ledger.arms_hidden_from(requester))
         return others
 
     async def choose_arm(self, completion_id: str, requester: str | None, tried: Collection[str]) -> Pull:
-        """Let the ensemble choose among the arms for a user that can be reached and have not failed this request.
+        """Let the ensemble choose among the open arms for a user that have not failed this request.
 
         Raises:
-            NoArm: there is none.
+            NoArmAvailable: there is none.
         """
 
-        # Who is open here is looked up when the entry is written: another gateway may have added an arm since.
+        # Open policies are looked up when the command runs: another gateway may have added an arm by then.
         def work(tx: Any, ledger: Ledger) -> Pull:
             closed = [name for name in ledger.specs if name not in self.policies]
             return log_commands.choose_arm(completion_id, requester, closed, tried)(tx, ledger)
@@ -180,7 +180,7 @@ class GatewayState:
             raise
 
     async def _undo_choice(self, choosing: asyncio.Future[Pull], completion_id: str) -> None:
-        """The client went away while the ensemble chose for it."""
+        """Withdraw a choice whose client disconnected while it was made."""
         with contextlib.suppress(log_commands.NoArmAvailable):
             pull = await choosing
             await self.record_failure(completion_id, pull.arm, pull.id, "the client went away", cooldown=False)
@@ -188,13 +188,13 @@ class GatewayState:
     async def record_failure(
         self, completion_id: str, arm: str, round: int | None, reason: str, *, cooldown: bool
     ) -> None:
-        """Log that a policy did not answer; `cooldown` says whether it is to blame."""
+        """Log that a policy did not answer; with `cooldown` it is not chosen for a while."""
         seconds = None
         if cooldown:
             self.metrics.failures.labels(arm).inc()
             streak = self._failure_streaks[arm] = self._failure_streaks.get(arm, 0) + 1
             seconds = min(self.config.cooldown * 2 ** min(streak - 1, 30), self.config.max_cooldown)
-            logger.warning("%s failed and rests for %g s: %s", arm, seconds, reason)
+            logger.warning("%s failed and is not chosen for %g s: %s", arm, seconds, reason)
         await self.log_writer.write(log_commands.record_failure(completion_id, arm, round, reason, seconds))
 
     async def record_completion(self, completion: StoredCompletion) -> None:
@@ -210,7 +210,7 @@ class GatewayState:
         )
 
     async def record_edit(self, completion_id: str, tenant: str, edit: str | None) -> log_commands.EditAcknowledgement:
-        """Cost an edit and log it; `None` says that the answer was accepted. When this returns the edit is durable.
+        """Cost an edit and log it durably; `None` means that the answer was accepted.
 
         Raises:
             LookupError: the tenant has no such completion.
@@ -231,7 +231,7 @@ class GatewayState:
         return acknowledged
 
     async def read_ledger(self, read: Any) -> Any:
-        """What `read` finds in the ensemble, which stands after everything that was logged by anyone."""
+        """The result of `read(ledger, seq)`, with the ensemble as it is after everything that is logged."""
         return await self.log_writer.write(lambda tx, ledger: read(ledger, tx.seq))
 
     def _cache_completion(self, completion_id: str, asked: _CachedCompletion) -> None:
@@ -259,7 +259,7 @@ class GatewayState:
             await policy.close()
 
     async def _sync_policies(self) -> None:
-        """Open the arms that are not open yet, close those that were retired, and forget who was forgotten."""
+        """Open new arms, close retired ones, and drop the cached texts of forgotten people."""
         async with self._change_lock:
             specs, audiences, forgettings = await self.log_writer.write(
                 lambda tx, ledger: (dict(ledger.specs), dict(ledger.audiences), ledger.forgotten_count)
@@ -267,7 +267,7 @@ class GatewayState:
             if forgettings != self._forgotten_count:
                 self._recent_completions.clear()
                 self._forgotten_count = forgettings
-            self.audiences = audiences  # before those that are new can be asked for
+            self.audiences = audiences  # before requests can name new ones
             await self._reconcile_policies(specs)
 
     async def _reconcile_policies(self, specs: Mapping[str, str]) -> None:
@@ -285,6 +285,6 @@ class GatewayState:
     async def _sync_forever(self) -> None:
         while True:
             await asyncio.sleep(_SYNC_INTERVAL)
-            with contextlib.suppress(Exception):  # a store that is away for a while: the requests say so
+            with contextlib.suppress(Exception):  # while the store is unavailable, requests report it
                 await self._sync_policies()
                 await asyncio.to_thread(self.store.checkpoint)

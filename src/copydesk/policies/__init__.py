@@ -1,4 +1,4 @@
-"""Policies: anything that answers a context and can name the version that answered."""
+"""Policies: local models, models at servers, best-of-n, and prompted learners, behind one interface."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What every policy is: a name and a way to answer contexts."""
+"""The interface of a policy: a name, and responses to contexts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +10,12 @@ from copydesk.errors import InputError
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a response is drawn.
+    """Sampling parameters of responses.
 
-    temperature: divides the logits; 1 samples from π itself, 0 always takes the likeliest token.
-    max_new_tokens: where a response is cut off if the policy has not ended it.
-    batch_size: contexts answered side by side; it changes the speed and nothing else (up to rounding).
+    Attributes:
+        temperature: divides the logits; 1 samples from π itself, 0 always takes the likeliest token.
+        max_new_tokens: the most tokens of a response; a longer one is cut off.
+        batch_size: contexts answered in one batch; it changes the speed only (up to rounding).
     """
 
     temperature: float = 1.0
@@ -30,13 +31,13 @@ class Sampling:
 
 
 class Policy(Protocol):
-    """Something that answers contexts. A policy is immutable: a retrained one has a new name."""
+    """Answers contexts. A policy is immutable: a retrained one has a new name."""
 
     @property
     def name(self) -> str:
-        """The name it has as an arm and in the log."""
+        """The policy's name as an arm and in the log."""
         ...
 
     def respond(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
-        """One response for each context. `seeds[i]` decides the i-th, whoever is asked beside it."""
+        """One response for each context. `seeds[i]` alone decides the randomness of the i-th."""
         ...

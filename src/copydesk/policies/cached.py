@@ -1,4 +1,4 @@
-"""Answers kept on disk: what a policy was asked once, it is not asked again."""
+"""Cache a policy's answers on disk, so that none is requested twice."""
 
 import hashlib
 import json
@@ -18,24 +18,24 @@ _LOCK_TIMEOUT = 60.0  # seconds for another process's commit
 
 
 class CachedPolicy:
-    """A policy whose answers are kept in a SQLite file, so that a run that was interrupted goes on for free.
+    """A policy whose answers are cached in a SQLite file, so that an interrupted run repeats no request.
 
-    An answer is found again by the policy's identity, the context, the seed, the temperature and the token limit.
-    Answers are committed in groups as they arrive; an interrupt or a fault keeps all that had arrived. Several
+    The key of an answer is the policy's identity, the context, the seed, the temperature and the token limit. Answers
+    are committed in groups as they arrive; those that arrived before an interrupt or an error are kept. Several
     processes may use one file.
 
     Args:
-        policy: what is asked; its name is the name of this one too.
-        identity: tells one policy from another in the file, such as the spec it was opened from.
-        file: made if it is not there; its folder must be.
+        policy: the policy, which also gives this one its name.
+        identity: identifies the policy in the file, such as the spec it was opened from.
+        file: the cache; created if it does not exist, in a folder that must exist.
         commit_every: answers in a group.
 
     Attributes:
-        hits: contexts answered so far without asking.
-        misses: answers the policy gave so far.
+        hits: contexts answered from the cache so far.
+        misses: answers of the policy so far.
 
     Raises:
-        InputError: the file is none of ours, damaged, or cannot be opened.
+        InputError: the file is not such a cache, is damaged, or cannot be opened.
     """
 
     def __init__(self, policy: Policy, identity: str, file: Path, *, commit_every: int = 64) -> None:
@@ -52,7 +52,7 @@ class CachedPolicy:
 
     @property
     def name(self) -> str:
-        """The name it has as an arm and in the log."""
+        """The policy's name as an arm and in the log."""
         return self.policy.name
 
     def respond(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
@@ -70,7 +70,9 @@ class CachedPolicy:
         keys = [self._key(context, seed, sampling) for context, seed in zip(contexts, seeds, strict=True)]
         with _open_cache(self.file) as connection:
             found = {key: answer for key in keys if (answer := _select_response(connection, key)) is not None}
-            missing = {key: row for row, key in enumerate(keys) if key not in found}  # once, however often it is asked
+            missing = {
+                key: row for row, key in enumerate(keys) if key not in found
+            }  # once, even if it occurs several times
             self.hits += len(keys) - len(missing)
             asked = [(key, contexts[row], seeds[row]) for key, row in missing.items()]
             arrived: list[tuple[str, PolicyResponse]] = []
@@ -100,7 +102,7 @@ class CachedPolicy:
     def _ask(
         self, asked: Sequence[tuple[str, Context, Sequence[int]]], sampling: Sampling
     ) -> Generator[tuple[str, PolicyResponse]]:
-        """Answers with their keys: a server's as they arrive, another policy's group by group."""
+        """Answers with their keys: those of a server as they arrive, those of another policy in groups."""
         remote = self.policy if isinstance(self.policy, OpenAIPolicy) else None
         size = max(self.commit_every, sampling.batch_size) if remote is None else max(len(asked), 1)
         for start in range(0, len(asked), size):
@@ -116,7 +118,7 @@ class CachedPolicy:
 def collect_responses(
     policy: Policy, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling
 ) -> list[PolicyResponse]:
-    """What `policy.respond` gives, and which of it was cut off; a policy that cannot tell is taken to have ended."""
+    """The policy's responses, and whether each was cut off; a policy that does not report this counts as complete."""
     if isinstance(policy, LocalPolicy):
         written = policy.generate_tokens(policy.encode(contexts), seeds, sampling)
         return [PolicyResponse(policy.decode(one), not one.ended) for one in written]
@@ -131,7 +133,7 @@ def _select_response(connection: sqlite3.Connection, key: str) -> PolicyResponse
 
 
 def _insert_responses(connection: sqlite3.Connection, arrived: Sequence[tuple[str, PolicyResponse]]) -> None:
-    """All of a group or nothing; what another process has kept meanwhile stays."""
+    """Insert a group of answers in one transaction; answers that another process has inserted stay."""
     with connection:
         connection.executemany(
             "INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", [(key, text, cut) for key, (text, cut) in arrived]
@@ -140,13 +142,15 @@ def _insert_responses(connection: sqlite3.Connection, arrived: Sequence[tuple[st
 
 @contextmanager
 def _open_cache(file: Path) -> Iterator[sqlite3.Connection]:
-    """The file's table, made if the file is new; what goes wrong with it is said in one line."""
+    """Open the cache, and create its table if the file is new; SQLite's errors become a one-line InputError."""
     try:
         # A transaction takes its lock at once, where it can wait; a lock taken halfway can fail.
         with closing(sqlite3.connect(file, timeout=_LOCK_TIMEOUT, isolation_level="IMMEDIATE")) as connection:
             if not _is_cache_file(connection):
                 _create_cache(connection, file)
-            with suppress(sqlite3.OperationalError):  # other processes are in it; who opens it next will do it
+            with suppress(
+                sqlite3.OperationalError
+            ):  # other processes use the file; the next one to open it sets the mode
                 connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
             yield connection
@@ -163,7 +167,7 @@ def _is_cache_file(connection: sqlite3.Connection) -> bool:
 def _create_cache(connection: sqlite3.Connection, file: Path) -> None:
     with connection:
         connection.execute("BEGIN IMMEDIATE")
-        if _is_cache_file(connection):  # another process was faster
+        if _is_cache_file(connection):  # another process has just created it
             return
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise InputError(f"{file}: this is another program's database, not a cache of answers; name another file")

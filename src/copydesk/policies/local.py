@@ -1,7 +1,4 @@
-"""A policy that runs in this process: a Transformers model, with an adapter or without.
-
-Best-of-n: a policy that drafts several responses and gives the one that a cost model finds cheapest.
-"""
+"""Policies in this process: a Transformers model with or without an adapter, and best-of-n with a cost model."""
 
 from collections.abc import Sequence
 
@@ -29,18 +26,18 @@ class LocalPolicy:
     def respond(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
         """One response for each context, written in batches with a key-value cache.
 
-        `seeds[i]` alone decides the luck of the i-th response. Shows a progress bar on a terminal.
+        `seeds[i]` alone decides the randomness of the i-th response. Shows a progress bar on a terminal.
         """
         return [self.decode(one) for one in self.generate_tokens(self.encode(contexts), seeds, sampling)]
 
     def encode(self, contexts: Sequence[Context]) -> list[list[int]]:
-        """What the model reads of each context, as token ids."""
+        """The prompt of each context, as token ids."""
         return [encode_context(context, self.tokenizer) for context in contexts]
 
     def generate_tokens(
         self, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], sampling: Sampling
     ) -> list[GeneratedTokens]:
-        """A response to each prompt, as token ids."""
+        """One response to each prompt, as token ids."""
         return generate(
             self.model,
             prompts,
@@ -64,10 +61,10 @@ class BestOfNPolicy:
     log n - (n - 1)/n (Beirami et al., arXiv 2401.01879).
 
     Args:
-        name: its name as an arm and in the log.
-        policy: what drafts.
-        cost_model: gives f̄; made with the policy's tokenizer.
-        n: drafts, at least 1.
+        name: the policy's name as an arm and in the log.
+        policy: writes the drafts.
+        cost_model: computes f̄; uses the policy's tokenizer.
+        n: the number of drafts, at least 1.
 
     Raises:
         InputError: n is less than 1.
@@ -82,7 +79,7 @@ class BestOfNPolicy:
         self.n = n
 
     def respond(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
-        """One response for each context; its first draft is what the policy itself would answer with these seeds.
+        """One response for each context; the first draft is the policy's own response with these seeds.
 
         Raises:
             InputError: several drafts at temperature 0, where all are the same.
@@ -94,8 +91,8 @@ class BestOfNPolicy:
                 f"{self.name}: at temperature 0 all {self.n} drafts are the same; give a temperature above 0"
             )
         prompts = [prompt for prompt in self.policy.encode(contexts) for _ in range(self.n)]
-        luck = [seed if draft == 0 else (*seed, draft) for seed in seeds for draft in range(self.n)]
-        drafts = self.policy.generate_tokens(prompts, luck, sampling)
+        draft_seeds = [seed if draft == 0 else (*seed, draft) for seed in seeds for draft in range(self.n)]
+        drafts = self.policy.generate_tokens(prompts, draft_seeds, sampling)
         costs = predict_costs(self.cost_model, prompts, drafts, self.policy.end_of_turn).pessimistic
         best = costs.view(-1, self.n).argmin(dim=1).tolist()
         return [self.policy.decode(drafts[row * self.n + draft]) for row, draft in enumerate(best)]

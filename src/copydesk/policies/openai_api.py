@@ -1,4 +1,4 @@
-"""A policy behind a server that speaks OpenAI's API: vLLM, Ollama, `transformers serve`, a provider."""
+"""A policy at a server with OpenAI's API: vLLM, Ollama, `transformers serve`, a provider."""
 
 import asyncio
 import hashlib
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class PolicyResponse(NamedTuple):
-    """A response as text, and whether it was cut off before the policy had ended it."""
+    """A response as text, and whether it was cut off at the token limit."""
 
     text: str
     truncated: bool
@@ -31,7 +31,7 @@ class PolicyResponse(NamedTuple):
 
 @dataclass
 class Usage:
-    """What was asked of a server so far: requests answered, attempts beyond their first ones, and tokens it counted."""
+    """The use of a server so far: answered requests, retries, and the tokens that the server counted."""
 
     requests: int = 0
     retried: int = 0
@@ -40,26 +40,26 @@ class Usage:
 
 
 class OpenAIPolicy:
-    """A model at an OpenAI-compatible server, asked for several responses at a time.
+    """A model at an OpenAI-compatible server, with several requests at a time.
 
-    A request that cannot be sent, is not answered in time, or is answered with a status that says to come back (408,
-    409, 429, 5xx) is sent again after pauses that double, or as long as the server asks for. The first that fails for
-    good ends the rest.
+    A request that cannot be sent, is not answered in time, or is answered with a retriable status (408, 409, 429, 5xx)
+    is sent again after pauses that double, or after the pause that the server asks for. The first request that fails
+    permanently cancels the rest.
 
     Args:
-        name: what the policy is called.
-        model: the name the server knows the model by.
-        url: of the server's API, such as `https://api.openai.com/v1`.
-        api_key: sent as a bearer token; `None` for a server that wants none.
-        concurrency: how many requests are under way at a time, at most.
-        retries: how often a request is sent again.
-        timeout: seconds the server may be silent.
+        name: the policy's name.
+        model: the model's name at the server.
+        url: where the server's API begins, such as `https://api.openai.com/v1`.
+        api_key: sent as a bearer token; `None` for a server that needs none.
+        concurrency: the most requests that run at a time.
+        retries: the most times a request is sent again.
+        timeout: seconds without data from the server.
 
     Attributes:
-        usage: what was asked so far.
+        usage: the requests and tokens so far.
 
     Raises:
-        InputError: the `openai` package is missing, or one of these makes no sense.
+        InputError: the `openai` package is missing, or an argument is invalid.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class OpenAIPolicy:
     ) -> None:
         _import_openai()
         if not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", url):
-            raise InputError(f"{name}: {url!r} is no address of a server; give one such as http://127.0.0.1:8000/v1")
+            raise InputError(f"{name}: {url!r} is not a server's address; give one such as http://127.0.0.1:8000/v1")
         if api_key is not None and not re.fullmatch(r"[!-~]+", api_key):
             raise InputError(
                 f"{name}: the server's key is empty or holds a space or a letter that no key has; check it"
@@ -106,11 +106,11 @@ class OpenAIPolicy:
     def stream(
         self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling
     ) -> Generator[tuple[int, PolicyResponse]]:
-        """The answers with their rows, in the order in which they arrive.
+        """The answers with the index of their context, in the order of arrival.
 
-        `seeds[i]` is folded into the integer that the i-th request gives as its seed; how far that fixes the answer is
-        up to the server. Text is sent as one user's message. Shows a progress bar on a terminal. Whatever ends it
-        early, an interrupt too, cancels the requests under way.
+        `seeds[i]` is hashed to the integer seed of the i-th request; whether that makes the answer reproducible depends
+        on the server. A text is sent as one user message. Shows a progress bar on a terminal. Closing the generator, or
+        an interrupt, cancels the running requests.
 
         Raises:
             InputError: the server cannot be reached, or refuses.
@@ -119,8 +119,8 @@ class OpenAIPolicy:
 
         if not contexts:
             return
-        # The requests run in a thread of their own: it does not matter whether the caller's has an event loop, and a
-        # signal is raised here in the main thread, where a loop of its own might swallow it in a callback.
+        # The requests run in a thread of their own: the caller's thread may have a running event loop, and a signal is
+        # raised in the main thread, where an event loop might swallow it in a callback.
         arrived: SimpleQueue[tuple[int, PolicyResponse] | None] = SimpleQueue()
         rows = iter(enumerate(zip(contexts, seeds, strict=True)))
         loop = asyncio.new_event_loop()
@@ -156,7 +156,7 @@ class OpenAIPolicy:
         put: Callable[[tuple[int, PolicyResponse]], None],
     ) -> None:
         client = _import_openai().AsyncOpenAI(
-            api_key=self._api_key or "none",  # the package insists on one; who wants none does not look
+            api_key=self._api_key or "none",  # the package requires one; a server without keys ignores it
             base_url=self.url,
             max_retries=self._retries,
             timeout=self._timeout,
@@ -196,10 +196,10 @@ class OpenAIPolicy:
         except openai.APIConnectionError as exc:
             raise self._build_error(f"cannot be reached ({_name_cause(exc)}); is it running there?") from None
         except ValueError:
-            completion = None  # said to be JSON and is not
+            completion = None  # the body is not JSON
         choices = getattr(completion, "choices", None)
         if completion is None or not choices:
-            error = getattr(completion, "error", None)  # some servers say so with a status of 200
+            error = getattr(completion, "error", None)  # some servers send errors with status 200
             raise self._build_error(
                 _format_server_error(200, error) if error else "no chat completion; does its API begin at this address?"
             )
@@ -209,29 +209,29 @@ class OpenAIPolicy:
             self.usage.prompt_tokens += completion.usage.prompt_tokens or 0
             self.usage.completion_tokens += completion.usage.completion_tokens or 0
         text = choices[0].message.content or ""
-        # Half of a surrogate pair, which JSON may hold, no file could keep.
+        # JSON may hold half of a surrogate pair, which no file can store.
         return PolicyResponse(text.encode("utf-8", "replace").decode(), choices[0].finish_reason == "length")
 
-    def _build_error(self, said: str, status: int = 0) -> InputError:
-        mend = {
+    def _build_error(self, reason: str, status: int = 0) -> InputError:
+        fix = {
             401: f"; set {' or '.join(list_api_key_variables(self.name, self.url))} to a key it takes",
             404: "; check the model's name, and that its API begins at this address",
             429: "; ask for less at a time",
         }.get(status, "")
-        line = " ".join(f"{self.name}: {self.model} at {self.url}: {said}".split())
+        line = " ".join(f"{self.name}: {self.model} at {self.url}: {reason}".split())
         if self._api_key is not None:
             line = line.replace(self._api_key, "***")
-        return InputError(line + mend)
+        return InputError(line + fix)
 
 
 def fold_seed(seed: Sequence[int]) -> int:
-    """A seed of several integers as one of 31 bits, which every server takes; the same on every machine."""
+    """Hash a seed of several integers to 31 bits, which every server accepts; the same on every machine."""
     digest = hashlib.sha256(json.dumps([int(part) for part in seed]).encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
 
 
 def _import_openai() -> ModuleType:
-    """Imported when the first such policy is made: it takes a second."""
+    """Import it with the first such policy: it takes a second."""
     try:
         import openai
     except ModuleNotFoundError as exc:
@@ -248,13 +248,13 @@ def _to_messages(context: Context) -> list[dict[str, object]]:
 
 
 def _format_server_error(status: int, body: object) -> str:
-    """What a server gave as its reason, in the forms that are about."""
+    """A server's error message, in the formats that servers use."""
     reason = body
     if isinstance(body, dict):
         reason = body.get("message") or body.get("error") or body.get("detail") or body
     return f"the server answered {status}: {str(reason)[:500]}" if reason else f"the server answered {status}"
 
 
-def _name_cause(fault: BaseException) -> str:
-    """The kind of fault beneath another; its words may hold what was sent."""
-    return type(fault.__cause__ or fault).__name__
+def _name_cause(error: BaseException) -> str:
+    """The class of an exception's cause; its message may hold what was sent."""
+    return type(error.__cause__ or error).__name__

@@ -102,7 +102,7 @@ def run(engine: BatchingEngine, asked: list[Asked], apart: int) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_rows_that_come_and_go_write_what_they_would_alone(name: str) -> None:
+def test_sequences_that_join_and_leave_are_as_if_alone(name: str) -> None:
     model = MODELS[name]()
     engine = BatchingEngine(model, 16)
     for apart in (0, 4):
@@ -112,7 +112,7 @@ def test_rows_that_come_and_go_write_what_they_would_alone(name: str) -> None:
         assert not engine.sequences and engine.free_slots == 16
 
 
-def test_a_model_that_remembers_otherwise_writes_one_row_at_a_time() -> None:
+def test_a_model_with_another_state_generates_one_sequence_at_a_time() -> None:
     model = shaken(lfm2(), 0.1, 0)
     engine = BatchingEngine(model, 16)
     assert engine.free_slots == 1
@@ -122,7 +122,9 @@ def test_a_model_that_remembers_otherwise_writes_one_row_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("name", ["llama", "windows and not"])
-def test_a_batch_that_never_ends_is_no_wider_than_its_longest_row(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_never_ends_is_no_wider_than_its_longest_sequence(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     widths = []
     plain = BatchingEngine._forward
 
@@ -142,7 +144,7 @@ def test_a_batch_that_never_ends_is_no_wider_than_its_longest_row(name: str, mon
     assert len(widths) > 40 and max(widths) <= 4 + 10
 
 
-def test_a_row_that_nobody_waits_for_leaves_at_the_next_step() -> None:
+def test_a_cancelled_sequence_leaves_at_the_next_step() -> None:
     model = make("llama")
     engine = BatchingEngine(model, 16)
     asked = [Asked(engine, text, seed, 20) for seed, text in enumerate(TEXTS[:3])]
@@ -161,7 +163,7 @@ def test_a_row_that_nobody_waits_for_leaves_at_the_next_step() -> None:
     assert late.row.prompt == [] and len(engine.sequences) == 2
 
 
-def test_a_row_says_how_it_ended_and_what_it_took() -> None:
+def test_the_last_chunk_has_the_reason_and_the_token_counts() -> None:
     engine = BatchingEngine(make("llama"), 16)
     cut, ended = Asked(engine, "tell", 1, 5), Asked(engine, "tell me", 1, 5)
     cut.row.adapter.end_token_ids.clear()
@@ -187,7 +189,7 @@ def test_the_model_s_length_bounds_prompt_and_answer_together() -> None:
     assert fault.param == "messages"
 
 
-def test_a_failing_model_fails_its_rows_and_goes_on_with_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_model_fails_its_sequences_and_continues_with_others(monkeypatch: pytest.MonkeyPatch) -> None:
     model = make("llama")
     engine = BatchingEngine(model, 16)
     asked = [Asked(engine, text, seed, 20) for seed, text in enumerate(TEXTS[:2])]
@@ -205,7 +207,7 @@ def test_a_failing_model_fails_its_rows_and_goes_on_with_others(monkeypatch: pyt
     assert again.row.tokens == again.alone(model)
 
 
-def test_text_that_breaks_the_tokenizer_fails_its_row_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_that_breaks_the_tokenizer_fails_its_sequence_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     model = make("llama")
     engine = BatchingEngine(model, 16)
     bad, good = Asked(engine, "bad", 0, 5), Asked(engine, "good", 1, 5)
@@ -228,7 +230,7 @@ def said(
 
 
 @given(written=st.text(max_size=30))
-def test_the_pieces_of_a_text_are_whole_characters_and_make_it_up(
+def test_chunks_are_whole_characters_and_join_to_the_text(
     plain_tokenizer: PreTrainedTokenizerFast, written: str
 ) -> None:
     pieces, _ = said(plain_tokenizer, plain_tokenizer(written)["input_ids"])
@@ -238,7 +240,7 @@ def test_the_pieces_of_a_text_are_whole_characters_and_make_it_up(
         assert not any("\ufffd" in piece for piece in pieces)
 
 
-def test_pieces_come_as_soon_as_they_are_certain(plain_tokenizer: PreTrainedTokenizerFast) -> None:
+def test_chunks_are_emitted_as_soon_as_they_are_certain(plain_tokenizer: PreTrainedTokenizerFast) -> None:
     ids = plain_tokenizer("é🙂b")["input_ids"]
     pieces, _ = said(plain_tokenizer, ids)
     assert pieces == ["", "é", "", "", "", "🙂", "b", ""]

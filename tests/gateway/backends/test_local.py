@@ -154,7 +154,7 @@ def test_adapters_and_their_base_answer_in_one_batch_as_each_does_alone(
     assert max(len(set(adapters)) for adapters in passes) == 3 and max(map(len, passes)) == 12
 
 
-def test_models_of_their_own_take_turns(base: Path, loads: list[str]) -> None:
+def test_separate_models_take_turns(base: Path, loads: list[str]) -> None:
     async def work(server: LocalServer) -> list[str]:
         ours, other = await server.open("base", str(base)), await server.open("embedded", "embedded")
         again = await server.open("again", str(base))
@@ -268,7 +268,7 @@ def test_each_request_has_its_own_limits(base: Path) -> None:
     assert serve(work, max_new_tokens=11) == [3, 7, 11, 256 - 2]
 
 
-def test_a_request_without_a_seed_has_luck_of_its_own(base: Path) -> None:
+def test_a_request_without_a_seed_gets_a_random_one(base: Path) -> None:
     async def work(server: LocalServer) -> set[str]:
         policy = await server.open("base", str(base))
         return set(await asyncio.gather(*(text_of(policy, ask(seed=None)) for _ in range(4))))
@@ -277,7 +277,7 @@ def test_a_request_without_a_seed_has_luck_of_its_own(base: Path) -> None:
 
 
 @pytest.mark.usefixtures("slow")
-def test_whoever_goes_away_costs_the_others_nothing(base: Path, passes: list[list[str]]) -> None:
+def test_a_client_that_disconnects_does_not_change_other_answers(base: Path, passes: list[list[str]]) -> None:
     async def work(server: LocalServer) -> str:
         policy = await server.open("base", str(base))
         long = asyncio.create_task(policy.complete(ask(max_tokens=200)))
@@ -347,7 +347,7 @@ def test_opening_and_closing_do_not_disturb_what_runs(base: Path, adapters: list
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
-def test_what_is_closed_lets_go_of_its_memory(base: Path, adapters: list[Path], request: pytest.FixtureRequest) -> None:
+def test_closing_a_policy_frees_its_memory(base: Path, adapters: list[Path], request: pytest.FixtureRequest) -> None:
     request.addfinalizer(gc.enable)
     gc.disable()  # nobody else collects what closing leaves behind
 
@@ -395,7 +395,7 @@ def test_closing_waits_for_the_answers_under_way(base: Path, adapters: list[Path
 
 
 @pytest.mark.usefixtures("slow")
-def test_a_closed_server_answers_nobody(base: Path) -> None:
+def test_a_closed_server_refuses_requests(base: Path) -> None:
     async def work(server: LocalServer) -> None:
         policy = await server.open("base", str(base))
         asked = [asyncio.create_task(policy.complete(ask(max_tokens=200))) for _ in range(5)]
@@ -447,7 +447,9 @@ def test_an_adapter_that_fails_in_a_mixed_batch_gets_a_base_of_its_own(
     assert loads == [str(base), str(adapters[0])]
 
 
-def test_what_cannot_be_loaded_is_said_and_leaves_nothing(tmp_path: Path, base: Path, adapters: list[Path]) -> None:
+def test_a_model_that_cannot_be_loaded_is_an_error_and_leaves_nothing(
+    tmp_path: Path, base: Path, adapters: list[Path]
+) -> None:
     wrong = adapter(tmp_path / "wrong", base, 6)
     weights = wrong / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
@@ -486,7 +488,7 @@ def test_a_model_that_cannot_be_served_is_refused(base: Path, monkeypatch: pytes
     serve(work)
 
 
-def test_a_model_that_was_written_anew_is_loaded_anew(base: Path, tiny_model: LlamaForCausalLM) -> None:
+def test_a_model_whose_files_changed_is_loaded_again(base: Path, tiny_model: LlamaForCausalLM) -> None:
     async def work(server: LocalServer) -> list[str]:
         before = await server.open("before", str(base))
         shaken(tiny_model, 0.1, 5).save_pretrained(base)
@@ -520,7 +522,7 @@ def test_a_failing_model_fails_cleanly_and_lives_on(
 WEIRD = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.lists(st.text(max_size=2))
 
 
-def test_whatever_is_sent_there_is_an_answer_or_a_fault(base: Path) -> None:
+def test_every_request_gets_an_answer_or_an_error(base: Path) -> None:
     numbers = st.floats(-2, 2) | st.floats() | st.integers()
     fields = st.fixed_dictionaries(
         {"max_tokens": st.integers(1, 3)},

@@ -99,7 +99,7 @@ def test_the_request_goes_on_as_it_is_with_the_servers_own_name_and_key() -> Non
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_what_may_pass_is_tried_again(status: int) -> None:
+def test_temporary_errors_are_retried(status: int) -> None:
     upstream = Upstream(refusal(status), refusal(status), fine)
     assert complete(upstream) == ANSWER
     assert len(upstream.asked) == 3
@@ -117,7 +117,7 @@ def test_what_may_pass_is_tried_again(status: int) -> None:
         (504, 3, 504, True),
     ],
 )
-def test_a_refusal_is_the_requests_fault_or_the_policys(status, tries, becomes, at_fault) -> None:
+def test_an_error_is_the_requests_or_the_policys(status, tries, becomes, at_fault) -> None:
     upstream = Upstream(refusal(status))
     with pytest.raises(BackendError) as fault:
         complete(upstream)
@@ -127,7 +127,7 @@ def test_a_refusal_is_the_requests_fault_or_the_policys(status, tries, becomes, 
     assert (fault.value.code == "c") == (not at_fault or status == 429)  # a wrong key there is no matter of the client
 
 
-def test_it_waits_as_long_as_it_is_told_but_not_for_ever() -> None:
+def test_it_waits_for_retry_after_up_to_a_limit() -> None:
     upstream = Upstream(refusal(429, {"retry-after": "0.3"}), fine)
     import time
 
@@ -140,13 +140,13 @@ def test_it_waits_as_long_as_it_is_told_but_not_for_ever() -> None:
     assert (fault.value.retry_after, len(upstream.asked)) == (3600.0, 1)
 
 
-def test_a_server_that_is_not_there() -> None:
+def test_an_unreachable_server_is_an_error() -> None:
     with pytest.raises(BackendError) as fault:
         asyncio.run(_complete("http://127.0.0.1:9/v1"))
     assert (fault.value.status, fault.value.retriable_elsewhere) == (502, True)
 
 
-def test_a_server_that_says_nothing_is_not_asked_again() -> None:
+def test_a_server_that_times_out_is_not_retried() -> None:
     upstream = Upstream(fine)
 
     async def sleeps(request: Request) -> Response:
@@ -162,13 +162,13 @@ def test_a_server_that_says_nothing_is_not_asked_again() -> None:
 
 
 @pytest.mark.parametrize("body", ["text", {"choices": []}, {"choices": "x"}, [], {"choices": [1]}])
-def test_answers_that_are_none(body) -> None:
+def test_invalid_answers_are_errors(body) -> None:
     with pytest.raises(BackendError) as fault:
         complete(Upstream(refusal(200, body=body)))
     assert (fault.value.status, fault.value.retriable_elsewhere) == (502, True)
 
 
-def test_a_refusal_that_is_no_json() -> None:
+def test_an_error_response_need_not_be_json() -> None:
     with pytest.raises(BackendError, match="answered 500"):
         complete(Upstream(lambda: Response("<html>", 500)), retries=0)
 
@@ -177,7 +177,7 @@ def chunk(text: str) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
 
 
-def test_a_stream_is_passed_on_piece_by_piece() -> None:
+def test_a_stream_is_passed_on_chunk_by_chunk() -> None:
     upstream = Upstream(stream(": comment", *(f"data: {json.dumps(chunk(t))}" for t in "ab"), "data: [DONE]"))
     assert streamed(upstream) == [chunk("a"), chunk("b")]
 
@@ -186,7 +186,7 @@ def test_a_stream_is_passed_on_piece_by_piece() -> None:
     "ending",
     [[], ["data: {broken"], ["data: 7"], ['data: {"error": {"message": "overheated"}}']],
 )
-def test_a_stream_that_breaks_off_is_a_fault(ending) -> None:
+def test_a_stream_that_breaks_off_is_an_error(ending) -> None:
     first, fault = streamed(Upstream(stream(f"data: {json.dumps(chunk('a'))}", *ending)))
     assert first == chunk("a")
     assert isinstance(fault, BackendError)

@@ -26,7 +26,7 @@ def scores(draw: Sampler, logits: list[float]) -> torch.Tensor:
     return draw.process_logits(torch.tensor([logits]))
 
 
-def test_what_a_request_leaves_open_is_as_openai_has_it() -> None:
+def test_missing_parameters_have_openais_defaults() -> None:
     found = parameters(model="x", stream=True, n=1, tools=[], logit_bias={}, response_format={"type": "text"}, user="u")
     assert (found.temperature, found.top_p, found.presence_penalty, found.frequency_penalty) == (1, 1, 0, 0)
     assert (found.token_limit, found.seed, found.stop, found.stream_options.include_usage) == (None, None, (), None)
@@ -36,7 +36,7 @@ def test_what_a_request_leaves_open_is_as_openai_has_it() -> None:
         assert answer_fields(other) == answer_fields(found)
 
 
-def test_what_a_request_says_is_read() -> None:
+def test_parameters_are_read() -> None:
     found = parameters(
         temperature=0, top_p=0.5, presence_penalty=-2, frequency_penalty=1.5, max_tokens=7, stop="\n", seed=-3,
         stream_options={"include_usage": True},
@@ -78,7 +78,7 @@ def test_messages_become_roles_and_text() -> None:
         ("messages", [{"role": "user", "content": "half \ud83d"}]),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_refused_by_name(field: str, value: Any) -> None:
+def test_an_invalid_parameter_is_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(BackendError) as caught:
         parameters(**{field: value})
     fault = caught.value
@@ -97,7 +97,7 @@ def test_what_makes_no_sense_is_refused_by_name(field: str, value: Any) -> None:
         ("messages", [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]),
     ],
 )  # fmt: skip
-def test_what_a_local_policy_cannot_do_is_refused_by_name(field: str, value: Any) -> None:
+def test_an_unsupported_parameter_is_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(BackendError) as caught:
         parameters(**{field: value})
     fault = caught.value
@@ -126,7 +126,7 @@ FIELDS = [
 
 @settings(max_examples=500)
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=3), st.booleans())
-def test_whatever_is_sent_it_is_read_or_refused(fields: dict[str, Any], usual: bool) -> None:
+def test_every_body_is_read_or_refused(fields: dict[str, Any], usual: bool) -> None:
     request = {"messages": USER, **fields} if usual else fields
     try:
         found = parse_generation_request(request)
@@ -137,7 +137,7 @@ def test_whatever_is_sent_it_is_read_or_refused(fields: dict[str, Any], usual: b
         Sampler(found).process_logits(torch.zeros(1, 5))
 
 
-def test_the_luck_is_that_of_the_seed_alone() -> None:
+def test_the_noise_depends_on_the_seed_alone() -> None:
     logits = torch.randn(1, 50)
     one, same, other = (Sampler(parameters(seed=seed, temperature=0.7)) for seed in (4, 4, 5))
     noise = GumbelNoise([(4,)], 0.7)

@@ -101,7 +101,7 @@ def test_an_adapter_is_loaded_under_a_name_of_its_own_and_asked_for_by_it(adapte
 
 def test_an_adapter_that_changes_nothing_does_not_become_an_arm(adapter: Path) -> None:
     server = Vllm("nothing")
-    with running(server.app()) as url, pytest.raises(InputError, match="exactly as without"):
+    with running(server.app()) as url, pytest.raises(InputError, match="exactly as without it"):
         load_adapter("early", str(adapter), f"{url}/v1")
     assert server.loaded == {}
 
@@ -119,13 +119,13 @@ def test_a_server_that_refuses_it(adapter: Path) -> None:
         load_adapter("early", str(adapter), f"{url}/v1")
 
 
-def test_servers_and_folders_that_are_none(adapter: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be asked"):
+def test_invalid_servers_and_folders_are_refused(adapter: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be reached"):
         load_adapter("early", str(adapter), "http://127.0.0.1:9/v1", timeout=2)
     with pytest.raises(InputError, match="no LoRA adapter"):
         load_adapter("early", str(tmp_path / "nothing"), "http://127.0.0.1:9/v1")
     stranger = Starlette(routes=[Route("/v1/models", lambda request: PlainTextResponse("hi"))])
-    with running(stranger) as url, pytest.raises(InputError, match="no OpenAI-compatible server"):
+    with running(stranger) as url, pytest.raises(InputError, match="not an OpenAI-compatible server"):
         load_adapter("early", str(adapter), f"{url}/v1")
     (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": "IA3"}))
     with pytest.raises(InputError, match="IA3"):

@@ -71,7 +71,7 @@ def test_a_stream_is_the_same_answer_in_pieces(serve, store: EditStore) -> None:
     assert logged(store, chunks[0]["id"]).record.response == text
 
 
-def test_a_policy_may_be_asked_for_by_name_and_the_ensemble_does_not_count_that(serve) -> None:
+def test_a_policy_requested_by_name_is_not_counted_by_the_ensemble(serve) -> None:
     client = serve(Scripted("a"), Scripted("b"))
     body = ask(client, "b").json()
     assert body["model"] == "b"
@@ -82,7 +82,7 @@ def test_a_policy_may_be_asked_for_by_name_and_the_ensemble_does_not_count_that(
     assert all(arm["pulls"] == 0 for arm in arms_of(client).values())
 
 
-def test_a_model_nobody_serves(serve) -> None:
+def test_an_unknown_model_is_refused(serve) -> None:
     answer = ask(serve(Scripted("a")), "gpt-9")
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] == "model_not_found"
@@ -116,7 +116,7 @@ def test_when_an_arm_fails_another_steps_in_and_the_failure_is_no_cost(serve, st
     assert rest_until is not None
 
 
-def test_a_rested_arm_comes_back_and_rests_longer_each_time(serve, store: EditStore) -> None:
+def test_an_arm_returns_after_its_cooldown_which_grows_each_time(serve, store: EditStore) -> None:
     bad, good = failing("bad", BackendError(500, "no"), times=2), Scripted("good")
     client = serve(bad, good)
     until(lambda: ask(client).headers["x-copydesk-policy"] == "bad")
@@ -127,7 +127,7 @@ def test_a_rested_arm_comes_back_and_rests_longer_each_time(serve, store: EditSt
     assert rests == pytest.approx([0.2, 0.4])
 
 
-def test_an_arm_that_is_alone_is_tried_even_while_it_should_rest(serve) -> None:
+def test_the_only_arm_is_tried_even_during_its_cooldown(serve) -> None:
     client = serve(failing("only", BackendError(503, "busy"), times=1))
     first = ask(client)
     assert first.status_code == 503
@@ -135,7 +135,7 @@ def test_an_arm_that_is_alone_is_tried_even_while_it_should_rest(serve) -> None:
     assert ask(client).status_code == 200
 
 
-def test_when_everyone_fails_the_last_one_says_why(serve, store: EditStore) -> None:
+def test_when_every_arm_fails_the_last_error_is_returned(serve, store: EditStore) -> None:
     fault = BackendError(429, "slow down", code="rate_limit", retry_after=7.2)
     answer = ask(serve(failing("a", fault), failing("b", fault)))
     assert answer.status_code == 429
@@ -144,7 +144,7 @@ def test_when_everyone_fails_the_last_one_says_why(serve, store: EditStore) -> N
     assert sorted(arm for arm, _, _ in withdrawals(store)) == ["a", "b"]
 
 
-def test_a_request_that_is_to_blame_is_not_sent_around(serve, store: EditStore) -> None:
+def test_an_invalid_request_is_not_sent_to_other_arms(serve, store: EditStore) -> None:
     fault = BackendError(400, "too long", retriable_elsewhere=False, code="context_length_exceeded", param="messages")
     other = Scripted("b")
     client = serve(failing("a", fault), other)
@@ -190,7 +190,7 @@ def test_when_the_client_leaves_the_work_stops_and_the_pull_does_not_count(serve
     assert arms_of(client)["slow"]["pulls"] == 0
 
 
-def test_a_policy_that_raises_something_else_is_an_error_not_a_hole(serve, store: EditStore) -> None:
+def test_a_policy_that_raises_another_exception_is_an_error(serve, store: EditStore) -> None:
     class Broken(Scripted):
         async def complete(self, request):
             raise RuntimeError("a bug")
@@ -203,7 +203,7 @@ def test_a_policy_that_raises_something_else_is_an_error_not_a_hole(serve, store
     assert (arm, reason) == ("a", "RuntimeError: a bug")
 
 
-def test_what_is_no_text_is_kept_out_of_the_response(serve, store: EditStore) -> None:
+def test_invalid_characters_are_replaced_in_the_response(serve, store: EditStore) -> None:
     client = serve(Scripted("a", lambda request: "a\x00b"))
     body = ask(client).json()
     assert logged(store, body["id"]).record.response == "a\ufffdb"
@@ -226,7 +226,7 @@ def test_what_is_no_text_is_kept_out_of_the_response(serve, store: EditStore) ->
         ({"messages": [{"role": "user", "content": "x"}] * 1001}, "messages"),
     ],
 )
-def test_requests_that_make_no_sense(serve, change, param) -> None:
+def test_invalid_requests_are_refused(serve, change, param) -> None:
     policy = Scripted("a")
     answer = serve(policy).post(
         "/v1/chat/completions", json={"model": "copydesk", "messages": [{"role": "user", "content": "hi"}]} | change
@@ -258,7 +258,7 @@ def test_requests_that_make_no_sense(serve, change, param) -> None:
         "{}".encode("utf-16"),
     ],
 )
-def test_bodies_that_are_no_json(serve, body: bytes) -> None:
+def test_bodies_that_are_not_json_are_refused(serve, body: bytes) -> None:
     answer = serve(Scripted("a")).post(
         "/v1/chat/completions", content=body, headers={"content-type": "application/json"}
     )
@@ -308,7 +308,7 @@ def test_a_client_that_leaves_while_the_ensemble_chooses_leaves_no_pull_behind(s
     assert arms_of(client)["a"]["pulls"] == 0
 
 
-def test_a_stream_nobody_reads_is_stopped_and_its_policy_let_go(store: EditStore) -> None:
+def test_an_abandoned_stream_is_stopped_and_its_policy_released(store: EditStore) -> None:
     """The client is gone before the first event: the response is never even begun."""
     import asyncio
 

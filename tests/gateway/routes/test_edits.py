@@ -115,13 +115,13 @@ def test_the_log_is_json_lines_that_training_reads(serve, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("query", [{"limit": 0}, {"limit": 1001}, {"limit": "many"}, {"after": ""}, {"user": ""}])
-def test_pages_of_the_log_that_cannot_be(serve, query) -> None:
+def test_invalid_pages_of_the_log_are_refused(serve, query) -> None:
     answer = serve(Scripted("a")).get("/v1/edits", params=query)
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] in query
 
 
-def test_reading_on_from_an_edit_that_is_not_there(serve) -> None:
+def test_reading_after_an_unknown_edit_is_refused(serve) -> None:
     assert serve(Scripted("a")).get("/v1/edits", params={"after": "edit-x"}).status_code == 404
 
 
@@ -140,7 +140,7 @@ def test_reading_on_from_an_edit_that_is_not_there(serve) -> None:
         {"edit": "x", "completion_id": 7},
     ],
 )
-def test_edits_that_make_no_sense_change_nothing(serve, what) -> None:
+def test_invalid_edits_change_nothing(serve, what) -> None:
     client = serve(Scripted("a"))
     name = ask(client).json()["id"]
     answer = client.post("/v1/edits", json={"completion_id": name, **what})
@@ -149,7 +149,7 @@ def test_edits_that_make_no_sense_change_nothing(serve, what) -> None:
     assert arms_of(client)["a"]["pending"] == 1
 
 
-def test_an_edit_of_an_answer_that_was_never_given(serve) -> None:
+def test_an_edit_of_an_unknown_answer_is_refused(serve) -> None:
     answer = post(serve(Scripted("a")), "chatcmpl-nothing", edit="x")
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] == "completion_not_found"

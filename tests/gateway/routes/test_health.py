@@ -6,7 +6,7 @@ from tests.support.gateways import Scripted, ask
 from copydesk.store import EditStore
 
 
-def test_prometheus_is_told_of_requests_policies_and_arms(serve) -> None:
+def test_metrics_count_requests_policies_and_arms(serve) -> None:
     client = serve(Scripted("a"))
     name = ask(client).json()["id"]
     client.post("/v1/edits", json={"completion_id": name, "edit": "x"})

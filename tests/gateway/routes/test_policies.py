@@ -44,7 +44,7 @@ def test_a_policy_that_is_answering_finishes_before_it_is_closed(serve, store: E
     until(lambda: slow.closed)
 
 
-def test_a_name_is_given_once(serve) -> None:
+def test_a_name_cannot_be_reused(serve) -> None:
     client = serve(Scripted("a"), Scripted("b"))
     taken = client.post("/v1/policies", json={"name": "a", "spec": "something else"})
     assert taken.status_code == 400
@@ -60,7 +60,7 @@ def test_the_last_arm_stays(serve) -> None:
     assert "only arm" in answer.json()["error"]["message"]
 
 
-def test_policies_that_cannot_be(serve, tmp_path) -> None:
+def test_invalid_policies_are_refused(serve, tmp_path) -> None:
     client = serve(Scripted("a"), opener=Picky(Scripted("a")))
     for name, spec, status in [
         ("copydesk", "embedded", 400),

@@ -27,14 +27,14 @@ def sign_in(client: httpx.Client, text: str, **more: str) -> httpx.Response:
     return client.post("/sign-in", data={"key": text, **more}, headers={"sec-fetch-site": "same-origin"})
 
 
-def test_an_open_gateway_asks_nobody(serve, seen) -> None:
+def test_an_open_gateway_needs_no_sign_in(serve, seen) -> None:
     client = serve(Scripted("a"))
     for there in PAGES[:3]:
         seen(client.get(there))
     assert client.get("/sign-in?next=/edits").headers["location"] == "/edits"
 
 
-def test_a_closed_one_asks_for_a_key_and_goes_on_from_there(serve, store, seen) -> None:
+def test_a_closed_gateway_asks_for_a_key_and_continues_to_the_page(serve, store, seen) -> None:
     client = serve(Scripted("a"))
     text = key(store)
     for there in PAGES:
@@ -81,7 +81,7 @@ def test_a_wrong_key_is_refused(serve, store, seen, text: str) -> None:
     assert not text or text not in page.text
 
 
-def test_a_revoked_key_opens_nothing(serve, store) -> None:
+def test_a_revoked_key_is_refused(serve, store) -> None:
     client = serve(Scripted("a"))
     text = key(store)
     key(store)
@@ -125,7 +125,7 @@ def test_a_key_without_the_scope_sees_a_page_that_says_so(serve, store, seen) ->
 
 
 @pytest.mark.parametrize("path", ["/", "/edits", "/edits?q=a%20b&x=1", "/edits/chatcmpl-01J_x", "/docs"])
-def test_who_signed_in_goes_on_where_they_wanted(path: str) -> None:
+def test_after_sign_in_a_local_path_is_followed(path: str) -> None:
     assert sanitize_redirect_path(path) == path
 
 
@@ -134,17 +134,17 @@ def test_who_signed_in_goes_on_where_they_wanted(path: str) -> None:
     ["//evil.example", "/\\evil.example", "https://evil.example", "/\t/evil.example", "/\n/evil.example", "",
      "javascript:alert(1)", "/edits\r\nset-cookie: x=y", "/sign-in", "/sign-out", "/a//b", "evil.example", "/é"],
 )  # fmt: skip
-def test_nobody_is_led_elsewhere(path: str) -> None:
+def test_a_redirect_to_another_site_is_replaced(path: str) -> None:
     assert sanitize_redirect_path(path) == "/"
 
 
-def test_faults_of_pages_are_pages_and_those_of_the_api_are_json(serve, seen) -> None:
+def test_errors_of_pages_are_pages_and_those_of_the_api_are_json(serve, seen) -> None:
     client = serve(Scripted("a"))
     browser = {"accept": "text/html,application/xhtml+xml"}
     for there in ("/nothing", "/docs/x", "/edits/chatcmpl-none"):
         missing = client.get(there, headers=browser)
         assert missing.status_code == 404
-        assert "There is no such page" in seen(missing).text
+        assert "Page not found" in seen(missing).text
     assert client.post("/edits", headers=browser).headers["allow"] == "GET"
     for there in ("/v1/nothing", "/v1/edits?after=x", "/static/nothing.js"):
         answer = client.get(there, headers=browser)

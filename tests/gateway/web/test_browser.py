@@ -90,8 +90,8 @@ def test_write_edit_and_send_with_the_keyboard_alone(serve, store: EditStore, op
 
     expect(page.locator("#draft")).to_be_focused()
     expect(page.locator("#draft")).to_have_value(DRAFT)
-    expect(page.locator("#status")).to_have_text("The draft is ready. Change what you want, then send it.")
-    expect(page.locator("#send")).to_have_text("Accept as it is")
+    expect(page.locator("#status")).to_have_text("The draft is ready. Edit it, then send it.")
+    expect(page.locator("#send")).to_have_text("Accept unchanged")
     for _ in range(4):
         page.keyboard.press("Delete")
     page.keyboard.type("Hi")
@@ -107,7 +107,7 @@ def test_write_edit_and_send_with_the_keyboard_alone(serve, store: EditStore, op
     expect(page.locator("#sent-cost")).to_have_text("0.08")
     expect(page.locator("[data-policy='a']")).to_be_visible()
     expect(page.locator("#sent-propensity")).to_have_text("1")
-    expect(page.locator("#sent-note")).to_have_text("The ensemble has learnt from it.")
+    expect(page.locator("#sent-note")).to_have_text("The ensemble has learned from it.")
     tab_to(page, "#sent-link")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("Edited at a cost of 0.08")
@@ -126,14 +126,14 @@ def test_a_draft_can_be_accepted_and_edited_again(serve, open_page: Open) -> Non
     page.fill("#request", "x")
     page.select_option("#policy", "b")
     page.click("text=Write a draft")
-    page.click("text=Accept as it is")
-    expect(page.locator("#sent-title")).to_have_text("Accepted as it was")
-    expect(page.locator("#sent-propensity")).to_have_text("asked for by name")
+    page.click("text=Accept unchanged")
+    expect(page.locator("#sent-title")).to_have_text("Accepted unchanged")
+    expect(page.locator("#sent-propensity")).to_have_text("requested by name")
     expect(page.locator("#sent-note")).to_contain_text("does not learn from this edit")
     page.click("text=Edit again")
     page.fill("#draft", DRAFT + "!")
     page.click("text=Send edit")
-    expect(page.locator("#sent-title")).to_have_text("Your edit is in the log")
+    expect(page.locator("#sent-title")).to_have_text("Your edit is logged")
     page.click("text=See this edit in the log")
     expect(page.get_by_role("heading", name="Revisions")).to_be_visible()
     page.goto("/")
@@ -150,7 +150,7 @@ def test_a_draft_that_takes_long_can_be_stopped(serve, open_page: Open) -> None:
     expect(page.locator("#draft")).to_have_value(re.compile("word"))
     expect(page.locator("#stop")).to_be_focused()
     page.keyboard.press("Enter")
-    expect(page.locator("#status")).to_have_text("Stopped. Nothing was kept of the draft.")
+    expect(page.locator("#status")).to_have_text("Stopped. The draft was discarded.")
     expect(page.locator("#request")).to_have_value("keep me")
     until(lambda: slow.stopped == 1)
     until(lambda: arms_of(client)["a"]["pulls"] == 0)  # it waits for no edit
@@ -164,7 +164,7 @@ class Breaks(Scripted):
         raise BackendError(502, "the server behind it went away")
 
 
-def test_faults_are_told_and_the_request_is_kept(serve, open_page: Open) -> None:
+def test_errors_are_shown_and_the_request_is_kept(serve, open_page: Open) -> None:
     too_long = BackendError(400, "the prompt has <b>too many</b> tokens", retriable_elsewhere=False)
     client = serve(Scripted("long", lambda request: too_long), Breaks("broken"))
     page = open_page(client.base_url, expected="400 (Bad Request)")
@@ -223,7 +223,7 @@ def test_carriage_returns_of_a_draft_are_kept(serve, store: EditStore, open_page
     client = serve(Scripted("a", lambda request: "one\r\ntwo\r\nthree"))
     page = open_page(client.base_url)
     begin(page)
-    expect(page.locator("#send")).to_have_text("Accept as it is")
+    expect(page.locator("#send")).to_have_text("Accept unchanged")
     page.keyboard.type("0\n")
     page.click("#send")
     page.click("text=See this edit in the log")
@@ -309,7 +309,7 @@ def test_no_page_is_wider_than_the_screen(busy, open_page: Open, width: int) -> 
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_pages_are_dark_where_people_want_that(busy, open_page: Open) -> None:
+def test_pages_are_dark_if_the_browser_prefers_that(busy, open_page: Open) -> None:
     url, _ = busy
     grounds = {}
     for scheme in ("light", "dark"):
@@ -332,7 +332,7 @@ def difference(page: Page, before: str, after: str) -> list[list[str]]:
     return found
 
 
-def test_the_browser_tells_the_same_difference_as_the_server(serve, open_page: Open) -> None:
+def test_the_browser_and_the_server_compute_the_same_diff(serve, open_page: Open) -> None:
     page = open_page(serve(Scripted("a")).base_url)
     page.goto("/")
     pairs = [

@@ -52,7 +52,7 @@ def test_regret_is_against_the_best_mean() -> None:
     np.testing.assert_allclose(behind, [0.2, 0.1, 0.2, 0.8])
 
 
-def test_nothing_is_known_of_nothing() -> None:
+def test_an_empty_history_has_no_curves() -> None:
     for history in (EnsembleHistory.from_pulls([]), EnsembleHistory.from_pulls([(1, "a", None)])):
         assert find_best_policy(history) is None
         assert compute_regret_curve(history)[1].tolist() == []
@@ -90,7 +90,7 @@ def test_it_reads_the_last_revision_and_leaves_unanswered_pulls_out(store_url: s
         write.append_failure(
             tx, "c2", at=0.0, arm="b", round=2, reason="it failed", rest_until=None
         )  # and a stepped in
-        write.append_failure(tx, "c9", at=0.0, arm="b", round=None, reason="asked for by name", rest_until=None)
+        write.append_failure(tx, "c9", at=0.0, arm="b", round=None, reason="requested by name", rest_until=None)
         for number, arm, completion_id in [(1, "a", "c1"), (3, "a", "c2"), (4, "b", "c4")]:
             complete(tx, number, arm, completion_id)
         write.append_edit(tx, "e1", "c1", "y", 0.7, "m", at=0.0)

@@ -29,14 +29,14 @@ def test_an_empty_log_says_what_will_be_there(serve, seen) -> None:
     assert not links(page)
 
 
-def test_rows_tell_what_was_asked_and_made_of_it(serve, seen) -> None:
+def test_rows_show_the_request_and_the_edit(serve, seen) -> None:
     client = serve(Scripted("a", lambda request: "one two three four"))
     first = edited(client, "number them", "one 2 three four", user="mia")
     second = edited(client, "and again")
     waiting = ask(client, text="nobody came back").json()["id"]
     page = seen(client.get("/edits"))
     assert links(page) == [f"/edits/{second}", f"/edits/{first}"]  # newest first
-    for said in ("number them", "one 2 three four", "for mia", "0.25", "accepted as it was"):
+    for said in ("number them", "one 2 three four", "for mia", "0.25", "accepted unchanged"):
         assert said in page.text
     assert links(seen(client.get("/edits?pending=true"))) == [f"/edits/{one}" for one in (waiting, second, first)]
 
@@ -95,20 +95,20 @@ def test_one_edit_shows_both_sides(serve, seen) -> None:
     page = seen(response)
     assert "<del>Dear</del> Ann, we met on Monday." in response.text
     assert "<ins>Hi</ins> Ann, we met on Monday." in response.text
-    for said in ("Be brief.", "Write to Ann", "with probability 1", "mia", "Revisions", "What revision 1 changed"):
+    for said in ("Be brief.", "Write to Ann", "with probability 1", "mia", "Revisions", "Changes of revision 1"):
         assert said in page.text
     assert re.search(r"levenshtein/word/response", page.text)
     assert len(page.all("tr")) == 3
 
 
-def test_one_that_waits_or_was_accepted_has_one_side(serve, seen) -> None:
+def test_a_pending_or_accepted_edit_has_one_side(serve, seen) -> None:
     client = serve(Scripted("a"))
     waiting = ask(client, model="a").json()["id"]
     page = seen(client.get(f"/edits/{waiting}"))
     assert "Not edited yet" in page.text
-    assert "asked for by name" in page.text
+    assert "requested by name" in page.text
     accepted = seen(client.get(f"/edits/{edited(client)}"))
-    assert "Accepted as it was" in accepted.text
+    assert "Accepted unchanged" in accepted.text
     assert not accepted.all("del") + accepted.all("ins") + accepted.all("table")
 
 
@@ -146,12 +146,12 @@ def test_everyone_sees_their_tenants_edits_only(serve, store: EditStore, seen) -
     assert "of other" in seen(client.get("/edits")).text
 
 
-def test_faulty_queries_are_told_in_a_page(serve, seen) -> None:
+def test_invalid_queries_are_answered_with_a_page(serve, seen) -> None:
     client = serve(Scripted("a"))
     for query in ("before=x", "before=-1", f"before={2**64}", f"q={'x' * 501}", "pending=perhaps"):
         response = client.get(f"/edits?{query}")
         assert response.status_code == 400
-        assert "That did not work" in seen(response).text
+        assert "Error" in seen(response).text
 
 
 def test_very_long_texts_are_not_compared_word_by_word() -> None:

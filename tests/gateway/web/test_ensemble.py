@@ -47,7 +47,7 @@ def test_the_first_rounds_are_drawn_as_far_as_they_go(serve, seen, rounds: int) 
     assert "-0.00" not in page.text
 
 
-def test_it_tells_how_each_policy_stands(serve, seen) -> None:
+def test_it_shows_the_statistics_of_each_policy(serve, seen) -> None:
     client = serve(Scripted("base"), Scripted("sft"), Scripted("old"))
     play(client, 12)
     ask(client)
@@ -57,7 +57,7 @@ def test_it_tells_how_each_policy_stands(serve, seen) -> None:
     for arm in standing["arms"]:
         assert f"{arm['mean_cost']:.2f}" in page.text
         assert f"{arm['bound']:.2f}" in page.text
-    for said in ("retired", "active", "Lower bound", "UCB", "α = 0.42", "7 days", "Everyone's", "Regret"):
+    for said in ("retired", "active", "Lower bound", "UCB", "α = 0.42", "7 days", "all users together", "Regret"):
         assert said in page.text
     best = min(standing["arms"], key=lambda arm: arm["mean_cost"])
     assert f"people edit {best['name']} the least: its drafts cost {best['mean_cost']:.2f}" in page.text
@@ -130,15 +130,15 @@ def test_a_line_ends_below_the_top() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (EnsembleConfig(), ["UCB:", "α = 0.42", "Everyone's, together.", "7 days"]),
-        (EnsembleConfig(rule="thompson", expiry=None), ["Thompson sampling", "For ever"]),
-        (EnsembleConfig(rule="discounted-ucb", discount=0.9, expiry=3600), ["forgets", "0.9 times", "1 hour;"]),
+        (EnsembleConfig(), ["UCB:", "α = 0.42", "Those of all users together.", "7 days"]),
+        (EnsembleConfig(rule="thompson", expiry=None), ["Thompson sampling", "Without limit"]),
+        (EnsembleConfig(rule="discounted-ucb", discount=0.9, expiry=3600), ["Discounted UCB", "by 0.9.", "1 hour;"]),
         (EnsembleConfig(rule="fixed", shares={"a": 3, "b": 1, "c": 0}, expiry=90), ["a 75%, b 25%.", "1.5 minutes"]),
-        (EnsembleConfig(rule="fixed", expiry=0.5), ["every policy as often", "0.5 seconds"]),
+        (EnsembleConfig(rule="fixed", expiry=0.5), ["every policy equally often", "0.5 seconds"]),
         (EnsembleConfig(scope="user", prior=5), ["Each user's own", "at most 5 edits"]),
     ],
 )
-def test_settings_are_told_in_words(settings: EnsembleConfig, words: list[str]) -> None:
+def test_settings_are_described_in_words(settings: EnsembleConfig, words: list[str]) -> None:
     told = " ".join(describe_ensemble_config(settings, EditCost(cap=3)).values())
     for word in [*words, "Changed tokens, divided by the length of the response, at most 3."]:
         assert word in told

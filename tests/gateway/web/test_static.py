@@ -66,7 +66,7 @@ def luminance(colour: str) -> float:
 
 
 @pytest.mark.parametrize(("place", "dark"), [(0, False), (1, True)])
-def test_everything_can_be_read(place: int, dark: bool) -> None:
+def test_colours_have_enough_contrast(place: int, dark: bool) -> None:
     sheet = files("copydesk.gateway.web").joinpath("static/page.css").read_text(encoding="utf-8")
     colours = dict(
         re.findall(r"--([\w-]+): (#[0-9a-f]{6});", sheet.split("@media (prefers-color-scheme: dark)", 1)[place])

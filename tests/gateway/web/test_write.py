@@ -17,7 +17,7 @@ def test_it_offers_the_ensemble_and_every_policy(serve, seen) -> None:
     assert page.all("meter")[0]["max"] == "1.0"
 
 
-def test_without_a_cap_there_is_no_most(serve, seen) -> None:
+def test_without_a_cap_no_maximum_is_shown(serve, seen) -> None:
     settings = SETTINGS.replace(cost=EditCost(unit="character", normalize="none"))
     page = seen(serve(Scripted("a"), config=settings).get("/"))
     assert "of at most" not in page.text
@@ -54,7 +54,7 @@ def test_a_cost_is_asked_for_with_json_and_within_limits(serve) -> None:
 
 
 @pytest.mark.parametrize("unknown", ["other", "gone"])
-def test_a_cost_of_anothers_completion_is_not_told(serve, store: EditStore, unknown: str) -> None:
+def test_the_cost_of_another_tenants_completion_is_not_shown(serve, store: EditStore, unknown: str) -> None:
     client = serve(Scripted("a"))
     with store.begin_write() as tx:
         mine = create_key(tx.connection, "mine", tenant="mine")[1]

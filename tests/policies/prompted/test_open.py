@@ -65,7 +65,7 @@ def test_the_encoder_that_is_asked_for_retrieves(
 @pytest.mark.parametrize(
     "spec", ["embedded", "best-of-3:embedded@costs", "icl", "icl-folder", "hub/icl-3", "icl-2/x:y"]
 )
-def test_other_specs_are_left_to_others(spec: str) -> None:
+def test_other_specs_are_not_prompted_policies(spec: str) -> None:
     assert open_prompted_policy("base", spec) is None
 
 
@@ -79,9 +79,9 @@ def test_k_is_a_number_of_at_least_one(number: str, log: Path) -> None:
 @pytest.mark.parametrize(
     ("rest", "says"),
     [
-        ("embedded", "which log"),
-        ("@log.jsonl", "which log"),
-        ("", "which log"),
+        ("embedded", "the log to learn from is missing"),
+        ("@log.jsonl", "the log to learn from is missing"),
+        ("", "the log to learn from is missing"),
         ("embedded@", "no log ''"),
         ("embedded@nowhere.jsonl", r"no log 'nowhere\.jsonl'"),
         ("m@http://127.0.0.1:1/v1", "no log 'http://127"),

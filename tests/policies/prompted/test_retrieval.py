@@ -118,14 +118,14 @@ def test_a_context_longer_than_the_model_loses_its_end(
     np.testing.assert_allclose(row, by_hand(tiny_model.model, tokens[:8]), atol=1e-5)
 
 
-def test_company_does_not_change_an_embedding_even_over_many_batches(bert: Path) -> None:
+def test_an_embedding_does_not_depend_on_its_batch(bert: Path) -> None:
     encoder = SentenceEncoder(str(bert))
     texts = ["news " * (row % 5) + "film " * (row % 3) + "paper" for row in range(70)]
     alone = np.concatenate([encoder.encode([text]) for text in texts])
     np.testing.assert_allclose(encoder.encode(texts), alone, atol=1e-6)
 
 
-def test_who_has_no_encoder_uses_the_writers_own_states_or_the_embedded_models(
+def test_the_default_encoder_is_the_writers_states_or_the_embedded_models(
     tiny_model: LlamaForCausalLM, chat_tokenizer: PreTrainedTokenizerFast, writer: Any, bert: Path, tmp_path: Path
 ) -> None:
     policy = LocalPolicy("tiny", tiny_model, chat_tokenizer)

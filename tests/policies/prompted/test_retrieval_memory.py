@@ -32,7 +32,7 @@ def test_of_equally_similar_contexts_the_latest_comes_first(memory: RetrievalMem
     assert memory.find_nearest(["news"], 3) == [["third", "second", "first"]]
 
 
-def test_what_rounding_alone_tells_apart_is_a_tie() -> None:
+def test_similarities_that_differ_by_rounding_are_ties() -> None:
     class Trembles:
         """The same embedding every time, but for the last bits."""
 

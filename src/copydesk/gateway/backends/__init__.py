@@ -1,4 +1,4 @@
-"""How the gateway's policies answer: in this process, or through an OpenAI-compatible server."""
+"""Backends of the gateway's policies: models in this process, and models behind OpenAI-compatible servers."""
 
 from copydesk.gateway.backends.base import BackendError, PolicyBackend
 

@@ -1,4 +1,9 @@
-"""Answers written side by side: one token for each row at every step, with rows that come and go in between."""
+"""Continuous batching with many LoRA adapters: one token for every sequence at each step.
+
+It exists because transformers' own continuous batching (`generate_batch`) does not support adapters, and the gateway's
+main case is one base model with many LoRA arms. Here sequences of different adapters share one forward pass and one
+copy of the base. PEFT's `generate(adapter_names=...)` mixes adapters too, but only in static batches.
+"""
 
 import contextlib
 import inspect
@@ -30,7 +35,7 @@ _REPLACEMENT_CHARACTER = "\ufffd"
 
 @dataclass(frozen=True)
 class Chunk:
-    """What a row has to say after a step: some text, and at the end why it ended."""
+    """The text that a step added to a sequence, and at the end why the sequence ended."""
 
     text: str
     finish_reason: Literal["stop", "length"] | None = None
@@ -39,23 +44,23 @@ class Chunk:
 
 
 class IncrementalDetokenizer:
-    """The text of tokens that come one by one, up to where a stop string begins.
+    """Decodes tokens one by one, up to where a stop string begins.
 
-    A character is given away when all its bytes are there, and what may be the beginning of a stop string when it
-    turns out not to be one.
+    A character is returned once all its bytes are there; text that may be the beginning of a stop string is held back
+    until it turns out not to be one.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: Sequence[str]) -> None:
         self._tokenizer = tokenizer
         self._stop = stop
         self._ids: list[int] = []
-        # Tokens are decoded beside those before them, for some decoders treat the beginning of a text differently.
+        # Tokens are decoded together with those before them: some decoders treat the beginning of a text differently.
         self._prefix_offset, self._read_offset = 0, 0
         self._held_back = ""
         self.stopped = False
 
     def push(self, token: int) -> str:
-        """The text that is certain with one more token."""
+        """Add a token; returns the text that is now certain."""
         self._ids.append(token)
         new = self._decode_new()
         if not new or new.endswith(_REPLACEMENT_CHARACTER):
@@ -64,11 +69,11 @@ class IncrementalDetokenizer:
         return self._cut_at_stop(new)
 
     def flush(self) -> str:
-        """What was held back, when there are no more tokens to come."""
+        """The text that was held back, after the last token."""
         return self._cut_at_stop(self._decode_new().rstrip(_REPLACEMENT_CHARACTER)) + self._held_back
 
     def _decode_new(self) -> str:
-        """The text of the tokens that none was given of yet."""
+        """The text of the tokens that have not been returned yet."""
         before = self._decode(self._ids[self._prefix_offset : self._read_offset])
         return self._decode(self._ids[self._prefix_offset :])[len(before) :]
 
@@ -87,13 +92,13 @@ class IncrementalDetokenizer:
 
 
 def _stop_prefix_length(text: str, stop: str) -> int:
-    """How many characters at the end of the text could be the beginning of a stop string."""
+    """The number of characters at the end of the text that could begin a stop string."""
     most = min(len(text), len(stop) - 1)
     return next((count for count in range(most, 0, -1) if text.endswith(stop[:count])), 0)
 
 
 class Adapter:
-    """How one policy speaks through an engine: with which adapter, in which tokens."""
+    """One policy of an engine: its LoRA adapter and its tokenizer."""
 
     def __init__(self, engine: "BatchingEngine", adapter: str, tokenizer: PreTrainedTokenizerBase) -> None:
         self.engine = engine
@@ -103,34 +108,34 @@ class Adapter:
 
 
 class SequenceState:
-    """One request on its way to an answer.
+    """The state of one request while its answer is generated.
 
     Attributes:
-        done: whether it needs no more tokens: it has ended or failed, or the client went away, who sets it himself.
+        done: whether it needs no more tokens: it has ended or failed, or its client disconnected and it was cancelled.
     """
 
     def __init__(
         self,
-        voice: Adapter,
+        adapter: Adapter,
         parameters: GenerationRequest,
         max_new_tokens: int,
         emit: Callable[[Chunk | BackendError], None],
     ) -> None:
-        self.adapter = voice
+        self.adapter = adapter
         self.prompt: list[int] = []
         self.tokens: list[int] = []
         self.done = False
         self.sampler = Sampler(parameters)
         self._request = parameters
         self._max_new_tokens = max_new_tokens if parameters.token_limit is None else parameters.token_limit
-        self._detokenizer = IncrementalDetokenizer(voice.tokenizer, parameters.stop)
+        self._detokenizer = IncrementalDetokenizer(adapter.tokenizer, parameters.stop)
         self._emit = emit
 
     def encode_prompt(self) -> None:
-        """Turn the messages into the tokens of the prompt.
+        """Encode the messages as the tokens of the prompt.
 
         Raises:
-            PolicyFault: the chat template refuses the messages, or they leave no room for an answer.
+            BackendError: the chat template refuses the messages, or they leave no room for an answer.
         """
         messages, tokenizer = self._request.chat, self.adapter.tokenizer
         # Without a chat template one user's message is text, as the model was trained on.
@@ -150,7 +155,7 @@ class SequenceState:
             self._max_new_tokens = min(self._max_new_tokens, longest - len(self.prompt))
 
     def append_token(self, token: int) -> None:
-        """Write one token more, and say what it adds to the text."""
+        """Append a token and emit the text it adds."""
         self.tokens.append(token)
         self.sampler.record_token(token)
         ended = token in self.adapter.end_token_ids
@@ -164,27 +169,27 @@ class SequenceState:
         elif text:
             self._emit(Chunk(text))
 
-    def fail(self, fault: BackendError) -> None:
-        """Give up."""
+    def fail(self, error: BackendError) -> None:
+        """End the sequence with an error."""
         self.done = True
-        self._emit(fault)
+        self._emit(error)
 
 
 class BatchingEngine:
-    """One model and the rows it writes, in one thread.
+    """One model and its running sequences, used from one thread.
 
-    A newcomer joins at the next step: its prompt is read in a pass of its own, and its keys and values are laid beside
-    those of the running rows, aligned at their last token, as a left-padded batch has them. Each row keeps positions of
-    its own and sees none of the padding, so its answer depends on its neighbours by no more than rounding. A row that
-    is done leaves at the next step. Where a model remembers more than keys and values (state space models, linear
-    attention), one row at a time is written.
+    A new sequence joins at the next step: its prompt is read in a forward pass of its own, and its keys and values are
+    concatenated with those of the running sequences, aligned at the last token as in a left-padded batch. Each sequence
+    has its own positions and attends to no padding, so its answer depends on its neighbours by no more than rounding. A
+    finished sequence leaves at the next step. If a model's state is more than keys and values (state space models,
+    linear attention), its sequences run one at a time.
 
-    Rows may use different LoRA adapters of one model in one pass, as PEFT's mixed batches do.
+    Sequences may use different LoRA adapters of the model in one pass, as PEFT's mixed batches do.
 
     Attributes:
-        max_length: how many tokens of prompt and answer together the model was made for; `None` if it does not say.
-        sequences: those that are being written.
-        has_adapters: whether the model holds adapters of several policies, and each row names its own.
+        max_length: the most tokens of prompt and answer together; `None` if the model's configuration has no limit.
+        sequences: the running sequences.
+        has_adapters: whether the model holds the adapters of several policies, and each sequence names its own.
     """
 
     def __init__(self, model: PreTrainedModel, max_batch: int) -> None:
@@ -194,40 +199,42 @@ class BatchingEngine:
         self.sequences: list[SequenceState] = []
         plain = all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in self._new_cache().layers)
         self._max_batch = max_batch if plain else 1
-        # What the forward pass can be told (models with ALiBi, for one, take no positions).
+        # Not every model takes all arguments (models with ALiBi take no positions).
         self._forward_parameters = inspect.signature(model.forward).parameters
         self._cache = self._new_cache()
         self._mask = torch.zeros(0, 0, dtype=torch.long)
 
     @property
     def free_slots(self) -> int:
-        """How many rows could join."""
+        """The number of sequences that can join."""
         return self._max_batch - len(self.sequences)
 
     def advance(self, joining: Sequence[SequenceState]) -> None:
-        """Write one token of every row, after newcomers have joined. If that fails, all of them have failed."""
+        """Let new sequences join, then generate one token of every sequence. An error fails all of them."""
         try:
             self._step(joining)
-        except BaseException as exc:  # a panic in a library's Rust code is no Exception, and no one else would see it
+        except BaseException as exc:  # a panic in a library's Rust code is not an Exception, and would go unseen
             logger.exception("a local policy's model failed")
-            for row in {*self.sequences, *joining}:
-                if not row.done:
-                    row.fail(BackendError(500, f"the model failed ({type(exc).__name__})"))
+            for sequence in {*self.sequences, *joining}:
+                if not sequence.done:
+                    sequence.fail(BackendError(500, f"the model failed ({type(exc).__name__})"))
             self.evict_finished()
 
     @torch.inference_mode()
     def _step(self, newcomers: Sequence[SequenceState]) -> None:
         self.evict_finished()
         if self.sequences:
-            ids = torch.tensor([[row.tokens[-1]] for row in self.sequences])
+            ids = torch.tensor([[sequence.tokens[-1]] for sequence in self.sequences])
             self._mask = functional.pad(self._mask, (0, 1), value=1)
             self._sample(self.sequences, self._forward(_adapter_names(self.sequences), ids, self._mask, self._cache))
-        joining = [row for row in newcomers if not row.done and _encode_prompt(row)]
+        joining = [sequence for sequence in newcomers if not sequence.done and _encode_prompt(sequence)]
         if joining:
-            length = max(len(row.prompt) for row in joining)
+            length = max(len(sequence.prompt) for sequence in joining)
             # What is masked may be any token; 0 is one of every vocabulary.
-            ids = torch.tensor([[0] * (length - len(row.prompt)) + row.prompt for row in joining])
-            mask = torch.tensor([[0] * (length - len(row.prompt)) + [1] * len(row.prompt) for row in joining])
+            ids = torch.tensor([[0] * (length - len(sequence.prompt)) + sequence.prompt for sequence in joining])
+            mask = torch.tensor(
+                [[0] * (length - len(sequence.prompt)) + [1] * len(sequence.prompt) for sequence in joining]
+            )
             cache = self._new_cache()
             self._sample(joining, self._forward(_adapter_names(joining), ids, mask, cache))
             self._join(joining, mask, cache)
@@ -235,8 +242,8 @@ class BatchingEngine:
 
     @torch.inference_mode()
     def evict_finished(self) -> None:
-        """Let go of the rows that are done, and of columns that only they filled."""
-        staying = [place for place, row in enumerate(self.sequences) if not row.done]
+        """Remove finished sequences, and the cache columns that only they used."""
+        staying = [place for place, sequence in enumerate(self.sequences) if not sequence.done]
         if len(staying) == len(self.sequences):
             return
         self.sequences = [self.sequences[place] for place in staying]
@@ -251,7 +258,7 @@ class BatchingEngine:
 
     @torch.inference_mode()
     def smoke_test(self, adapter: str) -> None:
-        """Read two tokens and one more, so that a model that cannot be served so says it before anyone asks."""
+        """Run two steps, so that a model that cannot be served this way fails before the first request."""
         cache, mask = self._new_cache(), torch.ones(1, 3, dtype=torch.long)
         self._forward([adapter], torch.zeros(1, 2, dtype=torch.long), mask[:, :2], cache)
         self._forward([adapter], torch.zeros(1, 1, dtype=torch.long), mask, cache)
@@ -260,7 +267,7 @@ class BatchingEngine:
         return DynamicCache(config=self.model.config)
 
     def _forward(self, adapters: list[str], ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
-        """The logits of each row's next token; what was read is added to the cache."""
+        """The logits of each sequence's next token; the keys and values of `ids` are added to the cache."""
         device = self.model.device
         positions = (mask.cumsum(dim=1) - 1).clamp_min(0)[:, -ids.shape[1] :]
         extras = {"logits_to_keep": 1, "position_ids": positions.to(device)}
@@ -275,14 +282,16 @@ class BatchingEngine:
         logits: torch.Tensor = output.logits[:, -1]
         return logits
 
-    def _sample(self, rows: Sequence[SequenceState], logits: torch.Tensor) -> None:
-        """Draw the next token of each row."""
-        scores = torch.cat([row.sampler.process_logits(logits[place : place + 1]) for place, row in enumerate(rows)])
-        for row, token in zip(rows, scores.argmax(dim=1).tolist(), strict=True):
-            row.append_token(token)
+    def _sample(self, sequences: Sequence[SequenceState], logits: torch.Tensor) -> None:
+        """Sample the next token of each sequence."""
+        scores = torch.cat(
+            [sequence.sampler.process_logits(logits[place : place + 1]) for place, sequence in enumerate(sequences)]
+        )
+        for sequence, token in zip(sequences, scores.argmax(dim=1).tolist(), strict=True):
+            sequence.append_token(token)
 
     def _join(self, joining: Sequence[SequenceState], mask: torch.Tensor, cache: DynamicCache) -> None:
-        """Lay what newcomers have read beside what the rows before them have."""
+        """Concatenate the caches of new sequences with those of the running ones."""
         if self.sequences:
             length = max(self._mask.shape[1], mask.shape[1])
             _resize_cache(self._cache, length)
@@ -297,24 +306,24 @@ class BatchingEngine:
         self.sequences = [*self.sequences, *joining]
 
 
-def _adapter_names(rows: Sequence[SequenceState]) -> list[str]:
-    return [row.adapter.name for row in rows]
+def _adapter_names(sequences: Sequence[SequenceState]) -> list[str]:
+    return [sequence.adapter.name for sequence in sequences]
 
 
-def _encode_prompt(row: SequenceState) -> bool:
-    """Whether the row has a prompt now; if not, it knows why."""
+def _encode_prompt(sequence: SequenceState) -> bool:
+    """Encode a sequence's prompt; returns whether it can run. Otherwise it has failed with the reason."""
     try:
-        row.encode_prompt()
+        sequence.encode_prompt()
     except BackendError as exc:
-        row.fail(exc)
-    except Exception as exc:  # a tokenizer or a template that breaks on this text must not break the others' answers
+        sequence.fail(exc)
+    except Exception as exc:  # must not break the other answers
         logger.exception("the messages of a request cannot be encoded")
-        row.fail(BackendError(500, f"the messages cannot be encoded ({type(exc).__name__})"))
-    return not row.done
+        sequence.fail(BackendError(500, f"the messages cannot be encoded ({type(exc).__name__})"))
+    return not sequence.done
 
 
 def _resize_left(columns: torch.Tensor, length: int, dim: int = -1) -> torch.Tensor:
-    """Columns filled up with zeros on the left, or cut off there."""
+    """Pad columns with zeros on the left, or cut them off there."""
     behind = [0, 0] * (-dim - 1)
     return functional.pad(columns, [*behind, length - columns.shape[dim], 0])
 
@@ -325,7 +334,7 @@ def _initialized_layers(cache: DynamicCache) -> list[Any]:
 
 
 def _resize_cache(cache: DynamicCache, length: int) -> None:
-    """Fill up or cut off the columns of a cache on the left, where every row has padding."""
+    """Pad or cut off the columns of a cache on the left, where every sequence has padding."""
     for layer in _initialized_layers(cache):
         columns = length
         if isinstance(layer, DynamicSlidingWindowLayer):
@@ -337,17 +346,17 @@ def _resize_cache(cache: DynamicCache, length: int) -> None:
 
 @contextlib.contextmanager
 def _adapter_per_row(model: PreTrainedModel, adapters: list[str]) -> Iterator[None]:
-    """Tell every LoRA layer of a shared model which adapter each row uses.
+    """Set the adapter of each sequence in every LoRA layer of a shared model.
 
-    This is what `PeftModel.forward(adapter_names=...)` does, except that its hooks stay behind when the pass fails, and
-    the next one would run with the wrong adapters.
+    `PeftModel.forward(adapter_names=...)` does the same, but its hooks stay behind if the pass fails, and the next pass
+    would run with the wrong adapters.
     """
 
-    def tell(module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def set_names(module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         return args, {**kwargs, "adapter_names": adapters}
 
     layers = [layer for layer in model.modules() if isinstance(layer, LoraLayer)]
-    hooks = [layer.register_forward_pre_hook(tell, with_kwargs=True) for layer in layers]
+    hooks = [layer.register_forward_pre_hook(set_names, with_kwargs=True) for layer in layers]
     try:
         yield
     finally:

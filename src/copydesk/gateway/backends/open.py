@@ -23,7 +23,7 @@ class BackendOpener:
         self._local: LocalServer | None = None
 
     async def open(self, name: str, spec: str) -> PolicyBackend:
-        """Open a policy; this takes as long as loading a model does.
+        """Open a policy; a model in this process is loaded.
 
         Raises:
             InputError: it cannot be opened.
@@ -39,7 +39,7 @@ class BackendOpener:
         return ProxyBackend(name, model, url, api_key=key, timeout=settings.timeout, retries=settings.retries)
 
     async def close(self) -> None:
-        """Stop what runs in this process."""
+        """Close the models of this process."""
         if self._local is not None:
             await self._local.close()
 
@@ -52,7 +52,7 @@ class BackendOpener:
 
 
 def _import_local_server() -> "type[LocalServer]":
-    """Imported when the first such policy is opened: it takes seconds, and torch."""
+    """Import it with the first policy in this process: it needs torch and takes seconds."""
     try:
         from copydesk.gateway.backends.local import LocalServer
     except ModuleNotFoundError as exc:

@@ -1,4 +1,4 @@
-"""A policy behind another OpenAI-compatible server: vLLM, `transformers serve`, a provider."""
+"""Proxy a policy to an OpenAI-compatible server: vLLM, `transformers serve`, a provider."""
 
 import asyncio
 import json
@@ -14,22 +14,22 @@ from copydesk.gateway.backends.base import BackendError, Json
 
 _RETRIABLE_STATUSES = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 _MAX_LINE_BYTES = 1 << 20  # bytes of one chunk
-_MAX_RETRY_DELAY = 10.0  # seconds between two attempts; who asks for more is left alone
+_MAX_RETRY_DELAY = 10.0  # seconds between two attempts; if the server asks for more, the request fails
 
 
 class ProxyBackend:
-    """A model name at a server; requests are passed on as they are, with that name. Made within an event loop.
+    """A model at a server; requests are passed on unchanged, with the model's name. Must be created in an event loop.
 
-    What cannot have been begun, or is answered with a status that says to come back, is sent again, with pauses that
-    double. What broke off in the middle is not: the client may have seen part of it.
+    A request that cannot have been begun, or is answered with a retriable status, is sent again after pauses that
+    double. An answer that broke off is not retried: the client may have seen part of it.
 
     Args:
         name: the policy's name.
-        model: the name the server knows it by.
+        model: the model's name at the server.
         base_url: of the server's API, such as `http://127.0.0.1:8000/v1`.
         api_key: sent as a bearer token.
-        timeout: seconds the server may be silent.
-        retries: how often a request is sent again.
+        timeout: seconds without data from the server.
+        retries: the most times a request is sent again.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class ProxyBackend:
 
     @property
     def name(self) -> str:
-        """The name it has as an arm and in the log."""
+        """The policy's name as an arm and in the log."""
         return self._name
 
     async def complete(self, request: Json) -> Json:
@@ -87,9 +87,9 @@ class ProxyBackend:
                     chunk = _parse_chunk(data)
                     finished = finished or _has_finish_reason(chunk)
                     yield chunk
-            except (aiohttp.ClientError, ValueError) as exc:  # ValueError: a line without end
+            except (aiohttp.ClientError, ValueError) as exc:  # ValueError: a line is too long
                 raise _to_connection_error(exc) from None
-        if not finished:  # some servers leave out [DONE], but none the reason why the answer ended
+        if not finished:  # some servers omit [DONE], but none omits the finish reason
             raise BackendError(502, "the policy's server ended its stream before the answer did")
 
     async def close(self) -> None:
@@ -98,14 +98,14 @@ class ProxyBackend:
 
     @asynccontextmanager
     async def _open_response(self, request: Json) -> AsyncIterator[aiohttp.ClientResponse]:
-        """An answer that begins well, its body not read yet."""
+        """A response with status 200, its body not read yet."""
         body = json.dumps({**request, "model": self._model}).encode()
         for attempt in range(self._retries + 1):
             last = attempt == self._retries
             try:
                 response = await self._session.post(self._url, data=body, allow_redirects=False)
             except (aiohttp.ClientOSError, aiohttp.ConnectionTimeoutError, aiohttp.ServerDisconnectedError) as exc:
-                # A kept connection that the server closed meanwhile looks like this; an answer has not begun.
+                # A kept connection that the server has closed raises this; an answer has not begun.
                 if last:
                     raise _to_connection_error(exc) from None
                 await asyncio.sleep(_compute_retry_delay(attempt))
@@ -147,7 +147,7 @@ def _has_choices(answer: Json) -> bool:
 
 
 async def _parse_error_response(response: aiohttp.ClientResponse) -> BackendError:
-    """What an answer other than 200 says. The request is to blame for 400, 413 and 422, the server for the rest."""
+    """The error of a response other than 200: the request's for 400, 413 and 422, the server's for every other."""
     error: dict[str, Any] = {}
     try:
         document = json.loads(await response.read())
@@ -156,30 +156,30 @@ async def _parse_error_response(response: aiohttp.ClientResponse) -> BackendErro
     except (ValueError, aiohttp.ClientError):
         pass
     status = response.status
-    blame = status in (400, 413, 422)
+    request_invalid = status in (400, 413, 422)
     message = str(error.get("message") or f"the policy's server answered {status}")[:1000]
     given = response.headers.get("retry-after", "")
     retry_after = float(given) if given.replace(".", "", 1).isdecimal() else None
     code, param = error.get("code"), error.get("param")
-    if not blame and status != 429:
-        # A wrong key or a missing model there is no fault of this client's key or request.
+    if not request_invalid and status != 429:
+        # A wrong key or model at the server is not an error of the client's key or request.
         message, code, param = f"the policy's server answered {status}: {message}", None, None
     return BackendError(
-        status if blame or status == 429 else (504 if status == 504 else 502),
+        status if request_invalid or status == 429 else (504 if status == 504 else 502),
         message,
-        retriable_elsewhere=not blame,
+        retriable_elsewhere=not request_invalid,
         code=None if code is None else str(code),
         param=None if param is None else str(param),
         retry_after=retry_after,
     )
 
 
-def _to_connection_error(fault: Exception) -> BackendError:
-    if isinstance(fault, aiohttp.ServerTimeoutError):
+def _to_connection_error(error: Exception) -> BackendError:
+    if isinstance(error, aiohttp.ServerTimeoutError):
         return BackendError(504, "the policy's server did not answer in time")
-    return BackendError(502, f"the policy's server cannot be reached ({type(fault).__name__})")
+    return BackendError(502, f"the policy's server cannot be reached ({type(error).__name__})")
 
 
 def _compute_retry_delay(attempt: int) -> float:
-    """Seconds to wait; drawn at random, so that many clients do not come back at once."""
+    """Seconds to wait, randomised so that many clients do not retry at once."""
     return float(0.25 * 2**attempt * (0.5 + random.random()))

@@ -1,4 +1,4 @@
-"""Loading a LoRA adapter into a running vLLM server, and making sure that it answers with it."""
+"""Load a LoRA adapter into a running vLLM server, and check that it changes the answers."""
 
 import hashlib
 import json
@@ -18,9 +18,9 @@ _PROBE_TOKENS = 24
 
 
 def load_adapter(name: str, folder: str, base_url: str, api_key: str | None = None, timeout: float = 120.0) -> str:
-    """Load an adapter under a name of its own, and compare its answers with the base model's.
+    """Load an adapter under a unique name, and compare its answers with the base model's.
 
-    The name holds a hash of the adapter's files, so it never comes to mean something else. vLLM must have been started
+    The name holds a hash of the adapter's files, so it always means the same weights. vLLM must have been started
     with `--enable-lora` and `VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`
     (https://docs.vllm.ai/en/latest/features/lora.html), and must see the folder under the same path.
 
@@ -28,7 +28,7 @@ def load_adapter(name: str, folder: str, base_url: str, api_key: str | None = No
         The model name to ask the server for.
 
     Raises:
-        InputError: the folder holds no adapter, the server refuses it, or answers as if it were not there.
+        InputError: the folder holds no adapter, the server refuses it, or its answers are those of the base model.
     """
     model = f"{name}-{_hash_adapter(folder)}"
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -43,13 +43,13 @@ def load_adapter(name: str, folder: str, base_url: str, api_key: str | None = No
             if all(_probe_model(client, model, probe) == _probe_model(client, base, probe) for probe in _PROBE_PROMPTS):
                 client.post("unload_lora_adapter", json={"lora_name": model})
                 raise InputError(
-                    f"{folder}: with this adapter the server answers exactly as without; it is not applied, or has "
-                    "learnt nothing"
+                    f"{folder}: with this adapter the server answers exactly as without it; the adapter is not "
+                    "applied, or its training changed nothing"
                 )
         except httpx.HTTPError as exc:
-            raise InputError(f"{base_url}: the server cannot be asked ({exc}); check that it runs") from None
+            raise InputError(f"{base_url}: the server cannot be reached ({exc}); check that it is running") from None
         except (ValueError, KeyError, TypeError, IndexError):
-            raise InputError(f"{base_url}: this is no OpenAI-compatible server; check the address") from None
+            raise InputError(f"{base_url}: not an OpenAI-compatible server; check the address") from None
     return model
 
 
@@ -57,7 +57,7 @@ def _load_on_server(client: httpx.Client, model: str, folder: str) -> None:
     answer = client.post("load_lora_adapter", json={"lora_name": model, "lora_path": str(Path(folder).resolve())})
     if answer.status_code == 404:
         raise InputError(
-            f"{client.base_url}: the server loads no adapters; start vLLM with --enable-lora and "
+            f"{client.base_url}: the server does not load adapters; start vLLM with --enable-lora and "
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
         )
     if answer.status_code != 200:
@@ -65,7 +65,7 @@ def _load_on_server(client: httpx.Client, model: str, folder: str) -> None:
 
 
 def _probe_model(client: httpx.Client, model: str, probe: str) -> tuple[str, list[float]]:
-    """What is likeliest, and how likely its tokens are where the server says so: text alone can agree by chance."""
+    """The greedy answer, and its log-probabilities if the server returns them: texts alone can agree by chance."""
     body = {
         "model": model,
         "messages": [{"role": "user", "content": probe}],
@@ -90,7 +90,7 @@ def _hash_adapter(folder: str) -> str:
     path = Path(folder)
     files = sorted([*path.glob("adapter_config.json"), *path.glob("*.safetensors")])
     if len(files) < 2:
-        raise InputError(f"{folder}: there is no LoRA adapter; give a folder that `copydesk train` wrote")
+        raise InputError(f"{folder}: no LoRA adapter here; give a folder that `copydesk train` wrote")
     if "peft_type" in (config := json.loads(files[0].read_text())) and config["peft_type"] != "LORA":
         raise InputError(f"{folder}: vLLM loads LoRA adapters only, and this is {config['peft_type']}")
     total = hashlib.sha256()

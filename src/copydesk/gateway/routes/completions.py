@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`: choose a policy, pass the request on, log the answer."""
+"""`POST /v1/chat/completions`: choose a policy, forward the request, log the answer."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class CompletionCall:
-    """One request on its way: what was asked, and who is to answer."""
+    """A completion request, and the policy chosen for it."""
 
     id: str
     created_at: float
@@ -48,17 +48,17 @@ class CompletionCall:
 
     @property
     def requester(self) -> str | None:
-        """The scope of the user who asks; a user is one of their tenant."""
+        """The scope of the requesting user, within their tenant."""
         return None if self.user is None else user_scope(self.caller.tenant, self.user)
 
     @property
     def extension(self) -> Json:
-        """What Copydesk says beside OpenAI's fields."""
+        """The field `copydesk` of an answer."""
         return {"policy": self.policy, "propensity": self.propensity, "round": self.round}
 
     @property
     def headers(self) -> dict[str, str]:
-        """The same for who reads only headers."""
+        """The same as response headers."""
         return {
             "x-copydesk-completion": self.id,
             "x-copydesk-policy": self.policy,
@@ -68,7 +68,7 @@ class CompletionCall:
 
 @dataclass
 class CompletionAccumulator:
-    """What came back so far, and whether the log knows how it ended."""
+    """The parts of an answer so far, and whether its end is logged."""
 
     text_parts: list[str] = field(default_factory=list)
     finish_reason: str | None = None
@@ -83,11 +83,11 @@ class CompletionAccumulator:
     responses={
         200: {
             "description": "OpenAI's `chat.completion`, or with `stream` a stream of `chat.completion.chunk`. `id` is "
-            "the handle for the edit; `copydesk` says which policy answered and with what propensity.",
+            "the handle for the edit; `copydesk` has the policy that answered and its propensity.",
             "content": {"application/json": {}, "text/event-stream": {}},
         }
     },
-    # The body is read by hand: once, every key of it, and without a detour, since this is the path of every request.
+    # The body is read here, once and with every key: FastAPI would drop unknown keys and validate twice.
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": CHAT_REQUEST_REF}}}},
 )
 async def chat_completions(request: Request) -> Response:
@@ -101,7 +101,7 @@ async def chat_completions(request: Request) -> Response:
             return await _cancel_on_disconnect(request, _respond_streaming(state, asked_for))
         return await _cancel_on_disconnect(request, _respond(state, asked_for))
     except NoArmAvailable:
-        raise ApiError(503, "no policy can answer now; try again", code="no_policy") from None
+        raise ApiError(503, "no policy can answer now; retry", code="no_policy") from None
 
 
 async def _respond(state: GatewayState, asked: CompletionCall) -> Response:
@@ -126,7 +126,7 @@ async def _respond(state: GatewayState, asked: CompletionCall) -> Response:
 
 async def _respond_streaming(state: GatewayState, asked: CompletionCall) -> Response:
     async def begin(policy: PolicyBackend, body: Json) -> tuple[Json, AsyncIterator[Json]]:
-        # Before the first chunk another policy can still step in; the client has seen nothing yet.
+        # Until the first chunk another policy can still answer; the client has seen nothing yet.
         chunks = policy.stream(body)
         first = await anext(chunks, None)
         if first is None:
@@ -147,7 +147,7 @@ async def _respond_streaming(state: GatewayState, asked: CompletionCall) -> Resp
 async def _call_with_fallback(
     state: GatewayState, asked: CompletionCall, stack: ExitStack, ask: Callable[[PolicyBackend, Json], Awaitable[T]]
 ) -> tuple[CompletionCall, T]:
-    """Who answered, kept open by `stack`, and what `ask` got of them; where one fails, the next one is asked."""
+    """Call policies until one answers; returns the call with that policy, kept open by `stack`, and the answer."""
     tried: set[str] = set()
     failed: BackendError | None = None
     while True:
@@ -165,7 +165,7 @@ async def _call_with_fallback(
             )
             if (
                 not exc.retriable_elsewhere or current.round is None
-            ):  # nobody else would do better, or nobody else was meant
+            ):  # no other policy can answer it, or a policy was named
                 raise _to_api_error(exc) from None
             tried.add(current.policy)
             failed = exc
@@ -181,7 +181,7 @@ async def _iter_events(
     first: Json,
     chunks: AsyncIterator[Json],
 ) -> AsyncIterator[bytes]:
-    """The chunks as server-sent events. From the one that ends the answer on they wait until it is logged."""
+    """The chunks as server-sent events. The chunk that ends the answer is sent after the answer is logged."""
     held: list[bytes] = []
     started = time.perf_counter()
     try:
@@ -220,7 +220,7 @@ async def _finish_stream(
     chunks: AsyncIterator[Json],
     stack: ExitStack,
 ) -> None:
-    """What is left to do when a stream is over, however far it came: stop the policy, and the pull if nobody waits."""
+    """Clean up after a stream, however it ended: stop the policy, and withdraw the pull of an abandoned answer."""
     with stack:
         if not answer.logged:
             _record_abandoned(state, current, None)
@@ -233,11 +233,11 @@ def _encode_event(document: Json) -> bytes:
 
 
 class _TrackedStreamingResponse(StreamingResponse):
-    """A stream that says when it is over, also if the client went away before its first event."""
+    """A stream that calls `on_close` at its end, also if the client disconnected before the first event."""
 
-    def __init__(self, events: AsyncIterator[bytes], over: Callable[[], None], **more: Any) -> None:
+    def __init__(self, events: AsyncIterator[bytes], on_close: Callable[[], None], **more: Any) -> None:
         super().__init__(events, **more)
-        self._on_close = over
+        self._on_close = on_close
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
@@ -249,12 +249,12 @@ class _TrackedStreamingResponse(StreamingResponse):
 async def _open_next_policy(
     state: GatewayState, asked: CompletionCall, tried: set[str], stack: ExitStack
 ) -> tuple[CompletionCall, PolicyBackend]:
-    """Who answers now, kept open by `stack`."""
+    """Choose the next policy, kept open by `stack`."""
     while True:
         current = await _choose_policy(state, asked, tried)
         try:
             return current, stack.enter_context(state.use_policy(current.policy))
-        except LookupError:  # it was retired in between
+        except LookupError:  # it has just been retired
             await state.record_failure(current.id, current.policy, current.round, "retired", cooldown=False)
             tried.add(current.policy)
 
@@ -274,26 +274,28 @@ async def _choose_policy(state: GatewayState, asked: CompletionCall, tried: set[
 
 
 async def _may_request_policy(state: GatewayState, asked: CompletionCall) -> bool:
-    """Whether a policy may be asked for by name: one that learned from a person is no other's to read.
+    """Whether a policy may be requested by name: one that learned from a user is hidden from the others.
 
-    Who runs the gateway may try it, as long as no user is named.
+    A caller with the scope `admin` may try it in a request that names no user.
     """
     if asked.requester is None and "admin" in asked.caller.scopes:
         return True
     return asked.requested not in await state.policies_hidden_from(asked.requester)
 
 
-def _to_api_error(fault: BackendError) -> ApiError:
-    """Why there is no answer, after a policy failed and no other can help."""
-    headers = {} if fault.retry_after is None else {"retry-after": f"{max(1, round(fault.retry_after))}"}
-    return ApiError(fault.status, fault.message, code=fault.code, param=fault.param, headers=headers)
+def _to_api_error(error: BackendError) -> ApiError:
+    """The error response after a policy failed and no other can answer."""
+    headers = {} if error.retry_after is None else {"retry-after": f"{max(1, round(error.retry_after))}"}
+    return ApiError(error.status, error.message, code=error.code, param=error.param, headers=headers)
 
 
-def _record_abandoned(state: GatewayState, current: CompletionCall, fault: BaseException | None) -> None:
-    """The client went away, or something broke: the pull must not wait for an edit. Logged behind the request's back,
-    since this may be running in a task that is being cancelled."""
-    gone = fault is None or isinstance(fault, asyncio.CancelledError)
-    reason = "the client went away" if gone else f"{type(fault).__name__}: {fault}"
+def _record_abandoned(state: GatewayState, current: CompletionCall, error: BaseException | None) -> None:
+    """Withdraw the pull of a request whose client disconnected, or that raised.
+
+    Logged in the background, since this may run in a task that is being cancelled.
+    """
+    disconnected = error is None or isinstance(error, asyncio.CancelledError)
+    reason = "the client went away" if disconnected else f"{type(error).__name__}: {error}"
     state.spawn(state.record_failure(current.id, current.policy, current.round, reason, cooldown=False))
 
 
@@ -319,7 +321,7 @@ async def _log_completion(state: GatewayState, current: CompletionCall, answer: 
 
 
 def _accumulate_chunk(answer: CompletionAccumulator, chunk: Json) -> None:
-    """Remember what a chunk adds to the answer."""
+    """Add a chunk to the answer."""
     if isinstance(chunk.get("usage"), dict):
         answer.usage = chunk["usage"]
     for choice in chunk.get("choices") or []:
@@ -333,7 +335,7 @@ def _accumulate_chunk(answer: CompletionAccumulator, chunk: Json) -> None:
 
 
 async def _cancel_on_disconnect(request: Request, work: Any) -> Response:
-    """Stop working on an answer nobody waits for any more."""
+    """Cancel generation when the client disconnects."""
     task = asyncio.ensure_future(work)
     watch = asyncio.ensure_future(_wait_for_disconnect(request))
     try:
@@ -354,7 +356,7 @@ async def _wait_for_disconnect(request: Request) -> None:
 
 
 def _sanitize_text(text: str) -> str:
-    """A text every database keeps: what is no character becomes the replacement character."""
+    """A text that every database stores: invalid characters become the replacement character."""
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 

@@ -1,4 +1,4 @@
-"""`POST /v1/edits` takes an edit, `GET /v1/edits` gives the log."""
+"""`POST /v1/edits` logs an edit, `GET /v1/edits` returns the log."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from copydesk.store.read import sequence_of
 router = APIRouter(tags=["edits"])
 
 
-@router.post("/v1/edits", summary="Post what a person made of an answer")
+@router.post("/v1/edits", summary="Post the edit of an answer")
 async def post_edit(
     asked: EditRequest,
     state: Annotated[GatewayState, Depends(get_gateway_state)],
@@ -26,9 +26,9 @@ async def post_edit(
 ) -> dict[str, Any]:
     """Log an edit, compute its cost and let the ensemble learn from it.
 
-    The answer comes after the edit is durable. The same edit again changes nothing; another one is a revision: the
-    latest counts, and the history stays. `counted` says whether the ensemble learns from it: it does where it chose
-    the policy, not where the policy was asked for by name.
+    The response is sent after the edit is durable. The same edit again changes nothing; another one is a revision: the
+    latest counts, and the history stays. `counted` is whether the ensemble learns from it: it does if it chose the
+    policy, not if the policy was requested by name.
     """
     if asked.edit is not None and len(asked.edit) > state.config.max_text:
         most = state.config.max_text
@@ -62,18 +62,18 @@ async def post_edit(
     "/v1/edits",
     summary="Read the log",
     response_class=StreamingResponse,
-    responses={200: {"description": "One edit a line.", "content": {"application/jsonl": {}}}},
+    responses={200: {"description": "One edit per line.", "content": {"application/jsonl": {}}}},
 )
 def get_edits(
     state: Annotated[GatewayState, Depends(get_gateway_state)],
     caller: Annotated[Caller, Depends(require_scope("read"))],
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    after: Annotated[ShortText | None, Query(description="The `edit_id` of the last row you have.")] = None,
+    after: Annotated[ShortText | None, Query(description="The `edit_id` of the last row you have read.")] = None,
     user: Annotated[ShortText | None, Query()] = None,
 ) -> StreamingResponse:
-    """The edits that count, in the order in which they came, as JSON Lines that `copydesk train --data` reads.
+    """The latest revision of every edit, in the order of arrival, as JSON Lines that `copydesk train --data` reads.
 
-    To get the next page, give the `edit_id` of the last row as `after`. A completion whose edit is revised comes again,
+    For the next page, give the `edit_id` of the last row as `after`. A completion whose edit is revised appears again,
     with the same `completion_id`.
     """
     with state.store.begin_read() as connection:

@@ -1,4 +1,4 @@
-"""For those who run the gateway: `/healthz` and `/metrics`."""
+"""Monitoring: `/healthz` and `/metrics`."""
 
 import asyncio
 from typing import Annotated, Any
@@ -18,9 +18,9 @@ router = APIRouter(tags=["operations"])
 _HEALTH_TIMEOUT = 5.0  # seconds
 
 
-@router.get("/healthz", summary="Whether the gateway works", responses={503: {"description": "It does not."}})
+@router.get("/healthz", summary="Health check", responses={503: {"description": "The gateway cannot answer."}})
 async def healthz(state: Annotated[GatewayState, Depends(get_gateway_state)]) -> JSONResponse:
-    """200 when the store can be written to and a policy is open; no key is needed."""
+    """200 if the store can be written to and a policy is open; needs no API key."""
     try:
         await asyncio.wait_for(state.read_ledger(lambda ledger, seq: seq), _HEALTH_TIMEOUT)
     except (StoreUnavailable, TimeoutError):
@@ -32,7 +32,7 @@ async def healthz(state: Annotated[GatewayState, Depends(get_gateway_state)]) ->
 
 @router.get(
     "/metrics",
-    summary="Figures for Prometheus",
+    summary="Prometheus metrics",
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format."}},
 )
@@ -40,7 +40,7 @@ async def metrics(
     state: Annotated[GatewayState, Depends(get_gateway_state)],
     caller: Annotated[Caller, Depends(require_scope("read"))],
 ) -> Response:
-    """Requests, policies and arms in Prometheus' text format."""
+    """Metrics of requests, policies and arms in Prometheus' text format."""
     arms: list[dict[str, Any]] = await state.read_ledger(lambda ledger, seq: describe_arms(ledger))
     for gauge in (state.metrics.pulls, state.metrics.pending, state.metrics.mean_cost, state.metrics.available):
         gauge.clear()

@@ -1,4 +1,4 @@
-"""The ensemble and its arms: what they stand at, adding and retiring, and the models that can be asked for."""
+"""The ensemble's state, its arms (list, add, retire), and the list of models."""
 
 import math
 from typing import Annotated, Any
@@ -19,23 +19,23 @@ from copydesk.store.users import group_scope, user_scope
 router = APIRouter(tags=["ensemble"])
 
 
-@router.get("/v1/ensemble", summary="Where the ensemble stands")
+@router.get("/v1/ensemble", summary="State of the ensemble")
 async def get_ensemble(
     state: Annotated[GatewayState, Depends(get_gateway_state)],
     caller: Annotated[Caller, Depends(require_scope("read"))],
-    user: Annotated[ShortText | None, Query(description="What this user is offered.")] = None,
+    user: Annotated[ShortText | None, Query(description="Only the arms that this user is offered.")] = None,
 ) -> dict[str, Any]:
-    """The arms with their pulls, edits and mean costs, and what the rule makes of them.
+    """The arms with their pulls, edits and mean costs, and the rule's bounds.
 
-    `low` and `high` are a 95% confidence interval of the mean cost; `bound` is the lower bound UCB compares, `null`
-    with other rules and for an arm that was never played. `audience` is the user or group an arm is for, `null` where
-    it is for everyone. `seq` is the place in the log all of this is of.
+    `low` and `high` are a 95% confidence interval of the mean cost; `bound` is the lower bound that UCB compares,
+    `null` with other rules and for an arm without pulls. `audience` is the user or group that an arm is for, `null`
+    if it is for everyone. `seq` is the position in the log that the statistics belong to.
 
-    With `user` they are the arms that this user is offered, with the statistics that decide for them: their own, or
-    their group's. Without, a key that may not `admin` sees no arm that is for another tenant's users.
+    With `user`: the arms that this user is offered, with the statistics that decide for them, their own or their
+    group's. Without: a key without the scope `admin` sees no arm that is for another tenant's users.
     """
-    who = None if user is None else user_scope(caller.tenant, user)
-    found: dict[str, Any] = await state.read_ledger(lambda ledger, seq: _describe_ensemble(ledger, seq, who))
+    requester = None if user is None else user_scope(caller.tenant, user)
+    found: dict[str, Any] = await state.read_ledger(lambda ledger, seq: _describe_ensemble(ledger, seq, requester))
     if "admin" not in caller.scopes:
         found["arms"] = [arm for arm in found["arms"] if _is_visible(arm["audience"], caller.tenant)]
     for arm in found["arms"]:
@@ -44,18 +44,18 @@ async def get_ensemble(
     return found
 
 
-@router.get("/v1/models", tags=["completions"], summary="What can be asked for")
+@router.get("/v1/models", tags=["completions"], summary="List models")
 async def get_models(
     state: Annotated[GatewayState, Depends(get_gateway_state)],
     caller: Annotated[Caller, Depends(require_scope("complete"))],
-    user: Annotated[ShortText | None, Query(description="Also what is for this user only.")] = None,
+    user: Annotated[ShortText | None, Query(description="Include the policies that are for this user.")] = None,
 ) -> dict[str, Any]:
-    """The models in OpenAI's form: `copydesk`, for which the ensemble chooses, and every policy that is for everyone.
+    """The models in OpenAI's format: `copydesk`, which lets the ensemble choose, and every policy for everyone.
 
-    With `user` also those that are for this user or their group.
+    With `user`, also the policies for this user or their group.
     """
-    who = None if user is None else user_scope(caller.tenant, user)
-    names = [ENSEMBLE_MODEL, *sorted(state.policies.keys() - await state.policies_hidden_from(who))]
+    requester = None if user is None else user_scope(caller.tenant, user)
+    names = [ENSEMBLE_MODEL, *sorted(state.policies.keys() - await state.policies_hidden_from(requester))]
     return {
         "object": "list",
         "data": [{"id": name, "object": "model", "created": 0, "owned_by": "copydesk"} for name in names],
@@ -68,14 +68,16 @@ async def post_policy(
     state: Annotated[GatewayState, Depends(get_gateway_state)],
     caller: Annotated[Caller, Depends(require_scope("admin"))],
 ) -> dict[str, Any]:
-    """Open a policy and let the ensemble choose it from now on. A name is given once: a retrained policy is a new one.
+    """Open a policy as an arm of the ensemble. Names are unique: a retrained policy takes a new one.
 
     `spec` is a model or a policy's folder on this machine, `MODEL@URL` at an OpenAI-compatible server, or
-    `vllm:FOLDER@URL` to load an adapter into a vLLM server. With `user` or `group` it is for this user of the key's
-    tenant only, or for the users of this group: nobody else is answered by it.
+    `vllm:FOLDER@URL` to load an adapter into a vLLM server. With `user` or `group` it answers only this user of
+    the key's tenant, or the users of this group.
     """
     if asked.name == ENSEMBLE_MODEL:
-        raise ApiError(400, f"{ENSEMBLE_MODEL!r} is what the ensemble is called", code="invalid_policy", param="name")
+        raise ApiError(
+            400, f"{ENSEMBLE_MODEL!r} is the name of the ensemble; choose another", code="invalid_policy", param="name"
+        )
     audience = None
     if asked.user is not None:
         audience = user_scope(caller.tenant, asked.user)
@@ -94,7 +96,7 @@ async def delete_policy(
     state: Annotated[GatewayState, Depends(get_gateway_state)],
     caller: Annotated[Caller, Depends(require_scope("admin"))],
 ) -> dict[str, Any]:
-    """Choose a policy no more. Its statistics and edits stay; edits of its answers are still taken."""
+    """Retire a policy. Its statistics and edits stay, and edits of its answers are still accepted."""
     try:
         await state.retire_policy(name)
     except LookupError:
@@ -108,9 +110,9 @@ def _is_visible(audience: dict[str, str] | None, tenant: str) -> bool:
     return audience is None or audience.get("tenant") == tenant
 
 
-def _describe_ensemble(ledger: Ledger, seq: int, who: str | None) -> dict[str, Any]:
-    settings, scope = ledger.config, ledger.deciding_scope(who)
-    others = set() if who is None else ledger.arms_hidden_from(who)
+def _describe_ensemble(ledger: Ledger, seq: int, requester: str | None) -> dict[str, Any]:
+    settings, scope = ledger.config, ledger.deciding_scope(requester)
+    others = set() if requester is None else ledger.arms_hidden_from(requester)
     arms = describe_arms(ledger, scope, others)
     bounds: list[float | None] = [None] * len(arms)
     if ledger.started:

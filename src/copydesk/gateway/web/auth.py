@@ -1,7 +1,4 @@
-"""Signing in: an API key kept in a cookie that no script and no other site can use.
-
-Who looks at a page.
-"""
+"""Sign in to the pages: an API key in a cookie that no script and no other site can read."""
 
 import asyncio
 import re
@@ -22,8 +19,8 @@ from copydesk.store.api_keys import ApiKey, find_key
 
 router = APIRouter()
 
-_MAX_FORM_BYTES = 4096  # bytes of a form with a key and an address
-# A path of this gateway: what a browser could read as the address of another site does not match.
+_MAX_FORM_BYTES = 4096  # of a form with a key and a path
+# A path of this gateway; nothing that a browser could read as the address of another site matches.
 _LOCAL_PATH = re.compile(r"/(?:[\w.%~-]+(?:/[\w.%~-]+)*)?(?:\?[!-\[\]-~]*)?", re.ASCII)
 
 
@@ -33,20 +30,20 @@ async def get_sign_in(
     state: Annotated[GatewayState, Depends(get_gateway_state)],
     next: Annotated[str, Query(max_length=2048)] = "/",
 ) -> Response:
-    """The form; where no key is needed there is nothing to sign in for."""
+    """The form; while no key is needed, a redirect."""
     if not await state.authenticator.requires_key():
         return _redirect(sanitize_redirect_path(next))
-    return render_page(request, "sign_in.html", next=sanitize_redirect_path(next), fault=None)
+    return render_page(request, "sign_in.html", next=sanitize_redirect_path(next), error=None)
 
 
 @router.post("/sign-in", response_model=None)
 async def post_sign_in(request: Request, state: Annotated[GatewayState, Depends(get_gateway_state)]) -> Response:
-    """Take a key and keep it in the cookie."""
+    """Check a key and set the cookie."""
     form = await _read_form(request)
     then, text = sanitize_redirect_path(form.get("next", "/")), form.get("key", "").strip()
     if await asyncio.to_thread(_find_api_key, state, text) is None:
-        fault = "This key is unknown or was revoked." if text else "Enter a key."
-        return render_page(request, "sign_in.html", status=401, next=then, fault=fault)
+        error = "This key is unknown or was revoked." if text else "Enter a key."
+        return render_page(request, "sign_in.html", status=401, next=then, error=error)
     response = _redirect(then)
     secure = request.url.scheme == "https"
     response.set_cookie(KEY_COOKIE, text, path="/", httponly=True, samesite="strict", secure=secure)
@@ -55,7 +52,7 @@ async def post_sign_in(request: Request, state: Annotated[GatewayState, Depends(
 
 @router.post("/sign-out", response_model=None)
 async def post_sign_out(request: Request) -> Response:
-    """Forget the key."""
+    """Delete the cookie."""
     await _read_form(request)
     response = _redirect("/sign-in")
     response.delete_cookie(KEY_COOKIE, path="/", httponly=True, samesite="strict", secure=request.url.scheme == "https")
@@ -63,7 +60,7 @@ async def post_sign_out(request: Request) -> Response:
 
 
 def sanitize_redirect_path(path: str) -> str:
-    """A path of this gateway, or `/` in its place."""
+    """The path if it is one of this gateway, else `/`."""
     return path if _LOCAL_PATH.fullmatch(path) and not path.startswith(("/sign-in", "/sign-out")) else "/"
 
 
@@ -72,7 +69,7 @@ def _redirect(path: str) -> RedirectResponse:
 
 
 async def _read_form(request: Request) -> dict[str, str]:
-    """The fields of a form that one of our own pages sent."""
+    """The fields of a form, which must come from a page of this gateway."""
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise ApiError(403, "This form was sent by a page of another site.")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -96,11 +93,11 @@ def _find_api_key(state: GatewayState, text: str) -> ApiKey | None:
 
 
 class SignInRequired(Exception):
-    """Nobody is signed in, and a key is needed."""
+    """A page needs a key, and nobody is signed in."""
 
 
 def require_signed_in(*scopes: str) -> Callable[[Request], Awaitable[Caller]]:
-    """A dependency as `allowed`, for pages: who is not signed in is asked to."""
+    """A dependency like `require_scope` for pages: it redirects to the sign-in page if nobody is signed in."""
 
     async def caller(request: Request) -> Caller:
         try:

@@ -1,8 +1,6 @@
-"""The plots of *Ensemble*.
+"""The plots of the page Ensemble: read the ensemble's pulls from the store, compute the curves, draw them as SVG.
 
-What the ensemble did, round by round: read from the store, and made into the lines of the plots.
-
-Plots without inline styles, which the pages' content security policy does not let through.
+The SVG has no inline styles, which the pages' content security policy forbids.
 """
 
 import re
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MAX_CHART_POINTS = 500
-"""Points of a line, at most: more cannot be seen."""
+"""The most points of a line: more cannot be seen."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -31,13 +29,13 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class EnsembleHistory:
-    """The ensemble's pulls in their order, those left out that were never answered.
+    """The ensemble's answered pulls in their order.
 
     Attributes:
         names: the policies that were pulled, in the order of their first pull.
         rounds: the number of each pull.
-        arms: the place of its policy among the names.
-        costs: what its edit cost, NaN while that is awaited.
+        arms: the index of its policy in `names`.
+        costs: the cost of its edit, NaN while it is pending.
     """
 
     names: tuple[str, ...]
@@ -59,13 +57,13 @@ class EnsembleHistory:
 
     @property
     def edit_count(self) -> int:
-        """How many pulls have a cost."""
+        """The number of pulls that have a cost."""
         return int(np.isfinite(self.costs).sum())
 
 
 @dataclass(frozen=True)
 class ChartLine:
-    """A curve over the rounds, with its band: NaN where there is none yet."""
+    """A curve over the rounds with its confidence band, NaN where there is none yet."""
 
     rounds: Ints
     values: Floats
@@ -101,7 +99,7 @@ def compute_running_mean(history: EnsembleHistory, name: str) -> ChartLine:
 
 
 def compute_pull_shares(history: EnsembleHistory, width: int) -> tuple[Ints, Floats]:
-    """Which share of the last `width` pulls each policy had: the rounds, and one row of shares a policy."""
+    """Each policy's share of the last `width` pulls: the rounds, and one row of shares for each policy."""
     count = len(history.rounds)
     keep = thin_points(count)
     first = np.maximum(keep - width + 1, 0)
@@ -113,14 +111,14 @@ def compute_pull_shares(history: EnsembleHistory, width: int) -> tuple[Ints, Flo
 
 
 def compute_regret_curve(history: EnsembleHistory) -> tuple[Ints, Floats]:
-    """By how much all edits so far cost more than as many at the mean of the best policy, as it is known now."""
+    """Regret: the cost of all edits so far, less that of as many edits at the current mean of the best policy."""
     observed = np.isfinite(history.costs)
     best = find_best_policy(history)
     if best is None:
         return np.zeros(0, dtype=np.int64), np.zeros(0)
-    behind = np.cumsum(history.costs[observed] - compute_mean_costs(history)[best])
-    keep = thin_points(len(behind))
-    return history.rounds[observed][keep], behind[keep]
+    regret = np.cumsum(history.costs[observed] - compute_mean_costs(history)[best])
+    keep = thin_points(len(regret))
+    return history.rounds[observed][keep], regret[keep]
 
 
 def compute_mean_costs(history: EnsembleHistory) -> dict[str, float]:
@@ -136,22 +134,22 @@ def find_best_policy(history: EnsembleHistory) -> str | None:
 
 
 def compute_share_window(pulls: int) -> int:
-    """Over how many pulls shares are taken: a tenth of all, but at least ten."""
+    """The number of pulls over which shares are computed: a tenth of all, at least ten."""
     return max(10, pulls // 10)
 
 
 def thin_points(count: int, most: int = MAX_CHART_POINTS) -> Ints:
-    """The places of at most `most` of `count` points, evenly spread, the first and the last among them."""
+    """Indices of at most `most` of `count` points, evenly spaced, with the first and the last."""
     return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).round().astype(np.int64))
 
 
 _STYLE = re.compile(r' style="([^"]*)"')
 _STYLE_SHEET = re.compile(r"<style\b.*?</style>", re.DOTALL)
-_MATPLOTLIB_IDS = re.compile(r' id="matplotlib\.[^"]*"')  # they would occur in every plot
-_FONT_PROPERTIES = ("font", "font-family")  # of the page; its style sheet says it
+_MATPLOTLIB_IDS = re.compile(r' id="matplotlib\.[^"]*"')  # they would be the same in every plot
+_FONT_PROPERTIES = ("font", "font-family")  # set by the page's style sheet
 
 SVG_ROOT = '<svg class="plot" stroke-linejoin="round" stroke-linecap="butt" '
-"""What matplotlib's own style sheet says, where what is inherited can be overridden below."""
+"""Replaces matplotlib's style sheet with attributes that elements below can override."""
 
 
 def strip_svg_styles(svg: str) -> str:
@@ -171,7 +169,7 @@ _LABEL_MARKER = "■"
 _MAX_LABEL_CHARS = 16  # characters of a name beside a line
 
 
-def draw_costs(history: EnsembleHistory, looks: Mapping[str, MethodStyle]) -> str:
+def draw_costs(history: EnsembleHistory, styles: Mapping[str, MethodStyle]) -> str:
     """The mean cost of each policy over its pulls so far, with confidence bands."""
     lines = {name: compute_running_mean(history, name) for name in compute_mean_costs(history)}
     last = int(history.rounds[-1])
@@ -179,66 +177,68 @@ def draw_costs(history: EnsembleHistory, looks: Mapping[str, MethodStyle]) -> st
     def draw(axes: "Axes") -> None:
         ends: dict[str, float] = {}
         for name, line in lines.items():
-            colour, end = looks[name].light, float(line.values[-1])
+            colour, end = styles[name].light, float(line.values[-1])
             axes.fill_between(line.rounds, line.low, line.high, color=colour, alpha=0.15, linewidth=0)
             axes.plot(line.rounds, line.values, color=colour, linewidth=1.8)
-            # A mean stays what it is while its policy is not played.
+            # The mean is constant while its policy is not played.
             axes.plot([line.rounds[-1], last], [end, end], color=colour, linewidth=1, linestyle=(0, (1, 2)))
             ends[name] = end
         axes.set(xlabel="round", xlim=(1, max(2, last)), ylim=(0, _compute_y_limit(lines.values()) or 1.0))
         for name, height in spread_labels(ends, axes.get_ylim()[1] * 0.08).items():
-            _label_line(axes, name, looks[name], height)
+            _label_line(axes, name, styles[name], height)
 
-    said = ", ".join(f"{name} {line.values[-1]:.2f}" for name, line in lines.items())
-    return _render_chart(draw, looks, f"Line plot: mean edit cost of each policy over the rounds. At the end: {said}.")
+    ends_text = ", ".join(f"{name} {line.values[-1]:.2f}" for name, line in lines.items())
+    return _render_chart(
+        draw, styles, f"Line plot: mean edit cost of each policy over the rounds. At the end: {ends_text}."
+    )
 
 
-def draw_pulls(history: EnsembleHistory, looks: Mapping[str, MethodStyle]) -> str:
-    """Which share of the latest pulls each policy had, stacked."""
+def draw_pulls(history: EnsembleHistory, styles: Mapping[str, MethodStyle]) -> str:
+    """Each policy's share of the latest pulls, stacked."""
     rounds, rows = compute_pull_shares(history, compute_share_window(len(history.rounds)))
 
     def draw(axes: "Axes") -> None:
-        axes.stackplot(rounds, rows, colors=[looks[name].light for name in history.names], alpha=0.9, linewidth=0)
+        axes.stackplot(rounds, rows, colors=[styles[name].light for name in history.names], alpha=0.9, linewidth=0)
         axes.set(xlabel="round", xlim=(int(rounds[0]), max(int(rounds[-1]), int(rounds[0]) + 1)), ylim=(0, 1))
         axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
 
-    said = ", ".join(f"{name} {row[-1]:.0%}" for name, row in zip(history.names, rows, strict=True))
-    return _render_chart(draw, looks, f"Area plot: shares of the pulls over the rounds. At the end: {said}.")
+    ends_text = ", ".join(f"{name} {row[-1]:.0%}" for name, row in zip(history.names, rows, strict=True))
+    return _render_chart(draw, styles, f"Area plot: shares of the pulls over the rounds. At the end: {ends_text}.")
 
 
-def draw_regret(history: EnsembleHistory, looks: Mapping[str, MethodStyle]) -> str:
-    """By how much the edits cost more than those of the best policy would have."""
-    rounds, behind = compute_regret_curve(history)
+def draw_regret(history: EnsembleHistory, styles: Mapping[str, MethodStyle]) -> str:
+    """The regret against the best policy in hindsight."""
+    rounds, regret = compute_regret_curve(history)
     best = find_best_policy(history)
     assert best is not None
 
     def draw(axes: "Axes") -> None:
-        axes.axhline(0, color=looks[best].light, linewidth=1.2, linestyle=(0, (4, 2)))
-        axes.plot(rounds, behind, color=axes.xaxis.label.get_color(), linewidth=1.8)
-        low, high = min(0.0, float(behind.min())), max(0.0, float(behind.max()))
+        axes.axhline(0, color=styles[best].light, linewidth=1.2, linestyle=(0, (4, 2)))
+        axes.plot(rounds, regret, color=axes.xaxis.label.get_color(), linewidth=1.8)
+        low, high = min(0.0, float(regret.min())), max(0.0, float(regret.max()))
         room = 0.05 * max(1.0, high - low)
         axes.set(xlabel="round", xlim=(1, max(2, int(history.rounds[-1]))), ylim=(low - room, high + room))
-        _label_line(axes, best, looks[best], 0.0)
+        _label_line(axes, best, styles[best], 0.0)
 
-    label = f"Line plot: regret against {best}, the best policy in hindsight. At the end: {behind[-1]:.2f}."
-    return _render_chart(draw, looks, label)
+    label = f"Line plot: regret against {best}, the best policy in hindsight. At the end: {regret[-1]:.2f}."
+    return _render_chart(draw, styles, label)
 
 
-def _render_chart(draw: "Callable[[Axes], None]", looks: Mapping[str, MethodStyle], label: str) -> str:
-    # Colours go by the look, not by the policy's name: the style sheet knows the looks there are.
-    colours = {look.light.removeprefix("#"): look for look in looks.values()}
+def _render_chart(draw: "Callable[[Axes], None]", styles: Mapping[str, MethodStyle], label: str) -> str:
+    # Colours are named by style, not by policy: the style sheet has every style.
+    colours = {style.light.removeprefix("#"): style for style in styles.values()}
     return strip_svg_styles(draw_svg(draw, colours, label, _CHART_HEIGHT))
 
 
 def _compute_y_limit(lines: Iterable[ChartLine]) -> float:
-    """Where the plot ends: above nearly all of the means, not above the bands of the first few costs."""
+    """The upper limit of the plot: above nearly all means, but not above the bands of the first few costs."""
     return 1.25 * max(float(np.quantile(line.values, 0.95)) for line in lines)
 
 
-def _label_line(axes: "Axes", name: str, look: MethodStyle, height: float) -> None:
-    """Put a policy's name beside its line: the sign in its colour, the name in one that is easily read."""
+def _label_line(axes: "Axes", name: str, style: MethodStyle, height: float) -> None:
+    """Put a policy's name beside its line: a marker in its colour, the name in a readable one."""
     for text, right, colour in (
-        (_LABEL_MARKER, 5, look.light),
+        (_LABEL_MARKER, 5, style.light),
         (_shorten_name(name), 16, axes.xaxis.label.get_color()),
     ):
         axes.annotate(

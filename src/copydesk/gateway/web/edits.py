@@ -1,4 +1,4 @@
-"""*Edits*: browse and search the log, and look at one edit side by side with what it changed."""
+"""The page Edits: browse and search the log, and compare one edit with its response."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,15 +21,13 @@ from copydesk.store import find_completion, search_edits, tables
 
 router = APIRouter()
 
-_MAX_DIFF_CHARS = (
-    60_000  # characters of both texts together that are compared word by word: more takes too long, and memory
-)
-_MAX_INTEGER = 2**63 - 1  # number a database keeps
+_MAX_DIFF_CHARS = 60_000  # characters of both texts together that are compared word by word; more takes too long
+_MAX_INTEGER = 2**63 - 1  # of the databases
 
 
 @dataclass(frozen=True)
 class EditRevision:
-    """One text that a person made of a response."""
+    """One revision of an edit."""
 
     number: int
     at: datetime
@@ -51,7 +49,7 @@ def get_edits_page(
     """A page of the log, newest first."""
     words, name = q.replace("\x00", ""), policy.replace("\x00", "")
     with state.store.begin_read() as connection:
-        looks = read_policy_styles(connection)
+        styles = read_policy_styles(connection)
         rows, older = search_edits(
             connection, tenant=caller.tenant, words=words, policy=name or None, pending=pending, before=before
         )
@@ -61,7 +59,7 @@ def get_edits_page(
         "edits.html",
         caller=caller,
         rows=[(row, find_last_user_text(row.record.context)) for row in rows],
-        looks=looks,
+        styles=styles,
         q=words,
         policy=name,
         pending=pending,
@@ -78,13 +76,13 @@ def get_edit_page(
     state: Annotated[GatewayState, Depends(get_gateway_state)],
     caller: Annotated[Caller, Depends(require_signed_in("read"))],
 ) -> HTMLResponse:
-    """One completion and all that was made of it."""
+    """One completion and all revisions of its edit."""
     with state.store.begin_read() as connection:
         completion_id = completion_id.replace("\x00", "")
         found = find_completion(connection, completion_id, caller.tenant)
         if found is None:
             raise ApiError(404, f"The log has no answer {completion_id!a}.", code="completion_not_found")
-        looks = read_policy_styles(connection)
+        styles = read_policy_styles(connection)
         revisions = read_revisions(connection, completion_id)
     record = found.record
     return render_page(
@@ -96,13 +94,13 @@ def get_edit_page(
         segments=None if record.edit is None else compare_texts(record.response, record.edit),
         earlier=[(one, compare_texts(record.response, one.edit)) for one in revisions[:-1]],
         revisions=revisions,
-        looks=looks,
+        styles=styles,
         by_name=record.metadata["requested"] == record.policy,
     )
 
 
 def read_revisions(connection: Connection, completion_id: str) -> list[EditRevision]:
-    """All revisions of a completion's edit, the first one first."""
+    """All revisions of a completion's edit, oldest first."""
     edits = tables.edits
     query = select(edits).where(edits.c.completion_id == completion_id).order_by(edits.c.revision)
     return [
@@ -112,7 +110,7 @@ def read_revisions(connection: Connection, completion_id: str) -> list[EditRevis
 
 
 def compare_texts(response: str, edit: str) -> list[Segment]:
-    """What an edit changed; of very long texts only that they differ."""
+    """The diff of an edit; very long texts count as rewritten completely."""
     if response == edit:
         return [("equal", edit)]
     if len(response) + len(edit) > _MAX_DIFF_CHARS:
@@ -121,14 +119,14 @@ def compare_texts(response: str, edit: str) -> list[Segment]:
 
 
 def split_turns(context: Context) -> list[tuple[str, str]]:
-    """A context as turns: who says what."""
+    """A context as (role, text) pairs."""
     if isinstance(context, str):
         return [("user", context)]
     return [(turn.role, turn.content) for turn in context]
 
 
 def find_last_user_text(context: Context) -> str:
-    """What stands for a context in a list: the last thing the user said."""
+    """The last message of the user, which stands for a context in a list."""
     turns = split_turns(context)
-    asked = [said for who, said in turns if who == "user" and said.strip()]
-    return asked[-1] if asked else turns[-1][1]
+    texts = [text for role, text in turns if role == "user" and text.strip()]
+    return texts[-1] if texts else turns[-1][1]

@@ -1,8 +1,6 @@
-"""*Ensemble*: what each policy costs, how often it is played, and what trying them out has cost.
+"""The page Ensemble: what each policy costs, how often it is played, and the regret.
 
-The plots of *Ensemble*, drawn when the log has changed and kept until it changes again.
-
-The policies there are or were, and their colours: the same on every page.
+Its plots are drawn when the log has changed, and cached until it changes again.
 """
 
 import threading
@@ -42,22 +40,22 @@ from copydesk.store.tables import arms, clock
 
 
 def read_policy_styles(connection: Connection) -> dict[str, MethodStyle]:
-    """Every policy that ever was an arm, in the order they came, with its look."""
+    """The style of every policy that is or was an arm, in the order they were added; the same on every page."""
     query = select(arms.c.name).where(arms.c.action == "add").order_by(arms.c.seq)
     return method_styles(connection.execute(query).scalars())
 
 
 @dataclass(frozen=True)
 class ChartSet:
-    """What the log makes of the ensemble's past.
+    """The plots of the ensemble's history, and their data.
 
     Attributes:
-        seq: the place in the log it is of.
-        styles: of every policy.
+        seq: the position in the log that they belong to.
+        styles: the style of every policy.
         history: the pulls.
         means: the mean cost of each policy that has one.
-        best: the policy with the lowest.
-        plots: by name: `costs` and `regret` once there are two edits, `pulls` once there are two pulls.
+        best: the policy with the lowest mean cost.
+        plots: SVG by name: `costs` and `regret` from two edits on, `pulls` from two pulls on.
     """
 
     seq: int
@@ -69,7 +67,7 @@ class ChartSet:
 
 
 class ChartCache:
-    """Draws for all requests, one at a time: matplotlib's settings are those of the process."""
+    """Draws the plots for all requests, one at a time: matplotlib's settings belong to the process."""
 
     def __init__(self, store: EditStore) -> None:
         self._store = store
@@ -77,7 +75,7 @@ class ChartCache:
         self._current: ChartSet | None = None
 
     def get_charts(self) -> ChartSet:
-        """What there is to see now. A reload costs one look at the log's clock."""
+        """The current plots. If the log has not changed, this reads its clock only."""
         with self._lock, self._store.begin_read() as connection:
             seq = int(connection.execute(select(clock.c.seq)).scalar_one())
             if self._current is None or self._current.seq != seq:
@@ -85,14 +83,14 @@ class ChartCache:
             return self._current
 
 
-def _draw_chart_set(seq: int, history: EnsembleHistory, looks: Mapping[str, MethodStyle]) -> ChartSet:
+def _draw_chart_set(seq: int, history: EnsembleHistory, styles: Mapping[str, MethodStyle]) -> ChartSet:
     plots = {}
     if len(history.rounds) > 1:
-        plots["pulls"] = draw_pulls(history, looks)
+        plots["pulls"] = draw_pulls(history, styles)
     if history.edit_count > 1:
-        plots |= {"costs": draw_costs(history, looks), "regret": draw_regret(history, looks)}
+        plots |= {"costs": draw_costs(history, styles), "regret": draw_regret(history, styles)}
     drawn = {name: Markup(svg) for name, svg in plots.items()}
-    return ChartSet(seq, looks, history, compute_mean_costs(history), find_best_policy(history), drawn)
+    return ChartSet(seq, styles, history, compute_mean_costs(history), find_best_policy(history), drawn)
 
 
 router = APIRouter()
@@ -104,13 +102,13 @@ async def get_ensemble_page(
     state: Annotated[GatewayState, Depends(get_gateway_state)],
     caller: Annotated[Caller, Depends(require_signed_in("read"))],
 ) -> HTMLResponse:
-    """The page. It holds statistics of everyone's edits, and nobody's text."""
+    """The page. It has statistics of all edits and no texts."""
     chart_cache: ChartCache = request.app.state.chart_cache
-    standing = await get_ensemble(state, caller, None)
-    show = await run_in_threadpool(chart_cache.get_charts)
-    settings = standing["settings"]
-    arms = [*standing["arms"], *await state.read_ledger(_describe_retired_arms)]
-    behind = compute_regret_curve(show.history)[1]
+    ensemble = await get_ensemble(state, caller, None)
+    charts = await run_in_threadpool(chart_cache.get_charts)
+    settings = ensemble["settings"]
+    arms = [*ensemble["arms"], *await state.read_ledger(_describe_retired_arms)]
+    regret_curve = compute_regret_curve(charts.history)[1]
     return render_page(
         request,
         "ensemble.html",
@@ -118,11 +116,11 @@ async def get_ensemble_page(
         arms=arms,
         scale=max((arm["high"] or arm["mean_cost"] or 0.0 for arm in arms), default=0.0) or 1.0,
         bounded=any(arm["bound"] is not None for arm in arms),
-        rounds=standing["rounds"],
-        pending=standing["pending"],
-        show=show,
-        regret=None if not len(behind) else round(float(behind[-1]), 2) + 0.0,  # never -0.00
-        window=min(compute_share_window(len(show.history.rounds)), max(1, len(show.history.rounds))),
+        rounds=ensemble["rounds"],
+        pending=ensemble["pending"],
+        charts=charts,
+        regret=None if not len(regret_curve) else round(float(regret_curve[-1]), 2) + 0.0,  # never -0.00
+        window=min(compute_share_window(len(charts.history.rounds)), max(1, len(charts.history.rounds))),
         words={}
         if settings is None
         else describe_ensemble_config(EnsembleConfig.from_json(settings), state.config.cost),
@@ -131,7 +129,7 @@ async def get_ensemble_page(
 
 
 def _describe_retired_arms(ledger: Ledger, seq: int) -> list[dict[str, Any]]:
-    """The policies that are offered no more, as `get_ensemble` tells of the others."""
+    """The retired policies, in the form in which `get_ensemble` describes the active ones."""
     if not ledger.started:
         return []
     retired = ledger.ensemble.retired.items()

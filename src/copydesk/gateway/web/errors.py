@@ -1,4 +1,4 @@
-"""Faults of pages, told in pages."""
+"""Render errors of pages as HTML pages, and all others as JSON."""
 
 import inspect
 import json
@@ -22,34 +22,36 @@ ExceptionHandler: TypeAlias = Callable[[Request, Any], Response | Awaitable[Resp
 _PAGE_PATHS = ("", "edits", "ensemble", "docs", "sign-in", "sign-out")
 _API_PATHS = ("v1", "healthz", "metrics", "openapi.json", "static", "write")
 _KEPT_HEADERS = ("allow", "retry-after")
-_TITLES = {403: "Your key does not open this", 404: "There is no such page", 503: "Not now"}
+_TITLES = {403: "Your key does not open this page", 404: "Page not found", 503: "Unavailable"}
 
 
 def add_page_exception_handlers(app: FastAPI) -> None:
-    """Let every fault of a page be told in a page, as JSON anywhere else."""
+    """Answer errors of pages with a page; the API keeps its JSON errors."""
     for kind in (ApiError, HTTPException, RequestValidationError, StoreUnavailable, Exception):
         app.add_exception_handler(kind, _render_errors_as_pages(app.exception_handlers[kind]))
 
     @app.exception_handler(SignInRequired)
-    def _sign_in(request: Request, fault: SignInRequired) -> RedirectResponse:
+    def _sign_in(request: Request, exc: SignInRequired) -> RedirectResponse:
         there = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"/sign-in?next={quote(there, safe='/')}", 303, {"cache-control": "no-store"})
 
 
 def _render_errors_as_pages(handler: ExceptionHandler) -> ExceptionHandler:
-    async def answer(request: Request, fault: Exception) -> Response:
-        answered = handler(request, fault)
-        response = await answered if inspect.isawaitable(answered) else answered
+    async def answer(request: Request, exc: Exception) -> Response:
+        result = handler(request, exc)
+        response = await result if inspect.isawaitable(result) else result
         if not _is_page_request(request):
             return response
-        said: str = json.loads(bytes(response.body))["error"]["message"]
-        title = _TITLES.get(response.status_code, "That did not work")
-        if response.status_code == 404 and said == "Not Found":
-            said = "The address may be mistyped."
+        message: str = json.loads(bytes(response.body))["error"]["message"]
+        title = _TITLES.get(response.status_code, "Error")
+        if response.status_code == 404 and message == "Not Found":
+            message = "The address may be mistyped."
         denied = response.status_code == 403
-        told = render_page(request, "error.html", status=response.status_code, title=title, said=said, denied=denied)
-        told.headers.update({name: value for name, value in response.headers.items() if name in _KEPT_HEADERS})
-        return told
+        page = render_page(
+            request, "error.html", status=response.status_code, title=title, message=message, denied=denied
+        )
+        page.headers.update({name: value for name, value in response.headers.items() if name in _KEPT_HEADERS})
+        return page
 
     return answer
 
@@ -58,4 +60,4 @@ def _is_page_request(request: Request) -> bool:
     first = request.url.path.split("/")[1]
     if first in _PAGE_PATHS or first in _API_PATHS:
         return first in _PAGE_PATHS
-    return "text/html" in request.headers.get("accept", "")  # a mistyped address: who asks decides
+    return "text/html" in request.headers.get("accept", "")  # a mistyped address: the client decides

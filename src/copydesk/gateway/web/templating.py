@@ -25,12 +25,12 @@ def format_moment(at: datetime) -> str:
 
 
 def format_iso(at: datetime) -> str:
-    """The same for machines."""
+    """A point in time in ISO 8601."""
     return at.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def format_optional_cost(value: float | None) -> str:
-    """An edit cost, or a dash where there is none."""
+    """An edit cost, or a dash if there is none."""
     return "–" if value is None else f"{value:.2f}"
 
 
@@ -40,14 +40,14 @@ def format_excerpt(text: str, most: int = 140) -> str:
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
 
-def get_policy_colour_class(policy: str | None, looks: Mapping[str, MethodStyle]) -> str:
-    """The class that carries a policy's colour."""
-    return get_colour_class(looks.get(policy or "", _UNKNOWN_STYLE))
+def get_policy_colour_class(policy: str | None, styles: Mapping[str, MethodStyle]) -> str:
+    """The CSS class that sets a policy's colour."""
+    return get_colour_class(styles.get(policy or "", _UNKNOWN_STYLE))
 
 
-def get_colour_class(look: MethodStyle) -> str:
+def get_colour_class(style: MethodStyle) -> str:
     """The CSS class that sets a style's colour; see `render_colour_sheet`."""
-    return "c-" + look.light.removeprefix("#")
+    return "c-" + style.light.removeprefix("#")
 
 
 @cache
@@ -82,14 +82,14 @@ _TEMPLATES.filters.update(
 def render_page(
     request: Request, template: str, *, caller: Caller | None = None, status: int = 200, **values: Any
 ) -> HTMLResponse:
-    """The page of a template.
+    """Render a template as a response.
 
     Args:
-        request: that is answered.
-        template: its file's name.
-        caller: who asks, where it is known.
-        status: of HTTP.
-        values: what the template shows.
+        request: the request.
+        template: the template's file name.
+        caller: the caller, if known.
+        status: the HTTP status.
+        values: the variables of the template.
     """
     html = _TEMPLATES.get_template(template).render(path=request.url.path, caller=caller, **values)
     return HTMLResponse(html, status, {"cache-control": "no-store"})
@@ -106,30 +106,30 @@ _TIME_UNITS = {"day": 86400, "hour": 3600, "minute": 60, "second": 1}
 
 
 def describe_ensemble_config(settings: EnsembleConfig, cost: EditCost) -> dict[str, str]:
-    """What the ensemble follows, one sentence for each question one may have."""
+    """The ensemble's settings: one sentence for each heading of the page."""
     return {
-        "How it chooses": settings.make_rule().describe(),
-        "Whose edits decide": _describe_scope(settings),
-        "How long it waits": _describe_expiry(settings.expiry),
-        "What an edit costs": describe_edit_cost(cost) + ("." if cost.cap is None else f", at most {cost.cap:g}."),
+        "Rule": settings.make_rule().describe(),
+        "Scope": _describe_scope(settings),
+        "Wait for an edit": _describe_expiry(settings.expiry),
+        "Edit cost": describe_edit_cost(cost) + ("." if cost.cap is None else f", at most {cost.cap:g}."),
     }
 
 
 def describe_edit_cost(cost: EditCost) -> str:
-    """What a cost counts: `Changed tokens, divided by the length of the response`."""
+    """The edit cost in words: `Changed tokens, divided by the length of the response`."""
     return f"Changed {_UNIT_NAMES[cost.unit]}, {_NORMALIZATIONS[cost.normalize]}"
 
 
 def _describe_scope(settings: EnsembleConfig) -> str:
     if settings.scope == "global":
-        return "Everyone's, together."
-    whose = "Each user's own." if settings.scope == "user" else "Each group's own, and everyone's for who is in none."
-    return f"{whose} For a policy they know little of, at most {settings.prior:g} edits of the others count too."
+        return "Those of all users together."
+    whose = "Each user's own." if settings.scope == "user" else "Each group's own; for users in no group, everyone's."
+    return f"{whose} For a policy with few of these, at most {settings.prior:g} edits of the others count too."
 
 
 def _describe_expiry(seconds: float | None) -> str:
     if seconds is None:
-        return "For ever: a draft that nobody edits stays pending."
+        return "Without limit: a draft that nobody edits stays pending."
     unit, length = next(((unit, length) for unit, length in _TIME_UNITS.items() if seconds >= length), ("second", 1))
     count = f"{seconds / length:.3g}"
-    return f"A draft's edit is awaited for {count} {unit}{'' if count == '1' else 's'}; after that it no longer counts."
+    return f"{count} {unit}{'' if count == '1' else 's'}; after that a draft is no longer pending."

@@ -1,4 +1,4 @@
-"""*Write*: ask, edit the draft, see what it costs, send."""
+"""The page Write: request a draft, edit it, see the edit cost, send."""
 
 from typing import Annotated, Any
 
@@ -26,9 +26,9 @@ def get_write_page(
     state: Annotated[GatewayState, Depends(get_gateway_state)],
     caller: Annotated[Caller, Depends(require_signed_in("complete", "edit"))],
 ) -> HTMLResponse:
-    """The page; `static/write.js` does the rest."""
+    """The page; `static/write.js` does the rest in the browser."""
     with state.store.begin_read() as connection:
-        looks = read_policy_styles(connection)
+        styles = read_policy_styles(connection)
     cost = state.config.cost
     return render_page(
         request,
@@ -36,15 +36,15 @@ def get_write_page(
         caller=caller,
         ensemble=ENSEMBLE_MODEL,
         policies=sorted(state.policies.keys() - state.audiences.keys()),
-        looks=looks,
-        most=cost.cap,
-        full=cost.cap if cost.normalize == "none" else 1.0,
+        styles=styles,
+        max_cost=cost.cap,
+        meter_max=cost.cap if cost.normalize == "none" else 1.0,
         counted=describe_edit_cost(cost),
     )
 
 
 class DraftEdit(BaseModel):
-    """A text somebody is editing."""
+    """A draft while it is edited."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -53,7 +53,7 @@ class DraftEdit(BaseModel):
 
 
 def _require_json(request: Request) -> None:
-    """A page of another site can send a form here unasked, but no JSON."""
+    """Refuse forms, which a page of another site could send; it cannot send JSON."""
     if not is_json(request.headers):
         raise ApiError(415, "send JSON, with Content-Type: application/json")
 
@@ -64,9 +64,11 @@ def post_cost(
     state: Annotated[GatewayState, Depends(get_gateway_state)],
     caller: Annotated[Caller, Depends(require_scope("edit"))],
 ) -> dict[str, Any]:
-    """What an edit would cost if it were sent now; nothing is logged."""
-    if len(draft.edit) > (most := state.config.max_text):
-        raise ApiError(400, f"the edit has {len(draft.edit)} characters; at most {most} are taken", code="too_long")
+    """The cost of an edit that has not been sent; nothing is logged."""
+    if len(draft.edit) > (max_cost := state.config.max_text):
+        raise ApiError(
+            400, f"the edit has {len(draft.edit)} characters; at max_cost {max_cost} are taken", code="too_long"
+        )
     with state.store.begin_read() as connection:
         found = find_completion(connection, draft.completion_id, caller.tenant)
     if found is None:

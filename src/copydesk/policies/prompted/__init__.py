@@ -1,7 +1,7 @@
-"""Policies that learn from edits without training: what they learn goes into the prompt.
+"""Policies that learn from edits through the prompt, without training.
 
-These are the learners of PRELUDE (Gao et al., NeurIPS 2024, arXiv 2404.15269): an oracle that knows the user's taste,
-ICL-edit and CIPHER. The prompts are our own and independent of the task, so they work on any log.
+They are the learners of PRELUDE (Gao et al., NeurIPS 2024, arXiv 2404.15269): ICL-edit, CIPHER, and an oracle whose
+prompt holds the true taste. The prompts are Copydesk's own and independent of the task: they work on any log.
 """
 
 from typing import TYPE_CHECKING

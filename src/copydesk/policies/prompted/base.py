@@ -1,9 +1,4 @@
-"""How much a writer can read at once.
-
-What a policy is that learns from each edit at once.
-
-The oracle: a policy that is told what the person wants, as a bound on what one can learn of it.
-"""
+"""What prompted policies share: the interface `Learner`, the limit of a prompt's length, and the oracle."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
@@ -15,13 +10,13 @@ from copydesk.policies.local import BestOfNPolicy, LocalPolicy
 from copydesk.policies.prompted.prompts import add_guidance, flatten_context, render_taste_guidance
 
 MAX_PROMPT_CHARACTERS = 12_000
-"""What a prompt may hold for a writer that runs elsewhere: some 3,000 tokens of English."""
+"""The limit of a prompt for a writer at a server: some 3,000 tokens of English."""
 
 _Item = TypeVar("_Item")
 
 
 def unwrap_policy(writer: Policy) -> Policy:
-    """What writes in the end, beneath a choice of drafts and a cache of answers."""
+    """The policy that writes, beneath best-of-n and caches."""
     while isinstance(writer, BestOfNPolicy | CachedPolicy):
         writer = writer.policy
     return writer
@@ -30,8 +25,8 @@ def unwrap_policy(writer: Policy) -> Policy:
 class PromptBudget:
     """Whether a prompt fits a writer.
 
-    For a model in this process, prompt and response must fit its `max_position_embeddings`. What a writer elsewhere
-    takes is not known here: its prompts have at most a given number of characters.
+    For a model in this process, prompt and response must fit its `max_position_embeddings`. The limit of a model at a
+    server is unknown: its prompts have at most a given number of characters.
     """
 
     def __init__(self, writer: Policy, max_characters: int = MAX_PROMPT_CHARACTERS) -> None:
@@ -39,7 +34,7 @@ class PromptBudget:
         self._max_characters = max_characters
 
     def fits(self, prompt: Context, new_tokens: int) -> bool:
-        """Whether the writer can read this prompt and write a response of so many tokens."""
+        """Whether the writer can read this prompt and write a response of `new_tokens` tokens."""
         if isinstance(self._policy, LocalPolicy):
             positions = getattr(self._policy.model.config.get_text_config(), "max_position_embeddings", None)
             if positions is not None:
@@ -49,9 +44,9 @@ class PromptBudget:
     def build_prompt(
         self, items: Sequence[_Item], prompt: Callable[[Sequence[_Item]], Context], new_tokens: int
     ) -> tuple[Context, int]:
-        """The prompt of as many items as fit, dropped whole from the last to the first, and how many those are.
+        """The prompt with as many of the first items as fit, and their number.
 
-        A prompt of no item at all is taken as it is.
+        A prompt without items is not checked.
         """
         for count in range(len(items), 0, -1):
             filled = prompt(items[:count])
@@ -64,20 +59,20 @@ class Learner(Policy, Protocol):
     """A policy with a memory of edits. Only `learn` changes it; `respond` leaves the memory as it is."""
 
     def learn(self, records: Sequence[EditRecord]) -> None:
-        """Take in rows, edited or accepted: a whole log before the first round, or one edit after each.
+        """Learn from rows, edited or accepted: a whole log before the first round, or one edit after each round.
 
-        Pending rows are left out. If it raises, nothing was learnt.
+        Pending rows are ignored. If it raises, nothing was learned.
         """
         ...
 
 
 class OraclePolicy:
-    """Tells the writer, before each context, the person's true taste (the oracle of arXiv 2404.15269).
+    """Puts the person's true taste before each context (the oracle of arXiv 2404.15269), as an upper bound.
 
     Args:
-        name: its name as an arm and in the log.
-        writer: what answers.
-        taste: the true taste of a context, as a simulation knows it; `None` where there is none.
+        name: the policy's name as an arm and in the log.
+        writer: the policy that answers.
+        taste: the true taste for a context, which a simulation knows; `None` if there is none.
     """
 
     def __init__(self, name: str, writer: Policy, taste: Callable[[Context], str | None]) -> None:

@@ -1,4 +1,4 @@
-"""CIPHER: descriptions of the taste behind past edits, inferred by the writer itself, stand in the prompt."""
+"""CIPHER: descriptions of the taste behind past edits, inferred by the writer itself, in the prompt."""
 
 import hashlib
 from collections.abc import Sequence
@@ -19,27 +19,27 @@ from copydesk.policies.prompted.prompts import (
 from copydesk.policies.prompted.retrieval import RetrievalMemory
 
 DESCRIPTION_SAMPLING = Sampling(temperature=0.0, max_new_tokens=64)
-"""How descriptions are written: the likeliest one, of a phrase's length."""
+"""Sampling of descriptions: greedy, as long as a phrase."""
 
 
 class CipherPolicy:
-    """Tells the writer, before each context, the taste that the edits of the k nearest ones speak of (CIPHER-k).
+    """Puts a description of the taste behind the edits of the k nearest contexts before each context (CIPHER-k).
 
     From each edit the writer infers a description of the taste (arXiv 2404.15269). For a context, the descriptions of
-    its k nearest are retrieved; with k above 1 the writer merges those that differ into one. An answer that was
-    accepted confirms the description it was written with. Where there was none, as in the log of another policy, the
-    taste is inferred from the accepted text itself: all of it is as the person wants it. (The paper's learner answers
-    every row itself, so it never meets such a one but at the start.) A row that tells nothing is not remembered.
+    its k nearest are retrieved; with k above 1 the writer merges different ones into one. An accepted answer confirms
+    the description that it was written with. Without one, as in the log of another policy, the taste is inferred from
+    the accepted text itself, all of which is as the person wants it. (The paper's learner answers every row itself, so
+    this happens only at its start.) A row whose description is empty is not remembered.
 
     Args:
-        name: its name as an arm and in the log.
-        writer: what answers and describes. Of a `BestOfNPolicy`, the policy that drafts writes the descriptions: a cost
-            model knows nothing of them.
-        memory: of descriptions; `learn` adds to it.
-        k: contexts whose descriptions are merged, at least 1.
-        max_characters: how long a prompt that asks for a description may be where the writer's model does not run in
-            this process.
-        description_sampling: how descriptions are written.
+        name: the policy's name as an arm and in the log.
+        writer: the policy that answers and describes. Of a `BestOfNPolicy`, the policy that drafts writes the
+            descriptions: a cost model cannot judge them.
+        memory: the descriptions; `learn` adds to it.
+        k: the number of contexts whose descriptions are merged, at least 1.
+        max_characters: the longest prompt that asks for a description, if the writer's model does not run in this
+            process.
+        description_sampling: sampling of descriptions.
 
     Raises:
         InputError: k is less than 1.
@@ -79,9 +79,9 @@ class CipherPolicy:
         return self.writer.respond(prompts, seeds, sampling)
 
     def infer_tastes(self, contexts: Sequence[Context]) -> list[str]:
-        """What `respond` would tell the writer of the taste in each context; empty where nothing is known.
+        """The taste that `respond` puts before each context; empty if none is known.
 
-        The nearest description stands alone where the others do not fit a prompt beside it.
+        If the other descriptions do not fit the prompt that merges them, the nearest one is used alone.
         """
         known = self.memory.find_nearest(contexts, self.k)
         found = [near[0] if near else "" for near in known]
@@ -93,7 +93,7 @@ class CipherPolicy:
                 )
                 if count > 1:
                     asked[row] = prompt
-        # Of its own context alone, so that `learn` finds again what an answer was written with.
+        # Depends on the context alone, so that `learn` finds the taste that an answer was written with.
         seeds = [_hash_seed("merge", flatten_context(contexts[row])) for row in asked]
         for row, merged in zip(asked, self._describe(list(asked.values()), seeds), strict=True):
             found[row] = merged or found[row]
@@ -102,8 +102,8 @@ class CipherPolicy:
     def learn(self, records: Sequence[EditRecord]) -> None:
         """Infer the taste behind rows, in one request to the writer, and remember it under their contexts.
 
-        Rows that this policy answered itself are taken to have been answered with the memory as it is now; so in an
-        online phase each edit is to be learnt before the next answer. Pending rows are left out.
+        Rows that this policy answered itself are assumed to have been answered with the memory as it is now; so in an
+        online phase, learn each edit before the next answer. Pending rows are ignored.
         """
         known = [record for record in records if not record.pending]
         own = [row for row, record in enumerate(known) if record.accepted and record.policy == self.name]
@@ -114,8 +114,8 @@ class CipherPolicy:
         seeds = [_hash_seed("infer", known[row].id) for row in open_rows]
         for row, taste in zip(open_rows, self._describe(prompts, seeds), strict=True):
             tastes[row] = taste
-        told = [row for row, taste in enumerate(tastes) if taste]
-        self.memory.add([known[row].context for row in told], [tastes[row] for row in told])
+        described = [row for row, taste in enumerate(tastes) if taste]
+        self.memory.add([known[row].context for row in described], [tastes[row] for row in described])
 
     def _describe(self, prompts: Sequence[Context], seeds: Sequence[Sequence[int]]) -> list[str]:
         if not prompts:
@@ -123,7 +123,7 @@ class CipherPolicy:
         return [clean_description(text) for text in self._describer.respond(prompts, seeds, self._description_sampling)]
 
     def _build_inference_prompt(self, record: EditRecord) -> str:
-        """The question about a row; of texts too long for the writer, a piece is shown from where they differ."""
+        """The prompt that asks about a row; texts that are too long are cut to an excerpt from where they differ."""
         texts = [record.response] if record.edit is None or record.accepted else [record.response, record.edit]
         start, length = 0, max(len(text) for text in texts)
         while True:
@@ -135,7 +135,7 @@ class CipherPolicy:
 
 
 def _common_prefix_length(one: str, other: str = "") -> int:
-    """How many characters two texts have in common at their beginning."""
+    """The length of the common prefix of two texts."""
     return next(
         (place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
         min(len(one), len(other)),
@@ -143,6 +143,6 @@ def _common_prefix_length(one: str, other: str = "") -> int:
 
 
 def _hash_seed(*words: str) -> tuple[int]:
-    """31 bits, which any writer takes for a seed."""
+    """A seed of 31 bits, which every writer accepts."""
     digest = hashlib.sha256("\0".join(words).encode(errors="surrogatepass")).digest()
     return (int.from_bytes(digest[:4]) >> 1,)

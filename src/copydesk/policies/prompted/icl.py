@@ -1,4 +1,4 @@
-"""ICL-edit: the past edits of the most similar contexts stand in the prompt as examples."""
+"""ICL-edit: past edits of the most similar contexts as examples in the prompt."""
 
 import logging
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ logger = logging.getLogger(__name__)
 
 
 class IclPolicy:
-    """Shows the writer, before each context, the k past edits nearest to it (ICL-edit, arXiv 2404.15269).
+    """Puts the k past edits of the most similar contexts before each context (ICL-edit, arXiv 2404.15269).
 
     An example is a response and its edit, without their context. Examples that do not fit the writer together with the
-    response are dropped whole, the least similar first, and said in a warning: with too little room none is left. An
-    accepted row is an example too, of what needs no change.
+    response are dropped, the least similar first, possibly all of them, with a warning. An accepted row is an example
+    of a response that needs no change.
 
     Args:
-        name: its name as an arm and in the log.
-        writer: what answers.
-        memory: of past edits; `learn` adds to it.
-        k: examples in a prompt, at least 1.
-        max_characters: how long a prompt with examples may be where the writer's model does not run in this process.
+        name: the policy's name as an arm and in the log.
+        writer: the policy that answers.
+        memory: the past edits; `learn` adds to it.
+        k: the number of examples in a prompt, at least 1.
+        max_characters: the longest prompt with examples, if the writer's model does not run in this process.
 
     Raises:
         InputError: k is less than 1.
@@ -70,7 +70,7 @@ class IclPolicy:
         return self.writer.respond(prompts, seeds, sampling)
 
     def learn(self, records: Sequence[EditRecord]) -> None:
-        """Remember edited and accepted rows; pending ones are left out."""
+        """Remember edited and accepted rows; pending ones are ignored."""
         known = [record for record in records if not record.pending]
         self.memory.add([record.context for record in known], known)
 

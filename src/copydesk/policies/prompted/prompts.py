@@ -1,4 +1,4 @@
-"""What a writer is told of a person's edits, and asked about them. No prompt here knows of any task."""
+"""Prompts with guidance from a person's edits, and questions about the edits; independent of the task."""
 
 import re
 from collections.abc import Sequence
@@ -7,18 +7,18 @@ from itertools import takewhile
 from copydesk.data.record import Context, EditRecord, Message
 
 MAX_DESCRIPTION_CHARACTERS = 240
-"""In characters: more than a phrase is no description of a taste."""
+"""The longest description of a taste: a phrase."""
 
 
 def flatten_context(context: Context) -> str:
-    """A context as text: of a chat, what its messages say."""
+    """A context as text: of a chat, the contents of its messages."""
     return context if isinstance(context, str) else "\n\n".join(message.content for message in context)
 
 
 def add_guidance(context: Context, guidance: str) -> Context:
-    """The context with guidance before it; in a chat, before what the user said last.
+    """The context with guidance before it; in a chat, before the last user message.
 
-    Where the user said nothing, the guidance becomes a message of theirs. No guidance leaves a context as it is.
+    In a chat without user messages the guidance becomes one. Empty guidance leaves a context unchanged.
     """
     if not guidance:
         return context
@@ -34,7 +34,7 @@ def add_guidance(context: Context, guidance: str) -> Context:
 
 
 def render_taste_guidance(taste: str) -> str:
-    """Guidance by a description of what the person wants; none for an empty one."""
+    """Guidance from a description of the taste; empty if the description is."""
     if not taste:
         return ""
     return (
@@ -44,7 +44,7 @@ def render_taste_guidance(taste: str) -> str:
 
 
 def render_examples_guidance(examples: Sequence[EditRecord]) -> str:
-    """Guidance by past edits; the first of them, the most similar, comes to stand last, next to the request."""
+    """Guidance from past edits; the first of them, the most similar, comes last, next to the request."""
     if not examples:
         return ""
     return (
@@ -62,7 +62,7 @@ def _render_example(record: EditRecord) -> str:
 
 
 def render_inference_prompt(response: str, edit: str | None = None) -> str:
-    """Asks for a description of the taste behind one edit, or behind keeping a response as it was."""
+    """The prompt that asks for the taste behind one edit, or behind accepting a response."""
     if edit is None:
         seen = f"Somebody was given this text and left it as it was:\n{response}\n\nWhat does it tell"
     else:
@@ -76,7 +76,7 @@ def render_inference_prompt(response: str, edit: str | None = None) -> str:
 
 
 def render_merge_prompt(descriptions: Sequence[str]) -> str:
-    """Asks for the one description that most of several agree on."""
+    """The prompt that merges several descriptions into the one that most of them agree on."""
     listed = "\n".join(f"- {description}" for description in descriptions)
     return (
         f"These notes were taken on how one person likes texts to be written:\n{listed}\n\n"
@@ -97,10 +97,10 @@ _EMPTY_DESCRIPTIONS = {"none", "n/a", "nothing", "unknown", "no preference", "no
 
 
 def clean_description(written: str) -> str:
-    """A description out of what a writer wrote: a phrase without preamble, bullets, quotes or a full stop.
+    """Extract a description from a writer's answer: a phrase without preamble, bullets, quotes or a full stop.
 
-    It is the first line, or the points of the list that the writer began with. It has at most
-    `MAX_DESCRIPTION_CHARACTERS` characters, cut at a word. Empty where the writer said that there is nothing to say.
+    It is the first line, or the points of the list that the answer begins with, cut at a word to
+    `MAX_DESCRIPTION_CHARACTERS` characters. Empty if the answer says that there is no preference.
     """
     lines = [(_BULLET.match(line) is not None, _extract_phrase(line)) for line in written.splitlines()]
     lines = [(listed, phrase) for listed, phrase in lines if phrase]

@@ -1,7 +1,4 @@
-"""Embeddings of contexts: from a sentence encoder, or from the states of the policy itself.
-
-A memory of contexts that gives back what was learnt from those nearest to a new one.
-"""
+"""Retrieve past edits by context: encoders of contexts, and a memory searched by cosine similarity."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +26,7 @@ _BATCH_SIZE = 32
 
 
 class Encoder(Protocol):
-    """Something that turns texts into embeddings."""
+    """Computes embeddings of texts."""
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """One row of norm 1 for each text, shape (texts, width)."""
@@ -39,8 +36,8 @@ class Encoder(Protocol):
 class SentenceEncoder:
     """A Transformers encoder: the mean of its last states over a text's tokens (Sentence-BERT, arXiv 1908.10084).
 
-    That is how all-mpnet-base-v2 and the other mean-pooled models of sentence-transformers are read. A text that is
-    longer than the model takes loses its end. Only safetensors are read, and no code that comes with a model is run.
+    It reads all-mpnet-base-v2 and the other mean-pooled models of sentence-transformers. A text that is too long for
+    the model is truncated. Only safetensors are read, and no code that comes with a model is run.
 
     Args:
         spec: a hub id, such as `sentence-transformers/all-mpnet-base-v2`, or a folder in the Transformers layout.
@@ -68,7 +65,7 @@ class SentenceEncoder:
                 "*.safetensors and a tokenizer"
             ) from None
         self._model = model.to(get_device()).eval()  # type: ignore[arg-type]
-        # A tokenizer that knows no limit says one that no model has.
+        # A tokenizer without a limit has a huge one.
         limits = (self._tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None))
         self._longest = min((limit for limit in limits if limit and limit < 10**9), default=512)
 
@@ -80,12 +77,12 @@ class SentenceEncoder:
 
 
 class PolicyEncoder:
-    """The mean of a policy's last hidden states over the tokens it reads of a context: embeddings with no other model.
+    """Embeddings from a policy: the mean of its last hidden states over the tokens of a context.
 
-    A context that is longer than the model takes loses its end. An adapter counts: these are the policy's own states.
+    A context that is too long for the model is truncated. The states are computed with the policy's adapter.
 
     Args:
-        policy: whose states they are; its model stays where it is.
+        policy: the policy; its model stays on its device.
     """
 
     def __init__(self, policy: LocalPolicy) -> None:
@@ -101,10 +98,10 @@ class PolicyEncoder:
 
 
 def choose_encoder(writer: Policy, spec: str | None = None) -> Encoder:
-    """The encoder that is asked for, else the writer's own states, else (it runs elsewhere) the embedded model's.
+    """The encoder of a spec; by default the writer's own states or, if it runs at a server, the embedded model's.
 
     Raises:
-        InputError: the encoder that is asked for cannot be loaded.
+        InputError: the encoder cannot be loaded.
     """
     if spec is not None:
         return SentenceEncoder(spec)
@@ -117,7 +114,7 @@ def choose_encoder(writer: Policy, spec: str | None = None) -> Encoder:
 
 @torch.inference_mode()
 def _mean_pool(model: Any, rows: Sequence[Sequence[int]], padding: int, **options: Any) -> NDArray[np.float32]:
-    """The mean of the last states over each row's tokens, at norm 1; rows of like length share a batch."""
+    """The mean of the last states over each row's tokens, at norm 1; rows of similar length share a batch."""
     found = np.zeros((len(rows), model.config.get_text_config().hidden_size), dtype=np.float32)
     order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
     was_training = model.training
@@ -138,7 +135,7 @@ def _mean_pool(model: Any, rows: Sequence[Sequence[int]], padding: int, **option
 
 
 def _check_hub(spec: str) -> None:
-    """Ask the hub once whether it knows an encoder, unless it is here already: loading would ask for a minute."""
+    """Ask the hub once whether it has an encoder, unless it is cached: loading would retry for a minute."""
     try:
         if not isinstance(huggingface_hub.try_to_load_from_cache(spec, "config.json"), str):
             huggingface_hub.model_info(spec, timeout=10)
@@ -151,15 +148,15 @@ def _check_hub(spec: str) -> None:
 
 _Item = TypeVar("_Item")
 
-# Encoding in other company moves a similarity by some 1e-7; what differs by no more than that is a tie.
+# The rest of a batch changes a similarity by some 1e-7; smaller differences are ties.
 _SIMILARITY_DECIMALS = 5
 
 
 class RetrievalMemory(Generic[_Item]):
-    """Items under the contexts they were learnt from, retrieved by the cosine similarity of the contexts' embeddings.
+    """Items stored by context, retrieved by the cosine similarity of the contexts' embeddings.
 
     Args:
-        encoder: turns contexts into embeddings. A chat is embedded as the text of its messages.
+        encoder: computes the embeddings. A chat is embedded as the text of its messages.
     """
 
     def __init__(self, encoder: Encoder) -> None:
@@ -182,7 +179,7 @@ class RetrievalMemory(Generic[_Item]):
     def find_nearest(self, contexts: Sequence[Context], k: int) -> list[list[_Item]]:
         """For each context the items of the k most similar ones (or of all, if fewer), the most similar first.
 
-        Of contexts that are equally similar the one added last comes first: what people want may have changed.
+        Of equally similar contexts the one added last comes first: preferences may have changed.
         """
         if self._embeddings is None or not contexts:
             return [[] for _ in contexts]

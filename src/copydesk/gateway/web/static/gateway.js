@@ -1,4 +1,4 @@
-// Talking to the gateway. Every fault becomes an Error whose message is for people.
+// Requests to the gateway. Every failure becomes an Error with a message for people.
 
 async function post(path, body, signal) {
   let response;
@@ -9,8 +9,8 @@ async function post(path, body, signal) {
       body: JSON.stringify(body),
       signal,
     });
-  } catch (fault) {
-    if (fault.name === "AbortError") throw fault;
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
     throw new Error("The gateway cannot be reached. Is it running?");
   }
   if (response.ok) return response;

@@ -1,20 +1,20 @@
-// The page Write: ask, take the draft in, show what is changed and what that costs, send.
+// The page Write: request a draft, show the diff and the edit cost while it is edited, send the edit.
 
 import { diff } from "./diff.js";
 import { ask, stream } from "./gateway.js";
 
 const $ = (id) => document.getElementById(id);
 const form = $("ask"), request = $("request"), editor = $("editor"), draft = $("draft"), sent = $("sent");
-const PAUSE = 250; // milliseconds without a keystroke before the difference is drawn and the cost asked for
+const PAUSE = 250; // milliseconds without a keystroke before the diff is drawn and the cost requested
 
 let phase = "asking"; // writing, editing, sending, sent
 let answer = null; // the completion under edit: { id, text, policy, propensity }
-let stopper = null; // stops the draft that is being written
-let costing = null; // stops the cost that is being asked for
+let stopper = null; // aborts the running draft
+let costing = null; // aborts the running request for the cost
 let timer = 0;
-let posted = null; // the text that was sent last
+let posted = null; // the text that was last sent
 
-// Text areas know no carriage returns; a draft that has them gets them back, else every line would count as changed.
+// Text areas drop carriage returns; they are put back into a draft that has them, or every line would count as changed.
 const lines = (text) => text.replace(/\r\n?/g, "\n");
 const edited = () => (/\r\n/.test(answer.text) ? draft.value.replace(/\n/g, "\r\n") : draft.value);
 const changed = () => draft.value !== lines(answer.text);
@@ -33,10 +33,10 @@ function go(to, said = "") {
   $("again").hidden = to === "writing";
   $("send").disabled = $("again").disabled = to === "sending";
   $("status").textContent = said;
-  $("fault").textContent = "";
+  $("error").textContent = "";
 }
 
-const fail = (message) => ($("fault").textContent = message);
+const fail = (message) => ($("error").textContent = message);
 
 async function write() {
   const text = request.value, user = $("user").value.trim();
@@ -47,7 +47,7 @@ async function write() {
   $("asked").textContent = text;
   $("changes").replaceChildren();
   price(0);
-  go("writing", "The draft is being written…");
+  go("writing", "Writing the draft…");
   $("stop").focus();
   stopper = new AbortController();
   try {
@@ -59,14 +59,14 @@ async function write() {
       if (more) draft.value = answer.text += more;
       draft.scrollTop = draft.scrollHeight;
     }
-  } catch (fault) {
-    const stopped = fault.name === "AbortError";
-    go("asking", stopped ? "Stopped. Nothing was kept of the draft." : "");
-    if (!stopped) fail(fault.message);
+  } catch (error) {
+    const stopped = error.name === "AbortError";
+    go("asking", stopped ? "Stopped. The draft was discarded." : "");
+    if (!stopped) fail(error.message);
     return request.focus();
   }
   draft.value = lines(answer.text);
-  edit("The draft is ready. Change what you want, then send it.");
+  edit("The draft is ready. Edit it, then send it.");
 }
 
 function edit(said) {
@@ -77,11 +77,11 @@ function edit(said) {
   draft.scrollTop = 0;
 }
 
-/** Show what is changed, and what it costs. */
+/** Show the diff and the edit cost. */
 async function compare() {
   costing?.abort();
   const differs = changed();
-  $("send").textContent = differs ? "Send edit" : "Accept as it is";
+  $("send").textContent = differs ? "Send edit" : "Accept unchanged";
   $("changes").replaceChildren(
     ...diff(lines(answer.text), draft.value).map(([kind, text]) => {
       if (kind === "equal") return document.createTextNode(text);
@@ -96,8 +96,8 @@ async function compare() {
   try {
     const { cost } = await ask("/write/cost", { completion_id: answer.id, edit: edited() }, signal);
     if (!signal.aborted) price(cost);
-  } catch (fault) {
-    if (fault.name !== "AbortError" && phase === "editing") price(null);
+  } catch (error) {
+    if (error.name !== "AbortError" && phase === "editing") price(null);
   }
 }
 
@@ -115,24 +115,24 @@ async function send() {
     const done = await ask("/v1/edits", { completion_id: answer.id, ...body });
     posted = text;
     confirmSent(done, Boolean(body.accepted));
-  } catch (fault) {
+  } catch (error) {
     go("editing");
-    fail(fault.message);
+    fail(error.message);
     draft.focus();
   }
 }
 
-/** Only now say who wrote the draft: known earlier, it would colour what people change. */
+/** Only now show which policy wrote the draft: known earlier, it would bias the edits. */
 function confirmSent(done, accepted) {
-  $("sent-title").textContent = accepted ? "Accepted as it was" : "Your edit is in the log";
+  $("sent-title").textContent = accepted ? "Accepted unchanged" : "Your edit is logged";
   $("sent-cost").textContent = done.cost.toFixed(2);
-  $("sent-propensity").textContent = done.counted ? answer.propensity.toPrecision(3).replace(/\.?0+$/, "") : "asked for by name";
+  $("sent-propensity").textContent = done.counted ? answer.propensity.toPrecision(3).replace(/\.?0+$/, "") : "requested by name";
   const all = [...$("sent-policy").children];
   const mine = all.find((one) => one.dataset.policy === answer.policy) ?? all.at(-1);
-  if (mine === all.at(-1)) mine.textContent = answer.policy; // it came after this page did
+  if (mine === all.at(-1)) mine.textContent = answer.policy; // it was added after the page was loaded
   for (const one of all) one.hidden = one !== mine;
   $("sent-note").textContent = done.counted
-    ? "The ensemble has learnt from it."
+    ? "The ensemble has learned from it."
     : "You chose the policy, so the ensemble does not learn from this edit.";
   $("sent-link").href = `/edits/${encodeURIComponent(done.completion_id)}`;
   go("sent");
@@ -140,7 +140,7 @@ function confirmSent(done, accepted) {
 }
 
 function startOver() {
-  if (unsent() && !confirm("Throw away what you changed?")) return;
+  if (unsent() && !confirm("Discard your changes?")) return;
   clearTimeout(timer);
   costing?.abort();
   go("asking");
@@ -154,14 +154,14 @@ form.addEventListener("submit", (event) => {
 });
 draft.addEventListener("input", () => {
   clearTimeout(timer);
-  $("send").textContent = changed() ? "Send edit" : "Accept as it is";
+  $("send").textContent = changed() ? "Send edit" : "Accept unchanged";
   timer = setTimeout(compare, PAUSE);
 });
 $("stop").addEventListener("click", () => stopper?.abort());
 $("send").addEventListener("click", send);
 $("again").addEventListener("click", startOver);
 $("next").addEventListener("click", startOver);
-$("revise").addEventListener("click", () => edit("Change it again; the last one you send counts."));
+$("revise").addEventListener("click", () => edit("Edit it again; the latest version counts."));
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
   event.preventDefault();

@@ -157,7 +157,9 @@ def survive(store_url: str, upstream: str, number: int, kills: int) -> Crowd:
 
 
 @pytest.mark.parametrize("case", list(KILLS))
-def test_killed_again_and_again(case: str, upstream: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_nothing_acknowledged_is_lost_when_it_is_killed_again_and_again(
+    case: str, upstream: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     server = None if case == "sqlite" else request.getfixturevalue("postgres")
     url = f"sqlite:///{tmp_path / 'copydesk.db'}" if server is None else new_database(server)
     crowd = survive(url, upstream, 2 if case.startswith("two") else 1, KILLS[case])
@@ -166,7 +168,7 @@ def test_killed_again_and_again(case: str, upstream: str, tmp_path: Path, reques
     assert set(crowd.refused) <= {503}
 
 
-def test_told_to_stop_it_answers_what_was_asked(upstream: str, tmp_path: Path) -> None:
+def test_on_sigterm_it_answers_the_running_requests(upstream: str, tmp_path: Path) -> None:
     """SIGTERM, as an orchestrator sends it: no answer under way is cut off, and the exit code is 0."""
 
     async def slowly(request: Request) -> JSONResponse:

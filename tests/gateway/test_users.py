@@ -131,7 +131,7 @@ def test_a_policy_for_one_answers_nobody_else_by_name(store: EditStore, monkeypa
         assert models(other, user="ann") == {"copydesk", "shared"}
 
 
-def test_who_sees_whom_an_arm_is_for(store: EditStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_audience_of_an_arm_is_visible_to_its_tenant(store: EditStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auth, "_KEY_CACHE_SECONDS", 0.0)
 
     def key(tenant: str, *scopes: str) -> dict[str, str]:
@@ -149,7 +149,7 @@ def test_who_sees_whom_an_arm_is_for(store: EditStore, monkeypatch: pytest.Monke
             assert arms == ({"ann-1": {"tenant": "acme", "user": "ann"}} if seen else {})
 
 
-def test_who_edits_is_told_of_their_own_arms_only(serve) -> None:
+def test_an_acknowledgement_has_the_arms_of_the_user_only(serve) -> None:
     shared, *personal = policies()
     client = serve(shared, opener=Opens(shared, *personal))
     give(client, "ann-1", user="ann")
@@ -159,7 +159,7 @@ def test_who_edits_is_told_of_their_own_arms_only(serve) -> None:
         assert {arm["name"] for arm in done["ensemble"]["arms"]} == seen
 
 
-def test_whom_a_policy_is_for_stays_and_everyone_keeps_an_arm(serve) -> None:
+def test_an_audience_cannot_change_and_everyone_keeps_an_arm(serve) -> None:
     shared, *personal = policies()
     client = serve(shared, opener=Opens(shared, *personal))
     assert give(client, "ann-1", user="ann", group="sales").status_code == 400
@@ -167,7 +167,7 @@ def test_whom_a_policy_is_for_stays_and_everyone_keeps_an_arm(serve) -> None:
     for audience in ({}, {"user": "bob"}, {"group": "ann"}):
         refused = give(client, "ann-1", **audience)
         assert refused.status_code == 400
-        assert "is for the user 'ann' and stays so" in refused.json()["error"]["message"]
+        assert "is for the user 'ann', which cannot change" in refused.json()["error"]["message"]
     assert give(client, "ann-1", user="ann").json()["added"] is False
     assert client.delete("/v1/policies/shared").status_code == 409
     assert client.delete("/v1/policies/ann-1").status_code == 200
@@ -175,7 +175,7 @@ def test_whom_a_policy_is_for_stays_and_everyone_keeps_an_arm(serve) -> None:
     assert ask(client, "ann-1", user="ann").status_code == 404
 
 
-def test_when_all_that_are_for_a_user_fail_the_fault_is_told(serve) -> None:
+def test_when_all_arms_of_a_user_fail_the_error_is_returned(serve) -> None:
     from copydesk.gateway.backends.base import BackendError
 
     shared, own, _ = policies()
@@ -200,7 +200,7 @@ def test_a_second_gateway_keeps_a_policy_for_one_to_them(store: EditStore) -> No
         assert set(play(two, "bob", "shared", 2)) == {"shared"}
 
 
-def test_the_pages_stand(store: EditStore) -> None:
+def test_the_pages_work_with_audiences(store: EditStore) -> None:
     with gateway(store, "group") as url, httpx.Client(base_url=url, timeout=30) as client:
         give(client, "ann-1", user="ann")
         play(client, "ann", "ann-1", 3)
