@@ -60,7 +60,7 @@ def test_it_shows_the_statistics_of_each_policy(serve, seen) -> None:
     for said in ("retired", "active", "Lower bound", "UCB", "α = 0.42", "7 days", "all users together", "Regret"):
         assert said in page.text
     best = min(standing["arms"], key=lambda arm: arm["mean_cost"])
-    assert f"people edit {best['name']} the least: its drafts cost {best['mean_cost']:.2f}" in page.text
+    assert f"people edit {best['name']} least: its drafts cost {best['mean_cost']:.2f}" in page.text
     labels = [str(svg["aria-label"]) for svg in page.all("svg") if svg.get("class") == "plot"]
     assert [label.split(":")[0] for label in labels] == ["Line plot", "Area plot", "Line plot"]
     assert all("old" in label for label in labels[:2])

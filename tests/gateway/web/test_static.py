@@ -8,8 +8,7 @@ from tests.support.gateways import Scripted
 
 from copydesk.gateway.web import DOCUMENTATION_URL
 from copydesk.gateway.web.templating import get_colour_class, render_colour_sheet
-from copydesk.report.style import get_css_variable
-from copydesk.report.style import METHOD_STYLES, method_styles
+from copydesk.report.style import METHOD_STYLES, get_css_variable, method_styles
 from copydesk.store.api_keys import create_key
 
 

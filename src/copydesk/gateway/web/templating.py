@@ -12,8 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from copydesk.data.cost import EditCost
 from copydesk.ensemble.config import EnsembleConfig
 from copydesk.gateway.auth import Caller
-from copydesk.report.style import get_css_variable
-from copydesk.report.style import MethodStyle, list_colours
+from copydesk.report.style import MethodStyle, get_css_variable, list_colours, render_method_css
 
 _UNKNOWN_STYLE = MethodStyle("", "", "#868e99", "#939ca8")
 
@@ -53,14 +52,9 @@ def get_colour_class(style: MethodStyle) -> str:
 @cache
 def render_colour_sheet() -> str:
     """A style sheet with a variable and a class for every colour of a policy, on light and on dark ground."""
-    colours = {get_css_variable(light.removeprefix("#")): (light, dark) for light, dark in list_colours()}
-    light_rules = "".join(f"  {variable}: {light};\n" for variable, (light, _) in colours.items())
-    dark_rules = "".join(f"    {variable}: {dark};\n" for variable, (_, dark) in colours.items())
-    classes = "".join(
-        f".c-{light.removeprefix('#')} {{ color: var({name}); }}\n" for name, (light, _) in colours.items()
-    )
-    dark_block = f"@media (prefers-color-scheme: dark) {{\n  :root {{\n{dark_rules}  }}\n}}\n"
-    return f":root {{\n{light_rules}}}\n{dark_block}{classes}"
+    shown = {light.removeprefix("#"): MethodStyle("", "", light, dark) for light, dark in list_colours()}
+    classes = "".join(f".c-{name} {{ color: var({get_css_variable(name)}); }}\n" for name in shown)
+    return f"{render_method_css(shown)}\n{classes}"
 
 
 _TEMPLATES = Environment(
