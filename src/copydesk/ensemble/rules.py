@@ -133,8 +133,7 @@ class Ucb(Rule):
     def describe(self) -> str:
         """See `Rule`."""
         return (
-            "UCB: the policy that could be cheapest, going by the lower bound of its mean cost. It explores with "
-            f"α = {self.alpha:g}."
+            f"UCB: the policy with the lowest lower confidence bound of its mean cost. Exploration α = {self.alpha:g}."
         )
 
 
@@ -157,8 +156,8 @@ class DiscountedUcb(Ucb):
     def describe(self) -> str:
         """See `Rule`."""
         return (
-            f"UCB that forgets: each pull lets earlier ones weigh {self.discount:g} times as much, since people "
-            f"change. It explores with α = {self.alpha:g}."
+            f"Discounted UCB, for users who change: each pull multiplies the weight of earlier ones by "
+            f"{self.discount:g}. Exploration α = {self.alpha:g}."
         )
 
 
@@ -190,7 +189,7 @@ class Thompson(Rule):
     def describe(self) -> str:
         """See `Rule`."""
         return (
-            "Thompson sampling: each policy as often as it is likely to be the cheapest. It explores with "
+            "Thompson sampling: each policy with the probability that it is the cheapest. Exploration "
             f"α = {self.alpha:g}."
         )
 
@@ -231,7 +230,7 @@ class FixedShares(Rule):
         """See `Rule`."""
         total = sum(self.shares.values())
         shares = ", ".join(f"{name} {share / total:.0%}" for name, share in self.shares.items() if share)
-        return f"Fixed shares: {shares}." if shares else "Fixed shares: every policy as often as the others."
+        return f"Fixed shares: {shares}." if shares else "Fixed shares: every policy equally often."
 
 
 DEFAULT_RULE = "ucb"
