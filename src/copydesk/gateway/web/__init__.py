@@ -15,7 +15,7 @@ from copydesk.gateway.web.ensemble import ChartCache
 from copydesk.gateway.web.errors import add_page_exception_handlers
 from copydesk.gateway.web.templating import render_colour_sheet, render_page
 
-__all__ = ["DOCUMENTATION_URL", "add_pages"]
+__all__ = ["add_pages"]
 
 DOCUMENTATION_URL = "https://github.com/copydesk/copydesk/blob/main/docs/gateway.md"
 
