@@ -1,26 +1,34 @@
-"""Files on disk: opening one to read, and replacing one in a single step.
+"""Reading files, and writing files and folders so that they appear whole under their name or not at all.
 
-Writing a folder in one step: it appears whole under its name, or not at all.
+A file may also be at a URL (`copydesk.utils.remote`); a folder is local.
 """
 
 import hashlib
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from copydesk.errors import InputError
+from copydesk.utils.remote import check_url_writable, hide_url_credentials, is_url, open_url, upload_file
 
 
-def open_to_read(path: Path | str) -> BinaryIO:
+def open_to_read(path: Path | str, *, seekable: bool = False) -> BinaryIO:
     """Open a file for reading bytes.
 
+    Args:
+        path: of the file, or a URL.
+        seekable: whether `seek` is needed, for which a file of a web server is downloaded first.
+
     Raises:
-        InputError: there is no such file, it is a folder, or it may not be read.
+        InputError: there is no such file, it is a folder, or there is no permission to read it.
     """
+    if is_url(path):
+        return open_url(str(path), seekable=seekable)
     try:
         return Path(path).open("rb")
     except FileNotFoundError:
@@ -39,10 +47,10 @@ def atomic_write(path: Path | str) -> Iterator[TextIO]:
 
     The text goes to a temporary file in the same folder, which takes the name of `path` when the block ends and is
     removed when the block raises. Line ends are written as they are given (`"\n"` stays `"\n"` everywhere). A symbolic
-    link is written through; the folder must exist.
+    link is written through; the folder must exist. A URL is written by an upload when the block ends.
 
     Raises:
-        InputError: the folder is missing or may not be written to, `path` is a folder, the disk is full, or the text
+        InputError: the folder is missing or cannot be written to, `path` is a folder, the disk is full, or the text
             holds half of a surrogate pair, which no file can store as UTF-8.
     """
     with staged_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
@@ -54,19 +62,24 @@ def staged_file(path: Path | str, *, tidy: bool = False) -> Iterator[Path]:
     """An empty file beside `path` that takes its name when the block ends, and is removed when the block raises.
 
     Args:
-        path: what to write; a symbolic link is written through, and the folder must exist.
-        tidy: first remove what killed writers left beside `path`. Of two who write the same file at a time, the one
-            who began first then fails.
+        path: what to write; a symbolic link is written through, and the folder must exist. For a URL the empty file
+            is in the system's temporary folder, and is uploaded when the block ends.
+        tidy: first remove what killed writers left beside `path`. Of two processes that write the same file at a
+            time, the one that began first then fails.
 
     Raises:
-        InputError: as `atomic_write`.
+        InputError: as `atomic_write`; or the upload failed.
     """
+    if is_url(path):
+        with _staged_upload(str(path)) as temporary:
+            yield temporary
+        return
     target = Path(path).resolve()
     if target.is_dir():
         raise InputError(f"{path}: this is a folder, so no file can be written there; name a file in it")
     if not target.parent.is_dir():
         raise InputError(f"{path}: there is no folder {target.parent}; create it first")
-    # The digest says whose it is, whatever the length of the name.
+    # The digest tells which file it is for, whatever the length of the name.
     stem = f".copydesk-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]}"
     # Made by hand, not by `tempfile`, whose files are readable by their owner alone and would stay so.
     temporary = target.parent / f"{stem}-{secrets.token_hex(8)}.tmp"
@@ -76,30 +89,48 @@ def staged_file(path: Path | str, *, tidy: bool = False) -> Iterator[Path]:
         temporary.touch(exist_ok=False)
     except OSError as exc:
         raise InputError(
-            f"{path}: cannot be written ({_describe_os_error(exc)}); choose a folder you may write to"
+            f"{path}: cannot be written ({_describe_os_error(exc)}); choose a folder that you can write to"
         ) from None
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except UnicodeEncodeError as exc:
-        culprit = str(exc.object)[exc.start]
-        raise InputError(
-            f"{path}: the text holds {culprit!a}, half of a surrogate pair, which is not a character; remove it"
-        ) from None
-    except OSError as exc:
-        place = path if exc.filename in (None, str(temporary)) else exc.filename
-        raise InputError(
-            f"{place}: writing failed ({_describe_os_error(exc)}); nothing was changed, mend that and run again"
-        ) from None
+        with _explain_write_errors(str(path), temporary):
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _describe_os_error(fault: Exception) -> str:
-    """What the system said, without the error number and the temporary file's name."""
-    return (getattr(fault, "strerror", None) or str(fault)).lower()
+@contextmanager
+def _staged_upload(url: str) -> Iterator[Path]:
+    check_url_writable(url)
+    with tempfile.TemporaryDirectory(prefix="copydesk-") as folder:
+        temporary = Path(folder) / "upload"
+        temporary.touch()
+        with _explain_write_errors(hide_url_credentials(url), temporary):
+            yield temporary
+        upload_file(temporary, url)
+
+
+@contextmanager
+def _explain_write_errors(name: str, temporary: Path) -> Iterator[None]:
+    try:
+        yield
+    except UnicodeEncodeError as exc:
+        culprit = str(exc.object)[exc.start]
+        raise InputError(
+            f"{name}: the text holds {culprit!a}, half of a surrogate pair, which is not a character; remove it"
+        ) from None
+    except OSError as exc:
+        place = name if exc.filename in (None, str(temporary)) else exc.filename
+        raise InputError(
+            f"{place}: writing failed ({_describe_os_error(exc)}); nothing was changed, fix that and run again"
+        ) from None
+
+
+def _describe_os_error(exc: Exception) -> str:
+    """The system's message, without the error number and the temporary file's name."""
+    return (getattr(exc, "strerror", None) or str(exc)).lower()
 
 
 @contextmanager
