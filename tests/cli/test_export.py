@@ -1,8 +1,10 @@
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow.parquet as pq
 import pytest
 import typer
@@ -11,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from copydesk.cli.export import export_command
 from copydesk.data import EditRecord, load_log, write_jsonl
+from copydesk.data.importers.files import open_row_source
 from copydesk.store import EditStore, tables
 from copydesk.store.imports import ImportedRow, append_imported_rows, compute_content_digest
 
@@ -165,9 +168,9 @@ def test_a_faulty_row_leaves_no_file(log: Path, tmp_path: Path) -> None:
         ("--data LOG --user nobody --out o.jsonl", "nothing to write (left out: 4 another user)"),
         ("--data LOG --until never --out o.jsonl", "--until never: write a date"),
         ("--data LOG --since never --out o.jsonl", "--since never: write a date"),
-        ("--data LOG --format kto --pending --out o.jsonl", "--pending: a kto set is made of edits"),
-        ("--data LOG --form chat --out o.jsonl", "--form chat: a log is written as it is"),
-        ("--data LOG --format parquet --out o.jsonl", "a Parquet file goes by the ending .parquet"),
+        ("--data LOG --format kto --pending --out o.jsonl", "--pending: a kto data set is made of edits"),
+        ("--data LOG --form chat --out o.jsonl", "--form chat: a log has no forms"),
+        ("--data LOG --format parquet --out o.jsonl", "the name of a Parquet file must end in .parquet"),
         ("--data LOG --out - --json", "--json and --out - both write"),
         ("--data missing.jsonl --out o.jsonl", "missing.jsonl: there is no such file"),
         ("--store missing.db --out o.jsonl", "missing.db"),
@@ -177,3 +180,48 @@ def test_wrong_arguments(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     assert says in fault(*arguments.replace("LOG", str(log)).split())
     assert list(tmp_path.iterdir()) == [log]
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    file_system = fsspec.filesystem("memory")
+    file_system.store.clear()
+    yield file_system
+    file_system.store.clear()
+
+
+@pytest.mark.parametrize(
+    "name", ["log.jsonl", "log.jsonl.gz", "log.jsonl.zst", "log.jsonl.bz2", "log.jsonl.xz", "log.parquet"]
+)
+def test_a_url_gets_the_whole_file_and_it_imports_again(log: Path, memory: Any, name: str) -> None:
+    url = f"memory://exports/{name}"
+    made = document("--data", str(log), "--pending", "--out", url)
+    assert (made["out"], made["rows"]) == (url, 4)
+    assert list(memory.store) == [f"/exports/{name}"]
+    rows = [row.fields for row in open_row_source(url).rows()]
+    assert [EditRecord.model_validate(row) for row in rows] == LOG
+    assert "there is a file of that name already" in fault("--data", str(log), "--out", url)
+    assert document("--data", str(log), "--out", url, "--force")["rows"] == 3
+
+
+def test_a_url_is_written_only_once_everything_is_right(log: Path, memory: Any) -> None:
+    assert "nothing to write" in fault("--data", str(log), "--user", "nobody", "--out", "memory://exports/log.jsonl")
+    log.write_bytes(log.read_bytes() + b"{")
+    assert "the file ends in the middle" in fault("--data", str(log), "--out", "memory://exports/log.jsonl")
+    memory.pipe_file("/exports/store", b"SQLite format 3\0 and so on")
+    assert "this is a database" in fault("--data", str(log), "--out", "memory://exports/store", "--force")
+    assert list(memory.store) == ["/exports/store"]
+
+
+def test_an_upload_that_fails_is_one_line_and_shows_no_password(
+    log: Path, memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(memory), "put_file", fail)
+    failed = fault("--data", str(log), "--out", "memory://ann:secret@exports/log.jsonl")
+    assert failed.startswith("memory://ann:***@exports/log.jsonl: the upload failed (Permission denied)")
+    assert not memory.store
+    reason = fault("--data", str(log), "--out", "https://ann:secret@host/log.jsonl")
+    assert reason.startswith("https://ann:***@host/log.jsonl: https:// can only be read")

@@ -17,11 +17,12 @@ from tests.support.processes import Command
 from typer.testing import CliRunner
 
 from copydesk import Client
-from copydesk.cli._shared import load_records, parse_since, resolve_spec
+from copydesk.cli._shared import load_records, resolve_spec
 from copydesk.cli.app import app
 from copydesk.errors import InputError
 from copydesk.store import EditStore
 from copydesk.training.policy_file import read_policy_file
+from copydesk.utils.times import parse_since
 
 
 def run(*words: str) -> dict:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import typer
 from tests.support.commands import fault_of
+from tests.support.web import serve_files
 from typer.testing import CliRunner, Result
 
 from copydesk.cli.import_ import import_command
@@ -363,6 +364,42 @@ def test_a_git_history(folder: Path) -> None:
     assert "ann wrote" in str(record.edit)
     assert record.user == "ann"
     assert said("repo", "--format", "git")["known"] == 1
+
+
+def test_a_log_at_a_url_whose_rejected_rows_go_to_the_current_folder() -> None:
+    rows = [json.dumps(row("a")).encode(), b"{", json.dumps(row("b")).encode()]
+    with serve_files({"logs/log.jsonl.gz": gzip.compress(b"\n".join(rows) + b"\n")}, password="secret") as server:
+        url = server.replace("http://", "http://ann:secret@") + "/logs/log.jsonl.gz?sig=secret"
+        document = said(url)
+        assert (document["added"], document["rejected"]) == (2, 1)
+        assert document["source"] == server.replace("http://", "http://ann:***@") + "/logs/log.jsonl.gz?***"
+        shown = run(url).output
+    assert document["rejected_file"] == "log.jsonl.gz.rejected.jsonl"
+    assert "1, in log.jsonl.gz.rejected.jsonl" in shown
+    assert "secret" not in shown + json.dumps(document)
+    assert [one["line"] for one in rejects("log.jsonl.gz.rejected.jsonl")] == [2]
+
+
+def test_edits_at_a_url() -> None:
+    choices = [{"index": 0, "message": ANSWER, "finish_reason": "stop"}]
+    answer = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m", "choices": choices}
+    write("log.jsonl", {"request": {"model": "m", "messages": ASKED}, "response": answer})
+    edits = json.dumps({"id": "chatcmpl-1", "edit": "Hi Ann,", "user": "ann"}).encode()
+    with serve_files({"edits.jsonl": edits + b"\n"}) as server:
+        of_the_product("log.jsonl", "--format", "openai", "--edits", f"{server}/edits.jsonl")
+
+
+@pytest.mark.parametrize("cut", ["the file", "the connection"])
+def test_a_download_that_ends_early_is_one_line_with_code_2(cut: str) -> None:
+    data = gzip.compress(b"".join(json.dumps(row(os.urandom(20).hex())).encode() + b"\n" for _ in range(3000)))
+    half = len(data) // 2
+    files = {"log.jsonl.gz": data if cut == "the connection" else data[:half]}
+    with serve_files(files, cut=half if cut == "the connection" else None) as server:
+        command = [sys.executable, "-m", "copydesk", "import", f"{server}/log.jsonl.gz"]
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"copydesk: {server}/log.jsonl.gz: ")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ from copydesk.errors import InputError
 from copydesk.utils.config import Config, get_flag
 
 
-def options_from_config(*, exclude: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def options_from_config(
+    *, exclude: Collection[str] = (), classes: Mapping[str, type[Config]] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorate a command: each parameter whose type is a `Config` becomes one option for each of its fields.
 
     A field that is itself a `Config` is expanded in the same way. The command is called with the finished objects. A
@@ -22,6 +24,7 @@ def options_from_config(*, exclude: Collection[str] = ()) -> Callable[[Callable[
 
     Args:
         exclude: fields that get no option, as `field` or `outer.field`; they keep their default.
+        classes: the settings class of a parameter that is typed as `Config` because its class is built at run time.
 
     Raises:
         InputError: (when the command runs) a value is out of range; the message names the flag.
@@ -29,12 +32,13 @@ def options_from_config(*, exclude: Collection[str] = ()) -> Callable[[Callable[
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command, eval_str=True)
-        configs = {name: p.annotation for name, p in signature.parameters.items() if _is_config(p.annotation)}
+        annotations = {name: (classes or {}).get(name, p.annotation) for name, p in signature.parameters.items()}
+        configs = {name: annotation for name, annotation in annotations.items() if _is_config(annotation)}
         partial = {name: found for name, p in signature.parameters.items() if (found := _get_partial(p.annotation))}
         parameters: list[inspect.Parameter] = []
         for parameter in signature.parameters.values():
             if parameter.name in configs:
-                parameters += list(_iter_options(parameter.annotation, parameter.name, exclude))
+                parameters += list(_iter_options(configs[parameter.name], parameter.name, exclude))
             elif parameter.name in partial:
                 parameters += map(_make_unset, _iter_options(partial[parameter.name], parameter.name, exclude))
             else:

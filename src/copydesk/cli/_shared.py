@@ -9,11 +9,9 @@ What a command prints: one JSON document for programs, or something rendered for
 
 import json
 import logging
-import re
 import sys
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +27,7 @@ from copydesk.policy_spec import PolicySpec, SpecCommand
 from copydesk.store import EditStore, read_edits
 from copydesk.store.users import read_users
 from copydesk.utils.atomic import open_to_read
-
-_AGE_PATTERN = re.compile(r"(\d+)([dh])")
+from copydesk.utils.times import parse_since
 
 
 def load_records(
@@ -100,22 +97,6 @@ def _describe_largest(counts: Counter[str], most: int = 3) -> str:
     said = [f"{name!a} ({count})" for name, count in (+counts).most_common(most)]
     more = len(+counts) - len(said)
     return ", ".join(said) + (f" and {more} more" if more else "")
-
-
-def parse_since(text: str, option: str = "--since") -> datetime:
-    """A moment: a date, a date and time (of UTC unless it says otherwise), or how long ago: `7d`, `12h`.
-
-    Raises:
-        InputError: it is none of these.
-    """
-    if found := _AGE_PATTERN.fullmatch(text):
-        unit = timedelta(days=1) if found[2] == "d" else timedelta(hours=1)
-        return datetime.now(UTC) - int(found[1]) * unit
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise InputError(f"{option} {text}: write a date such as 2026-01-31, a time, or 7d for the last week") from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def parse_policy_args(command: SpecCommand, words: Sequence[str], demo: Path | None) -> dict[str, str]:

@@ -11,11 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from copydesk.cli._options import options_from_config
-from copydesk.cli._shared import emit, no_rows_error, parse_since
+from copydesk.cli._shared import emit, no_rows_error
 from copydesk.offpolicy.estimators import Estimate
 from copydesk.offpolicy.evaluate import Evaluation, EvaluationConfig, evaluate
 from copydesk.offpolicy.traffic import read_traffic
 from copydesk.store import DEFAULT_STORE, EditStore
+from copydesk.utils.times import parse_since
 
 _ESTIMATOR_LABELS = {"ips": "IPS", "snips": "SNIPS", "dr": "doubly robust"}
 

@@ -1,4 +1,4 @@
-"""`copydesk export`: the log in the formats others know."""
+"""`copydesk export`: writes the log as JSON Lines, Parquet or a data set for TRL."""
 
 from collections.abc import Generator
 from contextlib import closing
@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from copydesk.cli._shared import emit, iter_store_with_progress, iter_with_progress, parse_since
+from copydesk.cli._shared import emit, iter_store_with_progress, iter_with_progress
 from copydesk.data.exporters import (
     DatasetForm,
     ExportFormat,
@@ -21,24 +21,36 @@ from copydesk.data.exporters import (
     filter_records,
 )
 from copydesk.data.exporters import export_records as write
-from copydesk.data.exporters.export import STDOUT
+from copydesk.data.exporters.export import STDOUT, get_export_suffix
 from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
 from copydesk.store import DEFAULT_STORE
 from copydesk.store.store import hide_password, parse_store_url
+from copydesk.utils.remote import hide_url_credentials, is_url
+from copydesk.utils.times import parse_since
 
 
 def export_command(
-    out: Annotated[Path, typer.Option(help="The file to write; its ending may be .gz or .zst; - is standard output.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            help="The file or URL (s3://, gs://, hf://) to write, or - for stdout; .gz, .zst, .bz2 and .xz compress."
+        ),
+    ],
     format: Annotated[
         ExportFormat | None,
         typer.Option(
-            help="A log (jsonl, parquet), or a set for TRL (preference, prompt-completion, kto).",
+            help="Format: a log (jsonl, parquet), or a data set for TRL (preference, prompt-completion, kto).",
             show_default="parquet if --out ends so, else jsonl",
         ),
     ] = None,
-    store: Annotated[str | None, typer.Option(help="The store, a file or a URL.", show_default=DEFAULT_STORE)] = None,
-    data: Annotated[Path | None, typer.Option(help="Or a log as JSON Lines.", show_default=False)] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(help="The store to read: an SQLite file or a postgresql:// URL.", show_default=DEFAULT_STORE),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A log as JSON Lines, to read in place of a store.", show_default=False)
+    ] = None,
     user: Annotated[str | None, typer.Option(help="Only edits of this user.", show_default="all")] = None,
     group: Annotated[
         str | None, typer.Option(help="With --store: only of users who are in this group now.", show_default="all")
@@ -50,32 +62,34 @@ def export_command(
     until: Annotated[
         str | None, typer.Option(help="Only edits before this date or time, or 7d, 12h.", show_default="all")
     ] = None,
-    policy: Annotated[str | None, typer.Option(help="Only answers of this policy.", show_default="all")] = None,
-    at_least: Annotated[float | None, typer.Option(help="Only edits that cost as much.", show_default="all")] = None,
-    at_most: Annotated[float | None, typer.Option(help="Only edits that cost no more.", show_default="all")] = None,
-    pending: Annotated[bool, typer.Option("--pending", help="Also answers without an edit (jsonl, parquet).")] = False,
+    policy: Annotated[str | None, typer.Option(help="Only responses of this policy.", show_default="all")] = None,
+    at_least: Annotated[
+        float | None, typer.Option(help="Only edits of at least this cost.", show_default="all")
+    ] = None,
+    at_most: Annotated[float | None, typer.Option(help="Only edits of at most this cost.", show_default="all")] = None,
+    pending: Annotated[bool, typer.Option("--pending", help="Also rows without an edit (jsonl, parquet).")] = False,
     form: Annotated[
         DatasetForm,
-        typer.Option(help="Of a set: text, or chat for models with a chat template; auto is that of the first row."),
+        typer.Option(help="Form of a data set: text, or chat (for chat templates); auto is the form of the first row."),
     ] = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Replace a file of that name.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file of that name.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
-    """Write the log to a file: as it is, or as a set that TRL trains on.
+    """Write the log to a file: as it is, or as a data set for TRL.
 
-    In a set, an edit beats its response (preference), is what was wanted
-    (prompt-completion), or is good where the response was not (kto). Sets are
-    Parquet where --out ends in .parquet, else JSON Lines. The file appears when
-    it is whole.
+    In a data set for TRL the edit is preferred to the response (preference), is
+    the completion to learn (prompt-completion), or is labelled good and the
+    response bad (kto). It is Parquet where --out ends in .parquet, else JSON
+    Lines. The file appears once it is complete.
 
     copydesk export --store copydesk.db --out log.jsonl.gz
 
     copydesk export --format preference --form chat --since 30d --out dpo.parquet
     """
-    format = format or ("parquet" if out.suffix == ".parquet" else "jsonl")
+    format = format or ("parquet" if get_export_suffix(out) == ".parquet" else "jsonl")
     check_export_target(out, format, form, overwrite=force)
     if pending and format not in ("jsonl", "parquet"):
-        raise InputError(f"--pending: a {format} set is made of edits; leave it out, or write jsonl or parquet")
+        raise InputError(f"--pending: a {format} data set is made of edits; leave it out, or write jsonl or parquet")
     if as_json and out == STDOUT:
         raise InputError("--json and --out - both write to standard output; name a file, or leave out --json")
     wanted = RecordFilter(
@@ -96,7 +110,7 @@ def export_command(
         records = _iter_file_records(data, wanted, out, done, {"--store": store, "--group": group, "--tenant": tenant})
     with closing(records):
         write(records, out, format, form, overwrite=force, done=done)
-    document = {"log": source, "out": str(out), "format": format, **done.to_json()}
+    document = {"log": source, "out": hide_url_credentials(out), "format": format, **done.to_json()}
     if out == STDOUT:
         Console(stderr=True, markup=False, highlight=False).print(_render_export(document))
     else:
@@ -104,14 +118,14 @@ def export_command(
 
 
 def _iter_file_records(
-    data: Path, wanted: RecordFilter, out: Path, done: ExportResult, of_store: dict[str, str | None]
+    data: Path, wanted: RecordFilter, out: str, done: ExportResult, store_options: dict[str, str | None]
 ) -> Generator[EditRecord, None, None]:
-    """The records that are wanted of a log; `of_store` are options that go with a store."""
-    for option, value in of_store.items():
+    """The records of a log that pass the filter; `store_options` must not be given with a log."""
+    for option, value in store_options.items():
         if value is not None:
             raise InputError(f"{option} goes with a store, not with --data; leave one of them out")
-    if out.exists() and data.exists() and out.samefile(data):
-        raise InputError(f"{out}: --out is the log itself and would replace it; choose another name")
+    if not is_url(out) and Path(out).exists() and data.exists() and data.samefile(out):
+        raise InputError(f"{out}: --out is the log itself, which would be replaced; choose another name")
     yield from filter_records(iter_with_progress(data, "rows"), wanted, done.left_out)
 
 
@@ -124,5 +138,5 @@ def _render_export(document: dict[str, Any]) -> Table:
     for why, count in document["left_out"].items():
         table.add_row("left out", f"{count} ({why})")
     if count := document["cut_messages"]:
-        table.add_row("messages", f"of {count} records only role and content went out")
+        table.add_row("messages", f"{count} records lost message keys other than role and content")
     return table

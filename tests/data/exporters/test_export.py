@@ -239,9 +239,9 @@ def test_a_time_outside_the_calendar_is_a_fault_of_its_record(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("name", "format", "form", "says"),
     [
-        ("log.jsonl", "parquet", "auto", r"ending \.parquet; name it so"),
+        ("log.jsonl", "parquet", "auto", r"the name of a Parquet file must end in \.parquet"),
         ("log.parquet", "jsonl", "auto", r"--format parquet"),
-        ("log.jsonl", "jsonl", "chat", r"--form chat: a log is written as it is"),
+        ("log.jsonl", "jsonl", "chat", r"--form chat: a log has no forms"),
         ("missing/log.jsonl", "jsonl", "auto", r"there is no folder"),
         ("", "jsonl", "auto", r"there is a file|this is a folder"),
     ],
@@ -272,9 +272,9 @@ def test_counts_are_added_to_those_there_are(tmp_path: Path) -> None:
 ENDLESS = """
 import itertools, pathlib, sys
 from copydesk.data import EditRecord
-from copydesk.data.exporters import export
+from copydesk.data.exporters import export_records
 rows = (EditRecord(id=str(i), context="c" * 500, response="r" * 500, edit="e") for i in itertools.count())
-export(rows, pathlib.Path(sys.argv[1]), sys.argv[2], overwrite=True)
+export_records(rows, pathlib.Path(sys.argv[1]), sys.argv[2], overwrite=True)
 """
 
 

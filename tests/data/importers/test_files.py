@@ -81,7 +81,7 @@ def test_parquet_by_name_or_by_its_first_bytes(tmp_path: Path) -> None:
 def test_a_file_whose_format_cannot_be_told(tmp_path: Path) -> None:
     path = tmp_path / "log.txt"
     path.write_bytes(CSV)
-    with pytest.raises(InputError, match=r"log.txt: neither its name nor its beginning says .*; add --format$"):
+    with pytest.raises(InputError, match=r"log.txt: neither its name nor its first bytes show .*; add --format$"):
         open_row_source(str(path))
 
 

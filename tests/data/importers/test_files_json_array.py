@@ -48,7 +48,7 @@ def test_the_elements_come_out_wherever_the_chunks_end(
         (b'{"cost": NaN}', "NaN is not JSON"),
         (b'{"a" 1}', "not JSON at column 6"),
         (b'{"a": "\xff"}', "byte 8 of the row is not UTF-8"),
-        (b" ", "nothing stands between two commas"),
+        (b" ", "there is nothing between two commas"),
     ],
 )
 def test_a_bad_element_does_not_hide_those_after_it(element: bytes, fault: str) -> None:
@@ -78,7 +78,7 @@ def test_an_element_that_is_too_long_is_not_held(monkeypatch: pytest.MonkeyPatch
         (b'[{"a": 1}, {"a"', "the file ends before its JSON array does"),
         (b'[{"a": 1}', "the file ends before its JSON array does"),
         (b'{"a": 1}', "it is not one JSON array"),
-        (b'[{"a": 1}] [', "something stands after the end of the JSON array"),
+        (b'[{"a": 1}] [', "there is more text after the end of the JSON array"),
     ],
 )
 def test_what_is_no_array_is_one_line(data: bytes, says: str) -> None:

@@ -1,10 +1,7 @@
-r"""What every source of rows is: a stream of rows, each with its place, or with what is wrong with it.
+"""What all importers share: rows with their place, a source of rows, and the entry of an importer in `IMPORTERS`.
 
-Lines of bytes that end with `\n`, none of which takes more than so much memory.
-
-Fields of the rows that products export, which may be empty, or JSON in a text.
-
-A smaller file beside a larger one, whose rows are looked up by key.
+Also here: lines of bytes of bounded length, helpers for fields that exports leave empty or write as JSON text, and an
+index on disk for a smaller file whose rows are looked up by key.
 """
 
 import json
@@ -18,6 +15,7 @@ from typing import Any, BinaryIO, Self
 
 from copydesk.data.strict_json import parse_object
 from copydesk.errors import InputError
+from copydesk.utils.config import Config
 
 
 @dataclass(frozen=True)
@@ -62,6 +60,28 @@ class ImportSource:
     has_record_fields: bool = False
     all_text: bool = False
     progress: Callable[[], float | None] = lambda: None
+
+
+@dataclass(frozen=True)
+class Importer:
+    """An entry of `copydesk.data.importers.IMPORTERS`: one format that `copydesk import --format NAME` reads.
+
+    Attributes:
+        name: the value of `--format`.
+        description: what it reads, in one line.
+        open: opens a source; takes what the user named and an instance of `options`. InputError where that fails.
+        options: the format's own settings; each field becomes an option of `copydesk import`. Formats may share a
+            field name, which is then one option.
+    """
+
+    name: str
+    description: str
+    open: Callable[[str, Any], ImportSource]
+    options: type[Config] = Config
+
+
+FORMAT_PANEL = "Options of one --format"
+"""The heading in `--help` under which the options of importers are listed."""
 
 
 MAX_ROW_BYTES = 16 * 1024 * 1024

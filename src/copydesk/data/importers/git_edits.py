@@ -17,16 +17,6 @@ Only first parents are followed: a merge counts as one change, the machine's if 
 branch itself where machine and person worked on one that was merged.
 
 https://git-scm.com/docs/git-log, https://git-scm.com/docs/git-interpret-trailers
-
-The machine's lines, followed from commit to commit.
-
-Which texts a change touches, and what it makes of them.
-
-The texts of a machine, and what becomes of them.
-
-Which commits a machine wrote: their messages say so.
-
-A text and what became of it, as a row to import.
 """
 
 import json
@@ -36,9 +26,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from copydesk.data.importers.base import ImportSource, SourceRow
+from pydantic import Field
+
+from copydesk.data.importers.base import FORMAT_PANEL, Importer, ImportSource, SourceRow
 from copydesk.data.importers.git_log import (
     GIT_DIFF_ARGUMENTS,
     GIT_LOG_ARGUMENTS,
@@ -50,6 +42,8 @@ from copydesk.data.importers.git_log import (
     read_file_changes,
 )
 from copydesk.errors import InputError
+from copydesk.utils.config import Config, Flag
+from copydesk.utils.times import parse_since
 
 
 @dataclass(frozen=True)
@@ -343,3 +337,34 @@ def _find_first_machine_commit(
             " such messages contain"
         )
     return beginning, commits
+
+
+class GitOptions(Config):
+    """Options of `--format git`."""
+
+    mark: Annotated[
+        tuple[str, ...],
+        Flag(panel=FORMAT_PANEL, default_text="the usual trailers"),
+        Field(
+            description="Regular expression of a message line that marks a commit as machine-written; may be repeated."
+        ),
+    ] = MACHINE_COMMIT_PATTERNS
+    branch: Annotated[
+        str, Flag(panel=FORMAT_PANEL), Field(description="Branch, tag or commit whose history is read.")
+    ] = "HEAD"
+    since: Annotated[
+        str | None,
+        Flag(panel=FORMAT_PANEL, default_text="all"),
+        Field(description="Only machine-written commits since this date or time, or 7d, 12h."),
+    ] = None
+    author: Annotated[
+        EditorNaming, Flag(panel=FORMAT_PANEL), Field(description="How the person who edited is named.")
+    ] = "name"
+
+
+def _open(source: str, options: GitOptions) -> ImportSource:
+    since = None if options.since is None else parse_since(options.since)
+    return build_git_source(source, mark=options.mark, since=since, branch=options.branch, user=options.author)
+
+
+GIT = Importer("git", "Machine-written lines of a git history and what people made of them.", _open, GitOptions)

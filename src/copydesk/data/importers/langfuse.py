@@ -16,9 +16,13 @@ https://langfuse.com/docs/evaluation/features/corrections, https://api.reference
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from copydesk.data.importers.base import (
+    FORMAT_PANEL,
+    Importer,
     ImportSource,
     RowIndex,
     SourceRow,
@@ -29,7 +33,9 @@ from copydesk.data.importers.base import (
     parse_timestamp,
     translate_row,
 )
+from copydesk.data.importers.files import open_row_source
 from copydesk.data.importers.openai_chat import get_message_role, parse_assistant_text, parse_chat_messages
+from copydesk.utils.config import Config, Flag
 
 _CONSUMED_FIELDS = (
     *("id", "input", "output", "observations", "scores", "metadata"),
@@ -216,3 +222,21 @@ def _list_targets(fields: Mapping[str, Any]) -> list[str]:
     parents = [key for key in ("parentObservationId", "parent_observation_id") if key in fields]
     root = fields.get("isRootObservation") is True or any(fields[key] in (None, "") for key in parents)
     return [f"observation {fields.get('id')}", *([f"trace {trace}"] if root and trace else [])]
+
+
+class LangfuseOptions(Config):
+    """Options of `--format langfuse`."""
+
+    edits: Annotated[
+        str | None,
+        Flag(panel=FORMAT_PANEL),
+        Field(description="File with the scores, where they are not in the export."),
+    ] = None
+
+
+def _open(source: str, options: LangfuseOptions) -> ImportSource:
+    scores = None if options.edits is None else open_row_source(options.edits)
+    return build_langfuse_source(open_row_source(source), scores)
+
+
+LANGFUSE = Importer("langfuse", "Traces or observations of Langfuse and their corrections.", _open, LangfuseOptions)

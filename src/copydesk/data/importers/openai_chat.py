@@ -1,4 +1,4 @@
-"""Chat logs in OpenAI's format, joined with a file of edits by the id of the completion.
+"""Importer of chat logs in OpenAI's format, joined with a file of edits by the id of the completion.
 
 A row of the log is one of these; `request` and `response` may also be JSON in a text:
 
@@ -9,21 +9,23 @@ A row of the log is one of these; `request` and `response` may also be JSON in a
   `{"custom_id", "body": {"messages", ...}}`.
 
 A row of edits: `{"completion_id" or "custom_id" or "id", "edit" or "edited" or "correction" or "content"}`, with `user`
-and `created_at` where they are known; `"accepted": true` in place of the text says that the answer was kept.
+and `created_at` where they are known; `"accepted": true` in place of the text means that the answer was kept.
+
+Messages are read strictly: content that is not text is an error of its row, since nothing can be learned from it. The
+store, which must keep whatever was answered, skips such content instead (`copydesk.store.read.extract_text`).
 
 https://platform.openai.com/docs/api-reference/chat/object, https://platform.openai.com/docs/guides/batch
-
-Chat messages as OpenAI's interfaces write them, read strictly.
-
-What is not text cannot be learnt from, so that it is a fault here; the store, which must take in whatever was answered,
-passes over it (`copydesk.store.read.extract_text`).
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from copydesk.data.importers.base import (
+    FORMAT_PANEL,
+    Importer,
     ImportSource,
     RowIndex,
     SourceRow,
@@ -34,6 +36,9 @@ from copydesk.data.importers.base import (
     parse_timestamp,
     translate_row,
 )
+from copydesk.data.importers.files import open_row_source
+from copydesk.errors import InputError
+from copydesk.utils.config import Config, Flag
 
 _TEXT_PARTS = {"text", "input_text", "output_text"}
 
@@ -225,3 +230,22 @@ def _parse_request(fields: Mapping[str, Any]) -> tuple[str, float, Any]:
     if fields.get("custom_id") is None or not isinstance(body, dict):
         raise ValueError("fields 'custom_id' and 'body' are expected, as in the input file of a batch")
     return str(fields["custom_id"]), 0.0, body
+
+
+class OpenAIOptions(Config):
+    """Options of `--format openai`."""
+
+    edits: Annotated[
+        str | None, Flag(panel=FORMAT_PANEL), Field(description="File with the edits of the completions.")
+    ] = None
+    requests: Annotated[str | None, Flag(panel=FORMAT_PANEL), Field(description="Input file of a batch.")] = None
+
+
+def _open(source: str, options: OpenAIOptions) -> ImportSource:
+    if options.edits is None:
+        raise InputError("--format openai: name the file with the edits of the completions with --edits FILE")
+    requests = None if options.requests is None else open_row_source(options.requests)
+    return build_openai_source(open_row_source(source), open_row_source(options.edits), requests=requests)
+
+
+OPENAI = Importer("openai", "Chat completions in OpenAI's format, joined with a file of edits.", _open, OpenAIOptions)

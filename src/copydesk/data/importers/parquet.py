@@ -8,22 +8,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from copydesk.data.importers.base import (
-    SourceRow,
-)
+from copydesk.data.importers.base import SourceRow
 from copydesk.data.importers.tables import build_table_row
 from copydesk.errors import InputError
 from copydesk.utils.atomic import open_to_read
+from copydesk.utils.remote import hide_url_credentials, is_url
 
 EXPORT_MARKER = b"copydesk"
-"""The key in a schema's metadata that says that we have written the file: chats and metadata are JSON text in it."""
-
+"""The key in a schema's metadata that marks files of `copydesk export`; chats and metadata are JSON text in them."""
 
 _PARQUET_BATCH_SIZE = 256
 
 
-def is_copydesk_parquet(path: Path) -> bool:
-    """Whether `copydesk export` has written this Parquet file.
+def is_copydesk_parquet(path: Path | str) -> bool:
+    """Whether `copydesk export` wrote this Parquet file, which may be at a URL.
 
     Raises:
         InputError: it cannot be opened as one.
@@ -32,19 +30,19 @@ def is_copydesk_parquet(path: Path) -> bool:
         return _has_export_marker(file)
 
 
-def iter_parquet_rows(path: Path, progress: Callable[[float], None] = lambda share: None) -> Iterator[SourceRow]:
+def iter_parquet_rows(path: Path | str, progress: Callable[[float], None] = lambda share: None) -> Iterator[SourceRow]:
     """The rows, each with its number, from 1; lists and structures become those of JSON.
 
     Args:
-        path: of the file.
-        progress: is told the share of rows that were read.
+        path: of the file, or a URL.
+        progress: called with the share of rows that were read.
 
     Raises:
         InputError: it is not a whole Parquet file, or cannot be read on.
     """
-    place = 0
+    place, name = 0, hide_url_credentials(path)
     with _open_parquet(path) as file:
-        ours, rows = _has_export_marker(file), max(1, file.metadata.num_rows)
+        exported, rows = _has_export_marker(file), max(1, file.metadata.num_rows)
         try:
             for batch in file.iter_batches(batch_size=_PARQUET_BATCH_SIZE, use_threads=False):
                 for values in _iter_batch_values(_truncate_to_microseconds(batch)):
@@ -52,26 +50,27 @@ def iter_parquet_rows(path: Path, progress: Callable[[float], None] = lambda sha
                     if isinstance(values, str):
                         yield SourceRow(place, error=values)
                     else:
-                        yield (
-                            _decode_exported_row(build_table_row(place, values))
-                            if ours
-                            else build_table_row(place, values)
-                        )
+                        row = build_table_row(place, values)
+                        yield _decode_exported_row(row) if exported else row
                 progress(place / rows)
         except (pa.ArrowException, OSError) as exc:
             reason = str(exc).splitlines()[0]
-            raise InputError(f"{path}: cannot be read after row {place} ({reason}); write the file again") from None
+            raise InputError(f"{name}: cannot be read after row {place} ({reason}); write the file again") from None
 
 
-def _open_parquet(path: Path) -> pq.ParquetFile:
-    open_to_read(path).close()
+def _open_parquet(path: Path | str) -> pq.ParquetFile:
+    remote = is_url(path)
+    file = open_to_read(path, seekable=True)
+    if not remote:
+        file.close()
     try:
-        # A buffer: else whole columns of a row group are held.
-        return pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
+        # Without a buffer whole columns of a row group are held in memory.
+        return pq.ParquetFile(file if remote else path, buffer_size=1 << 20, pre_buffer=False)
     except (pa.ArrowException, OSError) as exc:
         reason = str(exc).splitlines()[0]
         raise InputError(
-            f"{path}: this is not a whole Parquet file ({reason}); copy it again in full, unpacked"
+            f"{hide_url_credentials(path)}: this is not a whole Parquet file ({reason}); copy it again in full, "
+            "uncompressed"
         ) from None
 
 
@@ -103,11 +102,11 @@ def _iter_batch_values(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
         except UnicodeDecodeError as exc:
             yield f"a text is not UTF-8 at byte {exc.start + 1}; write the file again with text in UTF-8"
         except (ValueError, OverflowError, KeyError, pa.ArrowException) as exc:
-            yield f"it has no JSON values ({str(exc).splitlines()[0]}); mend the row"
+            yield f"it has no JSON values ({str(exc).splitlines()[0]}); fix the row"
 
 
 def _decode_exported_row(row: SourceRow) -> SourceRow:
-    """A row of a file of ours, whose chats and metadata are JSON text."""
+    """A row of an exported file, whose chats and metadata are JSON text."""
     if row.fields is None:
         return row
     fields = dict(row.fields)

@@ -16,10 +16,14 @@ https://www.tensorzero.com/docs/gateway/data-model
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
+from pydantic import Field
+
 from copydesk.data.importers.base import (
+    FORMAT_PANEL,
+    Importer,
     ImportSource,
     RowIndex,
     SourceRow,
@@ -31,6 +35,8 @@ from copydesk.data.importers.base import (
     parse_timestamp,
     translate_row,
 )
+from copydesk.data.importers.files import open_row_source
+from copydesk.utils.config import Config, Flag
 
 _CONSUMED_FIELDS = ("inference_id", "id", "input", "output", "dispreferred_outputs", "timestamp", "type")
 
@@ -188,3 +194,22 @@ def _parse_uuid7_time(name: Any) -> str | None:
     except (AttributeError, TypeError, ValueError):
         return None
     return datetime.fromtimestamp((made.int >> 80) / 1000, UTC).isoformat() if made.version == 7 else None
+
+
+class TensorZeroOptions(Config):
+    """Options of `--format tensorzero`."""
+
+    edits: Annotated[
+        str | None,
+        Flag(panel=FORMAT_PANEL),
+        Field(description="File with the demonstrations, unless the inferences were listed with theirs."),
+    ] = None
+    user_tag: Annotated[str, Flag(panel=FORMAT_PANEL), Field(description="Tag that names the user.")] = "user_id"
+
+
+def _open(source: str, options: TensorZeroOptions) -> ImportSource:
+    demonstrations = None if options.edits is None else open_row_source(options.edits)
+    return build_tensorzero_source(open_row_source(source), demonstrations, user_tag=options.user_tag)
+
+
+TENSORZERO = Importer("tensorzero", "Inferences of TensorZero and their demonstrations.", _open, TensorZeroOptions)
