@@ -54,9 +54,9 @@ def test_there_is_no_gateway() -> None:
         client.complete("x")
     stranger = Starlette(routes=[Route("/v1/ensemble", lambda request: PlainTextResponse("hi"))])
     with running(stranger) as url, copydesk.Client(url) as client:
-        with pytest.raises(InputError, match="no Copydesk gateway"):
+        with pytest.raises(InputError, match="not a Copydesk gateway"):
             client.get_ensemble()
-        with pytest.raises(InputError, match=r"answered 404|no Copydesk gateway"):
+        with pytest.raises(InputError, match=r"answered 404|not a Copydesk gateway"):
             client.accept("x")
 
 

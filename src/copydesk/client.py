@@ -1,4 +1,4 @@
-"""A client of the gateway: ask, and post back what the person made of the answer."""
+"""HTTP client of the gateway: requests completions and posts their edits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from copydesk.errors import InputError
 
 @dataclass(frozen=True)
 class CompletionReply:
-    """An answer.
+    """A completion.
 
     Attributes:
-        id: the handle for the edit.
-        text: what was answered.
-        policy: which policy answered.
-        propensity: with what probability it was chosen.
+        id: the id that an edit of it refers to.
+        text: the text of the completion.
+        policy: the policy that answered.
+        propensity: the probability with which it was chosen.
     """
 
     id: str
@@ -27,12 +27,12 @@ class CompletionReply:
 
 @dataclass(frozen=True)
 class EditReceipt:
-    """An edit the gateway has.
+    """An edit that the gateway has stored.
 
     Attributes:
-        id: of this revision.
-        cost: how much was edited.
-        revision: its number; 1 unless the same completion was edited before.
+        id: the id of this revision.
+        cost: the edit cost.
+        revision: the number of the revision; 1 unless the same completion was edited before.
         counted: whether the ensemble learns from it.
     """
 
@@ -43,15 +43,15 @@ class EditReceipt:
 
 
 class Client:
-    """Talks to a gateway, over connections that are kept open; safe to share between threads.
+    """A client with a pool of open connections; safe to share between threads.
 
     Args:
-        url: where the gateway is.
-        api_key: one of its keys, where it needs one.
-        timeout: seconds it may be silent.
+        url: the address of the gateway.
+        api_key: an API key, where the gateway requires one.
+        timeout: seconds to wait for a response.
 
     Raises:
-        InputError: from every method, when the gateway cannot be reached or refuses, with what it says.
+        InputError: from every method, when the gateway cannot be reached or refuses, with the gateway's message.
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8040", api_key: str | None = None, timeout: float = 120.0) -> None:
@@ -72,13 +72,13 @@ class Client:
         user: str | None = None,
         **parameters: Any,
     ) -> CompletionReply:
-        """Ask for an answer.
+        """Request a completion.
 
         Args:
             context: a text, or the messages of a chat.
-            model: a policy's name; `copydesk` lets the ensemble choose.
-            user: who is going to edit.
-            parameters: further ones of OpenAI's API, such as `temperature`.
+            model: the name of a policy; `copydesk` lets the ensemble choose.
+            user: the user who will edit the completion.
+            parameters: further parameters of OpenAI's API, such as `temperature`.
         """
         messages = [{"role": "user", "content": context}] if isinstance(context, str) else list(context)
         body = {"model": model, "messages": messages, **parameters} | ({} if user is None else {"user": user})
@@ -87,21 +87,21 @@ class Client:
         return CompletionReply(answer["id"], text, answer["copydesk"]["policy"], answer["copydesk"]["propensity"])
 
     def edit(self, completion_id: str, edit: str) -> EditReceipt:
-        """Post what a person made of an answer. When this returns the edit is safe; posting it again does no harm."""
+        """Post the edit of a completion. It is durable when this returns; posting it again does no harm."""
         return self._post_edit({"completion_id": completion_id, "edit": edit})
 
     def accept(self, completion_id: str) -> EditReceipt:
-        """Post that an answer was taken as it was."""
+        """Post that a completion was accepted unchanged."""
         return self._post_edit({"completion_id": completion_id, "accepted": True})
 
     def get_ensemble(self, user: str | None = None) -> dict[str, Any]:
-        """Where the ensemble stands, or what it offers a user, as `GET /v1/ensemble` says it."""
+        """The state of the ensemble, or its view for one user; see `GET /v1/ensemble`."""
         return self._send("GET", "/v1/ensemble", query={} if user is None else {"user": user})
 
     def add_policy(self, name: str, spec: str, *, user: str | None = None, group: str | None = None) -> dict[str, Any]:
-        """Add a policy, for everyone unless it is for one user or one group; see `POST /v1/policies`."""
+        """Add a policy for everyone, one user or one group; see `POST /v1/policies`."""
         audience = {"user": user, "group": group}
-        given = {what: whom for what, whom in audience.items() if whom is not None}
+        given = {scope: name for scope, name in audience.items() if name is not None}
         return self._send("POST", "/v1/policies", {"name": name, "spec": spec, **given})
 
     def retire_policy(self, name: str) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class Client:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
 
@@ -139,7 +139,7 @@ class Client:
                 f"{self._url}: the gateway cannot be reached ({exc}); is `copydesk serve` running?"
             ) from None
         except ValueError:
-            raise InputError(f"{self._url}: this is no Copydesk gateway; check the address") from None
+            raise InputError(f"{self._url}: this is not a Copydesk gateway; check the address") from None
         if answer.is_success and isinstance(document, dict):
             return document
         message = document.get("error", {}).get("message") if isinstance(document, dict) else None

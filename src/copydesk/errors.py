@@ -1,20 +1,20 @@
-"""The exceptions a person is meant to read."""
+"""Exceptions whose message is shown to the user."""
 
 
 class InputError(Exception):
-    """Something the caller gave is wrong and they can mend it.
+    """An error in the caller's input.
 
-    The message is one line that says what is wrong, where (file, line, field) and how to mend it. The command line
-    prints it on stderr and exits with code 2; nothing half-written is left behind when it is raised.
+    The message is one line: what is wrong, where (file, line, field) and how to fix it. The command line prints it on
+    stderr and exits with code 2; no half-written file is left behind when it is raised.
     """
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or a termination: unwinds like any exception, so that what was half-written is removed on the way.
+    """Ctrl-C or SIGTERM, raised as an exception so that half-written files are removed on the way.
 
     Attributes:
-        number: of the signal; the command line exits with 128 and that number.
-        message: one line that says what is left.
+        number: the signal's number; the command line exits with 128 plus this number.
+        message: one line about what was left on disk.
     """
 
     def __init__(self, number: int, message: str = "interrupted; nothing half-written was left behind") -> None:

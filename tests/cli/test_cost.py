@@ -125,7 +125,7 @@ def test_an_empty_log(log: Path, tmp_path: Path) -> None:
 
 def test_the_log_is_never_replaced_by_its_costs(log: Path) -> None:
     before = log.read_bytes()
-    assert "would replace it" in fault("--file", str(log), "--unit", "word", "--out", str(log))
+    assert "which would be replaced" in fault("--file", str(log), "--unit", "word", "--out", str(log))
     assert log.read_bytes() == before
 
 
@@ -137,7 +137,7 @@ def test_the_log_is_never_replaced_by_its_costs(log: Path) -> None:
         (["Dear all. " * 100], "needs a response and its edit"),
         (["a", "b", "--file", "log.jsonl"], "not both"),
         (["log.jsonl", "--file", "log.jsonl"], "not both"),
-        (["a", "b", "--out", "costs.jsonl"], "give the log instead"),
+        (["a", "b", "--out", "costs.jsonl"], "give a log instead"),
         (["missing.jsonl"], "missing.jsonl: there is no such file"),
         (["missing.csv"], "missing.csv: there is no such file"),
         (["a", "b", "--cap", "0"], "cap is 0.0"),

@@ -78,7 +78,7 @@ BAD: list[tuple[Any, str]] = [
     (b'{"context": "c", "response": "r", "metadata": {"k": -Infinity}}', "-Infinity is not JSON"),
     (b'{"context": "c", "response": "r", "cost": 1e999}', "1e999 is too large"),
     (b'{"context": "c", "response": "r", "edit": "\\ud83d"}', "half of a surrogate pair"),
-    (b'{"context": "c", "context": "d", "response": "r"}', "field 'context' stands there twice"),
+    (b'{"context": "c", "context": "d", "response": "r"}', "field 'context' appears twice"),
     (row("a", edit=None, cost=-1), "field 'cost' must be a number of at least 0"),
     ({"context": "c"}, "field 'response' is missing"),
     (row("a", response=5), "field 'response'"),

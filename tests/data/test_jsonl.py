@@ -137,7 +137,7 @@ def test_a_repeated_id_names_both_lines(tmp_path: Path) -> None:
         ('{"context": "c", "response": "r", "created_at": "soon"}', "field 'created_at' must be a date and time"),
         ('{"context": "c", "response": "r", "metadata": "m"}', "field 'metadata' must be an object; found the text"),
         ('{"x": "c", "prompt": "c", "response": "r"}', "fields 'x' and 'prompt' both mean 'context'"),
-        ('{"context": "c", "context": "d", "response": "r"}', "field 'context' stands there twice"),
+        ('{"context": "c", "context": "d", "response": "r"}', "field 'context' appears twice"),
         ('{"context": "c", "response": "r", "propensity": NaN}', "NaN is not JSON"),
         ('{"context": "c", "response": "r", "metadata": {"k": -Infinity}}', "-Infinity is not JSON"),
         ('{"context": "c", "response": "r", "score": 1e999}', "1e999 is too large"),

@@ -124,7 +124,7 @@ def test_a_field_the_first_rows_have_not_is_found_when_it_comes() -> None:
 
 def test_two_keys_that_could_be_one_field_are_named_with_the_flag_that_decides() -> None:
     row = {"prompt": "q", "question": "q", "response": "r"}
-    assert refusal(row) == ("fields 'prompt' and 'question' could each be the context; say which with --context KEY")
+    assert refusal(row) == ("fields 'prompt' and 'question' could each be the context; choose one with --context KEY")
     assert record(row, context="prompt").metadata == {"question": "q"}
 
 
@@ -138,7 +138,7 @@ def test_two_keys_that_could_be_one_field_are_named_with_the_flag_that_decides()
         ),
         ({"a": 1}, {"created_at": "a.b"}, "--created-at a.b: none of the first rows has it"),
         ({"context": "c", "edit": "e"}, {}, "no key could be the response; name it with --response KEY"),
-        ({"a": "r"}, {"metadata": "a"}, "'metadata' is no field that a key can be named for"),
+        ({"a": "r"}, {"metadata": "a"}, "'metadata' is not a field that a key can be named for"),
         ({}, {}, "no row could be read"),
     ],
 )
@@ -183,7 +183,7 @@ def test_what_is_shown_before_an_import() -> None:
         ({"prompt": "q", "draft": "r", "propensity": "0.5"}, "field 'propensity' must be a number above 0"),
         ({"prompt": "q", "draft": "r", "created_at": "soon"}, "field 'created_at' must be a date and time"),
         ({"prompt": "q", "draft": "r", "metadata": "m"}, "field 'metadata' must be an object; found the text 'm'"),
-        ({"prompt": "q", "draft": "r", "metadata": {"k": 1}, "k": 2}, "field 'k' stands both beside 'metadata'"),
+        ({"prompt": "q", "draft": "r", "metadata": {"k": 1}, "k": 2}, "field 'k' appears both beside 'metadata'"),
         ({"prompt": "q", "draft": "r", "cost": -0.5}, "field 'cost' must be a number of at least 0, or null; found"),
         ({"prompt": "q", "draft": "r", "cost": float("nan")}, "field 'cost' must be a number of at least 0"),
         ({"prompt": "q", "draft": "r", "cost": True}, "field 'cost' must be a number of at least 0"),

@@ -28,5 +28,5 @@ def test_unknown_fields_move_into_metadata() -> None:
 
 
 def test_an_unknown_field_never_overwrites_metadata() -> None:
-    with pytest.raises(ValueError, match="'rating' stands both"):
+    with pytest.raises(ValueError, match="'rating' appears both"):
         apply_aliases({"rating": 5, "metadata": {"rating": 4}})

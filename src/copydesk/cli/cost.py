@@ -18,35 +18,37 @@ from copydesk.errors import InputError
 from copydesk.utils.atomic import atomic_write
 
 _LOG_SUFFIXES = {".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".gz", ".zst"}
-"""A single argument that ends like this is a log, so that a missing one is missed, and not its edit."""
+"""A single argument that ends like this is a log, so that the error is a missing file and not a missing edit."""
 
 
 def cost_command(
     response: Annotated[
         str | None,
-        typer.Argument(help="What the policy wrote; or, alone, a log (JSON Lines) whose rows to cost_command."),
+        typer.Argument(help="The response; or, alone, a log (JSON Lines) whose rows are costed."),
     ] = None,
-    edit: Annotated[str | None, typer.Argument(help="What the person made of it.")] = None,
-    file: Annotated[Path | None, typer.Option(help="The log; the same as giving it alone.")] = None,
+    edit: Annotated[str | None, typer.Argument(help="The edit of the response.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A log (JSON Lines); the same as naming it alone.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Of a log: write id, cost_command and metric of each row here (JSON Lines).")
+        Path | None, typer.Option(help="With a log: the file to write id, cost and metric of each row to (JSON Lines).")
     ] = None,
-    unit: Annotated[CostUnit, typer.Option(help="What is counted.")] = "subtoken",
-    normalize: Annotated[CostNormalization, typer.Option(help="Whose length the distance is divided by.")] = "response",
-    cap: Annotated[float | None, typer.Option(help="The largest cost_command there is.", show_default="no cap")] = None,
+    unit: Annotated[CostUnit, typer.Option(help="Unit that is counted.")] = "subtoken",
+    normalize: Annotated[
+        CostNormalization, typer.Option(help="Text whose length the distance is divided by.")
+    ] = "response",
+    cap: Annotated[float | None, typer.Option(help="Largest possible cost.", show_default="no cap")] = None,
     tokenizer: Annotated[
         str,
         typer.Option(
-            help="Whose sub-tokens: 'embedded', 'smollm2', a model's folder, a tokenizer.json, or a name on the hub."
+            help="Tokenizer of sub-tokens: 'embedded', 'smollm2', a model's folder, a tokenizer.json, or a hub name."
         ),
     ] = embedded.NAME,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
-    """Tell what an edit costs: how much of a response a person had to change.
+    """Compute the edit cost: how much of a response a person had to change.
 
     The cost is the Levenshtein distance between RESPONSE and EDIT, counted in
-    sub-tokens and divided by the response's length unless told otherwise. It is
-    0 exactly when the edit is the response. Pending rows have no cost.
+    sub-tokens and divided by the response's length by default. It is 0 exactly
+    when the edit is the response. Pending rows have no cost.
 
     copydesk cost "Dear all" "Dear friends" --unit word
 
@@ -66,7 +68,7 @@ def cost_command(
         if response is None or edit is None:
             raise InputError("copydesk cost needs a response and its edit, or a log that exists; give both texts")
         if out is not None:
-            raise InputError("--out writes the costs of a log, and these are two texts; give the log instead")
+            raise InputError("--out writes the costs of a log, and two texts were given; give a log instead")
         lengths = {"response_units": len(metric.split_units(response)), "edit_units": len(metric.split_units(edit))}
         pair = {"cost": metric(response, edit), "metric": metric.name, **lengths}
         emit(pair, _render_pair(pair), as_json=as_json)
@@ -81,23 +83,23 @@ def _looks_like_log_file(argument: str) -> bool:
 
 
 def _cost_log(metric: EditCost, file: Path, out: Path | None) -> CostSummary:
-    """Cost a log in one pass; the rows of `out` are written as they come and appear when all of them are there."""
+    """Cost a log in one pass; `out` appears when all rows are costed."""
     costed = metric.iter_costs(iter_with_progress(file, "costs"))
     if out is None:
         summary = summarize_costs(costed)
         return _require_rows(summary, file)
     if out.exists() and file.exists() and out.samefile(file):
-        raise InputError(f"{out}: --out is the log itself and would replace it; choose another name")
+        raise InputError(f"{out}: --out is the log itself, which would be replaced; choose another name")
     name = metric.name
     with atomic_write(out) as target:
 
-        def written() -> Iterator[tuple[EditRecord, float | None]]:
+        def write_costs() -> Iterator[tuple[EditRecord, float | None]]:
             for record, value in costed:
                 row = {"id": record.id, "cost": value, "metric": name}
                 target.write(json.dumps(row, ensure_ascii=False) + "\n")
                 yield record, value
 
-        return _require_rows(summarize_costs(written()), file)
+        return _require_rows(summarize_costs(write_costs()), file)
 
 
 def _require_rows(summary: CostSummary, file: Path) -> CostSummary:

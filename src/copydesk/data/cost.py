@@ -1,17 +1,13 @@
-"""The edit cost Δ_edit(y, y'): how much a person had to change.
+"""The edit cost Δ_edit(y, y'): the normalised Levenshtein distance between a response and its edit.
 
-The Levenshtein distances of many pairs at once.
+Distances are counted over a tokenizer's sub-tokens (read from its file alone: no model, no torch), over words, or over
+characters, and computed for many pairs at once.
 
-The sub-tokens of a model, read from its tokenizer file alone: no model and no torch.
-
-Words as the Penn Treebank cuts them: contractions and punctuation are tokens of their own.
-
-The rules are those of NLTK's `NLTKWordTokenizer` (https://www.nltk.org/api/nltk.tokenize.destructive.html), in one
-expression and with three differences. Quotes stay as they are written, so that the words hold every character of the
-text except its white space. Every period that ends a word is a token, where `nltk.word_tokenize` first asks a trained
-model where sentences end. Each Chinese or Japanese character is a word, as nothing separates words there.
-
-What the costs of a log come to.
+Words are those of the Penn Treebank: contractions and punctuation are tokens of their own. The rules are those of
+NLTK's `NLTKWordTokenizer` (https://www.nltk.org/api/nltk.tokenize.destructive.html), in one expression and with three
+differences. Quotes stay as they are written, so that the words hold every character of the text except its white
+space. Every period that ends a word is a token, where `nltk.word_tokenize` first asks a trained model where sentences
+end. Each Chinese or Japanese character is a word, as nothing separates words there.
 """
 
 import hashlib
@@ -35,17 +31,17 @@ from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
 from copydesk.utils.prefetch import ordered_map
 
-_MIN_PAIRS_FOR_THREADS = 32  # pairs that are done before threads for them are started
+_MIN_PAIRS_FOR_THREADS = 32  # fewer are done sooner than threads start
 
 
 def compute_edit_distances(before: Sequence[Sequence[Hashable]], after: Sequence[Sequence[Hashable]]) -> list[int]:
-    """How many units must be inserted, deleted or replaced to turn each `before` into its `after`, in their order.
+    """The Levenshtein distance of each pair: units inserted, deleted or replaced to turn `before` into `after`.
 
-    The distances are exact, whatever their size; all cores work on them.
+    The distances are exact, whatever their size, and computed on all cores.
 
     Args:
         before: sequences of units, such as lists of token ids or of words; a text is a sequence of its characters.
-        after: as many sequences.
+        after: the same number of sequences.
     """
     workers = 1 if len(before) <= _MIN_PAIRS_FOR_THREADS else -1
     found: list[int] = cpdist(before, after, scorer=Levenshtein.distance, workers=workers).tolist()
@@ -75,7 +71,7 @@ def tokenize_texts(texts: Sequence[str], tokenizer: str) -> list[list[int]]:
 
 @lru_cache(maxsize=8)
 def load_tokenizer(name: str) -> Tokenizer:
-    """Load a tokenizer once per process; `name` is as for `subtokens`.
+    """Load a tokenizer once per process; `name` is that of `tokenize_texts`.
 
     Raises:
         InputError: there is no such tokenizer, or its file is not one of the `tokenizers` library.
@@ -91,13 +87,13 @@ def load_tokenizer(name: str) -> Tokenizer:
             tokenizer = Tokenizer.from_pretrained(name)
     except InputError:
         raise
-    except Exception as exc:  # the library and the hub's client raise many kinds, bare `Exception` among them
+    except Exception as exc:  # the library and the hub's client raise many types, including bare `Exception`
         first_line = (str(exc).splitlines() or [type(exc).__name__])[0]
         raise InputError(
             f"tokenizer {name!r} cannot be loaded ({first_line}); "
             "give a folder with a tokenizer.json, such a file, or a name the Hugging Face hub knows and can serve"
         ) from None
-    # A tokenizer.json may ask for both, and a cost must see all of the text and nothing else.
+    # A tokenizer.json may set both, and a cost must see all of the text and nothing else.
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
@@ -105,7 +101,7 @@ def load_tokenizer(name: str) -> Tokenizer:
 
 @lru_cache(maxsize=8)
 def compute_tokenizer_fingerprint(name: str) -> str:
-    """Eight hex digits that change when what a tokenizer does changes; `name` is as for `subtokens`.
+    """Eight hex digits of a hash over a tokenizer's content; `name` is that of `tokenize_texts`.
 
     Raises:
         InputError: as `load_tokenizer`.
@@ -138,12 +134,12 @@ _TOKEN = re.compile(
 )
 
 
-_MAX_CACHED_CHARACTERS = 40  # characters; what is longer is hardly met again
+_MAX_CACHED_CHARACTERS = 40  # longer pieces rarely occur again
 
 
 def split_words(text: str) -> list[str]:
-    """Cut a text into words, in order; joined they are the text without its white space."""
-    # Nothing looks across white space, so each piece is cut by itself, and the usual ones once for all.
+    """Split a text into words, in order; joined they are the text without its white space."""
+    # No rule looks across white space, so pieces are split one by one, and common ones are cached.
     found: list[str] = []
     for piece in text.split():
         found += _split_piece(piece) if len(piece) <= _MAX_CACHED_CHARACTERS else _TOKEN.findall(piece)
@@ -160,7 +156,7 @@ CostNormalization = Literal["response", "edit", "longest", "none"]
 TextUnits = Sequence[int] | Sequence[str]
 
 COST_BATCH_SIZE = 512
-"""Edits that are costed together."""
+"""Edits whose costs are computed together."""
 
 _Item = TypeVar("_Item")
 _Cost = TypeVar("_Cost")
@@ -177,17 +173,17 @@ class EditCost:
     A length of 0 divides like a length of 1: writing n units where the response was empty costs n (before the cap).
 
     Attributes:
-        unit: what is counted: the model's sub-tokens, words (`copydesk.data.cost`; PRELUDE counts NLTK's) or
-            characters (Unicode code points, so a letter and its combining mark are two).
-        normalize: what the distance is divided by: the number of units in the response, in the edit, in the longer of
-            the two (then the cost is at most 1), or nothing.
-        cap: the largest cost there is, the paper's c_max; `None` for no cap. Divided by its length, a very short
-            response can cost many times 1.
-        tokenizer: whose sub-tokens: `"embedded"`, a model's folder, a `tokenizer.json`, or a name on the Hugging Face
-            hub. Words and characters do not use it.
+        unit: the unit that is counted: sub-tokens, words (`split_words`; PRELUDE counts NLTK's) or characters (Unicode
+            code points, so a letter and its combining mark are two).
+        normalize: the divisor of the distance: the number of units in the response, in the edit, in the longer of the
+            two (then the cost is at most 1), or 1 (`none`).
+        cap: the largest possible cost, the paper's c_max; `None` for no cap. Without one a very short response can
+            cost many times 1.
+        tokenizer: the tokenizer of the sub-tokens: `"embedded"`, a model's folder, a `tokenizer.json`, or a name on the
+            Hugging Face hub. Words and characters do not use it.
 
     Raises:
-        InputError: a setting is not one of those; later, the tokenizer cannot be loaded.
+        InputError: a setting is not allowed; later, the tokenizer cannot be loaded.
     """
 
     unit: CostUnit = "subtoken"
@@ -212,7 +208,7 @@ class EditCost:
         """The cost of one logged edit.
 
         Raises:
-            InputError: the record is pending; what is not known yet costs nothing knowable, least of all 0.
+            InputError: the record is pending, so its cost is not known yet; it is not 0.
         """
         if record.edit is None:
             raise InputError(f"record {record.id!r}: its edit is still pending, so it has no cost yet; leave it out")
@@ -230,7 +226,7 @@ class EditCost:
         return self._iter_batched(self._cost_records, records)
 
     def split_units(self, text: str) -> TextUnits:
-        """What the cost counts: token ids, words or characters."""
+        """The units of a text that the cost counts: token ids, words or characters."""
         return self._split_texts([text])[0]
 
     @property
@@ -250,10 +246,10 @@ class EditCost:
     def _iter_batched(
         self, costs: Callable[[Sequence[_Item]], Sequence[_Cost]], items: Iterable[_Item]
     ) -> Iterator[tuple[_Item, _Cost]]:
-        """Each item with its cost, in their order, where `costs` knows those of a block of items.
+        """Each item with its cost, in order; `costs` computes those of a block of items.
 
-        Tokenizing and counting leave Python to other threads. A tokenizer's own threads would do less: they stand still
-        while records are read, and are off where `TOKENIZERS_PARALLELISM` says so or the process was forked.
+        Tokenizing and counting release the GIL, so blocks run in threads. A tokenizer's own threads would gain less:
+        they are idle while records are read, and off after a fork or where `TOKENIZERS_PARALLELISM` is `false`.
         """
         if self.unit == "subtoken":
             load_tokenizer(self.tokenizer)  # once, before many threads ask for it
@@ -266,7 +262,7 @@ class EditCost:
         return [None if record.pending else next(costs) for record in records]
 
     def _cost_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """Nothing is counted of what was not changed, and each text is cut into units once."""
+        """Costs of pairs; equal texts cost 0 without being split, and each other text is split once."""
         changed = [(response, edit) for response, edit in pairs if response != edit]
         texts = list(dict.fromkeys(chain.from_iterable(changed)))
         units = dict(zip(texts, self._split_texts(texts), strict=True))
@@ -285,7 +281,7 @@ class EditCost:
                 return texts
 
     def _normalize_distance(self, distance: int, before: TextUnits, after: TextUnits) -> float:
-        """The cost of a text that was changed, so that a distance of 0 is a change that no unit shows."""
+        """The cost of a changed text; a distance of 0 is a change that no unit shows, and counts as 1."""
         lengths = {"response": len(before), "edit": len(after), "longest": max(len(before), len(after)), "none": 1}
         cost = max(1, distance) / max(1, lengths[self.normalize])
         return cost if self.cap is None else min(cost, self.cap)
@@ -306,12 +302,12 @@ class CostSummary:
     """Counts and costs of a log.
 
     Attributes:
-        rows: how many records there are: `pending + accepted + edited`.
-        pending: how many of them still wait for their edit; they have no part in the figures below.
-        accepted: how many were kept exactly as they were (cost 0).
-        edited: how many were changed.
+        rows: the number of records: `pending + accepted + edited`.
+        pending: records without an edit yet; they are left out of the figures below.
+        accepted: records whose response was kept exactly as it was (cost 0).
+        edited: records whose response was changed.
         mean: the mean cost of accepted and edited rows; `None` when all rows are pending.
-        median: their median cost, likewise.
+        median: their median cost; `None` likewise.
         quantiles: (level, cost) for each of `COST_QUANTILES`, interpolated linearly; empty when all rows are pending.
     """
 

@@ -1,8 +1,8 @@
 r"""Edit logs as JSON Lines: UTF-8, one JSON object a line, `\n` between lines.
 
-Read leniently where nothing is lost by it: aliases of the field names (`copydesk.data.mapping`), unknown fields (they
-move into `metadata`), a byte-order mark, `\r\n`, blank lines, integer ids, a missing id. Everything else that is wrong
-is one `InputError` that names file, line and field.
+Reading accepts what loses nothing: aliases of the field names (`copydesk.data.mapping`), unknown fields (they move into
+`metadata`), a byte-order mark, `\r\n`, blank lines, integer ids, a missing id. Any other error is one `InputError` that
+names file, line and field. A log may also be at a URL (`copydesk.utils.remote`).
 
 A row without an id gets one from its content: the first 32 hex digits of the SHA-256 of its line number, user, context
 and response. The line keeps two equal rows apart; the edit is left out, so that a pending row keeps its id once its
@@ -22,6 +22,7 @@ from copydesk.data.record import EditRecord
 from copydesk.data.strict_json import find_lone_surrogate, parse_object
 from copydesk.errors import InputError
 from copydesk.utils.atomic import atomic_write, open_to_read
+from copydesk.utils.remote import hide_url_credentials
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -29,11 +30,11 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 def read_jsonl(path: Path | str) -> Iterator[EditRecord]:
     """Read a log row by row, in the order of the file; the memory it takes does not grow with the file.
 
-    That is also why it does not look for repeated ids; `load_log` does.
+    For the same reason it does not check for repeated ids; `load_log` does.
 
     Raises:
-        InputError: the file cannot be opened, or a row is not a valid `EditRecord`. The rows before a faulty one have
-            been yielded by then.
+        InputError: the file cannot be opened, or a row is not a valid `EditRecord`; the rows before it have been
+            yielded by then.
     """
     for _, record in _iter_numbered_records(path):
         yield record
@@ -46,43 +47,44 @@ def load_log(path: Path | str) -> list[EditRecord]:
         InputError: as `read_jsonl`; or two rows have the same id; or there are no rows.
     """
     lines: dict[str, int] = {}
+    name = hide_url_credentials(path)
     records = []
     for line, record in _iter_numbered_records(path):
         if (first := lines.setdefault(record.id, line)) != line:
-            raise InputError(f"{path}:{line}: field 'id': {record.id!r} is also the id of line {first}; ids are unique")
+            raise InputError(f"{name}:{line}: field 'id': {record.id!r} is also the id of line {first}; ids are unique")
         records.append(record)
     if not records:
-        raise InputError(f"{path}: the log is empty; it takes at least one row with context, response and edit")
+        raise InputError(f"{name}: the log is empty; it takes at least one row with context, response and edit")
     return records
 
 
 def write_jsonl(path: Path | str, records: Iterable[EditRecord]) -> int:
     """Write a log and return the number of its rows; `path` is replaced in one step or not at all.
 
-    Fields that are `None` and an empty `metadata` are left out. Reading the file gives equal records.
+    Fields that are `None` and empty `metadata` are left out. Reading the file gives equal records.
 
     Raises:
         InputError: the file cannot be written, or a record holds what JSON cannot: a number that is not finite, an
             object that is not a JSON value, half of a surrogate pair.
     """
-    rows = 0
+    rows, name = 0, hide_url_credentials(path)
     with atomic_write(path) as file:
         for rows, record in enumerate(records, start=1):
             try:
                 file.write(serialize_record(record))
             except (PydanticSerializationError, ValueError, TypeError) as exc:
                 raise InputError(
-                    f"{path}: row {rows} (id {record.id!a}) cannot be written as JSON ({exc}); mend its metadata"
+                    f"{name}: row {rows} (id {record.id!a}) cannot be written as JSON ({exc}); fix its metadata"
                 ) from None
     return rows
 
 
 def serialize_record(record: EditRecord) -> str:
-    """A record as one line, without what is `None`, or empty metadata.
+    """A record as one line of JSON, without fields that are `None` and without empty metadata.
 
     Raises:
         ValueError: it holds a number that is not finite, or half of a surrogate pair.
-        TypeError: it holds what is no JSON value.
+        TypeError: it holds a value that JSON cannot.
     """
     row = record.model_dump(mode="json", exclude={"metadata"})
     row = {field: value for field, value in row.items() if value is not None}
@@ -104,11 +106,11 @@ def _iter_numbered_records(path: Path | str) -> Iterator[tuple[int, EditRecord]]
             try:
                 yield number, _parse_record(text, number)
             except ValueError as exc:
-                raise InputError(f"{path}:{number}: {exc}") from None
+                raise InputError(f"{hide_url_credentials(path)}:{number}: {exc}") from None
 
 
 def _parse_record(line: bytes, number: int) -> EditRecord:
-    """One line's record; a `ValueError` says what is wrong with it and how to mend it."""
+    """The record of one line; ValueError, with the error and its fix, where it is not valid."""
     fields, found = apply_aliases(parse_object(line))
     if fields.get("id") is None:
         identity = [number, fields.get("user"), fields.get("context"), fields.get("response")]

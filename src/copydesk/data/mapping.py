@@ -1,10 +1,7 @@
-"""Which key of a row is which field of an `EditRecord`, guessed from the first rows or given.
+"""Mapping of a row's keys to the fields of an `EditRecord`: as given, or guessed from the first rows.
 
-Values within a row by a key, or by a path such as `meta.user` or `messages[-1].content`.
-
-The names other logs use for the fields of an `EditRecord`.
-
-What is wrong with a row that is no `EditRecord`, in one clause.
+A key may be a path within the row, such as `meta.user` or `messages[-1].content`. Also here: the names that other logs
+use for the fields, and the one-clause error for a row that is not an `EditRecord`.
 """
 
 import json
@@ -24,7 +21,7 @@ from copydesk.data.strict_json import describe_json_value, parse_object
 from copydesk.errors import InputError
 
 MISSING = object()
-"""What `lookup` gives where there is no such value; `None` is a value."""
+"""Returned by `get_path` where there is no such value; `None` is a value."""
 
 _PATH = re.compile(r"[^.\[\]]+(?:\.[^.\[\]]+|\[-?\d+\])*")
 _STEP = re.compile(r"([^.\[\]]+)|\[(-?\d+)\]")
@@ -45,7 +42,7 @@ def get_path(row: Mapping[str, Any], path: str) -> Any:
 
 
 def drop_paths(row: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
-    """The row but for what is at these paths; an object that is empty then goes too, lists are left whole."""
+    """The row without these paths; an object that becomes empty is dropped too, and lists are left whole."""
     rest = dict(row)
     for path in paths:
         if path in rest:
@@ -70,7 +67,7 @@ def _remove_nested(row: dict[str, Any], way: list[str], last: str) -> None:
 
 @lru_cache
 def _parse_path(path: str) -> tuple[str | int, ...]:
-    """Keys and places in lists; nothing where it is not a path."""
+    """Keys and list indices of a path; empty where it is not one."""
     if not _PATH.fullmatch(path):
         return ()
     return tuple(key or int(place) for key, place in _STEP.findall(path))
@@ -114,7 +111,7 @@ def apply_aliases(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str
         folded["metadata"] = extra
     elif isinstance(metadata, dict):
         if both := sorted(extra.keys() & metadata.keys()):
-            raise ValueError(f"field {both[0]!r} stands both beside 'metadata' and in it; keep one of them")
+            raise ValueError(f"field {both[0]!r} appears both beside 'metadata' and in it; keep one of them")
         folded["metadata"] = {**metadata, **extra}
     return folded, found
 
@@ -133,12 +130,12 @@ _EXPECTED_VALUES = {
 
 
 def explain_validation_error(detail: ErrorDetails, fields: Mapping[str, Any], found: Mapping[str, str]) -> str:
-    """Say which field is wrong, what is expected and what was found.
+    """Which field is wrong, what is expected and what was found, in one clause.
 
     Args:
         detail: pydantic's error.
         fields: the row, under the names of `EditRecord`'s fields.
-        found: for each field the key it was found under, or was looked for.
+        found: for each field the key it was found or looked for under.
     """
     field = str(detail["loc"][0])
     key = found.get(field, field)
@@ -149,10 +146,10 @@ def explain_validation_error(detail: ErrorDetails, fields: Mapping[str, Any], fo
 
 
 MAPPABLE_FIELDS = tuple(field for field in EditRecord.model_fields if field != "metadata")
-"""The fields that a key can be named for. All keys that are none of them go into the metadata."""
+"""The fields that a key can be named for. All other keys go into the metadata."""
 
 NO_SUCH_FIELD = "none"
-"""Given in place of a key, it says that there is no such field."""
+"""Given in place of a key where the rows have no such field."""
 
 _INDEX = re.compile(r"\[(-?\d+)\]")
 
@@ -169,16 +166,16 @@ class FieldMapping:
     """Which key of a row is which field.
 
     A field that no key was found for in the first rows is taken from its own name or an alias where a later row has
-    one. JSON's null says that there is nothing. Where every value is text, as in CSV, an empty cell says so too, but
+    one. JSON's null means no value. Where every value is text, as in CSV, an empty cell means the same, except
     for context and response, which are the empty text then: so an empty edit is pending, and that somebody deleted
-    all of a response cannot be said there. Numbers, and chats under the key `messages`, are read from their text.
+    all of a response cannot be expressed there. Numbers, and chats under the key `messages`, are read from their text.
     Metadata may be the text of a JSON object. A `cost` is checked and stays in the metadata as a number.
 
     Attributes:
         paths: field → key, or path such as `meta.user` or `messages[-1].content`.
         found_by: field → how it was found, in a few words.
         shape: where context and response come from.
-        absent_fields: the fields that were said not to be there.
+        absent_fields: the fields that were declared absent (`none`).
         all_text: whether every value is text.
         metadata_keys: the keys of the first rows that go into the metadata.
     """
@@ -194,7 +191,7 @@ class FieldMapping:
         """The record of a row; one that has no id gets the default one.
 
         Raises:
-            ValueError: a field is missing or wrong; one clause says which, what is expected and what was found.
+            ValueError: a field is missing or wrong; the message says which, what is expected and what was found.
         """
         values, found, metadata = self._split_row(row)
         self._extract_from_chats(values, found, metadata)
@@ -236,7 +233,7 @@ class FieldMapping:
 
     @property
     def _response_index(self) -> int | None:
-        """Which message of the context's chat the response is, where its path says that it is one."""
+        """Which message of the context's chat the response is, where its path is one within that chat."""
         context, response = self.paths.get("context"), self.paths.get("response")
         if context is None or response is None or not response.startswith(context):
             return None
@@ -244,7 +241,7 @@ class FieldMapping:
         return int(place[1]) if place else None
 
     def _split_row(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str], dict[str, Any]]:
-        """The fields' values as they stand in the row, the keys they were found under, and the metadata."""
+        """The fields' values as they are in the row, the keys they were found under, and the metadata."""
         values: dict[str, Any] = {}
         found: dict[str, str] = {}
         extra: dict[str, Any] = {}
@@ -267,7 +264,7 @@ class FieldMapping:
         return values, found, _merge_metadata(extra, self.all_text)
 
     def _extract_from_chats(self, values: dict[str, Any], found: Mapping[str, str], metadata: dict[str, Any]) -> None:
-        """Make texts of answers that are messages, and take the context or the response out of chats."""
+        """Convert messages to text, and take the context or the response out of chats."""
         if found.get("context") == "messages" and isinstance(values["context"], str):
             values["context"] = _parse_json_chat(values["context"])
         if self.shape == "chat" and "response" not in values and is_chat(values.get("context")):
@@ -289,7 +286,7 @@ class FieldMapping:
 IDENTITY_MAPPING = FieldMapping(
     {field: field for field in MAPPABLE_FIELDS}, dict.fromkeys(MAPPABLE_FIELDS, "its own name")
 )
-"""The mapping of rows whose keys are the fields' names (`Source.has_record_fields`)."""
+"""The mapping of rows whose keys are the fields' names (`ImportSource.has_record_fields`)."""
 
 
 def guess_mapping(
@@ -299,8 +296,8 @@ def guess_mapping(
 
     Args:
         sample: the first rows that could be read.
-        given: field → key, path, or `none` where there is no such field; what `--context KEY` and the like say.
-        texts: whether every value is text (`Source.all_text`).
+        given: field → key, path, or `none` where there is no such field; as given by `--context KEY` and the like.
+        texts: whether every value is text (`ImportSource.all_text`).
 
     Raises:
         InputError: a key that was given is in none of the rows; two keys could be the same field; there is none that
@@ -315,7 +312,7 @@ def guess_mapping(
     for field, path in given.items():
         if field not in MAPPABLE_FIELDS:
             raise InputError(
-                f"{field!r} is no field that a key can be named for; fields are {', '.join(MAPPABLE_FIELDS)}"
+                f"{field!r} is not a field that a key can be named for; the fields are {', '.join(MAPPABLE_FIELDS)}"
             )
         if path == NO_SUCH_FIELD:
             continue
@@ -327,7 +324,7 @@ def guess_mapping(
         keys_of_field = [key for key in keys if FIELD_ALIASES.get(key, key) == field and key not in claimed]
         if len(keys_of_field) > 1:
             both = " and ".join(map(repr, keys_of_field))
-            raise InputError(f"fields {both} could each be the {field}; say which with {_option_name(field)} KEY")
+            raise InputError(f"fields {both} could each be the {field}; choose one with {_option_name(field)} KEY")
         for key in keys_of_field:
             paths[field], how[field] = key, "its own name" if key == field else "guessed from its name"
     shape = _guess_shape(sample, paths)
@@ -356,7 +353,7 @@ def _option_name(field: str) -> str:
 
 @contextmanager
 def _prefix_field_name(field: str, found: Mapping[str, str]) -> Iterator[None]:
-    """Says which field a `ValueError` of the block is about."""
+    """Put the field's name before the message of a `ValueError` raised in the block."""
     try:
         yield
     except ValueError as exc:
@@ -366,7 +363,7 @@ def _prefix_field_name(field: str, found: Mapping[str, str]) -> Iterator[None]:
 
 
 def _infer_context(response: Any, edit: Any) -> Any:
-    """The context of a row that has none but in its answers."""
+    """The context of a row without one: the messages that response and edit begin with."""
     if not is_chat(response):
         return ""
     return common_prefix(response, edit if is_chat(edit) else response) or ""
@@ -384,7 +381,7 @@ def _merge_metadata(extra: dict[str, Any], texts: bool) -> Any:
     if not isinstance(value, Mapping):
         raise ValueError(f"field 'metadata' must be an object; found {describe_json_value(value)}")
     if both := sorted(extra.keys() & value.keys()):
-        raise ValueError(f"field {both[0]!r} stands both beside 'metadata' and in it; keep one of them")
+        raise ValueError(f"field {both[0]!r} appears both beside 'metadata' and in it; keep one of them")
     return {**value, **extra}
 
 
@@ -397,7 +394,7 @@ def _parse_cost(value: Any, texts: bool) -> Any:
 
 
 def _parse_number(value: Any) -> Any:
-    """The number that a text says, else the value as it is."""
+    """The number written in a text, else the value as it is."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
@@ -412,7 +409,7 @@ def _parse_json_object(text: str) -> Any:
 
 
 def _parse_json_chat(text: str) -> Any:
-    """The chat that is written there as JSON, else the text."""
+    """The chat written as JSON in a text, else the text."""
     try:
         chat = json.loads(text)
     except (ValueError, RecursionError):

@@ -1,6 +1,6 @@
-"""One logged edit: what was asked, what the policy answered, what the person made of it.
+"""The edit record: one row of the log with context, response and edit; and helpers for chats.
 
-Context, response and edit out of chats: lists of messages such as `{"role": "user", "content": "..."}`.
+A chat is a list of messages such as `{"role": "user", "content": "..."}`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 
 def _stringify_integer(value: Any) -> Any:
-    """Ids that count (1, 2, 3, ...) are common in logs; anything else is left for the check of the type."""
+    """Integer ids (1, 2, 3, ...) are common in logs; anything else is left to the type check."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _assume_utc(moment: datetime) -> datetime:
-    """Read a moment without a time zone as UTC, so that any two can be compared."""
+    """Read a time without a time zone as UTC, so that any two can be compared."""
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
@@ -34,25 +34,25 @@ class Message(BaseModel):
 
 
 Context = str | Sequence[Message]
-"""What a policy is given: text, or the messages of a chat."""
+"""The input of a policy: text, or the messages of a chat."""
 
 
 class EditRecord(BaseModel):
     """One row of the log.
 
     Attributes:
-        id: names the row within its log.
-        context: what the policy was given: text, or the chat messages.
-        response: what it answered; may be empty.
-        edit: what the person turned the response into; `None` while that is not known yet (*pending*).
-        user: who edited.
-        policy: which policy answered.
-        propensity: with what probability that policy was chosen, in (0, 1].
-        created_at: when it answered; without a time zone it is read as UTC.
-        metadata: whatever else the product keeps beside it; JSON values.
+        id: unique within its log.
+        context: the input of the policy: text, or chat messages.
+        response: the policy's output; may be empty.
+        edit: the person's version of the response; `None` while it is not known yet (*pending*).
+        user: the person who edited.
+        policy: the policy that answered.
+        propensity: the probability with which that policy was chosen, in (0, 1].
+        created_at: the time of the response; without a time zone it is read as UTC.
+        metadata: anything else the product keeps with the row; JSON values.
 
     Raises:
-        pydantic.ValidationError: a field is missing, unknown or of the wrong type. (`read_jsonl` says it as an
+        pydantic.ValidationError: a field is missing, unknown or of the wrong type. (`read_jsonl` turns it into an
             `InputError` with file and line.)
     """
 
@@ -70,7 +70,7 @@ class EditRecord(BaseModel):
 
     @property
     def pending(self) -> bool:
-        """Whether it is still unknown what the person did with the response; such a row has no cost."""
+        """Whether the edit is not known yet; such a row has no cost."""
         return self.edit is None
 
     @property
@@ -88,17 +88,17 @@ Chat = Sequence[Mapping[str, Any]]
 
 
 def is_chat(value: Any) -> bool:
-    """Whether it is a list of messages, with at least one."""
+    """Whether a value is a list of at least one message."""
     return isinstance(value, list) and bool(value) and all(is_message(one) for one in value)
 
 
 def is_message(value: Any) -> bool:
-    """Whether it is one message."""
+    """Whether a value is one message."""
     return isinstance(value, Mapping) and "role" in value and "content" in value
 
 
 def split_last_assistant_turn(chat: Chat) -> tuple[Chat, Any, Chat]:
-    """The messages before the assistant's last one, what that says, and the messages after it.
+    """The messages before the assistant's last one, its content, and the messages after it.
 
     Raises:
         ValueError: there is none.
@@ -110,7 +110,7 @@ def split_last_assistant_turn(chat: Chat) -> tuple[Chat, Any, Chat]:
 
 
 def common_prefix(one: Chat, other: Chat) -> Chat:
-    """The messages two chats begin with; at least one is left of each."""
+    """The messages that two chats begin with; at least one of each chat is left out of it."""
     place = 0
     while place < min(len(one), len(other)) - 1 and one[place] == other[place]:
         place += 1
@@ -118,12 +118,12 @@ def common_prefix(one: Chat, other: Chat) -> Chat:
 
 
 def response_text(value: Any, context: Any) -> Any:
-    """What is said where the answer is given as a message, or as a chat that ends with it.
+    """The text of an answer that is given as a message, or as a chat that ends with it.
 
-    Such a chat holds nothing else, or all of the context. Anything that is neither is given back as it is.
+    Such a chat holds nothing else, or the whole context before it. Any other value is returned as it is.
 
     Raises:
-        ValueError: other messages stand before the answer.
+        ValueError: there are other messages before the answer.
     """
     if is_message(value):
         return value["content"]

@@ -1,4 +1,4 @@
-"""Replacing what was found, so that a row still says what was edited in it."""
+"""Redaction: replaces personal data and keys by numbered placeholders that keep the edit recognizable."""
 
 import re
 from collections import Counter
@@ -16,18 +16,18 @@ class Redactor:
     """Replaces personal data and keys by numbered placeholders such as `[EMAIL_1]`.
 
     Within a row the same text gets the same placeholder, numbered in the order of first appearance, and two different
-    ones never share one: what the person kept stays kept, what they changed stays changed, and `edit == response`
-    after it exactly where it was so before. What was found once is replaced wherever it stands in the row by itself.
-    Placeholders that are in a row already stay, and their numbers are not given again; so redacting twice is redacting
-    once.
+    texts never share one. So kept text stays kept, changed text stays changed, and `edit == response` holds after
+    redaction exactly where it held before. A finding is replaced wherever it occurs in the row as a word of its own.
+    Placeholders that are in a row already stay and their numbers are not reused, so redacting twice gives the same as
+    redacting once.
 
     Args:
-        region: where phone numbers without a country's code are dialled, as ISO 3166-1 alpha-2; those that begin with
-            `+` are found in any case.
-        kinds: what to replace.
+        region: the region of phone numbers without a country code, as ISO 3166-1 alpha-2; numbers that begin with `+`
+            are found in any case.
+        kinds: the kinds to replace.
 
     Raises:
-        InputError: there is no such region or kind, or the libraries that find them are not installed.
+        InputError: there is no such region or kind, or the libraries for redaction are not installed.
     """
 
     def __init__(self, region: str = "US", kinds: Collection[str] = REDACTION_KINDS) -> None:
@@ -44,20 +44,20 @@ class Redactor:
         self._finders = {kind: find for kind, find in finders.items() if kind in kinds}
 
     def redact_text(self, text: str) -> tuple[str, Counter[str]]:
-        """Redact one text; returns it with the number of places that were replaced, by kind."""
+        """Redact one text; returns it with the number of replacements by kind."""
         [redacted], counts = self._redact_texts([text])
         return redacted, counts
 
     def redact_record(self, record: EditRecord) -> tuple[EditRecord, Counter[str]]:
-        """Redact a row; returns it with the number of places that were replaced, by kind.
+        """Redact a row; returns it with the number of replacements by kind.
 
-        It is done to the context (of messages, to the content and to what else they hold), the response, the edit and
-        the metadata; in objects to the values, not to the keys. `id`, `user` and `policy` name things and stay: where
-        users are named by their e-mail addresses, give them other ids first.
+        Redacted are the context (of messages, the content and all other keys), the response, the edit and the
+        metadata; in objects the values, not the keys. `id`, `user` and `policy` are identifiers and stay: where users
+        are named by their e-mail addresses, give them other ids first.
         """
         context = record.context
-        said = context if isinstance(context, str) else [[turn.content, turn.model_extra] for turn in context]
-        before = list(_iter_strings([said, record.response, record.edit, record.metadata]))
+        turns = context if isinstance(context, str) else [[turn.content, turn.model_extra] for turn in context]
+        before = list(_iter_strings([turns, record.response, record.edit, record.metadata]))
         after, counts = self._redact_texts(before)
         if not counts:
             return record, counts
@@ -73,10 +73,10 @@ class Redactor:
         return record.model_copy(update=changed), counts
 
     def _redact_texts(self, texts: Sequence[str]) -> tuple[Sequence[str], Counter[str]]:
-        """The texts of one row, redacted. What a text becomes depends on the text and the row, not on its place."""
+        """The texts of one row, redacted. The result for a text depends on the text and the row, not on its place."""
         counts: Counter[str] = Counter()
         found: dict[str, list[RedactionSpan]] = {}
-        # Until nothing is left: something may only be seen once what stood beside it is replaced.
+        # Repeated until nothing is found: a finding may show only once its neighbour is replaced.
         while True:
             for text in texts:
                 if text not in found:
@@ -101,7 +101,7 @@ def _replace_secrets(
     secrets: Mapping[str, RedactionKind],
     counts: Counter[str],
 ) -> list[str]:
-    """Put placeholders where secrets were found, and where they stand elsewhere; `counts` grows by the places."""
+    """Put placeholders where secrets were found or occur elsewhere; adds the replacements to `counts`."""
     last: Counter[str] = Counter()
     for text in texts:
         for placeholder in _PLACEHOLDER.finditer(text):
@@ -124,7 +124,7 @@ def _replace_secrets(
 
 
 def _iter_occurrences(secrets: Mapping[str, RedactionKind], text: str) -> Iterator[RedactionSpan]:
-    """Where secrets stand in a text by themselves, not within a longer word or number."""
+    """The occurrences of secrets in a text that are not within a longer word or number."""
     for secret, kind in secrets.items():
         start = text.find(secret)
         while start >= 0:
@@ -135,7 +135,7 @@ def _iter_occurrences(secrets: Mapping[str, RedactionKind], text: str) -> Iterat
 
 
 def _is_within_word(pair: str) -> bool:
-    """Whether two neighbours belong to one word; ASCII alone, as some scripts put nothing between words."""
+    """Whether two characters belong to one word; ASCII only, as some scripts put nothing between words."""
     return len(pair) == 2 and pair.isascii() and pair.isalnum()
 
 

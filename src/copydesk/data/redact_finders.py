@@ -1,16 +1,15 @@
-"""Personal data with a form of its own, found by Presidio's recognisers and by `phonenumbers`.
+"""Finders of personal data (Presidio, `phonenumbers`) and of keys (Kingfisher) in texts; all offline.
 
-Presidio (https://github.com/data-privacy-stack/presidio) checks what it finds: the suffix of a domain, the check digits
-of a card, an account or a wallet. Its recognisers are called one by one, so that no language model is loaded; names of
-people and places are not looked for. Each is preceded by a condition that is cheap and that whatever it finds meets,
-as most texts meet none. `phonenumbers` is the Python port of Google's libphonenumber; it takes numbers that are
-dialled somewhere, so dates, prices and versions are none.
+Presidio (https://github.com/data-privacy-stack/presidio) checks its findings: the suffix of a domain, the check digits
+of a card, an account or a wallet. Its recognizers are called one by one, so that no language model is loaded; names of
+people and places are not looked for. A cheap condition that every finding meets runs before each recognizer, as most
+texts hold none. `phonenumbers`, the Python port of Google's libphonenumber, accepts only numbers that can be dialled,
+so dates, prices and versions are not taken for one.
 
-Keys, tokens and passwords in URLs, found by Kingfisher's rules (MongoDB, https://github.com/mongodb/kingfisher).
-
-Its rules know the form of each provider's keys, and most check how random they are. What only looks random is not
-taken for a key, and neither is the word after `password:`: in prose that finds many words and few passwords. Looking is
-offline; whether a key still works is never tried.
+Keys, tokens and passwords in URLs are found by the rules of Kingfisher (MongoDB,
+https://github.com/mongodb/kingfisher), which know the form of each provider's keys and mostly check their randomness.
+Text that only looks random is not taken for a key, and neither is the word after `password:`, which in prose is rarely
+a password. Whether a key still works is never tried.
 """
 
 import re
@@ -36,9 +35,9 @@ from copydesk.errors import InputError
 from copydesk.model_registry import cache_folder
 
 SpanFinder = Callable[[str], Iterator[tuple[int, int]]]
-"""Where in a text something stands; places may overlap."""
+"""Gives the start and end of each finding in a text; findings may overlap."""
 
-_MIN_SCORE = 0.5  # below it Presidio wants a word beside it, such as `SSN`, that speaks for it
+_MIN_SCORE = 0.5  # below it Presidio asks for a word beside it, such as `SSN`, that supports the finding
 _UNICODE_FLAGS = regex.IGNORECASE | regex.MULTILINE | regex.DOTALL
 _ASCII_FLAGS = _UNICODE_FLAGS | regex.ASCII
 
@@ -52,7 +51,7 @@ def build_personal_data_finders(region: str) -> dict[RedactionKind, SpanFinder]:
     """A finder for each kind of personal data.
 
     Args:
-        region: where phone numbers without a country's code are dialled, as ISO 3166-1 alpha-2.
+        region: the region of phone numbers without a country code, as ISO 3166-1 alpha-2.
 
     Raises:
         InputError: there is no such region.
@@ -116,7 +115,7 @@ def _iter_phone_spans(text: str, region: str) -> Iterator[tuple[int, int]]:
 
 
 class KeyFinder:
-    """Finds keys; the rules are compiled in seconds at first use, and come from Copydesk's cache afterwards."""
+    """Finds keys; the rules are compiled at first use, in seconds, and cached in Copydesk's cache folder."""
 
     def __init__(self) -> None:
         rules = Rules(cache_dir=cache_folder() / "kingfisher")
@@ -124,8 +123,8 @@ class KeyFinder:
         self._scanner = DetectionScanner(rules, base64=False, inline_ignores=False, markup_context=False)
 
     def __call__(self, text: str) -> Iterator[tuple[int, int]]:
-        """Where keys stand in a text."""
-        # NULs would have it guess at UTF-16; half of a surrogate pair is one character before and after.
+        """The start and end of each key in a text."""
+        # NULs would be read as UTF-16; half of a surrogate pair is one character before and after.
         data = text.replace("\0", " ").encode("utf-8", "replace")
         found = self._scanner.scan(data)
         # An invisible finding is one half of a credential, and means nothing without a visible one beside it.

@@ -1,6 +1,6 @@
-"""JSON as a log takes it: objects, in UTF-8, with finite numbers, whole characters and no key twice.
+"""Strict JSON: objects in UTF-8 with finite numbers, whole characters and no repeated key.
 
-Every fault is a `ValueError` of one clause that says what is wrong and how to mend it.
+Every error is a `ValueError` of one clause that names the error and its fix.
 """
 
 import json
@@ -14,11 +14,12 @@ def parse_object(text: bytes, unit: str = "line") -> dict[str, Any]:
     r"""The one JSON object that is in `text`.
 
     Args:
-        text: UTF-8; as it ends with `\n` or not, a fault says that the row is wrong or that the file ends within it.
+        text: UTF-8. Where it is not JSON and has no `\n` at its end, the error is a file that ends in the middle of a
+            row.
         unit: what messages call it.
 
     Raises:
-        ValueError: it is not UTF-8, not JSON or not an object; a key stands there twice; a number is not finite; a
+        ValueError: it is not UTF-8, not JSON or not an object; a key appears twice; a number is not finite; a
             text holds half of a surrogate pair; it is nested too deeply.
     """
     try:
@@ -66,7 +67,7 @@ def find_lone_surrogate(text: str) -> str | None:
 
 
 def describe_json_value(value: Any) -> str:
-    """What a JSON value is, in JSON's words, and the value itself where it is short."""
+    """A JSON value in words for a message: its type, and the value itself where it is short."""
     match value:
         case None:
             return "null"
@@ -87,7 +88,7 @@ def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(row) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"field {twice!r} stands there twice; keep one of them")
+        raise ValueError(f"field {twice!r} appears twice; keep one of them")
     return row
 
 

@@ -81,7 +81,7 @@ def staged_file(path: Path | str, *, tidy: bool = False) -> Iterator[Path]:
         raise InputError(f"{path}: there is no folder {target.parent}; create it first")
     # The digest tells which file it is for, whatever the length of the name.
     stem = f".copydesk-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]}"
-    # Made by hand, not by `tempfile`, whose files are readable by their owner alone and would stay so.
+    # Not made by `tempfile`, whose files are readable only by their owner and would stay so.
     temporary = target.parent / f"{stem}-{secrets.token_hex(8)}.tmp"
     try:
         for leftover in target.parent.glob(f"{stem}-*.tmp") if tidy else ():
@@ -140,8 +140,8 @@ def atomic_folder(target: Path, *, marker: str, overwrite: bool = False, within:
     Entering is also the check that the place can be written to, so enter before work that takes long.
 
     Args:
-        target: the folder to write; missing parents are made.
-        marker: the file by which a folder of ours is known, `policy.json` say. A folder without it is never replaced.
+        target: the folder to write; missing parents are created.
+        marker: a file that every such folder holds, for example `policy.json`. A folder without it is never replaced.
         overwrite: replace an existing folder of that name.
         within: make it in this folder instead, which must be on the same disk.
 
@@ -177,7 +177,7 @@ def check_target_free(target: Path, *, marker: str, overwrite: bool = False) -> 
     """Refuse a folder that may not be written or replaced; the arguments are those of `atomic_folder`.
 
     Raises:
-        InputError: it holds other things, or something of ours that is not to be replaced, or is a file.
+        InputError: it holds other things, or a folder that may not be replaced, or is a file.
     """
     if target.is_dir() and any(target.iterdir()):
         if not (target / marker).is_file():
@@ -192,7 +192,7 @@ def check_target_free(target: Path, *, marker: str, overwrite: bool = False) -> 
 
 
 def _replace_folder(staging: Path, target: Path) -> None:
-    """Give `staging` the name of `target`; what stood there goes aside first and is removed last."""
+    """Rename `staging` to `target`; an existing folder is moved aside first and removed last."""
     if not target.is_dir():
         staging.replace(target)
         return
@@ -212,7 +212,7 @@ def _hidden_sibling(target: Path) -> Path:
 
 
 def _remove_empty(folders: list[Path]) -> None:
-    """Remove folders made on the way, the deepest first, unless something has come to live in them."""
+    """Remove folders that were created, the deepest first, unless they hold something by now."""
     for folder in reversed(folders):
         if not any(folder.iterdir()):
             folder.rmdir()

@@ -1,4 +1,4 @@
-"""Work on a stream of items, some of them ahead of the one that is wanted."""
+"""Ordered parallel map over a stream: results in the order of the items, computed a few items ahead."""
 
 import os
 from collections import deque
@@ -11,9 +11,9 @@ _Result = TypeVar("_Result")
 
 
 def ordered_map(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[tuple[_Item, _Result]]:
-    """Each item with what `work` makes of it, in their order, while threads are at the next ones.
+    """Each item with the result of `work`, in order, while threads compute the next ones.
 
-    As many threads as there are cores, so this is for work that leaves Python to other threads.
+    There is one thread for each core, so `work` should release the GIL.
     """
     cores = os.cpu_count() or 1
     pool = ThreadPoolExecutor(cores)

@@ -1,4 +1,4 @@
-"""Moments as people write them on the command line."""
+"""Dates, times and ages as they are written on the command line."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ _AGE_PATTERN = re.compile(r"(\d+)([dh])")
 
 
 def parse_since(text: str, option: str = "--since") -> datetime:
-    """A moment: a date, a date and time (of UTC unless it says otherwise), or how long ago: `7d`, `12h`.
+    """The time of a text: a date, a date and time (in UTC unless it has a time zone), or an age such as `7d` or `12h`.
 
     Raises:
         InputError: it is none of these.

@@ -20,7 +20,7 @@ def test_rows_have_the_numbers_of_their_lines() -> None:
     [
         (b"not json", "not JSON at column 1"),
         (b"[1]", "a list where one JSON object is expected"),
-        (b'{"a": 1, "a": 2}', "field 'a' stands there twice"),
+        (b'{"a": 1, "a": 2}', "field 'a' appears twice"),
         (b'{"a": "\xff"}', "byte 8 of the line is not UTF-8"),
         (b'{"cost": NaN}', "NaN is not JSON"),
         (b'{"cost": -Infinity}', "-Infinity is not JSON"),

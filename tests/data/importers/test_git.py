@@ -293,7 +293,7 @@ def test_not_marked(repository: Repository) -> None:
     ):
         repository.commit({str(number): "x\n"}, message)
     repository.make()
-    with pytest.raises(InputError, match=r"no commit of HEAD is marked as written by a machine; say with --mark"):
+    with pytest.raises(InputError, match=r"no commit of HEAD is marked as written by a machine; name with --mark"):
         rows(repository)
 
 
@@ -304,9 +304,9 @@ def test_marks_of_ones_own_and_a_beginning(repository: Repository) -> None:
     assert pairs(repository, mark=["^ROBOT:"]) == [("x\n", "x\n"), ("y\n", "y\n")]
     late = datetime.fromtimestamp(1_700_000_000 + 7000, UTC)
     assert pairs(repository, mark=["^robot:"], since=late.replace(tzinfo=None)) == [("y\n", "y\n")]
-    with pytest.raises(InputError, match=r"is marked as written by a machine since 2030-01-01; say"):
+    with pytest.raises(InputError, match=r"is marked as written by a machine since 2030-01-01; name"):
         rows(repository, mark=["^robot:"], since=datetime(2030, 1, 1))
-    with pytest.raises(InputError, match=r"'\(' is not a regular expression .*; mend it or leave it out"):
+    with pytest.raises(InputError, match=r"'\(' is not a regular expression .*; fix it or leave it out"):
         build_git_source(repository.folder, mark=["("])
 
 
@@ -392,7 +392,7 @@ def test_what_is_no_repository_is_named(
     with pytest.raises(InputError, match=r"there is no commit '--all'; name a branch"):
         rows(repository, branch="--all")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match=r"reading a history takes git; install it"):
+    with pytest.raises(InputError, match=r"reading a history needs git; install it"):
         rows(repository)
 
 

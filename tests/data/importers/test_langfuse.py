@@ -271,7 +271,7 @@ def test_faulty_rows_say_what_is_wrong() -> None:
     assert not good
     assert [(row.number, row.error) for row in faults] == [
         (1, "field 'output' is missing; it must be what was answered"),
-        (2, "field 'input' is missing; it must be what was asked"),
+        (2, "field 'input' is missing; it must be the model's input"),
         (3, "the answer is a tool call, not text; leave the row out"),
     ]
 

@@ -36,9 +36,9 @@ def test_a_record_has_the_number_of_the_line_it_begins_on() -> None:
         (b"1", "1 cells where the header has 2"),
         (b"1,2,3", "3 cells where the header has 2"),
         (b"1,\xff", "byte 3 of the row is not UTF-8"),
-        (b'1,"2" 3', "a quotation mark stands within a cell"),
+        (b'1,"2" 3', "there is a quotation mark within a cell"),
         (b'1,"2', "a quotation mark"),
-        (b"1,2\r3", "a carriage return stands within a cell"),
+        (b"1,2\r3", "there is a carriage return within a cell"),
     ],
 )
 def test_a_bad_record_does_not_hide_those_after_it(record: bytes, fault: str) -> None:
@@ -78,10 +78,10 @@ def test_columns_without_a_name_get_one() -> None:
     [
         (b"", "log.csv: there is no header"),
         (b"\n \n", "log.csv: there is no header"),
-        (b"a,b,a\n", "log.csv:1: column 'a' stands twice"),
+        (b"a,b,a\n", "log.csv:1: column 'a' appears twice"),
         (b"\n\xff,b\n", "log.csv:2: the header is not UTF-8"),
         (b'a,"b\n1,2', "log.csv:1: the header: a quotation mark"),
-        (b"a,b\r1,2\r", "log.csv:1: the header: a carriage return"),
+        (b"a,b\r1,2\r", "log.csv:1: the header: there is a carriage return"),
     ],
 )
 def test_a_header_that_cannot_be_read_is_one_line(data: bytes, says: str) -> None:

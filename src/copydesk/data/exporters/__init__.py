@@ -1,4 +1,4 @@
-"""The log in the formats others know: JSON Lines, Parquet, and the sets that TRL trains on."""
+"""Exporters: the log as JSON Lines, as Parquet, or as a data set for TRL."""
 
 from copydesk.data.exporters.export import ExportFormat, check_export_target, export_records
 from copydesk.data.exporters.filters import ExportResult, RecordFilter, filter_records

@@ -1,6 +1,6 @@
-"""Which records of a log file go out; a store chooses its rows itself (`copydesk.store.read_edits`).
+"""Filters over the records of a log file, and the counts of an export.
 
-What an export came to.
+A store filters in SQL instead (`copydesk.store.read_edits`).
 """
 
 from collections import Counter
@@ -15,16 +15,16 @@ from copydesk.data.record import EditRecord
 
 @dataclass(frozen=True)
 class RecordFilter:
-    """What a record has to be; `None` asks for nothing.
+    """Conditions on a record; `None` is no condition.
 
     Attributes:
-        user: who edited.
-        policy: which policy answered.
-        since: `created_at` is that time or later.
-        until: `created_at` is before that time.
-        at_least: the edit costs as much.
-        at_most: the edit costs no more.
-        pending: whether records without an edit go out, which no bound on the cost leaves in.
+        user: the user who edited.
+        policy: the policy that answered.
+        since: earliest `created_at`.
+        until: `created_at` is before this time.
+        at_least: smallest edit cost.
+        at_most: largest edit cost.
+        pending: whether records without an edit pass; they never do where the cost is bounded.
     """
 
     user: str | None = None
@@ -39,13 +39,13 @@ class RecordFilter:
 def filter_records(
     records: Iterable[EditRecord], wanted: RecordFilter, left_out: Counter[str], metric: EditCost | None = None
 ) -> Iterator[EditRecord]:
-    """The records that are wanted, in their order; a stream.
+    """The records that pass a filter, in their order; a stream.
 
     Args:
-        records: of the log.
-        wanted: which.
-        left_out: counts the others by why they are.
-        metric: the edit cost; the usual one if `None`. It is computed only where it is bounded.
+        records: the records of the log.
+        wanted: the filter.
+        left_out: counts the other records by reason.
+        metric: the edit cost; the default one if `None`. It is computed only where it is bounded.
     """
     bounded = wanted.at_least is not None or wanted.at_most is not None
     kept = _filter_by_fields(records, wanted, bounded, left_out)
@@ -70,7 +70,7 @@ def _filter_by_fields(
 
 
 def _get_exclusion_reason(record: EditRecord, wanted: RecordFilter, bounded: bool) -> str | None:
-    """Why a record does not go out, its cost aside."""
+    """The reason why a record does not pass, its cost aside."""
     if wanted.user is not None and record.user != wanted.user:
         return "another user"
     if wanted.policy is not None and record.policy != wanted.policy:
@@ -93,10 +93,10 @@ class ExportResult:
     """Counts, filled while an export runs.
 
     Attributes:
-        rows: written; a KTO set has two for a record that was changed.
-        records: that went out.
-        left_out: records that did not, by why.
-        cut_messages: records in a set whose messages have more than role and content, which did not go out.
+        rows: rows written; a KTO data set has two for a record that was changed.
+        records: records exported.
+        left_out: records not exported, by reason.
+        cut_messages: records of a data set whose messages lost keys other than role and content.
     """
 
     rows: int = 0
@@ -105,5 +105,5 @@ class ExportResult:
     cut_messages: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The counts as JSON values."""
         return {**self.__dict__, "left_out": dict(self.left_out)}

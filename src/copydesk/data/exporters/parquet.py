@@ -1,4 +1,4 @@
-"""Rows as Parquet, in row groups small enough for any memory."""
+"""Parquet export, in row groups of bounded size."""
 
 import json
 from collections.abc import Iterator
@@ -26,8 +26,8 @@ LOG_SCHEMA = pa.schema(
     ],
     metadata={b"copydesk": b"1"},
 )
-"""The columns of a log. `messages` and `metadata` hold JSON; `context` is null where `messages` is not. The schema's
-metadata says by `copydesk` that the file is one of ours."""
+"""The columns of a log. `messages` and `metadata` hold JSON; `context` is null where `messages` is not. The key
+`copydesk` in the schema's metadata marks the file as an export."""
 
 _MESSAGES_TYPE = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _MAX_GROUP_ROWS, _MAX_GROUP_CHARACTERS = 8192, 8 << 20  # a row group ends at either
@@ -38,7 +38,7 @@ def build_log_columns(record: EditRecord) -> dict[str, Any]:
 
     Raises:
         ValueError: the record holds a number that is not finite, or half of a surrogate pair.
-        TypeError: it holds what is no JSON value.
+        TypeError: it holds a value that JSON cannot.
         OverflowError: in UTC, `created_at` is not in the years 1 to 9999.
     """
     text = isinstance(record.context, str)
@@ -57,7 +57,7 @@ def build_log_columns(record: EditRecord) -> dict[str, Any]:
 
 
 def write_parquet(file: BinaryIO, rows: Iterator[dict[str, Any]], schema: pa.Schema | None) -> None:
-    """Write the rows, of which there must be one; without a schema they are rows of a set."""
+    """Write the rows, at least one; without a schema they are rows of a data set for TRL."""
     if schema is None:
         first = next(rows)
         schema = pa.schema([pa.field(name, _infer_type(value)) for name, value in first.items()])
@@ -69,7 +69,7 @@ def write_parquet(file: BinaryIO, rows: Iterator[dict[str, Any]], schema: pa.Sch
 
 
 def _infer_type(value: Any) -> pa.DataType:
-    """The type of a set's column: a label, a text or a list of messages."""
+    """The type of a data set's column: a label, a text or a list of messages."""
     if isinstance(value, bool):
         return pa.bool_()
     return pa.string() if isinstance(value, str) else _MESSAGES_TYPE
@@ -97,5 +97,5 @@ def _count_characters(value: Any) -> int:
 
 def _dump_json(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    text.encode()  # here, where it is known whose it is
+    text.encode()  # raises here, where the record is known
     return text

@@ -1,9 +1,9 @@
-"""The sets that TRL trains on, made of edits: preference, prompt-completion and KTO.
+"""Data sets for TRL made of edits: preference, prompt-completion and KTO.
 
-Their formats are TRL's (https://huggingface.co/docs/trl/dataset_formats), each in two forms. In the *text* form prompt
-and answer are texts that follow each other as they stand. In the *chat* form they are lists of messages, which TRL
-renders with the chat template of the model; a context that is text is then one user's message. `copydesk train` reads
-contexts like that: in the chat form where the model has a template, and otherwise in the text form.
+The formats are TRL's (https://huggingface.co/docs/trl/dataset_formats), each in two forms. In the *text* form prompt
+and answer are texts that are concatenated as they are. In the *chat* form they are lists of messages, which TRL renders
+with the model's chat template; a context that is text becomes one user message. `copydesk train` reads contexts the
+same way: in the chat form where the model has a template, else in the text form.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,11 +18,11 @@ DatasetFormat = Literal["preference", "prompt-completion", "kto"]
 DatasetForm = Literal["auto", "text", "chat"]
 """Whether the rows of a data set are text or chat messages; `auto` is the form of the first record."""
 
-_KTO_BLOCK_SIZE = 500  # records whose good and bad rows are kept apart
+_KTO_BLOCK_SIZE = 500  # records whose good rows come first, then their bad rows
 
 
 class DatasetExample(NamedTuple):
-    """A record as text, or as lists of messages."""
+    """A record as texts, or as lists of messages."""
 
     prompt: Any
     response: Any
@@ -33,19 +33,19 @@ class DatasetExample(NamedTuple):
 def iter_dataset_rows(
     records: Iterable[EditRecord], format: DatasetFormat, form: DatasetForm, done: ExportResult
 ) -> Iterator[dict[str, Any]]:
-    """The rows of a set; a stream.
+    """The rows of a data set; a stream.
 
     - `preference`: `prompt, chosen, rejected`, the edit and the response, of every record that was changed.
-    - `prompt-completion`: `prompt, completion`, the edit, of every record whose edit is known.
+    - `prompt-completion`: `prompt, completion`, the edit, of every record that is not pending.
     - `kto`: `prompt, completion, label`: true for every edit, false for every response that was changed. The two rows
       of a record do not follow each other: TRL takes the completions of neighbours for unrelated ones.
 
-    Of a message, role and content go out.
+    Only role and content of a message are written.
 
     Args:
         records: the log.
-        format: of the set.
-        form: text or chat; `auto` is that of the first record in the set.
+        format: the format of the data set.
+        form: text or chat; `auto` is the form of the first record in the data set.
         done: counts the records.
 
     Raises:
@@ -87,13 +87,13 @@ def _iter_examples(records: Iterable[EditRecord], form: DatasetForm) -> Iterator
             form = "text" if text else "chat"
         if text and form == "chat" and not mixed:
             raise InputError(
-                f"record {record.id!a}: its context is text, and those before it are chats; say --form chat, which "
-                "makes a text one user's message"
+                f"record {record.id!a}: its context is text, and those before it are chats; add --form chat, which "
+                "turns text into one user message"
             )
         if not text and form == "text":
             raise InputError(
-                f"record {record.id!a}: its context is a chat, which the text form cannot hold; say --form chat, which "
-                "makes a text one user's message"
+                f"record {record.id!a}: its context is a chat, which the text form cannot hold; add --form chat, "
+                "which turns text into one user message"
             )
         chat = form == "chat"
         response, edit = _build_completion(record.response, chat), _build_completion(str(record.edit), chat)

@@ -20,14 +20,14 @@ from copydesk.utils.config import Config
 
 @dataclass(frozen=True)
 class SourceRow:
-    """One row as a source gave it: its fields, or what is wrong with it.
+    """One row of a source: its fields, or the error of a row that could not be read.
 
     Attributes:
-        number: its number, from 1: of the line it begins on where the source is lines of text, else of the row.
-        fields: by name, JSON values; `None` where the row could not be read.
-        error: why not, in one clause that also says how to mend it.
-        raw: the row as it stood there, for the file of rejected rows; `None` where `fields` say it all. What is not
-            UTF-8 is written in escapes, and a text of many megabytes is cut.
+        number: from 1: the number of the line it begins on where the source is lines of text, else of the row.
+        fields: JSON values by name; `None` where the row could not be read.
+        error: why it could not be read, in one clause that includes the fix.
+        raw: the row as text for the file of rejected rows; `None` where `fields` hold everything. Bytes that are not
+            UTF-8 are escaped, and very long rows are cut.
     """
 
     number: int
@@ -38,19 +38,17 @@ class SourceRow:
 
 @dataclass(frozen=True)
 class ImportSource:
-    """Where rows to import come from.
+    """A source of rows to import.
 
     Attributes:
-        name: what messages call it: a path, a hub id, `standard input`.
-        rows: starts at the beginning and gives one row after another; memory does not grow with their number. Can be
-            called again, except where the source can only be read once. InputError when the source as a whole cannot
-            be read.
-        unit: what a place counts: `line` or `row`.
-        rejected_path: the file next to it that rejected rows go to, unless the user names another.
-        has_record_fields: whether the fields have the names of `EditRecord`'s already, so that nothing is to be
-            guessed.
-        all_text: whether every value is text, as in CSV, where an empty cell may also say that there is nothing.
-        progress: the share that has been read so far, from 0 to 1; `None` where that is not known.
+        name: its name in messages: a path, a URL without its password, a hub id, `standard input`.
+        rows: reads the rows from the beginning, in bounded memory. Can be called again, except where the source can
+            be read only once. InputError when the source as a whole cannot be read.
+        unit: the unit of a row's number: `line` or `row`.
+        rejected_path: the default file for rejected rows.
+        has_record_fields: whether the fields have the names of `EditRecord`'s already, so that no mapping is needed.
+        all_text: whether every value is text, as in CSV, where an empty cell may also mean no value.
+        progress: the share that has been read so far, from 0 to 1; `None` where it is not known.
     """
 
     name: str
@@ -85,7 +83,7 @@ FORMAT_PANEL = "Options of one --format"
 
 
 MAX_ROW_BYTES = 16 * 1024 * 1024
-"""The most bytes a row may take; a longer one is a bad row, and is passed over without being held in memory."""
+"""The largest size of a row; a longer one is a bad row, and is skipped without being held in memory."""
 
 ROW_TOO_LONG = f"longer than {MAX_ROW_BYTES // 1024**2} MiB; shorten or remove it"
 
@@ -93,7 +91,7 @@ _MAX_RAW_BYTES = 100_000
 
 
 def iter_numbered_lines(file: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:
-    """The lines with their numbers, from 1, and whether they are whole; of one that is too long comes the beginning."""
+    """The lines with their numbers, from 1, and whether they are whole; a line that is too long is cut."""
     number = 0
     while line := file.readline(MAX_ROW_BYTES + 1):
         number += 1
@@ -106,7 +104,7 @@ def iter_numbered_lines(file: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:
 
 
 def decode_raw_row(data: bytes) -> str:
-    """A row as it stood there, for the file of rejected rows: escapes for what is not UTF-8, cut where it is long."""
+    """A row as text for the file of rejected rows: bytes that are not UTF-8 are escaped, long rows are cut."""
     text = data[:_MAX_RAW_BYTES].decode("utf-8", errors="backslashreplace").rstrip("\r\n")
     return text if len(data) <= _MAX_RAW_BYTES else text + "…"
 
@@ -114,7 +112,7 @@ def decode_raw_row(data: bytes) -> str:
 def translate_row(
     row: SourceRow, translate: Callable[[Mapping[str, Any]], Iterable[dict[str, Any]]]
 ) -> Iterator[SourceRow]:
-    """The records that one row holds, or the row with what is wrong with it."""
+    """The records that one row holds, or the row with its error."""
     if row.fields is None:
         yield row
         return
@@ -126,14 +124,14 @@ def translate_row(
 
 
 def build_record_fields(metadata: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
-    """The fields that are known; what is empty in the metadata is left out."""
+    """The fields that have a value; empty metadata is left out."""
     known = {name: value for name, value in fields.items() if value is not None}
     kept = drop_fields(metadata)
     return {**known, "metadata": kept} if kept else known
 
 
 def decode_json_text(value: Any) -> Any:
-    """An object or a list that was written as JSON into a text; anything else as it is."""
+    """The object or list written as JSON in a text; any other value as it is."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
             row = parse_object(f'{{"value": {value}}}'.encode())
@@ -170,9 +168,9 @@ def dump_json_line(value: Any) -> str:
 
 
 class RowIndex:
-    """The rows of a smaller file by key, in a temporary file, so that memory does not grow with them.
+    """An index of a smaller file's rows by key, in a temporary file, so that memory does not grow with them.
 
-    Of several rows with one key the latest is kept. What no row of the larger file asked for is known at the end. All
+    Of several rows with one key the latest is kept. `iter_unused` gives the rows that were never looked up. All
     methods raise `InputError` where the temporary file cannot grow, as on a full disk.
     """
 
@@ -192,11 +190,11 @@ class RowIndex:
         self._rows.close()
 
     def fill(self, read: Callable[[Mapping[str, Any]], tuple[str, float, Any] | None]) -> Iterator[SourceRow]:
-        """Take in the file, and yield the rows that are faulty.
+        """Index the file, and yield the rows that have an error.
 
         Args:
-            read: gives a row's key, how late it is, and its JSON value; `None` where the row is of another kind;
-                ValueError where it is faulty.
+            read: gives a row's key, its rank in time, and its JSON value; `None` where the row is of another kind;
+                ValueError where it has an error.
         """
         for row in self._source.rows():
             if row.fields is None:
@@ -230,13 +228,13 @@ class RowIndex:
             self._rows.execute(f"UPDATE rows SET taken = 1 WHERE key IN ({asked})", keys)
         return json.loads(row[0])
 
-    def iter_unused(self, fault: str) -> Iterator[SourceRow]:
-        """A faulty row for each that was never taken; `{key}` in the text stands for its key."""
+    def iter_unused(self, error: str) -> Iterator[SourceRow]:
+        """A row with this error for each that was never looked up; `{key}` in the text is replaced by its key."""
         with self._handle_disk_errors():
             for key, place, value in self._rows.execute(
                 "SELECT key, place, value FROM rows WHERE NOT taken ORDER BY place"
             ):
-                yield self._build_error_row(place, fault.format(key=key), value)
+                yield self._build_error_row(place, error.format(key=key), value)
 
     @contextmanager
     def _handle_disk_errors(self) -> Iterator[None]:
@@ -245,8 +243,8 @@ class RowIndex:
         except sqlite3.OperationalError as exc:
             raise InputError(
                 f"{self._source.name}: its rows cannot be kept in a temporary file ({exc}); free some space, or name"
-                " another folder for it in the environment variable SQLITE_TMPDIR"
+                " another folder in the environment variable SQLITE_TMPDIR"
             ) from None
 
-    def _build_error_row(self, place: int, fault: str, raw: str | None) -> SourceRow:
-        return SourceRow(place, error=f"{self._source.name}, {self._source.unit} {place}: {fault}", raw=raw)
+    def _build_error_row(self, place: int, error: str, raw: str | None) -> SourceRow:
+        return SourceRow(place, error=f"{self._source.name}, {self._source.unit} {place}: {error}", raw=raw)

@@ -1,7 +1,7 @@
 """Importers of files and data sets: finds out the format, decompresses, and reads JSON Lines and JSON arrays.
 
 A source is a path, a folder, a URL, a data set of the hub, or `-` for standard input. The format of a file is the one
-its name stands for, else the one its first bytes show. Compression is known by the first bytes, so that a pipe may be
+its name ends with, else the one its first bytes show. Compression is known by the first bytes, so that a pipe may be
 compressed as well, and a damaged or truncated stream is one line of error after the rows before it.
 
 JSON arrays are split here rather than by `ijson`, whose parser stops at the first bad element: here a bad element is
@@ -53,7 +53,7 @@ _FORMAT_BY_SUFFIX: dict[str, ImportFormat] = {
 
 
 def guess_format_from_name(name: str) -> ImportFormat | None:
-    """The format that the ending of a name stands for; `log.csv.gz` is CSV."""
+    """The format of a file by the ending of its name; `log.csv.gz` is CSV."""
     endings = [ending.lower() for ending in PurePath(name).suffixes]
     while endings and endings[-1] in _COMPRESSION_SUFFIXES:
         endings.pop()
@@ -195,7 +195,7 @@ def _peek_head(raw: _CallbackStream, size: int) -> tuple[bytes, BinaryIO]:
 
 
 def iter_json_lines(file: BinaryIO) -> Iterator[SourceRow]:
-    """The rows, each with the number of its line; blank lines are none."""
+    """The rows, each with the number of its line; blank lines are skipped."""
     for number, line, whole in iter_numbered_lines(file):
         if not whole:
             yield SourceRow(number, error=f"the line is {ROW_TOO_LONG}", raw=decode_raw_row(line))
@@ -204,7 +204,7 @@ def iter_json_lines(file: BinaryIO) -> Iterator[SourceRow]:
 
 
 def parse_object_row(place: int, text: bytes, unit: str) -> SourceRow:
-    """The row that is one JSON object, or what is wrong with that."""
+    """The row of one JSON object, or its error."""
     try:
         return SourceRow(place, parse_object(text, unit))
     except ValueError as exc:
@@ -219,8 +219,8 @@ _IN_TEXT = re.compile(rb'"|\\')
 def iter_json_array(file: BinaryIO, name: str) -> Iterator[SourceRow]:
     """The elements, each with its number, from 1.
 
-    An element ends at the comma or bracket that is in none of its texts, lists and objects; so a bad one does not
-    hide those after it, unless it is one of its quotation marks that is missing.
+    An element ends at the comma or bracket outside of all its texts, lists and objects, so a bad element does not hide
+    those after it, unless a quotation mark is missing in it.
 
     Raises:
         InputError: it does not begin with a bracket.
@@ -300,7 +300,7 @@ def open_row_source(
     Args:
         given: a path, a URL that fsspec reads (`s3://`, `gs://`, `hf://`, `https://`), a hub id, or `-` for standard
             input (JSON Lines, unless its first bytes or `format` say otherwise).
-        format: of the file; by default the one its name stands for, else the one its first bytes show.
+        format: of the file; by default that of its name, else that of its first bytes.
         split: of a data set.
         config: of a data set.
 

@@ -1,17 +1,17 @@
-r"""The history of a git repository: what a machine wrote, and what people made of those lines.
+r"""Importer of git histories: machine-written lines, and what people made of them.
 
-A commit whose message marks it as written by a machine adds lines; each run of them in a file is one text. The first
-commit of a person that changes some of these lines is its edit; lines that nobody has changed up to the branch's end
-are accepted. So a row has
+A commit whose message marks it as machine-written adds lines; each run of them in a file is one text. The first commit
+of a person that changes some of these lines is its edit; lines that nobody changed up to the end of the branch are
+accepted. So a row has
 
 - context: the path and the whole message of the machine's commit, as `path\n\nmessage`;
-- response: the machine's lines, widened to the lines beside them that the person's change replaced as well, as they
+- response: the machine's lines, together with the neighbouring lines that the person's change also replaced, as they
   were just before that change;
-- edit: what stands there after it; the empty text where the lines, or the file, were deleted.
+- edit: the lines after it; the empty text where the lines, or the file, were deleted.
 
-Lines are followed through everything that changes elsewhere in the file, and through renames. Where a later commit of
-the machine changes its own lines, the text is the later one. Lines that move to another place count as deleted, and so
-do those of a file that was renamed while a new one took its name. Binary files, links and submodules are passed over.
+Lines are followed through other changes of the file and through renames. Where a later commit of the machine changes
+its own lines, the text is the later one. Lines that move to another place count as deleted, and so do those of a file
+that was renamed while a new one took its name. Binary files, links and submodules are skipped.
 
 Only first parents are followed: a merge counts as one change, the machine's if its own message is marked. Name the
 branch itself where machine and person worked on one that was merged.
@@ -48,7 +48,7 @@ from copydesk.utils.times import parse_since
 
 @dataclass(frozen=True)
 class MachineText:
-    """Lines that a machine wrote and nobody has changed: which, where they are now, and where they were written."""
+    """Machine-written lines that nobody has changed yet: where they are now, and where they were written."""
 
     lines: list[bytes]
     start: int
@@ -61,7 +61,7 @@ class MachineText:
 
 @dataclass(frozen=True)
 class TextOutcome:
-    """One text, and what became of it; without an edit it is still as it was."""
+    """One text and its edit; without an edit it is unchanged."""
 
     text: MachineText
     path: str
@@ -73,7 +73,7 @@ class TextOutcome:
 
 @dataclass
 class ChangeGroup:
-    """Texts and hunks that touch one another, in line order; `start` and `end` are those of the old file."""
+    """Texts and hunks that touch one another, in line order; `start` and `end` are lines of the old file."""
 
     start: int
     end: int
@@ -81,7 +81,7 @@ class ChangeGroup:
     hunks: list[Hunk]
 
     def splice(self) -> tuple[list[bytes], list[bytes]]:
-        """All lines from `start` to `end`, and what the hunks make of them."""
+        """All lines from `start` to `end` before and after the hunks."""
         before = [b""] * (self.end - self.start)
         for text in self.texts:
             before[text.start - self.start : text.start - self.start + len(text.lines)] = text.lines
@@ -96,10 +96,10 @@ class ChangeGroup:
 
 
 def group_changes(texts: Iterable[MachineText], hunks: Iterable[Hunk]) -> Iterator[ChangeGroup]:
-    """Texts and hunks of one file, each with those that it touches.
+    """Texts and hunks of one file, grouped with those that they touch.
 
-    A hunk touches a text when it replaces one of its lines or puts lines between two of them; lines put in just before
-    or after a text do not touch it.
+    A hunk touches a text when it replaces one of its lines or inserts lines between two of them; lines inserted just
+    before or after a text do not touch it.
     """
     waiting, coming = deque(texts), deque(hunks)
     while waiting or coming:
@@ -129,36 +129,36 @@ MACHINE_COMMIT_PATTERNS = (
     r".*(?:\[bot\]|\bbot\b|\bAI\b|<noreply@|copilot|codex|cursor|devin|gemini|\bgpt)",
     r"\b(?:generated|written) (?:by|with) (?:an? )?(?:AI|LLM|bot|copilot|language model)\b",
 )
-"""Lines of a message that mark a commit as written by a machine: the usual trailers and phrases. Bots that only raise
-the versions of dependencies are not meant."""
+"""Lines of a message that mark a commit as machine-written: the usual trailers and phrases, but not those of bots that
+only update dependencies."""
 
 
 def compile_commit_pattern(expression: str) -> re.Pattern[str]:
-    """A mark as it is searched for.
+    """Compile the pattern of a mark.
 
     Raises:
-        InputError: it is no regular expression.
+        InputError: it is not a regular expression.
     """
     try:
         return re.compile(expression, re.IGNORECASE | re.MULTILINE)
     except re.error as exc:
-        raise InputError(f"{expression!r} is not a regular expression ({exc}); mend it or leave it out") from None
+        raise InputError(f"{expression!r} is not a regular expression ({exc}); fix it or leave it out") from None
 
 
 def match_machine_commit(message: str, marks: Iterable[re.Pattern[str]]) -> re.Match[str] | None:
-    """Where a message says that a machine wrote the commit."""
+    """The place in a message that marks the commit as machine-written."""
     return next((found for mark in marks if (found := mark.search(message))), None)
 
 
 def parse_trailer_policy(mark: re.Match[str]) -> str | None:
-    """What a marking trailer names, without the address behind it; nothing where it is a phrase."""
+    """The name in a marking trailer, without the address after it; `None` where the mark is a phrase."""
     line = mark.string[mark.string.rfind("\n", 0, mark.start() + 1) + 1 :].split("\n", 1)[0]
     found = re.fullmatch(r"[\w-]+:\s*(.*?)\s*(?:<[^<>]*>)?\s*", line)
     return (found[1] or None) if found else None
 
 
 class MachineTextHistory:
-    """The machine's texts as they stand after the commits so far, by file."""
+    """The machine's texts after the commits so far, by file."""
 
     def __init__(self) -> None:
         self._texts: dict[str, list[MachineText]] = {}
@@ -167,9 +167,9 @@ class MachineTextHistory:
     def apply_commit(
         self, commit: Commit, changes: Iterable[FileChange], mark: re.Match[str] | None
     ) -> Iterator[TextOutcome]:
-        """Take in the next commit, the machine's if there is a mark; yield the texts that a person changed in it."""
+        """Apply the next commit, the machine's if there is a mark; yields the texts that a person changed in it."""
         self._commits += 1
-        # The names of two files may be exchanged, so that new ones count only after all old ones.
+        # Two files may swap their names, so new names count only after all old ones.
         moved: dict[str, list[MachineText]] = {}
         for change in changes:
             texts = self._texts.pop(change.old_path, [])
@@ -206,11 +206,11 @@ class MachineTextHistory:
 
 
 EditorNaming = Literal["name", "email", "none"]
-"""How the person who edited is named: by the author's name or e-mail address (after `.mailmap`), or not at all."""
+"""The name of the person who edited: the author's name or e-mail address (after `.mailmap`), or none."""
 
 
 def build_git_row(place: int, found: TextOutcome, folder: str, user: EditorNaming) -> SourceRow:
-    """The row that is read at this place, with the fields of an edit record; faulty where the text is not UTF-8."""
+    """The row with this number, with the fields of an edit record, or an error where the text is not UTF-8."""
     text, by = found.text, found.edit_commit
     metadata: dict[str, Any] = {
         "repository": folder.removesuffix(".git"),
@@ -229,8 +229,8 @@ def build_git_row(place: int, found: TextOutcome, folder: str, user: EditorNamin
         edit = response if found.edit is None else b"".join(found.edit).decode("utf-8")
     except UnicodeDecodeError:
         first, last = metadata["lines"]
-        fault = f"{found.path}, lines {first} to {last}, of commit {text.commit.name[:12]}: not UTF-8; save it as UTF-8"
-        return SourceRow(place, error=fault, raw=json.dumps(metadata, ensure_ascii=False))
+        error = f"{found.path}, lines {first} to {last}, of commit {text.commit.name[:12]}: not UTF-8; save it as UTF-8"
+        return SourceRow(place, error=error, raw=json.dumps(metadata, ensure_ascii=False))
     fields: dict[str, Any] = {
         "id": f"{text.commit.name}:{text.path}:{text.first_line}",
         "context": f"{text.path}\n\n{text.commit.message.rstrip()}",
@@ -254,7 +254,7 @@ def build_git_source(
     branch: str = "HEAD",
     user: EditorNaming = "name",
 ) -> ImportSource:
-    """The machine's lines in a repository, with what people made of them.
+    """Machine-written lines in a repository with the edits that people made.
 
     Edits come in the order of the history, then the lines that were accepted. An accepted row has no user, since nobody
     knows who read it. The policy is what the marking trailer names. The metadata hold the repository's name, the path,
@@ -267,13 +267,13 @@ def build_git_source(
     Args:
         repository: a folder in it, or a bare repository.
         mark: regular expressions, searched for in the whole message without regard to case, `^` at the start of any
-            line; one that is found marks the commit.
-        since: what the machine committed before is left out.
+            line; a match marks the commit.
+        since: earlier commits of the machine are left out.
         branch: the branch, tag or commit whose history is read.
         user: how the person who edited is named.
 
     Raises:
-        InputError: an expression is not one; and once rows are read, git is missing, the folder is no repository, the
+        InputError: an expression is not valid; and once rows are read, git is missing, the folder is no repository, the
             branch is not there, or no commit is marked.
     """
     marks = [compile_commit_pattern(expression) for expression in mark]
@@ -287,7 +287,7 @@ def build_git_source(
         beginning, seen.total = _find_first_machine_commit(git, tip, marks, since, branch)
         place = 0
         history = MachineTextHistory()
-        # `X^@` stands for all parents of X: none where it is the first commit of all.
+        # `X^@` is all parents of X, none for the first commit of the repository.
         with git.stream(*GIT_LOG_ARGUMENTS, *GIT_DIFF_ARGUMENTS, tip, "--not", f"{beginning}^@", "--") as stream:
             for commit in read_commits(stream):
                 for found in history.apply_commit(
@@ -319,8 +319,8 @@ class _Progress:
 def _find_first_machine_commit(
     git: GitRepository, tip: str, marks: list[re.Pattern[str]], since: datetime | None, branch: str
 ) -> tuple[str, int]:
-    """The first commit that is marked, and how many there are from there on."""
-    # The oldest commits of a shallow clone come without their parents, so that all of their files seem to be new.
+    """The first commit that is marked, and the number of commits from there on."""
+    # The oldest commits of a shallow clone have no parents, so all of their files would seem to be new.
     shallow = git.run("rev-parse", "--is-shallow-repository") == "true"
     after = None if since is None else since if since.tzinfo is not None else since.replace(tzinfo=UTC)
     beginning, commits = None, 0
@@ -333,7 +333,7 @@ def _find_first_machine_commit(
     if beginning is None:
         when = "" if after is None else f" since {after:%Y-%m-%d}"
         raise InputError(
-            f"{git.repository}: no commit of {branch} is marked as written by a machine{when}; say with --mark what"
+            f"{git.repository}: no commit of {branch} is marked as written by a machine{when}; name with --mark what"
             " such messages contain"
         )
     return beginning, commits

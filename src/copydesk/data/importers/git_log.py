@@ -1,10 +1,6 @@
-"""What commits change, file by file, as `git log` writes it with the arguments `GIT_DIFF_ARGUMENTS`.
+"""Runs `git log` on a repository and parses commits and file changes while git runs.
 
-The git command, run so that the settings of the user and of the caller change nothing.
-
-The output of a command, read while the command runs.
-
-The commits of a history, as `git log` writes them with the arguments `GIT_LOG_ARGUMENTS`.
+Settings of the user and of the environment do not change the output.
 """
 
 import os
@@ -20,7 +16,7 @@ from copydesk.errors import InputError
 
 
 class CommandOutput:
-    """The output of a command, taken piece by piece."""
+    """The output of a running command, read in pieces."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self._pipe = pipe
@@ -28,7 +24,7 @@ class CommandOutput:
         self._position = 0
 
     def read_until(self, mark: bytes) -> bytes:
-        """Everything up to the next mark, which is taken but not given."""
+        """Everything up to the next mark, which is consumed but not returned."""
         searched = self._position
         while (end := self._buffer.find(mark, searched)) < 0:
             searched = len(self._buffer) - self._position
@@ -44,11 +40,11 @@ class CommandOutput:
         return self._buffer.startswith(text, self._position)
 
     def is_at_end(self) -> bool:
-        """Whether there is nothing left."""
+        """Whether everything was read."""
         return self._position == len(self._buffer) and not self._fill_buffer()
 
     def read_rest(self) -> bytes:
-        """Everything that is left."""
+        """The rest of the output."""
         while self._fill_buffer():
             pass
         return self._buffer[self._position :]
@@ -60,7 +56,7 @@ class CommandOutput:
 
 
 COMMIT_MARKER = b"\2"
-"""The first byte tells a commit from the lines of a diff, of which none begins with it."""
+"""The first byte of a commit; no line of a diff begins with it."""
 
 _COMMIT_FORMAT = "%x02%H%x00%P%x00%aN%x00%aE%x00%aI%x00%B"
 GIT_LOG_ARGUMENTS = (
@@ -87,7 +83,7 @@ class Commit:
 
 
 def read_commits(stream: CommandOutput) -> Iterator[Commit]:
-    """Each commit's header. What follows it must be taken from the stream before the next."""
+    """Each commit's header. Its file changes must be read from the stream before the next one."""
     while not stream.is_at_end():
         if stream.read_until(COMMIT_MARKER):
             raise EOFError
@@ -103,7 +99,7 @@ _HUNK = re.compile(rb"@@ -(\d+)(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 
 @dataclass(frozen=True)
 class Hunk:
-    """Lines that are replaced: those from `start` on in the old file, by others. Either may be none."""
+    """Lines of the old file from `start` on that are replaced by others; either may be empty."""
 
     start: int
     removed: list[bytes]
@@ -111,13 +107,13 @@ class Hunk:
 
     @property
     def end(self) -> int:
-        """The first line after them in the old file."""
+        """The first line after the removed ones in the old file."""
         return self.start + len(self.removed)
 
 
 @dataclass(frozen=True)
 class FileChange:
-    """What one commit does to one file; of a binary file there are no hunks."""
+    """The change of one file in one commit; a binary file has no hunks."""
 
     old_path: str
     new_path: str
@@ -126,7 +122,7 @@ class FileChange:
 
 
 def read_file_changes(stream: CommandOutput) -> Iterator[FileChange]:
-    r"""The changes of the commit whose header was just taken.
+    r"""The changes of the commit whose header was just read.
 
     First all files with their names in full, `:modes blobs status\0old\0` and for a rename `new\0`; then, after one
     more `\0`, their hunks in the same order.
@@ -145,7 +141,7 @@ def read_file_changes(stream: CommandOutput) -> Iterator[FileChange]:
     for old, new, old_mode, new_mode in files:
         was, is_now = old_mode.startswith("100"), new_mode.startswith("100")
         binary, hunks = _read_hunks(stream)
-        # What turns into a link or a submodule, or back, is a deletion and a creation.
+        # A file that becomes a link or a submodule, or the reverse, is a deletion and a creation.
         if old_mode[:3] != new_mode[:3] and "000" not in (old_mode[:3], new_mode[:3]):
             other_binary, other = _read_hunks(stream)
             binary, hunks = (binary, hunks) if was else (other_binary, other)
@@ -163,7 +159,7 @@ def _read_hunks(stream: CommandOutput) -> tuple[bool, list[Hunk]]:
             binary = True
         elif found := _HUNK.match(line):
             at, removed, added = int(found[1]), int(found[2] or 1), int(found[3] or 1)
-            # Lines that are put in come after the one that is named.
+            # Inserted lines come after the line that is named.
             hunks.append(
                 Hunk(at if removed else at + 1, _read_hunk_lines(stream, removed), _read_hunk_lines(stream, added))
             )
@@ -171,7 +167,7 @@ def _read_hunks(stream: CommandOutput) -> tuple[bool, list[Hunk]]:
 
 
 def _read_hunk_lines(stream: CommandOutput, number: int) -> list[bytes]:
-    """So many lines of one side of a hunk, with their ends; only the last of a file may have none."""
+    """This number of lines of one side of a hunk, with their ends; only the last of a file may have none."""
     lines = [stream.read_until(b"\n")[1:] + b"\n" for _ in range(number)]
     if lines and stream.starts_with(b"\\"):
         stream.read_until(b"\n")
@@ -179,7 +175,7 @@ def _read_hunk_lines(stream: CommandOutput, number: int) -> list[bytes]:
     return lines
 
 
-# Whatever the user's own settings are, the output is to be the same.
+# The output must not depend on the user's settings.
 _GIT_CONFIG = ("core.quotepath=off", "log.showRoot=true", "log.showSignature=false", "diff.interHunkContext=0")
 _DROPPED_ENVIRONMENT = {
     "GIT_DIR",
@@ -202,7 +198,7 @@ class GitRepository:
         self._environment |= {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
 
     def resolve_commit(self, name: str) -> str:
-        """The full name of the commit that a branch, a tag or another name stands for."""
+        """The full name of the commit of a branch, a tag or another name."""
         self.run("rev-parse", "--git-dir")
         try:
             return self.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
@@ -212,28 +208,28 @@ class GitRepository:
             ) from None
 
     def run(self, *arguments: str) -> str:
-        """What a short command prints."""
+        """The output of a short command."""
         with self.stream(*arguments) as stream:
             return stream.read_rest().decode("utf-8", "replace").strip()
 
     @contextmanager
     def stream(self, *arguments: str) -> Iterator[CommandOutput]:
-        """What a command prints, read while it runs; the command ends with the block.
+        """The output of a command, read while it runs; the command ends with the block.
 
         Raises:
             InputError: git is missing, or the command fails.
         """
-        with tempfile.TemporaryFile() as said:
+        with tempfile.TemporaryFile() as errors:
             try:
                 process = subprocess.Popen(
                     [*self._command, *arguments],
                     env=self._environment,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
-                    stderr=said,
+                    stderr=errors,
                 )
             except FileNotFoundError:
-                raise InputError(f"{self.repository}: reading a history takes git; install it") from None
+                raise InputError(f"{self.repository}: reading a history needs git; install it") from None
             except (OSError, ValueError) as exc:
                 raise InputError(f"{self.repository}: git cannot be run ({exc}); check the path") from None
             assert process.stdout is not None
@@ -247,7 +243,7 @@ class GitRepository:
                     process.kill()
                     process.wait()
             if failed:
-                said.seek(0)
-                reason = said.read(2000).decode("utf-8", "replace").strip().splitlines()
+                errors.seek(0)
+                reason = errors.read(2000).decode("utf-8", "replace").strip().splitlines()
                 why = reason[0].removeprefix("fatal: ") if reason else "its output ends early"
                 raise InputError(f"{self.repository}: git cannot read it ({why}); name the folder of a repository")

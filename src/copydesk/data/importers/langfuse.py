@@ -1,14 +1,14 @@
-"""What Langfuse exports: traces or observations, and the corrections that people made of their outputs.
+"""Importer of Langfuse: traces or observations, and the corrections that people made of their outputs.
 
 A row is a trace (`id, input, output, userId, timestamp, name, ...`) or an observation (`id, traceId, input, output,
 model, startTime, ...`); the names may also be written as in the export to a bucket (`trace_id`, `start_time`, ...).
 A correction is a score of the type CORRECTION on the trace or on the observation: its text is `stringValue` in exports
-and in versions 1 and 2 of the API, `value` in version 3, and an empty one is none. It may stand in the row (`scores`,
-`corrections`, or the text alone as `correctedOutput`) or in a file of scores.
+and in versions 1 and 2 of the API, `value` in version 3, and an empty one is no correction. It may be in the row
+(`scores`, `corrections`, or the text alone as `correctedOutput`) or in a file of scores.
 
 `input` is a text, a list of chat messages, `{"messages": [...]}`, or other JSON, which is then the context as text.
 `output` is a text, a message, a list of messages that ends with the answer, or a chat completion. Where it is other
-JSON, it and its correction are both written with an indent of two spaces, so that only what was changed costs.
+JSON, it and its correction are both written with an indent of two spaces, so that only the change has a cost.
 
 https://langfuse.com/docs/evaluation/features/corrections, https://api.reference.langfuse.com
 """
@@ -56,8 +56,8 @@ def build_langfuse_source(export: ImportSource, scores: ImportSource | None = No
     Args:
         export: the traces or the observations, one a row.
         scores: the scores, one a row, where they are not in the export. They are kept in a temporary file, so that
-            memory does not grow with them; scores of other types are passed over, and a correction of what is not in
-            the export is a faulty row that names its line.
+            memory does not grow with them; scores of other types are skipped, and a correction of something that is
+            not in the export is a rejected row that names its line.
     """
 
     def rows() -> Iterator[SourceRow]:
@@ -125,12 +125,12 @@ def _parse_input(value: Any) -> str | list[dict[str, Any]]:
     if isinstance(found, list) and found and all(get_message_role(message) is not None for message in found):
         return parse_chat_messages(found)
     if found is None:
-        raise ValueError("field 'input' is missing; it must be what was asked")
+        raise ValueError("field 'input' is missing; it must be the model's input")
     return value if isinstance(value, str) else _dump_indented(value)
 
 
 def _parse_output(value: Any, structured: bool) -> str:
-    """The text of an output or of its correction; `structured` says that the output was JSON and not a text."""
+    """The text of an output or of its correction; `structured` where the output was JSON rather than text."""
     found = decode_json_text(value)
     match found:
         case {"choices": [{"message": message}]}:
@@ -164,12 +164,12 @@ def _find_latest_correction(fields: Mapping[str, Any], scores: RowIndex | None) 
     found = [one for one in (_parse_inline_correction(value, targets) for value in given) if one is not None]
     if scores is not None and (one := scores.take(*targets)):
         found.append(one)
-    # Of equals `max` keeps the first, and the last is the later one.
+    # `max` keeps the first of equals, and the last one is the later correction.
     return max(reversed(found), key=lambda one: float(one["moment"]), default=None)
 
 
 def _parse_inline_correction(value: Any, targets: list[str]) -> dict[str, Any] | None:
-    """A correction that stands in the row, unless it is one of another output."""
+    """A correction within the row, unless it is of another output."""
     if isinstance(value, str):
         return {"text": value, "moment": 0.0, "rest": {}} if value else None
     if not isinstance(value, dict) or (found := _parse_correction(value)) is None:
@@ -179,7 +179,7 @@ def _parse_inline_correction(value: Any, targets: list[str]) -> dict[str, Any] |
 
 
 def _parse_correction_row(score: Mapping[str, Any]) -> tuple[str, float, Any] | None:
-    """A score of a file of scores: what it corrects, when, and how; `None` where it is no correction."""
+    """A row of a file of scores: its target, time and correction; `None` where it is not a correction."""
     correction = _parse_correction(score)
     if correction is None:
         return None
@@ -215,7 +215,7 @@ def _parse_target(score: Mapping[str, Any]) -> str | None:
 
 
 def _list_targets(fields: Mapping[str, Any]) -> list[str]:
-    """What a correction of this row's output may name."""
+    """The targets that a correction of this row's output may name."""
     trace = get_first_field(fields, "traceId", "trace_id")
     if trace is None and get_first_field(fields, "startTime", "start_time") is None:
         return [f"trace {fields.get('id')}"]

@@ -101,14 +101,14 @@ def _parse_part(part: Any) -> str:
             return text
         case {"type": str(kind)}:
             raise ValueError(
-                f"a message holds a part of type {kind!a}; only text can be learnt from, leave the row out"
+                f"a message holds a part of type {kind!a}; only text can be learned from, leave the row out"
             )
         case _:
-            raise ValueError("a part of a message has no type; only text can be learnt from, leave the row out")
+            raise ValueError("a part of a message has no type; only text can be learned from, leave the row out")
 
 
 def get_message_role(message: Any) -> str | None:
-    """Who says a message; `None` where it is not a message."""
+    """The role of a message; `None` where it is not a message."""
     role = message.get("role") if isinstance(message, dict) else None
     return role if isinstance(role, str) else None
 
@@ -119,16 +119,16 @@ _EDIT_KEYS = ("edit", "edited", "correction", "content")
 def build_openai_source(
     log: ImportSource, edits: ImportSource, *, requests: ImportSource | None = None
 ) -> ImportSource:
-    """The rows of a chat log with what people made of them; completions without an edit are pending.
+    """The rows of a chat log with their edits; completions without an edit are pending.
 
-    The log is read once, row by row. The edits, and the requests of a batch, are kept by id in temporary files (where
-    `SQLITE_TMPDIR` or `TMPDIR` says), so that memory grows with none of the three. Of several edits of one completion
-    the latest counts: by `created_at`, else the last of the file. An edit of a completion that is not in the log is a
-    faulty row that names its line.
+    The log is read once, row by row. The edits, and the requests of a batch, are kept by id in temporary files (in
+    `SQLITE_TMPDIR` or `TMPDIR`), so that memory grows with none of the three. Of several edits of one completion the
+    latest counts: by `created_at`, else the last of the file. An edit of a completion that is not in the log is a
+    rejected row that names its line.
 
     Args:
         log: the completions, in one of the formats above.
-        edits: what people made of them.
+        edits: the edits of the completions.
         requests: the input file of a batch, where `log` is its output.
     """
 
@@ -187,7 +187,7 @@ def _build_record(fields: Mapping[str, Any], edited: RowIndex, asked: RowIndex) 
 
 
 def _parse_exchange(request: Mapping[str, Any], response: Mapping[str, Any]) -> tuple[str | list[dict[str, Any]], str]:
-    """What was asked, and what was answered."""
+    """The context and the response."""
     asked = next((request[key] for key in ("messages", "input", "prompt") if request.get(key) is not None), None)
     choices = response.get("choices")
     if choices is None and isinstance(asked, list) and asked and get_message_role(asked[-1]) == "assistant":
@@ -201,12 +201,12 @@ def _parse_exchange(request: Mapping[str, Any], response: Mapping[str, Any]) -> 
     if isinstance(asked, str):
         return asked, answer
     if not isinstance(asked, list) or not asked:
-        raise ValueError("field 'messages' is missing; it must be the list of messages that was answered")
+        raise ValueError("field 'messages' is missing; it must be the list of messages that was sent")
     return parse_chat_messages(asked), answer
 
 
 def _parse_edit(fields: Mapping[str, Any]) -> tuple[str, float, Any]:
-    """Of which completion it is an edit, how late it was made, and what it says."""
+    """The id of the edited completion, the time of the edit, and its content."""
     named = next((key for key in ("completion_id", "custom_id", "id") if fields.get(key) is not None), None)
     if named is None:
         raise ValueError("field 'completion_id' is missing; it must be the id of the completion that was edited")
@@ -221,8 +221,8 @@ def _parse_edit(fields: Mapping[str, Any]) -> tuple[str, float, Any]:
         content = fields[found[0]]
         value = parse_assistant_text(content) if isinstance(content, dict) else parse_text_content(content)
     kept = drop_fields(fields, named, *_EDIT_KEYS, "user", "accepted")
-    says = {"edit": value, "accepted": accepted, "user": fields.get("user"), "rest": kept}
-    return str(fields[named]), parse_timestamp(fields.get("created_at")), says
+    content_of_edit = {"edit": value, "accepted": accepted, "user": fields.get("user"), "rest": kept}
+    return str(fields[named]), parse_timestamp(fields.get("created_at")), content_of_edit
 
 
 def _parse_request(fields: Mapping[str, Any]) -> tuple[str, float, Any]:

@@ -1,10 +1,8 @@
-"""Rows of comma-, semicolon- or tab-separated values: a header, then one record a row (RFC 4180).
+"""Rows of CSV files and of Hugging Face data sets, and the values of tables as JSON values.
 
-Rows of a Parquet file, read in small batches.
-
-Rows of a data set of Hugging Face `datasets`: one of the hub, a saved one, or a folder of files.
-
-Values of tables (Parquet, data sets) as JSON values.
+CSV is comma-, semicolon- or tab-separated values with a header (RFC 4180). The lines of a record that cannot be read
+are read again as records of their own, which the `csv` module alone would not do: it would lose every row after one
+missing quotation mark.
 """
 
 import csv
@@ -33,16 +31,16 @@ _DELIMITERS = ",;\t"
 def iter_csv_rows(file: BinaryIO, name: str, delimiter: str | None = None) -> Iterator[SourceRow]:
     """The records, each with the number of the line it begins on; every value is text.
 
-    A record that cannot be read ends with its first line: one quotation mark that is missing does not hide the rows
-    after it. Blank lines are no records.
+    A record that cannot be read ends with its first line, so that a missing quotation mark does not hide the rows after
+    it. Blank lines are skipped.
 
     Args:
         file: at the header.
         name: what messages call it.
-        delimiter: what stands between cells; else the comma, semicolon or tab that cuts the header into the most.
+        delimiter: between cells; by default the comma, semicolon or tab that gives the most columns in the header.
 
     Raises:
-        InputError: the header cannot be read, or a name stands there twice.
+        InputError: the header cannot be read, or holds a name twice.
     """
     csv.field_size_limit(MAX_ROW_BYTES)  # the default, 128 KiB, is less than a long text
     lines = _CsvLines(file)
@@ -76,7 +74,7 @@ class _RowTooLong(Exception):
 
 
 class _CsvLines:
-    """The lines of a file for a `csv.reader`, which remembers those of the record that is being read."""
+    """The lines of a file for a `csv.reader`; keeps those of the current record."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._lines = iter_numbered_lines(file)
@@ -97,30 +95,30 @@ class _CsvLines:
 
     @property
     def number(self) -> int:
-        """Of the line the record begins on."""
+        """The number of the line that the record begins on."""
         return self._record[0][0]
 
     @property
     def first_line(self) -> bytes:
-        """The line it begins on."""
+        """The line that the record begins on."""
         return self._record[0][1]
 
     @property
     def text(self) -> bytes:
-        """All its lines."""
+        """All lines of the record."""
         return b"".join(line for _, line, _ in self._record)
 
     def start_record(self) -> None:
-        """From here on it is another record."""
+        """Begin another record."""
         self._record, self._size = [], 0
 
     def push_back(self, keep: int = 1) -> None:
-        """Read the lines of this record, but for the first so many, again as other records."""
+        """Read the lines of this record after the first `keep` again, as other records."""
         self._pending.extendleft(reversed(self._record[keep:]))
 
 
 def _read_header(lines: _CsvLines, name: str, given: str | None) -> tuple[list[str], str]:
-    """The names of the columns, and what stands between them."""
+    """The names of the columns, and the delimiter."""
     cells: list[str] = []
     delimiter = ""
     while not any(cell.strip() for cell in cells):
@@ -139,12 +137,12 @@ def _read_header(lines: _CsvLines, name: str, given: str | None) -> tuple[list[s
         raise InputError(f"{name}:{lines.number}: the header is not UTF-8; save the file as UTF-8")
     names = [cell.strip() or f"column_{number}" for number, cell in enumerate(cells, start=1)]
     if twice := next((one for one in names if names.count(one) > 1), None):
-        raise InputError(f"{name}:{lines.number}: column {twice!a} stands twice in the header; rename one of them")
+        raise InputError(f"{name}:{lines.number}: column {twice!a} appears twice in the header; rename one of them")
     return names, delimiter
 
 
 def _guess_delimiter(line: str) -> str:
-    """What cuts a line into the most cells."""
+    """The delimiter that splits a line into the most cells."""
     return max(_DELIMITERS, key=lambda one: len(next(csv.reader([line], delimiter=one))))
 
 
@@ -157,25 +155,25 @@ def _find_invalid_byte(text: bytes) -> int | None:
     return None
 
 
-def _explain_csv_error(fault: Exception) -> str:
-    if isinstance(fault, _RowTooLong):
+def _explain_csv_error(exc: Exception) -> str:
+    if isinstance(exc, _RowTooLong):
         return f"the row is {ROW_TOO_LONG}, or a quotation mark in it is never closed"
-    match str(fault):
+    match str(exc):
         case "unexpected end of data":
             return "a quotation mark opens a cell and none closes it; close it, or double it where it is text"
         case reason if "expected after" in reason:
-            return "a quotation mark stands within a cell; double it, and quote the cell"
+            return "there is a quotation mark within a cell; double it, and quote the cell"
         case reason if "new-line character" in reason:
-            return "a carriage return stands within a cell; quote the cell, or end lines with \\n"
+            return "there is a carriage return within a cell; quote the cell, or end lines with \\n"
         case reason:
-            return f"it cannot be read ({reason}); mend the row"
+            return f"it cannot be read ({reason}); fix the row"
 
 
 _MAX_RAW_CHARACTERS = 10_000
 
 
 def build_table_row(place: int, values: Mapping[str, Any]) -> SourceRow:
-    """The row with these values, or what is wrong with one of them. Nulls are left out."""
+    """The row with these values, or with the error of one of them. Nulls are left out."""
     fields = {}
     for key, value in values.items():
         try:
@@ -189,10 +187,10 @@ def build_table_row(place: int, values: Mapping[str, Any]) -> SourceRow:
 
 
 def to_json_value(value: Any) -> Any:
-    """A value of a table as JSON has it.
+    """A value of a table as a JSON value.
 
-    Moments and dates become text as in ISO 8601, lengths of time seconds, decimals numbers, bytes the text they are
-    in UTF-8. Nulls in objects are left out: a table gives every object the keys of all others.
+    Times and dates become text in ISO 8601, durations seconds, decimals numbers, bytes their text in UTF-8. Nulls in
+    objects are left out, since a table gives every object the keys of all others.
 
     Raises:
         ValueError: JSON has no such value.
@@ -235,8 +233,8 @@ def open_dataset_source(given: str, *, split: str = "train", config: str | None 
 
     Args:
         given: a hub id such as `owner/name`, or a folder: of `save_to_disk`, or of files that `load_dataset` reads.
-        split: which part of it.
-        config: which of its configurations, where there are several.
+        split: the split of the data set.
+        config: its configuration, where there are several.
 
     Raises:
         InputError: `datasets` is not installed; from `rows` also where there is no such data set or split.
@@ -271,7 +269,7 @@ def _iter_dataset_rows(given: str, split: str, config: str | None) -> Iterator[S
             yield build_table_row(place, values)
     except InputError:
         raise
-    # What a loader raises depends on the files, the hub and the builder.
+    # The type of a loader's error depends on the files, the hub and the builder.
     except Exception as exc:
         reason = str(exc).strip().splitlines() or [type(exc).__name__]
         where = f"cannot be read after row {place}" if place else "cannot be loaded as a data set"

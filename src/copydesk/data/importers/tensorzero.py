@@ -1,4 +1,4 @@
-"""What TensorZero stores: inferences, and the demonstrations that people gave of a better output.
+"""Importer of TensorZero: inferences, and the demonstrations that people gave of a better output.
 
 An inference is a row of the tables `ChatInference` or `JsonInference`, dumped as JSON Lines (`id, function_name,
 variant_name, episode_id, input, output, tags`; there `input` and `output` are JSON in a text), or one that the client
@@ -6,9 +6,9 @@ lists (`inference_id` in place of `id`). Feedback is a row of `DemonstrationFeed
 Listed with `output_source="demonstration"`, an inference has its demonstration as `output`, and what it answered itself
 in `dispreferred_outputs`; it needs no file of feedback.
 
-The output of a chat function is a list of blocks, of which the texts count and thoughts are left out; a tool call
-cannot be learnt from. The output of a JSON function is its `raw` text. In the input, the arguments of a template stand
-for the text that only TensorZero can make of them, as JSON.
+The output of a chat function is a list of blocks: texts are joined, thoughts are left out, and a tool call is an error,
+since only text can be learned from. The output of a JSON function is its `raw` text. In the input, the arguments of a
+template are kept as JSON, because only TensorZero can render the template.
 
 https://www.tensorzero.com/docs/gateway/data-model
 """
@@ -52,8 +52,8 @@ def build_tensorzero_source(
     Args:
         inferences: one a row.
         feedback: the demonstrations, one a row, unless the inferences were listed with theirs. They are kept in a
-            temporary file, so that memory does not grow with them; one of an inference that is not there is a faulty
-            row that names its line.
+            temporary file, so that memory does not grow with them; one of an inference that is not there is a
+            rejected row that names its line.
         user_tag: the tag that names the user, on the demonstration or else on the inference.
     """
 
@@ -99,13 +99,13 @@ def _build_record(fields: Mapping[str, Any], demonstrations: RowIndex | None, us
 
 
 def _parse_demonstration(fields: Mapping[str, Any]) -> tuple[str, float, Any]:
-    """Of which inference it is, when it was given, and what it says."""
+    """The id of the inference, the time of the demonstration, and its content."""
     inference = get_first_field(fields, "inference_id")
     if inference is None:
         raise ValueError("field 'inference_id' is missing; it must be the id of the inference it is a demonstration of")
     name = get_first_field(fields, "id", "feedback_id")
-    says = {"edit": _parse_output(fields.get("value")), "id": name, "tags": _parse_tags(fields)}
-    return str(inference), parse_timestamp(_parse_uuid7_time(name) or fields.get("timestamp")), says
+    content = {"edit": _parse_output(fields.get("value")), "id": name, "tags": _parse_tags(fields)}
+    return str(inference), parse_timestamp(_parse_uuid7_time(name) or fields.get("timestamp")), content
 
 
 def _parse_output(value: Any) -> str:
@@ -118,7 +118,7 @@ def _parse_output(value: Any) -> str:
         case {"raw": str(raw)}:
             return raw
         case {"raw": None, "parsed": None} | None:
-            raise ValueError("field 'output' is missing; it must be what was answered")
+            raise ValueError("field 'output' is missing; it must be the model's output")
         case {"parsed": parsed}:
             return dump_json_line(parsed)
         case _:
@@ -133,7 +133,7 @@ def _parse_output_block(block: Any) -> str:
             return ""
         case {"type": str(kind)}:
             raise ValueError(
-                f"the output holds a block of type {kind!a}; only text can be learnt from, leave the row out"
+                f"the output holds a block of type {kind!a}; only text can be learned from, leave the row out"
             )
         case _:
             raise ValueError("the output holds a block without a type; it must be a list of content blocks")
@@ -151,7 +151,7 @@ def _parse_input(given: Any) -> list[dict[str, Any]]:
             raise ValueError("a message of the input is not an object with 'role' and 'content'")
         chat += _parse_turn(message.get("role"), message.get("content"))
     if not chat:
-        raise ValueError("the input holds no messages; it must hold what was answered")
+        raise ValueError("the input holds no messages; it must hold the conversation")
     return chat
 
 
@@ -175,11 +175,11 @@ def _parse_turn(role: Any, content: Any) -> list[dict[str, Any]]:
             case {"type": "thought"}:
                 pass
             case {"type": str(kind)}:
-                raise ValueError(f"the input holds a block of type {kind!a}; only text can be learnt from")
+                raise ValueError(f"the input holds a block of type {kind!a}; only text can be learned from")
             case _:
                 raise ValueError("the content of a message must be text or a list of content blocks")
-    said = {"role": role, "content": "".join(texts), **({"tool_calls": calls} if calls else {})}
-    return [*results, said] if texts or calls or not results else results
+    turn = {"role": role, "content": "".join(texts), **({"tool_calls": calls} if calls else {})}
+    return [*results, turn] if texts or calls or not results else results
 
 
 def _parse_tags(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def _parse_tags(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parse_uuid7_time(name: Any) -> str | None:
-    """When an id of UUID version 7 was made; its first 48 bits are the milliseconds since 1970."""
+    """The time in an id of UUID version 7, whose first 48 bits are the milliseconds since 1970."""
     try:
         made = UUID(name)
     except (AttributeError, TypeError, ValueError):
