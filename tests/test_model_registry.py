@@ -21,9 +21,9 @@ def test_other_names_are_none_of_ours(name: str) -> None:
 
 
 def test_one_that_is_not_here_says_how_to_get_it() -> None:
-    with pytest.raises(InputError, match=r"run: copydesk models pull smollm2$") as fault:
+    with pytest.raises(InputError, match=r"run: copydesk models pull smollm2$") as message:
         model_registry.find_pinned_model_folder("smollm2")
-    assert "\n" not in str(fault.value)
+    assert "\n" not in str(message.value)
 
 
 def test_a_folder_that_is_not_whole_is_not_a_model() -> None:

@@ -107,7 +107,7 @@ def test_a_log_that_is_all_pending(log: Path) -> None:
     assert "none yet" in run("--file", str(log), "--unit", "word").stdout
 
 
-def test_a_faulty_row_leaves_no_costs(log: Path, tmp_path: Path) -> None:
+def test_a_bad_row_leaves_no_costs(log: Path, tmp_path: Path) -> None:
     with log.open("a") as file:
         file.write('{"context": "c", "resp')
     assert f"{log}:5: the file ends in the middle" in fault(

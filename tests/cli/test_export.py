@@ -152,7 +152,7 @@ def test_neither_the_log_nor_the_store_is_replaced(log: Path, tmp_path: Path) ->
     assert [path.read_bytes() for path in (log, tmp_path / "copydesk.db")] == before
 
 
-def test_a_faulty_row_leaves_no_file(log: Path, tmp_path: Path) -> None:
+def test_a_bad_row_leaves_no_file(log: Path, tmp_path: Path) -> None:
     with log.open("a") as file:
         file.write('{"context": "c", "resp')
     assert f"{log}:5: the file ends in the middle" in fault("--data", str(log), "--out", str(tmp_path / "out.jsonl"))

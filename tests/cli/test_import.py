@@ -115,7 +115,7 @@ def test_bad_rows_are_beside_the_file_with_their_line_and_reason_and_the_good_on
     assert "there already" in shown
 
 
-def test_rejected_rows_that_were_mended_go_in_and_their_file_goes(folder: Path) -> None:
+def test_fixed_rows_are_imported_and_the_file_of_rejected_rows_is_removed(folder: Path) -> None:
     write("log.jsonl", row("a"), {"context": "c"})
     said("log.jsonl")
     assert len(rejects()) == 1
@@ -125,7 +125,7 @@ def test_rejected_rows_that_were_mended_go_in_and_their_file_goes(folder: Path) 
     assert sorted(path.name for path in folder.iterdir() if not path.name.startswith(STORE)) == ["log.jsonl"]
 
 
-def test_rejected_rows_go_where_it_is_said() -> None:
+def test_rejected_rows_go_to_the_named_file() -> None:
     write("log.jsonl", row("a"), {"context": "c"})
     assert said("log.jsonl", "--rejected", "bad.jsonl")["rejected_file"] == "bad.jsonl"
     assert len(rejects("bad.jsonl")) == 1
@@ -133,7 +133,7 @@ def test_rejected_rows_go_where_it_is_said() -> None:
     assert "create it first" in fault("log.jsonl", "--rejected", "missing/bad.jsonl")
 
 
-def test_strict_stops_at_the_first_bad_row_and_goes_on_when_it_is_mended() -> None:
+def test_strict_stops_at_the_first_bad_row_and_continues_once_it_is_fixed() -> None:
     rows = [row(str(i)) for i in range(5)]
     write("log.jsonl", *rows[:2], b"{", *rows[2:])
     result = run("log.jsonl", "--strict", "--json")

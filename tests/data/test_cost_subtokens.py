@@ -51,9 +51,9 @@ def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
 def test_a_file_that_is_no_tokenizer(tmp_path: Path, content: str) -> None:
     file = tmp_path / "tokenizer.json"
     file.write_text(content)
-    with pytest.raises(InputError, match="cannot be loaded") as fault:
+    with pytest.raises(InputError, match="cannot be loaded") as raised:
         tokenize_texts(["a"], str(file))
-    assert "\n" not in str(fault.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_hub_that_does_not_serve_the_name(monkeypatch: pytest.MonkeyPatch) -> None:

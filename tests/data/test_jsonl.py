@@ -147,7 +147,7 @@ def test_a_repeated_id_names_both_lines(tmp_path: Path) -> None:
         ("[" * 100_000 + "\n", "nested too deeply"),
     ],
 )
-def test_a_faulty_row_is_one_line_with_file_line_and_field(tmp_path: Path, line: str | bytes, says: str) -> None:
+def test_a_bad_row_is_one_line_with_file_line_and_field(tmp_path: Path, line: str | bytes, says: str) -> None:
     message = fault(log(tmp_path, ROW, line))
     assert message.startswith(":2: ")
     assert says in message
@@ -214,7 +214,7 @@ def test_empty_fields_are_left_out_and_text_stays_readable(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "metadata", [{"k": "\ud83d"}, {"\ud83d": 1}, {"k": float("nan")}, {"k": {1, 2}}, {"k": object()}]
 )
-def test_what_json_cannot_hold_is_a_fault_and_leaves_nothing(tmp_path: Path, metadata: dict[str, Any]) -> None:
+def test_what_json_cannot_hold_is_an_error_and_leaves_nothing(tmp_path: Path, metadata: dict[str, Any]) -> None:
     path = tmp_path / "log.jsonl"
     good = EditRecord(id="a", context="c", response="r")
     with pytest.raises(InputError, match=r"row 2 .id 'b'. cannot be written as JSON") as raised:
@@ -223,7 +223,7 @@ def test_what_json_cannot_hold_is_a_fault_and_leaves_nothing(tmp_path: Path, met
     assert list(tmp_path.iterdir()) == []
 
 
-def test_half_of_a_surrogate_pair_in_a_text_is_a_fault_too(tmp_path: Path) -> None:
+def test_half_of_a_surrogate_pair_in_a_text_is_an_error_too(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"row 1 .id 'a'. cannot be written as JSON"):
         write_jsonl(tmp_path / "log.jsonl", [EditRecord(id="a", context="c", response="r\ud83d")])
     assert list(tmp_path.iterdir()) == []

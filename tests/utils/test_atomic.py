@@ -29,7 +29,7 @@ def test_a_block_that_raises_changes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_half_of_a_surrogate_pair_is_a_fault_and_leaves_nothing(tmp_path: Path) -> None:
+def test_half_of_a_surrogate_pair_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="surrogate"), atomic_write(tmp_path / "a.txt") as file:
         file.write("a\ud83d")
     assert list(tmp_path.iterdir()) == []
@@ -70,7 +70,7 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
-def test_a_full_disk_is_a_fault(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a\.txt: writing failed"), atomic_write(tmp_path / "a.txt"):
         raise OSError(28, "No space left on device")
     assert list(tmp_path.iterdir()) == []
@@ -78,6 +78,6 @@ def test_a_full_disk_is_a_fault(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "says"), [("missing", "no such file"), (".", "is a folder"), ("a\0b", "null byte")])
 def test_files_that_cannot_be_read(tmp_path: Path, name: str, says: str) -> None:
-    with pytest.raises(InputError, match=says) as fault:
+    with pytest.raises(InputError, match=says) as raised:
         open_to_read(f"{tmp_path}/{name}")
-    assert "\n" not in str(fault.value)
+    assert "\n" not in str(raised.value)

@@ -26,7 +26,7 @@ def test_an_empty_folder_may_be_named(tmp_path: Path) -> None:
     assert (tmp_path / "one" / "policy.json").is_file()
 
 
-def test_a_fault_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_an_error_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), atomic_folder(tmp_path / "a" / "b" / "one", marker=POLICY_FILE) as folder:
         (folder / "half").write_text("x")
         raise RuntimeError
@@ -43,7 +43,7 @@ def test_a_policy_is_replaced_only_when_asked(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["one"]
 
 
-def test_a_fault_while_replacing_keeps_the_old_policy(tmp_path: Path) -> None:
+def test_an_error_while_replacing_keeps_the_old_policy(tmp_path: Path) -> None:
     write(tmp_path / "one", "old")
     with pytest.raises(RuntimeError), atomic_folder(tmp_path / "one", overwrite=True, marker=POLICY_FILE):
         raise RuntimeError
@@ -57,7 +57,7 @@ def test_somebody_elses_folder_is_never_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
-def test_a_file_in_the_way_is_said(tmp_path: Path) -> None:
+def test_a_file_with_the_name_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "one").write_text("x")
     with pytest.raises(InputError, match="this is a file"):
         write(tmp_path / "one")
@@ -65,7 +65,7 @@ def test_a_file_in_the_way_is_said(tmp_path: Path) -> None:
         write(tmp_path / "one" / "two")
 
 
-def test_a_place_that_cannot_be_written_is_said_before_any_work(
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:

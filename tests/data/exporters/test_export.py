@@ -172,7 +172,7 @@ def test_a_set_of_arbitrary_text_is_the_text(tmp_path: Path) -> None:
 # -- one step, or none -------------------------------------------------------------------------------------------------
 
 
-def test_an_older_file_is_replaced_only_if_that_is_said(tmp_path: Path) -> None:
+def test_an_older_file_is_replaced_only_with_overwrite(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text("before")
     with pytest.raises(InputError, match=r"log\.jsonl: there is a file of that name already.*--force"):
@@ -205,7 +205,7 @@ def test_a_source_that_fails_leaves_the_older_file(tmp_path: Path, name: str) ->
 
 @pytest.mark.parametrize("format", ["jsonl", "preference"])
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.zst", "out.parquet"])
-def test_nothing_to_write_is_a_fault_that_says_why(tmp_path: Path, name: str, format: ExportFormat) -> None:
+def test_nothing_to_write_is_an_error_with_the_reason(tmp_path: Path, name: str, format: ExportFormat) -> None:
     if format == "jsonl":
         records, says = [], r"there is nothing to write; "
         format = "parquet" if name == "out.parquet" else format
@@ -221,16 +221,18 @@ def test_nothing_to_write_is_a_fault_that_says_why(tmp_path: Path, name: str, fo
     [(float("nan"), "not JSON compliant"), ({1, 2}, "not JSON serializable"), ("\ud83d", "surrogate")],
 )
 @pytest.mark.parametrize("name", ["log.jsonl", "log.parquet"])
-def test_what_no_file_can_hold_is_a_fault_of_its_record(tmp_path: Path, name: str, value: Any, says: str) -> None:
+def test_what_no_file_can_hold_is_an_error_that_names_the_record(
+    tmp_path: Path, name: str, value: Any, says: str
+) -> None:
     bad = EditRecord(id="bad", context="c", response="r", metadata={"k": value})
     path = tmp_path / name
-    with pytest.raises(InputError, match=rf"{name}: record 'bad' cannot be written .*{says}") as fault:
+    with pytest.raises(InputError, match=rf"{name}: record 'bad' cannot be written .*{says}") as raised:
         export_records([ROW, bad], path, "parquet" if path.suffix == ".parquet" else "jsonl")
-    assert "\n" not in str(fault.value)
+    assert "\n" not in str(raised.value)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_time_outside_the_calendar_is_a_fault_of_its_record(tmp_path: Path) -> None:
+def test_a_time_outside_the_calendar_is_an_error_that_names_the_record(tmp_path: Path) -> None:
     late = EditRecord(id="late", context="c", response="r", created_at="9999-12-31T23:00:00-05:00")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"record 'late' cannot be written"):
         export_records([late], tmp_path / "log.parquet", "parquet")
@@ -279,7 +281,7 @@ export_records(rows, pathlib.Path(sys.argv[1]), sys.argv[2], overwrite=True)
 
 
 @pytest.mark.parametrize(("name", "format"), [("log.jsonl", "jsonl"), ("set.parquet", "preference")])
-def test_killed_it_leaves_what_was_there_and_the_next_one_tidies_up(
+def test_a_killed_export_keeps_the_old_file_and_the_next_one_removes_its_temporary_file(
     tmp_path: Path, name: str, format: ExportFormat
 ) -> None:
     path = tmp_path / name

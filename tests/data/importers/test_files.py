@@ -78,7 +78,7 @@ def test_parquet_by_name_or_by_its_first_bytes(tmp_path: Path) -> None:
     assert open_row_source(str(tmp_path / "ours")).has_record_fields
 
 
-def test_a_file_whose_format_cannot_be_told(tmp_path: Path) -> None:
+def test_a_file_whose_format_is_not_recognized(tmp_path: Path) -> None:
     path = tmp_path / "log.txt"
     path.write_bytes(CSV)
     with pytest.raises(InputError, match=r"log.txt: neither its name nor its first bytes show .*; add --format$"):

@@ -42,7 +42,7 @@ def test_the_elements_come_out_wherever_the_chunks_end(
 
 
 @pytest.mark.parametrize(
-    ("element", "fault"),
+    ("element", "message"),
     [
         (b"1", "the number 1 where one JSON object is expected; write {...} on each row"),
         (b'{"cost": NaN}', "NaN is not JSON"),
@@ -51,10 +51,10 @@ def test_the_elements_come_out_wherever_the_chunks_end(
         (b" ", "there is nothing between two commas"),
     ],
 )
-def test_a_bad_element_does_not_hide_those_after_it(element: bytes, fault: str) -> None:
+def test_a_bad_element_does_not_hide_those_after_it(element: bytes, message: str) -> None:
     first, bad, last = rows(b'[{"a": 1},' + element + b', {"a": 2}]')
     assert (first, last) == (SourceRow(1, {"a": 1}), SourceRow(3, {"a": 2}))
-    assert fault in str(bad.error)
+    assert message in str(bad.error)
     assert bad.raw is not None
     assert bad.raw == element.strip().decode("utf-8", "backslashreplace")
 
@@ -81,6 +81,6 @@ def test_an_element_that_is_too_long_is_not_held(monkeypatch: pytest.MonkeyPatch
         (b'[{"a": 1}] [', "there is more text after the end of the JSON array"),
     ],
 )
-def test_what_is_no_array_is_one_line(data: bytes, says: str) -> None:
+def test_a_file_that_is_not_an_array_is_one_line(data: bytes, says: str) -> None:
     with pytest.raises(InputError, match=rf"^log.json: {says}"):
         rows(data)

@@ -16,7 +16,7 @@ def test_rows_have_the_numbers_of_their_lines() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "fault"),
+    ("line", "message"),
     [
         (b"not json", "not JSON at column 1"),
         (b"[1]", "a list where one JSON object is expected"),
@@ -29,11 +29,11 @@ def test_rows_have_the_numbers_of_their_lines() -> None:
         (b'{"a": ' + b"9" * 5000 + b"}", "4300 digits"),
     ],
 )
-def test_a_bad_row_says_why_and_those_after_it_come(line: bytes, fault: str) -> None:
+def test_a_bad_row_names_its_error_and_the_rows_after_it_are_read(line: bytes, message: str) -> None:
     first, bad, last = rows(b'{"a": 1}\n' + line + b'\n{"a": 2}\n')
     assert (first, last) == (SourceRow(1, {"a": 1}), SourceRow(3, {"a": 2}))
     assert (bad.number, bad.fields) == (2, None)
-    assert fault in str(bad.error)
+    assert message in str(bad.error)
     assert bad.raw is not None
     assert bad.raw == line[:100_000].decode("utf-8", "backslashreplace") + "…" * (len(line) > 100_000)
 

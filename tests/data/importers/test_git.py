@@ -240,7 +240,7 @@ def test_binary_files_links_and_modes_are_passed_over(repository: Repository) ->
     assert pairs(repository) == [("text\n", "text\n"), ("x\n", "x\n")]
 
 
-def test_text_that_is_not_utf8_is_a_faulty_row(repository: Repository) -> None:
+def test_text_that_is_not_utf8_is_a_bad_row(repository: Repository) -> None:
     repository.commit({"a": b"caf\xe9\n", "b": "y\n"}, BY_MACHINE)
     repository.make()
     bad, good = build_git_source(repository.folder).rows()

@@ -83,8 +83,8 @@ def read(export: list[Any], scores: list[Any] | None = None) -> tuple[list[dict[
 
 
 def one(row: Any, *scores: Any) -> dict[str, Any]:
-    [fields], faults = read([row], list(scores) if scores else None)
-    assert not faults
+    [fields], errors = read([row], list(scores) if scores else None)
+    assert not errors
     return fields
 
 
@@ -186,9 +186,9 @@ def test_names_as_in_the_export_to_a_bucket() -> None:
 
 def test_a_correction_of_a_trace_is_one_of_its_root_only() -> None:
     root, inner = observation(id="root", parentObservationId=None), observation(id="inner")
-    good, faults = read([root, inner], [score()])
+    good, errors = read([root, inner], [score()])
     assert [row.get("edit") for row in good] == ["Hi Ann,", None]
-    assert not faults
+    assert not errors
     assert one(observation(isRootObservation=True), score())["edit"] == "Hi Ann,"
 
 
@@ -201,9 +201,9 @@ def test_observations_within_a_trace_are_rows_where_they_were_corrected() -> Non
         ("b", "Hi Ann,", "ann"),
         ("trace-1", None, "ann"),
     ]
-    good, faults = read([trace(output=None, observations=inner)])
+    good, errors = read([trace(output=None, observations=inner)])
     assert [row["id"] for row in good] == ["b"]
-    assert not faults
+    assert not errors
 
 
 def test_without_a_correction_or_with_an_empty_one_it_is_pending() -> None:
@@ -265,11 +265,11 @@ def test_json_costs_only_what_was_changed() -> None:
     assert '\n  "tone": "warm",' in fields["response"]
 
 
-def test_faulty_rows_say_what_is_wrong() -> None:
+def test_bad_rows_name_their_error() -> None:
     tool = {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]}
-    good, faults = read([trace(output=None), trace(input=None), trace(output=tool)], [])
+    good, errors = read([trace(output=None), trace(input=None), trace(output=tool)], [])
     assert not good
-    assert [(row.number, row.error) for row in faults] == [
+    assert [(row.number, row.error) for row in errors] == [
         (1, "field 'output' is missing; it must be what was answered"),
         (2, "field 'input' is missing; it must be the model's input"),
         (3, "the answer is a tool call, not text; leave the row out"),
@@ -278,9 +278,9 @@ def test_faulty_rows_say_what_is_wrong() -> None:
 
 def test_a_correction_of_what_is_not_there_names_its_line() -> None:
     scores = [score(), score(traceId="gone"), score(traceId=None, sessionId="s")]
-    good, faults = read([trace()], scores)
+    good, errors = read([trace()], scores)
     assert len(good) == 1
-    assert [(row.number, row.error) for row in faults] == [
+    assert [(row.number, row.error) for row in errors] == [
         (
             3,
             "scores.jsonl, line 3: field 'traceId' is missing; a correction must name the trace or the observation it"

@@ -13,7 +13,7 @@ ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content":
 
 
 def source(name: str, *given: Mapping[str, Any] | str) -> ImportSource:
-    """Rows that were read, or faults."""
+    """Rows that were read, or errors."""
 
     def rows() -> Any:
         for place, row in enumerate(given, start=1):
@@ -55,8 +55,8 @@ def read(
 
 
 def one(log: Any, *edits: Any, requests: list[Any] | None = None) -> dict[str, Any]:
-    [fields], faults = read([log], list(edits), requests)
-    assert not faults
+    [fields], errors = read([log], list(edits), requests)
+    assert not errors
     return fields
 
 
@@ -171,7 +171,7 @@ def test_prompts_and_refusals() -> None:
     assert one({"request": {"messages": ASKED}, "response": "Dear"})["response"] == "Dear"
 
 
-def test_faulty_rows_say_what_is_wrong() -> None:
+def test_bad_rows_name_their_error() -> None:
     choice = completion()["choices"][0]
     call = {"message": {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]}}
     request = {"messages": ASKED}
@@ -190,7 +190,7 @@ def test_faulty_rows_say_what_is_wrong() -> None:
         assert fault(row).startswith(said), row
 
 
-def test_the_place_of_a_fault_is_that_of_its_file() -> None:
+def test_an_error_names_the_line_of_its_own_file() -> None:
     edits = [
         {"completion_id": "chatcmpl-1", "edit": "Hi"},
         {"completion_id": "gone", "edit": "Hi {name}"},
@@ -199,9 +199,9 @@ def test_the_place_of_a_fault_is_that_of_its_file() -> None:
         {"id": "chatcmpl-1", "edit": "a", "edited": "b"},
         {"id": "chatcmpl-1"},
     ]
-    good, faults = read(["broken", exchange()], edits)
+    good, errors = read(["broken", exchange()], edits)
     assert [row["edit"] for row in good] == ["Hi"]
-    said = [(row.number, str(row.error).removeprefix(f"edits.jsonl, line {row.number}: ")) for row in faults]
+    said = [(row.number, str(row.error).removeprefix(f"edits.jsonl, line {row.number}: ")) for row in errors]
     assert said == [
         (3, "field 'completion_id' is missing; it must be the id of the completion that was edited"),
         (4, "not JSON"),
@@ -210,8 +210,8 @@ def test_the_place_of_a_fault_is_that_of_its_file() -> None:
         (1, "broken"),
         (2, "there is no completion gone in the log; give the log it was answered in"),
     ]
-    assert str(faults[0].error).startswith("edits.jsonl, line 3: ")
-    assert faults[-1].raw is not None and json.loads(faults[-1].raw)["edit"] == "Hi {name}"
+    assert str(errors[0].error).startswith("edits.jsonl, line 3: ")
+    assert errors[-1].raw is not None and json.loads(errors[-1].raw)["edit"] == "Hi {name}"
 
 
 def test_it_is_the_source_of_its_log() -> None:

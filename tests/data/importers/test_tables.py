@@ -31,7 +31,7 @@ def test_a_record_has_the_number_of_the_line_it_begins_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "fault"),
+    ("record", "message"),
     [
         (b"1", "1 cells where the header has 2"),
         (b"1,2,3", "3 cells where the header has 2"),
@@ -41,11 +41,11 @@ def test_a_record_has_the_number_of_the_line_it_begins_on() -> None:
         (b"1,2\r3", "there is a carriage return within a cell"),
     ],
 )
-def test_a_bad_record_does_not_hide_those_after_it(record: bytes, fault: str) -> None:
+def test_a_bad_record_does_not_hide_those_after_it(record: bytes, message: str) -> None:
     first, bad, *last = rows(b"a,b\n1,2\n" + record + b'\n"3",4\n"5",6\n')
     assert first == SourceRow(2, {"a": "1", "b": "2"})
     assert bad.number == 3
-    assert fault in str(bad.error)
+    assert message in str(bad.error)
     assert bad.raw == record.decode("utf-8", "backslashreplace")
     assert last == [SourceRow(4, {"a": "3", "b": "4"}), SourceRow(5, {"a": "5", "b": "6"})]
 

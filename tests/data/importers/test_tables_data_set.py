@@ -68,7 +68,7 @@ def test_one_of_the_hub_is_streamed_and_never_as_a_whole(monkeypatch: pytest.Mon
         next(rows)
 
 
-def test_a_value_that_json_has_not_is_a_fault_of_its_row(tmp_path: Path) -> None:
+def test_a_value_that_json_cannot_hold_is_an_error_of_its_row(tmp_path: Path) -> None:
     datasets.Dataset.from_list([{"cost": float("nan")}, {"cost": 0.5}]).save_to_disk(tmp_path / "saved")
     first, second = open_dataset_source(str(tmp_path / "saved")).rows()
     assert "holds nan" in str(first.error)

@@ -56,7 +56,7 @@ def test_nested_values_become_those_of_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bad", "fault"),
+    ("bad", "message"),
     [
         ([0.5, float("nan"), 1.0], "field 'v' holds nan, which JSON cannot; write null"),
         ([[0.5], [float("-inf")], [1.0]], "field 'v' holds -inf"),
@@ -65,12 +65,12 @@ def test_nested_values_become_those_of_json(tmp_path: Path) -> None:
         (pa.array([0, 2**62, 1], pa.timestamp("us")), "it has no JSON values"),
     ],
 )
-def test_a_bad_row_does_not_hide_the_others(tmp_path: Path, bad: Any, fault: str) -> None:
+def test_a_bad_row_does_not_hide_the_others(tmp_path: Path, bad: Any, message: str) -> None:
     first, second, third = iter_parquet_rows(written(tmp_path, {"v": bad, "n": [1, 2, 3]}))
     assert first.fields is not None and third.fields is not None
     assert (first.fields["n"], third.fields["n"]) == (1, 3)
     assert (second.number, second.fields) == (2, None)
-    assert str(second.error).startswith(fault)
+    assert str(second.error).startswith(message)
 
 
 def test_chats_and_metadata_of_our_own_files_are_json_text(tmp_path: Path) -> None:

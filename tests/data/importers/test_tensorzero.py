@@ -78,8 +78,8 @@ def read(
 
 
 def one(row: Any, *given: Any, **options: Any) -> dict[str, Any]:
-    [fields], faults = read([row], list(given) if given else None, **options)
-    assert not faults
+    [fields], errors = read([row], list(given) if given else None, **options)
+    assert not errors
     return fields
 
 
@@ -191,16 +191,16 @@ def test_inputs_in_openais_format() -> None:
         ),
     ],
 )
-def test_faulty_rows_say_what_is_wrong(row: dict[str, Any], said: str) -> None:
-    good, [faulty] = read([row])
+def test_bad_rows_name_their_error(row: dict[str, Any], said: str) -> None:
+    good, [bad] = read([row])
     assert not good
-    assert faulty.error is not None and faulty.error.startswith(said)
-    assert faulty.raw is not None and json.loads(faulty.raw) == row
+    assert bad.error is not None and bad.error.startswith(said)
+    assert bad.raw is not None and json.loads(bad.raw) == row
 
 
 def test_a_demonstration_of_what_is_not_there_names_its_line() -> None:
     given = [feedback(), feedback(inference_id="gone"), feedback(inference_id=None), feedback([{"type": "tool_call"}])]
-    good, faults = read([dumped()], given)
+    good, errors = read([dumped()], given)
     assert [row["edit"] for row in good] == ["Hi Ann,"]
-    assert [row.number for row in faults] == [3, 4, 2]
-    assert faults[-1].error == "feedback.jsonl, line 2: there is no inference gone in the dump; dump it as well"
+    assert [row.number for row in errors] == [3, 4, 2]
+    assert errors[-1].error == "feedback.jsonl, line 2: there is no inference gone in the dump; dump it as well"
