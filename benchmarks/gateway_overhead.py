@@ -227,7 +227,7 @@ def overhead(args: argparse.Namespace, clients: ProcessPoolExecutor, folder: Pat
                 runs[side].append(run)
                 shown = [f"{1000 * percentile(run['seconds'], p):.1f}" for p in PERCENTILES if run["seconds"]]
                 lost = f"; {run['sent'] - len(run['seconds'])} of {run['sent']} lost"
-                lost += f" ({run['error']})" if run["fault"] else ""
+                lost += f" ({run['error']})" if run["error"] else ""
                 label = f"round {number + 1} of {args.rounds}, {side}"
                 print(f"{label}: {' / '.join(shown)} ms{lost}", file=sys.stderr, flush=True)
     return {**compared(runs), "litellm_version": version_of(command) if command else None}
