@@ -70,8 +70,8 @@ def regrets(seed: int, rounds: int, delay: int, never: float, alpha: float) -> t
     """The pseudo-regret of the naive rule and of ours."""
     costs, comes = draw(seed, rounds, never)
     arms = [str(arm) for arm in range(len(MEANS))]
-    naive = LateEnsemble(arms, Naive(Ucb(alpha)))
-    ours = LateEnsemble(arms, Ucb(alpha), expiry=5 * delay + 50)
+    naive = LateEnsemble(arms, Naive(Ucb(alpha=alpha)))
+    ours = LateEnsemble(arms, Ucb(alpha=alpha), expiry=5 * delay + 50)
     gaps = MEANS - MEANS.min()
     naive_regret, our_regret = (float(gaps[play(one, costs, comes, delay)].sum()) for one in (naive, ours))
     return naive_regret, our_regret
@@ -95,7 +95,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--never", type=float, default=0.3, help="share of edits that never come")
     parser.add_argument("--rounds", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=40, help="at least 2")
-    parser.add_argument("--alpha", type=float, default=EnsembleConfig().alpha)
+    parser.add_argument("--alpha", type=float, default=EnsembleConfig().make_rule().alpha)
     parser.add_argument("--quick", action="store_true", help="8 seeds, 1000 rounds")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     if parser.parse_args(argv).quick:

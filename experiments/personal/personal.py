@@ -107,7 +107,7 @@ def _priors(rounds: Sequence[dict[str, Any]], settings: dict[str, Any]) -> None:
     for prior in PRIORS:
         paid: dict[str, list[float]] = {name: [] for name in [*settings["people"], "everybody"]}
         for seed, people in alone.items():
-            ensemble = LateEnsemble(["shared", "own"], Ucb(settings["alpha"]), seed, prior=prior)
+            ensemble = LateEnsemble(["shared", "own"], Ucb(alpha=settings["alpha"]), seed, prior=prior)
             late = play_per_user_ensemble(ensemble, people)
             for name in settings["people"]:
                 paid[name].append(fmean(one.cost for one in late if one.user == name))

@@ -212,13 +212,13 @@ def choose_rules(rounds: dict[str, list[Round]], edits: int) -> dict[str, dict[s
         )
 
     found: dict[str, dict[str, float]] = {
-        "ucb": {f"alpha {alpha:g}": paid(Ucb(alpha)) for alpha in ALPHAS},
+        "ucb": {f"alpha {alpha:g}": paid(Ucb(alpha=alpha)) for alpha in ALPHAS},
         "discounted-ucb": {
-            f"alpha {alpha:g}, discount {discount:g}": paid(DiscountedUcb(alpha, discount))
+            f"alpha {alpha:g}, discount {discount:g}": paid(DiscountedUcb(alpha=alpha, discount=discount))
             for alpha in ALPHAS
             for discount in DISCOUNTS
         },
-        "thompson": {f"alpha {alpha:g}": paid(Thompson(alpha)) for alpha in ALPHAS},
+        "thompson": {f"alpha {alpha:g}": paid(Thompson(alpha=alpha)) for alpha in ALPHAS},
     }
     return {rule: {"chosen": min(costs, key=costs.__getitem__), "costs": costs} for rule, costs in found.items()}
 
