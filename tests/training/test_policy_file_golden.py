@@ -28,7 +28,7 @@ def test_settings_are_written_as_they_always_were(case: dict[str, Any]) -> None:
 
 
 def mask(text: str) -> str:
-    """Hide what differs between machines and releases of the libraries: paths, weights, versions and measured figures."""
+    """Hide what differs between machines and library releases: paths, weights, versions and measured figures."""
     text = re.sub(r'("(?:spec|weights_sha256|metric)": )"[^"]*"', r'\1"*"', text)
     text = re.sub(r'("cost_model": \{\n    "folder": "[^"]*",\n    "sha256": )"[^"]*"', r'\1"*"', text)
     text = re.sub(r'("versions": \{)[^}]*\}', r"\1*}", text)
