@@ -29,7 +29,7 @@ from copydesk.models.load import get_device, load_model, quiet_libraries
 from copydesk.simulate.protocol import build_log
 from copydesk.simulate.tasks import EMAIL
 from copydesk.simulate.users import STRONG
-from copydesk.training.config import Method, TrainConfig
+from copydesk.training.config import TrainConfig
 from copydesk.training.encode import Triple, encode_log
 from copydesk.training.logprobs import TripleLogProbs, score_triples
 from copydesk.training.trainer import EditTrainer, build_examples
@@ -166,7 +166,7 @@ def trl(job: Job) -> dict[str, Any]:
 
 def all_ours(job: Job) -> dict[str, Any]:
     """Every method after one reference pass; loading the model and the rows is not counted."""
-    methods: tuple[Method, ...] = ("sft", "dpo", "early")
+    methods: tuple[str, ...] = ("sft", "dpo", "early")
     triples = read(job)
     models = [load(job) for _ in methods]
     start = time.perf_counter()
@@ -217,7 +217,7 @@ def arguments(job: Job, scratch: str) -> dict[str, Any]:
 
 
 def edit_trainer(
-    job: Job, model: Any, triples: list[Triple], references: TripleLogProbs, method: Method, scratch: str
+    job: Job, model: Any, triples: list[Triple], references: TripleLogProbs, method: str, scratch: str
 ) -> Trainer:
     class InOrder(EditTrainer):
         """Takes the rows in their order, as TRL's trainer does here, so that both see the same ones in every step."""

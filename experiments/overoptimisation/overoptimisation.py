@@ -15,7 +15,6 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -110,11 +109,11 @@ def one_seed(seed: int, args: argparse.Namespace) -> dict[str, Any]:
     known = {record.id: c for record, c in zip(log, costs, strict=True)}
     triples = encode_log(log, tokenizer, max_length=512, costs=known).triples
     documents = draw_online_documents(task, args.documents, seed, log)
-    settings = replace(RECIPE["rl"], seed=seed, max_steps=args.steps, learning_rate=args.lr, beta=args.beta)
+    settings = RECIPE["rl"].replace(seed=seed, max_steps=args.steps, learning_rate=args.lr, beta=args.beta)
     cost_model = fit_cost_model(model, triples, settings)
     found: dict[str, Any] = {"seed": seed, "curves": {}}
     for kind in args.kinds:
-        cost_model.settings = replace(cost_model.settings, pessimism=kind, kappa=args.kappa)
+        cost_model.settings = cost_model.settings.replace(pessimism=kind, kappa=args.kappa)
         watch = Watch(task, user, documents, seed, tokenizer, cost_model, args.every)
         fit_rl(model, tokenizer, triples, cost_model, settings, callbacks=[watch])
         found["curves"][kind] = watch.rows

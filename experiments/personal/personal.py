@@ -12,7 +12,6 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -51,7 +50,7 @@ def rate(rates: Sequence[float], lengths: Sequence[int], rounds: int) -> None:
             triples = PolicyTrainer(student, log, cost, 512, StepTimer()).encoded.triples
             references = compute_reference_logprobs(student.model, triples, batch_size=64)
             for rate, costs in found.items():
-                training = replace(RECIPE["sft"], full=False, learning_rate=rate, seed=SEED)
+                training = RECIPE["sft"].replace(full=False, learning_rate=rate, seed=SEED)
                 fitted = fit_policy(student.model, triples, references, training)
                 policy = LocalPolicy("sft", fitted.model, student.tokenizer)
                 rounds = play_policy(policy, "sft", task, user, contexts, SEED, cost, settings.sampling())
@@ -129,7 +128,7 @@ def small_run(folder: Path) -> None:
     from copydesk.simulate.play_config import PersonalConfig
     from copydesk.simulate.recipe import PERSONAL_RECIPE
 
-    settings = PersonalConfig(edits=24, rounds=2, training=replace(PERSONAL_RECIPE, max_steps=1))
+    settings = PersonalConfig(edits=24, rounds=2, training=PERSONAL_RECIPE.replace(max_steps=1))
     write_results(folder, [(settings, run_personal(settings, folder))])
 
 

@@ -17,7 +17,6 @@ import multiprocessing
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -44,7 +43,7 @@ from copydesk.simulate.recipe import RECIPE
 from copydesk.simulate.tasks import SCRIPTED_TASKS
 from copydesk.simulate.tasks.scripted import ScriptedTask
 from copydesk.simulate.users import ChangingUser, ScriptedUser
-from copydesk.training.config import Method, TrainConfig
+from copydesk.training.config import TrainConfig
 from copydesk.training.cost_model.fit import fit_cost_model
 from copydesk.training.cost_model.io import measure_held_out
 from copydesk.training.cost_model.model import CostModel
@@ -62,7 +61,7 @@ DISCOUNTS = (0.9, 0.95, 0.98, 0.99, 0.995)
 RULE_SEEDS = 10
 """Seeds of each late ensemble; only Thompson sampling needs any."""
 START = {"epochs": 4.0, "beta": 0.1, "lambda_sup": 1.0, "rl_epochs": 1.0}
-SEARCH: dict[Method, Sequence[tuple[str, Sequence[float]]]] = {
+SEARCH: dict[str, Sequence[tuple[str, Sequence[float]]]] = {
     "rl": [
         ("learning_rate", (1e-3, 3e-4, 2e-3, 3e-3)),
         ("beta", (0.01, 0.03, 0.3, 1.0)),
@@ -119,7 +118,7 @@ class Bench:
         for rate in COST_RATES:
             for task in SCRIPTED_TASKS:
                 recipe = RECIPE["rl"]
-                training = replace(recipe, seed=SEED, cost=replace(recipe.cost, learning_rate=rate))
+                training = recipe.replace(seed=SEED, cost=recipe.cost.replace(learning_rate=rate))
                 fits[task, rate] = fit_cost_model(self.model, self.triples[task], training)
                 rows.append({"task": task, "rate": rate, **measure_held_out(fits[task, rate], unseen[task])["fit"]})
                 print(rows[-1], file=sys.stderr, flush=True)
@@ -127,7 +126,7 @@ class Bench:
         self.cost_models = {task: fits[task, best] for task in SCRIPTED_TASKS}
         return [{**row, "chosen": row["rate"] == best} for row in rows]
 
-    def trial(self, method: Method, chosen: dict[str, float]) -> dict[str, Any]:
+    def trial(self, method: str, chosen: dict[str, float]) -> dict[str, Any]:
         """Train and play on both tasks with these settings."""
         row: dict[str, Any] = {"method": method, **chosen}
         for name, task in SCRIPTED_TASKS.items():
@@ -150,13 +149,13 @@ class Bench:
         return row
 
 
-def _training(method: Method, chosen: dict[str, float]) -> TrainConfig:
+def _training(method: str, chosen: dict[str, float]) -> TrainConfig:
     plain = {name: value for name, value in chosen.items() if name != "rl_epochs"}
-    training = replace(RECIPE[method], seed=SEED, **plain)
-    return replace(training, rl=replace(training.rl, epochs=chosen.get("rl_epochs", 1.0)))
+    training = RECIPE[method].replace(seed=SEED, **plain)
+    return training.replace(rl=training.rl.replace(epochs=chosen.get("rl_epochs", 1.0)))
 
 
-def search(method: Method, rounds: int, edits: int, trials: int | None, out: Path) -> None:
+def search(method: str, rounds: int, edits: int, trials: int | None, out: Path) -> None:
     """Choose one method's settings and write them, with every trial and the best one's rounds, into the folder."""
     file = out / f"{method}.json"
     if file.exists():

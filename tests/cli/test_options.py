@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from copydesk.cli._options import options_from_config
 from copydesk.errors import InputError
-from copydesk.utils.config import Config, Flag
+from copydesk.utils.config import Config, Flag, Real
 
 
 class Model(Config):
@@ -25,6 +25,7 @@ class Settings(Config):
     rate: Annotated[float | None, Flag(default_text="of the method"), Field(gt=0, description="Learning rate.")] = None
     full: Annotated[bool, Field(description="Train all weights.")] = False
     origins: Annotated[tuple[str, ...], Flag("--origin"), Field(description="Web sites that may call.")] = ()
+    dropout: Annotated[Real | None, Field(ge=0, description="Dropout in the adapter.")] = 0.0
     secret: Annotated[int, Field(description="Not on the command line.")] = 7
     model: Model = Model()
 
@@ -58,9 +59,11 @@ def test_without_options_it_is_the_default() -> None:
 def test_every_option_reaches_its_field() -> None:
     given = invoke(
         *["--epochs", "1.5", "--kind", "two", "--rate", "0.1", "--full", "--origin", "a", "--origin", "b"],
-        *["--cost-epochs", "4"],
+        *["--cost-epochs", "4", "--dropout", "0.5"],
     )
-    assert given == Settings(epochs=1.5, kind="two", rate=0.1, full=True, origins=("a", "b"), model=Model(epochs=4))
+    assert given == Settings(
+        epochs=1.5, kind="two", rate=0.1, full=True, origins=("a", "b"), dropout=0.5, model=Model(epochs=4)
+    )
 
 
 @pytest.mark.parametrize("flag", ["--max-grad-norm", "--clip"])
@@ -70,7 +73,14 @@ def test_an_old_spelling_still_works(flag: str) -> None:
 
 def test_help_says_what_the_fields_say() -> None:
     text = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
-    shown = ["Passes over the log.", "[default: 3.0]", "[default: (of the method)]", "--max-grad-norm", "Train all"]
+    shown = [
+        "Passes over the log.",
+        "[default: 3.0]",
+        "[default: (of the method)]",
+        "[default: 0.0]",
+        "--max-grad-norm",
+        "Train all",
+    ]
     for words in shown:
         assert words in text
     assert "secret" not in text and "Fits on" not in text and "--no-full" not in text

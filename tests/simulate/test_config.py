@@ -39,7 +39,7 @@ from copydesk.simulate.recipe import RECIPE
         ({"recipe": {"rl": {"rl.speed": 1}}}, r"recipe\.rl\.rl\.speed: there is no such setting"),
         ({"recipe": {"sft": {"seed": 1}}}, r"recipe\.sft\.seed"),
         ({"recipe": {"sft": {"epochs": -1}}}, r"epochs: -1 must be greater than 0"),
-        ({"recipe": {"sft": {"epochs": "many"}}}, r"recipe\.sft: a value is of the wrong type"),
+        ({"recipe": {"sft": {"epochs": "many"}}}, r"recipe\.sft: --epochs: 'many' is not a number"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], says: str) -> None:

@@ -7,32 +7,32 @@ from copydesk.training.config import TrainConfig
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "flag"),
     [
-        ("method", "ppo"),
-        ("dtype", "float16"),
-        ("epochs", 0),
-        ("max_steps", 0),
-        ("learning_rate", -1e-4),
-        ("learning_rate", float("nan")),
-        ("batch_size", 0),
-        ("beta", 0.0),
-        ("lambda_sup", -1.0),
-        ("held_out", 1.0),
-        ("max_length", 1),
-        ("preference", "hinge"),
-        ("label_noise", 0.5),
-        ("dpop_penalty", -1.0),
-        ("row_tokens", 0),
-        ("save_every", 0),
-        ("save_every", 2.5),
-        ("weigh", "recency:soon"),
-        ("lambda_cost", -0.5),
-        ("lambda_cost", float("inf")),
+        ("method", "ppo", "--method: "),
+        ("dtype", "float16", "--dtype: "),
+        ("epochs", 0, "--epochs: "),
+        ("max_steps", 0, "--max-steps: "),
+        ("learning_rate", -1e-4, "--lr: "),
+        ("learning_rate", float("nan"), "--lr: "),
+        ("batch_size", 0, "--batch-size: "),
+        ("beta", 0.0, "--beta: "),
+        ("lambda_sup", -1.0, "--lambda-sup: "),
+        ("held_out", 1.0, "--held-out: "),
+        ("max_length", 1, "--max-length: "),
+        ("preference", "hinge", "--preference: "),
+        ("label_noise", 0.5, "--label-noise: "),
+        ("dpop_penalty", -1.0, "--dpop-penalty: "),
+        ("row_tokens", 0, "--row-tokens: "),
+        ("save_every", 0, "--save-every: "),
+        ("save_every", 2.5, "--save-every: "),
+        ("weigh", "recency:soon", "--row-weighting: "),
+        ("lambda_cost", -0.5, "--lambda-cost: "),
+        ("lambda_cost", float("inf"), "--lambda-cost: "),
     ],
 )
-def test_a_senseless_value_is_named(name: str, value: object) -> None:
-    with pytest.raises(InputError, match=name):
+def test_the_error_of_a_bad_value_names_the_flag(name: str, value: object, flag: str) -> None:
+    with pytest.raises(InputError, match=f"^{flag}"):
         TrainConfig(**{name: value})
 
 
@@ -48,13 +48,13 @@ def test_the_rate_follows_method_and_full_unless_given() -> None:
     assert TrainConfig(learning_rate=0.5).effective_learning_rate == 0.5
 
 
-def test_what_is_kept_holds_the_rate_that_was_used() -> None:
+def test_the_learning_rate_that_was_used_is_written() -> None:
     kept = TrainConfig(method="sft").to_json()
     assert kept["learning_rate"] == TrainConfig(method="sft").effective_learning_rate
     assert json.loads(json.dumps(kept)) == kept
 
 
-def test_settings_of_costs_are_kept_where_the_method_reads_them() -> None:
+def test_settings_of_costs_are_written_if_the_method_reads_them() -> None:
     assert not any("." in name for name in TrainConfig(method="sft").to_json())
     assert not any("." in name for name in TrainConfig(method="early").to_json())
     early = TrainConfig(method="early", lambda_cost=0.5).to_json()

@@ -7,17 +7,17 @@ from copydesk.training.config import RlConfig
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("setting", "message"),
     [
-        ({"generations": 1}, "generations"),
-        ({"responses": 6}, "responses"),
-        ({"responses": 0}, "responses"),
-        ({"epochs": 0.0}, "epochs"),
-        ({"max_new_tokens": 0}, "max_new_tokens"),
-        ({"vllm": "always"}, "off, colocate, server"),
-        ({"vllm_url": "http://127.0.0.1:8000"}, "vllm_url"),
+        ({"generations": 1}, "^--generations: "),
+        ({"responses": 6}, "^--responses: "),
+        ({"responses": 0}, "^--responses: "),
+        ({"epochs": 0.0}, "^--rl-epochs: "),
+        ({"max_new_tokens": 0}, "^--max-new-tokens: "),
+        ({"vllm": "always"}, "^--vllm: .*off, colocate, server"),
+        ({"vllm_url": "http://127.0.0.1:8000"}, "^--vllm-url: "),
     ],
 )
-def test_what_makes_no_sense_is_named(setting: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_the_error_of_a_bad_value_names_the_flag(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         RlConfig(**setting)

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +97,7 @@ def test_two_processes_train_what_one_trains(
     lines = []
     for name, model in models.items():
         full = ["--full"] if name == "full" else []
-        train(records, str(model), replace(SETTINGS, full=bool(full)), tmp_path / "one" / name)
+        train(records, str(model), SETTINGS.replace(full=bool(full)), tmp_path / "one" / name)
         data, out = tmp_path / "log.jsonl", tmp_path / "two" / name
         line = [*ARGUMENTS, *full, f"--data={data}", f"--model={model}", f"--out={out}"]
         lines += [line, [*line, "--resume"]]

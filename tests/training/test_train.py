@@ -1,4 +1,3 @@
-import dataclasses
 import shutil
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from copydesk.data.cost import EditCost
 from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
 from copydesk.models.load import load_model
-from copydesk.training.config import CostModelConfig, Method, RlConfig, TrainConfig
+from copydesk.training.config import CostModelConfig, RlConfig, TrainConfig
 from copydesk.training.cost_model.io import COST_MODEL_FOLDER, load_cost_model, read_cost_model
 from copydesk.training.encode import encode_log, split_triples
 from copydesk.training.logprobs import score_triples
@@ -28,14 +27,14 @@ from copydesk.training.train import train, train_all
 QUICK = TrainConfig(
     method="early", max_steps=20, batch_size=12, accumulate=1, learning_rate=5e-3, lora_r=4, held_out=0.25
 )
-QUICK_ONCE = dataclasses.replace(QUICK, max_steps=1)
+QUICK_ONCE = QUICK.replace(max_steps=1)
 
 
 @pytest.mark.parametrize("method", ["sft", "dpo", "early"])
 def test_the_adapter_loads_in_plain_peft_and_is_the_trained_policy(
-    method: Method, records: list[EditRecord], model_folder: Path, tmp_path: Path
+    method: str, records: list[EditRecord], model_folder: Path, tmp_path: Path
 ) -> None:
-    report = train(records, str(model_folder), dataclasses.replace(QUICK, method=method), tmp_path / "policy")
+    report = train(records, str(model_folder), QUICK.replace(method=method), tmp_path / "policy")
     loaded = AutoPeftModelForCausalLM.from_pretrained(str(report.folder)).eval()
     base = AutoModelForCausalLM.from_pretrained(model_folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(report.folder)
@@ -54,7 +53,7 @@ def test_the_adapter_loads_in_plain_peft_and_is_the_trained_policy(
 
 
 def test_full_training_writes_an_ordinary_model(records: list[EditRecord], model_folder: Path, tmp_path: Path) -> None:
-    settings = dataclasses.replace(QUICK, full=True, max_steps=5)
+    settings = QUICK.replace(full=True, max_steps=5)
     report = train(records, str(model_folder), settings, tmp_path / "policy")
     model = AutoModelForCausalLM.from_pretrained(report.folder)
     base = AutoModelForCausalLM.from_pretrained(model_folder)
@@ -64,7 +63,7 @@ def test_full_training_writes_an_ordinary_model(records: list[EditRecord], model
 
 
 def test_policy_json_says_how_it_was_made(records: list[EditRecord], model_folder: Path, tmp_path: Path) -> None:
-    report = train(records, str(model_folder), dataclasses.replace(QUICK, max_steps=2), tmp_path / "early-1")
+    report = train(records, str(model_folder), QUICK.replace(max_steps=2), tmp_path / "early-1")
     policy = read_policy_file(report.folder)
     assert policy == report.policy
     assert (policy.name, policy.method) == ("early-1", "early")
@@ -86,19 +85,19 @@ def test_policy_json_says_how_it_was_made(records: list[EditRecord], model_folde
 def test_whoever_may_read_the_settings_may_read_the_weights(
     records: list[EditRecord], model_folder: Path, tmp_path: Path
 ) -> None:
-    folder = train(records, str(model_folder), dataclasses.replace(QUICK, max_steps=1), tmp_path / "policy").folder
+    folder = train(records, str(model_folder), QUICK.replace(max_steps=1), tmp_path / "policy").folder
     assert len({file.stat().st_mode for file in folder.iterdir()}) == 1
 
 
 def test_the_same_run_gives_the_same_adapter(records: list[EditRecord], model_folder: Path, tmp_path: Path) -> None:
-    settings = dataclasses.replace(QUICK, max_steps=3)
+    settings = QUICK.replace(max_steps=3)
     folders = [train(records, str(model_folder), settings, tmp_path / name).folder for name in ("a", "b")]
     once, again = (folder / "adapter_model.safetensors" for folder in folders)
     assert once.read_bytes() == again.read_bytes()
 
 
 def test_nothing_held_out_nothing_measured(records: list[EditRecord], model_folder: Path, tmp_path: Path) -> None:
-    settings = dataclasses.replace(QUICK, max_steps=1, held_out=0.0)
+    settings = QUICK.replace(max_steps=1, held_out=0.0)
     policy = train(records, str(model_folder), settings, tmp_path / "policy").policy
     assert (policy.before, policy.after, policy.data.held_out) == ({}, {}, 0)
 
@@ -118,7 +117,7 @@ def pending(record: EditRecord) -> EditRecord:
     ids=["empty", "all accepted", "all pending"],
 )
 def test_a_log_that_teaches_nothing_is_refused_before_anything_is_loaded(
-    method: Method, change, said: str, records: list[EditRecord], tmp_path: Path
+    method: str, change, said: str, records: list[EditRecord], tmp_path: Path
 ) -> None:
     log = [row for row in map(change, records[:5]) if row is not None]
     with pytest.raises(InputError, match=said):
@@ -127,7 +126,7 @@ def test_a_log_that_teaches_nothing_is_refused_before_anything_is_loaded(
 
 
 def test_an_adapter_is_not_a_base(records: list[EditRecord], model_folder: Path, tmp_path: Path) -> None:
-    first = train(records, str(model_folder), dataclasses.replace(QUICK, max_steps=1), tmp_path / "first")
+    first = train(records, str(model_folder), QUICK.replace(max_steps=1), tmp_path / "first")
     with pytest.raises(InputError, match="merge"):
         train(records, str(first.folder), QUICK, tmp_path / "second")
     assert not (tmp_path / "second").exists()
@@ -171,8 +170,7 @@ def test_a_model_that_cannot_be_packed_is_trained_all_the_same(
     assert policy.after["loss"] < policy.before["loss"]
 
 
-RL = dataclasses.replace(
-    QUICK,
+RL = QUICK.replace(
     method="rl",
     batch_size=8,
     max_steps=2,
@@ -206,10 +204,8 @@ def test_rl_makes_a_cost_model_and_policy_json_names_it(
 def test_a_cost_model_can_be_used_again_with_its_own_settings(
     records: list[EditRecord], model_folder: Path, tmp_path: Path
 ) -> None:
-    first = train(records, str(model_folder), dataclasses.replace(RL, max_steps=1), tmp_path / "one").folder
-    again = dataclasses.replace(
-        RL, cost=CostModelConfig(), rl=dataclasses.replace(RL.rl, cost_model=str(first / COST_MODEL_FOLDER))
-    )
+    first = train(records, str(model_folder), RL.replace(max_steps=1), tmp_path / "one").folder
+    again = RL.replace(cost=CostModelConfig(), rl=RL.rl.replace(cost_model=str(first / COST_MODEL_FOLDER)))
     policy = train(records, str(model_folder), again, tmp_path / "two").policy
     assert policy.cost_model == read_policy_file(first).cost_model
     assert policy.settings["cost.members"] == 1
@@ -220,12 +216,12 @@ def test_a_cost_model_can_be_used_again_with_its_own_settings(
 def test_a_cost_model_of_another_model_is_refused(
     records: list[EditRecord], model_folder: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
 ) -> None:
-    first = train(records, str(model_folder), dataclasses.replace(RL, max_steps=1), tmp_path / "one").folder
+    first = train(records, str(model_folder), RL.replace(max_steps=1), tmp_path / "one").folder
     other = tmp_path / "other"
     shutil.copytree(model_folder, other)
     tiny_model.lm_head.weight.data += 1
     tiny_model.save_pretrained(other)
-    settings = dataclasses.replace(RL, rl=dataclasses.replace(RL.rl, cost_model=str(first / COST_MODEL_FOLDER)))
+    settings = RL.replace(rl=RL.rl.replace(cost_model=str(first / COST_MODEL_FOLDER)))
     with pytest.raises(InputError, match=r"--cost-model .* not") as fault:
         train(records, str(other), settings, tmp_path / "two")
     assert "\n" not in str(fault.value)
@@ -234,7 +230,7 @@ def test_a_cost_model_of_another_model_is_refused(
 def test_rl_with_all_weights_writes_an_ordinary_model(
     records: list[EditRecord], model_folder: Path, tmp_path: Path
 ) -> None:
-    settings = dataclasses.replace(RL, full=True, learning_rate=1e-3)
+    settings = RL.replace(full=True, learning_rate=1e-3)
     report = train(records, str(model_folder), settings, tmp_path / "policy")
     model = AutoModelForCausalLM.from_pretrained(report.folder)
     base = AutoModelForCausalLM.from_pretrained(model_folder)
@@ -244,7 +240,7 @@ def test_rl_with_all_weights_writes_an_ordinary_model(
 
 
 def test_the_early_ensemble_can_learn_from_cost(records: list[EditRecord], model_folder: Path, tmp_path: Path) -> None:
-    policy = train(records, str(model_folder), dataclasses.replace(QUICK, lambda_cost=1.0), tmp_path / "policy").policy
+    policy = train(records, str(model_folder), QUICK.replace(lambda_cost=1.0), tmp_path / "policy").policy
     assert policy.after["loss/cost"] < policy.before["loss/cost"]
     assert policy.settings["cost.c_max"] == 3.0
     assert policy.cost_model is None
@@ -257,7 +253,7 @@ def test_a_row_whose_cost_is_none_is_named_before_anything_is_trained(
     rows = [
         record.model_copy(update={"metadata": {"minutes": -1 if i == 4 else 2}}) for i, record in enumerate(records)
     ]
-    settings = dataclasses.replace(RL, cost=CostModelConfig(source="field:minutes"))
+    settings = RL.replace(cost=CostModelConfig(source="field:minutes"))
     with pytest.raises(InputError, match="row 'row-Ed'"):
         train(rows, str(model_folder), settings, tmp_path / "policy")
     assert not (tmp_path / "policy").exists()

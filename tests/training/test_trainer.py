@@ -11,7 +11,7 @@ from tests.support.small_models import FAMILIES, make, shaken
 from torch import nn
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, TrainingArguments
 
-from copydesk.training.config import Method, TrainConfig
+from copydesk.training.config import TrainConfig
 from copydesk.training.encode import Triple
 from copydesk.training.fit import compute_reference_logprobs
 from copydesk.training.logprobs import ForwardPlan
@@ -24,7 +24,7 @@ def make_trainer(
     reference: nn.Module,
     triples: list[Triple],
     folder: Path,
-    method: Method,
+    method: str,
     lambda_cost: float = 0.0,
     **arguments: Any,
 ) -> EditTrainer:
@@ -99,7 +99,7 @@ def test_early_loss_on_a_batch_is_the_plain_computation(
 
 @pytest.mark.parametrize(("method", "lambda_cost"), [("sft", 0.0), ("dpo", 0.0), ("early", 0.0), ("early", 2.0)])
 def test_a_step_is_the_same_in_one_batch_or_in_several(
-    method: Method, lambda_cost: float, tiny_model: LlamaForCausalLM, triples: list[Triple], tmp_path: Path
+    method: str, lambda_cost: float, tiny_model: LlamaForCausalLM, triples: list[Triple], tmp_path: Path
 ) -> None:
     triples = [dataclasses.replace(triple, cost=place / 9) for place, triple in enumerate(triples)]
     rows = triples[:8] if method != "dpo" else [triple for triple in triples if triple.edited][:8]
@@ -141,7 +141,7 @@ def test_metrics_are_averaged_between_logs(tiny_model: LlamaForCausalLM, triples
 
 @pytest.mark.parametrize("method", ["sft", "dpo", "early"])
 def test_a_row_of_weight_two_counts_like_two_rows(
-    method: Method, tiny_model: LlamaForCausalLM, triples: list[Triple], tmp_path: Path
+    method: str, tiny_model: LlamaForCausalLM, triples: list[Triple], tmp_path: Path
 ) -> None:
     losses = []
     heavy = [dataclasses.replace(triple, weight=2.0 if place == 1 else 1.0) for place, triple in enumerate(triples)]

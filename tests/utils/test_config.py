@@ -1,12 +1,13 @@
 """Settings classes: one line for a bad value, and nothing changes once it is made."""
 
+import json
 from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field, ValidationError
 
 from copydesk.errors import InputError
-from copydesk.utils.config import Config, Flag, describe_range
+from copydesk.utils.config import Config, Flag, Real, describe_range
 
 
 class Inner(Config):
@@ -56,3 +57,15 @@ def test_it_cannot_be_changed() -> None:
 def test_a_range_in_words() -> None:
     assert describe_range(Outer.model_fields["share"]) == "at least 0 and less than 1"
     assert describe_range(Outer.model_fields["kind"]) == ""
+
+
+class Share(Config):
+    size: Annotated[Real | None, Field(ge=0, lt=5, description="Any number.")] = 0.5
+
+
+def test_a_whole_number_of_a_real_setting_stays_whole() -> None:
+    assert json.dumps([Share(size=size).model_dump()["size"] for size in (2, 2.0, 0)]) == "[2, 2.0, 0]"
+    with pytest.raises(InputError, match=r"^--size: 5 must be at least 0 and less than 5$"):
+        Share(size=5)
+    with pytest.raises(InputError, match=r"^--size: inf must be"):
+        Share(size=float("inf"))

@@ -132,6 +132,8 @@ def _make_option(parameter: str, name: str, field: FieldInfo, default: Any) -> i
 
 def _to_option_type(annotation: Any) -> Any:
     """The type as Typer knows it: a tuple of any length, or a mapping, is an option that may be repeated."""
+    if get_origin(annotation) is Annotated:
+        return _to_option_type(get_args(annotation)[0])
     if get_origin(annotation) is Mapping:
         return list[str]
     if get_origin(annotation) is tuple:

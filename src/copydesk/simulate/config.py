@@ -2,19 +2,20 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from copydesk import embedded
 from copydesk.ensemble.rules import RULES, Rule, list_late_methods
 from copydesk.errors import InputError
+from copydesk.method_registry import METHODS
 from copydesk.report.columns import Scenario, parse_scenario
-from copydesk.simulate.recipe import RECIPE
+from copydesk.simulate.recipe import get_recipe
 from copydesk.simulate.tasks import SCRIPTED_TASKS, get_task
 from copydesk.simulate.users import ChangingUser, User, get_user
-from copydesk.training.config import METHODS, Method, TrainConfig
+from copydesk.training.config import TrainConfig
 from copydesk.utils.config import Config, ConfigError, Flag, make_setting_error
 
 if TYPE_CHECKING:
@@ -60,9 +61,9 @@ ORACLE_METHOD = "oracle"
 _PROMPTED_PATTERN = re.compile(r"(?P<learner>icl|cipher)-(?P<k>[1-9]\d*)")
 
 
-def parse_training_method(name: str) -> Method | None:
+def parse_training_method(name: str) -> str | None:
     """The training method of that name, if it is one."""
-    return cast(Method, name) if name in get_args(Method) else None
+    return name if name in METHODS else None
 
 
 def parse_prompted_method(name: str) -> tuple[str, int] | None:
@@ -277,19 +278,19 @@ class ExperimentConfig(Config):
 
         return Sampling(self.temperature if temperature is None else temperature, self.max_new_tokens, self.batch_size)
 
-    def make_train_config(self, method: Method, seed: int) -> TrainConfig:
+    def make_train_config(self, method: str, seed: int) -> TrainConfig:
         """The training settings of a method.
 
         Raises:
             InputError: the recipe names an unknown setting, or a value is of the wrong type or out of range.
         """
-        usual = RECIPE[method] if self.model == embedded.NAME else TrainConfig(method=method, held_out=0.0)
-        usual = replace(usual, seed=seed, max_length=self.max_length)
+        usual = get_recipe(method) if self.model == embedded.NAME else TrainConfig(method=method, held_out=0.0)
+        usual = usual.replace(seed=seed, max_length=self.max_length)
         parts: dict[str, dict[str, Any]] = {"": {}, "cost": {}, "rl": {}}
         known: dict[str, set[str]] = {
-            "": {one.name for one in fields(usual)} - {"method", "seed", "cost", "rl"},
-            "cost": {one.name for one in fields(usual.cost)},
-            "rl": {one.name for one in fields(usual.rl)},
+            "": set(type(usual).model_fields) - {"method", "seed", "cost", "rl"},
+            "cost": set(type(usual.cost).model_fields),
+            "rl": set(type(usual.rl).model_fields),
         }
         for name, value in self.recipe.get(method, {}).items():
             part, _, setting = name.rpartition(".")
@@ -297,8 +298,8 @@ class ExperimentConfig(Config):
                 raise _recipe_error(f"{method}.{name}", "there is no such setting; see `copydesk train --help`")
             parts[part][setting] = value
         try:
-            cost, rl = replace(usual.cost, **parts["cost"]), replace(usual.rl, **parts["rl"])
-            return replace(usual, **parts[""], cost=cost, rl=rl)
+            cost, rl = usual.cost.replace(**parts["cost"]), usual.rl.replace(**parts["rl"])
+            return usual.replace(**parts[""], cost=cost, rl=rl)
         except InputError as exc:
             raise _recipe_error(method, str(exc)) from None
         except TypeError as exc:
@@ -309,7 +310,7 @@ class ExperimentConfig(Config):
         values = {name: getattr(self, name) for name in type(self).model_fields}
         return values | {"recipe": self.recipe_json([name for name in METHODS if name in self.methods])}
 
-    def recipe_json(self, methods: Sequence[Method]) -> dict[str, dict[str, Any]]:
+    def recipe_json(self, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
         """The training settings of methods, without the seed."""
         every = {name: self.make_train_config(name, 0).to_json() for name in methods}
         return {name: {k: v for k, v in one.items() if k != "seed"} for name, one in every.items()}

@@ -1,7 +1,6 @@
 """The whole loop for one task and one user: log edits, learn every policy, play the rounds."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from copydesk.data.cost import EditCost
@@ -47,7 +46,7 @@ def run_demo(settings: DemoConfig, folder: Path) -> RunResult:
     for method, recipe in settings.recipe.items():
         target = folder / "policies" / method
         target.mkdir(parents=True)
-        played[method] = play(trainer.train(method, replace(recipe, seed=settings.seed), target, base_rounds))
+        played[method] = play(trainer.train(method, recipe.replace(seed=settings.seed), target, base_rounds))
     rounds = [*base_rounds, *(one for own in played.values() for one in own)]
     ensemble = LateEnsemble(list(played), Ucb(alpha=settings.alpha), settings.seed)
     return RunResult(rounds + play_late(ensemble, played), clock.compute_durations())

@@ -1,7 +1,6 @@
 """The loop for several people: one log, one shared policy, an adapter for each, and the rounds of all."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import accumulate, pairwise
 from pathlib import Path
 
@@ -57,7 +56,7 @@ def run_personal(settings: PersonalConfig, folder: Path) -> RunResult:
     def train(name: str, log: Sequence[EditRecord]) -> LocalPolicy:
         target = folder / "policies" / name
         target.mkdir(parents=True)
-        training = replace(settings.training, seed=settings.seed)
+        training = settings.training.replace(seed=settings.seed)
         with clock(f"train.{name}", f"the policy {name}, from {len(log)} edits"):
             trainer = PolicyTrainer(reference, log, cost, training.max_length, StepTimer())
             return trainer.train(name, training, target, [])

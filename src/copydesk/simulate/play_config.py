@@ -11,7 +11,7 @@ from copydesk.simulate.recipe import PERSONAL_RECIPE, RECIPE
 from copydesk.simulate.tasks import SCRIPTED_TASKS, get_task
 from copydesk.simulate.users import get_user
 from copydesk.simulate.users.scripted import MIN_PERSONAL_EDITS, PersonalUser, make_personal_users
-from copydesk.training.config import Method, TrainConfig
+from copydesk.training.config import TrainConfig
 from copydesk.utils.config import Config, make_setting_error
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class DemoConfig(PlayConfig):
         float, Field(ge=0, description="The temperature of the responses in the log; 1 samples from π_ref itself.")
     ] = 1.0
     recipe: Annotated[
-        Mapping[Method, InstanceOf[TrainConfig]],
+        Mapping[str, InstanceOf[TrainConfig]],
         Field(default_factory=lambda: RECIPE, description="The training settings of each method."),
     ]
 

@@ -5,19 +5,17 @@ that no table uses.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
-from copydesk.training.config import CostModelConfig, Method, TrainConfig
+from copydesk.training.config import CostModelConfig, TrainConfig
 
 # All weights of a model this small train faster than an adapter on it would, and its batches are cheap.
 _BASE_RECIPE = TrainConfig(full=True, epochs=4, batch_size=16, accumulate=1, max_length=512, held_out=0.0)
 
-RECIPE: Mapping[Method, TrainConfig] = {
-    "sft": replace(_BASE_RECIPE, method="sft", learning_rate=5e-3),
-    "dpo": replace(_BASE_RECIPE, method="dpo", learning_rate=3e-4, beta=0.1, epochs=8),
+RECIPE: Mapping[str, TrainConfig] = {
+    "sft": _BASE_RECIPE.replace(method="sft", learning_rate=5e-3),
+    "dpo": _BASE_RECIPE.replace(method="dpo", learning_rate=3e-4, beta=0.1, epochs=8),
     # A step is 64 responses to 16 contexts; one pass over the log takes about as long as four of the others'.
-    "rl": replace(
-        _BASE_RECIPE,
+    "rl": _BASE_RECIPE.replace(
         method="rl",
         learning_rate=2e-3,
         beta=0.01,
@@ -25,13 +23,18 @@ RECIPE: Mapping[Method, TrainConfig] = {
         # The paper's f̄, whose table simulations are held against.
         cost=CostModelConfig(epochs=3, learning_rate=1e-2, rows_per_step=8, pessimism="max"),
     ),
-    "early": replace(_BASE_RECIPE, method="early", learning_rate=1e-3, beta=0.1, lambda_sup=0.1),
+    "early": _BASE_RECIPE.replace(method="early", learning_rate=1e-3, beta=0.1, lambda_sup=0.1),
 }
 """The settings of each method; the order is the order in which a late ensemble first tries them."""
+
+
+def get_recipe(method: str) -> TrainConfig:
+    """The settings of a method; one without a recipe is trained with the shared settings and its own default rate."""
+    return RECIPE.get(method) or _BASE_RECIPE.replace(method=method)
 
 
 # By imitation: of the demo's methods it needs the fewest edits, whatever the length of the log (docs/results.md), and
 # each person has few. As adapters on one model, which can be served together. The rate is the best of four on a user
 # (p = 0.6) and a seed that no table uses, over logs of 38 and of 300 edits (`experiments/personal/personal.py rate`).
-PERSONAL_RECIPE = replace(RECIPE["sft"], full=False, learning_rate=2e-2)
+PERSONAL_RECIPE = RECIPE["sft"].replace(full=False, learning_rate=2e-2)
 """The settings of the shared policy and of each person's own: with few edits it takes few steps."""

@@ -27,6 +27,7 @@ from copydesk.data.record import Context, EditRecord
 from copydesk.ensemble import LateEnsemble
 from copydesk.ensemble.rules import list_late_methods
 from copydesk.errors import InputError
+from copydesk.method_registry import METHODS
 from copydesk.models.load import load_model, quiet_libraries
 from copydesk.policies import LocalPolicy, Policy
 from copydesk.policies.prompted import CipherPolicy, IclPolicy, Learner, OraclePolicy, RetrievalMemory
@@ -202,7 +203,7 @@ class LogRunPlayer:
         assert name is not None
         training = self.settings.make_train_config(name, self.cell.seed)
         unseen: Sequence[Round] = []
-        if name == "rl":
+        if METHODS[name].on_policy:
             unseen = self._simulate_edits(
                 BASE_METHOD,
                 self._load_or_generate_responses(BASE_METHOD),

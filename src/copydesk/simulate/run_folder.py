@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from copydesk.errors import InputError
+from copydesk.method_registry import METHODS
 from copydesk.simulate.config import MAY_EXTEND, ExperimentConfig, LogRun
 from copydesk.simulate.protocol import Round
-from copydesk.training.config import METHODS
 from copydesk.utils.atomic import atomic_write
 
 CONFIG_FILE = "bench.json"
@@ -134,6 +134,6 @@ def _comparable_config(settings: ExperimentConfig) -> dict[str, Any]:
     """The settings that must not change, as they come out of a JSON file."""
     plain = {name: value for name, value in settings.to_json().items() if name not in (*MAY_EXTEND, "recipe")}
     # What methods are trained with counts for all of them, whether they are rows now or later.
-    plain["recipe"] = settings.recipe_json(METHODS)
+    plain["recipe"] = settings.recipe_json(list(METHODS))
     found: dict[str, Any] = json.loads(json.dumps(plain))
     return found

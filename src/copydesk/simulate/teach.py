@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from copydesk.data.cost import EditCost
 from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
+from copydesk.method_registry import METHODS
 from copydesk.models.load import ModelInfo, load_model
 from copydesk.policies import LocalPolicy
 from copydesk.simulate.protocol import Round
@@ -94,7 +95,7 @@ class PolicyTrainer:
         """
         student, triples, method = self.reference_policy, self.encoded.triples, training.method
         file: CostModelFile | None = None
-        if method == "rl":
+        if METHODS[method].on_policy:
             with self.timer("train.cost_model", f"fitting a cost model to {len(triples)} edits"):
                 cost_model = fit_cost_model(student.model, triples, training)
                 file = build_cost_model_file(
@@ -104,7 +105,7 @@ class PolicyTrainer:
         else:
             references = self.compute_references()
         with self.timer(f"train.{method}", f"training {method} on {len(triples)} edits"):
-            if method == "rl":
+            if METHODS[method].on_policy:
                 fitted = fit_rl(student.model, student.tokenizer, triples, cost_model, training)
             else:
                 fitted = fit_policy(student.model, triples, references, training)

@@ -1,7 +1,4 @@
-"""Training in memory: from a model, token triples and reference log-probabilities to a trained policy.
-
-What a policy makes of rows it was not trained on.
-"""
+"""Fit a policy in memory, from token triples and reference log-probabilities, and measure it on held-out rows."""
 
 import copy as copying
 from collections.abc import Sequence
@@ -15,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, set_seed
 
 from copydesk.errors import InputError
+from copydesk.method_registry import METHODS
 from copydesk.training.config import TrainConfig
 from copydesk.training.encode import Triple
 from copydesk.training.logprobs import (
@@ -25,7 +23,7 @@ from copydesk.training.logprobs import (
     score_triples,
 )
 from copydesk.training.loop import build_training_arguments, disable_dropout, run_trainer
-from copydesk.training.objectives import compute_early_ensemble_loss, compute_preference_loss, compute_supervised_loss
+from copydesk.training.objectives import BatchLogProbs, compute_early_ensemble_loss
 from copydesk.training.row_costs import check_costs
 from copydesk.training.trainer import EditTrainer, RunningMeans, build_examples
 
@@ -36,11 +34,10 @@ class FitResult:
 
     Attributes:
         model: with a LoRA adapter, or, after full training, an ordinary model; in evaluation mode.
-        history: what was logged, about twenty times over the run: step, epoch, loss and the objective's metrics.
+        history: log entries, about twenty over the run: step, epoch, loss and the objective's metrics.
         forward: how the model was run on triples.
-        sharded_model: where processes share out the weights (FSDP, DeepSpeed), the model to run, in all of them
-            together.
-        full_state_dict: then, in the main process, all weights of the model.
+        sharded_model: where the weights are sharded (FSDP, DeepSpeed), the model to run, in all processes together.
+        full_state_dict: in that case, all weights of the model, in the main process.
     """
 
     model: PreTrainedModel | PeftModel
@@ -91,17 +88,17 @@ def fit_policy(
     Args:
         model: π_ref.
         triples: the rows to learn from.
-        references: `reference_logprobs(model, triples)`.
-        settings: all but `held_out`, `max_length`, `weigh` and `dtype`, which are decided before, matter here.
+        references: `compute_reference_logprobs(model, triples)`.
+        settings: of the run; `held_out`, `max_length`, `weigh` and `dtype` have been applied before and are not read.
         copy: train a copy and leave `model` as it is; `False` saves its memory and changes `model`.
-        forward: how to run the model; found out if not given.
-        checkpoints: the folder to keep the newest checkpoint in, or where there is one already, to go on from. While
-            training with one, SIGINT and SIGTERM save a checkpoint and stop.
+        forward: how to run the model; by default `choose_forward` decides.
+        checkpoints: the folder for the newest checkpoint, from which training resumes if there is one. While training
+            with one, SIGINT and SIGTERM save a checkpoint and stop.
 
     Raises:
         InputError: no row of `triples` is edited, so that there is nothing to learn from edits; a row lacks the cost
             that the method needs; training diverged; or the disk is too full for the checkpoints.
-        Interrupted: a signal came; what was learnt is in the checkpoint.
+        Interrupted: by a signal; the progress is in the checkpoint.
     """
     check_edited(triples)
     if settings.uses_costs:
@@ -124,7 +121,7 @@ def fit_policy(
         )
 
     trainer = run_trainer(make, checkpoints)
-    policy.config.use_cache = use_cache  # `Trainer` turns it off, and generation would be slow ever after
+    policy.config.use_cache = use_cache  # `Trainer` turns it off, and generation would stay slow
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     policy.eval()
     if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
@@ -136,7 +133,7 @@ def fit_policy(
 
 
 def check_edited(triples: Sequence[Triple]) -> None:
-    """Refuse rows that say nothing about how to answer better.
+    """Refuse rows without any edit.
 
     Raises:
         InputError: no row is edited.
@@ -146,13 +143,13 @@ def check_edited(triples: Sequence[Triple]) -> None:
 
 
 def check_row_weights(triples: Sequence[Triple]) -> None:
-    """Refuse rows that all weigh nothing.
+    """Refuse rows that all have weight 0.
 
     Raises:
         InputError: every row weighs 0.
     """
     if not any(triple.weight for triple in triples):
-        raise InputError("every row to train on weighs 0, so there is nothing to learn from; weigh them otherwise")
+        raise InputError("every row to train on has weight 0, so nothing can be learned; change --row-weighting")
 
 
 def build_lora_config(settings: TrainConfig) -> LoraConfig:
@@ -176,39 +173,43 @@ def compute_held_out_metrics(
     """Measure a policy on triples, from its log-probabilities and the reference policy's.
 
     Args:
-        triples: the rows; their weights say how much each counts in every mean.
+        triples: the rows, with their weights in every mean.
         policy: their log-probabilities under the policy.
         references: those under the reference policy.
         settings: the method and what its objective needs.
         baseline_value: V of `compute_offline_cost_loss`, where the method uses costs.
 
     Returns:
-        The same figures whatever the method, so that methods compare. `loss`, the method's own objective; but not of
-        `rl`, whose objective is a mean over what the policy writes itself (see `compute_sampled_metrics`). Means over
-        the rows, of which `copydesk.training.trainer` says what they are: `loss/supervised`, `logp/edit`,
-        `logp_gain/edit`, `kl` and `no_preference`, and, where any row was edited, `loss/preference`, `margin`,
-        `accuracy`, `logp/response`, `logp_gain/response` and `logp_gain/preferred`; and `logp_per_token/edit`. Empty
-        where there are no triples, or none that weighs anything.
+        The same figures for every method, so that methods compare. `loss`, the method's own objective; not for `rl`,
+        whose objective is a mean over the policy's own responses (see `compute_sampled_metrics`). Means over the rows,
+        defined in `copydesk.training.trainer`: `loss/supervised`, `logp/edit`, `logp_gain/edit`, `kl` and
+        `no_preference`, and, where any row was edited, `loss/preference`, `margin`, `accuracy`, `logp/response`,
+        `logp_gain/response` and `logp_gain/preferred`; other metrics of the method's objective; and
+        `logp_per_token/edit`. Empty where there are no triples of a weight above 0.
     """
     weights = torch.tensor([triple.weight for triple in triples])
     if not weights.any():
         return {}
-    edited = torch.tensor([triple.edited for triple in triples])
-    terms = (policy.edit, policy.response, references.edit, references.response, edited)
-    options = settings.preference_options() | {"weights": weights}
-    if settings.method == "early":
-        options |= settings.cost_options(torch.tensor([triple.cost or 0.0 for triple in triples]), baseline_value)
-    joint_loss, metrics = compute_early_ensemble_loss(*terms, lambda_sup=settings.lambda_sup, **options)
-    if settings.method == "sft":
-        loss, _ = compute_supervised_loss(policy.edit, references.edit, weights=weights)
-    elif settings.method == "dpo":
-        loss, _ = compute_preference_loss(*terms, **options)
-    else:
-        loss = joint_loss
+    batch = BatchLogProbs(
+        policy.edit,
+        policy.response,
+        references.edit,
+        references.response,
+        torch.tensor([triple.edited for triple in triples]),
+        weights,
+        torch.tensor([triple.cost or 0.0 for triple in triples]),
+        baseline_value=baseline_value,
+    )
+    options = settings.preference_options() | {"lambda_sup": settings.lambda_sup, "weights": weights}
+    _, metrics = compute_early_ensemble_loss(*batch[:5], **options)
+    method = METHODS[settings.method]
+    own: dict[str, float] = {}
+    if not method.on_policy:
+        loss, own_metrics = method.loss(batch, settings)
+        own, metrics = {"loss": loss.item()}, metrics | own_metrics
     means = RunningMeans()
     means.add(metrics, weights)
     figures = means.means()
     lengths = torch.tensor([float(len(triple.edit)) for triple in triples])
     mean_length = (weights * lengths).sum().item() / weights.sum().item()
-    own = {} if settings.method == "rl" else {"loss": loss.item()}
     return own | figures | {"logp_per_token/edit": figures["logp/edit"] / mean_length}

@@ -1,13 +1,16 @@
-"""The objectives: what a log of edits asks of a policy, as pure functions of log-probabilities.
+"""Training objectives: losses of a batch of edits as pure functions of log-probabilities.
 
 For a batch of B triples (x, y, y') every log-probability is a float32 tensor of shape [B], in nats, and is the *sum*
 over the tokens of the answer, the end of the turn included. Each function returns the loss to minimise, a scalar, and
-what it says of every row.
+metrics of every row.
 
 A loss is a weighted mean over rows. `weights`, of shape [B] and at least 0, is 1 for every row unless given; a row of
 weight 0 is padding and adds nothing, whatever it holds. What the mean is divided by is the weight of this batch unless
 given: a trainer that splits one step over several batches gives the weight of the whole step to each of them, and the
 losses then add up to the step's, so that a row counts the same whichever batch it falls into.
+
+The objective of a method, `compute_sft_loss` and the others, takes a `BatchLogProbs` and the settings of the run;
+`copydesk.method_registry` names it.
 
 Source: Misra, Pacchiano, Chi, Gao, *Principled Fine-tuning of LLMs from User-Edits: A Medley of Preference,
 Supervision, and Reward*, NeurIPS 2025, https://arxiv.org/abs/2601.19055.
@@ -15,17 +18,67 @@ Supervision, and Reward*, NeurIPS 2025, https://arxiv.org/abs/2601.19055.
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from copydesk.training.config import PreferenceForm
+from copydesk.training.config import PreferenceForm, TrainConfig
 from copydesk.training.encode import Triple
 
 RowMetrics = dict[str, Tensor]
 """Figures by name (`copydesk.training.trainer` says what they are), one per row: shape [B], without gradient, NaN for a
-row that a figure says nothing about: the margin of an unedited row, everything of a row of weight 0."""
+row that a figure does not apply to: the margin of an unedited row, everything of a row of weight 0."""
+
+
+class BatchLogProbs(NamedTuple):
+    """What an objective is computed from: log-probabilities, costs and weights of B rows, each of shape [B].
+
+    Attributes:
+        edit: log π(y'|x).
+        response: log π(y|x); meaningful where the method needs it and y' ≠ y.
+        ref_edit: log π_ref(y'|x).
+        ref_response: log π_ref(y|x).
+        edited: true where y' ≠ y.
+        weights: w, the rows' weights; 0 is padding.
+        costs: c; 0 where no cost is known.
+        rows: the weight that means over all rows are over; `None`: that of this batch.
+        pairs: the weight that means over edited rows are over; `None`: that of this batch.
+        baseline_value: V of `compute_offline_cost_loss`.
+    """
+
+    edit: Tensor
+    response: Tensor
+    ref_edit: Tensor
+    ref_response: Tensor
+    edited: Tensor
+    weights: Tensor
+    costs: Tensor
+    rows: float | Tensor | None = None
+    pairs: float | Tensor | None = None
+    baseline_value: float = 0.0
+
+
+def compute_sft_loss(batch: BatchLogProbs, config: TrainConfig) -> tuple[Tensor, RowMetrics]:
+    """The objective of `sft`: `compute_supervised_loss`."""
+    return compute_supervised_loss(batch.edit, batch.ref_edit, weights=batch.weights, rows=batch.rows)
+
+
+def compute_dpo_loss(batch: BatchLogProbs, config: TrainConfig) -> tuple[Tensor, RowMetrics]:
+    """The objective of `dpo`: `compute_preference_loss`."""
+    options = config.preference_options() | {"weights": batch.weights, "rows": batch.pairs}
+    return compute_preference_loss(*batch[:5], **options)
+
+
+def compute_early_loss(batch: BatchLogProbs, config: TrainConfig) -> tuple[Tensor, RowMetrics]:
+    """The objective of `early`: `compute_early_ensemble_loss`, with the cost term if the settings ask for it."""
+    options = config.preference_options() | {"lambda_sup": config.lambda_sup, "weights": batch.weights}
+    if config.uses_costs:
+        options |= {
+            "lambda_cost": config.lambda_cost, "costs": batch.costs, "baseline_value": batch.baseline_value,
+        }  # fmt: skip
+    return compute_early_ensemble_loss(*batch[:5], **options, rows=batch.rows, pairs=batch.pairs)
 
 
 def compute_supervised_loss(
@@ -64,18 +117,18 @@ def compute_preference_loss(
     weights: Tensor | None = None,
     rows: float | Tensor | None = None,
 ) -> tuple[Tensor, RowMetrics]:
-    """Direct preference optimisation: y' is better than y.
+    """Direct preference optimisation: prefer y' to y.
 
         h_i  = log π(y'_i|x_i)/π_ref(y'_i|x_i) - log π(y_i|x_i)/π_ref(y_i|x_i)
         loss = Σ_i w_i form(h_i) / rows        over the rows with y' ≠ y
 
-    where `form` is one of the functions `sigmoid`, `ipo`, `robust` and `dpop` below. A row with y' = y says nothing
-    about which of two answers is better; it is left out of the mean. A batch without any edited row has loss 0, with a
+    where `form` is one of `compute_sigmoid_loss`, `compute_ipo_loss`, `compute_robust_loss` and `compute_dpop_loss`. A
+    row with y' = y carries no preference; it is left out of the mean. A batch without any edited row has loss 0, with a
     gradient (of zero), so that it can be trained on like every other.
 
     Args:
         edit: log π(y'|x), shape [B].
-        response: log π(y|x), shape [B]; what it holds where `edited` is false does not matter.
+        response: log π(y|x), shape [B]; not read where `edited` is false.
         ref_edit: log π_ref(y'|x), shape [B].
         ref_response: log π_ref(y|x), shape [B].
         edited: true where y' ≠ y, shape [B].
@@ -93,7 +146,7 @@ def compute_preference_loss(
     counted = weights > 0
     pairs = edited & counted
     gain_edit, gain_response = edit - ref_edit, response - ref_response
-    # What is no pair becomes 0 before a loss is computed of it: a NaN times a weight of 0 would still be a NaN.
+    # Rows that are no pair are set to 0 before the loss: a NaN times a weight of 0 would still be a NaN.
     h = torch.where(pairs, gain_edit - gain_response, 0.0)
     match form:
         case "sigmoid":
@@ -148,12 +201,12 @@ def compute_early_ensemble_loss(
 
     The supervised term and the cost term are means over all rows, also those with y' = y; the preference term is one
     over the edited ones. With λ_cost = 0 the cost term is not computed and the loss is the paper's, to the bit.
-    The arguments are those of `preference` but for these:
+    The arguments are those of `compute_preference_loss`, and:
 
     Args:
         lambda_sup: the weight λ.
-        rows: `rows` of `supervised`, the weight the means over all rows are over.
-        pairs: `rows` of `preference`, the weight the preference mean is over.
+        rows: the weight that the means over all rows are over.
+        pairs: the weight that the preference mean is over.
         lambda_cost: the weight λ_cost.
         costs: c, shape [B]; needed where `lambda_cost` is above 0.
         baseline_value: V of `compute_offline_cost_loss`.
@@ -195,7 +248,7 @@ def compute_offline_cost_loss(
     weights: Tensor | None = None,
     rows: float | Tensor | None = None,
 ) -> tuple[Tensor, RowMetrics]:
-    """What the logged costs alone say of a policy, with no model of them and nothing sampled.
+    """Policy optimisation from the logged costs alone, without a cost model and without sampling.
 
         loss = Σ_i w_i (c_i + β log π(y_i|x_i)/π_ref(y_i|x_i) - V)² / (2 β rows)
 
@@ -211,8 +264,8 @@ def compute_offline_cost_loss(
     π/π_ref comes in that could blow up.
 
     A log has one response to a context, too few for V(x): one V, `soft_min_value` of all costs, stands for all
-    contexts. That is exact where costs are spread alike in every context. Where they are not, what is too dear for its
-    context and what is cheap for it are told apart less well.
+    contexts. That is exact where costs have the same distribution in every context. Where they have not, responses
+    that are expensive or cheap for their context are distinguished less well.
 
     Args:
         response: log π(y|x), shape [B]; of a row with y' = y, log π(y'|x).
@@ -248,7 +301,7 @@ def soft_min_value(triples: Sequence[Triple], beta: float) -> float:
 
 
 def compute_sigmoid_loss(h: Tensor, beta: float) -> Tensor:
-    """DPO's own loss: y' and y as two players of a Bradley-Terry match whose scores differ by β h.
+    """DPO's own loss: the Bradley-Terry model with a score difference of β h between y' and y.
 
         - log σ(β h)
 
@@ -265,16 +318,16 @@ def compute_sigmoid_loss(h: Tensor, beta: float) -> Tensor:
 
 
 def compute_ipo_loss(h: Tensor, beta: float) -> Tensor:
-    """Identity preference optimisation: a difference to reach and not to pass, so it cannot be pushed without end.
+    """Identity preference optimisation: a target for the difference, so that it does not grow without bound.
 
         (h - 1 / (2 β))²
 
     The paper's τ is our β. TRL divides each log-ratio by its answer's tokens before it takes the difference, so its
     loss is not this one for answers of more than one token; ours sums, as the paper writes it and as every other
-    objective here does. The difference to reach is thus for the whole answer: 5 nats with β = 0.1. For long answers
-    that change much take a smaller β.
+    objective here does. The target is thus for the whole answer: 5 nats with β = 0.1. For long answers with large
+    edits take a smaller β.
 
-    Args and returns are those of `sigmoid`.
+    Args and returns are those of `compute_sigmoid_loss`.
 
     Source: Azar et al., *A General Theoretical Paradigm to Understand Learning from Human Preferences*,
     https://arxiv.org/abs/2310.12036, equation 17.
@@ -283,14 +336,14 @@ def compute_ipo_loss(h: Tensor, beta: float) -> Tensor:
 
 
 def compute_robust_loss(h: Tensor, beta: float, label_noise: float) -> Tensor:
-    """DPO for rows some of which say the opposite of what is true: its mean is that of DPO on the noiseless rows.
+    """DPO for rows with flipped preferences: in expectation the loss of DPO on the rows without noise.
 
         (- (1 - ε) log σ(β h) + ε log σ(-β h)) / (1 - 2 ε)
 
     With ε > 0 it can be negative, and it keeps falling, by β ε / (1 - 2 ε) a nat, however large h already is.
 
     Args:
-        h: as for `sigmoid`.
+        h: as for `compute_sigmoid_loss`.
         beta: β.
         label_noise: ε, how likely a row's y' is the worse answer; at least 0 and less than a half.
 
@@ -300,20 +353,20 @@ def compute_robust_loss(h: Tensor, beta: float, label_noise: float) -> Tensor:
     Source: Chowdhury, Kini, Natarajan, *Provably Robust DPO: Aligning Language Models with Noisy Feedback*,
     https://arxiv.org/abs/2403.00409.
     """
-    told, opposite = compute_sigmoid_loss(h, beta), compute_sigmoid_loss(-h, beta)
-    return ((1 - label_noise) * told - label_noise * opposite) / (1 - 2 * label_noise)
+    as_given, flipped = compute_sigmoid_loss(h, beta), compute_sigmoid_loss(-h, beta)
+    return ((1 - label_noise) * as_given - label_noise * flipped) / (1 - 2 * label_noise)
 
 
 def compute_dpop_loss(h: Tensor, drop: Tensor, beta: float, penalty: float) -> Tensor:
-    """DPO-Positive, made for pairs a small edit apart: y' must not become less likely than it was.
+    """DPO-Positive, for pairs that differ by a small edit: DPO with a penalty on y' becoming less likely.
 
         - log σ(β (h - λ max(0, log π_ref(y'|x) - log π(y'|x))))
 
-    At the start, where π = π_ref, a row stands on the edge: the gradient at y' is 1 + λ times as large on one side of
-    it as on the other. On the edge itself it is that of `sigmoid`.
+    At the start, where π = π_ref, a row is at the kink of max(0, ·): the gradient at y' is 1 + λ times as large on one
+    side of it as on the other. At the kink itself it is that of `compute_sigmoid_loss`.
 
     Args:
-        h: as for `sigmoid`.
+        h: as for `compute_sigmoid_loss`.
         drop: log π_ref(y'|x) - log π(y'|x), in nats, in the shape of `h`.
         beta: β.
         penalty: λ.

@@ -53,7 +53,7 @@ def parse_row_weighting(spec: str) -> RowWeighting:
             return partial(_weigh_by_recency, half_life)
         case ("field", ":", name) if name:
             return partial(_weigh_by_field, name)
-    raise InputError(f"weigh: {spec!r} is not one of user, recency:DAYS (more than 0), field:NAME")
+    raise InputError(f"--row-weighting: {spec!r} is not one of user, recency:DAYS (more than 0), field:NAME")
 
 
 def _weigh_by_user(rows: Sequence[EditRecord]) -> list[float]:

@@ -1,7 +1,4 @@
-"""From a log and the name of a model to a policy's folder, or to one for each method.
-
-Writing a policy: what `policy.json` says of it, and its folder.
-"""
+"""Train policies from a log and the name of a model, and write each into a folder of its own."""
 
 import hashlib
 import json
@@ -9,7 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +17,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
+from copydesk.method_registry import METHODS
 from copydesk.models.load import ModelInfo
 from copydesk.training import distributed
-from copydesk.training.config import METHODS, CostModelConfig, Method, TrainConfig
+from copydesk.training.config import CostModelConfig, TrainConfig
 from copydesk.training.cost_model.io import COST_MODEL_FOLDER, CostModelFile, read_cost_model, save_cost_model
 from copydesk.training.encode import EncodedLog, Triple
 from copydesk.training.fit import FitResult, compute_held_out_metrics, fit_policy
@@ -56,7 +54,7 @@ def build_policy_file(
     remarks: list[str] | None = None,
     cost_model: CostModelFile | None = None,
 ) -> PolicyFile:
-    """What `policy.json` says of a policy trained on the log of a hash; see `PolicyFile`."""
+    """The contents of `policy.json` for a policy trained on the log with that hash; see `PolicyFile`."""
     return PolicyFile(
         name=name,
         method=settings.method,
@@ -91,7 +89,7 @@ def save_policy(
 ) -> None:
     """Write a policy into an empty folder: adapter or model, in safetensors; tokenizer; `policy.json`.
 
-    `weights` are the model's, all of them, where it holds only a part itself.
+    `weights` are all weights of the model, if it is sharded and holds only a part itself.
     """
     options: dict[str, Any] = {} if weights is None else {"state_dict": weights}
     if isinstance(model, PeftModel):
@@ -110,12 +108,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainReport:
-    """What a training run made.
+    """Result of a training run.
 
     Attributes:
         folder: where the policy is: an ordinary PEFT adapter or model, its tokenizer and `policy.json`.
         policy: the contents of `policy.json`.
-        seconds: how long it took; what several methods share counts for the first.
+        seconds: how long it took; work shared by several methods counts for the first.
     """
 
     folder: Path
@@ -135,22 +133,22 @@ def train(
     """Train a policy on a log of edits and write it to a folder.
 
     Rows whose edit is pending are left out, and a share of the others is held out to measure the policy on before and
-    after. The folder appears whole when everything is done, or not at all. Until then the newest checkpoint is kept in
-    a folder beside it, from which `resume` goes on after an interruption of any kind; on one CPU the resumed run ends
-    with the same weights, bit for bit, as one that was never interrupted.
+    after. The folder appears complete when everything is done, or not at all. Until then the newest checkpoint is kept
+    in a folder beside it, from which `resume` continues after an interruption of any kind; on one CPU the resumed run
+    ends with the same weights, bit for bit, as one that was never interrupted.
 
     Args:
         records: the log.
         model: the reference policy the log was made with, as `load_model` takes it.
-        settings: everything else.
+        settings: of the run.
         out: the folder to write; it must not exist yet, or be empty.
         overwrite: replace an existing policy of that name, or start an unfinished run over.
-        resume: go on with the unfinished run of that name. Where there is none, start at the beginning; where it was
-            finished, only report it.
+        resume: continue the unfinished run of that name. If there is none, start at the beginning; if it was finished,
+            only report it.
 
     Raises:
         InputError: the log holds nothing to learn from, the model cannot be loaded, or the folder cannot be written.
-        Interrupted: SIGINT or SIGTERM came while training; a checkpoint was saved.
+        Interrupted: by SIGINT or SIGTERM during training; a checkpoint was saved.
     """
     targets = {settings.method: Path(out)}
     return _train_methods(records, model, settings, targets, overwrite=overwrite, resume=resume)[0]
@@ -162,14 +160,15 @@ def train_all(
     settings: TrainConfig,
     out: Path | str,
     *,
-    methods: Sequence[Method] = METHODS,
+    methods: Sequence[str] | None = None,
     overwrite: bool = False,
     resume: bool = False,
 ) -> list[TrainReport]:
     """Train a policy with every method, from one tokenisation and one reference pass.
 
-    The policies are folders in `out`, named after their methods, and each appears whole as soon as it is done. The
-    arguments are those of `train`; the method in `settings` is not read. Resumed, only what is missing is done.
+    The policies are folders in `out`, named after their methods, and each appears complete as soon as it is done. The
+    arguments are those of `train`, and `methods`, by default all; the method in `settings` is not read. A resumed run
+    trains only the missing policies.
 
     Raises:
         InputError: as in `train`, before anything is trained where it can be known.
@@ -177,7 +176,7 @@ def train_all(
     """
     if (Path(out) / POLICY_FILE).is_file():
         raise InputError(f"--out {out}: a policy; with --method all name the folder that is to hold the policies")
-    targets = {method: Path(out) / method for method in methods}
+    targets = {method: Path(out) / method for method in (METHODS if methods is None else methods)}
     return _train_methods(records, model, settings, targets, overwrite=overwrite, resume=resume)
 
 
@@ -185,7 +184,7 @@ def _train_methods(
     records: Iterable[EditRecord],
     model: str,
     settings: TrainConfig,
-    targets: dict[Method, Path],
+    targets: dict[str, Path],
     *,
     overwrite: bool,
     resume: bool,
@@ -193,20 +192,20 @@ def _train_methods(
     started = time.monotonic()
     log = list(records)
     check_log(log)
-    if settings.rl.cost_model is not None:  # it was made with settings of its own
-        made = CostModelConfig(**read_cost_model(settings.rl.cost_model).settings)  # type: ignore[arg-type]
-        settings = replace(settings, cost=made)
-    each = {method: replace(settings, method=method) for method in targets}
+    if settings.rl.cost_model is not None:  # it was fitted with settings of its own
+        cost = CostModelConfig(**read_cost_model(settings.rl.cost_model).settings)  # type: ignore[arg-type]
+        settings = settings.replace(cost=cost)
+    each = {method: settings.replace(method=method) for method in targets}
     sha256 = compute_data_sha256(log)
-    done: dict[Method, PolicyFile] = {}
+    done: dict[str, PolicyFile] = {}
     for method, out in targets.items():
         if distributed.is_main_process():
             check_can_start(out, overwrite=overwrite, resume=resume)
         if resume and (policy := find_finished_policy(out, each[method].to_json(), sha256)):
-            logger.info("%s: finished already", out)
+            logger.info("%s: already finished", out)
             done[method] = policy
     missing = [method for method in targets if method not in done]
-    trained: dict[Method, TrainReport] = {}
+    trained: dict[str, TrainReport] = {}
     if missing:
         costs = any(each[method].uses_costs for method in missing)
         prepared = prepare_training(log, sha256, model, settings, costs=costs)
@@ -222,40 +221,40 @@ def _train_one(
     prepared: TrainingInputs, settings: TrainConfig, out: Path, *, overwrite: bool, resume: bool, last: bool
 ) -> PolicyFile:
     """One method's policy, from the first step to its folder; `last` if the reference policy is not needed again."""
-    trained_on, held_out = prepared.train_rows, prepared.held_out_rows
+    train_rows, held_out = prepared.train_rows, prepared.held_out_rows
     run = RunFile(
         settings=settings.to_json(),
         base=BaseModelRef(**asdict(prepared.info)),
         data_sha256=prepared.log_sha256,
-        rows_sha256=_hash_training_rows(trained_on),
+        rows_sha256=_hash_training_rows(train_rows),
         processes=distributed.get_world_size(),
     )
     if distributed.is_main_process():
         open_run(out, run, resume=resume)
     distributed.wait_for_everyone()
     checkpoints = get_unfinished_folder(out)
-    theirs = prepared.references(held_out)
-    value = soft_min_value(trained_on, settings.beta) if settings.uses_costs else 0.0
-    before = compute_held_out_metrics(held_out, theirs, theirs, settings, value)
-    logger.info("training %s on %d rows, %d held out", settings.method, len(trained_on), len(held_out))
-    # What processes share out is not put together again, so the next method needs a copy.
+    references = prepared.references(held_out)
+    value = soft_min_value(train_rows, settings.beta) if settings.uses_costs else 0.0
+    before = compute_held_out_metrics(held_out, references, references, settings, value)
+    logger.info("training %s on %d rows, %d held out", settings.method, len(train_rows), len(held_out))
+    # Sharded weights are not put together again, so the next method needs a copy.
     copy = not last and (settings.full or distributed.get_world_size() > 1)
     optimised: RlResult | None = None
-    if settings.method == "rl":
+    if METHODS[settings.method].on_policy:
         optimised = train_rl(prepared, settings, checkpoints, copy=copy)
         fitted: FitResult = optimised.fitted
     else:
         fitted = fit_policy(
             prepared.model,
-            trained_on,
-            prepared.references(trained_on),
+            train_rows,
+            prepared.references(train_rows),
             settings,
             copy=copy,
             forward=prepared.forward,
             checkpoints=checkpoints,
         )
     scores = fitted.score(held_out, settings.batch_size * 2)
-    after = compute_held_out_metrics(held_out, scores, theirs, settings, value)
+    after = compute_held_out_metrics(held_out, scores, references, settings, value)
     if optimised is not None:
         before, after = before | optimised.before, after | optimised.after
     remark = displacement_warning(fitted.history)
@@ -280,7 +279,7 @@ def _train_one(
                     save_cost_model(optimised.cost_model, optimised.file, folder / COST_MODEL_FOLDER)
         except (OSError, SafetensorError) as exc:
             raise InputError(
-                f"--out {out}: writing failed ({exc}); what was learnt is kept: mend that and give --resume"
+                f"--out {out}: writing failed ({exc}); the checkpoint is kept: fix that and give --resume"
             ) from None
         shutil.rmtree(checkpoints, ignore_errors=True)
     distributed.wait_for_everyone()
@@ -290,7 +289,7 @@ def _train_one(
 
 
 def _hash_training_rows(triples: Sequence[Triple]) -> str:
-    """A hash of the rows as they are trained on, weights and all."""
+    """A hash of the rows as they are trained on, weights included."""
     total = hashlib.sha256()
     for triple in triples:
         row = [triple.id, triple.context, triple.response, triple.edit, triple.weight, triple.cost]

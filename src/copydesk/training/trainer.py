@@ -1,8 +1,7 @@
-"""`EditTrainer`: a `transformers.Trainer` that learns from edits.
+"""`EditTrainer`: a `transformers.Trainer` for edits, with averaged metrics and a warning of likelihood displacement.
 
-The means of what the objectives say of every row, over however many batches and processes.
-
-Likelihood displacement: preference training that wins its pairs by making the edits themselves less likely.
+Metrics are weighted means over rows, over any number of batches and processes. Likelihood displacement is preference
+training that raises the margin while it makes the edits themselves less likely.
 """
 
 import logging
@@ -14,8 +13,9 @@ from torch import Tensor, nn
 from transformers import TrainingArguments
 from transformers.trainer_utils import TrainOutput
 
+from copydesk.method_registry import METHODS, get_method
 from copydesk.training.base_trainer import RowTrainer
-from copydesk.training.config import Method, TrainConfig
+from copydesk.training.config import TrainConfig
 from copydesk.training.encode import Triple
 from copydesk.training.logprobs import (
     ForwardPlan,
@@ -24,13 +24,7 @@ from copydesk.training.logprobs import (
     choose_forward,
     compute_longest_length,
 )
-from copydesk.training.objectives import (
-    RowMetrics,
-    compute_early_ensemble_loss,
-    compute_preference_loss,
-    compute_supervised_loss,
-    soft_min_value,
-)
+from copydesk.training.objectives import BatchLogProbs, RowMetrics, soft_min_value
 
 METRIC_NAMES = (
     "accuracy",
@@ -46,14 +40,14 @@ METRIC_NAMES = (
     "margin",
     "no_preference",
 )
-"""Every figure an objective gives of a row, sorted. Log-probabilities are in nats, summed over an answer.
+"""Every metric of a row that an objective may return, sorted. Log-probabilities are in nats, summed over an answer.
 
 Of every row:
 
 * `loss/supervised`: its supervised term.
 * `logp/edit`: log π(y'|x).
 * `logp_gain/edit`: the same less log π_ref(y'|x).
-* `loss/cost`: its offline cost term, where costs are learnt from.
+* `loss/cost`: its offline cost term, if the method has one.
 * `no_preference`: 1 where y' = y, else 0; its mean is the share of rows without preference.
 * `kl`: log π_ref(y|x) - log π(y|x). The log's y were drawn from π_ref, so its mean estimates KL(π_ref || π); the
   estimate is as good as that is true. Only where y is scored, so not in supervised training.
@@ -61,7 +55,7 @@ Of every row:
 Of the edited rows:
 
 * `loss/preference`: its preference term.
-* `margin`: β h, in whatever form the preference is.
+* `margin`: β h, whatever the form of the preference loss.
 * `accuracy`: 1 where the margin is above 0, else 0.
 * `logp/response`: log π(y|x).
 * `logp_gain/response`: the same less log π_ref(y|x).
@@ -70,12 +64,12 @@ Of the edited rows:
 
 
 class RunningMeans:
-    """Weighted means of per-row metrics, added up batch by batch; adding never waits for the device.
+    """Weighted means of per-row metrics, accumulated batch by batch; adding never synchronises with the device.
 
-    A row takes part in a mean where its metric is not NaN and its weight is above 0.
+    A row counts in a mean where its metric is not NaN and its weight is above 0.
 
     Args:
-        device: where the metrics are, and the totals are kept.
+        device: of the metrics and the totals.
     """
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
@@ -85,54 +79,54 @@ class RunningMeans:
         """Add a batch.
 
         Args:
-            metrics: what an objective returned; each of shape [B].
+            metrics: as an objective returns them; each of shape [B].
             weights: the rows' weights, at least 0, shape [B].
         """
         places = [METRIC_NAMES.index(name) for name in metrics]
         values = torch.stack(list(metrics.values()))
-        told = ~values.isnan() & (weights > 0)
-        sums = torch.where(told, values * weights, 0.0).sum(dim=1)
-        self._totals[places] += torch.stack([sums, (told * weights).sum(dim=1)], dim=1)
+        counted = ~values.isnan() & (weights > 0)
+        sums = torch.where(counted, values * weights, 0.0).sum(dim=1)
+        self._totals[places] += torch.stack([sums, (counted * weights).sum(dim=1)], dim=1)
 
     def totals(self) -> Tensor:
         """For each of `METRIC_NAMES` the sum of weight x value and the sum of weights, float32 of shape [names, 2].
 
-        Every name has its place, whatever was added, so the totals of several processes add up by one all-reduce.
+        Every name has a row, whatever was added, so one all-reduce adds up the totals of several processes.
         """
         return self._totals.clone()
 
     def means(self, totals: Tensor | None = None) -> dict[str, float]:
-        """The means by name, without those that no row said anything about.
+        """The means by name, without the metrics that no row has.
 
         Args:
-            totals: what to take them of, such as the sum of every process's; by default our own.
+            totals: totals to take the means of, such as the sum over all processes; by default this object's own.
         """
         sums = (self._totals if totals is None else totals).tolist()
         return {name: value / weight for name, (value, weight) in zip(METRIC_NAMES, sums, strict=True) if weight > 0}
 
     def clear(self) -> None:
-        """Start anew."""
+        """Reset all totals to 0."""
         self._totals.zero_()
 
 
 DISPLACEMENT_FLOOR = -1.0
-"""How far log π(y'|x) may lie below the reference, in nats, before it is called displaced: a third as likely."""
+"""Likelihood displacement is reported when log π(y'|x) falls further below the reference than this, in nats."""
 
 _EDIT_GAIN, _RESPONSE_GAIN, _MARGIN = "logp_gain/preferred", "logp_gain/response", "margin"
 
 
 def displacement_warning(history: Sequence[dict[str, float]]) -> str | None:
-    """Whether a run pushes down the very edits it should learn, in words.
+    """A warning that a run makes the edits it should learn less likely.
 
-    The loss of a pair falls just as well when y becomes much less likely and y' a little less. With y and y' nearly the
-    same, most tokens are in both, and that is what happens. It is said when the edited rows' y' have become less
-    likely than `DISPLACEMENT_FLOOR` allows while their margin is larger than at first.
+    The loss of a pair also falls when y becomes much less likely and y' a little less. This happens when y and y' are
+    nearly the same, because they share most tokens. The warning is given when the edited rows' y' are less likely than
+    `DISPLACEMENT_FLOOR` allows while their margin is larger than at the start.
 
     Args:
-        history: what was logged so far, the oldest first, means by name; entries without the figures are passed over.
+        history: log entries so far, oldest first, means by name; entries without the metrics are skipped.
 
     Returns:
-        One line with the figures and the remedies, or `None` when all is well or nothing is known.
+        One line with the figures and the remedies, or `None` if there is no displacement or nothing was logged.
 
     Source: Razin et al., *Unintentional Unalignment: Likelihood Displacement in Direct Preference Optimization*,
     https://arxiv.org/abs/2410.08847.
@@ -166,30 +160,32 @@ class TrainingExample(NamedTuple):
     ref_response: float
 
 
-# Fills the last batches of several processes; its weight of 0 keeps it out of every mean.
+# Fills up the last batches of several processes; its weight of 0 keeps it out of every mean.
 PADDING_EXAMPLE = TrainingExample(Triple("", (0,), (0,), (0,), weight=0.0), 0.0, 0.0)
 
 
-def build_examples(triples: Sequence[Triple], references: TripleLogProbs, method: Method) -> list[TrainingExample]:
-    """The rows a method trains on; `dpo` has no use for rows without a preference."""
-    together = zip(triples, references.edit.tolist(), references.response.tolist(), strict=True)
-    return [TrainingExample(*row) for row in together if method != "dpo" or row[0].edited]
+def build_examples(triples: Sequence[Triple], references: TripleLogProbs, method: str) -> list[TrainingExample]:
+    """The rows a method trains on; some methods leave out rows without a preference."""
+    edited_only = get_method(method).edited_rows_only
+    rows = zip(triples, references.edit.tolist(), references.response.tolist(), strict=True)
+    return [TrainingExample(*row) for row in rows if row[0].edited or not edited_only]
 
 
 class TripleCollator:
     """Lays out B examples as one batch; see `lay_out`.
 
     Args:
-        method: `sft` needs no y.
+        method: decides whether y is scored.
         forward: how the model is run.
         row_tokens: as in `TrainConfig`.
     """
 
-    def __init__(self, method: Method, forward: ForwardPlan, row_tokens: int | None = None) -> None:
-        self.needs_response, self.forward, self.row_tokens = method != "sft", forward, row_tokens
+    def __init__(self, method: str, forward: ForwardPlan, row_tokens: int | None = None) -> None:
+        self.needs_response = "response" in get_method(method).needs
+        self.forward, self.row_tokens = forward, row_tokens
 
     def __call__(self, batch: Sequence[TrainingExample]) -> dict[str, Tensor]:
-        """Returns what `lay_out` does, and `edited`, `weight`, `cost`, `ref_edit` and `ref_response` of shape [B].
+        """The tensors of `lay_out`, and `edited`, `weight`, `cost`, `ref_edit` and `ref_response` of shape [B].
 
         The cost is 0 where none is known.
         """
@@ -204,7 +200,7 @@ class TripleCollator:
 
 
 class EditTrainer(RowTrainer):
-    """Trains a causal language model on edit triples; one forward pass a batch scores every y' and y in it.
+    """Trains a causal language model on edit triples; one forward pass per batch scores every y' and y in it.
 
     The loss of an optimizer step is a mean over the rows of the step, however these are spread over batches and
     processes. Everything else (devices, processes, precision, optimizer, schedule) is `transformers.Trainer`'s.
@@ -212,9 +208,9 @@ class EditTrainer(RowTrainer):
     Args:
         model: the policy π, starting at π_ref; with a PEFT adapter or all weights trainable.
         args: as for `transformers.Trainer`, with `remove_unused_columns=False`.
-        rows: what `examples` made for the same method.
-        settings: the method and what its objective needs, and `row_tokens`, are read here.
-        forward: how to run the model; found out if not given.
+        rows: of `build_examples` for the same method.
+        settings: of the run; the method, its objective's settings and `row_tokens` are read here.
+        forward: how to run the model; by default `choose_forward` decides.
     """
 
     def __init__(
@@ -240,9 +236,9 @@ class EditTrainer(RowTrainer):
         self._warned = False
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
-        """As `Trainer` does, with the attention that packed rows need."""
-        bare: Any = self.model
-        with self.forward.use_attention(bare):
+        """As in `Trainer`, with the attention that packed rows need."""
+        model: Any = self.model
+        with self.forward.use_attention(model):
             return super().train(*args, **kwargs)
 
     def compute_loss(
@@ -252,44 +248,44 @@ class EditTrainer(RowTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, RowMetrics]:
-        """This batch's part of the step's loss; its metrics are kept for the next log.
+        """This batch's part of the step's loss; its metrics are kept for the next log entry.
 
         Args:
             model: the policy, wrapped or not.
-            inputs: what `TripleCollator` returns.
-            return_outputs: return the metrics too.
+            inputs: a batch of `TripleCollator`.
+            return_outputs: also return the metrics.
             num_items_in_batch: the weight of all rows of the step; of this batch alone if not given.
         """
-        settings, edited, weights = self.settings, inputs["edited"], inputs["weight"]
+        weights = inputs["weight"]
         rows = weights.sum() if num_items_in_batch is None else num_items_in_batch
         with self.forward.use_attention(self.accelerator.unwrap_model(model)):
             edit, response = batch_logprobs(model, inputs, len(weights), self.forward)
+        batch = BatchLogProbs(
+            edit,
+            response,
+            inputs["ref_edit"],
+            inputs["ref_response"],
+            inputs["edited"],
+            weights,
+            inputs["cost"],
+            rows=rows,
+            pairs=rows * self.edited_weight_share,
+            baseline_value=self.baseline_value,
+        )
         loss: Tensor
-        if settings.method == "sft":
-            loss, metrics = compute_supervised_loss(edit, inputs["ref_edit"], weights=weights, rows=rows)
-        else:
-            terms = (edit, response, inputs["ref_edit"], inputs["ref_response"], edited)
-            form = settings.preference_options() | {"weights": weights}
-            pairs = rows * self.edited_weight_share
-            if settings.method == "dpo":
-                loss, metrics = compute_preference_loss(*terms, rows=pairs, **form)
-            else:
-                form |= settings.cost_options(inputs["cost"], self.baseline_value)
-                loss, metrics = compute_early_ensemble_loss(
-                    *terms, lambda_sup=settings.lambda_sup, rows=rows, pairs=pairs, **form
-                )
+        loss, metrics = METHODS[self.settings.method].loss(batch, self.settings)
         self._since_last_log.add(metrics, weights)
         if num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes  # gradients are averaged over processes, the parts add up
         return (loss, metrics) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the objective's metrics, averaged over the rows since the last log, in all processes."""
+        """Add the objective's metrics, averaged over the rows of all processes since the last log entry."""
         if "loss" in logs:
             totals = self.accelerator.reduce(self._since_last_log.totals(), reduction="sum")
             logs |= self._since_last_log.means(totals)
             self._since_last_log.clear()
         super().log(logs, start_time)
-        if not self._warned and (words := displacement_warning(self.state.log_history)):
+        if not self._warned and (warning := displacement_warning(self.state.log_history)):
             self._warned = True
-            logger.warning("%s", words)
+            logger.warning("%s", warning)

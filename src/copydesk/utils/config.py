@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Self, TypeVar, get_args
+from typing import Annotated, Any, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -59,6 +59,15 @@ class ConfigError(InputError):
         super().__init__(message)
         self.key = key
         self.detail = detail or message
+
+
+def _validate_real(value: Any, validate: ValidatorFunctionWrapHandler) -> float:
+    number: float = validate(value)
+    return value if type(value) is int else number
+
+
+Real = Annotated[float, WrapValidator(_validate_real)]
+"""A finite number. An `int` stays one in `model_dump`, so that JSON files hold numbers as they were given."""
 
 
 class Config(BaseModel):

@@ -23,7 +23,7 @@ def answers(triples: list[Triple]) -> list[TokenizedAnswer]:
 
 
 def with_cost(settings: TrainConfig, **changes: Any) -> TrainConfig:
-    return replace(settings, cost=replace(settings.cost, **changes))
+    return settings.replace(cost=settings.cost.replace(**changes))
 
 
 def letters(count: int, seed: int) -> list[Triple]:
@@ -54,7 +54,7 @@ def test_the_pessimistic_cost_is_never_below_the_fit_on_the_log(
     predictions = model.predict(answers(costed))
     fit = predictions[:, 0]
     for kind in ("max", "std"):
-        model.settings = replace(model.settings, pessimism=kind)
+        model.settings = model.settings.replace(pessimism=kind)
         upper = model.compute_pessimistic(predictions)
         assert (upper >= fit).all()
         assert (upper > fit).any()
@@ -122,7 +122,7 @@ def test_members_start_apart_and_what_one_starts_at_does_not_depend_on_their_num
     tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig
 ) -> None:
     forward = choose_forward(tiny_model, 64)
-    few, more = (CostModel(copy.deepcopy(tiny_model), replace(settings.cost, members=k), forward, 0.5) for k in (2, 60))
+    few, more = (CostModel(copy.deepcopy(tiny_model), settings.cost.replace(members=k), forward, 0.5) for k in (2, 60))
     for model in (few, more):
         model.randomize_members(answers(costed), 0.3, seed=1)
     asked = answers(costed)
@@ -140,7 +140,7 @@ def test_a_row_of_weight_zero_teaches_nothing(
     tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig
 ) -> None:
     # One step over all rows, so that what weighs nothing changes neither the order nor the step.
-    settings = replace(with_cost(settings, rows_per_step=12, epochs=3.0, members=0), batch_size=12)
+    settings = with_cost(settings, rows_per_step=12, epochs=3.0, members=0).replace(batch_size=12)
     silenced = [replace(row, weight=0.0) if place == 3 else row for place, row in enumerate(costed)]
     other = [replace(row, cost=0.1) if place == 3 else row for place, row in enumerate(silenced)]
     one, two, three = (fit_cost_model(tiny_model, rows, settings) for rows in (silenced, other, costed))
@@ -226,7 +226,7 @@ def test_a_step_is_the_same_in_one_batch_or_in_several(
     tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig
 ) -> None:
     one, several = (
-        fit_cost_model(tiny_model, costed, replace(with_cost(settings, rows_per_step=4), batch_size=batch))
+        fit_cost_model(tiny_model, costed, with_cost(settings, rows_per_step=4).replace(batch_size=batch))
         for batch in (4, 2)
     )
     asked = answers(costed)

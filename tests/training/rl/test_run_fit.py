@@ -45,7 +45,7 @@ def test_the_policy_learns_to_write_what_is_predicted_to_be_cheap(
     tiny_model.lm_head.weight.data *= 10  # so that an adapter below it can make a difference
     before = state(tiny_model)
     generation = copy.deepcopy(tiny_model.generation_config)
-    settings = replace(settings, full=full, max_steps=60, learning_rate=1e-2, beta=0.01)
+    settings = settings.replace(full=full, max_steps=60, learning_rate=1e-2, beta=0.01)
     fitted = fit_rl(tiny_model, plain_tokenizer, costed, cheap_low_tokens, settings)
     now = mean_cost(fitted.model, plain_tokenizer, cheap_low_tokens, costed)
     assert now < 0.8 * mean_cost(tiny_model, plain_tokenizer, cheap_low_tokens, costed)
@@ -67,8 +67,8 @@ def test_where_all_cost_the_same_the_policy_stays_the_reference(
     full: bool, tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple],
     constant: Any, settings: TrainConfig,
 ) -> None:  # fmt: skip
-    constant.settings = replace(constant.settings, c_max=0.6)
-    settings = replace(settings, full=full, max_steps=6)
+    constant.settings = constant.settings.replace(c_max=0.6)
+    settings = settings.replace(full=full, max_steps=6)
     fitted = fit_rl(tiny_model, plain_tokenizer, costed, constant, settings)
     ours, theirs = score_triples(fitted.model, costed), score_triples(tiny_model, costed)
     assert (ours.edit - theirs.edit).abs().max() < 1e-3
@@ -79,7 +79,7 @@ def test_when_every_response_is_cut_off_it_is_said(
     tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple], cheap_low_tokens: Any,
     settings: TrainConfig, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    never = replace(settings, max_steps=1, rl=replace(settings.rl, max_new_tokens=1))
+    never = settings.replace(max_steps=1, rl=settings.rl.replace(max_new_tokens=1))
     fit_rl(tiny_model, plain_tokenizer, costed, cheap_low_tokens, never)
     assert "every response was cut off at 1 tokens" in caplog.text
 
@@ -93,7 +93,7 @@ def test_the_larger_beta_the_nearer_the_policy_stays(
     tiny_model.lm_head.weight.data *= 10
     distances = []
     for beta in (1e-4, 1.0):
-        own = replace(settings, full=full, max_steps=15, beta=beta)
+        own = settings.replace(full=full, max_steps=15, beta=beta)
         fitted = fit_rl(tiny_model, plain_tokenizer, costed, cheap_low_tokens, own)
         distances.append(fitted.history[-1]["kl_per_token"])
     assert distances[0] > 2 * distances[1]
@@ -106,7 +106,7 @@ def test_nobody_is_told_of_a_run(
     told: list[Any] = []
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setattr("trl.trainer.base_trainer.send_telemetry", lambda *args, **_: told.append(args))
-    fit_rl(tiny_model, plain_tokenizer, costed, cheap_low_tokens, replace(settings, max_steps=1))
+    fit_rl(tiny_model, plain_tokenizer, costed, cheap_low_tokens, settings.replace(max_steps=1))
     assert told == []
 
 
@@ -115,7 +115,7 @@ def test_the_same_arguments_give_the_same_policy_and_another_seed_another(
     settings: TrainConfig,
 ) -> None:  # fmt: skip
     one, again, other = (
-        state(fit_rl(tiny_model, plain_tokenizer, costed, cheap_low_tokens, replace(settings, seed=seed)).model)
+        state(fit_rl(tiny_model, plain_tokenizer, costed, cheap_low_tokens, settings.replace(seed=seed)).model)
         for seed in (1, 1, 2)
     )
     assert all(torch.equal(one[name], again[name]) for name in one)
@@ -141,8 +141,8 @@ def test_interrupted_and_resumed_it_is_the_same_to_the_bit(
     cheap_low_tokens: Any, settings: TrainConfig, tmp_path: Path,
 ) -> None:  # fmt: skip
     # 3 contexts a step: the kill falls into the second shuffle of the log's twelve.
-    rl = replace(settings.rl, responses=12)
-    settings = replace(settings, full=full, max_steps=7, batch_size=6, save_every=2, rl=rl)
+    rl = settings.rl.replace(responses=12)
+    settings = settings.replace(full=full, max_steps=7, batch_size=6, save_every=2, rl=rl)
     asked = (tiny_model, plain_tokenizer, costed, cheap_low_tokens, settings)
     whole = fit_rl(*asked)
     with pytest.raises(Killed):
@@ -158,7 +158,7 @@ def test_contexts_are_shuffles_of_the_log_or_draws_by_weight(
     tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple], cheap_low_tokens: Any,
     settings: TrainConfig, tmp_path: Path,
 ) -> None:  # fmt: skip
-    settings = replace(settings, max_steps=9)
+    settings = settings.replace(max_steps=9)
     arguments = (None, cheap_low_tokens, costed, settings, copy.deepcopy(plain_tokenizer), tmp_path)
     trainer = RlTrainer(copy.deepcopy(tiny_model), *arguments, save=False)
     asked = [int(place) for place in trainer.train_dataset["prompt"]]
@@ -176,7 +176,7 @@ def test_a_step_holds_whole_groups(
     settings: TrainConfig,
 ) -> None:  # fmt: skip
     with pytest.raises(InputError, match="no multiple of --generations 4"):
-        fit_rl(tiny_model, plain_tokenizer, costed, cheap_low_tokens, replace(settings, batch_size=5))
+        fit_rl(tiny_model, plain_tokenizer, costed, cheap_low_tokens, settings.replace(batch_size=5))
 
 
 def test_a_step_has_as_many_responses_as_asked_and_a_pass_every_context(
@@ -184,7 +184,7 @@ def test_a_step_has_as_many_responses_as_asked_and_a_pass_every_context(
     settings: TrainConfig, tmp_path: Path,
 ) -> None:  # fmt: skip
     for batch, epochs in ((4, 1.0), (8, 3.0), (64, 1.0)):
-        own = replace(settings, batch_size=batch, max_steps=None, rl=replace(settings.rl, epochs=epochs))
+        own = settings.replace(batch_size=batch, max_steps=None, rl=settings.rl.replace(epochs=epochs))
         arguments = (None, cheap_low_tokens, costed, own, copy.deepcopy(plain_tokenizer), tmp_path)
         told = RlTrainer(copy.deepcopy(tiny_model), *arguments, save=False).args
         assert told.per_device_train_batch_size * told.gradient_accumulation_steps == 16
@@ -194,7 +194,7 @@ def test_a_step_has_as_many_responses_as_asked_and_a_pass_every_context(
 
 def test_responses_are_cut_off_where_the_log_ends_or_as_asked(costed: list[Triple], settings: TrainConfig) -> None:
     longest = max(max(len(triple.response), len(triple.edit)) for triple in costed)
-    assert resolve_max_new_tokens(costed, replace(settings, rl=RlConfig())) == longest
+    assert resolve_max_new_tokens(costed, settings.replace(rl=RlConfig())) == longest
     assert resolve_max_new_tokens(costed, settings) == 12
 
 
@@ -202,7 +202,7 @@ def test_vllm_that_is_not_installed_is_one_line(
     tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple], cheap_low_tokens: Any,
     settings: TrainConfig,
 ) -> None:  # fmt: skip
-    settings = replace(settings, rl=replace(settings.rl, vllm="colocate"))
+    settings = settings.replace(rl=settings.rl.replace(vllm="colocate"))
     with pytest.raises(InputError, match="pip install vllm") as fault:
         fit_rl(tiny_model, plain_tokenizer, costed, cheap_low_tokens, settings)
     assert "\n" not in str(fault.value)

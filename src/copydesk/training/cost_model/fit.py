@@ -6,7 +6,6 @@
 import copy as copying
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -128,8 +127,7 @@ def fit_cost_model(
     cost_model.train()
     rows = _build_cost_rows(triples, settings)
     batch = min(settings.batch_size, settings.cost.rows_per_step)
-    own = replace(
-        settings,
+    own = settings.replace(
         epochs=settings.cost.epochs,
         max_steps=None,
         learning_rate=settings.cost.learning_rate,

@@ -4,7 +4,6 @@ What a response is worth to policy optimisation: -f̄.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -193,7 +192,7 @@ def _build_rloo_config(settings: TrainConfig, triples: Sequence[Triple], folder:
             f"--batch-size {batch} x {accumulate} passes x {distributed.get_world_size()} processes is no multiple of "
             f"--generations {own.generations}; change one of them"
         )
-    told = build_common_arguments(replace(settings, batch_size=batch, accumulate=accumulate), folder, save=save)
+    told = build_common_arguments(settings.replace(batch_size=batch, accumulate=accumulate), folder, save=save)
     told["max_steps"] = settings.max_steps or max(1, round(own.epochs * len(triples) * own.generations / responses))
     told["num_train_epochs"] = 1  # the order of all of them is one long list, so that a resumed run meets the same
     arguments = RLOOConfig(
