@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,7 @@ def embedded(
     paid = cost.cost_batch([(record.response, str(record.edit)) for record in taught])
     known = {record.id: c for record, c in zip(taught, paid, strict=True)}
     triples = encode_log(taught, tokenizer, max_length=512, costs=known).triples
-    recipe = replace(RECIPE["sft"], learning_rate=1e-3, epochs=2, seed=seed)
+    recipe = RECIPE["sft"].replace(learning_rate=1e-3, epochs=2, seed=seed)
     trained = fit_policy(model, triples, compute_reference_logprobs(model, triples, batch_size=64), recipe).model
     say("trained")
 
@@ -90,7 +89,7 @@ def embedded(
         )
         for t in range(pool)
     ]  # fmt: skip
-    cost_model = fit_cost_model(model, triples, replace(RECIPE["rl"], seed=seed)) if with_model else None
+    cost_model = fit_cost_model(model, triples, RECIPE["rl"].replace(seed=seed)) if with_model else None
     end = find_end_of_turn(tokenizer)
 
     def predict(policy: LocalPolicy, texts: Sequence[str]) -> np.ndarray:

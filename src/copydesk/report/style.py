@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from copydesk.ensemble.rules import RULES, list_late_methods
+from copydesk.method_registry import METHODS
 
 LineStyle = Literal["solid", "dashed", "dotted", "dashdot"]
 
@@ -32,10 +33,10 @@ class MethodStyle:
 # Distinct in any kind of colour vision: the hues follow Okabe and Ito, and lightness differs as well.
 METHOD_STYLES = {
     "base": MethodStyle("Base", "the model before it learned anything", "#868e99", "#939ca8", "dashed"),
-    "sft": MethodStyle("SFT", "trained to write what people's edits led to", "#2c6fb3", "#69aaeb"),
-    "dpo": MethodStyle("DPO", "trained to prefer each edit to the response it replaced", "#d69207", "#ecb649"),
-    "rl": MethodStyle("RL", "trained against a model of the edit cost", "#a8578f", "#dc92c2"),
-    "early": MethodStyle("Early ensemble", "one policy trained on both losses at once", "#12876c", "#3cc3a0"),
+    "sft": MethodStyle(METHODS["sft"].label, METHODS["sft"].note, "#2c6fb3", "#69aaeb"),
+    "dpo": MethodStyle(METHODS["dpo"].label, METHODS["dpo"].note, "#d69207", "#ecb649"),
+    "rl": MethodStyle(METHODS["rl"].label, METHODS["rl"].note, "#a8578f", "#dc92c2"),
+    "early": MethodStyle(METHODS["early"].label, METHODS["early"].note, "#12876c", "#3cc3a0"),
     "late": MethodStyle(
         "Late ensemble", "a bandit that chooses among the policies, round by round", "#cf4a1d", "#ff7f54"
     ),
@@ -56,7 +57,7 @@ _LATE_COLOURS = [("#610a6e", "#a045c8"), ("#8a2c06", "#b85a26")]
 """Colours of the late ensembles by other rules than Algorithm 1's, in the order of `RULES`; later ones take spare
 colours."""
 _SPARE_COLOURS = [("#6b5bb5", "#a99bf0"), ("#7a6a3a", "#b8a66a"), ("#4d7f2e", "#93c66f"), ("#8c4a4a", "#d59090")]
-_ORDER = ("base", "oracle", "icl", "cipher", "sft", "dpo", "rl", "early", "shared", "own", "late")
+_BEFORE_TRAINED, _AFTER_TRAINED = ("base", "oracle", "icl", "cipher"), ("shared", "own", "late")
 
 
 def is_late(method: str) -> bool:
@@ -79,10 +80,11 @@ def exclude_oracle(methods: Iterable[str]) -> list[str]:
 
 
 def _sort_key(method: str) -> tuple[int, int, str]:
+    order = (*_BEFORE_TRAINED, *METHODS, *_AFTER_TRAINED)
     if prompted := _parse_prompted(method):
-        return _ORDER.index(prompted[0]), prompted[1], ""
+        return order.index(prompted[0]), prompted[1], ""
     family = "late" if is_late(method) else method
-    return (_ORDER.index(family), 0, method) if family in _ORDER else (len(_ORDER), 0, "")
+    return (order.index(family), 0, method) if family in order else (len(order), 0, "")
 
 
 def _parse_prompted(method: str) -> tuple[str, int] | None:
@@ -141,6 +143,8 @@ def _make_style(name: str, light: str, dark: str) -> MethodStyle:
             return MethodStyle(f"Late, {RULES[name].label}", note, light, dark, "dashdot")
         label = " ".join(RULES[word].label if word in RULES else word for word in name.split("-"))
         return MethodStyle(f"Late, {label}", "", light, dark, "dashdot")
+    if name in METHODS:
+        return MethodStyle(METHODS[name].label, METHODS[name].note, light, dark)
     prompted = _parse_prompted(name)
     if prompted is None:
         return MethodStyle(name, "", light, dark)
