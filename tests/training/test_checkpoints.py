@@ -321,7 +321,7 @@ def test_a_disk_that_fills_up_ends_training_with_the_checkpoint_before(
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert f"the checkpoint of step {step} could not be written (file too large" in str(raised.value)
     assert contents(tmp_path) == (["checkpoint-2"] if step == 4 else [])
-    assert ("the last whole one is of step 2: make space and --resume" in str(raised.value)) is (step == 4)
+    assert ("the last complete one is of step 2: free some space and --resume" in str(raised.value)) is (step == 4)
 
 
 def test_what_torch_says_of_a_full_disk_is_understood(

@@ -64,7 +64,7 @@ def test_weights_are_one_on_average_and_keep_their_ratios(values: list[float]) -
 @pytest.mark.parametrize(
     "spec", ["", "users", "user:", "user:ann", "recency", "recency:", "recency:0", "recency:-1", "recency:week"]
 )
-def test_a_spec_that_is_none_is_refused(spec: str) -> None:
+def test_an_unknown_weighting_is_refused(spec: str) -> None:
     with pytest.raises(InputError, match="not one of user, recency:DAYS"):
         parse_row_weighting(spec)
     with pytest.raises(InputError, match=f"'{spec}'"):
@@ -72,7 +72,7 @@ def test_a_spec_that_is_none_is_refused(spec: str) -> None:
 
 
 @pytest.mark.parametrize("spec", ["recency:inf", "recency:nan", "field", "field:"])
-def test_so_is_one_without_its_value(spec: str) -> None:
+def test_a_weighting_without_its_value_is_refused(spec: str) -> None:
     with pytest.raises(InputError, match="not one of"):
         parse_row_weighting(spec)
 
@@ -91,6 +91,6 @@ def test_a_field_that_is_no_weight_is_named(value: object) -> None:
         compute_row_weights([record("r", metadata={"stars": value})], "field:stars")
 
 
-def test_weights_that_leave_nothing_are_refused() -> None:
-    with pytest.raises(InputError, match="all 2 rows weigh 0"):
+def test_weights_that_are_all_zero_are_refused() -> None:
+    with pytest.raises(InputError, match="all 2 rows have weight 0"):
         compute_row_weights([record("1", metadata={"w": 0}), record("2", metadata={"w": 0.0})], "field:w")

@@ -67,7 +67,7 @@ def test_totals_do_not_change_once_taken() -> None:
     assert means.means(totals) == {"margin": 1.0, "logp/edit": -1.0}
 
 
-def test_clearing_starts_anew() -> None:
+def test_clearing_resets_all_totals() -> None:
     means = RunningMeans()
     means.add(of([1.0], [-1.0]), torch.ones(1))
     means.clear()

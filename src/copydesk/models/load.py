@@ -1,4 +1,4 @@
-"""Loading the model to learn with: embedded, pulled, a hub id, a folder, an adapter's folder or a GGUF file."""
+"""Load a model and its tokenizer: embedded, pulled, from a hub, a folder, an adapter's folder or a GGUF file."""
 
 import contextlib
 import hashlib
@@ -35,11 +35,11 @@ class ModelInfo:
     """Which model was loaded, exactly.
 
     Attributes:
-        spec: what was asked for.
-        kind: what that turned out to be.
-        revision: the commit on the hub; `None` for files of one's own.
+        spec: the spec it was loaded by.
+        kind: the kind of source that the spec names.
+        revision: the commit on the hub; `None` for local files.
         weights_sha256: hash of the weight files; `None` for a model from the hub, which `revision` pins.
-        parameters: how many numbers the model holds.
+        parameters: number of parameters.
     """
 
     spec: str
@@ -50,7 +50,7 @@ class ModelInfo:
 
 
 def quiet_libraries() -> None:
-    """Keep libraries' remarks to developers, and off a terminal their progress bars, out of stderr."""
+    """Silence the libraries' warnings to developers and, without a terminal, their progress bars."""
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -60,7 +60,7 @@ def quiet_libraries() -> None:
 
 @contextlib.contextmanager
 def _hide_progress_bars() -> Iterator[None]:
-    """The bars that no setting of their library turns off (logs are not touched: they hold their stream)."""
+    """Hide progress bars that have no setting to turn them off; log handlers keep their stream and are not affected."""
     if sys.stderr.isatty():
         yield
         return
@@ -69,7 +69,7 @@ def _hide_progress_bars() -> Iterator[None]:
 
 
 def get_device() -> torch.device:
-    """Where models run: a CUDA device where there is one, each process its own, else the CPU."""
+    """The device for models: a CUDA device if there is one, another for each process, or else the CPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
@@ -78,7 +78,7 @@ def get_device() -> torch.device:
 def load_model(
     spec: str, dtype: Dtype = "auto", *, full: bool = False
 ) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase, ModelInfo]:
-    """Load a causal language model and its tokenizer, ready to answer.
+    """Load a causal language model and its tokenizer, in evaluation mode.
 
     Only safetensors and GGUF weights are read, and no code that comes with a model is run.
 
@@ -87,7 +87,7 @@ def load_model(
             Transformers layout, a folder with a PEFT adapter (its base is loaded too), or a `.gguf` file (its weights
             are unpacked to ordinary ones). `embedded` and `smollm2` mean these models even where a folder has such a
             name; `./smollm2` means the folder.
-        dtype: of the weights; see `TrainSettings.dtype`.
+        dtype: of the weights; see `TrainConfig.dtype`.
         full: whether all weights are about to be trained; decides what `auto` means on CUDA.
 
     Raises:
@@ -127,7 +127,7 @@ def load_model(
 
 
 def _resolve_spec(spec: str) -> tuple[ModelKind, str]:
-    """What a spec names, and the path or hub id it stands for."""
+    """The kind of a spec, and its path or hub id."""
     if spec == embedded.NAME:
         return "embedded", str(embedded.path())
     if (folder := model_registry.find_pinned_model_folder(spec)) is not None:
@@ -150,17 +150,17 @@ def _resolve_spec(spec: str) -> tuple[ModelKind, str]:
 
 
 def _check_hub(spec: str) -> None:
-    """Ask the hub once whether it knows a model, unless the model is here already: loading would ask for a minute."""
+    """Ask the hub once for a model that is not cached: loading would retry for a minute."""
     if isinstance(huggingface_hub.try_to_load_from_cache(spec, "config.json"), str):
         return
     try:
         huggingface_hub.model_info(spec, timeout=10)
-    except Exception as exc:  # the network's errors come from whichever HTTP library the hub's client builds on
+    except Exception as exc:  # network errors are those of the HTTP library that the hub client uses
         raise InputError(_describe_load_error(spec, "hub", exc)) from None
 
 
 def _check_folder(spec: str, folder: Path) -> None:
-    """Say plainly which part of a model's folder is missing, before a library says it in twenty lines."""
+    """Name the missing part of a model's folder in one line, before a library does in twenty."""
     if not (folder / "config.json").is_file():
         raise InputError(f"--model {spec}: {folder} has no config.json; give a folder saved with save_pretrained")
     if not any(folder.glob("*.safetensors")):
@@ -171,15 +171,15 @@ def _check_folder(spec: str, folder: Path) -> None:
         )
 
 
-def _describe_load_error(spec: str, kind: ModelKind, fault: Exception) -> str:
-    """One line for what a library said in many."""
+def _describe_load_error(spec: str, kind: ModelKind, exc: Exception) -> str:
+    """A loading error of a library as one line."""
     if kind == "hub":
         return (
             f"--model {spec}: not a folder here, and the hub has no such model or cannot be reached; "
             f"check the name and the network, or give a local folder, a .gguf file, {_NAMED_MODELS}"
         )
-    first_line = str(fault).strip().splitlines()[0] if str(fault).strip() else type(fault).__name__
-    return f"--model {spec}: cannot be loaded ({first_line}); check that its files are whole"
+    first_line = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
+    return f"--model {spec}: cannot be loaded ({first_line}); check that its files are complete"
 
 
 def _dequantize(model: PreTrainedModel, source: str) -> PreTrainedModel:
@@ -197,7 +197,7 @@ def _dequantize(model: PreTrainedModel, source: str) -> PreTrainedModel:
 def _load_adapter(
     spec: str, folder: str, dtype: Dtype
 ) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase, ModelInfo]:
-    """A model with its adapter on; the tokenizer comes from the adapter's folder where it holds one."""
+    """Load a model with its adapter; the tokenizer is that of the adapter's folder, if it has one."""
     try:
         base_spec = PeftConfig.from_pretrained(folder).base_model_name_or_path
     except (OSError, ValueError, TypeError) as exc:

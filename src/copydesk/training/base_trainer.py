@@ -1,8 +1,6 @@
-"""What trainers on the rows of a log have in common: how rows make up a step, and what is said meanwhile.
+"""Base class of the trainers on rows of a log: row order, weighted steps, FSDP2 settings and progress display.
 
-The order in which an epoch's rows are trained on, the same for one process and for many.
-
-What several processes need that share out a model's weights (FSDP2), and Accelerate leaves to be said.
+The order of an epoch's rows is the same for one process and for many, so that a run can be resumed and repeated.
 """
 
 import logging
@@ -24,15 +22,15 @@ from copydesk.training.checkpoints import AtomicCheckpoints
 
 
 class EpochSampler(Sampler[int]):
-    """A shuffle that depends on the seed and the epoch alone, so that a resumed run meets the same rows.
+    """A shuffle that depends only on the seed and the epoch, so that a resumed run sees the same rows.
 
-    Several processes must have equally many batches. What the last ones lack is filled with the place `row_count`,
-    where the trainer keeps a row of weight 0; repeating rows, as samplers usually do, would count some of them twice.
+    Every process must have the same number of batches. Missing rows are filled with the index `row_count`, where the
+    trainer keeps a row of weight 0; repeating rows, as samplers usually do, would count some of them twice.
 
     Args:
-        row_count: how many there are.
-        multiple: the processes times the rows of a batch; 1 for one process.
-        seed: another seed, another order.
+        row_count: number of rows.
+        multiple: number of processes times rows per batch; 1 for one process.
+        seed: of the shuffle.
     """
 
     def __init__(self, row_count: int, multiple: int, seed: int) -> None:
@@ -40,7 +38,7 @@ class EpochSampler(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Tell which epoch comes next, counted from 0."""
+        """Set the next epoch, counted from 0."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -58,12 +56,12 @@ class ShardedTrainer(Trainer):
     """A `Trainer` that shards on CPUs too, and whose model's log-probabilities stay float32 in mixed precision."""
 
     def create_accelerator_and_postprocess(self) -> None:
-        """As `Trainer` does; then see to it that FSDP is what the launcher asked for."""
+        """As in `Trainer`, then turn FSDP on if the launcher asked for it."""
         super().create_accelerator_and_postprocess()
         state = self.accelerator.state
         wanted = os.environ.get("ACCELERATE_USE_FSDP") == "true"
         if wanted and self.accelerator.distributed_type == DistributedType.MULTI_CPU:
-            # Without GPUs Accelerate would copy the model to every process instead, and say nothing.
+            # Without GPUs Accelerate silently copies the model to every process instead.
             state.fsdp_plugin = FullyShardedDataParallelPlugin()
             if state.mixed_precision != "no":
                 state.fsdp_plugin.set_mixed_precision(state.mixed_precision)
@@ -71,7 +69,7 @@ class ShardedTrainer(Trainer):
             self.is_fsdp_enabled = True
         policy = state.fsdp_plugin.mixed_precision_policy if self.is_fsdp_enabled else None
         if policy is not None:
-            # Every output would be rounded to half precision, sums over an answer's tokens included.
+            # Otherwise every output is rounded to half precision, including sums over an answer's tokens.
             policy = replace(policy, reduce_dtype=torch.float32, output_dtype=None)
             state.fsdp_plugin.mixed_precision_policy = policy
 
@@ -82,15 +80,15 @@ logger = logging.getLogger(__name__)
 class RowTrainer(AtomicCheckpoints, ShardedTrainer):
     """A `Trainer` whose step is a weighted mean over rows, however they are spread over batches and processes.
 
-    A subclass gives `compute_loss`, which divides by `num_items_in_batch`, the weight of all rows of the step, and
+    A subclass defines `compute_loss`, which divides by `num_items_in_batch`, the weight of all rows of the step, and
     multiplies by the number of processes.
 
     Args:
-        model: what is trained.
+        model: the model to train.
         args: as for `transformers.Trainer`, with `remove_unused_columns=False`.
         rows: the rows.
         padding: a row of weight 0, which fills the last batches of several processes.
-        collator: makes a batch of rows; its `weight` is theirs, shape [B].
+        collator: makes a batch of rows, with their weights as `weight`, shape [B].
     """
 
     def __init__(
@@ -98,7 +96,7 @@ class RowTrainer(AtomicCheckpoints, ShardedTrainer):
     ) -> None:
         data: Any = [*rows, padding]
         super().__init__(model=model, args=args, train_dataset=data, data_collator=collator)
-        # Only so that `Trainer` counts the rows of a step for us, see `_get_num_items_in_batch`.
+        # Makes `Trainer` call `_get_num_items_in_batch`.
         self.model_accepts_loss_kwargs = True
         replace_progress_callbacks(self)
 
@@ -115,7 +113,7 @@ class RowTrainer(AtomicCheckpoints, ShardedTrainer):
 
 
 def replace_progress_callbacks(trainer: Trainer) -> None:
-    """Put a bar on the terminal, or lines in the log, in the place of what `Trainer` prints where output goes."""
+    """Replace the output that `Trainer` prints to stdout by a progress bar on a terminal, or by log lines."""
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     if trainer.is_world_process_zero():
@@ -131,7 +129,7 @@ class _ProgressBar(ProgressCallback):
 
 
 class _ProgressLog(TrainerCallback):
-    """A line in the log now and then, for where there is no terminal."""
+    """A log line for each log entry, without a terminal."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         if logs is not None and "loss" in logs:
@@ -152,6 +150,6 @@ _SHOWN_METRICS = (
 
 
 def _format_metrics(logs: dict[str, float]) -> str:
-    # The surrogate that policy optimisation differentiates is 0 but for rounding, and says nothing.
+    # The surrogate loss of policy optimisation is 0 up to rounding, so it is not shown.
     shown = [name for name in _SHOWN_METRICS if name in logs and not (name == "loss" and "cost/fit" in logs)]
     return ", ".join(f"{name} {logs[name]:.4g}" for name in shown)

@@ -1,7 +1,4 @@
-"""Checkpoints that are whole or not there, so that training may be killed at any moment and resumed.
-
-Signals that end a training run after the step at hand instead of in its midst.
-"""
+"""Atomic checkpoints, so that training can be killed at any time and resumed, and a graceful stop on signals."""
 
 import logging
 import os
@@ -28,7 +25,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from copydesk.errors import InputError
 
 _CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
-_NO_CHECKPOINT_YET = "there is none yet: make space and start again"
+_NO_CHECKPOINT_YET = "there is no checkpoint yet: free some space and start again"
 _WRITING, _REMOVING = ".writing-", ".removing-"
 
 # Tokenizer, configuration, log and the state of the random numbers.
@@ -36,24 +33,24 @@ _SMALL_FILES_BYTES = 32 * 2**20
 
 
 class AtomicCheckpoints(Trainer):
-    """A `Trainer` whose output folder holds one checkpoint, the newest, and holds it whole.
+    """A `Trainer` that keeps only its newest checkpoint, and never a partial one.
 
-    A checkpoint is written inside a hidden folder by all processes, brought to the disk, and only then given its name,
-    `checkpoint-STEP`; after that the one before it is removed. With several machines the output folder must be on a
-    disk that all of them share, as sharded checkpoints need anyway.
+    All processes write a checkpoint into a hidden folder, which is synced to disk and then renamed to
+    `checkpoint-STEP`; after that the previous one is removed. With several machines the output folder must be on a
+    shared disk, as sharded checkpoints need anyway.
 
-    Where `Trainer` itself saves the weights (neither FSDP nor DeepSpeed), only those that are trained are saved, under
-    the names they have in memory. `save_pretrained` would give mixtures of experts the names of their release, by
-    which `Trainer` then fails to find them, and would ask the hub about an adapter's base every time.
+    Where `Trainer` itself saves the weights (neither FSDP nor DeepSpeed), only trained weights are saved, under their
+    names in memory. `save_pretrained` would give mixtures of experts the names of their release, under which `Trainer`
+    then does not find them, and would query the hub for an adapter's base every time.
 
-    A run that was resumed ends with the weights and the log of a run that was not: every checkpoint comes with a log
-    entry, because the losses added up since the last entry are not in it.
+    A resumed run ends with the same weights and the same log as an uninterrupted one: every checkpoint comes with a
+    log entry, because the losses accumulated since the last entry are not part of it.
     """
 
     _staging_folder: Path | None = None
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Save whole or not at all; a disk that is full or gone is an `InputError`."""
+        """Save atomically; a full or missing disk is an `InputError`."""
         folder, step = self._folder, self.state.global_step
         name = f"checkpoint-{step}"
         self._staging_folder = folder / f"{_WRITING}{name}"
@@ -72,7 +69,7 @@ class AtomicCheckpoints(Trainer):
             raise InputError(
                 f"{folder}: the checkpoint of step {step} could not be written ({reason}), so training stopped; "
                 + (
-                    f"the last whole one is of step {_parse_step(last)}: make space and --resume"
+                    f"the last complete one is of step {_parse_step(last)}: free some space and --resume"
                     if last
                     else _NO_CHECKPOINT_YET
                 )
@@ -94,7 +91,7 @@ class AtomicCheckpoints(Trainer):
         return str(self._staging_folder) if self._staging_folder else super()._get_output_dir(trial)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """As `Trainer` does; in a checkpoint, only the weights that are trained, under the names they have here."""
+        """As in `Trainer`; in a checkpoint, only the trained weights, under their names in memory."""
         if self._staging_folder is None or output_dir is None or self.is_distributed_loading_by_transformers:
             super().save_model(output_dir, _internal_call)
         elif self.args.should_save and not self.is_fsdp_enabled and not self.is_deepspeed_enabled:
@@ -103,7 +100,7 @@ class AtomicCheckpoints(Trainer):
             save_file(weights, Path(output_dir) / SAFE_WEIGHTS_NAME, metadata={"format": "pt"})
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """Weights that are not trained are not in a checkpoint; any other difference means it is not of this run."""
+        """Accept missing untrained weights; any other difference means that the checkpoint is of another run."""
         missing = self._trained().keys() & set(load_result.missing_keys)
         if wrong := [*missing, *load_result.unexpected_keys]:
             raise InputError(f"{self._folder}: the checkpoint is of another model (weight {wrong[0]}); start over")
@@ -116,14 +113,14 @@ class AtomicCheckpoints(Trainer):
         if self.args.should_save:
             remove_leftovers(self._folder)
         start: tuple[int, int] = super()._init_training_state(max_steps, *others)
-        # A resumed state brings the intervals of the run before along; those asked for now are the ones meant.
+        # A resumed state has the logging and saving intervals of the earlier run; use those of this run.
         self.state.compute_steps(self.args, max_steps)  # type: ignore[no-untyped-call]
         return start
 
     def _run_epoch(self, model: Any, epoch: Any, train_dataloader: Any, *args: Any, **kwargs: Any) -> None:
-        # Resumed from the last step's checkpoint, `Trainer` would train for one step too many.
+        # Resumed from the checkpoint of the last step, `Trainer` would train one step too many.
         if self.state.global_step < self.state.max_steps:
-            # Where a resumed epoch is begun in its midst, with several processes, `Trainer` does not reach the sampler.
+            # With several processes `Trainer` does not set the epoch of the sampler if it resumes within an epoch.
             train_dataloader.set_epoch(epoch)
             super()._run_epoch(model, epoch, train_dataloader, *args, **kwargs)  # type: ignore[no-untyped-call]
 
@@ -133,41 +130,41 @@ class AtomicCheckpoints(Trainer):
 
 
 def find_last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint in a run's folder; `None` where there is none, or no such folder."""
+    """The newest checkpoint in a run's folder; `None` if there is no checkpoint or no folder."""
     return max(_list_checkpoints(folder), key=_parse_step, default=None)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed run left half-written or half-removed; `AtomicCheckpoints` does when training begins."""
+    """Remove partially written or removed checkpoints of a killed run; called when training begins."""
     for prefix in (_WRITING, _REMOVING):
         for leftover in folder.glob(f"{prefix}*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
 
 def estimate_disk_bytes(policy: nn.Module, *, resumed: bool = False) -> int:
-    """The room a training run takes on disk, in bytes.
+    """Disk space that a training run needs, in bytes.
 
-    That is two checkpoints, for the newest stays until the next is whole, and the policy itself. A checkpoint holds
-    the weights that are trained and AdamW's two moments of each, which have the weights' precision.
+    That is two checkpoints, because the newest is kept until the next is complete, and the policy itself. A checkpoint
+    holds the trained weights and AdamW's two moments of each, in the precision of the weights.
 
     Args:
-        policy: what is about to be trained: an adapter's weights, or all, require gradients.
-        resumed: one of the two checkpoints is there already.
+        policy: the model to train; the trained weights require gradients.
+        resumed: whether one of the two checkpoints exists already.
     """
     weights = sum(weight.numel() * weight.element_size() for weight in _trainable_weights(policy).values())
     return weights * (4 if resumed else 7) + _SMALL_FILES_BYTES
 
 
 def check_disk_space(folder: Path, needed: int, what: str) -> None:
-    """Say before the work begins that a folder cannot be written to, or that its disk is too full.
+    """Check before training that a folder can be written to and its disk has enough free space.
 
     Args:
         folder: need not exist yet.
         needed: bytes.
-        what: what will be written there, for the message: "checkpoints and the policy".
+        what: what will be written, for the message: "checkpoints and the policy".
 
     Raises:
-        InputError: no file can be made there, or less than `needed` is free.
+        InputError: no file can be created there, or less than `needed` is free.
     """
     place = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     try:
@@ -195,12 +192,12 @@ def _parse_step(checkpoint: Path) -> int:
 
 
 def _trainable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The weights that require gradients; one that is tied to another comes once."""
+    """The weights that require gradients; tied weights once."""
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 
 def _remove_checkpoint(checkpoint: Path) -> None:
-    """Remove a folder, if it is there, so that it is never half there under its name."""
+    """Remove a folder, if it exists, renaming it first so that no partial checkpoint is left under its name."""
     if checkpoint.exists():
         aside = checkpoint.with_name(f"{_REMOVING}{checkpoint.name}-{secrets.token_hex(4)}")
         checkpoint.rename(aside)
@@ -208,22 +205,22 @@ def _remove_checkpoint(checkpoint: Path) -> None:
 
 
 def _fsync_folder(folder: Path) -> None:
-    """Wait until every file in a folder would survive a power cut; some disks say only now that they are full."""
+    """Sync every file in a folder to disk; some disks only now report that they are full."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
 
 
-def _describe_write_error(fault: BaseException) -> str | None:
-    """What kept a file from being written; `None` for a fault of another kind."""
-    if isinstance(fault, CheckpointException):  # what happened in each process of a sharded save
-        return next(filter(None, (_describe_write_error(cause) for cause, _ in fault.failures.values())), None)
-    if isinstance(fault, OSError):
-        return (fault.strerror or str(fault)).lower()
-    if isinstance(fault, SafetensorError):
-        return str(fault).rpartition(": ")[2].lower()
-    if isinstance(fault, RuntimeError) and "inline_container" in str(fault):  # torch's writer, which says no more
+def _describe_write_error(exc: BaseException) -> str | None:
+    """Why a file could not be written; `None` for an exception of another kind."""
+    if isinstance(exc, CheckpointException):  # the exceptions of all processes of a sharded save
+        return next(filter(None, (_describe_write_error(cause) for cause, _ in exc.failures.values())), None)
+    if isinstance(exc, OSError):
+        return (exc.strerror or str(exc)).lower()
+    if isinstance(exc, SafetensorError):
+        return str(exc).rpartition(": ")[2].lower()
+    if isinstance(exc, RuntimeError) and "inline_container" in str(exc):  # torch's writer, without a reason
         return "the disk is full or gone"
     return None
 
@@ -238,16 +235,16 @@ logger = logging.getLogger(__name__)
 class StopOnSignal(TrainerCallback):
     """On SIGINT or SIGTERM, let the trainer finish its step, save a checkpoint and stop.
 
-    A callback that is also a context manager: it takes over the signals while it is entered, and gives them back. A
-    second signal gives them back at once and is then raised again, so it does what it did before. Outside the main
-    thread, where Python allows no handlers, entering does nothing. A signal that is ignored stays ignored.
+    A callback that is also a context manager: it installs its signal handlers on entry and restores the previous ones
+    on exit. A second signal restores them at once and is raised again. Outside the main thread, where Python allows no
+    handlers, entering does nothing. An ignored signal stays ignored.
 
-    A signal that comes during the last step lets training end as it would; `stop_signal` tells of it all the same.
+    After a signal during the last step training ends normally; `stop_signal` is set all the same.
 
-    With several processes, all stop after the same step when any of them was told to.
+    With several processes, all stop after the same step when any of them receives a signal.
 
     Attributes:
-        stop_signal: once training has ended, the signal that came; `None` if none did.
+        stop_signal: the signal received, once training has ended; `None` if there was none.
     """
 
     def __init__(self) -> None:
@@ -258,7 +255,7 @@ class StopOnSignal(TrainerCallback):
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                # `None` is a handler that was not set from Python and cannot be given back.
+                # `None` is a handler that was not set from Python and cannot be restored.
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):
                     self._previous[number] = signal.signal(number, self._handle_signal)
         return self
@@ -278,7 +275,7 @@ class StopOnSignal(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
-        """Stop here when any process was asked to; saved and logged at the same step, so that no loss goes missing."""
+        """Stop if any process received a signal; save and log at the same step, so that no loss is missing."""
         if self._reduce_signal(args) and state.global_step < state.max_steps:
             control.should_save = control.should_log = control.should_training_stop = True
         return control
@@ -286,14 +283,14 @@ class StopOnSignal(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
-        """Remember a signal that ended training, or came when it was ending anyway."""
+        """Remember a signal that ended training or came in its last step."""
         self.stop_signal = self._reduce_signal(args) or None
         return control
 
     def _reduce_signal(self, args: TrainingArguments) -> int:
-        """The signal that any process has had, agreed upon by all; 0 if none."""
+        """The signal received by any process, the same in all of them; 0 if none."""
         if not (dist.is_available() and dist.is_initialized()):
             return self._received_signal
-        asked = torch.tensor(self._received_signal, device=args.device)
-        dist.all_reduce(asked, op=dist.ReduceOp.MAX)
-        return int(asked)
+        received = torch.tensor(self._received_signal, device=args.device)
+        dist.all_reduce(received, op=dist.ReduceOp.MAX)
+        return int(received)

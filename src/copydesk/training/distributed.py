@@ -1,4 +1,4 @@
-"""The processes that share one training run, started by `accelerate launch` or `torchrun`; usually there is one."""
+"""Processes of a training run, as started by `accelerate launch` or `torchrun`; usually there is one."""
 
 import os
 from collections.abc import Callable
@@ -12,18 +12,18 @@ T = TypeVar("T")
 
 
 def init_processes() -> None:
-    """Meet the other processes, if there are any, before a model is loaded: it is then loaded to one's own device."""
+    """Initialise the process group, if there are several processes, before a model is loaded to this one's device."""
     if get_world_size() > 1:
         PartialState(cpu=not torch.cuda.is_available())
 
 
 def get_world_size() -> int:
-    """How many processes the launcher started."""
+    """Number of processes that the launcher started."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def get_rank() -> int:
-    """Which of them this is, from 0."""
+    """Rank of this process, from 0."""
     return int(os.environ.get("RANK", "0"))
 
 

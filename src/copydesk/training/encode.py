@@ -1,7 +1,4 @@
-"""From rows of a log to tokens: what the model reads, what it wrote and what it should have written.
-
-Which rows are trained on and which are kept to measure with.
-"""
+"""Encode a log as token triples (context, response, edit) and split off the held-out rows."""
 
 import hashlib
 import logging
@@ -95,8 +92,8 @@ def encode_log(
     """Turn the rows of a log into token triples of at most `max_length` tokens (context plus the longer answer).
 
     A row that is too long loses tokens from the start of its context, the same for y and y' (a leading begin-of-text
-    token stays). A row is left out when one of its answers alone is too long, since a model that learnt from an answer
-    without its end would learn to stop nowhere. Whatever is lost is counted, and said in a warning.
+    token stays). A row is left out when one of its answers alone is too long, since a model trained on an answer
+    without its end would not learn to stop. All losses are counted and reported in a warning.
 
     Args:
         records: the log.

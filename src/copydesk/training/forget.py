@@ -1,4 +1,4 @@
-"""Forgetting a person altogether: their rows in the store, what was computed from them, and who learned from them."""
+"""Erase a person's rows and the caches computed from them, and list the policies that learned from them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class AffectedPolicy:
     Attributes:
         name: of the policy.
         folder: where it is.
-        certain: whether its `policy.json` says so; an older or damaged one does not say whom it learned from.
+        certain: whether its `policy.json` says so; an older or damaged one does not name the users it learned from.
     """
 
     name: str
@@ -42,13 +42,13 @@ class AffectedPolicy:
 
 @dataclass(frozen=True)
 class ForgetResult:
-    """What came of it.
+    """Result of erasing a person.
 
     Attributes:
-        erased: how many rows of each kind.
-        cache_files_removed: how many files of reference log-probabilities were removed.
+        erased: number of rows erased, by kind.
+        cache_files_removed: number of files of reference log-probabilities removed.
         affected_policies: the policies that learned from the person, or may have.
-        entries: what the log says of it, this time and earlier.
+        entries: log entries of this and earlier erasures of the person.
     """
 
     erased: dict[str, int]
@@ -60,18 +60,18 @@ class ForgetResult:
 def forget_person(store: EditStore, user: str, tenant: str | None = None, folders: Sequence[Path] = ()) -> ForgetResult:
     """Erase everything of one person, and log that.
 
-    Their rows and the statistics made of them go in one transaction. Cached reference log-probabilities go all, as
-    they do not say whose rows they score; they are computed again when they are needed. Then the database's files are
-    written anew. Interrupted at any point, the same call again does the rest.
+    Their rows and the statistics computed from them are erased in one transaction. All cached reference
+    log-probabilities are removed, because they are not stored by user; they are recomputed when needed. Then the
+    database's files are rewritten. If interrupted at any point, the same call again completes the erasure.
 
     Args:
         store: the store.
-        user: who.
-        tenant: whose user; of all tenants if `None`.
-        folders: where to look for policies that learned from the person, beside the arms of the store.
+        user: the person to erase.
+        tenant: tenant of the user; all tenants if `None`.
+        folders: where to look for policies that learned from the person, in addition to the arms of the store.
 
     Raises:
-        InputError: nothing is known of this person; the database's files cannot be written anew just now.
+        InputError: nothing is known of this person; the database's files cannot be rewritten at the moment.
     """
     with store.begin_read() as connection:
         learners = find_affected_policies(user, [*folders, *list_arm_folders(connection)])
@@ -105,8 +105,8 @@ def check_forgotten(store: EditStore, user: str | None, tenant: str | None = Non
         left = count_user_rows(connection, user, tenant)
         entries = find_forget_entries(connection, user, tenant)
     if left:
-        said = format_row_counts(left)
-        raise InputError(f"--user {user}: {store.name} holds {said} of theirs; erase them with copydesk forget")
+        counts = format_row_counts(left)
+        raise InputError(f"--user {user}: {store.name} holds {counts} of theirs; erase them with copydesk forget")
     if not entries:
         raise InputError(f"--user {user}: {store.name} does not say that they were ever forgotten")
     return count, entries

@@ -1,13 +1,8 @@
-"""log π(y|x): how likely a model is to write an answer, as a sum over the answer's tokens.
+"""Log-probabilities log π(y|x) of answers, summed over their tokens, computed without holding all logits.
 
-From hidden states to log-probabilities of given tokens, without ever holding all logits.
-
-A language model's largest tensor is its logits, tokens x vocabulary. Only the tokens of answers are scored, and those a
-chunk at a time, so memory grows with neither.
-
-Which way of running a model on triples is both fast and exact for it: asked of the model, not of a list.
-
-Scoring a log with a model, without training it.
+A language model's largest tensor is its logits, tokens x vocabulary. Only the tokens of answers are scored, a chunk at
+a time, so memory grows with neither. `choose_forward` tests on the model itself which way of running it on triples is
+both fast and exact; `score_triples` scores a log without training.
 """
 
 import logging
@@ -41,8 +36,8 @@ def token_logprobs(hidden: Tensor, weight: Tensor, bias: Tensor | None, target: 
         target: int64 of shape [N].
 
     Returns:
-        float32 of shape [N]. In the backward pass tokens whose gradient is zero cost nothing: so it is, in DPO, with
-        what y and y' have in common, whose terms cancel in the margin.
+        float32 of shape [N]. In the backward pass tokens whose gradient is zero cost nothing, such as, in DPO, the
+        tokens that y and y' have in common, whose terms cancel in the margin.
     """
     result: Tensor = _TokenLogProbs.apply(hidden, weight, bias, target)  # type: ignore[no-untyped-call]
     return result
@@ -51,10 +46,10 @@ def token_logprobs(hidden: Tensor, weight: Tensor, bias: Tensor | None, target: 
 class _TokenLogProbs(torch.autograd.Function):
     """With p = softmax(logits), the gradient of a token's log-probability is (onehot(target) - p) on its logits.
 
-    Where the weights are trained the backward pass computes the logits again, to pay for them in time and not memory;
-    but for the last chunk, which is kept, as the backward pass needs room for one anyway. Where the weights are frozen
-    (an adapter is trained) the gradient on a hidden state is known in the forward pass, up to the factor that the
-    backward pass brings, and nothing is computed twice.
+    If the weights are trained, the backward pass recomputes the logits, which saves memory at the cost of time; only
+    the last chunk is kept, as the backward pass needs room for one anyway. If the weights are frozen (an adapter is
+    trained), the gradient of a hidden state is known in the forward pass, up to a factor from the backward pass, and
+    nothing is computed twice.
     """
 
     @staticmethod

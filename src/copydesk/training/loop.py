@@ -1,4 +1,4 @@
-"""Running a trainer: what every one of them is told, and how it begins, is interrupted, and ends."""
+"""Run a trainer: common training arguments, resuming, interruption by signals, and a check for divergence."""
 
 import math
 import tempfile
@@ -21,12 +21,12 @@ T = TypeVar("T", bound=Trainer)
 
 
 def build_common_arguments(settings: TrainConfig, folder: Path, *, save: bool) -> dict[str, Any]:
-    """What `TrainingArguments`, and any class made from it, is told whatever is trained.
+    """Arguments of `TrainingArguments` and its subclasses that are the same for every method.
 
     Args:
         settings: of the run.
         folder: for checkpoints.
-        save: whether there are to be any.
+        save: whether to save checkpoints.
     """
     return {
         "output_dir": str(folder),
@@ -45,35 +45,35 @@ def build_common_arguments(settings: TrainConfig, folder: Path, *, save: bool) -
         "save_strategy": "steps" if save else "no",
         "save_steps": settings.save_every,
         "report_to": "none",
-        "disable_tqdm": True,  # the trainers bring a bar that stays off stdout
+        "disable_tqdm": True,  # our trainers have a progress bar that does not write to stdout
         "remove_unused_columns": False,
         "dataloader_pin_memory": get_device().type == "cuda",
         "use_cpu": get_device().type == "cpu",
-        "log_level_replica": "error",  # of the other processes
+        "log_level_replica": "error",  # in all processes but the main one
         "ddp_find_unused_parameters": False,  # every pass uses every weight
     }
 
 
 def build_training_arguments(settings: TrainConfig, folder: Path, *, save: bool) -> TrainingArguments:
-    """`build_common_arguments` of a run, as a trainer takes them."""
-    told = TrainingArguments(
+    """The `TrainingArguments` of a run."""
+    arguments = TrainingArguments(
         **build_common_arguments(settings, folder, save=save), activation_checkpointing=settings.checkpointing
     )
-    told._n_gpu = min(told.n_gpu, 1)  # several GPUs are for several processes, not for DataParallel
-    return told
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs are for several processes, not for DataParallel
+    return arguments
 
 
 def run_trainer(make: Callable[[Path], T], checkpoints: Path | None) -> T:
-    """Make a trainer and run it to its end, from its newest checkpoint where there is one.
+    """Make a trainer and run it to the end, from its newest checkpoint if there is one.
 
     Args:
-        make: gives the trainer, told the folder for its checkpoints.
-        checkpoints: that folder. While training with one, SIGINT and SIGTERM save a checkpoint and stop. `None` keeps
+        make: makes the trainer for a folder of checkpoints.
+        checkpoints: that folder; while training with one, SIGINT and SIGTERM save a checkpoint and stop. `None` saves
             none.
 
     Raises:
         InputError: the disk is too full for the checkpoints; or training diverged.
-        Interrupted: a signal came; what was learnt is in the checkpoint.
+        Interrupted: by a signal; the progress is in the checkpoint.
     """
     start = None if checkpoints is None else find_last_checkpoint(checkpoints)
     with ExitStack() as stack:
@@ -93,14 +93,14 @@ def run_trainer(make: Callable[[Path], T], checkpoints: Path | None) -> T:
         raise Interrupted(
             stop.stop_signal,
             f"interrupted after step {state.global_step} of {state.max_steps}, which is saved; give the same command "
-            "with --resume to go on",
+            "with --resume to continue",
         )
     _check_finite(model, [entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
     return trainer
 
 
 def disable_dropout(model: nn.Module) -> None:
-    """Dropout would make π differ from π_ref before anything is learnt."""
+    """Set dropout to 0: it would make π differ from π_ref before the first step."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0

@@ -1,16 +1,14 @@
-"""How triples are laid out for a forward pass: packed, with what y and y' share computed once, or one by one.
+"""Packed batches of triples, in which the common beginning of y and y' is computed once, and their attention.
 
 A packed triple is one run of tokens: the trunk, which is x and the common beginning of y and y'; then the rest of y;
 then the rest of y'. Attention keeps the two rests apart (see `attention`) and positions restart at the fork, so each
-branch is computed as if the other were not there. Several triples stand in one row, equally unseen by each other.
+branch is computed as if it were alone. Several triples share a row, and attention keeps them apart as well.
 
        x            common    rest of y      rest of y'
     [ trunk . . . . . . . ][ response . ][ edit . . . . ]        position ids 0 1 2 ... 7 | 8 9 10 | 8 9 10 11
 
-Which token may see which in packed rows: as masks for SDPA and FlexAttention, and run by run.
-
-A mask over a whole row costs the row's square, most of it for what is masked. FlexAttention skips that on GPUs.
-Elsewhere attention goes run by run: the trunk to itself, then each branch to the trunk and itself.
+Attention over a whole row with a mask costs the square of the row, most of it for masked pairs. FlexAttention skips
+those on GPUs. Elsewhere attention goes run by run: the trunk to itself, then each branch to the trunk and itself.
 """
 
 from collections.abc import Sequence
@@ -87,7 +85,7 @@ def lay_out(
         triples: the batch of B.
         with_response: whether y is needed too; otherwise y' alone is laid out.
         layout: see `Layout`.
-        row_tokens: rows are filled up to so many tokens, or as many as the longest triple needs; `None` for the latter.
+        row_tokens: rows are filled up to this number of tokens, or that of the longest triple; `None` for the latter.
 
     Returns:
         `input_ids` and `position_ids`, int64 of shape [R, L]; `triple`, int64 [R, L], the place of a token's triple in
@@ -174,7 +172,7 @@ def fill_rows(lengths: Sequence[int], row_tokens: int | None = None) -> list[lis
 
 
 def can_attend(triple: Tensor, branch: Tensor, row: Tensor, query: Tensor, key: Tensor) -> Tensor:
-    """Whether a query token may see a key token: it stands before it, in its triple, in the trunk or the same branch.
+    """Whether a query token may attend to a key token: an earlier one of its triple, in the trunk or the same branch.
 
     Args:
         triple: as `lay_out` gives it, shape [R, L].

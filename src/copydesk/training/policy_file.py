@@ -1,7 +1,4 @@
-"""`policy.json`: what a trained policy is, beside its weights.
-
-Whom a policy learned from, kept so that one can ask about a person but cannot read who they were.
-"""
+"""`policy.json`: how a policy was trained, with the users it learned from as keyed hashes."""
 
 import hashlib
 import hmac
@@ -18,12 +15,14 @@ from copydesk.model_registry import collect_library_versions
 
 
 class HashedUsers(BaseModel):
-    """The users whose rows a policy was made from, held-out ones included.
+    """The users whose rows a policy was trained on or measured on, as keyed hashes.
+
+    One can check whether a given user is among them, but not read who they are.
 
     Attributes:
         salt: the key of the hashes.
         users: of each user, the first 16 hex digits of the HMAC-SHA256 of their name, sorted.
-        unnamed: how many rows did not say whose they were.
+        unnamed: number of rows without a user.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,7 +54,7 @@ def _hash_user(name: str, salt: str) -> str:
 
 POLICY_FILE = "policy.json"
 RUN_FILE = "run.json"
-POLICY_FORMAT = 4  # 1 knew no left_out, final or remarks; 2 no cost_model; 3 not whom a policy learned from
+POLICY_FORMAT = 4  # 1 had no left_out, final or remarks; 2 no cost_model; 3 no people
 
 
 class BaseModelRef(BaseModel):
@@ -73,9 +72,9 @@ class BaseModelRef(BaseModel):
 class TrainingData(BaseModel):
     """The log a policy was trained on.
 
-    `rows` are those whose edit was known and which were not left out for their length, `edited` those of them the
-    person changed; `held_out` were not trained on. `pending` and `left_out` come on top of `rows`. `people` says whose
-    the rows are, in hashes.
+    `rows` counts rows with a known edit that were not left out for their length, `edited` those of them that were
+    changed, `held_out` those that were not trained on. `pending` and `left_out` are not part of `rows`. `people` has
+    the hashes of their users.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -117,12 +116,12 @@ class PolicyFile(BaseModel):
         base: the model it was trained from.
         data: the log it was trained on.
         settings: every setting of the run.
-        before: figures of the base on the held-out rows (see `evaluate`); empty where none were held out.
-        after: the same figures of the policy.
-        history: what was logged during training.
-        final: the last of the training metrics logged.
-        remarks: what a person should know before using the policy, in sentences.
-        cost_model: what it was trained against, with `rl`.
+        before: metrics of the base on the held-out rows (see `compute_held_out_metrics`); empty if none were held out.
+        after: the same metrics of the policy.
+        history: log entries of the training.
+        final: the last log entry.
+        remarks: warnings to read before using the policy, in sentences.
+        cost_model: the cost model it was trained against, with `rl`.
         versions: of the libraries that made it.
     """
 
@@ -143,7 +142,7 @@ class PolicyFile(BaseModel):
     versions: dict[str, str] = Field(default_factory=lambda: collect_library_versions())
 
     def write(self, folder: Path) -> None:
-        """Write `policy.json` into a folder that nobody reads yet."""
+        """Write `policy.json` into a folder that is not in use yet."""
         (folder / POLICY_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
@@ -171,7 +170,7 @@ def read_policy_file(folder: Path | str) -> PolicyFile:
 
 
 def compute_data_sha256(records: Iterable[EditRecord]) -> str:
-    """A hash of what training sees of a log: id, context, response and edit of every row, in order."""
+    """A hash of the fields of a log that training reads: id, context, response and edit of every row, in order."""
     total = hashlib.sha256()
     for record in records:
         row = record.model_dump_json(include={"id", "context", "response", "edit"})

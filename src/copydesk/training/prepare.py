@@ -1,4 +1,4 @@
-"""What is done once for all methods: load the model, turn the log into tokens, find the reference log-probabilities."""
+"""Prepare training, once for all methods: load the model, encode the log, compute reference log-probabilities."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from copydesk.training.row_weights import compute_row_weights
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """What every method on a log and a model has in common: one tokenisation, one split, one reference pass.
+    """Inputs shared by all methods on a log and a model: one tokenisation, one split, one reference pass.
 
     Attributes:
         model: π_ref.
@@ -32,8 +32,8 @@ class TrainingInputs:
         train_rows: the rows to train on.
         held_out_rows: the rows to measure with.
         forward: how to run the model.
-        references: the reference log-probabilities of any of the rows.
-        cost_metric: the name of the rows' costs; empty where no method needs any.
+        references: gives the reference log-probabilities of some of the rows.
+        cost_metric: the name of the rows' costs; empty if no method needs costs.
     """
 
     model: PreTrainedModel
@@ -51,14 +51,14 @@ class TrainingInputs:
 def prepare_training(
     log: Sequence[EditRecord], sha256: str, model: str, settings: TrainConfig, *, costs: bool = False
 ) -> TrainingInputs:
-    """Load the model, turn the log (of that hash) into tokens and find the reference log-probabilities.
+    """Load the model, encode the log and compute the reference log-probabilities, or read them from the cache.
 
     Args:
         log: the rows.
         sha256: their hash.
         model: π_ref, as `load_model` takes it.
         settings: of the run.
-        costs: whether a method needs to know what edits cost.
+        costs: whether a method needs the edit costs.
 
     Raises:
         InputError: the model cannot be loaded, a row has no cost, or no row of the log can be used.
@@ -91,12 +91,12 @@ def prepare_training(
         places = [place[triple.id] for triple in triples]
         return TripleLogProbs(scores.edit[places], scores.response[places])
 
-    trained_on, held_out = split_triples(encoded.triples, settings.held_out, settings.seed)
-    return TrainingInputs(base, tokenizer, info, encoded, sha256, trained_on, held_out, forward, references, metric)
+    train_rows, held_out = split_triples(encoded.triples, settings.held_out, settings.seed)
+    return TrainingInputs(base, tokenizer, info, encoded, sha256, train_rows, held_out, forward, references, metric)
 
 
 def check_log(records: list[EditRecord], where: str = "the log") -> None:
-    """Refuse a log that says nothing about how to answer better; `where` names it in the fault, such as its file.
+    """Refuse a log without any edit; `where` names it in the error message, such as its file.
 
     Raises:
         InputError: it is empty, every row is pending, or nobody edited anything.

@@ -1,7 +1,4 @@
-"""`run.json`: which run the checkpoints beside it belong to.
-
-A run that is not finished yet: a folder beside the policy's, with `run.json`, the newest checkpoint and no more.
-"""
+"""Resume unfinished runs: a folder beside the policy's holds `run.json`, which identifies the run, and a checkpoint."""
 
 import logging
 import shutil
@@ -15,19 +12,19 @@ from copydesk.training.checkpoints import check_disk_space
 from copydesk.training.policy_file import POLICY_FILE, RUN_FILE, BaseModelRef, PolicyFile, read_policy_file
 from copydesk.utils.atomic import atomic_write, check_target_free
 
-# What decides when a run is saved, but not what it gives.
+# Settings that do not change the result.
 _MAY_DIFFER = {"save_every"}
 
 
 class RunFile(BaseModel):
-    """The contents of `run.json`: all that decides which weights a training run ends with.
+    """The contents of `run.json`: everything that determines the weights at the end of a training run.
 
     Attributes:
-        settings: every setting of the run, as `TrainSettings.to_json` gives them.
+        settings: every setting of the run, from `TrainConfig.to_json`.
         base: the model it starts from.
         data_sha256: hash of the log, see `compute_data_sha256`.
         rows_sha256: hash of the rows trained on, as token ids.
-        processes: how many share a step.
+        processes: number of processes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,7 +36,7 @@ class RunFile(BaseModel):
     processes: int = 1
 
     def write(self, folder: Path) -> None:
-        """Write `run.json` into a run's folder, whole or not at all.
+        """Write `run.json` into a run's folder, atomically.
 
         Raises:
             InputError: the folder is missing or cannot be written to.
@@ -63,11 +60,11 @@ class RunFile(BaseModel):
 
 
 def check_same_run(folder: Path, run: RunFile) -> None:
-    """Refuse to resume one run as another: it would end as neither.
+    """Refuse to resume a run with other settings, rows or processes.
 
     Args:
         folder: of the run to resume.
-        run: the run as it is asked for now; only how often it is saved may differ.
+        run: the run as requested now; only the interval between checkpoints may differ.
 
     Raises:
         InputError: `folder` holds no run, or another; the message names the first difference.
@@ -82,7 +79,7 @@ def check_same_run(folder: Path, run: RunFile) -> None:
 
 
 def _identity_fields(run: RunFile) -> dict[str, str | int | float | bool | None]:
-    """What must not change, under the names to tell it by. The same model may be found at another place."""
+    """Everything that must not change, by name. The same model may have moved to another folder."""
     base = run.base
     return {
         "model": f"of hash {base.weights_sha256}" if base.weights_sha256 else f"{base.spec} at {base.revision}",
@@ -97,27 +94,27 @@ logger = logging.getLogger(__name__)
 
 
 def get_unfinished_folder(out: Path) -> Path:
-    """Where a run that is to become the policy `out` keeps its checkpoint: `out` with `.unfinished` behind its name."""
+    """The folder of the checkpoint of a run that will write the policy `out`: `out` with `.unfinished` appended."""
     return out.absolute().with_name(f"{out.absolute().name}.unfinished")
 
 
 def check_can_start(out: Path, *, overwrite: bool, resume: bool) -> None:
-    """Say before anything is loaded that a run cannot be started under this name.
+    """Check before anything is loaded that a run can be started under this name.
 
     Raises:
-        InputError: both `overwrite` and `resume` are asked for; there is a policy of that name, or an unfinished run,
-            and neither is; the folder holds other things or cannot be written to.
+        InputError: both `overwrite` and `resume` are given; neither is given and there is a policy or an unfinished run
+            of that name; the folder holds other files or cannot be written to.
     """
     if overwrite and resume:
-        raise InputError("--force starts over and --resume goes on; give one of them")
+        raise InputError("--force starts over and --resume continues; give one of them")
     if not (resume and (out / POLICY_FILE).is_file()):
         check_target_free(out, marker=POLICY_FILE, overwrite=overwrite)
     folder = get_unfinished_folder(out)
     if folder.exists() and not (folder / RUN_FILE).is_file() and any(folder.iterdir()):
-        raise InputError(f"--out {out}: {folder} holds other things; move it away or choose another name")
+        raise InputError(f"--out {out}: {folder} holds other files; move it away or choose another name")
     if (folder / RUN_FILE).is_file() and not (overwrite or resume):
         raise InputError(
-            f"--out {out}: a run of that name was not finished; go on with --resume, or start over with --force"
+            f"--out {out}: a run of that name was not finished; continue it with --resume, or start over with --force"
         )
     check_disk_space(out, 0, "the policy")
 
@@ -125,10 +122,10 @@ def check_can_start(out: Path, *, overwrite: bool, resume: bool) -> None:
 def find_finished_policy(
     out: Path, settings: dict[str, str | int | float | bool | None], data_sha256: str
 ) -> PolicyFile | None:
-    """The policy that a resumed run has made already, if it has.
+    """The policy of a resumed run that has finished already, if it has.
 
     Raises:
-        InputError: `out` holds a policy that was made otherwise.
+        InputError: `out` holds a policy of another run.
     """
     if not (out / POLICY_FILE).is_file():
         return None
@@ -145,18 +142,18 @@ def find_finished_policy(
 
 
 def open_run(out: Path, run: RunFile, *, resume: bool) -> Path:
-    """Make the folder of an unfinished run, or find it.
+    """Create or find the folder of an unfinished run.
 
     Args:
         out: the policy's folder.
-        run: what the run is.
-        resume: go on with the run that is there; otherwise it is removed.
+        run: identifies the run.
+        resume: continue an existing run; otherwise it is removed.
 
     Returns:
         The folder, with `run.json` in it.
 
     Raises:
-        InputError: the run that is there is another, or the folder cannot be written to.
+        InputError: the existing run is another one, or the folder cannot be written to.
     """
     folder = get_unfinished_folder(out)
     if (folder / RUN_FILE).is_file() and resume:

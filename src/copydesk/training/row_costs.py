@@ -1,4 +1,4 @@
-"""The costs of a log's rows: computed from the edits, or read from a field that the product keeps beside them."""
+"""Costs of a log's rows, computed from the edits or read from a metadata field."""
 
 import math
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""How much each row of a log counts: by who edited, by when, or by a number the product keeps beside it."""
+"""Weights of a log's rows: by user, by age, or from a metadata field."""
 
 import math
 import sys
@@ -19,7 +19,7 @@ def compute_row_weights(records: Iterable[EditRecord], spec: str) -> dict[str, f
     Args:
         records: the log; rows whose edit is pending get no weight.
         spec: `user`: every user weighs the same in total, however much they edited. `recency:DAYS`: half as much for
-            every so many days that a row is older than the newest. `field:NAME`: the number in `metadata[NAME]`.
+            every DAYS days that a row is older than the newest. `field:NAME`: the number in `metadata[NAME]`.
 
     Returns:
         Weights by the rows' ids.
@@ -34,7 +34,7 @@ def compute_row_weights(records: Iterable[EditRecord], spec: str) -> dict[str, f
     weights = weigh(rows)
     largest = max(weights)
     if largest == 0:
-        raise InputError(f"weigh {spec!r}: all {len(rows)} rows weigh 0; give those to learn from a larger number")
+        raise InputError(f"--row-weighting {spec}: all {len(rows)} rows have weight 0; give some a larger one")
     shares = [weight / largest for weight in weights]  # at most 1, so that their sum is finite
     mean = math.fsum(shares) / len(shares)
     return {record.id: share / mean for record, share in zip(rows, shares, strict=True)}
@@ -59,7 +59,7 @@ def parse_row_weighting(spec: str) -> RowWeighting:
 def _weigh_by_user(rows: Sequence[EditRecord]) -> list[float]:
     for record in rows:
         if record.user is None:
-            raise InputError(f"weigh 'user': row {record.id!r} has no user; log who edited, or weigh by something else")
+            raise InputError(f"--row-weighting user: row {record.id!r} has no user; use another weighting")
     edits = Counter(record.user for record in rows)
     return [1 / edits[record.user] for record in rows]
 
@@ -68,10 +68,7 @@ def _weigh_by_recency(half_life: float, rows: Sequence[EditRecord]) -> list[floa
     moments = []
     for record in rows:
         if record.created_at is None:
-            raise InputError(
-                f"weigh 'recency': row {record.id!r} has no created_at; log when it was answered, or weigh by "
-                "something else"
-            )
+            raise InputError(f"--row-weighting recency: row {record.id!r} has no created_at; use another weighting")
         moments.append(record.created_at.timestamp())
     newest = max(moments)
     return [0.5 ** ((newest - moment) / 86400 / half_life) for moment in moments]
@@ -85,7 +82,7 @@ def _weigh_by_field(name: str, rows: Sequence[EditRecord]) -> list[float]:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
             found = f"is {value!r}" if name in record.metadata else "is missing"
             raise InputError(
-                f"weigh: row {record.id!r}: metadata[{name!r}] {found}; give a finite number of at least 0"
+                f"--row-weighting: row {record.id!r}: metadata[{name!r}] {found}; give a finite number, at least 0"
             )
         weights.append(float(value))
     return weights

@@ -1,7 +1,4 @@
-"""Fitting a cost model to a log, in memory.
-
-`CostTrainer`: a `transformers.Trainer` that fits a cost model and its members to a log, all in the same passes.
-"""
+"""Fit a cost model and its members to a log, in memory and in the same passes."""
 
 import copy as copying
 import logging
@@ -42,7 +39,7 @@ class CostTrainer(RowTrainer):
     """Minimises, for each fit k at once, Σ_i w_i n_ik (f_k(x_i, y_i) - c_i)² / Σ_i w_i.
 
     A bootstrap resample is the same rows with counts n_ik, so one pass over the lower layers serves every fit. Nothing
-    couples the fits: what one learns does not depend on how many there are.
+    couples the fits: the result of one does not depend on how many there are.
 
     Args:
         model: the cost model.
@@ -56,7 +53,7 @@ class CostTrainer(RowTrainer):
         super().__init__(model, args, rows, padding, self._collate)
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
-        """As `Trainer` does, with the attention that packed rows need."""
+        """As in `Trainer`, with the attention that packed rows need."""
         with self._cost_model.forward_plan.use_attention(self._cost_model.base):
             return super().train(*args, **kwargs)
 
@@ -70,7 +67,7 @@ class CostTrainer(RowTrainer):
         """This batch's part of the step's loss: the sum over the fits of their mean squared errors."""
         weight, cost = inputs["weight"], inputs["cost"]
         predicted = model(inputs, len(cost))
-        # A row of padding weighs 0, and no prediction is so wrong that this would not make it 0.
+        # A padding row has weight 0, and predictions are finite, so its error becomes 0.
         errors = ((predicted - cost[:, None]).square() * inputs["counts"]).sum(dim=1) * weight
         loss = errors.sum() / (weight.sum() if num_items_in_batch is None else num_items_in_batch)
         if num_items_in_batch is not None:
@@ -102,15 +99,15 @@ def fit_cost_model(
     Seeds Python's, NumPy's and torch's global random numbers.
 
     Args:
-        model: what the cost model is made of; it is copied and left as it is.
+        model: the base of the cost model; it is copied and left unchanged.
         triples: the rows, each with its cost.
         settings: `cost`, and how rows make up batches and steps.
-        forward: how to run the model; found out if not given.
-        checkpoints: as for `fit`.
+        forward: how to run the model; by default `choose_forward` decides.
+        checkpoints: as for `fit_policy`.
 
     Raises:
-        InputError: no row is edited; a cost is missing or none; training diverged; the disk is too full.
-        Interrupted: a signal came; what was learnt is in the checkpoint.
+        InputError: no row is edited; a cost is missing or not a cost; training diverged; the disk is too full.
+        Interrupted: by a signal; the progress is in the checkpoint.
     """
     check_edited(triples)
     check_row_weights(triples)
@@ -137,9 +134,9 @@ def fit_cost_model(
     )
 
     def make(folder: Path) -> CostTrainer:
-        told = build_training_arguments(own, folder, save=checkpoints is not None)
-        told.max_grad_norm = 0.0
-        return CostTrainer(cost_model, told, rows)
+        arguments = build_training_arguments(own, folder, save=checkpoints is not None)
+        arguments.max_grad_norm = 0.0
+        return CostTrainer(cost_model, arguments, rows)
 
     run_trainer(make, checkpoints)
     cost_model.eval()
@@ -148,14 +145,14 @@ def fit_cost_model(
     cost_model.within.copy_(compute_confidence_set(errors, settings.cost.gamma * variance))
     if variance > 0 and settings.cost.members and int(cost_model.within.sum()) == 1:
         logger.warning(
-            "no member explains the log nearly as well as the fit itself, so --pessimism max is the fit and no more; "
+            "no member explains the log nearly as well as the fit itself, so --pessimism max is the fit alone; "
             "raise --cost-epochs, --cost-lr or --gamma, or lower --prior"
         )
     return cost_model
 
 
 def draw_resamples(rows: int, members: int, seed: int) -> np.ndarray:
-    """How often each row is in each fit's sample of the log: int64 of shape [rows, 1 + members].
+    """Number of times that each row is in each fit's sample of the log: int64 of shape [rows, 1 + members].
 
     The first column is the log itself. The others are bootstrap resamples, as many rows drawn with replacement; a
     member's does not depend on how many there are.
@@ -168,7 +165,7 @@ def draw_resamples(rows: int, members: int, seed: int) -> np.ndarray:
 
 
 def _build_cost_rows(triples: Sequence[Triple], settings: TrainConfig) -> list[CostRow]:
-    """The rows to learn from: y with its cost, and, if asked for, y' with none."""
+    """The rows to train on: y with its cost and, with `free_rows`, y' with cost 0."""
     rows = []
     for triple, drawn in zip(triples, draw_resamples(len(triples), settings.cost.members, settings.seed), strict=True):
         counts = tuple(int(count) for count in drawn)

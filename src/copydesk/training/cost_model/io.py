@@ -1,7 +1,4 @@
-"""A cost model's folder: `cost_model.json`, what it is, and `cost_model.safetensors`, what it learnt.
-
-How good predicted costs are, on rows that were not learnt from.
-"""
+"""Save, load and measure cost models: `cost_model.json` describes one, `cost_model.safetensors` has its weights."""
 
 import hashlib
 from collections.abc import Sequence
@@ -28,12 +25,12 @@ from copydesk.training.policy_file import BaseModelRef, CostModelRef
 
 
 def compute_prediction_metrics(predicted: ArrayLike, costs: ArrayLike, mean: float) -> dict[str, float]:
-    """Measure predictions against costs, beside the predictor that always says the mean.
+    """Measure predictions against costs, and compare them with the constant prediction of the mean.
 
     Args:
         predicted: shape [n].
         costs: shape [n].
-        mean: the mean cost of the rows that were learnt from.
+        mean: the mean cost of the training rows.
 
     Returns:
         `mae` and `mae_mean`, the mean absolute error and that of the mean predictor; `bias`, the mean of prediction
@@ -115,16 +112,16 @@ class CostModelFile(BaseModel):
         format: version of this layout.
         base: the model the adapters are for.
         settings: every setting of `CostModelConfig`.
-        metric: the name of the edit cost that was learnt, or the field the costs were read from.
+        metric: the name of the edit cost that is predicted, or the field the costs were read from.
         data_sha256: hash of the log.
-        rows: that were learnt from.
+        rows: number of training rows.
         mean: their mean cost.
         longest: tokens of the longest context and answer among them.
         within: which fits are in the confidence set, f̂ first.
-        held_out: rows that were measured on.
-        fit: figures of f̂ on them; see `figures`.
-        pessimistic: figures of f̄.
-        calibration: of f̂; see `Bin`.
+        held_out: number of held-out rows.
+        fit: metrics of f̂ on them; see `compute_prediction_metrics`.
+        pessimistic: metrics of f̄.
+        calibration: of f̂; see `CalibrationBin`.
         weights_sha256: hash of `cost_model.safetensors`.
         versions: of the libraries that made it.
     """

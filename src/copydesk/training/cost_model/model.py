@@ -1,12 +1,8 @@
-"""The cost model: what a response will cost its user in edits, and how sure that is.
+"""The cost model: predicted edit costs f̂, an ensemble that measures their uncertainty, and the pessimistic cost f̄.
 
-A decoder's lower layers, computed once for several passes that differ only above them.
-
-f̄, the pessimistic cost: the upper end of what the fits to a log agree with.
-
-Predictions come as a tensor of shape [n, 1 + K]: f̂, the fit on the log itself, then K members, each fitted on a
-bootstrap resample of it. What they say of a response like those of the log is nearly the same; away from the log they
-part, for nothing holds them together there.
+Predictions are a tensor of shape [n, 1 + K]: f̂, the fit on the log itself, then K members, each fitted on a bootstrap
+resample of it. They nearly agree on responses like those of the log and diverge away from it. f̄ is the upper end of
+their predictions. All fits share the decoder's lower layers, which are computed once.
 
 Source: the confidence set of https://arxiv.org/abs/2601.19055, section "offline RL", with the members for the class of
 functions it is taken from.
@@ -48,12 +44,12 @@ def find_decoder_layers(model: PreTrainedModel) -> Sequence[nn.Module]:
 
 @contextmanager
 def reuse_layer_outputs(layers: Sequence[nn.Module]) -> Iterator[None]:
-    """While this lasts, layers are computed in the first pass, and in every later one give what the last of them gave.
+    """Within this context, compute layers in the first pass and reuse the output of the last of them in later passes.
 
-    The passes must have the same input, and nothing in these layers may differ between them.
+    All passes must have the same input, and nothing in these layers may differ between them.
 
     Args:
-        layers: the lowest of a decoder, from the bottom; none of them leaves every pass as it is.
+        layers: the lowest layers of a decoder, from the bottom; without any, every pass is complete.
     """
     if not layers:
         yield
@@ -64,9 +60,9 @@ def reuse_layer_outputs(layers: Sequence[nn.Module]) -> Iterator[None]:
         kept.append(output)
         hook.remove()
         for layer in layers:
-            layer.forward = again
+            layer.forward = reuse
 
-    def again(*_: Any, **__: Any) -> Any:
+    def reuse(*_: Any, **__: Any) -> Any:
         return kept[0]
 
     replaced = [layer.__dict__.get("forward") for layer in layers]
@@ -83,7 +79,7 @@ def reuse_layer_outputs(layers: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def compute_pessimistic_cost(predictions: Tensor, within: Tensor, settings: CostModelConfig) -> Tensor:
-    """f̄ as the settings want it; never below f̂ and never above c_max.
+    """f̄ by the `pessimism` of the settings; never below f̂ and never above c_max.
 
     Args:
         predictions: shape [n, 1 + K], each in [0, c_max].
@@ -103,10 +99,10 @@ def compute_pessimistic_cost(predictions: Tensor, within: Tensor, settings: Cost
 
 
 def compute_confidence_set(errors: Tensor, gamma: float) -> Tensor:
-    """Which fits explain the log about as well as f̂ does.
+    """The fits that explain the log about as well as f̂ does.
 
-    The threshold hangs on f̂ alone. A set around whichever fit is best would lose members when a better one is added,
-    and f̄ would fall by knowing more.
+    The threshold depends on f̂ alone. A set around the best fit would lose members when a better one is added, and f̄
+    would fall with more knowledge.
 
     Args:
         errors: mean squared error of each on the log, shape [1 + K].
@@ -163,8 +159,8 @@ class CostModel(nn.Module):
     Args:
         base: a causal language model; adapters are put into it, and nothing else of it is trained.
         settings: K, the adapters, c_max and how f̄ is made.
-        forward: how to run the base; found out by `choose_forward`.
-        initial_cost: what every fit predicts before it has learnt anything: the mean cost.
+        forward: how to run the base, from `choose_forward`.
+        initial_cost: the prediction of every fit before training: the mean cost.
     """
 
     def __init__(
@@ -194,8 +190,8 @@ class CostModel(nn.Module):
             weight.data = weight.data.float()
         device = next(base.parameters()).device
         self.head = nn.Linear(base.config.get_text_config().hidden_size, len(self.fit_names), device=device)
-        # The head says how far a cost is from the mean, so a log in which all cost the same leaves it at 0 exactly: the
-        # least rounding would be a gradient, and Adam makes whole steps of any.
+        # The head predicts the difference from the mean, so a log of equal costs leaves it at exactly 0: any rounding
+        # error would be a gradient, which Adam scales up to a whole step.
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.initial_cost = initial_cost
@@ -210,13 +206,13 @@ class CostModel(nn.Module):
     def randomize_members(self, answers: Sequence[TokenizedAnswer], spread: float, seed: int) -> None:
         """Start the members' heads at random and apart, f̂'s left where it is.
 
-        What the log says brings them together again on responses like its own. Where it says nothing they stay apart,
-        and that is how f̄ knows what it does not know. Members that all start at 0 agree on anything.
+        Training makes them agree on responses like those of the log. On others they stay apart, which is how f̄
+        measures uncertainty. Members that all start at 0 would agree everywhere.
 
         Args:
-            answers: some of the log's; tell how large hidden states are.
-            spread: the standard deviation, over members, of what they say at first of one token; 0 parts nobody.
-            seed: decides the heads; a member's does not depend on how many there are.
+            answers: some of the log's, to measure the size of hidden states.
+            spread: the standard deviation over members of the initial prediction for one token; 0 starts all alike.
+            seed: decides the heads; a member's head does not depend on the number of members.
 
         Source: randomised prior functions, Osband, Aslanides and Cassirer, https://arxiv.org/abs/1806.03335.
         """
@@ -237,10 +233,10 @@ class CostModel(nn.Module):
         return self
 
     def forward(self, batch: dict[str, Tensor], count: int) -> Tensor:
-        """What every fit says, as it is learnt: not yet brought into [0, c_max].
+        """The predictions of every fit as they are trained, not clamped to [0, c_max].
 
         Args:
-            batch: what `lay_out_answers` gives; the model must be attending as `forward_plan` wants it.
+            batch: from `lay_out_answers`; the model must use the attention of `forward_plan`.
             count: B, the answers in it.
 
         Returns:
@@ -264,7 +260,7 @@ class CostModel(nn.Module):
 
     @torch.no_grad()
     def predict(self, answers: Sequence[TokenizedAnswer], *, batch_size: int = 32, quiet: bool = True) -> Tensor:
-        """What every fit predicts, in [0, c_max]: float32 of shape [n, 1 + K] on the CPU, in the order given.
+        """The prediction of every fit, in [0, c_max]: float32 of shape [n, 1 + K] on the CPU, in the order given.
 
         Shows a progress bar on a terminal unless `quiet`.
         """
@@ -281,7 +277,7 @@ class CostModel(nn.Module):
         return predictions.clamp(0.0, self.settings.c_max)
 
     def compute_pessimistic(self, predictions: Tensor) -> Tensor:
-        """f̄, shape [n], of what `predict` gave."""
+        """f̄, shape [n], from the output of `predict`."""
         return compute_pessimistic_cost(predictions, self.within.to(predictions.device), self.settings)
 
     def _hidden(self, batch: dict[str, Tensor], name: str) -> Tensor:
@@ -299,7 +295,7 @@ class CostModel(nn.Module):
 
     @torch.no_grad()
     def _sharing_is_exact(self) -> bool:
-        """Whether upper layers that start from what the lower ones gave do the same. Adapters are no change yet."""
+        """Whether the upper layers give the same from reused outputs of the lower ones. Adapters change nothing yet."""
         if not self._shared_layers:
             return False
         vocabulary = self.base.config.get_text_config().vocab_size

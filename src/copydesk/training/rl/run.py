@@ -1,7 +1,4 @@
-"""The `rl` method from end to end: a cost model, made or loaded, then policy optimisation against it.
-
-Policy optimisation in memory: from a model and a cost model to a trained policy.
-"""
+"""The `rl` method end to end: fit or load a cost model, then optimise the policy against it."""
 
 import copy as copying
 import logging
@@ -41,7 +38,7 @@ from copydesk.training.prepare import TrainingInputs
 from copydesk.training.rl.trainer import RlTrainer, predict_costs, resolve_max_new_tokens
 from copydesk.utils.atomic import atomic_folder
 
-# What TRL and Transformers change in a model's configuration so that it suits the tokenizer, or training.
+# Fields of a model's configuration that TRL and Transformers change for the tokenizer or for training.
 _RESTORED_CONFIG_FIELDS = ("use_cache", "pad_token_id", "eos_token_id", "bos_token_id")
 
 
@@ -59,7 +56,7 @@ def fit_rl(
 ) -> FitResult:
     """Train a policy against a cost model, starting at the reference policy.
 
-    Only the contexts of the rows are used: the policy answers them itself, and pays what the cost model predicts.
+    Only the contexts of the rows are used: the policy samples its own responses and pays their predicted cost.
     Seeds Python's, NumPy's and torch's global random numbers; on one CPU the same arguments give the same weights, bit
     for bit, also when the run was interrupted and resumed.
 
@@ -69,14 +66,14 @@ def fit_rl(
         triples: the rows.
         cost_model: f̄.
         settings: `rl`, and how responses make up batches and steps.
-        copy: as for `fit`; where all weights are trained, `model` is the reference policy meanwhile, and stays.
-        forward: how the trained policy is run on triples; found out if not given.
-        checkpoints: as for `fit`.
-        callbacks: are told of every step, as `transformers.Trainer` tells them.
+        copy: as for `fit_policy`; if all weights are trained, `model` is the reference policy and stays unchanged.
+        forward: how the trained policy is run on triples; by default `choose_forward` decides.
+        checkpoints: as for `fit_policy`.
+        callbacks: added to the trainer.
 
     Raises:
-        InputError: as `fit`; or the launcher shares out the weights, which policy optimisation cannot do here.
-        Interrupted: a signal came; what was learnt is in the checkpoint.
+        InputError: as `fit_policy`; or the launcher shards the weights, which policy optimisation does not support.
+        Interrupted: by a signal; the progress is in the checkpoint.
     """
     check_edited(triples)
     check_not_sharded()
@@ -90,7 +87,7 @@ def fit_rl(
     policy.requires_grad_(settings.full)
 
     def make(folder: Path) -> RlTrainer:
-        # TRL gives a tokenizer without one a token for padding; ours keeps what it has.
+        # TRL adds a padding token to a tokenizer without one, so it gets a copy.
         words = copying.deepcopy(tokenizer)
         trainer = RlTrainer(
             policy, reference, cost_model, triples, settings, words, folder, save=checkpoints is not None
@@ -101,14 +98,14 @@ def fit_rl(
 
     trainer = run_trainer(make, checkpoints)
     for used in (policy, model):
-        used.__dict__.pop("forward", None)  # TRL has put one of its own before the model's
+        used.__dict__.pop("forward", None)  # set by TRL
     for name, value in before.items():
         setattr(policy.config, name, value)
     policy.generation_config = generation
     history = trainer.build_history()
     if all(entry["cut_off"] == 1 for entry in history):
         logger.warning(
-            "every response was cut off at %d tokens, so all cost the same and nothing was learnt; raise "
+            "every response was cut off at %d tokens, so all cost the same and nothing was learned; raise "
             "--max-new-tokens",
             resolve_max_new_tokens(triples, settings),
         )
@@ -121,11 +118,11 @@ def check_not_sharded() -> None:
     """Refuse to be one of several processes that share out a model's weights.
 
     Raises:
-        InputError: the launcher was told FSDP or DeepSpeed.
+        InputError: the launcher uses FSDP or DeepSpeed.
     """
     for variable, name in (("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")):
         if os.environ.get(variable) == "true":
-            raise InputError(f"--method rl: {name} cannot share out the weights here; launch with examples/ddp.yaml")
+            raise InputError(f"--method rl: {name} cannot shard the weights here; launch with examples/ddp.yaml")
 
 
 logger = logging.getLogger(__name__)
@@ -133,13 +130,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RlResult:
-    """What policy optimisation gives.
+    """Result of policy optimisation.
 
     Attributes:
         fitted: the policy.
-        cost_model: what it was trained against.
-        file: what `cost_model.json` says of that.
-        before: figures of the reference policy's own responses to the held-out contexts; see `compute_sampled_metrics`.
+        cost_model: the model it was trained against.
+        file: contents of its `cost_model.json`.
+        before: metrics of the reference policy's own responses to the held-out contexts; see `compute_sampled_metrics`.
         after: the same of the policy.
     """
 
@@ -151,17 +148,17 @@ class RlResult:
 
 
 def train_rl(prepared: TrainingInputs, settings: TrainConfig, checkpoints: Path, *, copy: bool) -> RlResult:
-    """Make or load a cost model, then optimise the policy against it, each from its checkpoint if there is one.
+    """Fit or load a cost model, then optimise the policy against it, each from its checkpoint if there is one.
 
     Args:
         prepared: model, rows and costs.
         settings: of the run.
         checkpoints: the run's folder.
-        copy: as for `fit`.
+        copy: as for `fit_policy`.
 
     Raises:
         InputError: as `fit_cost_model` and `fit_rl`; or the cost model that was given is for another model.
-        Interrupted: a signal came; what was learnt is in the folder.
+        Interrupted: by a signal; the progress is in the folder.
     """
     check_not_sharded()
     cost_model, file = _prepare_cost_model(prepared, settings, checkpoints)
@@ -184,11 +181,11 @@ def train_rl(prepared: TrainingInputs, settings: TrainConfig, checkpoints: Path,
 def compute_sampled_metrics(
     prepared: TrainingInputs, settings: TrainConfig, cost_model: CostModel, policy: PreTrainedModel | PeftModel | None
 ) -> dict[str, float]:
-    """What a policy's own responses to the held-out contexts are predicted to cost, one response to each.
+    """Predicted costs of a policy's own responses to the held-out contexts, one response to each.
 
     Args:
         prepared: π_ref, rows and tokenizer.
-        settings: of the run; its seed is the luck of the responses, the same for every policy.
+        settings: of the run; its seed also seeds the responses, the same for every policy.
         cost_model: f̂ and f̄.
         policy: π; `None` is π_ref itself.
 
@@ -231,7 +228,7 @@ def compute_sampled_metrics(
 def _prepare_cost_model(
     prepared: TrainingInputs, settings: TrainConfig, checkpoints: Path
 ) -> tuple[CostModel, CostModelFile]:
-    """The cost model to use: one that was given, or that this run has made already, or a new one."""
+    """The cost model to use: the given one, the one that this run has fitted already, or a new one."""
     base, made = prepared.info, checkpoints / COST_MODEL_FOLDER
     given = settings.rl.cost_model
     if given is not None or (made / COST_MODEL_FILE).is_file():
@@ -239,7 +236,7 @@ def _prepare_cost_model(
         file = read_cost_model(folder)
         if (file.base.weights_sha256, file.base.revision) != (base.weights_sha256, base.revision):
             raise InputError(
-                f"--cost-model {folder}: made with {file.base.spec} and not {base.spec}; make one with this model"
+                f"--cost-model {folder}: fitted for {file.base.spec} and not {base.spec}; fit one for this model"
             )
         return attach_cost_model(copying.deepcopy(prepared.model), file, folder), file
     logger.info("fitting a cost model and %d members on %d rows", settings.cost.members, len(prepared.train_rows))

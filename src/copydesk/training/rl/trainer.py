@@ -1,7 +1,4 @@
-"""TRL's `RLOOTrainer` on the contexts of a log, with a cost model for a reward.
-
-What a response is worth to policy optimisation: -f̄.
-"""
+"""Policy optimisation with TRL's `RLOOTrainer` on the contexts of a log; the reward is -f̄ of a cost model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,9 +35,9 @@ class PredictedCosts(NamedTuple):
 def predict_costs(
     cost_model: CostModel, contexts: Sequence[Sequence[int]], responses: Sequence[GeneratedTokens], end: Sequence[int]
 ) -> PredictedCosts:
-    """What a cost model says of sampled responses.
+    """Predict the costs of sampled responses.
 
-    A response that was cut off costs c_max: the log has none like it, so nothing says that it would be cheaper.
+    A response that was cut off costs c_max: there is none in the log, so the model has no evidence for a lower cost.
 
     Args:
         cost_model: gives f̂ and f̄.
@@ -57,7 +54,7 @@ def predict_costs(
     return PredictedCosts(fit, upper)
 
 
-# What TRL calls what it measures, and what we do.
+# TRL's names of metrics, and ours.
 _TRL_METRIC_NAMES = {
     "cost/fit": "cost/fit",
     "cost/pessimistic": "cost/pessimistic",
@@ -125,7 +122,7 @@ class RlTrainer(AtomicCheckpoints, RLOOTrainer):
             )
         except ImportError as exc:
             raise InputError(f"--vllm: {exc}; install it with: pip install vllm, or leave --vllm out") from None
-        # TRL would read the reference policy from disk once more, by a name that a GGUF file does not have.
+        # TRL would load the reference policy again by its name, which a GGUF file does not have.
         self.beta = settings.beta
         if reference is not None:
             add_fused_lm_head(reference)
@@ -133,7 +130,7 @@ class RlTrainer(AtomicCheckpoints, RLOOTrainer):
         replace_progress_callbacks(self)
 
     def build_history(self) -> list[dict[str, float]]:
-        """What was logged, under this project's names."""
+        """The log entries, under our names of metrics."""
         return [
             {ours: entry[theirs] for theirs, ours in _TRL_METRIC_NAMES.items() if entry.get(theirs) is not None}
             for entry in self.state.log_history
@@ -141,26 +138,26 @@ class RlTrainer(AtomicCheckpoints, RLOOTrainer):
         ]
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
-        """None: `policy.json` says more."""
+        """Write no model card: `policy.json` has more."""
 
     def _send_telemetry(self) -> None:
-        """None: what people train is theirs."""
+        """Send no telemetry."""
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
-        """The contexts as the log was encoded, not as TRL would."""
+        """The contexts as they were encoded from the log, not as TRL would encode them."""
         return [list(self._contexts[int(place)]) for place in prompts], None, {}
 
     def _reward(
         self, prompts: list[str], completion_ids: list[list[int]], log_metric: Any = None, **_: Any
     ) -> list[float | None]:
-        """By how much sampled responses are cheaper than the mean of the log, by f̄.
+        """The mean cost of the log minus f̄ of each sampled response.
 
-        That is -f̄ but for a constant, which no advantage sees. Where f̄ is the same for all it is 0, and nothing is left
-        to rounding, of which Adam would make whole steps.
+        That is -f̄ plus a constant, which cancels in the advantages. If f̄ is the same for all responses the reward is
+        exactly 0; otherwise Adam would scale rounding errors up to whole steps.
         """
         responses = []
         for ids in completion_ids:
-            # TRL also stops where the tokenizer ends a document; only an end of turn ends a response.
+            # TRL also stops at the tokenizer's end-of-document token; only an end of turn ends a response.
             ended = bool(ids) and ids[-1] == self._end_of_turn[-1]
             responses.append(GeneratedTokens(ids[:-1] if ended else ids, ended))
         contexts = [self._contexts[int(place)] for place in prompts]
@@ -172,13 +169,13 @@ class RlTrainer(AtomicCheckpoints, RLOOTrainer):
 
 
 def resolve_max_new_tokens(triples: Sequence[Triple], settings: TrainConfig) -> int:
-    """Where a response that does not end is cut off: as asked, or at the longest answer of these rows."""
+    """The length at which a response is cut off: the setting, or the longest answer of these rows."""
     longest = max(max(len(triple.response), len(triple.edit)) for triple in triples)
     return settings.rl.max_new_tokens or longest
 
 
 def _build_rloo_config(settings: TrainConfig, triples: Sequence[Triple], folder: Path, *, save: bool) -> RLOOConfig:
-    """The run in TRL's words.
+    """The run as TRL's configuration.
 
     Raises:
         InputError: a step would not hold whole groups of responses to one context.
@@ -192,11 +189,11 @@ def _build_rloo_config(settings: TrainConfig, triples: Sequence[Triple], folder:
             f"--batch-size {batch} x {accumulate} passes x {distributed.get_world_size()} processes is no multiple of "
             f"--generations {own.generations}; change one of them"
         )
-    told = build_common_arguments(settings.replace(batch_size=batch, accumulate=accumulate), folder, save=save)
-    told["max_steps"] = settings.max_steps or max(1, round(own.epochs * len(triples) * own.generations / responses))
-    told["num_train_epochs"] = 1  # the order of all of them is one long list, so that a resumed run meets the same
+    common = build_common_arguments(settings.replace(batch_size=batch, accumulate=accumulate), folder, save=save)
+    common["max_steps"] = settings.max_steps or max(1, round(own.epochs * len(triples) * own.generations / responses))
+    common["num_train_epochs"] = 1  # all contexts are one long list, so that a resumed run sees the same order
     arguments = RLOOConfig(
-        **told,
+        **common,
         beta=0.0,  # see where it is set
         num_generations=own.generations,
         max_completion_length=resolve_max_new_tokens(triples, settings),
@@ -213,9 +210,9 @@ def _build_rloo_config(settings: TrainConfig, triples: Sequence[Triple], folder:
 
 
 def _draw_context_order(triples: Sequence[Triple], arguments: RLOOConfig) -> list[int]:
-    """The contexts of every step, one after the other: shuffles of the log, or draws by weight where rows have one."""
+    """The contexts of every step in order: shuffles of the log, or draws by weight if the rows have weights."""
     rng = np.random.default_rng(arguments.seed)
-    responses: Any = arguments.generation_batch_size  # by now TRL has made a number of it
+    responses: Any = arguments.generation_batch_size  # TRL has set it to a number
     count = arguments.max_steps * responses // arguments.num_generations
     weights = np.array([triple.weight for triple in triples])
     if np.ptp(weights):
