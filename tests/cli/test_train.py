@@ -13,6 +13,7 @@ import copydesk.training.prepare as prepare
 import copydesk.training.train as learn
 from copydesk.cli.train import train_command
 from copydesk.errors import InputError
+from copydesk.method_registry import describe_learning_rates
 from copydesk.training.fit import compute_reference_logprobs
 
 app = typer.Typer()
@@ -277,3 +278,25 @@ def test_a_log_nobody_edited_holds_nothing_for_rl(log: Path, model: Path, tmp_pa
     result = run(log, model, tmp_path / "policy", "--method", "rl")
     assert isinstance(result.exception, InputError)
     assert "nothing to learn" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("steps", "norm", "weighting"),
+    [("--accumulate", "--clip", "--weigh"), ("--gradient-accumulation-steps", "--max-grad-norm", "--row-weighting")],
+)
+def test_old_and_new_spellings_of_a_flag_set_the_same_setting(
+    steps: str, norm: str, weighting: str, log: Path, model: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "weighted.jsonl"
+    rows = [json.loads(line) | {"metadata": {"w": 1}} for line in log.read_text().splitlines()]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    flags = [steps, "2", norm, "0.5", weighting, "field:w"]
+    result = run(data, model, tmp_path / "policy", "--method", "sft", "--max-steps", "1", *flags, "--json")
+    assert result.exit_code == 0, result.exception
+    settings = json.loads(result.stdout)["settings"]
+    assert (settings["accumulate"], settings["clip"], settings["weigh"]) == (2, 0.5, "field:w")
+
+
+def test_help_shows_the_default_learning_rates_of_every_method() -> None:
+    text = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "300", "TERM": "dumb"}).output
+    assert describe_learning_rates() in text and "<sft|dpo|rl|early|all>" in text

@@ -127,13 +127,13 @@ _DEFAULT_METHOD = TrainConfig().method
 
 @options_from_config(exclude=["method"])
 def train_command(
+    *,
     model: Annotated[
         str, typer.Option(help="Model to train: a hub id, a folder, a .gguf file, 'embedded' or 'smollm2'.")
     ],
     out: Annotated[
         Path, typer.Option(help="Folder to write the policy to; with --method all, the folder of all policies.")
     ],
-    settings: TrainConfig,
     data: Annotated[
         Path | None, typer.Option(help="Log of edits: JSON Lines with context, response and edit.", show_default=False)
     ] = None,
@@ -160,6 +160,7 @@ def train_command(
         MethodChoice,
         typer.Option(help="Training method; all trains one policy with each of them."),
     ] = _DEFAULT_METHOD,
+    settings: TrainConfig,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was interrupted.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace a policy of that name, or restart an unfinished run.")
