@@ -25,7 +25,7 @@ def test_a_response_has_no_end_in_it_and_says_whether_it_came_to_one(model: Llam
     assert 0 < sum(one.ended for one in many) < 60
 
 
-def test_its_luck_is_its_own(model: LlamaForCausalLM) -> None:
+def test_a_response_depends_on_its_own_seed_alone(model: LlamaForCausalLM) -> None:
     together = generate(model, PROMPTS, SEEDS, end=END, max_new_tokens=8)
     alone = generate(model, PROMPTS, SEEDS, end=END, max_new_tokens=8, batch_size=1)
     turned = generate(model, PROMPTS[::-1], SEEDS[::-1], end=END, max_new_tokens=8)

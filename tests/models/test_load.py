@@ -150,7 +150,7 @@ def test_a_path_to_nothing_is_named(spec: str) -> None:
         load_model(spec)
 
 
-def test_an_empty_name_is_a_fault() -> None:
+def test_an_empty_name_is_an_error() -> None:
     with pytest.raises(InputError, match="empty"):
         load_model("")
 

@@ -337,7 +337,7 @@ def test_what_torch_says_of_a_full_disk_is_understood(
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
 
 
-def test_another_fault_while_saving_stays_what_it_is(
+def test_another_error_while_saving_is_raised_unchanged(
     tiny_model: LlamaForCausalLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
@@ -377,7 +377,7 @@ def test_the_room_needed_is_what_checkpoints_and_the_policy_take(tiny_model: Lla
     assert estimate_disk_bytes(with_adapter(tiny_model)) < estimate_disk_bytes(tiny_model)
 
 
-def test_a_full_disk_is_said_before_the_work(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_before_training(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
     check_disk_space(tmp_path / "a" / "b", free // 2, "checkpoints and the policy")
     assert contents(tmp_path) == []
@@ -387,7 +387,7 @@ def test_a_full_disk_is_said_before_the_work(tmp_path: Path) -> None:
         check_disk_space(tmp_path / "a" / "b", 10**15, "checkpoints and the policy")
 
 
-def test_a_folder_that_takes_no_file_is_said_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_folder_is_reported_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot be written \(not a directory\); choose another folder"):
         check_disk_space(tmp_path / "file" / "folder", 0, "the policy")

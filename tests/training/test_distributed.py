@@ -120,7 +120,7 @@ def test_two_processes_train_what_one_trains(
     assert "Warning" not in done.stderr
 
 
-def test_a_fault_is_told_once(tmp_path: Path) -> None:
+def test_an_error_is_reported_once(tmp_path: Path) -> None:
     command = ["-m", "copydesk", "train", "--model=embedded", f"--out={tmp_path / 'policy'}"]
     done = launch("ddp", *command, f"--data={tmp_path / 'missing.jsonl'}")
     assert done.returncode != 0

@@ -98,7 +98,7 @@ def test_a_template_that_writes_no_special_token_falls_back_to_eos(chat_tokenize
     assert tokenizer.decode(find_end_of_turn(tokenizer)) == "<eos>"
 
 
-def test_no_end_token_at_all_is_a_fault(plain_tokenizer: PreTrainedTokenizerFast) -> None:
+def test_a_tokenizer_without_an_end_token_is_an_error(plain_tokenizer: PreTrainedTokenizerFast) -> None:
     bare = PreTrainedTokenizerFast(tokenizer_object=plain_tokenizer.backend_tokenizer)
     with pytest.raises(InputError, match="eos_token"):
         encode_log([row()], bare, 64)
@@ -177,7 +177,7 @@ def test_an_answer_that_just_fits_is_kept_whole(plain_tokenizer: PreTrainedToken
     assert encode_log([LONG, SHORT], plain_tokenizer, room - 1).left_out == 1
 
 
-def test_a_log_of_which_no_row_fits_is_a_fault(plain_tokenizer: PreTrainedTokenizerFast) -> None:
+def test_a_log_of_which_no_row_fits_is_an_error(plain_tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(InputError, match=r"--max-length \(now 20\).*--cut-answers") as fault:
         encode_log([LONG, LONG, row(edit=None)], plain_tokenizer, 20)
     assert "the 2 " in str(fault.value) and "\n" not in str(fault.value)

@@ -87,7 +87,7 @@ def test_without_edits_there_is_nothing_to_learn(tiny_model: LlamaForCausalLM, t
         fit_policy(tiny_model, accepted, compute_reference_logprobs(tiny_model, accepted), QUICK)
 
 
-def test_a_run_that_diverges_is_a_fault(tiny_model: LlamaForCausalLM, triples: list[Triple]) -> None:
+def test_a_run_that_diverges_is_an_error(tiny_model: LlamaForCausalLM, triples: list[Triple]) -> None:
     with torch.no_grad():
         tiny_model.lm_head.weight.fill_(float("nan"))
     with pytest.raises(InputError, match="--lr"):

@@ -91,7 +91,7 @@ def test_references_are_removed_and_nothing_else(tmp_path: Path) -> None:
     assert clear_reference_cache() == clear_reference_cache(tmp_path / "missing") == 0
 
 
-def test_everything_goes_and_it_is_said_what(store: EditStore, policies: Path, tmp_path: Path) -> None:
+def test_everything_is_erased_and_reported(store: EditStore, policies: Path, tmp_path: Path) -> None:
     served = write_policy(tmp_path / "elsewhere" / "served", HashedUsers.from_names(["ann"], "t"))
     retired = write_policy(tmp_path / "elsewhere" / "retired", HashedUsers.from_names(["ann"], "t"))
     with store.begin_write() as tx:
@@ -128,7 +128,7 @@ def test_again_it_adds_no_entry_until_there_is_something_new(store: EditStore) -
     assert check_forgotten(store, None) == (2, [])
 
 
-def test_who_is_not_known_is_a_fault_and_nothing_is_touched(store: EditStore, policies: Path) -> None:
+def test_an_unknown_user_is_an_error_and_nothing_is_changed(store: EditStore, policies: Path) -> None:
     references = write_references()
     for folders in ([], [policies]):  # a policy that does not say may have learned from anybody
         with pytest.raises(InputError, match=r"--user zoe: nothing in .* is theirs; `copydesk users`"):

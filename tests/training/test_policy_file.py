@@ -52,7 +52,7 @@ def test_it_names_the_libraries() -> None:
     assert {"copydesk", "torch", "transformers", "peft"} <= make().versions.keys()
 
 
-def test_a_folder_without_one_is_a_fault(tmp_path: Path) -> None:
+def test_a_folder_without_one_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="copydesk train"):
         read_policy_file(tmp_path)
 

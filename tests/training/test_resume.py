@@ -67,14 +67,14 @@ def test_a_setting_of_a_newer_version_is_a_difference(tmp_path: Path) -> None:
         check_same_run(tmp_path, RUN)
 
 
-def test_hub_models_are_told_apart_by_their_commit(tmp_path: Path) -> None:
+def test_hub_models_are_distinguished_by_their_commit(tmp_path: Path) -> None:
     based_on(weights_sha256=None, revision="r1").write(tmp_path)
     check_same_run(tmp_path, based_on(weights_sha256=None, revision="r1"))
     with pytest.raises(InputError, match="at r1, and now it is models/tiny at r2"):
         check_same_run(tmp_path, based_on(weights_sha256=None, revision="r2"))
 
 
-def test_a_missing_or_damaged_run_file_is_said(tmp_path: Path) -> None:
+def test_a_missing_or_damaged_run_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no run to resume; leave out --resume"):
         check_same_run(tmp_path, RUN)
     (tmp_path / RUN_FILE).write_text('{"settings"')

@@ -166,7 +166,7 @@ def test_every_form_of_preference_reaches_the_loss(
     assert len(losses) == 4
 
 
-def test_likelihood_displacement_is_said_once_while_it_happens(
+def test_likelihood_displacement_is_warned_of_once(
     tiny_model: LlamaForCausalLM, triples: list[Triple], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     trainer = make_trainer(tiny_model, tiny_model, triples, tmp_path, "dpo")

@@ -39,6 +39,6 @@ def test_entries_without_the_figures_are_passed_over() -> None:
     assert displacement_warning([summary, entry(0.0, 0.0), {"loss": 1.0}, entry(-2.0, 0.5), summary]) is not None
 
 
-def test_a_response_that_gained_is_said_to() -> None:
+def test_a_response_that_gained_is_reported_as_above_the_reference() -> None:
     words = displacement_warning([entry(0.0, -5.0), entry(-2.0, -1.0, response=0.5)])
     assert words is not None and "0.5 nats above" in words

@@ -56,7 +56,7 @@ class Triple:
 
 @dataclass(frozen=True)
 class EncodedLog:
-    """The triples of a log, and what was lost on the way to them.
+    """The triples of a log, and counts of rows that were cut or left out.
 
     Attributes:
         triples: in the order of the log, without the rows left out.

@@ -218,8 +218,8 @@ def batch_logprobs(model: nn.Module, batch: dict[str, Tensor], count: int, forwa
         edited, or only y' is needed) the second is the first.
     """
     inputs = forward.build_model_inputs(batch)
-    bare: nn.Module = extract_model_from_parallel(model)
-    with scoring_head(bare, batch["source"], batch["target"], fused=forward.fused):
+    unwrapped: nn.Module = extract_model_from_parallel(model)
+    with scoring_head(unwrapped, batch["source"], batch["target"], fused=forward.fused):
         logits = model(**inputs).logits[0]
     target = batch["target"]
     per_token = logits[:, 0] if forward.fused else -F.cross_entropy(logits.float(), target, reduction="none")
@@ -337,7 +337,7 @@ def score_triples(
         model: a causal language model.
         triples: n of them.
         batch_size: triples in one forward pass.
-        forward: how to run the model; found out if not given.
+        forward: how to run the model; by default `choose_forward` decides.
         distribute: let every process, where there are several, score a part; each holds all triples and the whole
             model.
         description: what the progress bar says.

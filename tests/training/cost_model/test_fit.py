@@ -89,7 +89,7 @@ def test_it_rises_away_from_the_data(tiny_model: LlamaForCausalLM, settings: Tra
     assert excess(answers(letters(64, 1))) < 0.5 * excess(strange)
 
 
-def test_a_constant_cost_is_learnt_exactly(
+def test_a_constant_cost_is_learned_exactly(
     tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig
 ) -> None:
     rows = [replace(triple, cost=0.6) for triple in costed]
@@ -110,7 +110,7 @@ def test_members_that_explain_the_log_badly_are_left_out(
     assert not strict.within.all()
 
 
-def test_when_no_member_is_left_it_is_said(
+def test_a_confidence_set_without_members_warns(
     tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = fit_cost_model(tiny_model, costed, with_cost(settings, prior=99.0))

@@ -59,7 +59,7 @@ def test_a_prediction_is_the_mean_over_the_answer_whatever_is_beside_it(family: 
     assert (predictions[:, 0] != predictions[:, 1]).any()
 
 
-def test_before_it_has_learnt_anything_it_says_the_mean() -> None:
+def test_before_training_it_predicts_the_mean() -> None:
     assert built().predict(ANSWERS).tolist() == [[pytest.approx(0.7)] * 3] * 3
 
 

@@ -44,7 +44,7 @@ def test_a_further_member_never_lowers_the_maximum(
 
 
 @given(st.lists(st.floats(0, 9, width=32), min_size=1, max_size=6), st.floats(0, 9, width=32))
-def test_who_is_in_the_set_depends_on_nobody_else(errors: list[float], gamma: float) -> None:
+def test_membership_in_the_set_depends_on_the_fit_alone(errors: list[float], gamma: float) -> None:
     all_errors = torch.tensor(errors)
     within = compute_confidence_set(all_errors, gamma)
     assert within[0]

@@ -75,7 +75,7 @@ def test_where_all_cost_the_same_the_policy_stays_the_reference(
     assert all(abs(entry["kl_per_token"]) < 1e-6 for entry in fitted.history)
 
 
-def test_when_every_response_is_cut_off_it_is_said(
+def test_a_run_whose_responses_are_all_cut_off_warns(
     tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple], cheap_low_tokens: Any,
     settings: TrainConfig, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
@@ -99,7 +99,7 @@ def test_the_larger_beta_the_nearer_the_policy_stays(
     assert distances[0] > 2 * distances[1]
 
 
-def test_nobody_is_told_of_a_run(
+def test_no_telemetry_is_sent(
     tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple], cheap_low_tokens: Any,
     settings: TrainConfig, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

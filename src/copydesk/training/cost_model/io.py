@@ -219,7 +219,7 @@ def load_cost_model(folder: Path | str, dtype: Dtype = "auto") -> tuple[CostMode
     """Load a cost model with its base, ready to predict, and the tokenizer its answers are to be encoded with.
 
     Raises:
-        InputError: a file is missing or damaged, or the base is not there or not what it was.
+        InputError: a file is missing or damaged, or the base is missing or has changed.
     """
     file = read_cost_model(folder)
     base, tokenizer, info = load_model(file.base.spec, dtype)
