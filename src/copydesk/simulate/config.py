@@ -302,8 +302,6 @@ class ExperimentConfig(Config):
             return usual.replace(**parts[""], cost=cost, rl=rl)
         except InputError as exc:
             raise _recipe_error(method, str(exc)) from None
-        except TypeError as exc:
-            raise _recipe_error(method, f"a value is of the wrong type ({exc}); fix it") from None
 
     def to_json(self) -> dict[str, Any]:
         """Every setting, as results.json keeps it, with the training settings of each method."""
