@@ -95,7 +95,8 @@ def test_every_package_says_what_is_public() -> None:
     silent = []
     for module, path in modules().items():
         if path.name == "__init__.py":
-            names = [target for node in tree(module).body if isinstance(node, ast.Assign) for target in node.targets]
-            if "__all__" not in [name.id for name in names if isinstance(name, ast.Name)]:
+            assigned = [node.targets[0] for node in tree(module).body if isinstance(node, ast.Assign)]
+            assigned += [node.target for node in tree(module).body if isinstance(node, ast.AnnAssign)]
+            if "__all__" not in [target.id for target in assigned if isinstance(target, ast.Name)]:
                 silent.append(module)
     assert silent == []

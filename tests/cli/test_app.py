@@ -108,3 +108,16 @@ def test_python_m_copydesk_is_the_same_command() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
     assert done.returncode == 2
     assert done.stderr == "copydesk cost: no such option --bogus. See: copydesk cost --help\n"
+
+
+def test_every_option_is_explained_in_a_sentence() -> None:
+    short = []
+    for words in COMMANDS:
+        command: Any = typer.main.get_command(app)
+        for word in words:
+            command = command.commands[word]
+        for param in command.params:
+            text = " ".join((getattr(param, "help", None) or "").split())
+            if not (text[:1].isupper() and text.endswith(".") and len(text.split()) >= 3):
+                short.append(f"{' '.join(words)} {param.name}: {text!r}")
+    assert short == []

@@ -26,19 +26,17 @@ from copydesk.training.forget import check_forgotten, forget_person
 
 IMPORT = """
 import sys, time
-from pathlib import Path
 from copydesk.data.cost import EditCost
-from copydesk.store.import_rows import intake, take_in
-from copydesk.store.import_rows import Reading
-from copydesk.store.import_rows import rejected_rows
-from copydesk.data.mapping import OWN_FIELDS
-from copydesk.data.importers.files import open_source
-from copydesk.store import EditStore
-intake.BATCH = 20
-source, store = open_source(sys.argv[1]), EditStore.open(sys.argv[2])
-with rejected_rows(source.rejected_path, source.unit) as bad:
-    take_in(source, source.rows(), Reading(OWN_FIELDS, "default"), store, EditCost(unit="word"), bad,
-            progress=lambda rows: time.sleep(0.005))
+from copydesk.data.importers.files import open_row_source
+from copydesk.data.mapping import IDENTITY_MAPPING
+from copydesk.store import EditStore, import_rows
+import_rows.IMPORT_BATCH_SIZE = 20
+source, store = open_row_source(sys.argv[1]), EditStore.open(sys.argv[2])
+with import_rows.open_rejected_rows(source.rejected_path, source.unit) as bad:
+    import_rows.import_rows(
+        source, source.rows(), import_rows.RowParser(IDENTITY_MAPPING, "default"), store, EditCost(unit="word"), bad,
+        progress=lambda rows: time.sleep(0.005),
+    )
 store.close()
 """
 ROWS = 1500
@@ -161,15 +159,15 @@ def stop(*_):
 opened = EditStore.open(sys.argv[1])
 match sys.argv[3]:
     case "before":
-        forget.drop_references = stop
+        forget.clear_reference_cache = stop
     case "within":
-        erase = forget.forget
-        forget.forget = lambda *words: (erase(*words), stop())
+        erase = forget.erase_user
+        forget.erase_user = lambda *words: (erase(*words), stop())
     case "after":
-        store.scrub = stop
+        store.vacuum_database = stop
     case "rewriting":
-        scrub = store.scrub
-        store.scrub = lambda engine: (Path(sys.argv[2]).touch(), scrub(engine), time.sleep(600))
+        vacuum = store.vacuum_database
+        store.vacuum_database = lambda engine: (Path(sys.argv[2]).touch(), vacuum(engine), time.sleep(600))
 forget.forget_person(opened, "{MARK}")
 """
 

@@ -66,14 +66,14 @@ def load_records(
 def no_rows_error(
     connection: Connection, store: str, *, user: str | None, group: str | None, tenant: str | None
 ) -> InputError:
-    """The fault of a command that found no edits of those it was asked for: what there is instead.
+    """Make the error of a command whose filters match no edits; it says what the store has instead.
 
     Args:
         connection: to the store.
         store: what to call it.
-        user: whose edits were asked for.
-        group: or those of which group.
-        tenant: of this one only.
+        user: the user that was given, if any.
+        group: the group that was given, if any.
+        tenant: the tenant that was given, if any.
     """
     if user is None and group is None:
         return InputError(f"--store {store}: it holds no such edits yet; collect some with `copydesk serve`")
@@ -94,9 +94,9 @@ def no_rows_error(
 
 def _describe_largest(counts: Counter[str], most: int = 3) -> str:
     """The largest of some counts: `'ann' (12), 'bob' (3) and 4 more`."""
-    said = [f"{name!a} ({count})" for name, count in (+counts).most_common(most)]
-    more = len(+counts) - len(said)
-    return ", ".join(said) + (f" and {more} more" if more else "")
+    parts = [f"{name!a} ({count})" for name, count in (+counts).most_common(most)]
+    more = len(+counts) - len(parts)
+    return ", ".join(parts) + (f" and {more} more" if more else "")
 
 
 def parse_policy_args(command: SpecCommand, words: Sequence[str], demo: Path | None) -> dict[str, str]:
@@ -153,7 +153,7 @@ def iter_with_progress(file: Path, what: str) -> Iterator[EditRecord]:
     """The records of a log, with a progress bar on stderr, labelled `what`, where that is a terminal.
 
     Raises:
-        InputError: the file cannot be read, or a row is faulty.
+        InputError: the file cannot be read, or a row is not valid.
     """
     records = read_jsonl(file)
     console = Console(stderr=True)

@@ -128,7 +128,7 @@ def list_colours() -> list[tuple[str, str]]:
     """Every colour that a method's style can have, as it is on light and on dark ground."""
     named = [(style.light, style.dark) for style in (*METHOD_STYLES.values(), *_EXPERIMENT_STYLES.values())]
     prompted = [colours for family in _PROMPTED_COLOURS.values() for colours in family]
-    return list(dict.fromkeys([*named, *prompted, *_SPARE_COLOURS]))
+    return list(dict.fromkeys([*named, *_LATE_COLOURS, *prompted, *_SPARE_COLOURS]))
 
 
 def _make_style(name: str, light: str, dark: str) -> MethodStyle:

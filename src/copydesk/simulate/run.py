@@ -66,14 +66,14 @@ from copydesk.utils.atomic import atomic_folder
 
 
 class LogRunPlayer:
-    """Plays one cell of a benchmark: a log, the policies learned from it, and their rounds."""
+    """Plays one log run of a benchmark: a log, the policies learned from it, and their rounds."""
 
-    def __init__(self, settings: ExperimentConfig, cell: LogRun, folder: RunFolder) -> None:
+    def __init__(self, settings: ExperimentConfig, log_run: LogRun, folder: RunFolder) -> None:
         self.settings = settings
-        self.cell = cell
+        self.log_run = log_run
         self.folder = folder
         self.clock = StepTimer()
-        self.task: Task = get_task(cell.task)
+        self.task: Task = get_task(log_run.task)
         self.users = UserPool(settings, folder)
 
     def play(self) -> None:
@@ -90,7 +90,7 @@ class LogRunPlayer:
                 self._play_late()
         finally:
             self._save_seconds()
-            self.users.append_usage(self.cell)
+            self.users.append_usage(self.log_run)
 
     @cached_property
     def reference_policy(self) -> ReferencePolicy:
@@ -106,22 +106,22 @@ class LogRunPlayer:
     @cached_property
     def log(self) -> list[EditRecord]:
         """The offline log, made if it is not in the folder yet."""
-        file = self.folder.log_path(self.cell)
+        file = self.folder.log_path(self.log_run)
         if not file.exists():
-            cell, contexts = self.cell, self.task.draw_offline(self.cell.edits, self.cell.seed)
-            with self.clock("log", f"{cell.name}: {cell.edits} responses, edited by the {cell.log_user} user"):
+            log_run, contexts = self.log_run, self.task.draw_offline(self.log_run.edits, self.log_run.seed)
+            with self.clock("log", f"{log_run.name}: {log_run.edits} responses, edited by the {log_run.log_user} user"):
                 sampling = self.settings.sampling(1.0)
                 responses = generate_responses(
-                    self.reference_policy.policy, contexts, cell.seed, sampling, SeedStream.LOG_RESPONSES
+                    self.reference_policy.policy, contexts, log_run.seed, sampling, SeedStream.LOG_RESPONSES
                 )
-                user = self.users(cell.log_user)
-                write_jsonl(file, build_log(BASE_METHOD, self.task, user, contexts, responses, cell.seed))
+                user = self.users(log_run.log_user)
+                write_jsonl(file, build_log(BASE_METHOD, self.task, user, contexts, responses, log_run.seed))
         return load_log(file)
 
     @cached_property
     def contexts(self) -> list[Document]:
         """The contexts of the online rounds."""
-        return draw_online_documents(self.task, self.settings.rounds, self.cell.seed, self.log)
+        return draw_online_documents(self.task, self.settings.rounds, self.log_run.seed, self.log)
 
     @cached_property
     def trainer(self) -> PolicyTrainer:
@@ -130,8 +130,8 @@ class LogRunPlayer:
 
     def _play_alone(self, method: str) -> None:
         """Play a method alone wherever it has not played yet."""
-        for column in self.cell.scenarios:
-            file = self.folder.rounds_path(column.name, method, self.cell.seed)
+        for column in self.log_run.scenarios:
+            file = self.folder.rounds_path(column.name, method, self.log_run.seed)
             if file.exists():
                 continue
             if parse_prompted_method(method):
@@ -143,29 +143,30 @@ class LogRunPlayer:
 
     def _play_late(self) -> None:
         """Play the late ensembles, some of whose arms learn from every edit."""
-        for column in self.cell.scenarios:
+        for column in self.log_run.scenarios:
             for method in self.settings.select_methods(column):
-                file = self.folder.rounds_path(column.name, method, self.cell.seed)
+                file = self.folder.rounds_path(column.name, method, self.log_run.seed)
                 if method in list_late_methods() and not file.exists():
                     write_rounds(file, self._play_live(method, self.settings.ensemble_arms, column))
                     self.users.mark_finished()
 
     def _simulate_edits(self, method: str, responses: Sequence[str], column: Scenario) -> list[Round]:
         user = make_online_user(column, self.users, self.settings.rounds)
-        with self.clock(f"edit.{method}", f"{self.cell.name}: {user.name} edits what {method} wrote"):
+        with self.clock(f"edit.{method}", f"{self.log_run.name}: {user.name} edits what {method} wrote"):
             return simulate_edits(
-                method, method, self.task, user, self.contexts, responses, self.cell.seed, self.edit_cost
+                method, method, self.task, user, self.contexts, responses, self.log_run.seed, self.edit_cost
             )
 
     def _play_live(self, method: str, arms: Sequence[str], column: Scenario) -> list[Round]:
-        settings, seed = self.settings, self.cell.seed
+        settings, seed = self.settings, self.log_run.seed
         learners = {arm: self._build_learner(arm) for arm in arms if parse_prompted_method(arm)}
         alone = {
             arm: read_rounds(self.folder.rounds_path(column.name, arm, seed)) for arm in arms if arm not in learners
         }
-        rule = settings.make_rule(method)  # one arm alone is played whatever the rule
+        # A learner alone is an ensemble of one arm, which every rule plays.
+        rule = settings.make_rule(method if method in list_late_methods() else "late")
         user = make_online_user(column, self.users, settings.rounds)
-        with self.clock(f"play.{method}", f"{self.cell.name}: {settings.rounds} rounds of {method}, one by one"):
+        with self.clock(f"play.{method}", f"{self.log_run.name}: {settings.rounds} rounds of {method}, one by one"):
             return play_live(
                 LateEnsemble(list(arms), rule, seed), alone, learners, method, self.task, user, self.contexts, seed,
                 self.edit_cost, settings.sampling(),
@@ -173,11 +174,11 @@ class LogRunPlayer:
 
     def _load_or_generate_responses(self, method: str) -> list[str]:
         """The responses in every round of a policy that does not learn online; they do not depend on the user."""
-        file = self.folder.answers_path(self.cell, method)
+        file = self.folder.answers_path(self.log_run, method)
         if not file.exists():
             policy = self._open_policy(method)
-            with self.clock(f"play.{method}", f"{self.cell.name}: {self.settings.rounds} rounds of {method}"):
-                write_json(file, generate_responses(policy, self.contexts, self.cell.seed, self.settings.sampling()))
+            with self.clock(f"play.{method}", f"{self.log_run.name}: {self.settings.rounds} rounds of {method}"):
+                write_json(file, generate_responses(policy, self.contexts, self.log_run.seed, self.settings.sampling()))
         responses: list[str] = json.loads(file.read_text(encoding="utf-8"))
         return responses
 
@@ -195,19 +196,19 @@ class LogRunPlayer:
 
     def _load_or_train(self, method: str) -> Policy:
         """A trained policy, from its folder or trained now."""
-        target = self.folder.policy_path(self.cell, method)
+        target = self.folder.policy_path(self.log_run, method)
         if target.exists():
             model, tokenizer, _ = load_model(str(target))
             return LocalPolicy(method, model, tokenizer)
         name = parse_training_method(method)
         assert name is not None
-        training = self.settings.make_train_config(name, self.cell.seed)
+        training = self.settings.make_train_config(name, self.log_run.seed)
         unseen: Sequence[Round] = []
         if METHODS[name].on_policy:
             unseen = self._simulate_edits(
                 BASE_METHOD,
                 self._load_or_generate_responses(BASE_METHOD),
-                parse_scenario(f"{self.cell.task}/{self.cell.log_user}"),
+                parse_scenario(f"{self.log_run.task}/{self.log_run.log_user}"),
             )
         with atomic_folder(target, marker=POLICY_FILE) as staged:
             return self.trainer.train(method, training, staged, unseen)
@@ -225,26 +226,26 @@ class LogRunPlayer:
             if kind == "icl"
             else CipherPolicy(method, writer, RetrievalMemory(encoder), k)
         )
-        with self.clock(f"train.{method}", f"{self.cell.name}: {method} reads {len(self.log)} edits"):
+        with self.clock(f"train.{method}", f"{self.log_run.name}: {method} reads {len(self.log)} edits"):
             learner.learn(self.log)
         return learner
 
     def _save_seconds(self) -> None:
         """Add what this run took to what the runs before it took."""
-        file = self.folder.seconds_path(self.cell)
+        file = self.folder.seconds_path(self.log_run)
         before: dict[str, float] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         now = self.clock.compute_durations()
         if len(now) > 1:  # something was done, besides looking whether anything was left to do
             write_json(file, {name: round(before.get(name, 0.0) + now.get(name, 0.0), 2) for name in {**before, **now}})
 
 
-def play_log_run(settings: ExperimentConfig, cell: LogRun, path: Path) -> None:
-    """Play what is left of a cell."""
-    LogRunPlayer(settings, cell, RunFolder(path)).play()
+def play_log_run(settings: ExperimentConfig, log_run: LogRun, path: Path) -> None:
+    """Play the unfinished parts of a log run."""
+    LogRunPlayer(settings, log_run, RunFolder(path)).play()
 
 
 def choose_jobs(settings: ExperimentConfig) -> int:
-    """The default number of cells played at a time: as many as there are cores, with the embedded model.
+    """The default number of log runs played at a time: as many as there are cores, with the embedded model.
 
     A larger model has all cores, or the GPU, to itself.
     """
@@ -254,27 +255,27 @@ def choose_jobs(settings: ExperimentConfig) -> int:
 
 
 def run_experiment(settings: ExperimentConfig, path: Path, *, jobs: int = 1, resume: bool = False) -> dict[str, Any]:
-    """Play every cell that is not finished, and write `rounds.jsonl`, `results.json` and `report.html`.
+    """Play every log run that is not finished, and write `rounds.jsonl`, `results.json` and `report.html`.
 
     Args:
         settings: of the benchmark.
         path: its folder.
-        jobs: cells played at a time, each in a process and a thread of its own. One is played here, in as many threads
-            as torch takes.
+        jobs: log runs played at a time, each in a process with one thread. With 1 they are played in this process, with
+            as many threads as torch uses.
         resume: go on in a folder that holds a run of the same settings.
 
     Returns:
         What results.json holds.
 
     Raises:
-        InputError: the folder cannot be used, or a cell cannot be played.
+        InputError: the folder cannot be used, or a log run cannot be played.
     """
     folder = RunFolder(path)
     folder.prepare(settings, resume=resume)
     todo = list_log_runs(settings)
     if jobs == 1:
-        for cell in tqdm(todo, desc="logs", disable=None):
-            play_log_run(settings, cell, path)
+        for log_run in tqdm(todo, desc="logs", disable=None):
+            play_log_run(settings, log_run, path)
     else:
         _run_in_parallel(settings, todo, path, jobs)
     return write_experiment_results(settings, folder)
@@ -282,7 +283,7 @@ def run_experiment(settings: ExperimentConfig, path: Path, *, jobs: int = 1, res
 
 def _run_in_parallel(settings: ExperimentConfig, todo: Sequence[LogRun], path: Path, jobs: int) -> None:
     with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=_get_worker_context(), initializer=_init_worker) as pool:
-        waiting = [pool.submit(play_log_run, settings, cell, path) for cell in todo]
+        waiting = [pool.submit(play_log_run, settings, log_run, path) for log_run in todo]
         try:
             for done in tqdm(as_completed(waiting), desc="logs", total=len(waiting), disable=None):
                 done.result()
@@ -333,8 +334,8 @@ def write_experiment_results(settings: ExperimentConfig, folder: RunFolder) -> d
     with (folder.path / "rounds.jsonl").open(encoding="utf-8") as file:
         rounds = [json.loads(line) for line in file]
     seconds: dict[str, float] = {}
-    for cell in list_log_runs(settings):
-        for step, taken in json.loads(folder.seconds_path(cell).read_text(encoding="utf-8")).items():
+    for log_run in list_log_runs(settings):
+        for step, taken in json.loads(folder.seconds_path(log_run).read_text(encoding="utf-8")).items():
             seconds[step] = round(seconds.get(step, 0.0) + taken, 2)
     usage = read_llm_usage(folder)
     kept = settings.to_json() | {"machine": _describe_machine()} | ({"usage": usage} if usage else {})

@@ -69,29 +69,29 @@ class RunFolder:
             raise InputError(f"{known}: damaged ({exc}); name a new folder") from None
         return read
 
-    def log_path(self, cell: LogRun) -> Path:
-        """The log of a cell."""
-        return self.path / "logs" / f"{cell.name}.jsonl"
+    def log_path(self, log_run: LogRun) -> Path:
+        """The log of a log run."""
+        return self.path / "logs" / f"{log_run.name}.jsonl"
 
-    def policy_path(self, cell: LogRun, method: str) -> Path:
+    def policy_path(self, log_run: LogRun, method: str) -> Path:
         """A trained policy's folder."""
-        return self.path / "policies" / cell.name / method
+        return self.path / "policies" / log_run.name / method
 
-    def answers_path(self, cell: LogRun, method: str) -> Path:
+    def answers_path(self, log_run: LogRun, method: str) -> Path:
         """The responses of a policy online."""
-        return self.path / "answers" / f"{cell.name}-{method}.json"
+        return self.path / "answers" / f"{log_run.name}-{method}.json"
 
     def rounds_path(self, column: str, method: str, seed: int) -> Path:
         """The rounds a method played in a column."""
         return self.path / "rounds" / f"{column.replace('/', '-')}-{seed}-{method}.jsonl"
 
-    def seconds_path(self, cell: LogRun) -> Path:
-        """The durations of the steps of a cell."""
-        return self.path / "seconds" / f"{cell.name}.json"
+    def seconds_path(self, log_run: LogRun) -> Path:
+        """The durations of the steps of a log run."""
+        return self.path / "seconds" / f"{log_run.name}.json"
 
     @property
     def usage_path(self) -> Path:
-        """The requests of LLM users, a line for each run and cell."""
+        """The requests of LLM users, a line for each run and log run."""
         return self.path / "usage.jsonl"
 
     @property

@@ -481,7 +481,7 @@ def test_a_model_that_cannot_be_served_is_refused(base: Path, monkeypatch: pytes
     monkeypatch.setattr(LlamaForCausalLM, "forward", broken)
 
     async def work(server: LocalServer) -> None:
-        with pytest.raises(InputError, match=r"base: cannot write answers.*no cache here"):
+        with pytest.raises(InputError, match=r"base: cannot generate text token by token.*no cache here"):
             await server.open("base", str(base))
         assert not server._models
 

@@ -1,4 +1,4 @@
-"""Imported rows; arms for some only, groups of users, and what is left of a person who is forgotten."""
+"""Imported rows; arms for some only, groups of users, and the log of erased users."""
 
 import sqlalchemy as sa
 from alembic import op
