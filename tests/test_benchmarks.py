@@ -334,7 +334,7 @@ def test_a_command_is_measured_from_outside(load: Any, tmp_path: Path) -> None:
     assert 0 < seconds < 60 and peak > 20
     with pytest.raises(module.Failed, match=r"missing\.jsonl: there is no such file"):
         module.run(tmp_path, "cost", tmp_path / "missing.jsonl", "--unit", "word")
-    with pytest.raises(module.Failed, match=r"^No such command 'costs'"):  # said in a box
+    with pytest.raises(module.Failed, match=r"^copydesk: no such command 'costs'"):
         module.run(tmp_path, "costs")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import typer
-from tests.support.commands import document_of, fault_of
+from tests.support.commands import document_of, error_of
 from tokenizers import Tokenizer, models, pre_tokenizers
 from typer.testing import CliRunner, Result
 
@@ -30,8 +30,8 @@ def document(*arguments: str) -> dict[str, Any]:
     return document_of(run(*arguments, "--json"))
 
 
-def fault(*arguments: str) -> str:
-    return fault_of(run(*arguments))
+def error(*arguments: str) -> str:
+    return error_of(run(*arguments))
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_a_single_file_is_a_log(log: Path, tmp_path: Path) -> None:
     plain = log.rename(tmp_path / "edits of may")  # ends like no file, but is one
     assert document(str(plain), "--unit", "word") == named | {"file": str(plain)}
     assert document(str(plain), "--unit", "word", "--out", str(tmp_path / "costs"))["out"] == str(tmp_path / "costs")
-    assert f"{tmp_path}: this is a folder" in fault(str(tmp_path), "--unit", "word")
+    assert f"{tmp_path}: this is a folder" in error(str(tmp_path), "--unit", "word")
 
 
 def test_two_arguments_are_texts_even_where_one_names_a_file(log: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_log_that_is_all_pending(log: Path) -> None:
 def test_a_bad_row_leaves_no_costs(log: Path, tmp_path: Path) -> None:
     with log.open("a") as file:
         file.write('{"context": "c", "resp')
-    assert f"{log}:5: the file ends in the middle" in fault(
+    assert f"{log}:5: the file ends in the middle" in error(
         "--file", str(log), "--unit", "word", "--out", str(tmp_path / "costs.jsonl")
     )
     assert list(tmp_path.iterdir()) == [log]
@@ -118,14 +118,14 @@ def test_a_bad_row_leaves_no_costs(log: Path, tmp_path: Path) -> None:
 
 def test_an_empty_log(log: Path, tmp_path: Path) -> None:
     log.write_text("\n")
-    assert "the log is empty" in fault("--file", str(log), "--unit", "word")
-    assert "the log is empty" in fault("--file", str(log), "--unit", "word", "--out", str(tmp_path / "costs.jsonl"))
+    assert "the log is empty" in error("--file", str(log), "--unit", "word")
+    assert "the log is empty" in error("--file", str(log), "--unit", "word", "--out", str(tmp_path / "costs.jsonl"))
     assert list(tmp_path.iterdir()) == [log]
 
 
 def test_the_log_is_never_replaced_by_its_costs(log: Path) -> None:
     before = log.read_bytes()
-    assert "which would be replaced" in fault("--file", str(log), "--unit", "word", "--out", str(log))
+    assert "which would be replaced" in error("--file", str(log), "--unit", "word", "--out", str(log))
     assert log.read_bytes() == before
 
 
@@ -145,7 +145,7 @@ def test_the_log_is_never_replaced_by_its_costs(log: Path) -> None:
     ],
 )
 def test_wrong_arguments(arguments: list[str], says: str) -> None:
-    assert says in fault(*arguments)
+    assert says in error(*arguments)
 
 
 def test_the_command_itself(log: Path) -> None:

@@ -99,9 +99,9 @@ def test_the_same_seed_gives_the_same_run(small_demo: DemoRun, tmp_path: Path) -
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_written(wrong: list[str], words: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=words) as fault:
+    with pytest.raises(InputError, match=words) as error:
         CliRunner().invoke(app, ["demo", *wrong, "--out", str(tmp_path / "out")], catch_exceptions=False)
-    assert "\n" not in str(fault.value)
+    assert "\n" not in str(error.value)
     assert not any(tmp_path.iterdir())
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import typer
-from tests.support.commands import document_of, fault_of
+from tests.support.commands import document_of, error_of
 from typer.testing import CliRunner, Result
 
 from copydesk.cli.diagnose import diagnose_command
@@ -31,7 +31,7 @@ def run(*arguments: str) -> Result:
 
 
 def error(*arguments: str) -> str:
-    return fault_of(run(*arguments))
+    return error_of(run(*arguments))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import typer
-from tests.support.commands import fault_of
+from tests.support.commands import error_of
 from typer.testing import CliRunner, Result
 
 from copydesk.cli.evaluate import evaluate_command
@@ -47,7 +47,7 @@ def run(*arguments: str) -> Result:
 
 
 def error(*arguments: str) -> str:
-    return fault_of(run(*arguments))
+    return error_of(run(*arguments))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import fsspec
 import pyarrow.parquet as pq
 import pytest
 import typer
-from tests.support.commands import document_of, fault_of
+from tests.support.commands import document_of, error_of
 from typer.testing import CliRunner, Result
 
 from copydesk.cli.export import export_command
@@ -44,8 +44,8 @@ def document(*arguments: str) -> dict[str, Any]:
     return document_of(run(*arguments, "--json"))
 
 
-def fault(*arguments: str) -> str:
-    return fault_of(run(*arguments))
+def error(*arguments: str) -> str:
+    return error_of(run(*arguments))
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_standard_output_holds_rows_alone(log: Path) -> None:
 def test_an_older_file_stays_without_force(log: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     out.write_text("before")
-    assert "--force" in fault("--data", str(log), "--out", str(out))
+    assert "--force" in error("--data", str(log), "--out", str(out))
     assert out.read_text() == "before"
     document("--data", str(log), "--out", str(out), "--force")
     assert len(load_log(out)) == 3
@@ -146,16 +146,16 @@ def test_an_older_file_stays_without_force(log: Path, tmp_path: Path) -> None:
 def test_neither_the_log_nor_the_store_is_replaced(log: Path, tmp_path: Path) -> None:
     EditStore.open(str(tmp_path / "copydesk.db")).close()
     before = [path.read_bytes() for path in (log, tmp_path / "copydesk.db")]
-    assert "is the log itself" in fault("--data", str(log), "--out", str(log), "--force")
+    assert "is the log itself" in error("--data", str(log), "--out", str(log), "--force")
     store = str(tmp_path / "copydesk.db")
-    assert "this is a database" in fault("--store", store, "--out", store, "--force")
+    assert "this is a database" in error("--store", store, "--out", store, "--force")
     assert [path.read_bytes() for path in (log, tmp_path / "copydesk.db")] == before
 
 
 def test_a_bad_row_leaves_no_file(log: Path, tmp_path: Path) -> None:
     with log.open("a") as file:
         file.write('{"context": "c", "resp')
-    assert f"{log}:5: the file ends in the middle" in fault("--data", str(log), "--out", str(tmp_path / "out.jsonl"))
+    assert f"{log}:5: the file ends in the middle" in error("--data", str(log), "--out", str(tmp_path / "out.jsonl"))
     assert list(tmp_path.iterdir()) == [log]
 
 
@@ -178,7 +178,7 @@ def test_a_bad_row_leaves_no_file(log: Path, tmp_path: Path) -> None:
 )
 def test_wrong_arguments(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, says: str) -> None:
     monkeypatch.chdir(tmp_path)
-    assert says in fault(*arguments.replace("LOG", str(log)).split())
+    assert says in error(*arguments.replace("LOG", str(log)).split())
     assert list(tmp_path.iterdir()) == [log]
 
 
@@ -200,16 +200,16 @@ def test_a_url_gets_the_whole_file_and_it_imports_again(log: Path, memory: Any, 
     assert list(memory.store) == [f"/exports/{name}"]
     rows = [row.fields for row in open_row_source(url).rows()]
     assert [EditRecord.model_validate(row) for row in rows] == LOG
-    assert "there is a file of that name already" in fault("--data", str(log), "--out", url)
+    assert "there is a file of that name already" in error("--data", str(log), "--out", url)
     assert document("--data", str(log), "--out", url, "--force")["rows"] == 3
 
 
 def test_a_url_is_written_only_once_everything_is_right(log: Path, memory: Any) -> None:
-    assert "nothing to write" in fault("--data", str(log), "--user", "nobody", "--out", "memory://exports/log.jsonl")
+    assert "nothing to write" in error("--data", str(log), "--user", "nobody", "--out", "memory://exports/log.jsonl")
     log.write_bytes(log.read_bytes() + b"{")
-    assert "the file ends in the middle" in fault("--data", str(log), "--out", "memory://exports/log.jsonl")
+    assert "the file ends in the middle" in error("--data", str(log), "--out", "memory://exports/log.jsonl")
     memory.pipe_file("/exports/store", b"SQLite format 3\0 and so on")
-    assert "this is a database" in fault("--data", str(log), "--out", "memory://exports/store", "--force")
+    assert "this is a database" in error("--data", str(log), "--out", "memory://exports/store", "--force")
     assert list(memory.store) == ["/exports/store"]
 
 
@@ -220,8 +220,8 @@ def test_an_upload_that_fails_is_one_line_and_shows_no_password(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(type(memory), "put_file", fail)
-    failed = fault("--data", str(log), "--out", "memory://ann:secret@exports/log.jsonl")
+    failed = error("--data", str(log), "--out", "memory://ann:secret@exports/log.jsonl")
     assert failed.startswith("memory://ann:***@exports/log.jsonl: the upload failed (Permission denied)")
     assert not memory.store
-    reason = fault("--data", str(log), "--out", "https://ann:secret@host/log.jsonl")
+    reason = error("--data", str(log), "--out", "https://ann:secret@host/log.jsonl")
     assert reason.startswith("https://ann:***@host/log.jsonl: https:// can only be read")

@@ -8,7 +8,7 @@ import httpx
 import pytest
 import typer
 from sqlalchemy import update
-from tests.support.commands import fault_of
+from tests.support.commands import error_of
 from tests.support.gateways import Scripted, app_of, ask, running, until
 from typer.testing import CliRunner, Result
 
@@ -44,8 +44,8 @@ def forgotten(*words: str) -> dict[str, Any]:
     return said("forget", *words)
 
 
-def error_of(*words: str) -> str:
-    return fault_of(run("forget", *words))
+def forget_error(*words: str) -> str:
+    return error_of(run("forget", *words))
 
 
 def write_policy(folder: Path, people: HashedUsers | None) -> Path:
@@ -126,14 +126,14 @@ def test_one_tenants_user_alone(store: str) -> None:
     assert forgotten("--user", "ann", "--tenant", "acme")["erased"] == {"completions": 1}
     assert left(store) == EVERYTHING[:3]
     assert forgotten("--user", "ann", "--tenant", "acme", "--check")["entries"] == 1
-    assert "holds 2 completions" in error_of("--user", "ann", "--tenant", "default", "--check")
+    assert "holds 2 completions" in forget_error("--user", "ann", "--tenant", "default", "--check")
 
 
 def test_policies_are_looked_for_where_it_is_said(store: str, tmp_path: Path) -> None:
     write_policy(tmp_path / "more" / "late", HashedUsers.from_names(["ann"], "s"))
     found = forgotten("--user", "ann", "--policies", "more", "--dry-run")["policies"]
     assert [one["name"] for one in found] == ["served", "late"]
-    assert "--policies missing: there is no such folder" in error_of("--user", "ann", "--policies", "missing")
+    assert "--policies missing: there is no such folder" in forget_error("--user", "ann", "--policies", "missing")
     assert left(store) == EVERYTHING
 
 
@@ -148,7 +148,7 @@ def test_a_dry_run_erases_nothing(store: str) -> None:
 
 
 def test_it_can_be_checked(store: str) -> None:
-    assert "holds 3 completions" in error_of("--user", "ann", "--check")
+    assert "holds 3 completions" in forget_error("--user", "ann", "--check")
     forgotten("--user", "ann")
     forgotten("--user", "bob")
     assert forgotten("--check") == {"store": document_name(store), "entries": 2, "forgotten": []}
@@ -156,13 +156,13 @@ def test_it_can_be_checked(store: str) -> None:
     assert entry["erased"] == {"completions": 3, "edits": 1}
     shown = " ".join(run("forget", "--user", "ann", "--check").stdout.split())
     assert "forgotten users: 2, all seals valid. Nothing of 'ann' is in" in shown
-    assert "does not say that they were ever forgotten" in error_of("--user", "zoe", "--check")
+    assert "does not say that they were ever forgotten" in forget_error("--user", "zoe", "--check")
     opened = EditStore.open(store)
     with opened.begin_write() as tx:
         tx.connection.execute(update(tables.forgettings).values(policies="[]"))
     opened.close()
     for words in (["--check"], ["--user", "ann", "--check"]):
-        assert "entry 1 of forgotten users" in error_of(*words)
+        assert "entry 1 of forgotten users" in forget_error(*words)
 
 
 def document_name(store: str) -> str:
@@ -181,7 +181,7 @@ def document_name(store: str) -> str:
     ],
 )
 def test_wrong_arguments(store: str, words: list[str], says: str) -> None:
-    assert says in error_of(*words)
+    assert says in forget_error(*words)
     assert left(store) == EVERYTHING
     assert not Path("missing.db").exists()
 
@@ -213,12 +213,12 @@ def test_a_running_gateway_forgets_too(store: str, monkeypatch: pytest.MonkeyPat
         for user in ("ann", "bob", "ann", "cy", "ann", "bob"):
             reply = ask(client, user=user).json()
             late = reply["id"] if user == "ann" else late
-            assert late in made.state.desk._recent_completions
+            assert late in made.state.gateway._recent_completions
             edit = {"completion_id": reply["id"], "edit": f"{user} wrote"}
             assert client.post("/v1/edits", json=edit).status_code == 200
         document = forgotten("--user", "ann", "--store", "served.db")
         assert document["erased"] == {"completions": 3, "edits": 3, "choices": 3}
-        until(lambda: late not in made.state.desk._recent_completions)
+        until(lambda: late not in made.state.gateway._recent_completions)
         assert client.post("/v1/edits", json={"completion_id": late, "edit": "again"}).status_code == 404
         arms = client.get("/v1/ensemble").json()["arms"]
         assert sum(arm["observed"] for arm in arms) == 3

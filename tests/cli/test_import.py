@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import typer
-from tests.support.commands import fault_of
+from tests.support.commands import error_of
 from tests.support.web import serve_files
 from typer.testing import CliRunner, Result
 
@@ -37,8 +37,8 @@ def said(*words: str, stdin: bytes | None = None) -> dict[str, Any]:
     return document
 
 
-def fault(*words: str) -> str:
-    return fault_of(run(*words, "--json"))
+def error(*words: str) -> str:
+    return error_of(run(*words, "--json"))
 
 
 @pytest.fixture(autouse=True)
@@ -130,14 +130,14 @@ def test_rejected_rows_go_to_the_named_file() -> None:
     assert said("log.jsonl", "--rejected", "bad.jsonl")["rejected_file"] == "bad.jsonl"
     assert len(rejects("bad.jsonl")) == 1
     assert not Path("log.jsonl.rejected.jsonl").exists()
-    assert "create it first" in fault("log.jsonl", "--rejected", "missing/bad.jsonl")
+    assert "create it first" in error("log.jsonl", "--rejected", "missing/bad.jsonl")
 
 
 def test_strict_stops_at_the_first_bad_row_and_continues_once_it_is_fixed() -> None:
     rows = [row(str(i)) for i in range(5)]
     write("log.jsonl", *rows[:2], b"{", *rows[2:])
     result = run("log.jsonl", "--strict", "--json")
-    assert fault_of(result).startswith("log.jsonl:3: not JSON at column 1")
+    assert error_of(result).startswith("log.jsonl:3: not JSON at column 1")
     assert [one.id for one in stored()] == ["0", "1"]
     assert not Path("log.jsonl.rejected.jsonl").exists()
     write("log.jsonl", *rows)
@@ -179,8 +179,8 @@ def test_ids_get_a_prefix_and_rows_a_tenant() -> None:
     assert len(second) == 32  # made from the content, and without the prefix
     assert not stored(tenant="default")
     assert said("log.jsonl", "--tenant", "other", "--id", "none")["added"] == 3
-    assert "--id nokey" in fault("log.jsonl", "--id", "nokey")
-    assert "--tenant 'a/b'" in fault("log.jsonl", "--tenant", "a/b")
+    assert "--id nokey" in error("log.jsonl", "--id", "nokey")
+    assert "--tenant 'a/b'" in error("log.jsonl", "--tenant", "a/b")
 
 
 def test_a_dry_run_shows_everything_and_leaves_nothing(folder: Path) -> None:
@@ -209,14 +209,14 @@ def test_a_dry_run_shows_everything_and_leaves_nothing(folder: Path) -> None:
 
 def test_keys_are_named_where_they_cannot_be_guessed() -> None:
     write("log.jsonl", {"q": "c", "a": "r", "meta": {"who": "ann", "fixed": "e"}, "user": "not her", "id": "1"})
-    assert "--response KEY" in fault("log.jsonl")
+    assert "--response KEY" in error("log.jsonl")
     keys = ["--context", "q", "--response", "a", "--edit", "meta.fixed", "--user", "meta.who", "--id", "none"]
     document = said("log.jsonl", *keys)
     assert {one["field"]: one["how"] for one in document["mapping"]}["edit"] == "given by --edit"
     (record,) = stored()
     assert (record.context, record.response, record.edit, record.user) == ("c", "r", "e", "ann")
     assert record.id != "1"
-    assert "--edit nokey" in fault("log.jsonl", "--context", "q", "--response", "a", "--edit", "nokey")
+    assert "--edit nokey" in error("log.jsonl", "--context", "q", "--response", "a", "--edit", "nokey")
 
 
 def settings_of(store: str = STORE) -> Any:
@@ -237,7 +237,7 @@ def test_the_first_import_says_how_edits_are_costed_and_later_ones_follow() -> N
     write("more.jsonl", row("b", response="a b c d", edit="x y z d"))
     assert said("more.jsonl")["metric"] == "levenshtein/word/none/cap=2.0"
     assert settings_of()[1] == [1.0, 2.0]
-    assert "this store's costs are levenshtein/word/none/cap=2.0" in fault("more.jsonl", "--unit", "character")
+    assert "this store's costs are levenshtein/word/none/cap=2.0" in error("more.jsonl", "--unit", "character")
     assert said("more.jsonl", *words)["known"] == 1
 
 
@@ -249,7 +249,7 @@ def test_a_store_that_does_not_say_how_its_costs_are_made_keeps_its_ensemble(met
     opened.close()
     write("log.jsonl", row("a"))
     if metric:
-        assert f"this store's costs are {metric}" in fault("log.jsonl")
+        assert f"this store's costs are {metric}" in error("log.jsonl")
     said("log.jsonl", "--unit", "word")
     settings, _ = settings_of()
     assert (settings.rule, settings.scope, settings.metric) == ("thompson", "user", "levenshtein/word/response/cap=3.0")
@@ -285,7 +285,7 @@ def test_a_packed_file_that_ends_early_is_one_line(end: str, monkeypatch: pytest
     monkeypatch.setattr(import_rows, "IMPORT_BATCH_SIZE", 50)
     packed = gzip.compress(b"".join(json.dumps(row(os.urandom(20).hex())).encode() + b"\n" for _ in range(3000)))
     Path("log.jsonl.gz").write_bytes(packed[: len(packed) // 2] + (b"" if end == "torn" else b"\0" * 1000))
-    assert fault("log.jsonl.gz").startswith("log.jsonl.gz: ")
+    assert error("log.jsonl.gz").startswith("log.jsonl.gz: ")
     there = len(stored())
     assert there > 500
     Path("log.jsonl.gz").write_bytes(packed)
@@ -312,7 +312,7 @@ def test_an_openai_log_and_its_edits() -> None:
     answer = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m", "choices": choices}
     write("log.jsonl", {"request": {"model": "m", "messages": ASKED}, "response": answer})
     write("edits.jsonl", {"id": "chatcmpl-1", "edit": "Hi Ann,", "user": "ann"})
-    assert "--edits FILE" in fault("log.jsonl", "--format", "openai")
+    assert "--edits FILE" in error("log.jsonl", "--format", "openai")
     of_the_product("log.jsonl", "--format", "openai", "--edits", "edits.jsonl")
 
 
@@ -356,7 +356,7 @@ def test_a_git_history(folder: Path) -> None:
         Path("repo/mail.txt").write_text(text)
         git("add", "mail.txt")
         git("commit", "-q", "-m", message)
-    assert "--mark goes with --format git" in fault("repo", "--mark", "x")
+    assert "--mark goes with --format git" in error("repo", "--mark", "x")
     document = said("repo", "--format", "git")
     assert document["added"] == 1
     (record,) = stored()
@@ -418,13 +418,13 @@ def test_wrong_arguments(words: list[str], says: str) -> None:
     write("log.jsonl", row("a"))
     write("bad.jsonl", b"{1")
     write("empty.jsonl")
-    assert says in fault(*words)
+    assert says in error(*words)
     assert not list(Path().glob("*.rejected.jsonl"))
 
 
 def test_a_log_whose_edit_cannot_be_guessed_asks_for_it() -> None:
     write("log.jsonl", {"context": "c", "response": "r", "made of it": "e"})
-    assert "no key could be the edit; name it with --edit KEY (there are 'made of it')" in fault("log.jsonl")
+    assert "no key could be the edit; name it with --edit KEY (there are 'made of it')" in error("log.jsonl")
     assert not Path(STORE).exists()
     assert said("log.jsonl", "--edit", "none")["pending"] == 1
     assert said("log.jsonl", "--edit", "made of it")["added"] == 1

@@ -93,7 +93,7 @@ def test_one_policy_needs_no_ensemble(tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(words: list[str], said: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=said) as fault:
+    with pytest.raises(InputError, match=said) as error:
         CliRunner().invoke(app, ["simulate", *words, "--out", str(tmp_path / "out")], catch_exceptions=False)
-    assert "\n" not in str(fault.value)
+    assert "\n" not in str(error.value)
     assert not any(tmp_path.iterdir())

@@ -267,8 +267,8 @@ def test_a_cost_that_is_none_is_refused_with_its_row(
     log.write_text("\n".join(lines) + "\n")
     result = run(log, model, tmp_path / "policy", "--method", "rl", *RL, "--costs", "field:minutes")
     assert isinstance(result.exception, InputError)
-    fault = str(result.exception)
-    assert said in fault and ("row '3'" in fault or f"{log}:4" in fault) and "\n" not in fault
+    error = str(result.exception)
+    assert said in error and ("row '3'" in error or f"{log}:4" in error) and "\n" not in error
     assert not (tmp_path / "policy").exists()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import typer
-from tests.support.commands import fault_of
+from tests.support.commands import error_of
 from tests.support.gateways import Opens, Scripted, app_of, running
 from typer.testing import CliRunner, Result
 
@@ -85,8 +85,8 @@ def test_options_before_the_sub_command_count_for_it(store: str) -> None:
 
 
 def test_a_group_needs_users(store: str) -> None:
-    assert "name the users too" in fault_of(run("users", "group", "sales", "--store", store))
-    assert "no such file" in fault_of(run("users", "--store", f"{store}.not"))
+    assert "name the users too" in error_of(run("users", "group", "sales", "--store", store))
+    assert "no such file" in error_of(run("users", "--store", f"{store}.not"))
 
 
 def test_the_edits_of_a_group_are_collected(store: str, tmp_path: Path) -> None:
@@ -109,9 +109,9 @@ def test_where_nothing_is_found_it_is_said_what_there_is(store: str) -> None:
         with pytest.raises(InputError, match=words):
             load_records(None, store, None, asked.get("user"), asked.get("tenant"), asked.get("group"))
     said("users", "group", "sales", "bob", "carl", "--store", store)
-    error = fault_of(run("evaluate", "--policy", "a", "--store", store, "--group", "support"))
+    error = error_of(run("evaluate", "--policy", "a", "--store", store, "--group", "support"))
     assert "of group 'support'; its groups are 'sales' (2); see `copydesk users`" in error
-    assert "there are edits of" in fault_of(run("evaluate", "--policy", "a", "--store", store, "--user", "zoe"))
+    assert "there are edits of" in error_of(run("evaluate", "--policy", "a", "--store", store, "--user", "zoe"))
 
 
 def test_policies_for_some_are_added_and_listed(tmp_path: Path) -> None:
@@ -131,6 +131,6 @@ def test_policies_for_some_are_added_and_listed(tmp_path: Path) -> None:
         assert "group sales" in shown
         offered = said("policies", "list", "--user", "ann", "--url", url)["arms"]
         assert {arm["name"] for arm in offered} == {"shared", "ann-1"}
-        error = fault_of(run("policies", "add", "x=script:x", "--for", "ann", "--for-group", "sales", "--url", url))
+        error = error_of(run("policies", "add", "x=script:x", "--for", "ann", "--for-group", "sales", "--url", url))
         assert "one user or for one group" in error
     opened.close()

@@ -22,7 +22,7 @@ def log(folder: Path, *lines: str | bytes | dict[str, Any], end: bytes = b"\n") 
     return path
 
 
-def fault(path: Path) -> str:
+def error(path: Path) -> str:
     with pytest.raises(InputError) as raised:
         load_log(path)
     message = str(raised.value)
@@ -110,7 +110,7 @@ def test_rows_without_an_id_get_stable_unique_ones(tmp_path: Path) -> None:
 
 
 def test_a_repeated_id_names_both_lines(tmp_path: Path) -> None:
-    assert fault(log(tmp_path, ROW, {**ROW, "id": "b"}, "", ROW)) == (
+    assert error(log(tmp_path, ROW, {**ROW, "id": "b"}, "", ROW)) == (
         ":4: field 'id': 'a' is also the id of line 1; ids are unique"
     )
 
@@ -148,7 +148,7 @@ def test_a_repeated_id_names_both_lines(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_row_is_one_line_with_file_line_and_field(tmp_path: Path, line: str | bytes, says: str) -> None:
-    message = fault(log(tmp_path, ROW, line))
+    message = error(log(tmp_path, ROW, line))
     assert message.startswith(":2: ")
     assert says in message
 
@@ -156,7 +156,7 @@ def test_a_bad_row_is_one_line_with_file_line_and_field(tmp_path: Path, line: st
 def test_a_file_cut_off_in_the_middle_of_a_row(tmp_path: Path) -> None:
     path = log(tmp_path, ROW, ROW)
     path.write_bytes(path.read_bytes()[:-9])
-    assert fault(path).startswith(":2: the file ends in the middle of a row")
+    assert error(path).startswith(":2: the file ends in the middle of a row")
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \r\n", b"\xef\xbb\xbf"])
@@ -164,12 +164,12 @@ def test_an_empty_log(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "log.jsonl"
     path.write_bytes(content)
     assert list(read_jsonl(path)) == []
-    assert fault(path).startswith(": the log is empty")
+    assert error(path).startswith(": the log is empty")
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
-    assert "no such file" in fault(tmp_path / "missing.jsonl")
-    assert "folder" in fault(tmp_path)
+    assert "no such file" in error(tmp_path / "missing.jsonl")
+    assert "folder" in error(tmp_path)
 
 
 # -- what is written ---------------------------------------------------------------------------------------------------

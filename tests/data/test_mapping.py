@@ -16,7 +16,7 @@ def record(row: dict[str, Any], *, texts: bool = False, **given: str) -> EditRec
     return guess_mapping([row], given, texts=texts).build_record(row, "default")
 
 
-def fault(row: dict[str, Any], sample: dict[str, Any] | None = None, *, texts: bool = False, **given: str) -> str:
+def error(row: dict[str, Any], sample: dict[str, Any] | None = None, *, texts: bool = False, **given: str) -> str:
     mapping = guess_mapping([row if sample is None else sample], given, texts=texts)
     with pytest.raises(ValueError) as raised:
         mapping.build_record(row, "default")
@@ -84,10 +84,10 @@ def test_messages_after_the_response_are_kept() -> None:
 
 
 def test_a_row_of_another_kind_than_the_first_is_judged_by_itself() -> None:
-    assert fault({"messages": [QUESTION]}, {"messages": [QUESTION, DRAFT]}) == (
+    assert error({"messages": [QUESTION]}, {"messages": [QUESTION, DRAFT]}) == (
         "field 'messages' (the context) holds no message of the assistant, so there is no response"
     )
-    assert "'chosen' (the edit) has messages before its last" in fault(
+    assert "'chosen' (the edit) has messages before its last" in error(
         {"prompt": "q", "rejected": "r", "chosen": [QUESTION, DRAFT, QUESTION, EDITED]}
     )
 
@@ -191,11 +191,11 @@ def test_what_is_shown_before_an_import() -> None:
     ],
 )
 def test_a_wrong_value_is_one_clause(row: dict[str, Any], says: str) -> None:
-    assert fault(row).startswith(says)
+    assert error(row).startswith(says)
 
 
 def test_a_missing_field_is_named_by_its_key() -> None:
-    assert fault({"prompt": "q"}, {"prompt": "q", "draft": "r"}) == (
+    assert error({"prompt": "q"}, {"prompt": "q", "draft": "r"}) == (
         "field 'draft' (the response) is missing; every row needs context and response"
     )
 
@@ -235,9 +235,9 @@ def test_texts_are_read_as_what_they_say() -> None:
 def test_texts_that_do_not_say_a_number() -> None:
     cells = {"prompt": "q", "draft": "r", "propensity": "0.5", "cost": ""}
     assert record(cells, texts=True).propensity == 0.5
-    assert "'propensity' must be a number above 0" in fault({**cells, "propensity": "half"}, texts=True)
-    assert "'propensity' must be a number above 0" in fault({**cells, "propensity": "nan"}, texts=True)
-    assert "'cost' must be a number of at least 0" in fault({**cells, "cost": "inf"}, texts=True)
+    assert "'propensity' must be a number above 0" in error({**cells, "propensity": "half"}, texts=True)
+    assert "'propensity' must be a number above 0" in error({**cells, "propensity": "nan"}, texts=True)
+    assert "'cost' must be a number of at least 0" in error({**cells, "cost": "inf"}, texts=True)
 
 
 def test_a_chat_that_is_written_as_text() -> None:

@@ -119,9 +119,9 @@ def test_models_and_errors_are_those_the_package_knows(gateway: str) -> None:
         client.chat.completions.create(model="gpt-9", messages=MESSAGES)
     with pytest.raises(openai.BadRequestError):
         client.chat.completions.create(model="copydesk", messages=[])
-    with pytest.raises(openai.BadRequestError) as fault:
+    with pytest.raises(openai.BadRequestError) as error:
         client.chat.completions.create(model="copydesk", messages=MESSAGES, n=3)
-    assert fault.value.param == "n"
+    assert error.value.param == "n"
 
 
 def test_a_key_that_is_needed(tmp_path: Path, monkeypatch) -> None:

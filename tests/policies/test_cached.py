@@ -26,14 +26,14 @@ class Counting:
 
     name = "counting"
 
-    def __init__(self, fails_at: str | None = None, fault: BaseException | None = None) -> None:
+    def __init__(self, fails_at: str | None = None, error: BaseException | None = None) -> None:
         self.fails_at = fails_at
-        self.fault = fault or InputError("it went wrong")
+        self.error = error or InputError("it went wrong")
         self.asked: list[Context] = []
 
     def respond(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
         if self.fails_at in contexts:
-            raise self.fault
+            raise self.error
         self.asked += contexts
         return [f"{context} {tuple(seed)}" for context, seed in zip(contexts, seeds, strict=True)]
 
@@ -79,11 +79,11 @@ def test_the_same_question_twice_in_a_batch_is_asked_once(file: Path) -> None:
     assert sorted(map(str, inner.asked)) == ["a", "b"] and (policy.hits, policy.misses) == (1, 2)
 
 
-@pytest.mark.parametrize("fault", [InputError("it went wrong"), KeyboardInterrupt(), Interrupted(15)])
-def test_answers_that_arrived_before_an_error_are_kept(file: Path, fault: BaseException) -> None:
+@pytest.mark.parametrize("error", [InputError("it went wrong"), KeyboardInterrupt(), Interrupted(15)])
+def test_answers_that_arrived_before_an_error_are_kept(file: Path, error: BaseException) -> None:
     sampling = Sampling(temperature=0.5, max_new_tokens=7, batch_size=2)
-    broken = CachedPolicy(Counting("question 7", fault), "m", file, commit_every=2)
-    with pytest.raises(type(fault)):
+    broken = CachedPolicy(Counting("question 7", error), "m", file, commit_every=2)
+    with pytest.raises(type(error)):
         broken.respond(CONTEXTS, SEEDS, sampling)
     assert broken.misses == 6
     inner = Counting()

@@ -73,7 +73,7 @@ def echo(request: Json) -> str:
     return "re: " + str(request["messages"][-1]["content"])
 
 
-def fault(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+def error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
     return JSONResponse({"error": {"message": message}}, status, headers)
 
 
@@ -137,7 +137,7 @@ def test_a_busy_or_broken_server_is_asked_again() -> None:
     def script(request: Json) -> Any:
         text = request["messages"][0]["content"]
         seen[text] += 1
-        return echo(request) if seen[text] == 3 else fault(429 if seen[text] == 1 else 500, "busy", SOON)
+        return echo(request) if seen[text] == 3 else error(429 if seen[text] == 1 else 500, "busy", SOON)
 
     with serving(script) as (_, policy):
         assert policy.respond(QUESTIONS[:2], SEEDS[:2], SAMPLING) == ["re: question 0", "re: question 1"]
@@ -162,11 +162,11 @@ def test_answers_come_as_they_arrive() -> None:
 @pytest.mark.parametrize(
     ("answer", "line"),
     [
-        (fault(401, f"Incorrect API key: {KEY}"), r"answered 401: Incorrect API key: \*\*\*; set COPYDESK_KEY_JUDGE"),
-        (fault(404, "no such model"), r"answered 404: no such model; check the model's name"),
-        (fault(400, "too\nlong"), r"answered 400: too long$"),
-        (fault(429, "quota", SOON), r"answered 429: quota; ask for less"),
-        (fault(503, "loading", SOON), r"answered 503: loading$"),
+        (error(401, f"Incorrect API key: {KEY}"), r"answered 401: Incorrect API key: \*\*\*; set COPYDESK_KEY_JUDGE"),
+        (error(404, "no such model"), r"answered 404: no such model; check the model's name"),
+        (error(400, "too\nlong"), r"answered 400: too long$"),
+        (error(429, "quota", SOON), r"answered 429: quota; ask for less"),
+        (error(503, "loading", SOON), r"answered 503: loading$"),
         (JSONResponse({"detail": "Not Found"}, 404), r"answered 404: Not Found"),
         (Response("gateway\ntimeout", 504, SOON), r"answered 504: gateway timeout"),
         (JSONResponse({"error": {"message": "no credits"}}), r"no credits"),
@@ -201,7 +201,7 @@ def test_a_server_that_does_not_answer_in_time() -> None:
 
 def test_the_first_permanent_error_cancels_the_rest() -> None:
     def script(request: Json) -> Any:
-        return fault(400, "no") if request["messages"][0]["content"] == "question 1" else echo(request)
+        return error(400, "no") if request["messages"][0]["content"] == "question 1" else echo(request)
 
     with serving(script, concurrency=2) as (server, policy), pytest.raises(InputError):
         policy.respond(QUESTIONS, SEEDS, SAMPLING)

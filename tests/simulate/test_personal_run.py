@@ -124,7 +124,7 @@ def test_an_adapter_that_was_saved_writes_what_it_wrote_in_the_run(finished: tup
 )
 def test_bad_input_is_one_line_before_anything_is_written(wrong: list[str], words: str, tmp_path: Path) -> None:
     command = ["demo", "--personal", *wrong, "--out", str(tmp_path / "out")]
-    with pytest.raises(InputError, match=words) as fault:
+    with pytest.raises(InputError, match=words) as error:
         CliRunner().invoke(app, command, catch_exceptions=False)
-    assert "\n" not in str(fault.value)
+    assert "\n" not in str(error.value)
     assert not any(tmp_path.iterdir())

@@ -114,11 +114,11 @@ def test_other_settings_are_another_run(finished: tuple[Path, dict[str, Any]], t
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_fault_in_a_cell_ends_the_run_in_one_line(tmp_path: Path, jobs: int) -> None:
+def test_an_error_in_a_cell_ends_the_run_in_one_line(tmp_path: Path, jobs: int) -> None:
     settings = SMALL.replace(users={"strong": "./no-model"}, columns=("email/strong",), rules=())
-    with pytest.raises(InputError) as fault:
+    with pytest.raises(InputError) as error:
         run_experiment(settings, tmp_path / "out", jobs=jobs)
-    assert "./no-model" in str(fault.value) and "\n" not in str(fault.value)
+    assert "./no-model" in str(error.value) and "\n" not in str(error.value)
     # Nothing was finished, so there is no run yet to go on with.
     RunFolder(tmp_path / "out").prepare(settings.replace(rounds=9), resume=False)
 

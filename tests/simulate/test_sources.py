@@ -271,9 +271,9 @@ def test_a_bad_file_is_one_line(
     file.parent.mkdir(exist_ok=True)
     file.write_text(content)
     [source] = [source for source in ALL if name.startswith(source.name)]
-    with pytest.raises(InputError, match=complaint) as fault:
+    with pytest.raises(InputError, match=complaint) as error:
         prelude_sources.load_texts(source, tmp_path)
-    assert "\n" not in str(fault.value)
+    assert "\n" not in str(error.value)
     assert capfd.readouterr() == ("", "")
     assert caplog.records == []
 
@@ -301,9 +301,9 @@ def test_no_such_folder(tmp_path: Path) -> None:
 def test_no_hub_is_one_line_that_says_what_to_get_and_where_to_put_it(
     source: PreludeSource, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(InputError) as fault:
+    with pytest.raises(InputError) as error:
         prelude_sources.load_texts(source, tmp_path)
-    complaint = str(fault.value)
+    complaint = str(error.value)
     assert "\n" not in complaint
     for word in (*source.files, *source.columns, "split train", source.hub_id, str(tmp_path / source.name)):
         assert word in complaint

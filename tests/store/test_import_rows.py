@@ -184,7 +184,7 @@ def test_memory_holds_a_few_batches(importing: Importing) -> None:
     assert 0 < most <= 4 * BATCH
 
 
-def test_a_source_that_ends_in_a_fault_leaves_what_came_before(importing: Importing) -> None:
+def test_a_source_that_ends_in_an_error_leaves_what_came_before(importing: Importing) -> None:
     def rows() -> Iterator[dict[str, Any]]:
         yield from (row(i) for i in range(5 * BATCH))
         raise InputError("log.jsonl: the file ends early; copy it again in full")
@@ -219,7 +219,7 @@ def test_an_interruption_leaves_whole_batches_and_nothing_else(importing: Import
     assert threading.active_count() <= threads
 
 
-def strict_fault(importing: Importing, rows: list[Any]) -> str:
+def strict_error(importing: Importing, rows: list[Any]) -> str:
     with pytest.raises(InputError) as error:
         importing(rows, strict=True)
     assert "\n" not in str(error.value)
@@ -241,7 +241,7 @@ def test_strict_ends_at_the_first_bad_row_and_goes_on_when_it_is_mended(
     importing([row("first")])
     rows = [row(i) for i in range(30)]
     faulty = [*rows[:bad], wrong, *rows[bad + 1 :]]
-    error = strict_fault(importing, faulty)
+    error = strict_error(importing, faulty)
     assert error.startswith(f"log.jsonl:{bad + 1}: {reason}")
     assert f"({bad} rows are stored and will not be stored twice" in error
     assert importing.ids() == ["first", *(str(i) for i in range(bad))]
@@ -253,7 +253,7 @@ def test_strict_ends_at_the_first_bad_row_and_goes_on_when_it_is_mended(
 def test_strict_knows_a_bad_row_after_many_that_are_there(importing: Importing) -> None:
     rows = [row(i) for i in range(10)]
     importing(rows)
-    assert "log.jsonl:11: no JSON (0 rows are stored" in strict_fault(
+    assert "log.jsonl:11: no JSON (0 rows are stored" in strict_error(
         importing, [*rows, SourceRow(11, error="no JSON")]
     )
 

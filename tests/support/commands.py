@@ -8,7 +8,7 @@ from click.testing import Result
 from copydesk.errors import InputError
 
 
-def fault_of(result: Result) -> str:
+def error_of(result: Result) -> str:
     """The one line of a command that refused bad input; it printed nothing else."""
     assert isinstance(result.exception, InputError), result.output
     assert result.stdout == ""

@@ -66,8 +66,8 @@ def test_signals_are_given_back() -> None:
     with StopOnSignal():
         assert signal.getsignal(signal.SIGINT) is not interrupt
     assert [signal.getsignal(number) for number in SIGNALS] == [interrupt, interrupt]
-    with pytest.raises(ValueError, match="a fault"), StopOnSignal():
-        raise ValueError("a fault")
+    with pytest.raises(ValueError, match="an error"), StopOnSignal():
+        raise ValueError("an error")
     assert [signal.getsignal(number) for number in SIGNALS] == [interrupt, interrupt]
 
 

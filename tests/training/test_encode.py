@@ -178,9 +178,9 @@ def test_an_answer_that_just_fits_is_kept_whole(plain_tokenizer: PreTrainedToken
 
 
 def test_a_log_of_which_no_row_fits_is_an_error(plain_tokenizer: PreTrainedTokenizerFast) -> None:
-    with pytest.raises(InputError, match=r"--max-length \(now 20\).*--cut-answers") as fault:
+    with pytest.raises(InputError, match=r"--max-length \(now 20\).*--cut-answers") as error:
         encode_log([LONG, LONG, row(edit=None)], plain_tokenizer, 20)
-    assert "the 2 " in str(fault.value) and "\n" not in str(fault.value)
+    assert "the 2 " in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_log_of_pending_rows_has_no_triples(plain_tokenizer: PreTrainedTokenizerFast) -> None:

@@ -76,9 +76,9 @@ def test_a_wrong_field_is_named(change: dict[str, Any], said: str, tmp_path: Pat
 @pytest.mark.parametrize("text", ["{", "[]", "\ufeff", "null"])
 def test_what_is_not_a_policy_is_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "policy.json").write_text(text, encoding="utf-8")
-    with pytest.raises(InputError) as fault:
+    with pytest.raises(InputError) as error:
         read_policy_file(tmp_path)
-    assert "\n" not in str(fault.value)
+    assert "\n" not in str(error.value)
 
 
 def test_the_data_hash_follows_what_training_sees() -> None:

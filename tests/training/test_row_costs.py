@@ -42,9 +42,9 @@ def test_or_what_a_field_says(records: list[EditRecord], plain_tokenizer: PreTra
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -0.5, 5.5, True, "2", None])
 def test_a_field_that_is_no_cost_is_refused_with_its_row(records: list[EditRecord], wrong: Any) -> None:
-    with pytest.raises(InputError, match=r"row 'row-Cy': metadata\['minutes'\]") as fault:
+    with pytest.raises(InputError, match=r"row 'row-Cy': metadata\['minutes'\]") as error:
         compute_row_costs(with_field(records, wrong), FIELD, None)
-    assert "\n" not in str(fault.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_row_without_the_field_is_named(records: list[EditRecord]) -> None:
@@ -86,6 +86,6 @@ def test_a_cache_that_cannot_be_written_is_one_line(
     (tmp_path / "small.gguf").write_bytes(b"GGUF")
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("COPYDESK_CACHE", str(tmp_path / "file"))
-    with pytest.raises(InputError, match="COPYDESK_CACHE") as fault:
+    with pytest.raises(InputError, match="COPYDESK_CACHE") as error:
         build_cost_metric(str(tmp_path / "small.gguf"), chat_tokenizer, CostModelConfig())
-    assert "\n" not in str(fault.value)
+    assert "\n" not in str(error.value)

@@ -80,9 +80,9 @@ def test_a_weighting_without_its_value_is_refused(spec: str) -> None:
 @pytest.mark.parametrize("spec", ["user", "recency:7", "field:stars"])
 def test_a_row_that_lacks_what_it_is_weighed_by_is_named(spec: str) -> None:
     whole = record("whole", user="ann", created_at=NOON, metadata={"stars": 1})
-    with pytest.raises(InputError, match="row 'bare'") as fault:
+    with pytest.raises(InputError, match="row 'bare'") as error:
         compute_row_weights([whole, record("bare")], spec)
-    assert "\n" not in str(fault.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("value", ["5", True, None, [1], -0.5, math.inf, math.nan, 10**400])

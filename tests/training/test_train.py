@@ -222,9 +222,9 @@ def test_a_cost_model_of_another_model_is_refused(
     tiny_model.lm_head.weight.data += 1
     tiny_model.save_pretrained(other)
     settings = RL.replace(rl=RL.rl.replace(cost_model=str(first / COST_MODEL_FOLDER)))
-    with pytest.raises(InputError, match=r"--cost-model .* not") as fault:
+    with pytest.raises(InputError, match=r"--cost-model .* not") as error:
         train(records, str(other), settings, tmp_path / "two")
-    assert "\n" not in str(fault.value)
+    assert "\n" not in str(error.value)
 
 
 def test_rl_with_all_weights_writes_an_ordinary_model(

@@ -1,6 +1,8 @@
 """`copydesk diagnose`: diagnoses an edit log before training."""
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -77,12 +79,11 @@ def diagnose_command(
         if data is None
         else iter_with_progress(data, "rows")
     )
-    # Its warning about long rows names options of another command; the diagnosis counts such rows itself.
-    logging.getLogger("copydesk.training.encode").setLevel(logging.ERROR)
     if model is not None:
         _quiet_model_libraries()
     metric = EditCost(unit=unit, normalize=normalize, tokenizer=tokenizer or _choose_tokenizer(model))
-    diagnosis = diagnose_log(rows, model, metric=metric, config=config, name=log.name)
+    with _errors_only("copydesk.training.encode"):
+        diagnosis = diagnose_log(rows, model, metric=metric, config=config, name=log.name)
     if out is not None:
         page = render_diagnosis_html(diagnosis, log)
         with atomic_write(out) as file:
@@ -92,6 +93,18 @@ def diagnose_command(
         render_diagnosis_terminal(diagnosis, log, out),
         as_json=as_json,
     )
+
+
+@contextlib.contextmanager
+def _errors_only(name: str) -> Iterator[None]:
+    """Hide a logger's warnings: they name options of another command, and the diagnosis counts the rows itself."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _describe_origin(data: Path | None, store: str | None, user: str | None, group: str | None) -> LogOrigin:

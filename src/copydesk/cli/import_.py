@@ -26,7 +26,6 @@ from copydesk.cli._options import options_from_config
 from copydesk.cli._shared import emit
 from copydesk.data.cost import CostNormalization, CostUnit, EditCost
 from copydesk.data.importers import (
-    ImporterName,
     ImportSource,
     MappingOptions,
     SourceRow,
@@ -34,6 +33,7 @@ from copydesk.data.importers import (
     choose_mapping,
     open_import_source,
 )
+from copydesk.data.importers.registry import ImporterName
 from copydesk.data.mapping import FieldMapping
 from copydesk.data.record import EditRecord
 from copydesk.data.redact import Redactor

@@ -61,8 +61,8 @@ def find_cautions(
             Caution(
                 "one user",
                 f"One of {counts.users} users has {share:.0%} of the rows that name a user, so training mostly learns "
-                "that person's preferences. Weight users equally (copydesk train --weigh), or train for that user "
-                "alone.",
+                "that person's preferences. Weight users equally (copydesk train --row-weighting user), or train for "
+                "that user alone.",
             )
         )
     repeated, where = duplicates

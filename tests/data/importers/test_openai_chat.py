@@ -60,7 +60,7 @@ def one(log: Any, *edits: Any, requests: list[Any] | None = None) -> dict[str, A
     return fields
 
 
-def fault(log: Any) -> str:
+def error(log: Any) -> str:
     good, [row] = read([log], [])
     assert not good
     assert row.raw is not None and json.loads(row.raw) == log
@@ -119,9 +119,9 @@ def test_a_batch_is_joined_with_its_input_in_any_order() -> None:
     for edit in ({"custom_id": "b", "edit": "Hi"}, {"completion_id": "chatcmpl-9", "edit": "Hi"}):
         fields = one(output, edit, requests=requests)
         assert (fields["id"], fields["context"], fields["edit"]) == ("chatcmpl-9", ASKED, "Hi")
-    assert fault(output).startswith("the request is not there")
+    assert error(output).startswith("the request is not there")
     failed = {"id": "batch_req_2", "custom_id": "c", "response": None, "error": {"code": "batch_expired"}}
-    assert fault(failed) == "field 'response' holds no completion; leave out the requests that failed"
+    assert error(failed) == "field 'response' holds no completion; leave out the requests that failed"
 
 
 def test_what_has_no_edit_is_pending_and_what_was_accepted_is_equal() -> None:
@@ -187,7 +187,7 @@ def test_bad_rows_name_their_error() -> None:
         ({"request": image, "response": completion()}, "a message holds a part of type 'image_url'"),
         ({"response": completion()}, "the request is not there"),
     ]:
-        assert fault(row).startswith(said), row
+        assert error(row).startswith(said), row
 
 
 def test_an_error_names_the_line_of_its_own_file() -> None:

@@ -183,10 +183,10 @@ def test_the_model_s_length_bounds_prompt_and_answer_together() -> None:
         one.row.adapter.end_token_ids.clear()
     run(engine, [long, longer, other], 0)
     assert (len(long.row.tokens), len(other.row.tokens)) == (8, 125)
-    (fault,) = longer.said
-    assert isinstance(fault, BackendError)
-    assert (fault.status, fault.retriable_elsewhere, fault.code) == (400, False, "context_length_exceeded")
-    assert fault.param == "messages"
+    (error,) = longer.said
+    assert isinstance(error, BackendError)
+    assert (error.status, error.retriable_elsewhere, error.code) == (400, False, "context_length_exceeded")
+    assert error.param == "messages"
 
 
 def test_a_failing_model_fails_its_sequences_and_continues_with_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,9 +198,9 @@ def test_a_failing_model_fails_its_sequences_and_continues_with_others(monkeypat
         broken.setattr(model, "forward", lambda **_: (_ for _ in ()).throw(torch.OutOfMemoryError("no more")))
         engine.advance([asked[1].row])
     for one in asked:
-        fault = one.said[-1]
-        assert isinstance(fault, BackendError) and (fault.status, fault.retriable_elsewhere) == (500, True)
-        assert "OutOfMemoryError" in fault.message
+        error = one.said[-1]
+        assert isinstance(error, BackendError) and (error.status, error.retriable_elsewhere) == (500, True)
+        assert "OutOfMemoryError" in error.message
     assert engine.free_slots == 16
     again = Asked(engine, TEXTS[0], 5, 20)
     run(engine, [again], 0)
@@ -213,8 +213,8 @@ def test_text_that_breaks_the_tokenizer_fails_its_sequence_alone(monkeypatch: py
     bad, good = Asked(engine, "bad", 0, 5), Asked(engine, "good", 1, 5)
     monkeypatch.setattr(Letters, "__call__", lambda self, text: {"input_ids": {"good": [1, 2]}[text]})
     run(engine, [bad, good], 0)
-    (fault,) = bad.said
-    assert isinstance(fault, BackendError) and fault.status == 500
+    (error,) = bad.said
+    assert isinstance(error, BackendError) and error.status == 500
     assert len(good.row.tokens) == 5 or good.row.tokens[-1] == 0
 
 

@@ -198,13 +198,13 @@ def test_a_chat_template_is_used_and_may_refuse(model_folder: Path, chat_tokeniz
     file = model_folder / "chat_template.jinja"
     refusal = "{% if messages[0]['role'] != 'user' %}{{ raise_exception('the user begins') }}{% endif %}"
     file.write_text(refusal + file.read_text())
-    text, fault = serve(work)
+    text, error = serve(work)
     assert text == alone(model_folder, TEXTS[0], 0)
-    assert (fault.status, fault.retriable_elsewhere, fault.param) == (
+    assert (error.status, error.retriable_elsewhere, error.param) == (
         400,
         False,
         "messages",
-    ) and "the user begins" in fault.message
+    ) and "the user begins" in error.message
 
 
 def test_an_answer_has_openai_s_form(base: Path) -> None:
@@ -304,8 +304,8 @@ def test_more_than_may_wait_are_refused_until_there_is_room(base: Path) -> None:
         await asyncio.sleep(0)
         with pytest.raises(BackendError) as caught:
             await policy.complete(ask())
-        fault = caught.value
-        assert (fault.status, fault.retriable_elsewhere, fault.code, fault.retry_after) == (429, False, "overloaded", 1)
+        error = caught.value
+        assert (error.status, error.retriable_elsewhere, error.code, error.retry_after) == (429, False, "overloaded", 1)
         waiting[0].cancel()  # whoever goes away makes room
         await asyncio.sleep(0.01)
         third = asyncio.create_task(text_of(policy, ask()))
@@ -401,8 +401,8 @@ def test_a_closed_server_refuses_requests(base: Path) -> None:
         asked = [asyncio.create_task(policy.complete(ask(max_tokens=200))) for _ in range(5)]
         await asyncio.sleep(0.02)
         await server.close()
-        for fault in await asyncio.gather(*asked, policy.complete(ask()), return_exceptions=True):
-            assert isinstance(fault, BackendError) and fault.status == 503
+        for error in await asyncio.gather(*asked, policy.complete(ask()), return_exceptions=True):
+            assert isinstance(error, BackendError) and error.status == 503
         await policy.close()
 
     serve(work, max_batch=2)
@@ -509,8 +509,8 @@ def test_a_failing_model_fails_cleanly_and_lives_on(
         inner = model.engine.model.model.layers[1].mlp
         with monkeypatch.context() as broken:
             broken.setattr(inner, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no more")))
-            for fault in await asyncio.gather(*(policy.complete(ask()) for policy in policies), return_exceptions=True):
-                assert isinstance(fault, BackendError) and (fault.status, fault.retriable_elsewhere) == (500, True)
+            for error in await asyncio.gather(*(policy.complete(ask()) for policy in policies), return_exceptions=True):
+                assert isinstance(error, BackendError) and (error.status, error.retriable_elsewhere) == (500, True)
         # Nothing of the failed pass is left in the model: no hook tells a layer of rows that are gone.
         assert not any(layer._forward_pre_hooks for layer in model.engine.model.modules())
         found = await asyncio.gather(*(text_of(policy, ask()) for policy in policies))

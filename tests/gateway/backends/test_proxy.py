@@ -106,7 +106,7 @@ def test_temporary_errors_are_retried(status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "tries", "becomes", "at_fault"),
+    ("status", "tries", "becomes", "at_error"),
     [
         (400, 1, 400, False),
         (422, 1, 422, False),
@@ -117,14 +117,14 @@ def test_temporary_errors_are_retried(status: int) -> None:
         (504, 3, 504, True),
     ],
 )
-def test_an_error_is_the_requests_or_the_policys(status, tries, becomes, at_fault) -> None:
+def test_an_error_is_the_requests_or_the_policys(status, tries, becomes, at_error) -> None:
     upstream = Upstream(refusal(status))
-    with pytest.raises(BackendError) as fault:
+    with pytest.raises(BackendError) as error:
         complete(upstream)
     assert len(upstream.asked) == tries
-    assert (fault.value.status, fault.value.retriable_elsewhere) == (becomes, at_fault)
-    assert "no" in fault.value.message
-    assert (fault.value.code == "c") == (not at_fault or status == 429)  # a wrong key there is no matter of the client
+    assert (error.value.status, error.value.retriable_elsewhere) == (becomes, at_error)
+    assert "no" in error.value.message
+    assert (error.value.code == "c") == (not at_error or status == 429)  # a wrong key there is no matter of the client
 
 
 def test_it_waits_for_retry_after_up_to_a_limit() -> None:
@@ -135,15 +135,15 @@ def test_it_waits_for_retry_after_up_to_a_limit() -> None:
     complete(upstream)
     assert time.monotonic() - started >= 0.3
     upstream = Upstream(refusal(429, {"retry-after": "3600"}), fine)
-    with pytest.raises(BackendError) as fault:
+    with pytest.raises(BackendError) as error:
         complete(upstream)
-    assert (fault.value.retry_after, len(upstream.asked)) == (3600.0, 1)
+    assert (error.value.retry_after, len(upstream.asked)) == (3600.0, 1)
 
 
 def test_an_unreachable_server_is_an_error() -> None:
-    with pytest.raises(BackendError) as fault:
+    with pytest.raises(BackendError) as error:
         asyncio.run(_complete("http://127.0.0.1:9/v1"))
-    assert (fault.value.status, fault.value.retriable_elsewhere) == (502, True)
+    assert (error.value.status, error.value.retriable_elsewhere) == (502, True)
 
 
 def test_a_server_that_times_out_is_not_retried() -> None:
@@ -155,17 +155,17 @@ def test_a_server_that_times_out_is_not_retried() -> None:
         return fine()
 
     app = Starlette(routes=[Route("/v1/chat/completions", sleeps, methods=["POST"])])
-    with running(app) as url, pytest.raises(BackendError) as fault:
+    with running(app) as url, pytest.raises(BackendError) as error:
         asyncio.run(_complete(f"{url}/v1", timeout=0.2))
-    assert fault.value.status == 504
+    assert error.value.status == 504
     assert len(upstream.asked) == 1
 
 
 @pytest.mark.parametrize("body", ["text", {"choices": []}, {"choices": "x"}, [], {"choices": [1]}])
 def test_invalid_answers_are_errors(body) -> None:
-    with pytest.raises(BackendError) as fault:
+    with pytest.raises(BackendError) as error:
         complete(Upstream(refusal(200, body=body)))
-    assert (fault.value.status, fault.value.retriable_elsewhere) == (502, True)
+    assert (error.value.status, error.value.retriable_elsewhere) == (502, True)
 
 
 def test_an_error_response_need_not_be_json() -> None:
@@ -187,10 +187,10 @@ def test_a_stream_is_passed_on_chunk_by_chunk() -> None:
     [[], ["data: {broken"], ["data: 7"], ['data: {"error": {"message": "overheated"}}']],
 )
 def test_a_stream_that_breaks_off_is_an_error(ending) -> None:
-    first, fault = streamed(Upstream(stream(f"data: {json.dumps(chunk('a'))}", *ending)))
+    first, error = streamed(Upstream(stream(f"data: {json.dumps(chunk('a'))}", *ending)))
     assert first == chunk("a")
-    assert isinstance(fault, BackendError)
-    assert (fault.status, fault.retriable_elsewhere) == (502, True)
+    assert isinstance(error, BackendError)
+    assert (error.status, error.retriable_elsewhere) == (502, True)
 
 
 def test_a_stream_without_done_is_whole_if_its_answer_ended() -> None:

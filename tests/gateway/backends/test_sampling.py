@@ -81,9 +81,9 @@ def test_messages_become_roles_and_text() -> None:
 def test_an_invalid_parameter_is_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(BackendError) as caught:
         parameters(**{field: value})
-    fault = caught.value
-    assert (fault.status, fault.retriable_elsewhere, fault.param, fault.code) == (400, False, field, "invalid_value")
-    assert field in fault.message and "\n" not in fault.message
+    error = caught.value
+    assert (error.status, error.retriable_elsewhere, error.param, error.code) == (400, False, field, "invalid_value")
+    assert field in error.message and "\n" not in error.message
 
 
 @pytest.mark.parametrize(
@@ -100,8 +100,8 @@ def test_an_invalid_parameter_is_refused_by_name(field: str, value: Any) -> None
 def test_an_unsupported_parameter_is_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(BackendError) as caught:
         parameters(**{field: value})
-    fault = caught.value
-    assert (fault.status, fault.retriable_elsewhere, fault.param, fault.code) == (
+    error = caught.value
+    assert (error.status, error.retriable_elsewhere, error.param, error.code) == (
         400,
         False,
         field,

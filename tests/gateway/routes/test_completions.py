@@ -93,9 +93,9 @@ def test_models_are_the_ensemble_and_every_policy(serve) -> None:
     assert [model["id"] for model in models["data"]] == ["copydesk", "a", "b"]
 
 
-def failing(name: str, fault: BackendError, times: int = 10**9) -> Scripted:
+def failing(name: str, failure: BackendError, times: int = 10**9) -> Scripted:
     policy = Scripted(name)
-    policy.script = lambda request: fault if len(policy.asked) <= times else "recovered"
+    policy.script = lambda request: failure if len(policy.asked) <= times else "recovered"
     return policy
 
 
@@ -136,8 +136,8 @@ def test_the_only_arm_is_tried_even_during_its_cooldown(serve) -> None:
 
 
 def test_when_every_arm_fails_the_last_error_is_returned(serve, store: EditStore) -> None:
-    fault = BackendError(429, "slow down", code="rate_limit", retry_after=7.2)
-    answer = ask(serve(failing("a", fault), failing("b", fault)))
+    failure = BackendError(429, "slow down", code="rate_limit", retry_after=7.2)
+    answer = ask(serve(failing("a", failure), failing("b", failure)))
     assert answer.status_code == 429
     assert answer.headers["retry-after"] == "7"
     assert answer.json()["error"]["type"] == "rate_limit_error"
@@ -145,9 +145,9 @@ def test_when_every_arm_fails_the_last_error_is_returned(serve, store: EditStore
 
 
 def test_an_invalid_request_is_not_sent_to_other_arms(serve, store: EditStore) -> None:
-    fault = BackendError(400, "too long", retriable_elsewhere=False, code="context_length_exceeded", param="messages")
+    failure = BackendError(400, "too long", retriable_elsewhere=False, code="context_length_exceeded", param="messages")
     other = Scripted("b")
-    client = serve(failing("a", fault), other)
+    client = serve(failing("a", failure), other)
     answer = ask(client)
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "context_length_exceeded"

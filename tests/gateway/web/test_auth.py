@@ -1,4 +1,4 @@
-"""Signing in to the pages, what a key opens, and faults told in pages."""
+"""Signing in to the pages, what a key opens, and errors shown as pages."""
 
 import httpx
 import pytest

@@ -38,7 +38,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Open]:
     """Opens pages of a gateway; in the end nothing may have gone wrong in any of them that a test did not expect."""
-    faults: list[str] = []
+    errors: list[str] = []
     contexts = []
 
     def start(url: object, expected: str = "nothing", **more) -> Page:
@@ -46,14 +46,14 @@ def open_page(browser: Browser) -> Iterator[Open]:
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(10_000)
-        page.on("console", lambda said: faults.append(said.text) if expected not in said.text else None)
-        page.on("pageerror", lambda fault: faults.append(str(fault)))
+        page.on("console", lambda said: errors.append(said.text) if expected not in said.text else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
         return page
 
     yield start
     for context in contexts:
         context.close()
-    assert not faults
+    assert not errors
 
 
 def begin(page: Page, text: str = "Write to Ann", **fields: str) -> None:

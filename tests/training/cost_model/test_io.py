@@ -74,9 +74,9 @@ def test_damaged_weights_are_one_line(damage: str, saved: tuple[CostModel, Path]
         weights.write_bytes(weights.read_bytes()[:100])
     else:
         weights.write_bytes((model_folder / "model.safetensors").read_bytes())
-    with pytest.raises(InputError, match=r"cannot be used.*make the cost model again") as fault:
+    with pytest.raises(InputError, match=r"cannot be used.*make the cost model again") as error:
         load_cost_model(saved[1])
-    assert "\n" not in str(fault.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_base_with_other_weights_is_refused(saved: tuple[CostModel, Path]) -> None:

@@ -203,9 +203,9 @@ def test_vllm_that_is_not_installed_is_one_line(
     settings: TrainConfig,
 ) -> None:  # fmt: skip
     settings = settings.replace(rl=settings.rl.replace(vllm="colocate"))
-    with pytest.raises(InputError, match="pip install vllm") as fault:
+    with pytest.raises(InputError, match="pip install vllm") as error:
         fit_rl(tiny_model, plain_tokenizer, costed, cheap_low_tokens, settings)
-    assert "\n" not in str(fault.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED"])

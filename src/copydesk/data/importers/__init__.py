@@ -7,7 +7,6 @@ __all__ = [
     "ImportFormat",
     "ImportSource",
     "Importer",
-    "ImporterName",
     "MappingOptions",
     "SourceRow",
     "build_git_source",
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from copydesk.data.importers.openai_chat import build_openai_source
     from copydesk.data.importers.registry import (
         IMPORTERS,
-        ImporterName,
         MappingOptions,
         build_importer_options,
         choose_mapping,
@@ -51,7 +49,6 @@ else:
             "copydesk.data.importers.openai_chat": ["build_openai_source"],
             "copydesk.data.importers.registry": [
                 "IMPORTERS",
-                "ImporterName",
                 "MappingOptions",
                 "build_importer_options",
                 "choose_mapping",
