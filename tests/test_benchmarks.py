@@ -326,6 +326,7 @@ def test_distances_are_compared_turn_by_turn(load: Any, tmp_path: Path) -> None:
     assert (found["pairs"], found["ratio_low"] <= found["ratio"] <= found["ratio_high"]) == (20, True)
 
 
+@pytest.mark.slow
 def test_a_command_is_measured_from_outside(load: Any, tmp_path: Path) -> None:
     module = load("log_scale")
     log = tmp_path / "log.jsonl"

@@ -19,6 +19,8 @@ from copydesk.simulate.tasks.grammar import parse_response
 from copydesk.simulate.tasks.scripted import ScriptedTask, score_response
 from copydesk.simulate.users import STRONG, WEAK
 
+pytestmark = pytest.mark.slow
+
 SEED = 77_000
 every_task = pytest.mark.parametrize("task", SCRIPTED_TASKS.values(), ids=lambda task: task.name)
 

@@ -28,6 +28,7 @@ def run_python(program: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packages", [["copydesk.cli"], PACKAGES], ids=["cli", "every-package"])
 def test_importing_it_loads_nothing_slow(packages: list[str]) -> None:
     slow = {"torch", "transformers", "peft", "pyarrow"}
@@ -71,6 +72,7 @@ def test_type_checkers_see_the_names_that_are_loaded_lazily(package: str) -> Non
     assert public == {name for _, name in seen}
 
 
+@pytest.mark.slow
 def test_names_stay_what_they_are_after_their_modules_are_imported() -> None:
     assert (
         run_python(

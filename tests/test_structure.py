@@ -5,6 +5,8 @@ from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 SOURCE = Path(__file__).parents[1] / "src"
 LONGEST = 450
 """Lines of a file, at most."""
@@ -65,6 +67,7 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_no_modules_import_each_other() -> None:
     packages = {name for name, path in modules().items() if path.name == "__init__.py"}
     # A package's __init__ gathers the names of its modules; what it gathers does not import it for that.

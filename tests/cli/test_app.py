@@ -40,6 +40,7 @@ def test_the_version_is_that_of_the_package(
     assert capsys.readouterr().out == f"copydesk {version('copydesk')}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_h_is_short_for_help(words: tuple[str, ...]) -> None:
     short, long = (CliRunner().invoke(app, [*words, option], prog_name="copydesk") for option in ("-h", "--help"))
@@ -103,6 +104,7 @@ def test_one_process_of_several_prints_the_error(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_python_m_copydesk_is_the_same_command() -> None:
     command = [sys.executable, "-m", "copydesk", "cost", "--bogus"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)

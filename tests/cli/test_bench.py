@@ -31,6 +31,7 @@ def paper(*words: str) -> str:
     return CliRunner().invoke(app, ["bench", "paper", *words], catch_exceptions=False).stdout
 
 
+@pytest.mark.slow
 def test_it_plays_prints_the_table_and_says_where_the_report_is(tmp_path: Path) -> None:
     out = tmp_path / "out"
     printed = paper(*SMALL, "--jobs", "1", "--out", str(out))

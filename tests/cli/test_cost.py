@@ -148,6 +148,7 @@ def test_wrong_arguments(arguments: list[str], says: str) -> None:
     assert says in error(*arguments)
 
 
+@pytest.mark.slow
 def test_the_command_itself(log: Path) -> None:
     def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -18,6 +18,8 @@ from copydesk.simulate.timer import StepTimer
 from copydesk.training.cost_model.io import COST_MODEL_FOLDER, load_cost_model, read_cost_model
 from copydesk.training.policy_file import read_policy_file
 
+pytestmark = pytest.mark.slow
+
 
 def rounds_in(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "rounds.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -87,6 +87,7 @@ def test_rows_are_chosen(store: str) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_json", [[], ["--json"]])
 def test_errors_are_one_line_and_no_figures(store: str, tmp_path: Path, as_json: list[str]) -> None:
     empty = write(tmp_path / "empty.db", 1)

@@ -52,6 +52,7 @@ def fails(folder: Path, *words: str) -> str:
     return refused.err
 
 
+@pytest.mark.slow
 def test_out_of_the_box_and_round_the_loop(tmp_path: Path) -> None:
     """Serve with nothing given, collect edits, train on them, add the result, and be asked which one answers."""
     with serving(tmp_path) as ready:
@@ -88,6 +89,7 @@ def test_out_of_the_box_and_round_the_loop(tmp_path: Path) -> None:
     assert run("ensemble", "verify", "--store", store)["choices"] == 10
 
 
+@pytest.mark.slow
 def test_the_policies_of_a_demo_are_served(small_demo: DemoRun, tmp_path: Path) -> None:
     shutil.copytree(small_demo.folder, tmp_path / "demo")
     with serving(tmp_path, "--from", "demo", "--rule", "thompson", "--alpha", "0.3") as ready:
@@ -134,6 +136,7 @@ def test_a_log_that_was_changed_is_found_out(tmp_path: Path) -> None:
     assert "was logged, the log says" in fails(tmp_path, "ensemble", "verify")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -256,6 +256,7 @@ def test_a_store_that_does_not_say_how_its_costs_are_made_keeps_its_ensemble(met
     assert settings.cost["unit"] == "word"
 
 
+@pytest.mark.slow
 def test_redacted_texts_are_stored_redacted() -> None:
     write(
         "log.jsonl",
@@ -280,6 +281,7 @@ def test_standard_input_is_read_and_names_its_own_file() -> None:
     assert stored("packed.db") == stored()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["torn", "damaged"])
 def test_a_packed_file_that_ends_early_is_one_line(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_rows, "IMPORT_BATCH_SIZE", 50)
@@ -389,6 +391,7 @@ def test_edits_at_a_url() -> None:
         of_the_product("log.jsonl", "--format", "openai", "--edits", f"{server}/edits.jsonl")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", ["the file", "the connection"])
 def test_a_download_that_ends_early_is_one_line_with_code_2(cut: str) -> None:
     data = gzip.compress(b"".join(json.dumps(row(os.urandom(20).hex())).encode() + b"\n" for _ in range(3000)))

@@ -11,6 +11,8 @@ import pytest
 from tests.support.gateways import until
 from tests.support.processes import Command
 
+pytestmark = pytest.mark.kill
+
 STEPS = 60
 
 

@@ -113,6 +113,7 @@ def as_data_set(rows: Sequence[EditRecord], folder: Path) -> Path:
 FORMATS = (as_array, as_csv, as_gzip, as_zstd, as_our_parquet, as_plain_parquet, as_data_set)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log", LOGS)
 def test_the_real_logs_go_in_and_come_out(shared_data: Path, tmp_path: Path, log: str) -> None:
     rows = load_log(shared_data / f"{log}.jsonl")
@@ -121,6 +122,7 @@ def test_the_real_logs_go_in_and_come_out(shared_data: Path, tmp_path: Path, log
     comes_out(store, rows, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log", LOGS)
 @pytest.mark.parametrize("written", FORMATS, ids=lambda written: written.__name__)
 def test_the_real_logs_go_in_from_every_format(
@@ -169,6 +171,7 @@ RECORDS = st.builds(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["log.jsonl", "log.parquet"])
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(rows=st.lists(RECORDS, min_size=1, max_size=5, unique_by=lambda one: one.id))

@@ -9,6 +9,8 @@ from copydesk.cli.app import app
 from copydesk.errors import InputError
 from copydesk.report import summarize_rounds
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["simulate", "--rounds", "8", "--seed", "3"]
 
 

@@ -54,6 +54,7 @@ def asked(small: Study, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]
     return found
 
 
+@pytest.mark.slow
 def test_it_writes_the_page_and_prints_its_findings(asked: list[tuple[int, int]], tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     result = run("--out", str(out), "--repeats", "3", "--seed", "5")

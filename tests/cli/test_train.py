@@ -53,6 +53,7 @@ def run(data: Path, model: Path, out: Path, *more: str) -> Result:
 RL = ["--members", "1", "--cost-epochs", "1", "--generations", "2", "--responses", "8", "--max-new-tokens", "8"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["sft", "dpo", "rl", "early"])
 def test_json_is_one_document_and_all_of_stdout(method: str, log: Path, model: Path, tmp_path: Path) -> None:
     result = run(log, model, tmp_path / "policy", "--method", method, *RL, "--json")
@@ -129,6 +130,7 @@ def test_without_the_training_libraries_it_says_what_to_install(
     assert isinstance(result.exception, InputError) and "copydesk[train]" in str(result.exception)
 
 
+@pytest.mark.slow
 def test_every_method_in_one_go(log: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     passes = []
     monkeypatch.setattr(
@@ -150,6 +152,7 @@ def test_every_method_in_one_go(log: Path, model: Path, tmp_path: Path, monkeypa
         assert alone["after"] == next(policy for policy in policies if policy["method"] == method)["after"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full", [[], ["--full"]], ids=["lora", "full"])
 def test_each_of_all_starts_at_the_reference_policy(full: list[str], log: Path, model: Path, tmp_path: Path) -> None:
     out = run(log, model, tmp_path / "all", "--method", "all", "--lr", "0.05", *RL, *full, "--json").stdout
@@ -158,6 +161,7 @@ def test_each_of_all_starts_at_the_reference_policy(full: list[str], log: Path, 
         assert policy["history"][0][distance] == pytest.approx(0.0, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_objectives_and_weights_reach_the_training(log: Path, model: Path, tmp_path: Path) -> None:
     seen = set()
     for name, options in {

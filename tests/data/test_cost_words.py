@@ -43,6 +43,7 @@ def test_words_hold_everything_but_white_space(text: str) -> None:
     assert not any(char.isspace() for word in cut for char in word)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "step"), [("lamp", 2), ("expertqa", 4), ("defacto", 4), ("mlqe_pe", 5)])
 def test_real_texts_are_cut_as_nltk_cuts_them(
     shared_data: Path, nltk_words: Callable[[str], list[str]], name: str, step: int

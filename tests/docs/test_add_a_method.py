@@ -65,6 +65,7 @@ def test_the_test_of_the_page_passes(slic: None) -> None:
     tests[0]()
 
 
+@pytest.mark.slow
 def test_the_script_of_the_page_trains_with_it(slic: None, folder: Path) -> None:
     exec(SCRIPT, {})
     policy = json.loads((folder / "policies" / "slic-1" / "policy.json").read_text())
@@ -74,6 +75,7 @@ def test_the_script_of_the_page_trains_with_it(slic: None, folder: Path) -> None
     assert policy["after"]["loss"] < policy["before"]["loss"]
 
 
+@pytest.mark.slow
 def test_the_command_of_the_page_trains_with_it(slic: None, folder: Path) -> None:
     app = typer.Typer()
     app.command()(cli.train_command)

@@ -22,6 +22,8 @@ from tests.support.command_server import command_server
 from tests.support.databases import new_database
 from tests.support.fences import Fence, fences
 
+pytestmark = pytest.mark.docs_commands
+
 DOCS = Path(__file__).parents[2] / "docs"
 RUN = [DOCS / "tutorial.md", *sorted((DOCS / "howto").glob("*.md"))]
 SECONDS = 300

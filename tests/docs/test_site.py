@@ -16,6 +16,8 @@ from copydesk.cli.app import app
 from copydesk.data.record import EditRecord
 from copydesk.training.policy_file import PolicyFile
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("mkdocs", reason="the site needs MkDocs: pip install 'copydesk[docs]'")
 
 ROOT = Path(__file__).parents[2]

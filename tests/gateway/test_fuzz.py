@@ -48,6 +48,7 @@ def operations(url: str) -> list:
     return [found.ok() for found in schema.get_all_operations()]
 
 
+@pytest.mark.slow
 def test_thousands_of_cases_from_the_openapi_document(gateway: str) -> None:
     found = operations(gateway)
     takes_input = [one for one in found if one.body or one.query or one.path_parameters]
@@ -97,6 +98,7 @@ def test_sql_and_html_in_every_text_field(gateway: str, text: str) -> None:
         assert len(arms_of(client)) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/edits", "/v1/policies"])
 @pytest.mark.parametrize(
     "body",

@@ -27,6 +27,8 @@ from copydesk.ensemble import Ledger, verify_log
 from copydesk.store import EditStore, tables
 from copydesk.store.events import read_events
 
+pytestmark = pytest.mark.kill
+
 KILLS = {"sqlite": 20, "postgresql": 6, "two gateways on one postgresql": 6}
 CLIENTS = 4
 

@@ -17,6 +17,8 @@ from copydesk.gateway.app import create_app
 from copydesk.policies import Sampling, open_policy
 from copydesk.store import EditStore
 
+pytestmark = pytest.mark.slow
+
 PROMPT = "Write an email. Notes: thank Ann for the parcel."
 MESSAGES = [{"role": "user", "content": PROMPT}]
 

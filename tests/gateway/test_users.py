@@ -55,6 +55,7 @@ def is_verified(store: EditStore) -> bool:
         return verify_log(read_events(connection), read_forget_events(connection)).errors == []
 
 
+@pytest.mark.slow
 def test_each_user_is_served_their_own_policy_in_the_end(store_url: str) -> None:
     """A late ensemble a user, over the shared policy and their own; a restart and `verify` find the same."""
     store = EditStore.open(store_url)
@@ -187,6 +188,7 @@ def test_when_all_arms_of_a_user_fail_the_error_is_returned(serve) -> None:
     assert ask(client, user="ann").json()["model"] == "ann-1"  # her own steps in
 
 
+@pytest.mark.slow
 def test_a_second_gateway_keeps_a_policy_for_one_to_them(store: EditStore) -> None:
     with (
         gateway(store) as url,

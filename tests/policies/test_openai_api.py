@@ -159,6 +159,7 @@ def test_answers_come_as_they_arrive() -> None:
         assert [row for row, _ in stream] == [1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "line"),
     [

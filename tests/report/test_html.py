@@ -80,6 +80,7 @@ def test_one_section_for_each_column_and_one_for_all(make_rounds: MakeRounds) ->
 TITLES = ("All tasks and users", "Beside the paper", "Users who are not those of the log", "What it depends on")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("columns", "shown"),
     [
@@ -174,6 +175,7 @@ def test_every_late_ensemble_shows_what_it_played(make_rounds: MakeRounds) -> No
     assert "After: Late, Thompson, which played " in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["{}/mine", "x/{}", "x/{}-to-b", "x/a-then-{}", "x/{}-n5"])
 def test_the_names_of_columns_are_escaped(column: str, make_rounds: MakeRounds) -> None:
     name = column.format("<b>q&amp;")
@@ -193,6 +195,7 @@ def test_nothing_is_fetched_or_run(make_rounds: MakeRounds) -> None:
     assert all(link and link.startswith("#") for link in links)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ["context", "response", "edit", "kind", "task", "user", "policy", "method", "taste"])
 def test_text_from_logs_is_escaped(field: str, make_rounds: MakeRounds) -> None:
     attack = '<script>alert(1)</script>"$headline'
@@ -211,6 +214,7 @@ def test_settings_are_escaped(make_rounds: MakeRounds) -> None:
     assert "<b>" not in render_report_html(rounds, summarize_rounds(rounds, {"<b>": "<b>", "x": {"<b>": ["<b>"]}}, {}))
 
 
+@pytest.mark.slow
 def test_plots_have_labels_and_tables_have_headers(make_rounds: MakeRounds) -> None:
     page = Page(page_of(make_rounds(rounds=20)))
     assert all(attrs.get("aria-label") and attrs["role"] == "img" for tag, attrs in page.tags if tag == "svg")

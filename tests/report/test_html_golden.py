@@ -80,6 +80,7 @@ MAKERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAKERS)
 def test_the_words_and_the_structure_are_those_of_the_golden_file(name: str, make_rounds: MakeRounds) -> None:
     settings = {"task": "email", "train": {"lr": 3e-4, "none": {}}, "arms": ["sft", "dpo"], "note": HOSTILE}

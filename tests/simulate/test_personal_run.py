@@ -16,6 +16,8 @@ from copydesk.simulate.protocol import draw_online_documents, generate_responses
 from copydesk.simulate.tasks import EMAIL
 from copydesk.training.policy_file import read_policy_file
 
+pytestmark = pytest.mark.slow
+
 PEOPLE = ["ann", "ben", "cleo", "dan", "eve", "finn"]
 SMALL = ["demo", "--personal", "--edits", "24", "--rounds", "4", "--seed", "3"]
 

@@ -17,6 +17,8 @@ from copydesk.simulate.config import ExperimentConfig
 from copydesk.simulate.run import LogRunPlayer, run_experiment
 from copydesk.simulate.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 SMALL = ExperimentConfig(
     columns=("email/strong", "email/strong-to-other", "email/strong-then-other"),
     methods=("base", "sft", "dpo", "late"),

@@ -179,6 +179,7 @@ records = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(records, max_size=4, unique_by=lambda one: one.id))
 def test_any_unicode_goes_in_and_out_again(store: EditStore, rows: list[EditRecord]) -> None:

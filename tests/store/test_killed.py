@@ -22,6 +22,8 @@ from copydesk.store import EditStore, read_edits, tables
 from copydesk.store.imports import ImportedRow, append_imported_rows, compute_content_digest
 from copydesk.training.forget import check_forgotten, forget_person
 
+pytestmark = pytest.mark.kill
+
 # -- import ------------------------------------------------------------------------------------------------------------
 
 IMPORT = """

@@ -86,6 +86,7 @@ def make_small_study() -> Study:
     return Study(2, 0, [make_curves(4, 3.0)], [make_grid(30)], fits, [], [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "make"), [("full", make_full_study), ("small", make_small_study)])
 def test_the_page_has_its_golden_text_and_structure(name: str, make) -> None:
     check_golden_page(render_study_html(make()), GOLDEN / f"{name}.txt")

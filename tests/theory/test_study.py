@@ -75,6 +75,7 @@ def test_slopes_of_a_grid_made_by_hand() -> None:
         assert slopes.ratio.value == pytest.approx(2)
 
 
+@pytest.mark.slow
 def test_a_whole_study_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "CURVE_SETTINGS", (LabSetting(4, 3.0),))
     monkeypatch.setattr(study, "REGRET_SETTINGS", (LabSetting(4, 3.0),))

@@ -214,6 +214,7 @@ def test_terminated_a_run_saves_and_resumes(adapter: bool, tiny_model: LlamaForC
     assert losses(resumed) == losses(whole)
 
 
+@pytest.mark.slow
 @needs_fork
 def test_two_processes_stop_together_and_resume(tiny_model: LlamaForCausalLM, tmp_path: Path) -> None:
     """One of them is terminated in the third epoch, so the resumed run begins an epoch in its midst."""

@@ -24,6 +24,8 @@ from copydesk.training.policy_file import PolicyFile, read_policy_file
 from copydesk.training.train import train
 from copydesk.training.trainer import EditTrainer
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 # 9 of the 12 rows are trained on: the last step of each epoch has one row for two processes.

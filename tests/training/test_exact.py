@@ -53,6 +53,7 @@ def close(found: torch.Tensor, wanted: torch.Tensor) -> bool:
     return bool((found - wanted).abs().max() <= 1e-4 * wanted.abs().max().clamp(min=1e-6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", [False, True], ids=["full", "lora"])
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
@@ -99,6 +100,7 @@ def triples(draw: st.DrawFn) -> Triple:
 MODELS = {family: make(family) for family in ("llama", "gpt2")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forward", [RUNS, PACKED], ids=["runs", "packed"])
 @pytest.mark.parametrize("family", MODELS)
 @settings(max_examples=40)

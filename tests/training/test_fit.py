@@ -12,6 +12,7 @@ from copydesk.training.logprobs import score_triples
 QUICK = TrainConfig(max_steps=30, batch_size=12, accumulate=1, learning_rate=5e-3, lora_r=4, lora_alpha=8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
 @pytest.mark.parametrize("method", ["sft", "dpo", "early"])
 def test_training_learns_what_its_objective_asks(
@@ -41,6 +42,7 @@ def test_training_starts_exactly_at_the_reference(tiny_model: LlamaForCausalLM, 
     assert fitted.history[0]["loss"] == pytest.approx(0.6931, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_recomputing_activations_changes_nothing(tiny_model: LlamaForCausalLM, triples: list[Triple]) -> None:
     references = compute_reference_logprobs(tiny_model, triples)
     losses = []
@@ -58,6 +60,7 @@ def test_a_models_own_dropout_does_not_move_the_start(triples: list[Triple]) -> 
     assert fitted.history[0]["margin"] == pytest.approx(0.0, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
 def test_two_runs_give_the_same_weights_bit_for_bit(
     full: bool, tiny_model: LlamaForCausalLM, triples: list[Triple]
@@ -70,6 +73,7 @@ def test_two_runs_give_the_same_weights_bit_for_bit(
     assert not all(torch.equal(weight, other[name]) for name, weight in once.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
 def test_the_model_given_is_left_as_it_was(full: bool, tiny_model: LlamaForCausalLM, triples: list[Triple]) -> None:
     weights = {name: weight.clone() for name, weight in tiny_model.state_dict().items()}

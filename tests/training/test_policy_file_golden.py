@@ -38,6 +38,7 @@ def mask(text: str) -> str:
     return re.sub(r'  "settings": \{.*?\n  \},\n', lambda _: settings[0], masked, flags=re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["early", "rl"])
 def test_a_whole_policy_json_is_written_as_it_always_was(
     method: str, records: list[EditRecord], model_folder: Path, tmp_path: Path

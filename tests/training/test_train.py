@@ -30,6 +30,7 @@ QUICK = TrainConfig(
 QUICK_ONCE = QUICK.replace(max_steps=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["sft", "dpo", "early"])
 def test_the_adapter_loads_in_plain_peft_and_is_the_trained_policy(
     method: str, records: list[EditRecord], model_folder: Path, tmp_path: Path
@@ -89,6 +90,7 @@ def test_whoever_may_read_the_settings_may_read_the_weights(
     assert len({file.stat().st_mode for file in folder.iterdir()}) == 1
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_adapter(records: list[EditRecord], model_folder: Path, tmp_path: Path) -> None:
     settings = QUICK.replace(max_steps=3)
     folders = [train(records, str(model_folder), settings, tmp_path / name).folder for name in ("a", "b")]
@@ -179,6 +181,7 @@ RL = QUICK.replace(
 )
 
 
+@pytest.mark.slow
 def test_rl_makes_a_cost_model_and_policy_json_names_it(
     records: list[EditRecord], model_folder: Path, tmp_path: Path
 ) -> None:
@@ -201,6 +204,7 @@ def test_rl_makes_a_cost_model_and_policy_json_names_it(
     assert not (tmp_path / "rl-1.unfinished").exists()
 
 
+@pytest.mark.slow
 def test_a_cost_model_can_be_used_again_with_its_own_settings(
     records: list[EditRecord], model_folder: Path, tmp_path: Path
 ) -> None:
@@ -213,6 +217,7 @@ def test_a_cost_model_can_be_used_again_with_its_own_settings(
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_a_cost_model_of_another_model_is_refused(
     records: list[EditRecord], model_folder: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
 ) -> None:
@@ -227,6 +232,7 @@ def test_a_cost_model_of_another_model_is_refused(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_rl_with_all_weights_writes_an_ordinary_model(
     records: list[EditRecord], model_folder: Path, tmp_path: Path
 ) -> None:

@@ -97,6 +97,7 @@ def test_early_loss_on_a_batch_is_the_plain_computation(
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "lambda_cost"), [("sft", 0.0), ("dpo", 0.0), ("early", 0.0), ("early", 2.0)])
 def test_a_step_is_the_same_in_one_batch_or_in_several(
     method: str, lambda_cost: float, tiny_model: LlamaForCausalLM, triples: list[Triple], tmp_path: Path

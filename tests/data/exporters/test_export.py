@@ -124,6 +124,7 @@ RECORDS = st.builds(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(records=st.lists(RECORDS, min_size=1, max_size=4))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_log_comes_back_from_every_format(tmp_path: Path, records: list[EditRecord]) -> None:

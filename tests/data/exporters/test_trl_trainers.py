@@ -60,6 +60,7 @@ def trainer(
     return make(model, args=settings, train_dataset=rows, processing_class=tokenizer, **reference)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "ending"), [("text", ".jsonl.gz"), ("chat", ".parquet")])
 @pytest.mark.parametrize("format", TRAINERS)
 def test_trl_trains_on_it(

@@ -95,6 +95,7 @@ def test_an_exported_parquet_file_at_a_url_is_recognized(memory: Any) -> None:
     assert open_row_source("memory://log.parquet").has_record_fields
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pack", "ending"), PACKS[1:])
 def test_a_truncated_download_is_one_line_after_the_rows_before(pack: Pack, ending: str) -> None:
     many = b"".join(
@@ -111,6 +112,7 @@ def test_a_truncated_download_is_one_line_after_the_rows_before(pack: Pack, endi
     assert told.startswith(f"{server}/log.jsonl{ending}: reading broke off after ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pack", "ending"), [pack for pack in PACKS[1:] if pack[0] is not zstd])  # it has no checksum
 def test_a_damaged_file_is_one_line(memory: Any, pack: Pack, ending: str) -> None:
     data = bytearray(pack(b"".join(b'{"a": "%d"}\n' % number**7 for number in range(40_000))))

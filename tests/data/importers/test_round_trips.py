@@ -134,6 +134,7 @@ def test_texts_in_cells(tmp_path: Path, rows: list[EditRecord]) -> None:
 LOGS = pytest.mark.parametrize("log", ["lamp", "expertqa", "defacto", "mlqe_pe"])
 
 
+@pytest.mark.slow
 @LOGS
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_real_logs(shared_data: Path, tmp_path: Path, log: str, name: str) -> None:

@@ -101,6 +101,7 @@ def run(engine: BatchingEngine, asked: list[Asked], apart: int) -> None:
         step += 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_sequences_that_join_and_leave_are_as_if_alone(name: str) -> None:
     model = MODELS[name]()

@@ -328,6 +328,7 @@ def test_a_newcomer_joins_a_running_batch(base: Path) -> None:
     serve(work)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("slow")
 def test_opening_and_closing_do_not_disturb_what_runs(base: Path, adapters: list[Path], loads: list[str]) -> None:
     async def work(server: LocalServer) -> list[str]:
@@ -408,6 +409,7 @@ def test_a_closed_server_refuses_requests(base: Path) -> None:
     serve(work, max_batch=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields", [{"use_dora": True}, {"init_lora_weights": "pissa"}, {"modules_to_save": ["lm_head"]}]
 )
@@ -522,6 +524,7 @@ def test_a_failing_model_fails_cleanly_and_lives_on(
 WEIRD = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.lists(st.text(max_size=2))
 
 
+@pytest.mark.slow
 def test_every_request_gets_an_answer_or_an_error(base: Path) -> None:
     numbers = st.floats(-2, 2) | st.floats() | st.integers()
     fields = st.fixed_dictionaries(

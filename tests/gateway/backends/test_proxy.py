@@ -146,6 +146,7 @@ def test_an_unreachable_server_is_an_error() -> None:
     assert (error.value.status, error.value.retriable_elsewhere) == (502, True)
 
 
+@pytest.mark.slow
 def test_a_server_that_times_out_is_not_retried() -> None:
     upstream = Upstream(fine)
 

@@ -124,6 +124,7 @@ FIELDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=3), st.booleans())
 def test_every_body_is_read_or_refused(fields: dict[str, Any], usual: bool) -> None:

@@ -125,6 +125,7 @@ def test_reading_after_an_unknown_edit_is_refused(serve) -> None:
     assert serve(Scripted("a")).get("/v1/edits", params={"after": "edit-x"}).status_code == 404
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "what",
     [

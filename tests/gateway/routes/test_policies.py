@@ -1,5 +1,6 @@
 """Adding and retiring policies while the gateway runs, also beside a second gateway."""
 
+import pytest
 from tests.support.gateways import Opens, Scripted, app_of, arms_of, ask, until
 
 from copydesk.errors import InputError
@@ -84,6 +85,7 @@ class Picky(Opens):
         return await BackendOpener(GatewayConfig()).open(name, spec)
 
 
+@pytest.mark.slow
 def test_a_second_gateway_on_the_store_follows(serve, store: EditStore) -> None:
     """Both choose from one state: what one is told the other knows at its next choice."""
     one, two = serve(Scripted("a"), Scripted("b")), serve(Scripted("a"), Scripted("b"))

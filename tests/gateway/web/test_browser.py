@@ -24,7 +24,10 @@ ARGS = (
 )
 DRAFT = "Dear Ann, we met on Monday. Best regards, Bo"
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed; apt install chromium")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed; apt install chromium"),
+]
 
 Open = Callable[..., Page]
 

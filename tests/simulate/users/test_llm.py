@@ -131,6 +131,7 @@ def test_neither_yes_nor_no_is_asked_again_with_other_luck_and_then_is_no() -> N
     assert edit_one(Script(["Well..."], [REVISION]), tries=1) == (REVISION, {"no": 1, "neither": 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("useless", "counted"),
     [

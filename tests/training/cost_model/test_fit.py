@@ -39,6 +39,7 @@ def letters(count: int, seed: int) -> list[Triple]:
     return rows
 
 
+@pytest.mark.slow
 def test_it_learns_what_costs(tiny_model: LlamaForCausalLM, settings: TrainConfig) -> None:
     model = fit_cost_model(tiny_model, letters(64, 0), with_cost(settings, epochs=12.0))
     fresh = letters(40, 1)
@@ -60,6 +61,7 @@ def test_the_pessimistic_cost_is_never_below_the_fit_on_the_log(
         assert (upper > fit).any()
 
 
+@pytest.mark.slow
 def test_more_members_never_make_it_smaller(
     tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig
 ) -> None:
@@ -73,6 +75,7 @@ def test_more_members_never_make_it_smaller(
     assert (more.compute_pessimistic(more_say) >= few.compute_pessimistic(few_say) - 1e-6).all()
 
 
+@pytest.mark.slow
 def test_it_rises_away_from_the_data(tiny_model: LlamaForCausalLM, settings: TrainConfig) -> None:
     """Answers of tokens that the log never held: the fits agree on the log and part elsewhere."""
     log = letters(64, 0)
@@ -118,6 +121,7 @@ def test_a_confidence_set_without_members_warns(
     assert "no member explains the log" in caplog.text
 
 
+@pytest.mark.slow
 def test_members_start_apart_and_what_one_starts_at_does_not_depend_on_their_number(
     tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig
 ) -> None:
@@ -136,6 +140,7 @@ def test_members_start_apart_and_what_one_starts_at_does_not_depend_on_their_num
     assert torch.equal(few.predict(asked), torch.full((12, 3), 0.5))
 
 
+@pytest.mark.slow
 def test_a_row_of_weight_zero_teaches_nothing(
     tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig
 ) -> None:
@@ -148,6 +153,7 @@ def test_a_row_of_weight_zero_teaches_nothing(
     assert not torch.allclose(one.predict(answers(costed)), three.predict(answers(costed)))
 
 
+@pytest.mark.slow
 def test_free_rows_make_edits_cheap(tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig) -> None:
     edits = [(triple.context, triple.edit) for triple in costed if triple.edited]
     told, untold = (
@@ -208,6 +214,7 @@ def killed_after(passes: int) -> Callable[..., Any]:
     return compute_loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("passes", [2, 7])
 def test_interrupted_and_resumed_it_is_the_same_to_the_bit(
     passes: int, tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig, tmp_path: Path,
@@ -222,6 +229,7 @@ def test_interrupted_and_resumed_it_is_the_same_to_the_bit(
     assert same(whole, resumed)
 
 
+@pytest.mark.slow
 def test_a_step_is_the_same_in_one_batch_or_in_several(
     tiny_model: LlamaForCausalLM, costed: list[Triple], settings: TrainConfig
 ) -> None:

@@ -36,6 +36,7 @@ def mean_cost(model: Any, tokenizer: PreTrainedTokenizerFast, cost_model: Any, t
     return sum(shares) / len(shares)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
 def test_the_policy_learns_to_write_what_is_predicted_to_be_cheap(
     full: bool, tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple],
@@ -62,6 +63,7 @@ def test_the_policy_learns_to_write_what_is_predicted_to_be_cheap(
     assert "forward" not in bare.__dict__
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
 def test_where_all_cost_the_same_the_policy_stays_the_reference(
     full: bool, tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple],
@@ -84,6 +86,7 @@ def test_a_run_whose_responses_are_all_cut_off_warns(
     assert "every response was cut off at 1 tokens" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
 def test_the_larger_beta_the_nearer_the_policy_stays(
     full: bool, tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple],
@@ -110,6 +113,7 @@ def test_no_telemetry_is_sent(
     assert told == []
 
 
+@pytest.mark.slow
 def test_the_same_arguments_give_the_same_policy_and_another_seed_another(
     tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple], cheap_low_tokens: Any,
     settings: TrainConfig,
@@ -135,6 +139,7 @@ class KillAfter(TrainerCallback):
             raise Killed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
 def test_interrupted_and_resumed_it_is_the_same_to_the_bit(
     full: bool, tiny_model: LlamaForCausalLM, plain_tokenizer: PreTrainedTokenizerFast, costed: list[Triple],
