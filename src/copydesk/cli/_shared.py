@@ -1,25 +1,20 @@
-"""The log a command learns from: a file, or what a gateway collected in its store.
-
-The policies a command is given: NAME=SPEC words, and those a demo run left in a folder.
-
-The rows of a log, one by one, for commands that go through it once.
-
-What a command prints: one JSON document for programs, or something rendered for people.
-"""
+"""Shared by the commands: logs to read, policies as NAME=SPEC, options of a store's edit cost, progress and output."""
 
 import json
 import logging
 import sys
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy import Connection
 
 from copydesk import embedded, model_registry
+from copydesk.data.cost import CostNormalization, CostUnit, EditCost
 from copydesk.data.jsonl import load_log, read_jsonl
 from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
@@ -27,7 +22,39 @@ from copydesk.policy_spec import PolicySpec, SpecCommand
 from copydesk.store import EditStore, read_edits
 from copydesk.store.users import read_users
 from copydesk.utils.atomic import open_to_read
+from copydesk.utils.config import Config, Flag
 from copydesk.utils.times import parse_since
+
+_COST_PANEL = "Edit cost (fixed once a store has one)"
+
+
+class StoreCostOptions(Config):
+    """The edit cost of a store: of a new one what it counts, of another what these options must agree with."""
+
+    unit: Annotated[
+        CostUnit | None,
+        Flag("--cost-unit", "--unit", default_text="subtoken", panel=_COST_PANEL),
+        Field(description="Unit in which edits are counted."),
+    ] = None
+    normalize: Annotated[
+        CostNormalization | None,
+        Flag("--cost-normalize", "--normalize", default_text="response", panel=_COST_PANEL),
+        Field(description="Text whose length divides the cost."),
+    ] = None
+    cap: Annotated[
+        float | None,
+        Flag("--c-max", default_text="3", panel=_COST_PANEL),
+        Field(description="Largest possible cost of an edit."),
+    ] = None
+    tokenizer: Annotated[
+        str | None,
+        Flag(default_text="that of the first local policy, else embedded", panel=_COST_PANEL),
+        Field(description="Tokenizer of the sub-tokens: a model's folder, a hub id, 'embedded' or 'smollm2'."),
+    ] = None
+
+    def make_cost(self, settings: Mapping[str, Any]) -> EditCost:
+        """The edit cost of these settings, with the options that were given in their place."""
+        return EditCost(**(dict(settings) | self.model_dump(exclude_none=True)))
 
 
 def load_records(

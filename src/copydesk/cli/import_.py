@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import Field
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -23,8 +22,8 @@ from rich.text import Text
 
 from copydesk import embedded
 from copydesk.cli._options import options_from_config
-from copydesk.cli._shared import emit
-from copydesk.data.cost import CostNormalization, CostUnit, EditCost
+from copydesk.cli._shared import StoreCostOptions, emit
+from copydesk.data.cost import EditCost
 from copydesk.data.importers import (
     ImportSource,
     MappingOptions,
@@ -52,34 +51,11 @@ from copydesk.store.import_rows import (
     parse_rows,
 )
 from copydesk.store.write import append_config
-from copydesk.utils.config import Config, Flag
+from copydesk.utils.config import Config
 
 _SAMPLE_ROWS = 100  # rows that fields are guessed from
 _EXAMPLE_ROWS = 3  # rows that a dry run shows
 _MAX_SHOWN_CHARS = 70  # of a text in a dry run
-
-_COST_PANEL = "Edit cost, of a store that has none yet"
-
-
-class ImportCostOptions(Config):
-    """The edit cost of a store that has none yet; of another store the cost that these options must agree with."""
-
-    unit: Annotated[
-        CostUnit | None, Flag(panel=_COST_PANEL, default_text="subtoken"), Field(description="Unit that is counted.")
-    ] = None
-    normalize: Annotated[
-        CostNormalization | None,
-        Flag(panel=_COST_PANEL, default_text="response"),
-        Field(description="Text whose length the distance is divided by."),
-    ] = None
-    cap: Annotated[
-        float | None, Flag("--c-max", panel=_COST_PANEL, default_text="3"), Field(description="Largest possible cost.")
-    ] = None
-    tokenizer: Annotated[
-        str | None,
-        Flag(panel=_COST_PANEL, default_text="embedded"),
-        Field(description="Tokenizer whose sub-tokens are counted."),
-    ] = None
 
 
 @options_from_config(classes={"importer": build_importer_options()})
@@ -90,7 +66,7 @@ def import_command(
     ],
     importer: Config,
     mapping: MappingOptions,
-    cost: ImportCostOptions,
+    cost: StoreCostOptions,
     store: Annotated[str, typer.Option(help="The store to write to: an SQLite file or a postgresql:// URL.")] = (
         DEFAULT_STORE
     ),
@@ -177,18 +153,16 @@ def _close_rows_at_exit(rows: Iterator[SourceRow]) -> Iterator[Iterator[SourceRo
             rows.close()
 
 
-def _resolve_cost_metric(store: EditStore, cost: ImportCostOptions) -> EditCost:
+def _resolve_cost_metric(store: EditStore, cost: StoreCostOptions) -> EditCost:
     """The store's edit cost; a store that has none gets one, so that all its costs can be compared."""
-    chosen = cost.model_dump(exclude_none=True)
     with store.begin_read() as connection:
         settings = Ledger().fold(read_setup_events(connection)).config
     if settings is not None and settings.cost:
-        metric = EditCost(**(dict(settings.cost) | chosen))
+        metric = cost.make_cost(settings.cost)
         if metric.name != settings.metric:
             raise _cost_mismatch_error(settings, metric)
         return metric
-    usual: dict[str, Any] = {"cap": 3.0, "tokenizer": embedded.NAME}
-    metric = EditCost(**(usual | chosen))
+    metric = cost.make_cost({"cap": 3.0, "tokenizer": embedded.NAME})
     before = settings or EnsembleConfig()  # an older store has only the name of its metric
     if before.metric not in ("", metric.name):
         raise _cost_mismatch_error(before, metric)

@@ -9,8 +9,7 @@ from rich.text import Text
 
 from copydesk import embedded, model_registry
 from copydesk.cli._options import options_from_config
-from copydesk.cli._shared import emit, log_to_stderr, parse_policy_args, resolve_spec
-from copydesk.data.cost import CostNormalization, CostUnit, EditCost
+from copydesk.cli._shared import StoreCostOptions, emit, log_to_stderr, parse_policy_args, resolve_spec
 from copydesk.ensemble.config import EnsembleConfig
 from copydesk.ensemble.ledger import Ledger
 from copydesk.errors import InputError, Interrupted
@@ -18,8 +17,6 @@ from copydesk.gateway.config import GatewayConfig
 from copydesk.policy_spec import PolicySpec
 from copydesk.store import DEFAULT_STORE, EditStore
 from copydesk.store.events import read_setup_events
-
-_COST_PANEL = "Edit cost (fixed by the first start)"
 
 
 @options_from_config(exclude=["cost", "metric", "max_messages", "allowed_hosts"])
@@ -42,25 +39,7 @@ def serve_command(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 for any free port.")] = 8040,
     ensemble: Annotated[dict[str, Any], EnsembleConfig],
-    cost_unit: Annotated[
-        CostUnit | None,
-        typer.Option(help="Unit in which edits are counted.", show_default="subtoken", rich_help_panel=_COST_PANEL),
-    ] = None,
-    cost_normalize: Annotated[
-        CostNormalization | None,
-        typer.Option(help="Text whose length divides the cost.", show_default="response", rich_help_panel=_COST_PANEL),
-    ] = None,
-    c_max: Annotated[
-        float | None, typer.Option(help="Cap on the cost of an edit.", show_default="3", rich_help_panel=_COST_PANEL)
-    ] = None,
-    tokenizer: Annotated[
-        str | None,
-        typer.Option(
-            help="Tokenizer of the sub-tokens: a model's folder, a hub id, 'embedded' or 'smollm2'.",
-            show_default="the first local policy's, else embedded",
-            rich_help_panel=_COST_PANEL,
-        ),
-    ] = None,
+    cost_options: StoreCostOptions,
     gateway: GatewayConfig,
     as_json: Annotated[bool, typer.Option("--json", help="Print the address as one JSON document.")] = False,
 ) -> None:
@@ -85,9 +64,9 @@ def serve_command(
         if ensemble.get("expiry") == 0:
             ensemble["expiry"] = None
         merged = (before.config or EnsembleConfig()).replace(**ensemble)
-        cost = _resolve_edit_cost(
-            before.config, policies, unit=cost_unit, normalize=cost_normalize, cap=c_max, tokenizer=tokenizer
-        )
+        # A new store takes the tokenizer of the first local policy.
+        settings = before.config.cost if before.config else {"cap": 3.0, "tokenizer": _choose_tokenizer(policies)}
+        cost = cost_options.make_cost(settings)
         try:
             from copydesk.gateway.server import serve as run_gateway
         except ModuleNotFoundError as exc:
@@ -113,12 +92,6 @@ def _read_ledger(store: EditStore) -> Ledger:
     """The arms and settings in a store, without its rounds."""
     with store.begin_read() as connection:
         return Ledger().fold(read_setup_events(connection))
-
-
-def _resolve_edit_cost(before: EnsembleConfig | None, policies: dict[str, str], **given: Any) -> EditCost:
-    """The store's edit cost; in a new store the default one, with the tokenizer of the first local policy."""
-    settings: dict[str, Any] = dict(before.cost) if before else {"cap": 3.0, "tokenizer": _choose_tokenizer(policies)}
-    return EditCost(**(settings | {name: value for name, value in given.items() if value is not None}))
 
 
 def _choose_tokenizer(policies: dict[str, str]) -> str:
