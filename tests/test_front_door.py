@@ -131,7 +131,7 @@ def test_a_path_that_does_not_exist_is_not_resolved() -> None:
 # The guides
 
 
-@pytest.mark.parametrize("name", [*GUIDES, "CHANGELOG.md"])
+@pytest.mark.parametrize("name", [*GUIDES, "CHANGELOG.md", "experiments/README.md", "examples/README.md"])
 def test_relative_links_lead_somewhere(name: str) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", read(name)):
         if re.match(r"[a-z]+:", target):
