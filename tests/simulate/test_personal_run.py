@@ -57,7 +57,7 @@ def test_the_results_are_computed_from_the_rounds(finished: tuple[Path, str]) ->
     assert {"log", "train.shared", "train.own-finn", "play.base", "play.own-ann", "total"} <= set(results["seconds"])
 
 
-def test_each_policy_learnt_from_the_edits_it_should(finished: tuple[Path, str]) -> None:
+def test_each_policy_learned_from_the_edits_it_should(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     log = load_log(folder / "log.jsonl")
     given = {name: sum(record.user == name for record in log) for name in PEOPLE}

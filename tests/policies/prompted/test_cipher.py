@@ -44,7 +44,9 @@ def writer(writer: Any) -> Any:
     return writer
 
 
-def learnt(writer: Any, encoder: Any, k: int, records: Sequence[EditRecord] = LOG, **options: Any) -> CipherPolicy:
+def make_learner(
+    writer: Any, encoder: Any, k: int, records: Sequence[EditRecord] = LOG, **options: Any
+) -> CipherPolicy:
     policy = CipherPolicy("cipher", writer, RetrievalMemory(encoder), k, **options)
     policy.learn(records)
     writer.requests.clear()
@@ -66,7 +68,7 @@ def test_a_log_is_described_in_one_request_with_seeds_of_the_rows(writer: Any, e
 
 
 def test_of_one_it_tells_the_taste_of_the_nearest_context(writer: Any, encoder: Any) -> None:
-    policy: Learner = learnt(writer, encoder, 1)
+    policy: Learner = make_learner(writer, encoder, 1)
     contexts = ["news long", "film", "news news news film film"]
     assert policy.respond(contexts, [(1,), (2,), (3,)], SAMPLING) == ["answer (1,)", "answer (2,)", "answer (3,)"]
     prompts = [told(*pair) for pair in zip(contexts, ["informal", "questions", "brief"], strict=True)]
@@ -74,7 +76,7 @@ def test_of_one_it_tells_the_taste_of_the_nearest_context(writer: Any, encoder: 
 
 
 def test_of_several_it_merges_those_of_the_nearest_contexts_in_one_request(writer: Any, encoder: Any) -> None:
-    policy = learnt(writer, encoder, 2)
+    policy = make_learner(writer, encoder, 2)
     policy.respond(["news long", "film"], [(1,), (2,)], SAMPLING)
     merging, answering = writer.requests
     assert merging[0] == [render_merge_prompt(["informal", "brief"]), render_merge_prompt(["questions", "brief"])]
@@ -85,7 +87,7 @@ def test_of_several_it_merges_those_of_the_nearest_contexts_in_one_request(write
 
 def test_what_agrees_needs_no_merging_and_what_differs_keeps_its_votes(writer: Any, encoder: Any) -> None:
     again = LOG[0].model_copy(update={"id": "again"})
-    policy = learnt(writer, encoder, 2, [*LOG, again])
+    policy = make_learner(writer, encoder, 2, [*LOG, again])
     assert policy.infer_tastes(["news"]) == ["informal"] and writer.requests == []
     policy.k = 3
     policy.infer_tastes(["news"])
@@ -93,13 +95,13 @@ def test_what_agrees_needs_no_merging_and_what_differs_keeps_its_votes(writer: A
 
 
 def test_a_merging_that_says_nothing_leaves_the_nearest_taste(writer: Any, encoder: Any) -> None:
-    policy = learnt(writer, encoder, 2)
+    policy = make_learner(writer, encoder, 2)
     writer.answer = lambda prompt, seed: "None."
     assert policy.infer_tastes(["film"]) == ["questions"]
 
 
 def test_answering_in_a_batch_is_answering_one_by_one(writer: Any, encoder: Any) -> None:
-    policy = learnt(writer, encoder, 2)
+    policy = make_learner(writer, encoder, 2)
     writer.answer = lambda prompt, seed: f"taste {seed}"  # so that a seed that depends on company shows
     contexts: list[Context] = ["news long", "film short", [Message(role="user", content="news film film")]]
     assert policy.respond(contexts, [(1,), (2,), (3,)], SAMPLING) == [
@@ -110,7 +112,7 @@ def test_answering_in_a_batch_is_answering_one_by_one(writer: Any, encoder: Any)
 
 
 def test_answering_changes_no_memory(writer: Any, encoder: Any) -> None:
-    policy = learnt(writer, encoder, 3)
+    policy = make_learner(writer, encoder, 3)
     policy.respond(["news"], [(1,)], SAMPLING)
     policy.respond(["film"], [(1,)], SAMPLING)
     policy.respond(["news"], [(1,)], SAMPLING)
@@ -118,7 +120,7 @@ def test_answering_changes_no_memory(writer: Any, encoder: Any) -> None:
     assert len(policy.memory) == 3
 
 
-def test_before_anything_is_learnt_it_is_the_writer_itself(writer: Any, encoder: Any) -> None:
+def test_before_anything_is_learned_it_is_the_writer_itself(writer: Any, encoder: Any) -> None:
     policy = CipherPolicy("cipher", writer, RetrievalMemory(encoder))
     policy.learn([LOG[3]])
     assert policy.respond(["news"], [(1,)], SAMPLING) == ["answer (1,)"]
@@ -127,7 +129,7 @@ def test_before_anything_is_learnt_it_is_the_writer_itself(writer: Any, encoder:
 
 
 def test_an_accepted_answer_of_its_own_confirms_what_it_was_told(writer: Any, encoder: Any) -> None:
-    policy = learnt(writer, encoder, 2)
+    policy = make_learner(writer, encoder, 2)
     kept = EditRecord(id="kept", context="film short", response="Yes", edit="Yes", policy="cipher")
     policy.learn([kept])
     assert writer.requests[0][0] == [render_merge_prompt(["questions", "brief"])]
@@ -137,7 +139,7 @@ def test_an_accepted_answer_of_its_own_confirms_what_it_was_told(writer: Any, en
 
 
 def test_an_accepted_answer_of_somebody_else_tells_the_taste_by_itself(writer: Any, encoder: Any) -> None:
-    policy = learnt(writer, encoder, 1)
+    policy = make_learner(writer, encoder, 1)
     policy.learn([EditRecord(id="kept", context="film short", response="Yes", edit="Yes", policy="base")])
     assert [prompts for prompts, _, _ in writer.requests] == [[render_inference_prompt("Yes")]]
     assert policy.infer_tastes(["film short", "news"]) == ["like Yes", "informal"]
@@ -145,17 +147,17 @@ def test_an_accepted_answer_of_somebody_else_tells_the_taste_by_itself(writer: A
 
 def test_an_answer_of_its_own_that_it_wrote_untold_does_so_too(writer: Any, encoder: Any) -> None:
     own = EditRecord(id="own", context="news", response="Yes", edit="Yes", policy="cipher")
-    assert learnt(writer, encoder, 1, [own]).infer_tastes(["news"]) == ["like Yes"]
+    assert make_learner(writer, encoder, 1, [own]).infer_tastes(["news"]) == ["like Yes"]
 
 
 def test_a_row_that_tells_nothing_is_not_remembered(writer: Any, encoder: Any) -> None:
     vain = EditRecord(id="vain", context="news", response="Nix", edit="Nil")
-    policy = learnt(writer, encoder, 1, [*LOG, vain])
+    policy = make_learner(writer, encoder, 1, [*LOG, vain])
     assert len(policy.memory) == 3 and policy.infer_tastes(["news"]) == ["informal"]
 
 
 def test_mixed_rows_keep_their_own_tastes(writer: Any, encoder: Any) -> None:
-    policy = learnt(writer, encoder, 1, [LOG[0]])
+    policy = make_learner(writer, encoder, 1, [LOG[0]])
     kept = EditRecord(id="kept", context="paper", response="Yes", edit="Yes")
     own = EditRecord(id="own", context="news long", response="No", edit="No", policy="cipher")
     policy.learn([kept, LOG[1], own, LOG[3], LOG[2]])
@@ -186,7 +188,7 @@ def test_of_texts_too_long_for_the_writer_it_is_shown_where_they_differ(writer: 
 
 
 def test_merging_leaves_out_what_does_not_fit_the_least_similar_first(writer: Any, encoder: Any) -> None:
-    memory = learnt(writer, encoder, 3).memory
+    memory = make_learner(writer, encoder, 3).memory
     CipherPolicy(
         "small", writer, memory, 3, max_characters=len(render_merge_prompt(["questions", "brief"]))
     ).infer_tastes(["film"])
@@ -197,7 +199,7 @@ def test_merging_leaves_out_what_does_not_fit_the_least_similar_first(writer: An
 
 def test_a_chat_is_told_the_taste_before_what_the_user_said_last(writer: Any, encoder: Any) -> None:
     chat = [Message(role="system", content="Be kind"), Message(role="user", content="film")]
-    policy = learnt(writer, encoder, 1)
+    policy = make_learner(writer, encoder, 1)
     writer.answer = lambda prompt, seed: "yes"
     policy.respond([chat], [(1,)], SAMPLING)
     (prompt,) = writer.requests[-1][0]

@@ -19,14 +19,14 @@ LOG = [
 SAMPLING = Sampling(temperature=0.7, max_new_tokens=20)
 
 
-def learnt(writer: Any, encoder: Any, k: int = 2, **options: Any) -> IclPolicy:
+def make_learner(writer: Any, encoder: Any, k: int = 2, **options: Any) -> IclPolicy:
     policy = IclPolicy("icl", writer, RetrievalMemory(encoder), k, **options)
     policy.learn(LOG)
     return policy
 
 
 def test_the_nearest_edits_stand_in_the_prompt_and_pending_rows_in_none(writer: Any, encoder: Any) -> None:
-    policy: Learner = learnt(writer, encoder)
+    policy: Learner = make_learner(writer, encoder)
     contexts = ["news long", "film", "paper"]
     responses = policy.respond(contexts, [(1,), (2,), (3,)], SAMPLING)
     assert responses == ["answer (1,)", "answer (2,)", "answer (3,)"]
@@ -38,7 +38,7 @@ def test_the_nearest_edits_stand_in_the_prompt_and_pending_rows_in_none(writer: 
 
 
 def test_answering_in_a_batch_is_answering_one_by_one(writer: Any, encoder: Any) -> None:
-    policy = learnt(writer, encoder)
+    policy = make_learner(writer, encoder)
     contexts: list[Context] = ["news long", "film short", [Message(role="user", content="news film film")]]
     policy.respond(contexts, [(1,), (2,), (3,)], SAMPLING)
     for row, context in enumerate(contexts):
@@ -47,7 +47,7 @@ def test_answering_in_a_batch_is_answering_one_by_one(writer: Any, encoder: Any)
     assert together == [prompt for prompts in alone for prompt in prompts]
 
 
-def test_before_anything_is_learnt_it_is_the_writer_itself(writer: Any, encoder: Any) -> None:
+def test_before_anything_is_learned_it_is_the_writer_itself(writer: Any, encoder: Any) -> None:
     policy = IclPolicy("icl", writer, RetrievalMemory(encoder))
     assert policy.respond(["news"], [(1,)], SAMPLING) == ["answer (1,)"]
     assert policy.respond([], [], SAMPLING) == []
@@ -55,7 +55,7 @@ def test_before_anything_is_learnt_it_is_the_writer_itself(writer: Any, encoder:
 
 
 def test_answering_changes_no_memory_and_learning_row_by_row_is_learning_all(writer: Any, encoder: Any) -> None:
-    policy, slowly = learnt(writer, encoder), IclPolicy("icl", writer, RetrievalMemory(encoder), 2)
+    policy, slowly = make_learner(writer, encoder), IclPolicy("icl", writer, RetrievalMemory(encoder), 2)
     for record in LOG:
         slowly.respond(["news"], [(1,)], SAMPLING)
         slowly.learn([record])
@@ -67,7 +67,7 @@ def test_answering_changes_no_memory_and_learning_row_by_row_is_learning_all(wri
 
 
 def test_an_edit_counts_from_the_next_answer_on(writer: Any, encoder: Any) -> None:
-    policy = learnt(writer, encoder, k=1)
+    policy = make_learner(writer, encoder, k=1)
     policy.learn([EditRecord(id="new", context="news", response="Dear Bo", edit="Yo Bo")])
     policy.respond(["news"], [(1,)], SAMPLING)
     assert "Yo Bo" in writer.requests[-1][0][0] and "Hi Ada" not in writer.requests[-1][0][0]
@@ -75,7 +75,7 @@ def test_an_edit_counts_from_the_next_answer_on(writer: Any, encoder: Any) -> No
 
 def test_a_chat_gets_its_examples_before_what_the_user_said_last(writer: Any, encoder: Any) -> None:
     chat = [Message(role="system", content="Be kind"), Message(role="user", content="film")]
-    learnt(writer, encoder, k=1).respond([chat], [(1,)], SAMPLING)
+    make_learner(writer, encoder, k=1).respond([chat], [(1,)], SAMPLING)
     (prompt,) = writer.requests[-1][0]
     assert prompt[0] == chat[0]
     assert prompt[1].content == f"{render_examples_guidance([LOG[1]])}\n\nfilm"
@@ -89,7 +89,7 @@ def test_what_does_not_fit_is_dropped_the_least_similar_first_and_said(
     shown = []
     with caplog.at_level(logging.WARNING):
         for characters in (whole, whole - 1, one, one - 1):
-            learnt(writer, encoder, max_characters=characters).respond(["news"], [(1,)], SAMPLING)
+            make_learner(writer, encoder, max_characters=characters).respond(["news"], [(1,)], SAMPLING)
             shown.append(writer.requests[-1][0][0])
     kept = [add_guidance("news", render_examples_guidance(examples)) for examples in ([LOG[0], LOG[2]], [LOG[0]])]
     assert shown == [kept[0], kept[1], kept[1], "news"]
@@ -108,7 +108,7 @@ def test_a_model_in_this_process_must_have_room_for_prompt_and_response(
     tokens = len(policy.encode([examples])[0])
     for room in (tokens + 9, tokens + 10):
         tiny_model.config.max_position_embeddings = room
-        learnt(policy, encoder, k=1).respond(["news"], [(1,)], Sampling(max_new_tokens=10))
+        make_learner(policy, encoder, k=1).respond(["news"], [(1,)], Sampling(max_new_tokens=10))
     assert asked == ["news", examples]
 
 
