@@ -264,6 +264,7 @@ def test_signing_in_and_out(serve, store: EditStore, open_page: Open) -> None:
     page.keyboard.type("ck-wrong")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_have_text("This key is unknown or was revoked.")
+    expect(page.get_by_label("API key")).to_be_focused()  # else the browser says that filling it in came first
     page.fill("#key", key)
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("Edits")
