@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from io import RawIOBase
 from pathlib import Path
 
+from tests.support.processes import become_command
+
 # No part of it may be slow to load: it takes the place of the console script.
 _PROGRAM = """#!{python} -IS
 import array, json, os, signal, socket, sys
@@ -55,14 +57,11 @@ def command_server(folder: Path) -> Iterator[Path]:
 
 
 def _serve(address: str) -> None:
-    import torch
-
     import copydesk.cli.app
     import copydesk.gateway.backends.local
     import copydesk.gateway.server
     import copydesk.training.train  # noqa: F401
 
-    torch.set_num_threads(1)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the commands
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{address}.new")
@@ -86,14 +85,12 @@ def _run(connection: socket.socket) -> int:
         os.close(file)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setpgid(0, 0)
-    os.chdir(request["cwd"])
-    os.environ.clear()
-    os.environ.update(request["env"])
-    sys.argv = [Path(request["argv"][0]).name, *request["argv"][1:]]
+    words = [Path(request["argv"][0]).name, *request["argv"][1:]]
+    become_command(words, request["cwd"], request["env"])
     threading.Thread(target=_follow, args=(connection,), daemon=True).start()
     code = 0
     try:
-        _call(sys.argv)
+        _call(words)
     except SystemExit as exc:
         code = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
         if isinstance(exc.code, str):

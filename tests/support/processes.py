@@ -80,16 +80,21 @@ class Command:
         return self._process.exitcode
 
 
+def become_command(words: list[str], folder: str | Path, environment: dict[str, str]) -> None:
+    """Give a forked process the arguments, the folder and the environment of a command."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    torch.set_num_threads(1)  # it read OMP_NUM_THREADS when it was loaded
+    sys.argv = words
+
+
 def _run(words: list[str], folder: Path, environment: dict[str, str], files: list[Path]) -> None:
     for file, stream in zip(files, (1, 2), strict=True):
         opened = os.open(file, os.O_WRONLY | os.O_APPEND)
         os.dup2(opened, stream)
         os.close(opened)
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
-    torch.set_num_threads(1)  # it read OMP_NUM_THREADS when it was loaded
-    sys.argv = ["copydesk", *words]
+    become_command(["copydesk", *words], folder, environment)
     try:
         main()
     finally:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
@@ -318,7 +318,6 @@ def _recipe_error(path: str, detail: str) -> ConfigError:
     return ConfigError(f"recipe.{path}: {detail}", f"recipe.{path}", detail)
 
 
-SweepParameter = Literal["strength", "n"]
 SWEEP_STRENGTHS = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
 SWEEP_EDITS = (50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0)
 
