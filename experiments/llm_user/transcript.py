@@ -11,8 +11,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from copydesk.simulate.tasks import get_task
-
 
 def quoted(text: str) -> str:
     return "\n".join(f"> {line}".rstrip() for line in text.splitlines())
@@ -22,7 +20,7 @@ def show(folder: Path) -> None:
     """Print every round of a run, and what the users were asked."""
     for line in (folder / "rounds.jsonl").read_text(encoding="utf-8").splitlines():
         one = json.loads(line)
-        print(f"**Round {one['t']}**, {one['kind']}: {get_task(one['task']).describe_taste(one['kind'])}\n")
+        print(f"**Round {one['t']}**, {one['kind']}\n")
         print(f"{quoted(one['response'])}\n")
         if one["edit"] == one["response"]:
             print("accepted unchanged, cost 0\n")

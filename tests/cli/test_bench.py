@@ -73,7 +73,7 @@ def test_shift_adds_columns_and_rules(asked: list[tuple[ExperimentConfig, Any]])
 
 def test_a_sweep_takes_its_values(asked: list[tuple[ExperimentConfig, Any]]) -> None:
     paper("--columns", "email/strong", "--sweep", "strength", "--values", "0.1,0.9", "--json")
-    assert asked[0][0].columns == ("email/p0.1", "email/p0.9")
+    assert asked[0][0].columns == ("email/weak-0.10-to-strong", "email/weak-0.90-to-strong")
 
 
 @pytest.mark.parametrize("config", EXAMPLES, ids=lambda path: path.stem)

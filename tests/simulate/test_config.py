@@ -88,7 +88,9 @@ def test_columns_of_one_log_share_a_log_run() -> None:
 
 def test_a_sweep_has_a_column_for_every_value_and_no_late_ensemble() -> None:
     strength = sweep_scenarios(ExperimentConfig(), "strength", (0.05, 1.0))
-    assert strength.columns == ("summarization/p0.05", "summarization/p1", "email/p0.05", "email/p1")
+    assert strength.columns == tuple(
+        f"{task}/weak-{p}-to-strong" for task in ("summarization", "email") for p in ("0.05", "1.00")
+    )
     assert strength.methods == ("base", "sft", "dpo", "rl", "early")
     length = sweep_scenarios(ExperimentConfig(columns=("email/weak",)), "n", (50.0, 100.0))
     assert length.columns == ("email/weak-n50", "email/weak-n100")

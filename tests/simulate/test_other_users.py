@@ -10,10 +10,20 @@ from copydesk.simulate.tasks.scripted import ideal_response, score_response
 from copydesk.simulate.users import OTHER, STRONG, WEAK, ChangingUser, ScriptedUser, get_user
 
 
-def test_a_strength_is_a_user() -> None:
-    assert get_user("p0.35") == ScriptedUser("p0.35", 0.35)
-    assert get_user("p1").p == 1.0
-    for name in ("p2", "p", "p-1", "p1.5", "pp0.5"):
+def test_the_name_of_an_erring_user_has_its_strength() -> None:
+    assert get_user("erring-0.35") == ScriptedUser("erring-0.35", 0.35, facets=False)
+    assert get_user("erring-1").p == 1.0
+    for name in (
+        "erring-2",
+        "erring-",
+        "erring--1",
+        "erring-1.5",
+        "erring-0.0",
+        "weak-0",
+        "weak-0.0",
+        "weak-1.5",
+        "p0.3",
+    ):
         with pytest.raises(InputError, match=r"no user"):
             get_user(name)
 
@@ -22,23 +32,27 @@ def test_a_strength_is_a_user() -> None:
 def test_another_taste_is_that_of_the_next_kind(task) -> None:  # type: ignore[no-untyped-def]
     kinds = list(task.tastes)
     for place, kind in enumerate(kinds):
-        assert OTHER.target_style(task, kind, 1) == task.tastes[kinds[(place + 1) % len(kinds)]] != task.tastes[kind]
-        assert STRONG.target_style(task, kind, 1) == task.tastes[kind]
+        plain = next(one for one in (task.draw_document(np.random.default_rng(n)) for n in range(200))
+                     if one.kind == kind and task.get_taste(one) == task.tastes[kind])  # fmt: skip
+        assert OTHER.target_style(task, plain, 1) == task.tastes[kinds[(place + 1) % len(kinds)]] != task.tastes[kind]
+        assert STRONG.target_style(task, plain, 1) == task.tastes[kind]
     perfect = ScriptedUser("perfect", 1.0, taste_offset=1)
     for seed in range(20):
         document = task.draw_document(np.random.default_rng(seed))
-        wish = ideal_response(task, document, perfect.target_style(task, document.kind, 1))
+        wish = ideal_response(task, document, perfect.target_style(task, document, 1))
         assert (
             perfect.edit_response(task, document, ideal_response(task, document), np.random.default_rng(seed)) == wish
         )
-        assert score_response(task, document, wish, perfect.target_style(task, document.kind, 1)).to_taste
+        assert score_response(task, document, wish, perfect.target_style(task, document, 1)).to_taste
         assert not score_response(task, document, wish).to_taste
 
 
 def test_every_taste_is_told_in_words() -> None:
     for task in (EMAIL, SUMMARIZATION):
-        words = [task.describe_taste(kind) for kind in task.tastes]
-        assert len(set(words)) == len(task.tastes) and all(words)
+        documents = [task.draw_document(np.random.default_rng(n)) for n in range(200)]
+        words = {tuple(task.get_taste(one).values()): task.list_preferences(one) for one in documents}
+        assert len(set(words.values())) == len(words) > len(task.tastes)
+        assert all(len(one) == len(task.attributes) and all(one) for one in words.values())
 
 
 def test_a_changing_user_is_judged_by_the_taste_of_the_day() -> None:

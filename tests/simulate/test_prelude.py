@@ -141,9 +141,9 @@ def test_the_agent_sees_an_instruction_and_the_text_alone() -> None:
 def test_the_tastes_are_preludes() -> None:
     for task in (PRELUDE_SUMMARIZATION, PRELUDE_EMAIL):
         protocol: Task = task
-        assert all(protocol.describe_taste(kind.name) == kind.taste for kind in task.kinds)
-    assert PRELUDE_SUMMARIZATION.describe_taste("movie") == "question answering style"
-    assert PRELUDE_EMAIL.describe_taste("problem") == "informal, conversational, no closing"
+        assert all(", ".join(protocol.list_preferences(Document("", kind.name))) == kind.taste for kind in task.kinds)
+    assert PRELUDE_SUMMARIZATION.list_preferences(Document("", "movie")) == ("question answering style",)
+    assert PRELUDE_EMAIL.list_preferences(Document("", "problem")) == ("informal", "conversational", "no closing")
 
 
 def test_too_few_documents_says_of_which_source() -> None:

@@ -18,8 +18,8 @@ from copydesk.simulate.users import STRONG
 COST = EditCost(unit="word", cap=3.0)
 KNOWN = {
     document.context: document
-    for stream in (SeedStream.LOG_DOCUMENTS, SeedStream.ONLINE_DOCUMENTS)
-    for document in islice(EMAIL.iter_documents(0, stream), 100)
+    for stream, unseen in ((SeedStream.LOG_DOCUMENTS, EMAIL.unseen_values), (SeedStream.ONLINE_DOCUMENTS, 0.0))
+    for document in islice(EMAIL.iter_documents(0, stream, unseen_values=unseen), 100)
 }
 
 

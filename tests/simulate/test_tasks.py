@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from copydesk.errors import InputError
 from copydesk.simulate.seeds import SeedStream
 from copydesk.simulate.tasks import EMAIL, SCRIPTED_TASKS, SUMMARIZATION, get_task
+from copydesk.simulate.tasks.base import Document
 from copydesk.simulate.tasks.scripted import ScriptedTask
 
 every_task = pytest.mark.parametrize("task", SCRIPTED_TASKS.values(), ids=lambda task: task.name)
@@ -80,3 +82,40 @@ def test_emails_tastes_are_mostly_near_and_summarizations_mostly_far() -> None:
 def test_an_unknown_task_is_refused_with_the_choices() -> None:
     with pytest.raises(InputError, match="email, summarization"):
         get_task("poetry")
+
+
+@every_task
+def test_half_of_the_values_of_one_slot_want_the_ends_of_another_kinds_taste(task: ScriptedTask) -> None:
+    first, last = task.attributes[0].name, task.attributes[-1].name
+    changed: dict[str, list[bool]] = {kind.name: [] for kind in task.kinds}
+    for seed in range(600):
+        document = task.draw_document(np.random.default_rng(seed))
+        taste, usual = task.get_taste(document), task.tastes[document.kind]
+        assert task.get_taste(document, facets=False) == usual
+        facet = task.facets[document.kind]
+        assert usual[first] != task.tastes[facet.other][first] and usual[last] != task.tastes[facet.other][last]
+        differ = [name for name in usual if taste[name] != usual[name]]
+        assert differ in ([], [first, last])
+        assert (differ != []) == facet.applies_to(document, task.kind_by_name[document.kind])
+        if differ:
+            assert {name: taste[name] for name in differ} == {name: task.tastes[facet.other][name] for name in differ}
+        changed[document.kind].append(bool(differ))
+    assert all(0.3 < np.mean(own) < 0.7 for own in changed.values())
+
+
+@every_task
+def test_a_quarter_of_the_values_of_every_slot_but_the_facets_occurs_online_only(task: ScriptedTask) -> None:
+    def collect(documents: list[Document]) -> dict[tuple[str, str], set[str]]:
+        found: dict[tuple[str, str], set[str]] = {}
+        for one in documents:
+            for slot, value in one.facts.items():
+                found.setdefault((one.kind, slot), set()).add(value)
+        return found
+
+    logged, met = collect(task.draw_offline(4000, 0)), collect(task.draw_online(4000, 0, frozenset()))
+    for (kind, slot), values in met.items():
+        total = len(task.kind_by_name[kind].slots[slot])
+        unseen = values - logged[kind, slot]
+        assert len(unseen) == (0 if slot == task.facets[kind].slot else int(total / 4)), (kind, slot)
+    everything = collect(replace(task, unseen_values=0.0).draw_offline(4000, 0))
+    assert everything == met

@@ -92,8 +92,8 @@ ScenarioNames = Annotated[
     Flag(comma=True, default_text="the poster's four"),
     Field(
         min_length=1,
-        description="The columns, as TASK/USER with commas between. A user is strong, weak, other, or a strength such "
-        "as p0.35; A-to-B and A-then-B name a log of user A and rounds with user B.",
+        description="The columns, as TASK/USER with commas between. A user is strong, weak, transfer, other, weak-0.35 "
+        "or erring-0.30; A-to-B and A-then-B name a log of user A and rounds with user B.",
     ),
 ]
 MethodNames = Annotated[
@@ -341,7 +341,7 @@ def sweep_scenarios(settings: ExperimentConfig, sweep: str, values: Sequence[flo
             if not 0 < value <= 1:
                 raise InputError(f"--values: {value:g} is no strength; give numbers above 0 and at most 1")
         tasks = list(dict.fromkeys(column.task for column in columns))
-        names = [f"{task}/p{value:g}" for task in tasks for value in values or SWEEP_STRENGTHS]
+        names = [f"{task}/weak-{value:.2f}-to-strong" for task in tasks for value in values or SWEEP_STRENGTHS]
     elif sweep == "n":
         for value in values:
             if value < 2 or value != int(value):

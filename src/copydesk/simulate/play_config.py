@@ -32,8 +32,8 @@ class PlayConfig(Config):
     user: Annotated[
         str,
         Field(
-            description="The user who edits: strong (fixes nearly every error), weak (fixes a few), other (another "
-            "taste), or a strength such as p0.35."
+            description="The user who edits: strong (towards every preference), weak (towards two in each "
+            "interaction), transfer (in other words), other (another taste), weak-0.35 or erring-0.30."
         ),
     ] = "strong"
     rounds: Annotated[int, Field(ge=1, description="The online rounds T of every policy, and of every person.")] = 200

@@ -161,7 +161,7 @@ def _measure_responses(
     """The measures of each response beside its cost, where task and user are scripts."""
     if not (isinstance(task, ScriptedTask) and isinstance(user, ScriptedUser | ChangingUser)):
         return [{} for _ in contexts]
-    styles = [user.target_style(task, document.kind, t) for t, document in enumerate(contexts, start=first)]
+    styles = [user.target_style(task, document, t) for t, document in enumerate(contexts, start=first)]
     if None in styles:
         return [{} for _ in contexts]
     ideals = [ideal_response(task, document, taste) for document, taste in zip(contexts, styles, strict=True)]

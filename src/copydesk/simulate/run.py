@@ -186,10 +186,10 @@ class LogRunPlayer:
         if method == BASE_METHOD:
             return self.reference_policy.policy
         if method == ORACLE_METHOD:
-            kinds = {document.context: document.kind for document in self.contexts}
+            documents = {document.context: document for document in self.contexts}
 
             def taste(context: Context) -> str:
-                return self.task.describe_taste(kinds[str(context)])
+                return ", ".join(self.task.list_preferences(documents[str(context)]))
 
             return OraclePolicy(method, self.reference_policy.policy, taste)
         return self._load_or_train(method)

@@ -26,8 +26,8 @@ class Letters:
 
     name = "letters"
 
-    def describe_taste(self, kind: str) -> str:
-        return TASTES[kind]
+    def list_preferences(self, document: Document) -> tuple[str, ...]:
+        return tuple(TASTES[document.kind].split(", "))
 
     def draw_offline(self, count: int, seed: int) -> list[Document]:
         raise NotImplementedError

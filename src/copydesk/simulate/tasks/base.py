@@ -22,8 +22,8 @@ class Task(Protocol):
         """Its name on the command line and in every round."""
         ...
 
-    def describe_taste(self, kind: str) -> str:
-        """The users' taste for this kind of document, in words; policies never see it."""
+    def list_preferences(self, document: Document) -> tuple[str, ...]:
+        """The users' preferences for this document in words, each by itself; policies never see them."""
         ...
 
     def draw_offline(self, count: int, seed: int) -> list[Document]:

@@ -4,15 +4,44 @@ from collections.abc import Mapping, Sequence
 
 from copydesk.simulate.tasks import scripted
 from copydesk.simulate.tasks.grammar import DocumentKind, ResponsePart
-from copydesk.simulate.tasks.scripted import ScriptedTask, StyleAttribute
+from copydesk.simulate.tasks.scripted import Facet, ScriptedTask, StyleAttribute
 
 EMAIL_STYLE_ATTRIBUTES = (
-    StyleAttribute("greeting", {"dear": 0.62, "hi": 0.25, "none": 0.13}),
-    StyleAttribute("opening", {"none": 0.66, "wish": 0.20, "thanks": 0.14}),
-    StyleAttribute("layout", {"prose": 0.66, "bullets": 0.22, "numbered": 0.12}),
-    StyleAttribute("wording", {"full": 0.62, "casual": 0.25, "clipped": 0.13}),
-    StyleAttribute("action", {"none": 0.60, "ask": 0.24, "urge": 0.16}),
-    StyleAttribute("closing", {"regards": 0.50, "thanks": 0.20, "cheers": 0.15, "none": 0.15}),
+    StyleAttribute(
+        "greeting",
+        {"dear": 0.62, "hi": 0.25, "none": 0.13},
+        {"dear": "a formal greeting", "hi": "an informal greeting", "none": "no greeting"},
+    ),
+    StyleAttribute(
+        "opening",
+        {"none": 0.66, "wish": 0.20, "thanks": 0.14},
+        {"none": "straight to the point", "wish": "good wishes at the beginning", "thanks": "thanks at the beginning"},
+    ),
+    StyleAttribute(
+        "layout",
+        {"prose": 0.66, "bullets": 0.22, "numbered": 0.12},
+        {"prose": "running text", "bullets": "bullet points", "numbered": "numbered points"},
+    ),
+    StyleAttribute(
+        "wording",
+        {"full": 0.62, "casual": 0.25, "clipped": 0.13},
+        {"full": "full sentences without contractions", "casual": "a casual tone", "clipped": "notes, not sentences"},
+    ),
+    StyleAttribute(
+        "action",
+        {"none": 0.60, "ask": 0.24, "urge": 0.16},
+        {"none": "no call to action", "ask": "a question for the reader's opinion", "urge": "an urgent call to action"},
+    ),
+    StyleAttribute(
+        "closing",
+        {"regards": 0.50, "thanks": 0.20, "cheers": 0.15, "none": 0.15},
+        {
+            "regards": "a formal closing",
+            "thanks": "a thankful closing",
+            "cheers": "a casual closing",
+            "none": "no closing",
+        },
+    ),
 )
 PARTS_BEFORE_BODY = (
     ResponsePart("greeting", "greeting", {"dear": "Dear {to},", "hi": "Hi {to},"}),
@@ -175,11 +204,41 @@ EMAIL = ScriptedTask(
         ),
         "talk": dict(greeting="dear", opening="wish", layout="prose", wording="full", action="ask", closing="thanks"),
     },
-    taste_descriptions={
-        "problem": "informal, conversational, no closing",
-        "paper": "structured, straight to the point, professional greeting and closing",
-        "review": "casual, positive, clear, with thanks at the beginning and a call to action at the end",
-        "talk": "engaging, personal, professional, with a thankful closing",
+    # In each pair of kinds both the greeting and the closing differ.
+    facets={
+        "problem": Facet("item", "paper"),
+        "paper": Facet("topic", "review"),
+        "review": Facet("topic", "talk"),
+        "talk": Facet("event", "problem"),
+    },
+    paraphrases={
+        "Dear {to},": "Good day {to},",
+        "Hi {to},": "Hello {to},",
+        "I hope you are well.": "I trust that all is well with you.",
+        "Thank you for your message.": "Thanks for writing to me.",
+        "Let me know what you think.": "Please tell me your opinion.",
+        "Please answer by tomorrow.": "I need a reply by tomorrow.",
+        "Best regards,": "Kind regards,",
+        "With many thanks,": "Yours gratefully,",
+        "Cheers,": "All the best,",
+        "I am writing because": "This is to tell you that",
+        "I'm writing as": "Just to say that",
+        "I am writing about": "This is about",
+        "I'm writing about": "Just a note about",
+        "It has been like this ever since": "This has been so since",
+        "I would be very grateful for": "I would much appreciate",
+        "I'd really love to have": "I could really do with",
+        "We propose the use of": "We suggest",
+        "There's a neat use of": "It's built on",
+        "It reduces the error by": "The error falls by",
+        "The strongest point of": "What I like best about",
+        "The weakest point, and the one to work on,": "What needs more work",
+        "I have therefore given it a score of": "My score is therefore",
+        "So I've given it a score of": "So it's got a score of",
+        "I am glad to say": "I have the pleasure to say",
+        "I'm glad to say": "Good news:",
+        "The talk takes place in": "I will speak in",
+        "It will last for": "The talk takes",
     },
 )
 """Write an email from notes."""

@@ -64,12 +64,14 @@ class ResponseOutline:
     """A response as its reader sees it.
 
     `style` holds None where the text disagrees with itself or does not show. `facts` holds what the text states,
-    right or wrong. `order` is the sequence of parts as written, with the noise between them.
+    right or wrong. `order` is the sequence of parts as written, with the noise between them. `written` has the value
+    and the layout of each part (no layout outside the body); it adds to `style` only where that holds None.
     """
 
     style: Mapping[str, str | None]
     facts: Mapping[str, str]
     order: tuple[str | Noise, ...]
+    written: Mapping[str, tuple[str, str]] = field(default_factory=dict, compare=False)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -141,7 +143,7 @@ def parse_response(kind: DocumentKind, text: str) -> ResponseOutline:
     """Read any text as a response to a document of this kind. Linear in the text; never fails."""
     order: list[str | Noise] = []
     facts: dict[str, str] = {}
-    seen: dict[str, list[str]] = {}
+    written: dict[str, tuple[str, str]] = {}
     at = 0
     while at < len(text):
         if text[at].isspace():
@@ -157,20 +159,21 @@ def parse_response(kind: DocumentKind, text: str) -> ResponseOutline:
         part = pattern.part
         order.append(part.name)
         facts.update(match.groupdict())
-        seen.setdefault(part.attribute, []).append(pattern.value)
-        if part.body:
-            seen.setdefault("layout", []).append(pattern.layout)
+        written[part.name] = (pattern.value, pattern.layout)
         at = match.end()
-    return ResponseOutline(_infer_style(kind, order, seen), facts, tuple(order))
+    return ResponseOutline(_infer_style(kind, written), facts, tuple(order), written)
 
 
-def _infer_style(
-    kind: DocumentKind, order: Sequence[str | Noise], seen: Mapping[str, list[str]]
-) -> dict[str, str | None]:
+def _infer_style(kind: DocumentKind, written: Mapping[str, tuple[str, str]]) -> dict[str, str | None]:
+    seen: dict[str, list[str]] = {}
+    for name, (value, layout) in written.items():
+        seen.setdefault(kind.part_by_name[name].attribute, []).append(value)
+        if kind.part_by_name[name].body:
+            seen.setdefault("layout", []).append(layout)
     manners: dict[str, str | None] = {}
     for part in kind.parts:
         if part.attribute == "length":
-            manners["length"] = "long" if part.name in order else "medium" if "detail" in order else "short"
+            manners["length"] = "long" if part.name in written else "medium" if "detail" in written else "short"
         elif part.body:
             manners[part.attribute] = _single_value(seen.get(part.attribute, []) or ["", "unseen"])
         else:
@@ -183,11 +186,18 @@ def compose_outline(kind: DocumentKind, style: Mapping[str, str], facts: Mapping
     """The draft in this style that states every fact correctly, in canonical order and without noise."""
     parts = [part for part in kind.parts if part.applies_to(style)]
     stated = {slot: facts[slot] for part in parts for slot in part.slots}
-    return ResponseOutline(dict(style), stated, tuple(part.name for part in parts))
+    written = {part.name: (style[part.attribute], style["layout"] if part.body else "") for part in parts}
+    return ResponseOutline(dict(style), stated, tuple(part.name for part in parts), written)
 
 
-def render_response(kind: DocumentKind, draft: ResponseOutline) -> str:
-    """Write an outline as text. Every style attribute that a part of it needs must have a value."""
+def render_response(kind: DocumentKind, draft: ResponseOutline, templates: Mapping[str, str] | None = None) -> str:
+    """Write an outline as text.
+
+    Args:
+        kind: of the document.
+        draft: the outline. Where its style has no value, each part needs its own in `written`.
+        templates: the wording of some parts, by part name, where it is not that of the grammar.
+    """
     text, body_before, number = "", False, 0
     layout = draft.style["layout"]
     for item in draft.order:
@@ -195,7 +205,10 @@ def render_response(kind: DocumentKind, draft: ResponseOutline) -> str:
             piece, body = item.text, True
         else:
             part = kind.part_by_name[item]
-            piece = SLOT_PATTERN.sub(lambda m: draft.facts[m[1]], part.variants[str(draft.style[part.attribute])])
+            value, layout = draft.written.get(item, ("", ""))
+            value, layout = draft.style[part.attribute] or value, draft.style["layout"] or layout
+            template = (templates or {}).get(item) or part.variants[value]
+            piece = SLOT_PATTERN.sub(lambda m: draft.facts[m[1]], template)
             body = part.body
             if body:
                 number += 1

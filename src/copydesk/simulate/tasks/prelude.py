@@ -54,9 +54,9 @@ class PreludeTask:
         """The tastes by kind."""
         return {kind.name: kind.taste for kind in self.kinds}
 
-    def describe_taste(self, kind: str) -> str:
+    def list_preferences(self, document: Document) -> tuple[str, ...]:
         """The taste in PRELUDE's words."""
-        return self.tastes[kind]
+        return tuple(self.tastes[document.kind].split(", "))
 
     def draw_offline(self, count: int, seed: int) -> list[Document]:
         """The contexts of a log; documents without text are passed over.

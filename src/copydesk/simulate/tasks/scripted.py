@@ -30,6 +30,8 @@ class StyleAttribute:
 
     name: str
     shares: Mapping[str, float]
+    phrases: Mapping[str, str]
+    """Each value as a preference in words."""
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -42,10 +44,37 @@ class StyleAttribute:
 
 
 @dataclass(frozen=True)
+class Facet:
+    """One detail of a kind of document that taste depends on, beside the kind.
+
+    Attributes:
+        slot: the detail.
+        other: the kind whose first and last style attribute are wanted of half of the documents.
+    """
+
+    slot: str
+    other: str
+
+    def applies_to(self, document: Document, kind: DocumentKind) -> bool:
+        """Whether a document is in that half: the slot holds the second, fourth, ... of its values."""
+        return document.facts[self.slot] in list(kind.slots[self.slot])[1::2]
+
+
+@dataclass(frozen=True)
 class ScriptedTask:
     """Endless synthetic documents and the users' taste, one style for each kind of document (as in PRELUDE).
 
-    `taste_descriptions` has each taste in words, for users and policies that read words.
+    Attributes:
+        name: the name on the command line.
+        instruction: the first line of every context.
+        attributes: the ways in which responses vary.
+        kinds: the kinds of documents.
+        tastes: the style wanted of each kind.
+        facets: the detail of each kind that changes what is wanted.
+        paraphrases: phrases of the responses, and how a user with words of their own puts them.
+        unseen_values: the share of each slot's values that no log has and that occur online only, so that a policy
+            has to copy facts it was not trained on. Facets' slots are seen whole: which half of their values a new one
+            belongs to, nothing could tell.
     """
 
     name: str
@@ -53,40 +82,72 @@ class ScriptedTask:
     attributes: Sequence[StyleAttribute]
     kinds: Sequence[DocumentKind]
     tastes: Mapping[str, Style]
-    taste_descriptions: Mapping[str, str]
+    facets: Mapping[str, Facet]
+    paraphrases: Mapping[str, str]
+    unseen_values: float = 0.25
 
     @cached_property
     def kind_by_name(self) -> Mapping[str, DocumentKind]:
         """The kinds by name."""
         return {kind.name: kind for kind in self.kinds}
 
-    def describe_taste(self, kind: str) -> str:
-        """The taste in words."""
-        return self.taste_descriptions[kind]
+    def get_taste(self, document: Document, *, offset: int = 0, facets: bool = True) -> Style:
+        """The style that users want of a document.
+
+        Args:
+            document: the document.
+            offset: for users with another taste: theirs for a kind is the usual one for the kind so many places on.
+            facets: whether it depends on a detail of the document too. Of half of the documents the first and the last
+                style attribute of another kind's taste are wanted then.
+        """
+        kinds = list(self.tastes)
+        kind = kinds[(kinds.index(document.kind) + offset) % len(kinds)]
+        taste = self.tastes[kind]
+        if not (facets and self.facets[document.kind].applies_to(document, self.kind_by_name[document.kind])):
+            return taste
+        ends = (self.attributes[0].name, self.attributes[-1].name)
+        return {**taste, **{name: self.tastes[self.facets[kind].other][name] for name in ends}}
+
+    def list_preferences(self, document: Document) -> tuple[str, ...]:
+        """The taste in words, a preference for each style attribute."""
+        taste = self.get_taste(document)
+        return tuple(one.phrases[taste[one.name]] for one in self.attributes)
+
+    def paraphrase(self, kind: DocumentKind, part: str, value: str) -> str:
+        """The template of a part in one of its variants, as a user with words of their own writes it."""
+        template = kind.part_by_name[part].variants[value]
+        for phrase, own in self.paraphrases.items():
+            template = template.replace(phrase, own)
+        return template
 
     def draw_offline(self, count: int, seed: int) -> list[Document]:
         """The contexts of a log."""
-        return list(islice(self.iter_documents(seed, SeedStream.LOG_DOCUMENTS), count))
+        return list(
+            islice(self.iter_documents(seed, SeedStream.LOG_DOCUMENTS, unseen_values=self.unseen_values), count)
+        )
 
     def draw_online(self, count: int, seed: int, exclude: frozenset[str]) -> list[Document]:
         """The contexts of the online phase, none of them in `exclude`."""
         return list(islice(self.iter_documents(seed, SeedStream.ONLINE_DOCUMENTS, exclude), count))
 
     def iter_documents(
-        self, seed: int, stream: SeedStream, exclude: frozenset[str] = frozenset()
+        self, seed: int, stream: SeedStream, exclude: frozenset[str] = frozenset(), unseen_values: float = 0.0
     ) -> Iterator[Document]:
-        """Endless documents, no context twice and none of those in `exclude`."""
+        """Endless documents, no context twice, none of those in `exclude`, and without a share of the values."""
         rng, seen = make_generator(seed, stream), set(exclude)
         while True:
-            document = self.draw_document(rng)
+            document = self.draw_document(rng, unseen_values)
             if document.context not in seen:
                 seen.add(document.context)
                 yield document
 
-    def draw_document(self, rng: np.random.Generator) -> Document:
-        """A fresh document of a random kind."""
+    def draw_document(self, rng: np.random.Generator, unseen_values: float = 0.0) -> Document:
+        """A fresh document of a random kind; `unseen_values` leaves out that share of each slot's values."""
         kind = self.kinds[int(rng.integers(len(self.kinds)))]
-        facts = {slot: str(rng.choice(list(values))) for slot, values in kind.slots.items()}
+        facts = {}
+        for slot, values in kind.slots.items():
+            unseen = 0 if slot == self.facets[kind.name].slot else int(len(values) * unseen_values)
+            facts[slot] = str(rng.choice(list(values[: len(values) - unseen])))
         lines = [str(rng.choice(list(wordings))) for wordings in kind.lines]
         fixed, free = lines[: kind.opening_lines], lines[kind.opening_lines :]
         rng.shuffle(free)
@@ -105,7 +166,7 @@ class ScriptedTask:
 
 def ideal_response(task: ScriptedTask, document: Document, taste: Style | None = None) -> str:
     """The response wholly to a taste with every fact correct; the taste is the task's own unless another is given."""
-    return task.write_response(document, task.tastes[document.kind] if taste is None else taste)
+    return task.write_response(document, task.get_taste(document) if taste is None else taste)
 
 
 @dataclass(frozen=True)
@@ -138,7 +199,7 @@ def score_response(task: ScriptedTask, document: Document, response: str, taste:
     return ResponseScore(
         malformed=malformed,
         facts=sum(right.values()) / len(right) if right else 0.0,
-        to_taste=draft == compose_outline(kind, task.tastes[document.kind] if taste is None else taste, document.facts),
+        to_taste=draft == compose_outline(kind, task.get_taste(document) if taste is None else taste, document.facts),
         correct_slots=right,
     )
 

@@ -4,14 +4,49 @@ from collections.abc import Mapping, Sequence
 
 from copydesk.simulate.tasks import scripted
 from copydesk.simulate.tasks.grammar import DocumentKind, ResponsePart
-from copydesk.simulate.tasks.scripted import ScriptedTask, StyleAttribute
+from copydesk.simulate.tasks.scripted import Facet, ScriptedTask, StyleAttribute
 
 SUMMARY_STYLE_ATTRIBUTES = (
-    StyleAttribute("opening", {"none": 0.82, "label": 0.12, "story": 0.03, "hook": 0.03}),
-    StyleAttribute("layout", {"prose": 0.84, "bullets": 0.11, "questions": 0.05}),
-    StyleAttribute("wording", {"plain": 0.84, "clipped": 0.08, "second": 0.05, "playful": 0.03}),
-    StyleAttribute("length", {"medium": 0.76, "short": 0.16, "long": 0.08}),
-    StyleAttribute("ending", {"none": 0.82, "moral": 0.09, "ask": 0.06, "tag": 0.03}),
+    StyleAttribute(
+        "opening",
+        {"none": 0.82, "label": 0.12, "story": 0.03, "hook": 0.03},
+        {
+            "none": "no introduction",
+            "label": "a line that says it is a summary",
+            "story": "a storyteller's beginning",
+            "hook": "a question at the beginning that makes curious",
+        },
+    ),
+    StyleAttribute(
+        "layout",
+        {"prose": 0.84, "bullets": 0.11, "questions": 0.05},
+        {"prose": "running text", "bullets": "bullet points", "questions": "question answering style"},
+    ),
+    StyleAttribute(
+        "wording",
+        {"plain": 0.84, "clipped": 0.08, "second": 0.05, "playful": 0.03},
+        {
+            "plain": "plain wording",
+            "clipped": "parallel notes",
+            "second": "second person narrative",
+            "playful": "playful language for young children",
+        },
+    ),
+    StyleAttribute(
+        "length",
+        {"medium": 0.76, "short": 0.16, "long": 0.08},
+        {"medium": "of medium length", "short": "brief", "long": "complete"},
+    ),
+    StyleAttribute(
+        "ending",
+        {"none": 0.82, "moral": 0.09, "ask": 0.06, "tag": 0.03},
+        {
+            "none": "no remark at the end",
+            "moral": "a personal reflection at the end",
+            "ask": "a question for the reader at the end",
+            "tag": "tags and an emoji at the end",
+        },
+    ),
 )
 OPENING_PART = ResponsePart(
     "opening",
@@ -319,12 +354,45 @@ SUMMARIZATION = ScriptedTask(
         "abstract": dict(opening="hook", layout="prose", wording="second", length="short", ending="tag"),
         "movie": dict(opening="label", layout="questions", wording="plain", length="long", ending="none"),
     },
-    taste_descriptions={
-        "news": "for young children: storytelling, short, playful, interactive",
-        "post": "second person narrative, brief, with a personal reflection at the end",
-        "wiki": "bullet points, parallel structure, brief",
-        "abstract": "like a tweet: inquisitive, brief, addressed to the reader, with tags and an emoji",
-        "movie": "question answering style, complete",
+    # In each pair of kinds both the opening and the ending differ.
+    facets={
+        "news": Facet("event", "post"),
+        "post": Facet("thing", "abstract"),
+        "wiki": Facet("country", "news"),
+        "abstract": Facet("topic", "movie"),
+        "movie": Facet("genre", "news"),
+    },
+    paraphrases={
+        "Here is a short summary.": "This is the short version.",
+        "Come closer, little ones, for a story.": "Gather round, children, here is a tale.",
+        "Did you ever wonder about this?": "Have you asked yourself this before?",
+        "It is something to think about.": "That gives us all something to think about.",
+        "And what would you have done?": "How would you have acted?",
+        "Pass it on, friends! #goodread #today ✨": "Tell your friends! #mustread #now ✨",
+        "There is more, but these are the points that count.": "There is more to it, but this matters most.",
+        "According to the report,": "As the report says,",
+        "It says that": "We read that",
+        "The author of the post says that": "The writer tells us that",
+        "The author writes of": "The writer speaks of",
+        "The authors of the paper study": "The paper is about",
+        "To this end they propose and train": "For this they build",
+        "In the experiments it makes": "When tested, it makes",
+        "The article is about": "We read about",
+        "The film under review is": "The film is",
+        "The best thing about it, the review says, is": "Best of all, says the review, is",
+        "The weak spot of the film, on the other hand, is": "Its weakness, though, is",
+        "You wake up in": "You open your eyes in",
+        "You trusted your {relative} with": "You lent your {relative}",
+        "You have been waiting for": "You wait and wait,",
+        "You arrive in": "You get to",
+        "You sit down for": "You are about to see",
+        "You will be thinking of": "You will not forget",
+        "Whoosh, one {day} there came to": "Boom, on {day} there came to",
+        "Once upon a time a": "Long, long ago a",
+        "Tick, tock, and": "Yawn, yawn, and",
+        "Popcorn ready, here comes": "Lights off, now comes",
+        "Some clever folks went to play with": "Some bright people had fun with",
+        "Far, far away in": "Behind the hills of",
     },
 )
 """Summarize a document."""

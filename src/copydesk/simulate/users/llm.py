@@ -292,7 +292,7 @@ class LlmUser:
             InputError: the policy cannot answer.
         """
         texts = [
-            _PendingText(document.context, response, task.describe_taste(document.kind), seed)
+            _PendingText(document.context, response, ", ".join(task.list_preferences(document)), seed)
             for document, response, seed in zip(documents, responses, seeds, strict=True)
         ]
         content = self._ask(texts, _JUDGES, _QUESTION, self._read_verdict)

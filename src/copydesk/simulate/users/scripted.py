@@ -1,11 +1,11 @@
-"""Scripted users: they edit a response towards their taste, nearly always (strong) or by small steps (weak).
+"""Scripted users: they edit a response towards every preference (strong) or towards a few of them (weak).
 
 Also the interface of every simulated user, a user who changes halfway, and the people of different tastes who share a
 log.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from typing import Any, Protocol
 
@@ -15,24 +15,36 @@ from copydesk.errors import InputError
 from copydesk.simulate.tasks.base import Document, Task
 from copydesk.simulate.tasks.grammar import DocumentKind, Noise, ResponseOutline, parse_response, render_response
 from copydesk.simulate.tasks.scripted import ScriptedTask, Style
+from copydesk.simulate.users.attention import Attention
 
 
 @dataclass(frozen=True)
 class ScriptedUser:
-    """A user with a taste for each kind of document and a strength `p`, the chance that an error is fixed.
+    """A user with a taste, one preference for each style attribute, which depends on the document.
 
-    What is to the user's taste already is kept, and a response wholly to taste is accepted unchanged. Every other style
-    attribute is changed: with probability `p` to the taste, else to some other value (one of two values is then kept).
-    Each wrong, missing, misplaced or garbled piece is fixed with probability `p`. So a strong and a weak user rewrite
-    about as much, but the weak one's text is still far from what either of them wants.
+    A response wholly to taste is accepted unchanged. In every other one, the preferences of `attention` are attended
+    to; what the others are about stays exactly as it is, whether it is to taste or not. Wrong, missing, misplaced and
+    garbled pieces are fixed whatever is attended to.
 
-    `taste_offset` is for users with another taste: their taste for one kind of document is that of the task's default
-    users for the kind `taste_offset` places further on.
+    Attributes:
+        name: the name in every round.
+        p: the probability that something attended to is fixed. With 1 the user never errs. Below, a style attribute
+            that is not to taste is changed to some other value (one of two values is kept), and a wrong piece is kept.
+        taste_offset: for users with another taste: theirs for one kind of document is that of the usual users for the
+            kind `taste_offset` places further on.
+        attention: the preferences attended to in an interaction.
+        facets: whether taste depends on a detail of the document too (`ScriptedTask.get_taste`).
+        tolerance: how many preferences a response may miss, with nothing else wrong, and be accepted.
+        own_words: whether the user's own text is worded otherwise than the task's (`ScriptedTask.paraphrases`).
     """
 
     name: str
-    p: float
+    p: float = 1.0
     taste_offset: int = 0
+    attention: Attention = field(default_factory=Attention)
+    facets: bool = True
+    tolerance: int = 0
+    own_words: bool = False
 
     def edit(
         self, task: Task, documents: Sequence[Document], responses: Sequence[str], seeds: Sequence[Sequence[int]]
@@ -52,54 +64,32 @@ class ScriptedUser:
             for document, response, seed in zip(documents, responses, seeds, strict=True)
         ]
 
-    def target_style(self, task: ScriptedTask, kind: str, t: int) -> Style:
-        """The style this user wants for a kind of document, in every round t."""
-        kinds = list(task.tastes)
-        return task.tastes[kinds[(kinds.index(kind) + self.taste_offset) % len(kinds)]]
+    def target_style(self, task: ScriptedTask, document: Document, t: int) -> Style:
+        """The style this user wants of a document, in every round t."""
+        return task.get_taste(document, offset=self.taste_offset, facets=self.facets)
 
     def edit_response(self, task: ScriptedTask, document: Document, response: str, rng: np.random.Generator) -> str:
-        """The user's edit of a response; `rng` decides which errors are fixed, the same ones for any text."""
+        """The user's edit of a response; `rng` decides what is attended to and fixed, the same for any text."""
         kind = task.kind_by_name[document.kind]
         draft = parse_response(kind, response)
-        edited = self._edit_outline(task, kind, draft, document, rng)
-        return response if edited == draft else render_response(kind, edited)
-
-    def _edit_outline(
-        self,
-        task: ScriptedTask,
-        kind: DocumentKind,
-        draft: ResponseOutline,
-        document: Document,
-        rng: np.random.Generator,
-    ) -> ResponseOutline:
-        taste = self.target_style(task, kind.name, 0)
-        # Every chance is drawn whether it is needed or not, so that two responses meet the same user (common random
+        taste = self.target_style(task, document, 0)
+        # Every number is drawn whether it is needed or not, so that two responses meet the same user (common random
         # numbers): one draw for each style attribute and part, in a fixed order.
         chances = {one.name: rng.random(2) for one in task.attributes}
         fixes = {part.name: rng.random() < self.p for part in kind.parts}
-        tidies, clears = rng.random(2) < self.p
+        sorts, clears = (bool(one) for one in rng.random(2) < self.p)
+        attended = self.attention.sample(rng, len(task.attributes))
 
-        style = {
-            one.name: self._edit_attribute(draft.style[one.name], taste[one.name], one.values, chances[one.name])
-            for one in task.attributes
-        }
-        order = [item for item in draft.order if self._is_kept(kind, item, style, bool(clears))]
-        canonical = [part.name for part in kind.parts]
-        if tidies:
-            order = _sort_parts(order, canonical)
-        for part in kind.parts:
-            if part.name in order or not part.applies_to(style):
-                continue
-            # A part that was rightly absent before comes with its style; one that should have been there was missing.
-            was_missing = bool(part.slots) and part.body and _was_expected(part.name, draft, style)
-            if fixes[part.name] or not was_missing:
-                _insert_part(order, part.name, canonical)
-        facts = {}
-        for name in (item for item in order if isinstance(item, str)):
-            for slot in kind.part_by_name[name].slots:
-                known = draft.facts.get(slot)
-                facts[slot] = document.facts[slot] if known is None or fixes[name] else known
-        return ResponseOutline(style, facts, tuple(order))
+        style: dict[str, str | None] = {}
+        for number, one in enumerate(task.attributes):
+            now = draft.style[one.name]
+            style[one.name] = (
+                self._edit_attribute(now, taste[one.name], one.values, chances[one.name]) if number in attended else now
+            )
+        edited = _edit_outline(kind, draft, style, taste, document, fixes, sorts=sorts, clears=clears)
+        if edited == draft or self._tolerates(kind, draft, taste, document):
+            return response
+        return render_response(kind, edited, self._choose_words(task, kind, draft, edited))
 
     def _edit_attribute(self, now: str | None, taste: str, values: Sequence[str], chances: np.ndarray) -> str:
         if now == taste or chances[0] < self.p:
@@ -109,11 +99,75 @@ class ScriptedUser:
             return now if now is not None else taste
         return others[int(chances[1] * len(others))]
 
-    def _is_kept(self, kind: DocumentKind, item: str | Noise, style: Mapping[str, str], clears: bool) -> bool:
-        return not clears if isinstance(item, Noise) else kind.part_by_name[item].applies_to(style)
+    def _tolerates(self, kind: DocumentKind, draft: ResponseOutline, taste: Style, document: Document) -> bool:
+        missed = sum(draft.style[name] != value for name, value in taste.items())
+        if not 0 < missed <= self.tolerance:
+            return False
+        fixes = dict.fromkeys(kind.part_by_name, True)
+        return _edit_outline(kind, draft, draft.style, taste, document, fixes, sorts=True, clears=True) == draft
+
+    def _choose_words(
+        self, task: ScriptedTask, kind: DocumentKind, draft: ResponseOutline, edited: ResponseOutline
+    ) -> Mapping[str, str]:
+        """The templates of the parts that this user wrote, by part name, where they are not the task's."""
+        if not self.own_words:
+            return {}
+        kept = {name for name, (value, _) in draft.written.items() if edited.written.get(name, ("",))[0] == value}
+        return {name: task.paraphrase(kind, name, edited.written[name][0]) for name in edited.parts if name not in kept}
 
 
-def _was_expected(name: str, draft: ResponseOutline, style: Mapping[str, str]) -> bool:
+def _edit_outline(
+    kind: DocumentKind,
+    draft: ResponseOutline,
+    style: Mapping[str, str | None],
+    taste: Style,
+    document: Document,
+    fixes: Mapping[str, bool],
+    *,
+    sorts: bool,
+    clears: bool,
+) -> ResponseOutline:
+    """A draft in another style with its errors fixed; `None` in `style` keeps the values that a mixed draft has."""
+    order = [item for item in draft.order if _is_kept(kind, item, style, clears=clears)]
+    canonical = [part.name for part in kind.parts]
+    if sorts:
+        order = _sort_parts(order, canonical)
+    # A part that a mixed draft lacks is written like the first one that is there.
+    complete = {name: value or _find_first_value(kind, draft, name) or taste[name] for name, value in style.items()}
+    for part in kind.parts:
+        if part.name in order or not part.applies_to(complete) or (style[part.attribute] is None and not part.slots):
+            continue
+        # A part that was rightly absent before comes with its style; one that should have been there was missing.
+        was_missing = bool(part.slots) and part.body and _was_expected(part.name, draft, style)
+        if fixes[part.name] or not was_missing:
+            _insert_part(order, part.name, canonical)
+    facts, written = {}, {}
+    for part in (kind.part_by_name[item] for item in order if isinstance(item, str)):
+        before = draft.written.get(part.name, (complete[part.attribute], complete["layout"]))
+        layout = (style["layout"] or before[1]) if part.body else ""
+        written[part.name] = (style[part.attribute] or before[0], layout)
+        for slot in part.slots:
+            known = draft.facts.get(slot)
+            facts[slot] = document.facts[slot] if known is None or fixes[part.name] else known
+    return ResponseOutline(style, facts, tuple(order), written)
+
+
+def _find_first_value(kind: DocumentKind, draft: ResponseOutline, attribute: str) -> str | None:
+    """The value of a style attribute in the first part that shows it."""
+    if attribute == "layout":
+        return next((layout for _, layout in draft.written.values() if layout), None)
+    parts = (name for name in draft.written if kind.part_by_name[name].attribute == attribute)
+    return next((draft.written[name][0] for name in parts), None)
+
+
+def _is_kept(kind: DocumentKind, item: str | Noise, style: Mapping[str, str | None], *, clears: bool) -> bool:
+    if isinstance(item, Noise):
+        return not clears
+    part = kind.part_by_name[item]
+    return style[part.attribute] is None or part.applies_to(style)
+
+
+def _was_expected(name: str, draft: ResponseOutline, style: Mapping[str, str | None]) -> bool:
     """A fact's part is missing unless the length the writer chose left it out."""
     return name != "detail" or draft.style.get("length") == style.get("length")
 
@@ -171,10 +225,10 @@ class ChangingUser:
         # Rounds are played in their order, so those before the change come first.
         return edits
 
-    def target_style(self, task: ScriptedTask, kind: str, t: int) -> Style | None:
+    def target_style(self, task: ScriptedTask, document: Document, t: int) -> Style | None:
         """The style wanted in round t; `None` if the user is not a script."""
         user = self.first if t <= self.change_round else self.then
-        return user.target_style(task, kind, t) if isinstance(user, ScriptedUser) else None
+        return user.target_style(task, document, t) if isinstance(user, ScriptedUser) else None
 
 
 # Half share a taste and the others have one each, so that there is a common and a personal part; and in either half
