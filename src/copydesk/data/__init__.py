@@ -9,9 +9,11 @@ __all__ = [
     "FieldMapping",
     "Message",
     "Redactor",
+    "RepeatTrimmer",
     "load_log",
     "read_jsonl",
     "summarize_costs",
+    "trim_repeats",
     "write_jsonl",
 ]
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from copydesk.data.mapping import FieldMapping
     from copydesk.data.record import EditRecord, Message
     from copydesk.data.redact import Redactor
+    from copydesk.data.repetition import RepeatTrimmer, trim_repeats
 else:
     from copydesk.utils.lazy import lazy_exports
 
@@ -32,5 +35,6 @@ else:
             "copydesk.data.mapping": ["FieldMapping"],
             "copydesk.data.record": ["EditRecord", "Message"],
             "copydesk.data.redact": ["Redactor"],
+            "copydesk.data.repetition": ["RepeatTrimmer", "trim_repeats"],
         },
     )
