@@ -217,17 +217,21 @@ def batch_logprobs(model: nn.Module, batch: dict[str, Tensor], count: int, forwa
         Each float32 of shape [B], in nats, summed over the answer's tokens. Where y was not laid out (nothing was
         edited, or only y' is needed) the second is the first.
     """
-    inputs = forward.build_model_inputs(batch)
-    unwrapped: nn.Module = extract_model_from_parallel(model)
-    with scoring_head(unwrapped, batch["source"], batch["target"], fused=forward.fused):
-        logits = model(**inputs).logits[0]
-    target = batch["target"]
-    per_token = logits[:, 0] if forward.fused else -F.cross_entropy(logits.float(), target, reduction="none")
+    per_token = _compute_batch_token_logprobs(model, batch, forward)
     sums = [
         per_token.new_zeros(count).index_add(0, batch["owner"], per_token * (batch["part"] != other))
         for other in (RESPONSE, EDIT)
     ]
     return TripleLogProbs(*sums)
+
+
+def _compute_batch_token_logprobs(model: nn.Module, batch: dict[str, Tensor], forward: ForwardPlan) -> Tensor:
+    """The log-probability of every scored token, float32 of shape [N], in the order of `batch["target"]`."""
+    inputs = forward.build_model_inputs(batch)
+    unwrapped: nn.Module = extract_model_from_parallel(model)
+    with scoring_head(unwrapped, batch["source"], batch["target"], fused=forward.fused):
+        logits: Tensor = model(**inputs).logits[0]
+    return logits[:, 0] if forward.fused else -F.cross_entropy(logits.float(), batch["target"], reduction="none")
 
 
 logger = logging.getLogger(__name__)
@@ -367,6 +371,39 @@ def score_triples(
     if distribute:
         scores = reduce(scores.to(device), reduction="sum").cpu()
     return TripleLogProbs(*scores)
+
+
+@torch.no_grad()
+def compute_token_logprobs(
+    model: nn.Module, triples: Sequence[Triple], *, batch_size: int = 8, forward: ForwardPlan | None = None
+) -> list[Tensor]:
+    """log π of every token of every y', without gradient and without dropout.
+
+    Args:
+        model: a causal language model.
+        triples: n of them.
+        batch_size: triples in one forward pass.
+        forward: how to run the model; by default `choose_forward` decides.
+
+    Returns:
+        For each triple float32 of shape [tokens of y'] on the CPU, in nats; its sum is log π(y'|x).
+    """
+    forward = forward or choose_forward(model, compute_longest_length(triples))
+    order = sorted(range(len(triples)), key=lambda place: -_count_tokens(triples[place]))
+    found = [torch.empty(0)] * len(triples)
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    with forward.use_attention(model):
+        for start in range(0, len(order), batch_size):
+            places = order[start : start + batch_size]
+            batch = forward.lay_out([triples[place] for place in places], with_response=False)
+            batch = {name: tensor.to(device) for name, tensor in batch.items()}
+            per_token = _compute_batch_token_logprobs(model, batch, forward)
+            for owner, place in enumerate(places):
+                found[place] = per_token[batch["owner"] == owner].cpu()
+    model.train(was_training)
+    return found
 
 
 def compute_longest_length(triples: Sequence[Triple]) -> int:
