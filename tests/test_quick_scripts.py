@@ -33,6 +33,7 @@ IN_PROCESS = {
     "experiments/personal/personal.py": ["table"],
     "experiments/real_edits/train_smollm2.py": ["--rows", "5", "--steps", "1", "--json"],
     "experiments/recipe/choose_recipe.py": ["--methods", "sft", "--json"],
+    "experiments/selection/choose_settings.py": ["--json"],
     "experiments/table/print_tables.py": [],
 }
 """The options beside --quick, which go before what it stands for."""

@@ -19,12 +19,14 @@ __all__ = [
     "compute_offline_cost_loss",
     "compute_preference_loss",
     "compute_supervised_loss",
+    "find_changed_tokens",
     "forget_person",
     "read_policy_file",
     "train_all",
 ]
 
 if TYPE_CHECKING:
+    from copydesk.training.alignment import find_changed_tokens
     from copydesk.training.config import CostModelConfig, RlConfig, TrainConfig
     from copydesk.training.forget import ForgetResult, forget_person
     from copydesk.training.objectives import (
@@ -43,6 +45,7 @@ else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
+            "copydesk.training.alignment": ["find_changed_tokens"],
             "copydesk.training.config": ["CostModelConfig", "RlConfig", "TrainConfig"],
             "copydesk.training.forget": ["ForgetResult", "forget_person"],
             "copydesk.training.objectives": [
