@@ -71,7 +71,8 @@ def test_the_reference_policy_is_compared_and_is_no_setting(choose: Any, grid: P
         shutil.copytree(run / "sft-0", run / "base-0", ignore=shutil.ignore_patterns("policy"))
         (run / "base-0" / "settings.json").write_text('{"method": "base", "settings": {}}', encoding="utf-8")
     found = choose()
-    assert ("base-0", 0.4) in chosen(found, "0", "unfixed")
+    assert chosen(found, "0", "base") == [("base-0", 0.4)]
+    assert chosen(found, "0", "unfixed") == chosen(found, "0", "best in hindsight") == [("sft-1", 0.1)]
     assert found["recipe"]["unfixed"]["email"].keys() == {"sft"}
     assert {row["settings"] for row in found["seeds"]["0"]["correlations"]} == {2}
 
@@ -85,6 +86,12 @@ def test_a_setting_that_is_not_finished_for_every_user_is_skipped(
     printed = capsys.readouterr()
     assert chosen(json.loads(printed.out), "0", "unfixed") == [("sft-0", 0.4)]
     assert "skipped email, seed 0, sft-1: not finished for every user" in printed.err
+
+
+def test_a_folder_that_is_still_being_written_is_no_setting(choose: Any, grid: Path) -> None:
+    for run in grid.iterdir():
+        shutil.copytree(run / "sft-1", run / ".sft-2.partial", symlinks=True)
+    assert {row["setting"] for row in choose()["seeds"]["0"]["candidates"]} == {"sft-0", "sft-1"}
 
 
 def test_metrics_are_computed_once(choose: Any, grid: Path) -> None:

@@ -91,7 +91,7 @@ def iter_trials(out: Path, *, again: bool) -> Iterator[Trial]:
             raise InputError(f"{run}: name the folder of a log TASK-USER-SEED")
         task, user, seed = parts[1], parts[2], int(parts[3])
         log, held_out = load_log(run / "log.jsonl"), load_log(run / "held_out.jsonl")
-        for folder in sorted(path.parent for path in run.glob("*/settings.json")):
+        for folder in sorted(path.parent for path in run.glob("[!.]*/settings.json")):
             if not all((folder / name).exists() for name in ("held_out_texts.json", "rounds.jsonl")):
                 continue
             about = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
@@ -152,7 +152,8 @@ def choose_all(grid: Grid, seed: int) -> dict[str, dict[str, dict[str, str]]]:
     chosen: dict[str, dict[str, dict[str, str]]] = {}
     for name, rule in SELECTION_RULES.items():
         for task, method, own in _iter_methods(grid, seed):
-            chosen.setdefault(name, {}).setdefault(task, {})[method] = rule.choose(own).name
+            if method != BASE:
+                chosen.setdefault(name, {}).setdefault(task, {})[method] = rule.choose(own).name
     return chosen
 
 
@@ -164,12 +165,17 @@ def _iter_methods(grid: Grid, seed: int) -> Iterator[tuple[str, str, list[Tried]
 
 
 def compare_choices(grid: Grid, seed: int, chosen: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the chosen settings cost with a seed, and what the best ones cost that were tried with it."""
+    """What the chosen settings cost with a seed, and what the best ones cost that were tried with it.
+
+    The reference policy, which has no settings, comes first.
+    """
     rows = []
-    for rule in (*chosen, HINDSIGHT):
+    for rule in (BASE, *chosen, HINDSIGHT):
         for task, method, own in _iter_methods(grid, seed):
+            if (method == BASE) != (rule == BASE):
+                continue
             best = min(own, key=lambda one: one.cost).name
-            name = best if rule == HINDSIGHT else chosen[rule].get(task, {}).get(method)
+            name = best if rule in (BASE, HINDSIGHT) else chosen[rule].get(task, {}).get(method)
             rows += [{"rule": rule} | describe(one, task) for one in own if one.name == name]
     return rows
 
@@ -220,7 +226,7 @@ def build_recipes(grid: Grid, seed: int, chosen: Mapping[str, Any]) -> dict[str,
     """The settings by rule, task and method."""
     recipes: dict[str, dict[str, dict[str, Any]]] = {}
     for row in compare_choices(grid, seed, chosen):
-        if row["rule"] != HINDSIGHT and row["method"] != BASE:
+        if row["rule"] in chosen:
             methods = recipes.setdefault(row["rule"], {}).setdefault(row["task"], {})
             methods[row["method"]] = row["settings"]
     return recipes
@@ -249,7 +255,7 @@ def print_choices(rows: Sequence[Mapping[str, Any]]) -> None:
         ["rule", "task", "method", "settings", *(f"log of {user}" for user in users), "mean"],
         [
             [
-                row["rule"],
+                "–" if row["rule"] == BASE else row["rule"],
                 row["task"],
                 row["method"],
                 ", ".join(f"{name} {value}" for name, value in row["settings"].items()) or "–",
