@@ -34,6 +34,7 @@ IN_PROCESS = {
     "experiments/real_edits/train_smollm2.py": ["--rows", "5", "--steps", "1", "--json"],
     "experiments/recipe/choose_recipe.py": ["--methods", "sft", "--json"],
     "experiments/selection/choose_settings.py": ["--json"],
+    "experiments/selection/train_grid.py": [],
     "experiments/table/print_tables.py": [],
 }
 """The options beside --quick, which go before what it stands for."""
@@ -68,7 +69,7 @@ def test_it_runs_quickly_from_a_fresh_clone(
     script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
     options = IN_PROCESS[request.node.callspec.params["script"]]
-    out = ["--out", str(tmp_path)] if script.__name__ in ("choose_recipe", "overoptimisation") else []
+    out = ["--out", str(tmp_path)] if script.__name__ in ("choose_recipe", "overoptimisation", "train_grid") else []
     assert not script.main([*options, "--quick", *out])
     printed = capsys.readouterr().out
     if "--json" in options:
