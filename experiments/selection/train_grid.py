@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from copydesk.data.repetition import trim_repeats
 
 from copydesk.data.cost import EditCost
 from copydesk.data.jsonl import load_log, write_jsonl
 from copydesk.data.record import EditRecord
+from copydesk.data.repetition import trim_repeats
 from copydesk.models.load import load_model, quiet_libraries
 from copydesk.policies import LocalPolicy, Policy, Sampling
 from copydesk.simulate.protocol import Round, build_log, draw_online_documents, generate_responses, simulate_edits
