@@ -16,8 +16,8 @@ from rich.text import Text
 from copydesk.diagnose.advice import Advice
 from copydesk.diagnose.diagnose import Diagnosis
 from copydesk.diagnose.quality import Coverage
-from copydesk.report.plots import draw_svg
 from copydesk.report.style import MethodStyle, get_method_label, method_styles
+from copydesk.report.svg import draw_svg
 from copydesk.report.templating import BarView, CellView, FigureView, RowView, TableView, render_template
 
 if TYPE_CHECKING:

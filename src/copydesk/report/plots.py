@@ -1,32 +1,21 @@
 """Plots of a run as SVG that belongs to the page it is set into.
 
 Costs and pulls over the rounds, costs by kind of document and by user, regret, sweeps, and the calibration of a cost
-model. `draw_svg` and the helpers for lines and bars serve the plots of other packages as well.
+model.
 """
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from html import escape
-from io import StringIO
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from copydesk.errors import InputError
 from copydesk.report.metrics import compute_regrets
 from copydesk.report.results import Sweep, UserRow
 from copydesk.report.rounds import RoundRow, list_arms, list_methods
-from copydesk.report.style import (
-    METHOD_STYLES,
-    LineStyle,
-    MethodStyle,
-    get_css_variable,
-    get_method_label,
-    is_late,
-    method_styles,
-)
+from copydesk.report.style import METHOD_STYLES, MethodStyle, get_method_label, method_styles
+from copydesk.report.svg import DASHES, RULE_COLOUR, draw_curves, draw_line, draw_svg, label_lines, make_standalone_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,36 +25,6 @@ MAX_WINDOW = 20
 CALIBRATION_FILE = "calibration.svg"
 """The name of the calibration plot in a cost model's folder."""
 SWEEP_AXIS_LABELS = {"p": "p, the strength of the user", "n": "n, the edits in the log"}
-RULE_COLOUR = "#030201"
-"""Stands for the page's colour of rules until the drawing is SVG."""
-_INK_PLACEHOLDER = "#010203"  # stands for the page's colour of text
-_DASHES = (0, (4, 2))
-_DASH_PATTERNS: dict[LineStyle, Any] = {
-    "solid": "solid",
-    "dashed": _DASHES,
-    "dotted": (0, (1, 1.2)),
-    "dashdot": (0, (5, 1.5, 1, 1.5)),
-}
-_RC_PARAMS: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.size": 10,
-    "axes.labelsize": 10,
-    "text.color": _INK_PLACEHOLDER,
-    "axes.labelcolor": _INK_PLACEHOLDER,
-    "xtick.color": _INK_PLACEHOLDER,
-    "ytick.color": _INK_PLACEHOLDER,
-    "axes.edgecolor": RULE_COLOUR,
-    "grid.color": RULE_COLOUR,
-    "grid.linewidth": 0.7,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-}
 
 
 def plot_cost_over_rounds(rounds: Sequence[RoundRow]) -> str:
@@ -276,7 +235,7 @@ def plot_calibration(bins: Sequence[Mapping[str, float]]) -> str:
         predicted, cost = [one["predicted"] for one in bins], [one["cost"] for one in bins]
         error = [2 * one["error"] for one in bins]
         top = 1.05 * max(*predicted, *(c + e for c, e in zip(cost, error, strict=True)), 1e-9)
-        axes.plot([0, top], [0, top], color=METHOD_STYLES["base"].light, linewidth=1, linestyle=_DASHES)
+        axes.plot([0, top], [0, top], color=METHOD_STYLES["base"].light, linewidth=1, linestyle=DASHES)
         axes.errorbar(predicted, cost, error, color=style.light, marker="o", linestyle="none", capsize=2)
         axes.set(xlim=(0, top), ylim=(0, top), xlabel="predicted cost", ylabel="cost")
 
@@ -307,105 +266,3 @@ def _group_by_seed(rounds: Sequence[RoundRow]) -> list[list[RoundRow]]:
 def _rolling_mean(values: Sequence[float], width: int) -> NDArray[np.float64]:
     """Means of each `width` neighbours, (N,) → (N - width + 1,); the first is that of rounds 1 to `width`."""
     return np.convolve(np.asarray(values, dtype=np.float64), np.full(width, 1 / width), mode="valid")
-
-
-def draw_curves(axes: "Axes", x: ArrayLike, curves: Sequence[ArrayLike], method: str, style: MethodStyle) -> float:
-    """Draw the mean of one curve for each seed, with a band of one standard deviation where there are several.
-
-    Returns:
-        The height at which the line ends.
-    """
-    values: NDArray[np.float64] = np.array(curves, dtype=np.float64)
-    mean = values.mean(axis=0)
-    std = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros_like(mean)
-    draw_line(axes, x, mean, std, method, style)
-    return float(mean[-1])
-
-
-def draw_line(
-    axes: "Axes",
-    x: ArrayLike,
-    mean: NDArray[np.float64],
-    std: NDArray[np.float64],
-    method: str,
-    style: MethodStyle,
-    marker: str = "",
-) -> None:
-    """Draw a method's line in its colour and dashes, late ensembles on top, and a band where `std` is not 0."""
-    axes.plot(
-        x,
-        mean,
-        color=style.light,
-        linewidth=2.4 if method == "late" else 1.5,
-        linestyle=_DASH_PATTERNS[style.line],
-        marker=marker,
-        markersize=3.5,
-        zorder=3 if is_late(method) else 2,
-    )
-    if std.any():
-        axes.fill_between(x, mean - std, mean + std, color=style.light, alpha=0.13, linewidth=0)
-
-
-def label_lines(axes: "Axes", ends: Mapping[str, float], shown: Mapping[str, MethodStyle]) -> None:
-    """Write each method's label to the right of the axes, where its line ends or just above another label."""
-    bottom, top = axes.get_ylim()
-    for name, height in spread_labels(ends, (top - bottom) * 0.075).items():
-        axes.annotate(shown[name].label, (1, height), xycoords=("axes fraction", "data"), xytext=(5, 0),
-                      textcoords="offset points", va="center", color=shown[name].light)  # fmt: skip
-
-
-def spread_labels(heights: Mapping[str, float], gap: float) -> dict[str, float]:
-    """Move heights up just enough that labels put there are at least `gap` apart."""
-    placed: dict[str, float] = {}
-    floor = float("-inf")
-    for name in sorted(heights, key=heights.__getitem__):
-        placed[name] = floor = max(heights[name], floor + gap)
-    return placed
-
-
-def draw_svg(draw: "Callable[[Axes], None]", shown: Mapping[str, MethodStyle], label: str, height: float) -> str:
-    """Draw a plot as an `<svg>` element for a page.
-
-    Text stays text, in the page's font. The colours of the methods become CSS variables, so that the plot follows the
-    page into dark mode. The same drawing always gives the same bytes.
-
-    Args:
-        draw: draws on axes 5.6 inches wide.
-        shown: the style of each method whose colour is drawn, by its name.
-        label: what the plot shows in words, for screen readers.
-        height: of the axes, in inches.
-
-    Returns:
-        The element.
-
-    Raises:
-        InputError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("the report's plots need matplotlib; run: pip install 'copydesk[report]'") from None
-    written = StringIO()
-    with rc_context({**_RC_PARAMS, "svg.hashsalt": label}):
-        figure = Figure(figsize=(5.6, height), layout="constrained")
-        draw(figure.add_subplot())
-        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = written.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' xmlns(:xlink)?="[^"]*"| id="[a-zA-Z0-9]+_\d+"', "", svg)  # ids that would occur in every plot
-    svg = re.sub(
-        r'<svg [^>]*(viewBox="[^"]*")[^>]*>', rf'<svg \1 role="img" aria-label="{escape(label)}">', svg, count=1
-    )
-    svg = svg.replace(_INK_PLACEHOLDER, "currentColor").replace(RULE_COLOUR, "var(--rule, #8885)")
-    for method, style in shown.items():
-        svg = svg.replace(style.light, f"var({get_css_variable(method)}, {style.light})")
-    return svg.strip()
-
-
-def make_standalone_svg(svg: str) -> str:
-    """Make a drawing of `draw_svg` the contents of a file: dark ink on white, in a common font."""
-    namespaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    style = "color: #24292f; background: #fff; font-family: system-ui, sans-serif"
-    return svg.replace("<svg ", f'<svg {namespaces} style="{style}" ', 1) + "\n"

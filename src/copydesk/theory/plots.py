@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from copydesk.report.plots import RULE_COLOUR, draw_line, draw_svg
 from copydesk.report.style import MethodStyle, get_method_label, method_styles
+from copydesk.report.svg import RULE_COLOUR, draw_line, draw_svg
 from copydesk.theory.experiments import SINGLE_FEEDBACK_LEARNERS, Curves, Grid, LabRegret, SlopeFit
 from copydesk.theory.problem import Array
 from copydesk.theory.text import find_significant_wins, format_nats, format_setting, is_ratio_defined

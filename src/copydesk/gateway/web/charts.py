@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, select
 
 from copydesk.ensemble.arm_stats import Z_95
-from copydesk.report.plots import draw_svg, spread_labels
 from copydesk.report.style import MethodStyle
+from copydesk.report.svg import draw_svg, spread_labels
 from copydesk.store import tables
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ SVG_ROOT = '<svg class="plot" stroke-linejoin="round" stroke-linecap="butt" '
 
 
 def strip_svg_styles(svg: str) -> str:
-    """A drawing of `copydesk.report.plots.draw_svg` with presentation attributes in place of styles."""
+    """A drawing of `copydesk.report.svg.draw_svg` with presentation attributes in place of styles."""
     svg = _MATPLOTLIB_IDS.sub("", _STYLE_SHEET.sub("", svg))
     return _STYLE.sub(_style_to_attributes, svg).replace("<svg ", SVG_ROOT, 1)
 
