@@ -58,6 +58,25 @@ def _answer(method: str, name: str, kind: str, t: int, rng: np.random.Generator)
     }  # fmt: skip
 
 
+TABLE_COLUMNS = [
+    *(f"{task}/{users}" for task in ("summarization", "email") for users in ("strong", "weak-to-strong")),
+    *(f"{task}/{users}" for task in ("summarization", "email") for users in ("strong-to-transfer", "weak-to-transfer")),
+]
+
+
+def fake_table_rounds(
+    columns: Sequence[str] = TABLE_COLUMNS, seeds: Sequence[int] = (0, 1), rounds: int = 20
+) -> list[dict[str, Any]]:
+    """Rounds of the paper's tables, in which SFT learns badly from the weak user's log and DPO repeats itself."""
+    played = fake_rounds(columns, seeds, rounds)
+    for one in played:
+        if one["user"].startswith("weak"):
+            one["cost"] += 0.5 * (one["policy"] == "sft")
+        one["subtoken_cost"] = one["cost"] * 1.1
+        one["trimmed"] = one["policy"] == "dpo" and one["t"] % 4 == 0
+    return played
+
+
 def fake_round(method: str, cost: float, column: str = "email/strong", **more: Any) -> dict[str, Any]:
     """One round with the fields that every round has, and no more."""
     task, user = column.split("/")
@@ -75,3 +94,8 @@ def make_round() -> Callable[..., dict[str, Any]]:
 @pytest.fixture
 def make_rounds() -> Callable[..., list[dict[str, Any]]]:
     return fake_rounds
+
+
+@pytest.fixture
+def make_table_rounds() -> Callable[..., list[dict[str, Any]]]:
+    return fake_table_rounds

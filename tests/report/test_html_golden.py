@@ -51,6 +51,17 @@ def make_sweeps(make_rounds: MakeRounds) -> Rounds:
     return rounds
 
 
+def make_tables(make_rounds: MakeRounds) -> Rounds:
+    """The paper's two tables for one task, an erring user beside them, and a sweep over both users' logs."""
+    users = ["strong", "weak-to-strong", "strong-to-transfer", "weak-to-transfer", "erring-0.30"]
+    users += ["strong-n50", "strong-n100", "weak-to-strong-n50", "weak-to-strong-n100", "weak-0.35-to-strong"]
+    rounds = make_rounds([f"email/{user}" for user in users], [0, 1], 20)
+    for one in rounds:
+        one["cost"] += 0.5 * (one["user"].startswith("weak") and one["policy"] == "sft")
+        one |= {"subtoken_cost": 1.1 * one["cost"], "trimmed": one["policy"] == "dpo"}
+    return rounds
+
+
 def make_hostile(make_rounds: MakeRounds) -> Rounds:
     """Markup and template syntax in every field that holds text; chat messages as contexts."""
     fields = ("task", "user", "kind", "response", "taste")
@@ -75,6 +86,7 @@ MAKERS = {
     "paper": make_paper,
     "shift": make_shift,
     "sweeps": make_sweeps,
+    "tables": make_tables,
     "hostile": make_hostile,
     "without_base": make_without_base,
 }

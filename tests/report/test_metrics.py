@@ -5,18 +5,13 @@ from collections.abc import Mapping
 
 import pytest
 
-from copydesk.report.metrics import (
-    SeedCosts,
-    average_max_subopt,
-    compute_robustness,
-    filter_plain_scenarios,
-    filter_unswept_scenarios,
-)
+from copydesk.report.columns import filter_main_scenarios, filter_unswept_scenarios
+from copydesk.report.metrics import SeedCosts, average_max_subopt, compute_robustness
 from copydesk.report.metrics import compute_largest_gaps as gaps_over
 
 
 def largest_gaps(costs: SeedCosts) -> Mapping[str, Mapping[int, float]]:
-    return gaps_over(costs, filter_plain_scenarios(column for column, _ in costs))
+    return gaps_over(costs, filter_main_scenarios(column for column, _ in costs))
 
 
 def test_shifts_and_sweeps_do_not_count_beside_plain_columns() -> None:

@@ -1,15 +1,15 @@
 """The report of a run as one self-contained HTML page.
 
-How much less people edit, which method did it, and what that looks like: `sections.py` prepares what the page shows as
-plain data, and `templates/report.html.j2` lays it out.
+How much less people edit, which method did it, and what that looks like: `sections.py` and `table_sections.py` prepare
+what the page shows as plain data, and `templates/report.html.j2` lays it out.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from copydesk.report.columns import Scenario, parse_scenario
-from copydesk.report.results import CostReduction, compute_cost_reduction, is_personal_run
+from copydesk.report.columns import ScenarioGroups, format_scenario_title, group_scenarios
+from copydesk.report.results import CostReduction, collect_tables, compute_cost_reduction, is_personal_run
 from copydesk.report.rounds import RoundRow, group_by_scenario, list_arms
 from copydesk.report.sections import (
     ScenarioSection,
@@ -19,17 +19,22 @@ from copydesk.report.sections import (
     TablesSection,
     UsersSection,
     build_overview_section,
-    build_paper_section,
     build_scenario_section,
     build_shift_section,
     build_sweeps_section,
     build_users_section,
 )
 from copydesk.report.style import METHOD_STYLES, get_method_label, is_late, method_styles
+from copydesk.report.table_sections import (
+    RegretSection,
+    build_paper_section,
+    build_regret_section,
+    build_table_section,
+)
 from copydesk.report.templating import capitalize_first, render_template
 from copydesk.utils.atomic import atomic_write
 
-ReportSection = TablesSection | ScenarioSection | UsersSection | ShiftSection | SweepsSection
+ReportSection = TablesSection | ScenarioSection | UsersSection | ShiftSection | SweepsSection | RegretSection
 
 
 def write_report(path: Path, rounds: Sequence[RoundRow], results: Mapping[str, Any]) -> None:
@@ -58,7 +63,7 @@ def render_report_html(rounds: Sequence[RoundRow], results: Mapping[str, Any]) -
     return render_template(
         "report.html.j2",
         title=sentence or "Edit report",
-        eyebrow=f"Copydesk report · {_describe_scope([parse_scenario(name) for name in results['columns']])}",
+        eyebrow=f"Copydesk report · {_describe_scope(group_scenarios(results['columns']), results)}",
         headline=sentence or "How much people edit.",
         emphasis=next((word for word in sentence.split() if word.endswith("%")), ""),
         lead=_describe_cost_reduction(saved, results),
@@ -75,30 +80,33 @@ def render_report_html(rounds: Sequence[RoundRow], results: Mapping[str, Any]) -
 
 def _build_sections(rounds: Sequence[RoundRow], results: Mapping[str, Any], shown: Styles) -> list[ReportSection]:
     by_column = group_by_scenario(rounds)
-    columns = [parse_scenario(name) for name in results["columns"]]
+    groups = group_scenarios(results["columns"])
     sections: list[ReportSection | None]
     if is_personal_run(results):
         sections = [build_users_section(by_column, results, shown)]
     else:
-        plain = [column.name for column in columns if column.is_plain]
-        sections = [build_scenario_section(name, by_column[name], results, shown) for name in plain]
-        paper = build_paper_section(results)
-        if len(plain) > 1:
-            sections = [build_overview_section(results, shown), paper, *sections]
+        sections = [build_scenario_section(one.name, by_column[one.name], results, shown) for one in groups.main]
+        in_tables = [column for columns in groups.tables.values() for column in columns]
+        regret = build_regret_section(in_tables, by_column, results)
+        if tables := collect_tables(results):
+            sections = [*(build_table_section(table, results, shown) for table in tables), regret, *sections]
+        elif len(groups.main) > 1:
+            sections = [build_overview_section(results, shown), build_paper_section(results), *sections]
         else:
-            sections.append(paper)
-    shifted = [column for column in columns if column.is_shifted]
-    sections += [build_shift_section(shifted, by_column, results, shown), build_sweeps_section(results, shown)]
+            sections += [regret, build_paper_section(results)]
+    others = [*groups.plain, *groups.shifted] if groups.tables else groups.shifted
+    sections += [build_shift_section(others, by_column, results, shown), build_sweeps_section(results, shown)]
     return [section for section in sections if section is not None]
 
 
-def _describe_scope(columns: Sequence[Scenario]) -> str:
+def _describe_scope(groups: ScenarioGroups, results: Mapping[str, Any]) -> str:
     """What the page is about: every column where they are few, otherwise how many there are of each sort."""
-    if len(columns) <= 4:
-        return ", ".join(column.title for column in columns)
-    plain, shifted = sum(column.is_plain for column in columns), sum(column.is_shifted for column in columns)
-    counts = [(plain, "columns of a task and a user"), (shifted, "with users who are not those of the log"),
-              (len(columns) - plain - shifted, "points of sweeps")]  # fmt: skip
+    if len(results["columns"]) <= 4:
+        return ", ".join(format_scenario_title(name) for name in results["columns"])
+    counts = [(len(columns), f"columns of table {number}") for number, columns in groups.tables.items()]
+    counts += [(len(groups.plain), "columns of a task and a user"),
+               (len(groups.shifted), "with users who are not those of the log"),
+               (len(groups.swept), "points of sweeps")]  # fmt: skip
     return ", ".join(f"{count} {words}" for count, words in counts if count)
 
 

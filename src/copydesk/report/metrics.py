@@ -1,9 +1,11 @@
 """Max SubOpt, robustness and regret of the methods of a run, and the figures of the paper to compare them with.
 
-Source of the paper's figures: poster of *Principled Fine-tuning of LLMs from User-Edits: A Medley of Preference,
-Supervision, and Reward*, Misra, Pacchiano, Chi and Gao, NeurIPS 2025, arXiv 2601.19055, section Results. Summaries and
-emails for users simulated by a language model: strong, Qwen 3 32B, and weak, Llama 3.1 8B. Every figure is a mean and a
-spread over seeds. The poster has no row for RL.
+Source of the paper's figures: tables 1 and 2 of *Principled Fine-tuning of LLMs from User-Edits: A Medley of
+Preference, Supervision, and Reward*, Misra, Pacchiano, Chi and Gao, NeurIPS 2025, arXiv 2601.19055, section 5. One
+language model, Qwen 3 32B, plays both users: the strong one edits towards every preference, the weak one towards a
+sample of them in each interaction, and neither errs. In table 1 everybody is met by the strong user, whoever made the
+log; in table 2 by Llama 3.3 70B with the same preferences. Every figure is a mean and a spread over three seeds. There
+is no row for RL.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -12,7 +14,7 @@ from itertools import accumulate
 from statistics import fmean, stdev
 from typing import Any
 
-from copydesk.report.columns import parse_scenario
+from copydesk.report.columns import TableNumber
 from copydesk.report.rounds import RoundRow, group_by_scenario, list_arms, list_methods
 from copydesk.report.style import exclude_oracle, is_late
 
@@ -32,17 +34,6 @@ ENSEMBLE_METHODS = ("early", "late")
 
 SeedCosts = Mapping[tuple[str, str], Mapping[int, float]]
 """The mean cost of a round by column and method, then by seed."""
-
-
-def filter_plain_scenarios(columns: Iterable[str]) -> list[str]:
-    """Keep the columns of one task with one user, outside of shifts and sweeps; all columns if there is none."""
-    names = list(columns)
-    return [column for column in names if parse_scenario(column).is_plain] or names
-
-
-def filter_unswept_scenarios(columns: Iterable[str]) -> list[str]:
-    """Keep the columns that are not points of a sweep."""
-    return [column for column in columns if not parse_scenario(column).swept_parameter]
 
 
 def compute_largest_gaps(costs: SeedCosts, columns: Iterable[str]) -> dict[str, dict[int, float]]:
@@ -203,38 +194,67 @@ def _summarize_seed_regrets(regrets: Sequence[SeedRegret]) -> dict[str, Any]:
     }
 
 
-PAPER_SCENARIOS = ("summarization/strong", "summarization/weak", "email/strong", "email/weak")
+@dataclass(frozen=True)
+class PaperTable:
+    """A table of the paper; every figure is a `mean` and a `std`.
 
-_PAPER_TABLE = {
-    "base": [(0.9455, 0.01), (0.9445, 0.02), (0.5108, 0.03), (0.4923, 0.01), (0.7364, 0.10)],
-    "sft": [(0.5377, 0.02), (0.9304, 0.19), (0.4159, 0.05), (0.4539, 0.03), (0.5772, 0.19)],
-    "dpo": [(1.0790, 0.06), (0.8267, 0.06), (0.3365, 0.00), (0.3368, 0.01), (0.8698, 0.11)],
-    "early": [(0.2092, 0.09), (0.3586, 0.01), (0.3438, 0.06), (0.4864, 0.01), (0.1612, 0.01)],
-    "late": [(0.2768, 0.13), (0.4403, 0.03), (0.4202, 0.11), (0.3739, 0.04), (0.1586, 0.04)],
-}  # the four columns, then Max SubOpt
+    Attributes:
+        costs: mean edit cost of a round by column, named as ours are, and method.
+        max_subopt: Max SubOpt by method, over the table's four columns.
+    """
 
-PAPER_COSTS: dict[str, dict[str, dict[str, float]]] = {
-    column: {method: {"mean": row[i][0], "std": row[i][1]} for method, row in _PAPER_TABLE.items()}
-    for i, column in enumerate(PAPER_SCENARIOS)
+    costs: Mapping[str, Mapping[str, Mapping[str, float]]]
+    max_subopt: Mapping[str, Mapping[str, float]]
+
+    @property
+    def robustness(self) -> dict[str, float]:
+        """Each ensemble's Max SubOpt, divided by that of the best method of a single feedback."""
+        best = min(self.max_subopt[method]["mean"] for method in SINGLE_FEEDBACK_METHODS if method in self.max_subopt)
+        return {method: self.max_subopt[method]["mean"] / best for method in ENSEMBLE_METHODS}
+
+
+def _make_paper_table(columns: Sequence[str], rows: Mapping[str, Sequence[tuple[float, float]]]) -> PaperTable:
+    """A table from the rows of its methods: a mean and a spread for each column, then for Max SubOpt."""
+    cells = {method: [{"mean": mean, "std": std} for mean, std in row] for method, row in rows.items()}
+    costs = {column: {method: row[i] for method, row in cells.items()} for i, column in enumerate(columns)}
+    return PaperTable(costs, {method: row[-1] for method, row in cells.items()})
+
+
+PAPER_TABLES: Mapping[TableNumber, PaperTable] = {
+    1: _make_paper_table(
+        ("summarization/strong", "summarization/weak-to-strong", "email/strong", "email/weak-to-strong"),
+        {
+            "base": [(0.9455, 0.01), (0.9445, 0.02), (0.5108, 0.03), (0.4923, 0.01), (0.7364, 0.10)],
+            "sft": [(0.5377, 0.02), (0.9304, 0.19), (0.4159, 0.05), (0.4539, 0.03), (0.5772, 0.19)],
+            "dpo": [(1.0790, 0.06), (0.8267, 0.06), (0.3365, 0.00), (0.3368, 0.01), (0.8698, 0.11)],
+            "early": [(0.2092, 0.09), (0.3586, 0.01), (0.3438, 0.06), (0.4864, 0.01), (0.1612, 0.01)],
+            "late": [(0.2768, 0.13), (0.4403, 0.03), (0.4202, 0.11), (0.3739, 0.04), (0.1586, 0.04)],
+        },
+    ),
+    2: _make_paper_table(
+        (
+            *("summarization/strong-to-transfer", "summarization/weak-to-transfer"),
+            *("email/strong-to-transfer", "email/weak-to-transfer"),
+        ),
+        {
+            "base": [(0.8498, 0.01), (0.8558, 0.01), (0.4241, 0.01), (0.4239, 0.01), (0.6654, 0.01)],
+            "sft": [(0.4890, 0.01), (0.7698, 0.01), (0.3377, 0.02), (0.3866, 0.01), (0.5121, 0.02)],
+            "dpo": [(0.9650, 0.03), (0.7800, 0.02), (0.2955, 0.01), (0.3047, 0.02), (0.7805, 0.02)],
+            "early": [(0.1845, 0.02), (0.2577, 0.02), (0.2406, 0.03), (0.4001, 0.03), (0.0955, 0.03)],
+            "late": [(0.2509, 0.04), (0.3403, 0.01), (0.3123, 0.01), (0.3428, 0.03), (0.0862, 0.02)],
+        },
+    ),
 }
-"""Mean edit cost by column and method."""
 
-PAPER_MAX_SUBOPT: dict[str, dict[str, float]] = {
-    method: {"mean": row[-1][0], "std": row[-1][1]} for method, row in _PAPER_TABLE.items()
-}
-"""Max SubOpt by method."""
+_OLD_NAMES = {"summarization/weak": "summarization/weak-to-strong", "email/weak": "email/weak-to-strong"}
+"""Columns of release 0.1 that were played for those of the paper; their weak user erred, and was met online as well."""
 
 
-def match_paper_scenario(column: str) -> str | None:
-    """Find the poster's column for one of ours: the one of the same task and user; `None` if it has none.
+def get_paper_costs(column: str) -> Mapping[str, Mapping[str, float]] | None:
+    """The paper's costs by method in the column that one of ours stands for; `None` if it has no such column.
 
-    The documents may be PRELUDE's or made up: `email/strong` and `prelude-email/strong` both match `email/strong`.
+    The documents may be PRELUDE's or made up: `email/strong` and `prelude-email/strong` are both the paper's.
     """
     name = column.removeprefix("prelude-")
-    return name if name in PAPER_SCENARIOS else None
-
-
-def compute_paper_robustness() -> dict[str, float]:
-    """Compute each ensemble's Max SubOpt, divided by that of the best method of a single feedback, from the poster."""
-    best = min(PAPER_MAX_SUBOPT[method]["mean"] for method in ("sft", "dpo"))
-    return {method: PAPER_MAX_SUBOPT[method]["mean"] / best for method in ("early", "late")}
+    name = _OLD_NAMES.get(name, name)
+    return next((table.costs[name] for table in PAPER_TABLES.values() if name in table.costs), None)

@@ -1,10 +1,11 @@
 """Plots of a run as SVG that belongs to the page it is set into.
 
-Costs and pulls over the rounds, costs by kind of document and by user, regret, sweeps, and the calibration of a cost
-model.
+Costs, running means and pulls over the rounds, costs by kind of document and by user, regret, sweeps, and the
+calibration of a cost model.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,17 @@ from numpy.typing import NDArray
 from copydesk.report.metrics import compute_regrets
 from copydesk.report.results import Sweep, UserRow
 from copydesk.report.rounds import RoundRow, list_arms, list_methods
-from copydesk.report.style import METHOD_STYLES, MethodStyle, get_method_label, method_styles
-from copydesk.report.svg import DASHES, RULE_COLOUR, draw_curves, draw_line, draw_svg, label_lines, make_standalone_svg
+from copydesk.report.style import METHOD_STYLES, MethodStyle, get_method_label, is_late, method_styles
+from copydesk.report.svg import (
+    DASHES,
+    RULE_COLOUR,
+    draw_curves,
+    draw_line,
+    draw_panels,
+    draw_svg,
+    label_lines,
+    make_standalone_svg,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +34,11 @@ MAX_WINDOW = 20
 """Rounds in a rolling mean, where a run is long enough."""
 CALIBRATION_FILE = "calibration.svg"
 """The name of the calibration plot in a cost model's folder."""
-SWEEP_AXIS_LABELS = {"p": "p, the strength of the user", "n": "n, the edits in the log"}
+SWEEP_AXIS_LABELS = {
+    "p": "p, the strength of the user",
+    "n": "n, the edits in the log",
+    "attention": "probability that a preference is attended to",
+}
 
 
 def plot_cost_over_rounds(rounds: Sequence[RoundRow]) -> str:
@@ -55,6 +69,46 @@ def plot_cost_over_rounds(rounds: Sequence[RoundRow]) -> str:
 
     label = f"Line plot: rolling mean edit cost over the rounds of {_join_labels(shown)}."
     return draw_svg(draw, shown, label, height=3.0)
+
+
+def plot_running_cost(rounds: Sequence[RoundRow]) -> str:
+    """Plot the mean cost of all rounds so far of each late ensemble and each arm, as the paper's figure 2 does.
+
+    The lines start at round `get_running_start`; with several seeds they have a band of one std.
+
+    Args:
+        rounds: of one column, of any number of methods and seeds.
+
+    Returns:
+        An `<svg>` element.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    arms = set(list_arms(rounds).values())
+    shown = method_styles(method for method in list_methods(rounds) if is_late(method) or method in arms)
+    start = get_running_start(rounds)
+
+    def draw(axes: "Axes") -> None:
+        ends = {}
+        for name, style in shown.items():
+            seeds = _group_by_seed([played for played in rounds if played["method"] == name])
+            length = min(len(played) for played in seeds)
+            x = np.arange(1, length + 1)
+            curves = [np.cumsum([one["cost"] for one in played[:length]]) / x for played in seeds]
+            ends[name] = draw_curves(axes, x[start - 1 :], [curve[start - 1 :] for curve in curves], name, style)
+        axes.set(xlabel="round", ylabel="mean edit cost so far")
+        axes.set_xlim(start, max(start + 1, *(int(played["t"]) for played in rounds)))
+        axes.set_ylim(bottom=0)
+        label_lines(axes, ends, shown)
+
+    label = f"Line plot: mean edit cost of all rounds so far, over the rounds, of {_join_labels(shown)}."
+    return draw_svg(draw, shown, label, height=3.0)
+
+
+def get_running_start(rounds: Iterable[RoundRow]) -> int:
+    """The round at which running means start: the first is too noisy to show, and a tenth of a short run is enough."""
+    return max(1, min(10, max(int(played["t"]) for played in rounds) // 10))
 
 
 def plot_pulls_over_rounds(rounds: Sequence[RoundRow], method: str = "late") -> str:
@@ -186,7 +240,7 @@ def plot_regret_over_rounds(rounds: Sequence[RoundRow], change_round: float | No
 
 
 def plot_cost_over_sweep(sweep: Sweep) -> str:
-    """Plot the mean cost over p, or over n on a log axis, a line for each method with a band of one std over seeds.
+    """Plot the mean cost over what is varied, n on a log axis: a line for each method, with a band of one std.
 
     Returns:
         An `<svg>` element.
@@ -195,26 +249,62 @@ def plot_cost_over_sweep(sweep: Sweep) -> str:
         InputError: matplotlib is not installed.
     """
     shown = method_styles(sweep.methods)
-    axis_label = SWEEP_AXIS_LABELS[sweep.symbol]
 
     def draw(axes: "Axes") -> None:
-        ends = {}
-        for name, style in shown.items():
-            values, cells = zip(*sweep.curve(name), strict=True)
-            mean, std = (np.array([cell[figure] for cell in cells]) for figure in ("mean", "std"))
-            draw_line(axes, values, mean, std, name, style, marker="o")
-            ends[name] = float(mean[-1])
-        values = list(sweep.cells)
-        if sweep.symbol == "n":
-            axes.set_xscale("log")
-            axes.set_xticks(values, [sweep.format_value(value) for value in values])
-            axes.set_xticks([], minor=True)
-        axes.set(xlabel=axis_label, ylabel="edit cost")
+        ends = _draw_sweep(axes, sweep, shown)
+        axes.set_ylabel("edit cost")
         axes.set_ylim(bottom=0)
         label_lines(axes, ends, shown)
 
+    axis_label = SWEEP_AXIS_LABELS[sweep.symbol]
     label = f"Line plot: mean edit cost over {axis_label}, of {_join_labels(shown)}. {sweep.title}."
     return draw_svg(draw, shown, label, height=3.6)
+
+
+def plot_cost_over_sweeps(sweeps: Sequence[Sweep], titles: Sequence[str]) -> str:
+    """Plot sweeps of the same thing side by side, as `plot_cost_over_sweep` does, with one vertical axis.
+
+    Args:
+        sweeps: a panel each.
+        titles: of the panels.
+
+    Returns:
+        An `<svg>` element.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    shown = method_styles(method for sweep in sweeps for method in sweep.methods)
+    cells = [cell for sweep in sweeps for cells in sweep.cells.values() for cell in cells.values()]
+    top = 1.05 * max(cell["mean"] + cell["std"] for cell in cells) or 1.0
+
+    def draw_panel(axes: "Axes", sweep: Sweep, title: str) -> None:
+        ends = _draw_sweep(axes, sweep, shown)
+        axes.set_title(title, fontsize=11, loc="left")
+        axes.set_ylim(0, top)
+        label_lines(axes, ends, shown)
+
+    draws = [partial(draw_panel, sweep=sweep, title=title) for sweep, title in zip(sweeps, titles, strict=True)]
+    axis_label = SWEEP_AXIS_LABELS[sweeps[0].symbol]
+    label = f"Line plots: mean edit cost over {axis_label}, of {_join_labels(shown)}. {', '.join(titles)}."
+    return draw_panels(draws, shown, label, height=3.8)
+
+
+def _draw_sweep(axes: "Axes", sweep: Sweep, shown: Mapping[str, MethodStyle]) -> dict[str, float]:
+    """Draw the lines of a sweep and its horizontal axis; returns the height at which each line ends."""
+    ends = {}
+    for name in sweep.methods:
+        values, cells = zip(*sweep.curve(name), strict=True)
+        mean, std = (np.array([cell[figure] for cell in cells]) for figure in ("mean", "std"))
+        draw_line(axes, values, mean, std, name, shown[name], marker="o")
+        ends[name] = float(mean[-1])
+    points = list(sweep.cells)
+    if sweep.symbol == "n":
+        axes.set_xscale("log")
+        axes.set_xticks(points, [sweep.format_value(value) for value in points])
+        axes.set_xticks([], minor=True)
+    axes.set_xlabel(SWEEP_AXIS_LABELS[sweep.symbol])
+    return ends
 
 
 def plot_calibration(bins: Sequence[Mapping[str, float]]) -> str:

@@ -5,23 +5,32 @@ from dataclasses import dataclass
 from itertools import combinations
 from math import exp, log
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
 from copydesk.errors import InputError
-from copydesk.report.columns import Scenario, parse_scenario
+from copydesk.report.columns import (
+    Scenario,
+    ScenarioGroups,
+    SweepSymbol,
+    TableNumber,
+    filter_main_scenarios,
+    filter_unswept_scenarios,
+    group_scenarios,
+)
 from copydesk.report.metrics import (
+    PAPER_TABLES,
+    PaperTable,
+    SeedCosts,
     average_max_subopt,
     compute_largest_gaps,
     compute_robustness,
-    filter_plain_scenarios,
-    filter_unswept_scenarios,
     summarize_regrets,
     summarize_spread,
 )
 from copydesk.report.rounds import RoundRow, check_round, get_scenario_name, list_methods
 from copydesk.report.style import exclude_oracle, is_late, sort_methods
 
-MEASURES = ("accepted", "malformed", "facts", "length", "distance", "taste")
+MEASURES = ("accepted", "malformed", "facts", "length", "distance", "taste", "subtoken_cost", "trimmed")
 """What a cell averages beside the cost, if rounds have it as a number or a truth value."""
 
 
@@ -32,11 +41,12 @@ def summarize_rounds(
 
     A cell's `mean` is the mean over seeds of the mean cost of a round, `std` their sample standard deviation (0 for a
     single seed), `per_seed` the means in ascending order of the seed, and `rounds` how many rounds it is made of. The
-    measures beside the cost are means over those rounds. `max_subopt` is a method's largest gap, over the plain columns
-    (no shifted or changing user, no sweep; all columns if none is plain), to the best method of the column other than
-    the oracle, taken per seed and then averaged. `regret` (`summarize_regrets`) and `robustness`
-    (`compute_robustness`) are there if methods for them played. If users are met who are not those of the log,
-    `max_subopt_all` and `robustness_all` are the same over all columns except those of sweeps.
+    measures beside the cost are means over those rounds. `max_subopt` is a method's largest gap, over the columns of
+    the run's main table (`filter_main_scenarios`), to the best method of the column other than the oracle, taken per
+    seed and then averaged. `regret` (`summarize_regrets`) and `robustness` (`compute_robustness`) are there if methods
+    for them played. `table_2` holds the `columns`, `max_subopt` and `robustness` of the paper's table 2 if it was
+    played. If there are other columns than those of the main table, `max_subopt_all` and `robustness_all` are the
+    same over all columns except those of sweeps.
 
     Args:
         rounds: of the run, of any number of columns, methods and seeds.
@@ -60,12 +70,9 @@ def summarize_rounds(
     columns = list(dict.fromkeys(column for column, _ in by_cell))
     methods = list_methods(played)
     costs = {place: {seed: _mean_cost(own) for seed, own in seeds.items()} for place, seeds in by_cell.items()}
-    gaps = compute_largest_gaps(costs, filter_plain_scenarios(columns))
-    wide = (
-        compute_largest_gaps(costs, filter_unswept_scenarios(columns))
-        if any(parse_scenario(name).is_shifted for name in columns)
-        else {}
-    )
+    gaps = compute_largest_gaps(costs, filter_main_scenarios(columns))
+    groups = group_scenarios(columns)
+    wide = compute_largest_gaps(costs, filter_unswept_scenarios(columns)) if _has_further_columns(groups) else {}
     regret, robust, robust_all = summarize_regrets(played), compute_robustness(gaps), compute_robustness(wide)
     return {
         "settings": dict(settings),
@@ -78,9 +85,26 @@ def summarize_rounds(
         "max_subopt": average_max_subopt({m: gaps[m] for m in methods if m in gaps}),
         **({"regret": regret} if regret else {}),
         **({"robustness": robust} if robust else {}),
+        **({"table_2": _summarize_table(costs, groups.tables[2], methods)} if 2 in groups.tables else {}),
         **({"max_subopt_all": average_max_subopt({m: wide[m] for m in methods if m in wide})} if wide else {}),
         **({"robustness_all": robust_all} if robust_all else {}),
         "seconds": dict(seconds),
+    }
+
+
+def _has_further_columns(groups: ScenarioGroups) -> bool:
+    """Whether columns outside of sweeps are not in the main table."""
+    return bool(groups.shifted) or len(groups.tables) > 1 or (bool(groups.tables) and bool(groups.plain))
+
+
+def _summarize_table(costs: SeedCosts, columns: Sequence[Scenario], methods: Sequence[str]) -> dict[str, Any]:
+    names = [column.name for column in columns]
+    gaps = compute_largest_gaps(costs, names)
+    robust = compute_robustness(gaps)
+    return {
+        "columns": names,
+        "max_subopt": average_max_subopt({m: gaps[m] for m in methods if m in gaps}),
+        **({"robustness": robust} if robust else {}),
     }
 
 
@@ -138,7 +162,7 @@ def compute_cost_reduction(
 ) -> CostReduction | None:
     """Compute what a method saves against the baseline, over the columns in which both played.
 
-    These are the plain columns; shifted users and sweeps count only if there is no plain one.
+    These are the columns of the run's main table; others count only if there is none.
 
     Args:
         results: what `summarize_rounds` returns.
@@ -159,9 +183,56 @@ def compute_cost_reduction(
     both = [column for column, cells in results["cells"].items() if method in cells and baseline in cells]
     if not both:
         return None
-    cells = [results["cells"][column] for column in filter_plain_scenarios(both)]
+    cells = [results["cells"][column] for column in filter_main_scenarios(both)]
     before, after = (fmean(cell[name]["mean"] for cell in cells) for name in (baseline, method))
     return CostReduction(method, baseline, before, after)
+
+
+@dataclass(frozen=True)
+class TableResults:
+    """One of the paper's tables, as a run played it.
+
+    Attributes:
+        number: 1 or 2.
+        columns: those that were played.
+        max_subopt: Max SubOpt over these columns, by method.
+        robustness: of each ensemble (`compute_robustness`), by method.
+    """
+
+    number: TableNumber
+    columns: Sequence[Scenario]
+    max_subopt: Mapping[str, Mapping[str, Any]]
+    robustness: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def title(self) -> str:
+        """What the table compares, e.g. `Table 1: everybody is met by the strong user`."""
+        met = "the strong user" if self.number == 1 else "another user with the same preferences"
+        return f"Table {self.number}: everybody is met by {met}"
+
+    @property
+    def paper(self) -> PaperTable:
+        """The paper's figures for it."""
+        return PAPER_TABLES[self.number]
+
+
+def collect_tables(results: Mapping[str, Any]) -> list[TableResults]:
+    """Collect the paper's tables in `results.json`; none if only one column of them was played."""
+    tables = group_scenarios(results["columns"]).tables
+    if sum(map(len, tables.values())) < 2:
+        return []
+    own = {number: results if number == min(tables) else results.get("table_2", {}) for number in tables}
+    return [
+        TableResults(number, columns, own[number].get("max_subopt", {}), own[number].get("robustness", {}))
+        for number, columns in tables.items()
+    ]
+
+
+def compute_regret_per_round(results: Mapping[str, Any], column: str, method: str) -> dict[str, Any]:
+    """Compute the regret of a late ensemble, divided by the rounds of a seed."""
+    cell = results["cells"][column][method]
+    rounds = cell["rounds"] / len(cell["per_seed"])
+    return summarize_spread([total / rounds for total in results["regret"][column][method]["regret"]["per_seed"]])
 
 
 @dataclass(frozen=True)
@@ -227,14 +298,17 @@ class Sweep:
     """The points of one sweep.
 
     Attributes:
-        symbol: p, the strength of the user, or n, the number of edits in the log.
+        symbol: what is varied: p, the strength of the user, n, the number of edits in the log, or attention, the
+            probability that the log's user attends to a preference.
         title: what is varied, and for which task and user.
-        cells: the cells of each point by method; points by their p or n, in ascending order.
+        cells: the cells of each point by method; points by the value of what is varied, in ascending order.
+        scenario: the column of one of its points.
     """
 
-    symbol: Literal["n", "p"]
+    symbol: SweepSymbol
     title: str
     cells: Mapping[float, Mapping[str, Mapping[str, Any]]]
+    scenario: Scenario | None = None
 
     @property
     def methods(self) -> list[str]:
@@ -242,11 +316,11 @@ class Sweep:
         return sort_methods(method for cells in self.cells.values() for method in cells)
 
     def format_value(self, value: float) -> str:
-        """Format a p or n."""
+        """Format the value of a point."""
         return f"{value:,.0f}" if self.symbol == "n" else f"{value:g}"
 
     def curve(self, method: str) -> list[tuple[float, Mapping[str, Any]]]:
-        """A method's cells, each with its p or n, at the points where it played."""
+        """A method's cells, each with the value of its point, at the points where it played."""
         return [(value, cells[method]) for value, cells in self.cells.items() if method in cells]
 
 
@@ -261,30 +335,40 @@ class Crossing:
 
 
 def collect_sweeps(results: Mapping[str, Any]) -> list[Sweep]:
-    """Collect the sweeps in `results.json`: one for each task and, if n is varied, for each user."""
-    points: dict[tuple[str, str], list[Scenario]] = {}
-    for column in map(parse_scenario, results["columns"]):
-        if column.swept_parameter:
-            points.setdefault(_sweep_key(column), []).append(column)
+    """Collect the sweeps in `results.json`: one for each task and, unless p is varied, for each user."""
+    points: dict[tuple[SweepSymbol, str], list[Scenario]] = {}
+    for column in group_scenarios(results["columns"]).swept:
+        points.setdefault(_sweep_key(column), []).append(column)
     return [
         Sweep(
-            columns[0].swept_parameter or "n",
+            symbol,
             title,
-            {_swept_value(c): results["cells"][c.name] for c in sorted(columns, key=_swept_value)},
+            {c.swept_value: results["cells"][c.name] for c in sorted(columns, key=lambda column: column.swept_value)},
+            columns[0],
         )
-        for (_, title), columns in points.items()
+        for (symbol, title), columns in points.items()
     ]
 
 
-def _sweep_key(column: Scenario) -> tuple[str, str]:
+def _sweep_key(column: Scenario) -> tuple[SweepSymbol, str]:
     """The symbol and the title of the sweep that a column is a point of."""
     if column.swept_parameter == "p":
         return "p", f"{column.task_title}, by the strength of the user"
+    if column.swept_parameter == "attention":
+        met = "" if column.online_user == column.log_user else f", met by the {column.online_user} user"
+        return "attention", f"{column.task_title}, by the attention of the log's user{met}"
     return "n", f"{column.task_title}, {column.user_title}, by the edits in the log"
 
 
-def _swept_value(column: Scenario) -> float:
-    return float(column.edits if column.edits is not None else column.strength or 0.0)
+def group_sweeps(sweeps: Iterable[Sweep]) -> list[list[Sweep]]:
+    """Group the sweeps that one figure shows: those over n of a task with the logs of one of the paper's tables."""
+    groups: dict[object, list[Sweep]] = {}
+    for sweep in sweeps:
+        scenario = sweep.scenario
+        shares = scenario is not None and sweep.symbol == "n" and scenario.has_table_users
+        key = (scenario.task, scenario.online_user) if scenario is not None and shares else sweep.title
+        groups.setdefault(key, []).append(sweep)
+    return list(groups.values())
 
 
 def find_crossings(sweep: Sweep) -> list[Crossing]:

@@ -10,11 +10,10 @@ from typing import Any, ClassVar
 
 from markupsafe import Markup
 
-from copydesk.report import metrics, plots
-from copydesk.report.columns import Scenario, format_scenario_title
+from copydesk.report import plots
+from copydesk.report.columns import Scenario, filter_main_scenarios, format_scenario_title
 from copydesk.report.diff import Segment, compute_diff
 from copydesk.report.examples import ExamplePair, format_author, format_chat_context, format_verdict, pick_examples
-from copydesk.report.metrics import filter_plain_scenarios
 from copydesk.report.results import (
     Crossing,
     Sweep,
@@ -23,6 +22,7 @@ from copydesk.report.results import (
     compute_cost_reduction,
     find_crossings,
     get_user_scenario,
+    group_sweeps,
 )
 from copydesk.report.rounds import RoundRow, list_arms
 from copydesk.report.style import MethodStyle, exclude_oracle, get_method_label, is_late
@@ -88,9 +88,14 @@ class UsersSection:
 
 @dataclass(frozen=True)
 class ShiftSection:
-    """Users met online who are not, or do not stay, those of the log; `safety` is a sentence, or empty."""
+    """Users met online who are not, or do not stay, those of the log; `safety` is a sentence, or empty.
+
+    Beside the paper's tables it holds all other columns, in which users can also be those of the log.
+    """
 
     template: ClassVar[str] = "shift"
+    title: str
+    intro: str
     costs: TableView
     safety: str
     regrets: TableView | None
@@ -99,11 +104,11 @@ class ShiftSection:
 
 @dataclass(frozen=True)
 class SweepView:
-    """The curves of one sweep, where they cross in words, and their figures."""
+    """The curves of sweeps that share a figure, and below it, for each, where they cross in words and their figures."""
 
     figure: FigureView
-    crossings: Sequence[str]
-    table: TableView
+    crossings: Sequence[tuple[str, Sequence[str]]]
+    tables: Sequence[TableView]
 
 
 @dataclass(frozen=True)
@@ -116,11 +121,11 @@ class SweepsSection:
 
 def build_overview_section(results: Mapping[str, Any], shown: Styles) -> TablesSection:
     """Build the table of all plain columns side by side, with Max SubOpt."""
-    columns = _group_by_title(results, filter_plain_scenarios(results["columns"]))
+    columns = _group_by_title(results, filter_main_scenarios(results["columns"]))
     caption = (
         "Mean edit cost ± standard deviation over seeds. Max SubOpt is the largest gap to the best method of a column."
     )
-    table = _build_costs_table(caption, columns | {"Max SubOpt": results["max_subopt"]}, shown)
+    table = build_costs_table(caption, columns | {"Max SubOpt": results["max_subopt"]}, shown)
     return TablesSection("All tasks and users", [table])
 
 
@@ -128,17 +133,17 @@ def _group_by_title(results: Mapping[str, Any], columns: Iterable[str]) -> dict[
     return {format_scenario_title(column): results["cells"][column] for column in columns}
 
 
-def _build_costs_table(caption: str, columns: Mapping[str, Cells], shown: Styles) -> TableView:
+def build_costs_table(caption: str, columns: Mapping[str, Cells], shown: Styles) -> TableView:
     """A row for each method, a column of mean costs for each title."""
     rows = [
-        RowView(CellView(method=method), [_build_cost_cell(cells, method) for cells in columns.values()])
+        RowView(CellView(method=method), [build_cost_cell(cells, method) for cells in columns.values()])
         for method in shown
         if any(method in cells for cells in columns.values())
     ]
     return TableView(caption, ["Method", *columns], rows)
 
 
-def _build_cost_cell(cells: Cells, method: str, below: str = "", bar: BarView | None = None) -> CellView:
+def build_cost_cell(cells: Cells, method: str, below: str = "", bar: BarView | None = None) -> CellView:
     """A method's mean cost, in bold where it is the lowest of those one could choose; a dash where it did not play."""
     if method not in cells:
         return CellView("–", below=below)
@@ -166,7 +171,7 @@ def _build_methods_table(cells: Cells) -> TableView:
     measures = [name for name in MEASURE_FORMATS if any(name in cell for cell in cells.values())]
     rows = []
     for method, cell in cells.items():
-        cost = _build_cost_cell(cells, method, bar=BarView(cell["mean"] / highest, method))
+        cost = build_cost_cell(cells, method, bar=BarView(cell["mean"] / highest, method))
         others = [MEASURE_FORMATS[name][1].format(cell[name]) if name in cell else "–" for name in measures]
         rows.append(RowView(CellView(method=method), [cost, format_cost_reduction(cells, method), *others]))
     head = ["Method", "Edit cost", "Against base", *(MEASURE_FORMATS[name][0] for name in measures)]
@@ -177,23 +182,22 @@ def _plot_scenario(rounds: Sequence[RoundRow], methods: Sequence[str], shown: St
     window = f"the last {plots.choose_rolling_window(rounds)} rounds"
     arms = list(dict.fromkeys(list_arms(rounds).values()))
     figures = [
-        _make_figure(
+        make_figure(
             "Edit cost over the rounds", f"Mean of {window}. Lower is better.", plots.plot_cost_over_rounds(rounds)
         )
     ]
     for late in filter(is_late, methods):
         name, title = ("the late ensemble", "") if late == "late" else (shown[late].label, f": {shown[late].label}")
         note = f"Which policy {name} played: share of {window}."
-        figures.append(
-            _make_figure(f"Pulls of each arm{title}", note, plots.plot_pulls_over_rounds(rounds, late), arms)
-        )
+        figures.append(make_figure(f"Pulls of each arm{title}", note, plots.plot_pulls_over_rounds(rounds, late), arms))
     informed = "only the oracle sees" if "oracle" in methods else "no policy sees"
     note = f"What people want depends on the kind of document, which {informed}."
-    figures.append(_make_figure("Edit cost by kind of document", note, plots.plot_cost_by_kind(rounds), methods))
+    figures.append(make_figure("Edit cost by kind of document", note, plots.plot_cost_by_kind(rounds), methods))
     return figures
 
 
-def _make_figure(title: str, note: str, svg: str, legend: Sequence[str] = ()) -> FigureView:
+def make_figure(title: str, note: str, svg: str, legend: Sequence[str] = ()) -> FigureView:
+    """A figure from the `<svg>` element of a plot."""
     return FigureView(title, note, Markup(svg), legend)
 
 
@@ -222,50 +226,6 @@ def _build_example_side(when: str, played: RoundRow, arms: Mapping[str, str]) ->
     )
 
 
-def build_paper_section(results: Mapping[str, Any]) -> TablesSection | None:
-    """Build the table of the columns that the poster has as well, each cell with the poster's below it."""
-    columns = [(results["cells"][name], metrics.PAPER_COSTS[theirs], format_scenario_title(name))
-               for name in results["columns"] if (theirs := metrics.match_paper_scenario(name))]  # fmt: skip
-    methods = [method for method in results["methods"] if method in metrics.PAPER_MAX_SUBOPT]
-    if not columns or not methods:
-        return None
-    caption = (
-        "Ours, and in small type the poster's: mean edit cost ± standard deviation over seeds. Models and users are "
-        "not the paper's, so the order of the methods can be compared, and the values cannot."
-    )
-    if len(filter_plain_scenarios(results["columns"])) > 1:
-        columns.append((results["max_subopt"], metrics.PAPER_MAX_SUBOPT, "Max SubOpt"))
-        caption += " Max SubOpt is over all of our columns of a task and a user, and over the poster's four."
-    rows = [
-        RowView(
-            CellView(method=method),
-            [
-                _build_cost_cell(ours, method, below=f"{theirs[method]['mean']:.2f} ± {theirs[method]['std']:.2f}")
-                for ours, theirs, _ in columns
-            ],
-        )
-        for method in methods
-    ]
-    tables = [TableView(caption, ["Method", *(title for _, _, title in columns)], rows)]
-    if "robustness" in results:
-        tables.append(_build_robustness_table(results["robustness"]))
-    return TablesSection("Beside the paper", tables)
-
-
-def _build_robustness_table(robustness: Cells) -> TableView:
-    """How much smaller an ensemble's Max SubOpt is than that of a method with one kind of feedback."""
-    theirs = metrics.compute_paper_robustness()
-    caption = (
-        "How safe an ensemble is when the user is not known in advance: its Max SubOpt divided by that of the best "
-        "method that learns from a single kind of feedback (SFT, DPO or RL). Below 1 the ensemble is safer."
-    )
-    rows = [
-        RowView(CellView(method=method), [format_cost(cell), f"{theirs[method]:.2f}"])
-        for method, cell in robustness.items()
-    ]
-    return TableView(caption, ["Ensemble", "Ours", "Poster"], rows)
-
-
 def build_users_section(
     rounds: Mapping[str, Sequence[RoundRow]], results: Mapping[str, Any], shown: Styles
 ) -> UsersSection:
@@ -277,7 +237,7 @@ def build_users_section(
     methods = results["methods"]
     rows = []
     for user in users:
-        costs = [_build_cost_cell(user.cells, method) for method in methods]
+        costs = [build_cost_cell(user.cells, method) for method in methods]
         regret = "–" if user.regret is None else format_cost(user.regret)
         rows.append(RowView(user.name, [user.edits, user.taste, *costs, regret]))
     caption = (
@@ -286,21 +246,21 @@ def build_users_section(
     )
     head = ["Person", "Edits", "Taste shared with", *(shown[method].label for method in methods), "Regret"]
     note = "Everybody edits the same documents. Lower is better."
-    figures = [_make_figure("Edit cost of each person", note, plots.plot_cost_by_user(users[:-1]), methods)]
+    figures = [make_figure("Edit cost of each person", note, plots.plot_cost_by_user(users[:-1]), methods)]
     for user in users[:-1]:
         played = rounds[get_user_scenario(results, user.name)]
         window = plots.choose_rolling_window(played)
         note = f"Which policy the late ensemble played: share of the last {window} rounds."
         for late in filter(is_late, methods):
             svg = plots.plot_pulls_over_rounds(played, late)
-            figures.append(_make_figure(f"{user.name}, {user.edits} edits", note, svg, ["shared", "own"]))
+            figures.append(make_figure(f"{user.name}, {user.edits} edits", note, svg, ["shared", "own"]))
     return UsersSection(TableView(caption, head, rows), figures)
 
 
 def build_shift_section(
     columns: Sequence[Scenario], rounds: Mapping[str, Sequence[RoundRow]], results: Mapping[str, Any], shown: Styles
 ) -> ShiftSection | None:
-    """Build what the shifted `columns` cost, and the regret of each late ensemble in them.
+    """Build what these `columns` cost, shifted or not, and the regret of each late ensemble in them.
 
     `rounds` are grouped by column.
     """
@@ -311,10 +271,21 @@ def build_shift_section(
     if "max_subopt_all" in results:
         cells["Max SubOpt, all columns"] = results["max_subopt_all"]
     caption = "Mean edit cost ± standard deviation over seeds. Max SubOpt is over these columns and those above."
+    title = "Users who are not those of the log"
+    intro = (
+        "The policies were trained on one user's edits; online they meet somebody else, or the user changes halfway."
+    )
+    if any(column.is_plain for column in columns):
+        title, intro = (
+            "Other users",
+            "Users who are in none of the paper's tables: they err, change, or want other things.",
+        )
     return ShiftSection(
-        costs=_build_costs_table(caption, cells, shown),
+        title=title,
+        intro=intro,
+        costs=build_costs_table(caption, cells, shown),
         safety=_describe_safety(results.get("robustness_all", {})),
-        regrets=_build_regrets_table((column.title, regret.get(column.name, {})) for column in columns),
+        regrets=build_regrets_table((column.title, regret.get(column.name, {})) for column in columns),
         figures=[_plot_shift(column, rounds[column.name]) for column in columns if column.name in regret],
     )
 
@@ -327,7 +298,7 @@ def _describe_safety(robustness: Cells) -> str:
     return f"Max SubOpt over all columns, divided by that of the best method of a single feedback: {figures}."
 
 
-def _build_regrets_table(regrets: Iterable[tuple[str, Cells]]) -> TableView | None:
+def build_regrets_table(regrets: Iterable[tuple[str, Cells]]) -> TableView | None:
     """The regret of each late ensemble, grouped by the title of the column; `None` where none played."""
     rows = []
     for title, cells in regrets:
@@ -346,30 +317,45 @@ def _plot_shift(column: Scenario, rounds: Sequence[RoundRow]) -> FigureView:
     note = "Regret so far, against the single arm that is the best over all rounds."
     if change is not None:
         note += f" The user changes after round {change}."
-    return _make_figure(column.title, note, plots.plot_regret_over_rounds(rounds, change))
+    return make_figure(column.title, note, plots.plot_regret_over_rounds(rounds, change))
 
 
 def build_sweeps_section(results: Mapping[str, Any], shown: Styles) -> SweepsSection | None:
     """Build the curves of every sweep, where they cross, and a table."""
-    sweeps = [_build_sweep(sweep, shown) for sweep in collect_sweeps(results)]
+    sweeps = [_build_sweeps(group, shown) for group in group_sweeps(collect_sweeps(results))]
     return SweepsSection(sweeps) if sweeps else None
 
 
-def _build_sweep(sweep: Sweep, shown: Styles) -> SweepView:
+def _build_sweeps(sweeps: Sequence[Sweep], shown: Styles) -> SweepView:
     note = "Mean edit cost, with a band of one standard deviation over seeds. Lower is better."
-    rows = [
-        RowView(sweep.format_value(value), [_build_cost_cell(cells, method) for method in sweep.methods])
-        for value, cells in sweep.cells.items()
-    ]
-    caption = f"{sweep.title}: mean edit cost ± standard deviation over seeds."
+    first, crossing_title = sweeps[0], "Where two methods cross"
+    if len(sweeps) == 1:
+        figure = make_figure(first.title, note, plots.plot_cost_over_sweep(first))
+        titles = [crossing_title]
+    else:
+        logs = [capitalize_first(sweep.scenario.log_title) if sweep.scenario else sweep.title for sweep in sweeps]
+        task = first.scenario.task_title if first.scenario else first.title
+        svg = plots.plot_cost_over_sweeps(sweeps, logs)
+        figure = FigureView(f"{task}, by the edits in the log", note, Markup(svg), wide=True)
+        titles = [f"{crossing_title}: {log}" for log in logs]
+    crossings = [[_describe_crossing(sweep, crossing, shown) for crossing in find_crossings(sweep)] for sweep in sweeps]
     return SweepView(
-        figure=_make_figure(sweep.title, note, plots.plot_cost_over_sweep(sweep)),
-        crossings=[_describe_crossing(sweep, crossing, shown) for crossing in find_crossings(sweep)],
-        table=TableView(caption, [sweep.symbol, *(shown[method].label for method in sweep.methods)], rows),
+        figure=figure,
+        crossings=[(title, words) for title, words in zip(titles, crossings, strict=True) if words],
+        tables=[_build_sweep_table(sweep, shown) for sweep in sweeps],
     )
 
 
+def _build_sweep_table(sweep: Sweep, shown: Styles) -> TableView:
+    rows = [
+        RowView(sweep.format_value(value), [build_cost_cell(cells, method) for method in sweep.methods])
+        for value, cells in sweep.cells.items()
+    ]
+    caption = f"{sweep.title}: mean edit cost ± standard deviation over seeds."
+    return TableView(caption, [sweep.symbol, *(shown[method].label for method in sweep.methods)], rows)
+
+
 def _describe_crossing(sweep: Sweep, crossing: Crossing, shown: Styles) -> str:
-    at = f"{crossing.value:.2f}" if sweep.symbol == "p" else f"{crossing.value:,.0f}"
+    at = f"{crossing.value:,.0f}" if sweep.symbol == "n" else f"{crossing.value:.2f}"
     one, other, cheaper = (shown[name].label for name in (crossing.first, crossing.second, crossing.cheaper))
     return f"{one} and {other} cross at {sweep.symbol}\u00a0≈\u00a0{at}; beyond that {cheaper} is cheaper"

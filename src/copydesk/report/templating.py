@@ -18,12 +18,13 @@ from copydesk.report.style import get_css_variable, render_method_css
 
 @dataclass(frozen=True)
 class FigureView:
-    """A plot with title and note, and below it a legend of the methods named in `legend`."""
+    """A plot with title and note, and below it a legend of the methods in `legend`; a wide one takes a whole row."""
 
     title: str
     note: str
     svg: Markup
     legend: Sequence[str] = ()
+    wide: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,25 +2,43 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from copydesk.report.columns import format_scenario_title, parse_scenario
+from copydesk.report.columns import (
+    filter_main_scenarios,
+    filter_unswept_scenarios,
+    format_scenario_title,
+    group_scenarios,
+    parse_scenario,
+)
 from copydesk.report.diff import render_diff_plain, render_diff_rich
 from copydesk.report.examples import format_author, format_chat_context, format_verdict, pick_examples
-from copydesk.report.metrics import filter_plain_scenarios
-from copydesk.report.results import Sweep, build_user_rows, collect_sweeps, compute_cost_reduction, is_personal_run
+from copydesk.report.metrics import get_paper_costs
+from copydesk.report.results import (
+    Sweep,
+    TableResults,
+    build_user_rows,
+    collect_sweeps,
+    collect_tables,
+    compute_cost_reduction,
+    compute_regret_per_round,
+    is_personal_run,
+)
 from copydesk.report.rounds import RoundRow, list_arms
 from copydesk.report.style import exclude_oracle, get_method_label
 from copydesk.report.templating import capitalize_first
 
 MEASURE_FORMATS = {
+    "subtoken_cost": ("Sub-token cost", "{:.2f}"),
     "accepted": ("Accepted", "{:.0%}"),
     "facts": ("Facts right", "{:.1%}"),
     "malformed": ("Malformed", "{:.1%}"),
+    "trimmed": ("Cut at a repeat", "{:.1%}"),
     "length": ("Length", "{:.0f}"),
     "distance": ("Distance to taste", "{:.2f}"),
 }
@@ -28,12 +46,14 @@ MEASURE_FORMATS = {
 
 MAX_COLUMNS = 4
 """How many columns fit side by side."""
+MAX_MEASURES = 5
+"""How many measures fit beside the cost where a table is narrow; a column's own section of the report has all."""
 
 
-def format_cost(cell: Mapping[str, Any]) -> str:
+def format_cost(cell: Mapping[str, Any], digits: int = 2) -> str:
     """Format a cell's mean cost, with the spread if there are several seeds."""
-    mean = f"{cell['mean']:.2f}".replace("-", "−")
-    return mean + (f" ± {cell['std']:.2f}" if len(cell["per_seed"]) > 1 else "")
+    mean = f"{cell['mean']:.{digits}f}".replace("-", "−")
+    return mean + (f" ± {cell['std']:.{digits}f}" if len(cell["per_seed"]) > 1 else "")
 
 
 def format_cost_reduction(cells: Mapping[str, Mapping[str, Any]], method: str, baseline: str = "base") -> str:
@@ -47,7 +67,7 @@ def format_cost_reduction(cells: Mapping[str, Mapping[str, Any]], method: str, b
 def build_scenario_table(results: Mapping[str, Any], column: str) -> Table:
     """Build a table of one column: each method's cost, change against the base model, and other measures."""
     cells = results["cells"][column]
-    measures = [name for name in MEASURE_FORMATS if any(name in cell for cell in cells.values())]
+    measures = [name for name in MEASURE_FORMATS if any(name in cell for cell in cells.values())][:MAX_MEASURES]
     titles = ["Edit cost", "Against base", *(MEASURE_FORMATS[name][0] for name in measures)]
     table = _make_table(format_scenario_title(column), "Method", *titles)
     least = min(cells[method]["mean"] for method in exclude_oracle(cells))
@@ -66,9 +86,9 @@ def build_scenario_table(results: Mapping[str, Any], column: str) -> Table:
 
 
 def build_scenarios_tables(results: Mapping[str, Any]) -> Iterator[Table]:
-    """Build tables of the mean cost per method, at most four plain columns side by side; Max SubOpt in the last one."""
-    plain = filter_plain_scenarios(results["columns"])
-    titled = [(format_scenario_title(column), results["cells"][column]) for column in plain]
+    """Build tables of the mean cost per method, at most four main columns side by side; Max SubOpt in the last one."""
+    names = filter_main_scenarios(results["columns"])
+    titled = [(format_scenario_title(column), results["cells"][column]) for column in names]
     for start in range(0, len(titled), MAX_COLUMNS):
         last = [("Max SubOpt", results["max_subopt"])] if start + MAX_COLUMNS >= len(titled) else []
         columns = titled[start : start + MAX_COLUMNS] + last
@@ -80,15 +100,46 @@ def build_scenarios_tables(results: Mapping[str, Any]) -> Iterator[Table]:
         yield table
 
 
+def build_paper_table(table: TableResults, results: Mapping[str, Any]) -> Table:
+    """Build one of the paper's tables: mean cost per method and Max SubOpt, each with the paper's figure below it."""
+    columns: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = [
+        (column.table_title, results["cells"][column.name], get_paper_costs(column.name) or {})
+        for column in table.columns
+    ]
+    if len(table.columns) > 1:
+        columns.append(("Max SubOpt", table.max_subopt, table.paper.max_subopt))
+    title = f"{table.title}. Mean edit cost, and below it the paper's."
+    shown = _make_table(title, "Method", *(name for name, _, _ in columns))
+    for method in results["methods"]:
+        if any(method in cells for _, cells, _ in columns):
+            costs = (format_cost(cells[method]) if method in cells else "–" for _, cells, _ in columns)
+            _add_row(shown, get_method_label(method), *costs)
+        if any(method in theirs for _, _, theirs in columns):
+            paper = (f"{own[method]['mean']:.2f} ± {own[method]['std']:.2f}" if method in own else "–"
+                     for _, _, own in columns)  # fmt: skip
+            _add_row(shown, "", *paper, style="dim")
+    return shown
+
+
+def build_robustness_table(tables: Sequence[TableResults]) -> Table:
+    """Build the table of each ensemble's Max SubOpt, divided by that of the best method of a single feedback."""
+    shown = _make_table("Max SubOpt divided by that of the best single feedback", "Ensemble", "Table", "Ours", "Paper")
+    for table in tables:
+        for method, cell in table.robustness.items():
+            paper = f"{table.paper.robustness[method]:.2f}"
+            _add_row(shown, get_method_label(method), str(table.number), format_cost(cell), paper)
+    return shown
+
+
 def build_regret_table(results: Mapping[str, Any]) -> Table:
     """Build the table of regrets, a row for each late ensemble in each column that is not a point of a sweep."""
-    table = _make_table(
-        "Regret over the rounds of a seed", "Column", "Late ensemble", "Regret", "Ratio", "Best single arm"
-    )
-    for column in map(parse_scenario, results["columns"]):
-        methods = {} if column.swept_parameter else results.get("regret", {}).get(column.name, {})
-        for method, cell in methods.items():
-            _add_row(table, column.title, get_method_label(method), *format_regret(cell))
+    heads = ("Column", "Late ensemble", "Regret", "A round", "Ratio", "Best single arm")
+    table = _make_table("Regret over the rounds of a seed", *heads, wrap=True)
+    for name in filter_unswept_scenarios(results["columns"]):
+        for method, cell in results.get("regret", {}).get(name, {}).items():
+            total, ratio, best = format_regret(cell)
+            per_round = format_cost(compute_regret_per_round(results, name, method), digits=3)
+            _add_row(table, format_scenario_title(name), get_method_label(method), total, per_round, ratio, best)
     return table
 
 
@@ -100,15 +151,17 @@ def format_regret(cell: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def build_safety_table(results: Mapping[str, Any]) -> Table:
-    """Build the table of Max SubOpt over all columns, including those with users who are not those of the log."""
-    table = _make_table("Max SubOpt, all columns", "Method", "Max SubOpt")
+    """Build the table of Max SubOpt over all columns but those of sweeps, beside the mean cost over them."""
+    table = _make_table("Max SubOpt, all columns", "Method", "Mean cost", "Max SubOpt")
+    names = filter_unswept_scenarios(results["columns"])
     for method, cell in results.get("max_subopt_all", {}).items():
-        _add_row(table, get_method_label(method), format_cost(cell))
+        cost = fmean(results["cells"][name][method]["mean"] for name in names)
+        _add_row(table, get_method_label(method), f"{cost:.2f}", format_cost(cell))
     return table
 
 
 def build_sweep_table(sweep: Sweep) -> Table:
-    """Build the table of a sweep: mean cost, a row for each p or n, a column for each method."""
+    """Build the table of a sweep: mean cost, a row for each of its points, a column for each method."""
     table = _make_table(f"Mean edit cost: {sweep.title}", sweep.symbol, *map(get_method_label, sweep.methods))
     for value, cells in sweep.cells.items():
         costs = (format_cost(cells[method]) if method in cells else "–" for method in sweep.methods)
@@ -128,9 +181,9 @@ def build_users_table(results: Mapping[str, Any]) -> Table:
     return table
 
 
-def _make_table(title: str, first: str, *others: str) -> Table:
+def _make_table(title: str, first: str, *others: str, wrap: bool = False) -> Table:
     table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
-    table.add_column(Text(first), no_wrap=True)
+    table.add_column(Text(first), no_wrap=not wrap)
     for other in others:
         table.add_column(Text(other), justify="right")
     return table
@@ -159,13 +212,17 @@ def print_results(console: Console, results: Mapping[str, Any]) -> None:
 
 def _build_tables(results: Mapping[str, Any]) -> list[Table]:
     columns = [parse_scenario(name) for name in results["columns"]]
-    plain = [column for column in columns if column.is_plain]
+    main = group_scenarios(results["columns"]).main
     if len(columns) <= MAX_COLUMNS:
         alone = [column for column in columns if not column.swept_parameter]
     else:
-        alone = plain if len(plain) == 1 else []
+        alone = list(main) if len(main) == 1 else []
     tables = [build_scenario_table(results, column.name) for column in alone]
-    if len(plain) > 1:
+    if from_paper := collect_tables(results):
+        tables += [build_paper_table(table, results) for table in from_paper]
+        robustness = build_robustness_table(from_paper)
+        tables += [robustness] if robustness.row_count else []
+    elif len(main) > 1:
         tables += build_scenarios_tables(results)
     regrets = build_regret_table(results)
     if regrets.row_count and len(columns) > 1:
