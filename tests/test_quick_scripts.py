@@ -35,6 +35,7 @@ IN_PROCESS = {
     "experiments/recipe/choose_recipe.py": ["--methods", "sft", "--json"],
     "experiments/selection/choose_settings.py": ["--json"],
     "experiments/selection/train_grid.py": [],
+    "experiments/table/draw_picture.py": [],
     "experiments/table/print_tables.py": [],
 }
 """The options beside --quick, which go before what it stands for."""

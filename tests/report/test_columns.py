@@ -61,9 +61,9 @@ from copydesk.report.columns import (
             "Email, weak-0.35 user's log, met by the strong user",
         ),
         (
-            "email/weak-.5",
-            Scenario("email/weak-.5", "email", "weak-.5", "weak-.5", attention=0.5),
-            "Email, weak-.5 user",
+            "email/weak-0.5",
+            Scenario("email/weak-0.5", "email", "weak-0.5", "weak-0.5", attention=0.5),
+            "Email, weak-0.5 user",
         ),
         (
             "email/weak-3-to-strong",

@@ -139,7 +139,7 @@ def parse_scenario(name: str) -> Scenario:
 
 def _parse_attention(user: str) -> float | None:
     """The probability in the name of a weak user, such as `weak-0.35`; `weak-3` attends to three preferences."""
-    match = re.fullmatch(r"weak-(0?\.[0-9]{1,9}|1\.0{1,9})", user)
+    match = re.fullmatch(r"weak-(0\.[0-9]{1,9}|1\.0{1,9})", user)
     return None if match is None else float(match[1])
 
 
