@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -157,7 +158,9 @@ def test_the_terminal_has_both_tables_with_the_papers_figures(make_table_rounds:
     out = StringIO()
     results = summarize_rounds(make_table_rounds(), {}, {})
     print_results(Console(file=out, width=100), results)
-    _, first, second, rest = re.split(r"Table [12]: |Max SubOpt divided", out.getvalue())
+    _, first, second, means, rest = re.split(
+        r"Table [12]: |Means over the columns of table 1|Max SubOpt divided", out.getvalue()
+    )
     for table, column, paper in ((first, "email/strong", "0.34 ± 0.00"), (second, "email/strong-to-transfer", "0.30")):
         lines = table.splitlines()
         [row] = [place for place, line in enumerate(lines) if line.startswith("DPO ")]
@@ -165,9 +168,16 @@ def test_the_terminal_has_both_tables_with_the_papers_figures(make_table_rounds:
         assert paper in lines[row + 1]
         assert "SubOpt" in table
     assert re.search(r"Late ensemble +2 .* 0\.17\n", rest)
+    assert re.search(r"\nDPO +0\.\d\d +0\.\d\d +\d+% +88\.0% +\d+\.\d% +25\.0%\n", means)  # means over the columns
     everywhere = [results["cells"][column]["sft"]["mean"] for column in results["columns"]]
     over_all = rest[rest.index("Max SubOpt, all columns") :]
     assert re.search(rf"SFT +{np.mean(everywhere):.2f} +\d", over_all)  # a cost beside every Max SubOpt
+
+
+def test_every_key_of_results_json_is_in_the_reference(make_table_rounds: MakeRounds) -> None:
+    reference = (Path(__file__).parents[2] / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
+    section = reference.split("## results.json")[1].split("\n## ")[0]
+    assert [name for name in summarize_rounds(make_table_rounds(), {}, {}) if f"`{name}`" not in section] == []
 
 
 def test_running_means_start_where_they_are_no_longer_noise(make_rounds: MakeRounds) -> None:

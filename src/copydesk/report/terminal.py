@@ -111,13 +111,32 @@ def build_paper_table(table: TableResults, results: Mapping[str, Any]) -> Table:
     title = f"{table.title}. Mean edit cost, and below it the paper's."
     shown = _make_table(title, "Method", *(name for name, _, _ in columns))
     for method in results["methods"]:
-        if any(method in cells for _, cells, _ in columns):
-            costs = (format_cost(cells[method]) if method in cells else "–" for _, cells, _ in columns)
-            _add_row(shown, get_method_label(method), *costs)
+        if not any(method in cells for _, cells, _ in columns):
+            continue
+        costs = (format_cost(cells[method]) if method in cells else "–" for _, cells, _ in columns)
+        _add_row(shown, get_method_label(method), *costs)
         if any(method in theirs for _, _, theirs in columns):
             paper = (f"{own[method]['mean']:.2f} ± {own[method]['std']:.2f}" if method in own else "–"
                      for _, _, own in columns)  # fmt: skip
             _add_row(shown, "", *paper, style="dim")
+    return shown
+
+
+def build_measures_table(table: TableResults, results: Mapping[str, Any]) -> Table:
+    """Build the table of what lies behind the costs of one of the paper's tables: means over its columns."""
+    cells = [results["cells"][column.name] for column in table.columns]
+    known = {name for own in cells for cell in own.values() for name in cell}
+    measures = [name for name in MEASURE_FORMATS if name in known][:MAX_MEASURES]
+    titles = ["Edit cost", *(MEASURE_FORMATS[name][0] for name in measures)]
+    shown = _make_table(f"Means over the columns of table {table.number}", "Method", *titles)
+    for method in results["methods"]:
+        played = [own[method] for own in cells if method in own]
+        if len(played) == len(cells):
+            values = [[cell[name] for cell in played if name in cell] for name in measures]
+            others = (MEASURE_FORMATS[name][1].format(fmean(own)) if own else "–"
+                      for name, own in zip(measures, values, strict=True))  # fmt: skip
+            cost = f"{fmean(cell['mean'] for cell in played):.2f}"
+            _add_row(shown, get_method_label(method), cost, *others)
     return shown
 
 
@@ -220,6 +239,7 @@ def _build_tables(results: Mapping[str, Any]) -> list[Table]:
     tables = [build_scenario_table(results, column.name) for column in alone]
     if from_paper := collect_tables(results):
         tables += [build_paper_table(table, results) for table in from_paper]
+        tables += [build_measures_table(table, results) for table in from_paper if not alone]
         robustness = build_robustness_table(from_paper)
         tables += [robustness] if robustness.row_count else []
     elif len(main) > 1:
