@@ -2,7 +2,7 @@
 
     python experiments/selection/train_grid.py --out experiments-out/selection --tasks email --seeds 100
 
-The grid has eight settings for each method. For each task, user and seed it makes a log of 300 edits and 200 further
+The grid has eight settings for each method. For each task, user and seed it makes a log of 1,000 edits and 200 further
 edits that nothing is trained on, and leaves
 
     TASK-USER-SEED/log.jsonl, held_out.jsonl
@@ -43,9 +43,9 @@ from copydesk.training.train import build_policy_file, save_policy
 from copydesk.utils.atomic import atomic_folder
 
 GRID: Mapping[str, Mapping[str, Sequence[float]]] = {
-    "sft": {"learning_rate": (3e-4, 1e-3, 3e-3, 5e-3), "epochs": (2, 4)},
-    "dpo": {"learning_rate": (1e-4, 3e-4), "epochs": (2, 4), "beta": (0.1, 0.5)},
-    "early": {"learning_rate": (3e-4, 1e-3), "epochs": (4,), "beta": (0.1, 0.5), "lambda_sup": (0.1, 1.0)},
+    "sft": {"learning_rate": (3e-4, 1e-3, 3e-3, 5e-3), "epochs": (1, 2)},
+    "dpo": {"learning_rate": (5e-5, 2e-4), "epochs": (1, 2), "beta": (0.1, 0.5)},
+    "early": {"learning_rate": (3e-4, 1e-3), "epochs": (1,), "beta": (0.1, 0.5), "lambda_sup": (0.1, 1.0)},
 }
 """The values of each setting, by method: eight settings each."""
 QUICK_GRID = {"sft": {"learning_rate": (1e-3, 3e-3), "epochs": (1,)}, "dpo": {"learning_rate": (1e-4,), "epochs": (1,)}}
@@ -142,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("experiments-out/selection"), help="the folder to write to")
     parser.add_argument("--tasks", nargs="+", default=list(SCRIPTED_TASKS), choices=list(SCRIPTED_TASKS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[100], help="seeds that no table uses")
-    parser.add_argument("--edits", type=int, default=300, help="the edits of a log")
+    parser.add_argument("--edits", type=int, default=1000, help="the edits of a log")
     parser.add_argument("--held-out", type=int, default=200, help="the edits held out")
     parser.add_argument("--rounds", type=int, default=200, help="the rounds with the strong user")
     parser.add_argument("--quick", action="store_true", help="a tiny grid and small logs")
