@@ -2,6 +2,7 @@ import multiprocessing
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.support.gateways import running
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from copydesk.data.record import Context, Message
+from copydesk.data.repetition import trim_repeats
 from copydesk.errors import InputError, Interrupted
 from copydesk.policies import CachedPolicy, LocalPolicy, OpenAIPolicy, PolicyResponse, Sampling, collect_responses
 
@@ -143,6 +145,38 @@ def test_a_local_model_reports_truncated_answers(
 
 def test_other_policies_answers_count_as_complete() -> None:
     assert collect_responses(Counting(), ["a"], [(1,)], SAMPLING) == [PolicyResponse("a (1,)", False)]
+
+
+def test_every_policys_answers_are_trimmed_where_they_begin_to_repeat() -> None:
+    sampling = replace(SAMPLING, trim_repeats=4)
+    answers = collect_responses(Counting(), ["round and round and round", "once"], [(1,), (2,)], sampling)
+    assert answers == [PolicyResponse("round and ", False, True), PolicyResponse("once (2,)", False, False)]
+
+
+def test_the_cache_holds_untrimmed_answers_and_trims_them_when_read(file: Path) -> None:
+    inner = Counting()
+    policy = CachedPolicy(inner, "m", file)
+    context, trimmed = "round and round and round", PolicyResponse("round and ", False, True)
+    for _ in range(2):
+        assert collect_responses(policy, [context], [(1,)], replace(SAMPLING, trim_repeats=4)) == [trimmed]
+    assert policy.respond([context], [(1,)], replace(SAMPLING, trim_repeats=10)) == ["round and "]
+    assert policy.respond([context], [(1,)], SAMPLING) == [f"{context} (1,)"]
+    assert inner.asked == [context]
+
+
+def test_a_local_models_answers_are_trimmed(
+    file: Path, tiny_model: LlamaForCausalLM, chat_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    local = LocalPolicy("tiny", tiny_model, chat_tokenizer)
+    whole = replace(SAMPLING, temperature=0.0, max_new_tokens=60)
+    texts, sampling = local.respond(CONTEXTS, SEEDS, whole), replace(whole, trim_repeats=8)
+    wanted = [trim_repeats(text, 8) for text in texts]
+    assert wanted != texts
+    for policy in (local, CachedPolicy(local, "tiny", file)):
+        assert policy.respond(CONTEXTS, SEEDS, sampling) == wanted
+        answers = collect_responses(policy, CONTEXTS, SEEDS, sampling)
+        assert [answer.text for answer in answers] == wanted
+        assert [answer.trimmed for answer in answers] == [a != b for a, b in zip(texts, wanted, strict=True)]
 
 
 def ask_much(file: Path, ready: Barrier) -> None:

@@ -79,7 +79,14 @@ def test_two_equal_policies_give_the_same_responses_with_the_same_seeds(
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"temperature": -1.0}, {"temperature": float("nan")}, {"max_new_tokens": 0}, {"batch_size": 0}]
+    "wrong",
+    [
+        {"temperature": -1.0},
+        {"temperature": float("nan")},
+        {"max_new_tokens": 0},
+        {"batch_size": 0},
+        {"trim_repeats": -1},
+    ],
 )
 def test_invalid_settings_are_refused_by_name(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match=next(iter(wrong))):

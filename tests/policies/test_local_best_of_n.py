@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -62,6 +63,12 @@ def test_it_returns_the_draft_with_the_least_pessimistic_cost(policy: LocalPolic
 def test_of_one_it_is_the_policy_itself(policy: LocalPolicy) -> None:
     assert best(policy, 1).respond(CONTEXTS, SEEDS, SAMPLING) == policy.respond(CONTEXTS, SEEDS, SAMPLING)
     assert best(policy, 1).respond([], [], SAMPLING) == []
+
+
+def test_the_chosen_draft_is_trimmed(policy: LocalPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy, "decode", lambda response: "round and round and round")
+    answers = best(policy, 4).respond(CONTEXTS, SEEDS, replace(SAMPLING, trim_repeats=4))
+    assert answers == ["round and "] * 2
 
 
 def test_more_drafts_never_cost_more_and_a_response_does_not_depend_on_its_neighbours(policy: LocalPolicy) -> None:

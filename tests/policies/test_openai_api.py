@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -108,6 +109,18 @@ def test_every_context_is_a_request_and_the_answers_come_back_in_order() -> None
 def test_no_contexts_ask_nothing() -> None:
     with serving() as (server, policy):
         assert policy.respond([], [], SAMPLING) == [] and server.asked == []
+
+
+def test_answers_are_trimmed_where_they_begin_to_repeat() -> None:
+    sampling = replace(SAMPLING, trim_repeats=200)
+    loop = "I am sorry for the delay. " * 60
+    with serving(lambda request: (loop, "length")) as (server, policy):
+        assert policy.respond(QUESTIONS[:1], SEEDS[:1], sampling) == ["I am sorry for the delay. "]
+        assert policy.collect_responses(QUESTIONS[:1], SEEDS[:1], sampling) == [
+            PolicyResponse("I am sorry for the delay. ", True, True)
+        ]
+        assert "trim_repeats" not in server.asked[0]
+        assert policy.respond(QUESTIONS[:1], SEEDS[:1], SAMPLING) == [loop]
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])

@@ -5,13 +5,14 @@ import json
 import sqlite3
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from copydesk.data.record import Context
 from copydesk.errors import InputError
-from copydesk.policies.base import Policy, Sampling
+from copydesk.policies.base import Policy, PolicyResponse, Sampling
 from copydesk.policies.local import LocalPolicy
-from copydesk.policies.openai_api import OpenAIPolicy, PolicyResponse
+from copydesk.policies.openai_api import OpenAIPolicy
 
 _APPLICATION_ID = 0x434F5059  # "COPY", which marks the file as ours
 _LOCK_TIMEOUT = 60.0  # seconds for another process's commit
@@ -20,9 +21,10 @@ _LOCK_TIMEOUT = 60.0  # seconds for another process's commit
 class CachedPolicy:
     """A policy whose answers are cached in a SQLite file, so that an interrupted run repeats no request.
 
-    The key of an answer is the policy's identity, the context, the seed, the temperature and the token limit. Answers
-    are committed in groups as they arrive; those that arrived before an interrupt or an error are kept. Several
-    processes may use one file.
+    The key of an answer is the policy's identity, the context, the seed, the temperature and the token limit. The file
+    holds answers as the policy wrote them; `Sampling.trim_repeats` cuts them when they are read. Answers are committed
+    in groups as they arrive; those that arrived before an interrupt or an error are kept. Several processes may use one
+    file.
 
     Args:
         policy: the policy, which also gives this one its name.
@@ -87,7 +89,7 @@ class CachedPolicy:
                             arrived.clear()
             finally:
                 _insert_responses(connection, arrived)
-        return [found[key] for key in keys]
+        return [found[key].trim(sampling.trim_repeats) for key in keys]
 
     def _key(self, context: Context, seed: Sequence[int], sampling: Sampling) -> str:
         asked = {
@@ -102,7 +104,8 @@ class CachedPolicy:
     def _ask(
         self, asked: Sequence[tuple[str, Context, Sequence[int]]], sampling: Sampling
     ) -> Generator[tuple[str, PolicyResponse]]:
-        """Answers with their keys: those of a server as they arrive, those of another policy in groups."""
+        """Untrimmed answers with their keys: a server's as they arrive, another policy's in groups."""
+        sampling = replace(sampling, trim_repeats=0)
         remote = self.policy if isinstance(self.policy, OpenAIPolicy) else None
         size = max(self.commit_every, sampling.batch_size) if remote is None else max(len(asked), 1)
         for start in range(0, len(asked), size):
@@ -118,13 +121,20 @@ class CachedPolicy:
 def collect_responses(
     policy: Policy, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling
 ) -> list[PolicyResponse]:
-    """The policy's responses, and whether each was cut off; a policy that does not report this counts as complete."""
-    if isinstance(policy, LocalPolicy):
-        written = policy.generate_tokens(policy.encode(contexts), seeds, sampling)
-        return [PolicyResponse(policy.decode(one), not one.ended) for one in written]
+    """The policy's responses, and whether each was truncated or trimmed.
+
+    A policy that does not report whether the token limit cut off its response counts as complete. Responses of every
+    policy are trimmed here if `sampling` asks for it, also those of a policy that does not know how to.
+    """
     if isinstance(policy, OpenAIPolicy | CachedPolicy):
         return policy.collect_responses(contexts, seeds, sampling)
-    return [PolicyResponse(text, False) for text in policy.respond(contexts, seeds, sampling)]
+    untrimmed = replace(sampling, trim_repeats=0)
+    if isinstance(policy, LocalPolicy):
+        written = policy.generate_tokens(policy.encode(contexts), seeds, untrimmed)
+        responses = [PolicyResponse(policy.decode(one), not one.ended) for one in written]
+    else:
+        responses = [PolicyResponse(text, False) for text in policy.respond(contexts, seeds, untrimmed)]
+    return [response.trim(sampling.trim_repeats) for response in responses]
 
 
 def _select_response(connection: sqlite3.Connection, key: str) -> PolicyResponse | None:
@@ -136,7 +146,8 @@ def _insert_responses(connection: sqlite3.Connection, arrived: Sequence[tuple[st
     """Insert a group of answers in one transaction; answers that another process has inserted stay."""
     with connection:
         connection.executemany(
-            "INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", [(key, text, cut) for key, (text, cut) in arrived]
+            "INSERT OR IGNORE INTO answers VALUES (?, ?, ?)",
+            [(key, answer.text, answer.truncated) for key, answer in arrived],
         )
 
 

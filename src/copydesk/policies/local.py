@@ -6,6 +6,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from copydesk.data.record import Context
+from copydesk.data.repetition import trim_repeats
 from copydesk.errors import InputError
 from copydesk.models.chat import encode_context, find_end_of_turn
 from copydesk.models.generate import GeneratedTokens, generate
@@ -28,7 +29,8 @@ class LocalPolicy:
 
         `seeds[i]` alone decides the randomness of the i-th response. Shows a progress bar on a terminal.
         """
-        return [self.decode(one) for one in self.generate_tokens(self.encode(contexts), seeds, sampling)]
+        written = self.generate_tokens(self.encode(contexts), seeds, sampling)
+        return [trim_repeats(self.decode(one), sampling.trim_repeats) for one in written]
 
     def encode(self, contexts: Sequence[Context]) -> list[list[int]]:
         """The prompt of each context, as token ids."""
@@ -81,6 +83,8 @@ class BestOfNPolicy:
     def respond(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
         """One response for each context; the first draft is the policy's own response with these seeds.
 
+        The costs are those of the whole drafts; the one that is chosen is then trimmed.
+
         Raises:
             InputError: several drafts at temperature 0, where all are the same.
         """
@@ -95,4 +99,5 @@ class BestOfNPolicy:
         drafts = self.policy.generate_tokens(prompts, draft_seeds, sampling)
         costs = predict_costs(self.cost_model, prompts, drafts, self.policy.end_of_turn).pessimistic
         best = costs.view(-1, self.n).argmin(dim=1).tolist()
-        return [self.policy.decode(drafts[row * self.n + draft]) for row, draft in enumerate(best)]
+        chosen = [self.policy.decode(drafts[row * self.n + draft]) for row, draft in enumerate(best)]
+        return [trim_repeats(text, sampling.trim_repeats) for text in chosen]

@@ -11,22 +11,15 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from copydesk.data.record import Context
 from copydesk.errors import InputError
-from copydesk.policies.base import Sampling
+from copydesk.policies.base import PolicyResponse, Sampling
 from copydesk.policy_spec import list_api_key_variables
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
-
-
-class PolicyResponse(NamedTuple):
-    """A response as text, and whether it was cut off at the token limit."""
-
-    text: str
-    truncated: bool
 
 
 @dataclass
@@ -208,9 +201,9 @@ class OpenAIPolicy:
         if completion.usage is not None:
             self.usage.prompt_tokens += completion.usage.prompt_tokens or 0
             self.usage.completion_tokens += completion.usage.completion_tokens or 0
-        text = choices[0].message.content or ""
         # JSON may hold half of a surrogate pair, which no file can store.
-        return PolicyResponse(text.encode("utf-8", "replace").decode(), choices[0].finish_reason == "length")
+        text = (choices[0].message.content or "").encode("utf-8", "replace").decode()
+        return PolicyResponse(text, choices[0].finish_reason == "length").trim(sampling.trim_repeats)
 
     def _build_error(self, reason: str, status: int = 0) -> InputError:
         fix = {

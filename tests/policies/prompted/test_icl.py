@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -6,7 +7,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from copydesk.data.record import Context, EditRecord, Message
 from copydesk.errors import InputError
-from copydesk.policies import LocalPolicy, Sampling
+from copydesk.policies import LocalPolicy, PolicyResponse, Sampling, collect_responses
 from copydesk.policies.prompted import IclPolicy, Learner, RetrievalMemory
 from copydesk.policies.prompted.prompts import add_guidance, flatten_context, render_examples_guidance
 
@@ -52,6 +53,13 @@ def test_before_anything_is_learned_it_is_the_writer_itself(writer: Any, encoder
     assert policy.respond(["news"], [(1,)], SAMPLING) == ["answer (1,)"]
     assert policy.respond([], [], SAMPLING) == []
     assert writer.requests == [(["news"], [(1,)], SAMPLING)]
+
+
+def test_answers_are_trimmed_where_they_begin_to_repeat(writer: Any, encoder: Any) -> None:
+    writer.answer = lambda prompt, seed: "round and round and round"
+    policy = make_learner(writer, encoder)
+    answers = collect_responses(policy, ["news"], [(1,)], replace(SAMPLING, trim_repeats=4))
+    assert answers == [PolicyResponse("round and ", False, True)]
 
 
 def test_answering_changes_no_memory_and_learning_row_by_row_is_learning_all(writer: Any, encoder: Any) -> None:
