@@ -15,7 +15,7 @@ from copydesk.errors import InputError
 DEFAULT_REPEAT_LENGTH = 200
 """The paper's length of a repeat, in characters."""
 
-_GRAM_SIZES = (4, 8, 16, 32)
+_GRAM_SIZES = (4, 12)
 
 
 def trim_repeats(text: str, length: int = DEFAULT_REPEAT_LENGTH) -> str:
@@ -41,9 +41,9 @@ class RepeatTrimmer:
     """Cuts a stream as `trim_repeats` cuts the whole text, however the stream is split.
 
     The end of what has arrived is held back while a repeat may have begun there: at least the longest suffix that
-    occurred earlier. The length of that suffix is bounded by substrings of k = 4, 8, 16 and 32 characters: if the last
-    r of them occurred earlier and the one before did not, the suffix has at most k - 1 + r characters. In ordinary text
-    about ten characters are held back, and never `length` or more.
+    occurred earlier. The length of that suffix is bounded by substrings of k = 4 and of 12 characters: if the last r of
+    them occurred earlier and the one before did not, the suffix has at most k - 1 + r characters. In ordinary text
+    about six characters are held back, and never `length` or more.
 
     Args:
         length: the characters of a repeat; 0 passes everything on.
