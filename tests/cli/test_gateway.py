@@ -11,8 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 from sqlalchemy import text
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 from tests.support.demos import DemoRun
-from tests.support.gateways import until
+from tests.support.gateways import running, until
 from tests.support.processes import Command
 from typer.testing import CliRunner
 
@@ -90,6 +94,18 @@ def test_out_of_the_box_and_round_the_loop(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_answers_are_trimmed_where_they_begin_to_repeat(tmp_path: Path) -> None:
+    def answer(request: Request) -> JSONResponse:
+        return JSONResponse({"choices": [{"message": {"content": "round and " * 9}, "finish_reason": "length"}]})
+
+    with running(Starlette(routes=[Route("/v1/chat/completions", answer, methods=["POST"])])) as upstream:
+        for options, text in (([], "round and " * 9), (["--trim-repeats", "20"], "round and ")):
+            policy = f"a=model@{upstream}/v1"
+            with serving(tmp_path, "--policy", policy, *options) as ready, Client(ready["url"]) as client:
+                assert client.complete("Write in circles").text == text
+
+
+@pytest.mark.slow
 def test_the_policies_of_a_demo_are_served(small_demo: DemoRun, tmp_path: Path) -> None:
     shutil.copytree(small_demo.folder, tmp_path / "demo")
     with serving(tmp_path, "--from", "demo", "--rule", "thompson", "--alpha", "0.3") as ready:
@@ -147,6 +163,7 @@ def test_a_log_that_was_changed_is_found_out(tmp_path: Path) -> None:
         (("serve", "--alpha", "-1"), "alpha"),
         (("serve", "--expiry", "-1"), "--expiry"),
         (("serve", "--timeout", "0"), "--timeout"),
+        (("serve", "--trim-repeats", "-1"), "--trim-repeats: -1 must be at least 0"),
         (("serve", "--from", "nothing"), "no policies there"),
         (("serve", "--tokenizer", "no/such/tokenizer"), "cannot be loaded"),
         (("keys", "create", "--name", "a b"), "--name"),

@@ -1,4 +1,4 @@
-"""Settings of a gateway: limits on requests, upstream retries, cooldowns, local batching and browser access."""
+"""Settings of a gateway: limits on requests, retries, cooldowns, batching, trimming and browser access."""
 
 from typing import Annotated
 
@@ -24,6 +24,7 @@ class GatewayConfig(Config):
         max_cooldown: longest cooldown, in seconds.
         max_batch: requests a local model answers in one batch.
         max_new_tokens: token limit of a local model's answer when the request sets none.
+        trim_repeats: cut every answer where it begins to repeat this many characters, and stop writing it; 0 never.
         cors_origins: web sites whose pages may call the gateway (CORS).
         allowed_hosts: accepted `Host` headers when there is no API key. Other names are refused, so that a page of
             another site that resolves its own name to this machine cannot read the log (DNS rebinding).
@@ -62,6 +63,14 @@ class GatewayConfig(Config):
         Flag(panel=LIMITS_PANEL),
         Field(gt=0, description="Token limit of a local model's answer when the request sets none."),
     ] = 512
+    trim_repeats: Annotated[
+        int,
+        Flag(panel=LIMITS_PANEL),
+        Field(
+            ge=0,
+            description="Cut every answer where it begins to repeat this many characters, such as 200; 0 cuts none.",
+        ),
+    ] = 0
     cors_origins: Annotated[
         tuple[str, ...],
         Flag("--origin", panel=LIMITS_PANEL),

@@ -16,6 +16,7 @@ from copydesk.errors import InputError
 from copydesk.gateway import log_commands
 from copydesk.gateway.auth import Authenticator
 from copydesk.gateway.backends.base import PolicyBackend
+from copydesk.gateway.backends.trimming import TrimmedBackend
 from copydesk.gateway.config import GatewayConfig
 from copydesk.gateway.log_writer import LogWriter
 from copydesk.gateway.middleware import GatewayMetrics
@@ -250,7 +251,9 @@ class GatewayState:
 
     async def _open_policy(self, name: str, spec: str) -> None:
         if name not in self.policies:
-            self.policies[name] = await self._opener.open(name, spec)
+            backend = await self._opener.open(name, spec)
+            length = self.config.trim_repeats
+            self.policies[name] = TrimmedBackend(backend, length) if length else backend
             logger.info("%s is open: %s", name, spec)
 
     async def _close_policy(self, name: str) -> None:
