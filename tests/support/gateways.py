@@ -28,7 +28,7 @@ class Scripted:
 
     def __init__(self, name: str, script: Script | None = None, pause: float = 0.0) -> None:
         self._name = name
-        self.script: Script = script or (lambda request: f"{name} says {request['messages'][-1]['content']}")
+        self.script: Script = script or (lambda request: f"{name} says {request['messages'][-1].get('content')}")
         self.pause = pause
         self.asked: list[Json] = []
         self.stopped = 0
