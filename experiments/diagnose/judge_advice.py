@@ -8,7 +8,7 @@ The embedded family: the logs of finished runs of `copydesk bench paper` (`exper
 Every log is diagnosed with the model that wrote it, and what each method then cost online is in the run's results. The
 constants of the advice were set beside logs of an earlier run of `experiments/table`.
 
-The lab: logs of the tabular lab (`copydesk theory`), over six strengths and six coverages, with 100 and with 1,000
+The lab: logs of the tabular lab (`copydesk theory`), over six users and six coverages, with 100 and with 1,000
 edits. The rule of the advice is given what it would otherwise estimate from texts: how much an edit leaves, the size
 of the class, the exact reference policy. So it is the rule that is judged, not the measuring. What each method loses is
 its SubOpt in nats, the mean over 20 logs.
@@ -42,7 +42,7 @@ from copydesk.diagnose.diagnose import collect_advice_inputs
 from copydesk.diagnose.quality import compute_effective_share
 from copydesk.errors import InputError
 from copydesk.report.columns import parse_scenario
-from copydesk.theory.experiments import GRID_DIVERGENCES, GRID_STRENGTHS
+from copydesk.theory.experiments import GRID_ATTENTIONS, GRID_DIVERGENCES
 from copydesk.theory.lab import LabSetting
 from copydesk.theory.learners import LabLog, compute_subopt, draw_lab_log, select_members
 
@@ -96,10 +96,12 @@ def judge_embedded(logs: Sequence[tuple[str, Path, dict[str, float]]]) -> list[J
     return judged
 
 
-def judge_lab(strengths: Sequence[int], apart: Sequence[float], lengths: Sequence[int], repeats: int) -> list[Judged]:
+def judge_lab(
+    attentions: Sequence[float], apart: Sequence[float], lengths: Sequence[int], repeats: int
+) -> list[Judged]:
     """Diagnose one log of every setting and length."""
     judged = []
-    settings = [(n, LabSetting(m, distance)) for n in lengths for m in strengths for distance in apart]
+    settings = [(n, LabSetting(p, distance)) for n in lengths for p in attentions for distance in apart]
     for n, setting in track(settings, "lab", console=Console(stderr=True), transient=True):
         logs = [draw_lab_log(setting.world, n, np.random.default_rng([n, repeat])) for repeat in range(repeats)]
         beta = setting.world.problem.beta
@@ -107,7 +109,7 @@ def judge_lab(strengths: Sequence[int], apart: Sequence[float], lengths: Sequenc
         costs = {method: fmean(gain[method] for gain in gains) / beta for method in METHODS}
         facts = lab_facts(setting, logs[0])
         advice = advise(facts)
-        name = f"lab-m{setting.strength}-{setting.divergence:g}nats-n{n}"
+        name = f"lab-p{setting.attention:g}-{setting.divergence:g}nats-n{n}"
         judged.append(Judged(name, advice.method, advice.predicted, asdict(facts), costs))
     return judged
 
@@ -190,9 +192,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         logs = embedded_logs(options.runs)
         if options.quick:
-            families["lab"] = judge_lab((1, 32), (2.0, 6.0), (100,), 5)
+            families["lab"] = judge_lab((0.4, 1.0), (2.0, 6.0), (100,), 5)
         else:
-            families["lab"] = judge_lab(GRID_STRENGTHS, GRID_DIVERGENCES, (100, 1_000), REPEATS)
+            families["lab"] = judge_lab(GRID_ATTENTIONS, GRID_DIVERGENCES, (100, 1_000), REPEATS)
         if logs:
             families["embedded"] = judge_embedded(logs)
     except InputError as exc:

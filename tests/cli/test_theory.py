@@ -28,14 +28,14 @@ def run(*words: str, **environment: str) -> Result:
 @pytest.fixture(scope="module")
 def small() -> Study:
     one = SlopeEstimate(1.0, 0.5, 2.0)
-    curves = measure_curves(LabSetting(32, 1.0), 2, 0, lengths=(30,))
+    curves = measure_curves(LabSetting(1.0, 1.0), 2, 0, lengths=(30,))
     return Study(
         repeats=2,
         seed=0,
         curves=[replace(curves, bounds={**curves.bounds, "dpo": np.array([np.inf])})],
-        grids=[measure_grid(30, 2, 0, strengths=(1, 32), divergences=(1.0,))],
+        grids=[measure_grid(30, 2, 0, attentions=(0.4, 1.0), divergences=(1.0,))],
         slopes=[SlopeFit(30, "quality", "all coverages", {"sft": one, "dpo": one}, one)],
-        regrets=[measure_regret(LabSetting(32, 1.0), 10, 2, 0)],
+        regrets=[measure_regret(LabSetting(1.0, 1.0), 10, 2, 0)],
         fixed_points=[],
     )
 

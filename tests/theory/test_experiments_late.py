@@ -9,7 +9,7 @@ from copydesk.theory.lab import LabSetting
 
 
 def test_it_finds_the_best_policy_and_regret_is_the_loss_of_the_others() -> None:
-    setting = LabSetting(32, 6.0)
+    setting = LabSetting(1.0, 6.0)
     problem = setting.world.problem
     policies = [problem.reference, problem.optimum]
     played = play_lab_ensemble(setting.world, policies, 400, 0.3, np.random.default_rng(0))
@@ -22,7 +22,7 @@ def test_it_finds_the_best_policy_and_regret_is_the_loss_of_the_others() -> None
 
 def test_losses_average_to_the_objective() -> None:
     """With one arm the ensemble's own estimate of its cost is J_β, once the unit is undone."""
-    setting = LabSetting(4, 3.0)
+    setting = LabSetting(0.8, 3.0)
     problem = setting.world.problem
     rng = np.random.default_rng(0)
     policy = setting.members.policies[50]
@@ -35,7 +35,7 @@ def test_losses_average_to_the_objective() -> None:
 
 
 def test_regret_stays_below_its_bound_and_is_measured_for_both_alphas() -> None:
-    found = measure_regret(LabSetting(1, 6.0), 200, 3, seed=0)
+    found = measure_regret(LabSetting(0.4, 6.0), 200, 3, seed=0)
     assert set(found.measured) == {"√2", "0.3"}
     for rows in found.measured.values():
         assert rows.shape == (3, 200)

@@ -61,17 +61,19 @@ def test_rl_is_pessimistic_about_functions_that_the_log_allows() -> None:
     assert select_rl_member(swapped, log_, 1.01) == 1
 
 
-@pytest.mark.parametrize("strength", [1, 4, 32])
-def test_dpo_finds_the_optimum_with_any_user_and_sft_only_with_a_strong_one(strength: int) -> None:
-    setting = LabSetting(strength, 3.0)
+@pytest.mark.parametrize("attention", [0.4, 0.8, 1.0])
+def test_dpo_finds_the_optimum_with_any_user_and_sft_only_with_a_strong_one(attention: float) -> None:
+    setting = LabSetting(attention, 3.0)
     log_ = expected_log(setting)
     assert select_dpo_member(setting.members, log_) == 0
-    assert (select_sft_member(setting.members, log_) == 0) == (strength == 32)
+    learned = setting.members.policies[select_sft_member(setting.members, log_)]
+    assert learned == pytest.approx(setting.world.edited_distribution)
+    assert (setting.world.problem.distance(learned, setting.optimum) < 1e-9) == (attention == 1)
 
 
 def test_dpo_with_another_scale_converges_as_lemma_3_says() -> None:
     """π ∝ π_ref (π*/π_ref)^(1/s): with s = 2 the policy of costs c/2."""
-    setting = LabSetting(4, 3.0)
+    setting = LabSetting(0.8, 3.0)
     members = setting.members
     doubled = PolicyClass(members.costs, members.reference, members.beta, scale=2.0)
     chosen = select_dpo_member(doubled, expected_log(setting))
@@ -79,7 +81,7 @@ def test_dpo_with_another_scale_converges_as_lemma_3_says() -> None:
 
 
 def test_dpo_comes_closer_as_the_log_grows() -> None:
-    setting = LabSetting(2, 4.0)
+    setting = LabSetting(0.4, 4.0)
     means = []
     for n in (30, 1_000, 30_000):
         logs = [draw_lab_log(setting.world, n, np.random.default_rng([n, seed])) for seed in range(20)]
@@ -89,20 +91,21 @@ def test_dpo_comes_closer_as_the_log_grows() -> None:
 
 
 def test_the_class_holds_the_truth_first_and_stays_within_the_largest_cost() -> None:
-    setting = LabSetting(1, 2.0)
+    setting = LabSetting(0.4, 2.0, exact=True)
     world = setting.world
-    assert setting.members.size == 100
+    assert setting.members.size == 101
     assert setting.members.policies[0] == pytest.approx(world.problem.optimum)
     assert setting.members.policies[1] == pytest.approx(world.problem.reference)
     largest = setting.coefficients.c_max
-    assert largest == 0.25  # one local edit of four letters
+    assert largest == 0.4  # two of five preferences
+    assert setting.members.policies[10] == pytest.approx(world.edited_distribution)
     assert 0 <= setting.members.costs.min() <= setting.members.costs.max() <= largest
-    capped = build_policy_class(world, np.zeros((1, 4, 30)), 0.9 * world.problem.cost.max())
+    capped = build_policy_class(world, np.zeros((1, 4, 32)), 0.9 * world.problem.cost.max())
     assert capped.costs[9].max() == pytest.approx(0.9 * world.problem.cost.max())
 
 
 def test_logs_are_drawn_by_the_protocol_and_add_up() -> None:
-    setting = LabSetting(4, 3.0)
+    setting = LabSetting(0.8, 3.0)
     rng = np.random.default_rng(0)
     log_ = draw_lab_log(setting.world, 1_000, rng) + draw_lab_log(setting.world, 199_000, rng)
     assert log_.n == 200_000

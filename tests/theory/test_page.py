@@ -70,21 +70,21 @@ def fit(axis: str, where: str, ratio: tuple[float, float, float], divisor: float
     return SlopeFit(100, axis, where, slope, SlopeEstimate(*ratio))
 
 
-HOLDS = fit("coverage", "strong users, m ≥ 16", (2, 1.5, 3))
-FAILS = fit("coverage", "weak users, m ≤ 2", (0.4, 0.2, 0.8))
+HOLDS = fit("coverage", "strong users, p ≥ 0.9", (2, 1.5, 3))
+FAILS = fit("coverage", "weak users, p ≤ 0.4", (0.4, 0.2, 0.8))
 OPEN = fit("coverage", "all users", (1.2, 0.7, 1.9))
 QUALITY = fit("quality", "all coverages", (5, 3, 9))
 
 
 def study_of(slopes: Sequence[SlopeFit] = (HOLDS, FAILS, OPEN, QUALITY)) -> Study:
-    anchor = FixedPoint(32, 1.0, "no costs", 1e-13, 60, 1e-9)
+    anchor = FixedPoint(1.0, 1.0, "no costs", 1e-13, 60, 1e-9)
     return Study(
         repeats=2,
         seed=0,
-        curves=[measure_curves(LabSetting(1, 6.0), 2, 0, lengths=(30, 100))],
-        grids=[measure_grid(30, 2, 0, strengths=(1, 32), divergences=(1.0, 6.0))],
+        curves=[measure_curves(LabSetting(0.4, 6.0), 2, 0, lengths=(30, 100))],
+        grids=[measure_grid(30, 2, 0, attentions=(0.4, 1.0), divergences=(1.0, 6.0))],
         slopes=list(slopes),
-        regrets=[measure_regret(LabSetting(1, 6.0), 30, 2, 0)],
+        regrets=[measure_regret(LabSetting(0.4, 6.0), 30, 2, 0)],
         fixed_points=[anchor],
     )
 
@@ -144,8 +144,8 @@ def test_the_page_counts_broken_bounds(study: Study, html: str) -> None:
 def test_the_sentences_about_slopes_follow_the_intervals(study: Study, html: str) -> None:
     text = Page(html).text
     assert (
-        "“DPO suffers more from poor coverage than SFT”: of 3 fits, this holds in 1 (strong users, m ≥ 16), "
-        "does not hold in 1 (weak users, m ≤ 2), is open in 1 (all users)." in text
+        "“DPO suffers more from poor coverage than SFT”: of 3 fits, this holds in 1 (strong users, p ≥ 0.9), "
+        "does not hold in 1 (weak users, p ≤ 0.4), is open in 1 (all users)." in text
     )
     assert "“SFT suffers more from poor edits than DPO”: of 1 fits, this holds in 1 (all coverages)." in text
     assert "Why coverage affects SFT" in text
@@ -158,7 +158,7 @@ def test_the_sentences_about_slopes_follow_the_intervals(study: Study, html: str
 
 
 def test_an_undefined_ratio_is_neither_drawn_nor_printed(study: Study) -> None:
-    unsure = fit("coverage", "weak users, m ≤ 2", (7, -40, 90), divisor=-0.01)
+    unsure = fit("coverage", "weak users, p ≤ 0.4", (7, -40, 90), divisor=-0.01)
     assert not is_ratio_defined(unsure)
     page = render_study_html(replace(study, slopes=[HOLDS, unsure]))
     assert "Left out: 1 of 2" in page and "the intervals of the two slopes are compared" in page
@@ -181,14 +181,16 @@ def test_zero_suboptimality_and_infinite_bounds_can_be_drawn(study: Study) -> No
 
 def test_the_fixed_points_are_counted(study: Study) -> None:
     def anchors(divergence: float, *distances: float, residual: float = 1e-13) -> list[FixedPoint]:
-        return [FixedPoint(4, divergence, f"start {k}", residual, 10, distance) for k, distance in enumerate(distances)]
+        return [
+            FixedPoint(0.8, divergence, f"start {k}", residual, 10, distance) for k, distance in enumerate(distances)
+        ]
 
     found = [*anchors(1, 0, 1e-10), *anchors(3, 0.5, 0.5), *anchors(5, 0, 0.4), *anchors(6, 0.3, 0.2, residual=0.1)]
     text = Page(render_study_html(replace(study, fixed_points=found))).text
-    assert "In 1 of 4 settings every start leads to the setting's own π* (m = 4, 1 nat)." in text
-    assert "In 2 of 4 there are several fixed points" in text and "(m = 4, 3 nats; m = 4, 5 nats)" in text
+    assert "In 1 of 4 settings every start leads to the setting's own π* (p = 0.8, 1 nat)." in text
+    assert "In 2 of 4 there are several fixed points" in text and "(p = 0.8, 3 nats; p = 0.8, 5 nats)" in text
     assert "In 1 of them the distances of the starts also differ" in text
-    assert "In 1 some start did not converge (m = 4, 6 nats)." in text
+    assert "In 1 some start did not converge (p = 0.8, 6 nats)." in text
 
 
 def test_the_file_is_written_whole_or_not_at_all(study: Study, html: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from copydesk.theory.study import Study
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def make_curves(strength: int, divergence: float, bound: float = 8.0) -> Curves:
+def make_curves(attention: float, divergence: float, bound: float = 8.0) -> Curves:
     """Two repetitions over two lengths; the bounds are broken in some of the logs."""
     measured = {
         "sft": np.array([[0.8, 0.4], [0.7, 0.35]]),
@@ -23,11 +23,14 @@ def make_curves(strength: int, divergence: float, bound: float = 8.0) -> Curves:
         "early": np.array([[0.6, 0.7], [0.6, 0.7]]),
     }
     return Curves(
-        setting=LabSetting(strength, divergence),
+        setting=LabSetting(attention, divergence),
         log_sizes=(30, 1000),
         measured=measured,
         tables={name: rows * 1.5 for name, rows in measured.items()},
         bounds={"sft": np.array([0.75, 2.0]), "dpo": np.array([bound, bound]), "rl": np.array([4.0, 1.0])},
+        gamma_bounds=np.array([0.75, 3.0]),
+        sft_distance=np.array([[0.5, 0.25], [0.5, 0.25]]),
+        sft_distance_bounds=np.array([0.375, 0.375]),
         reference=1.0,
     )
 
@@ -43,7 +46,15 @@ def make_grid(n: int) -> Grid:
     }
     spread = np.array([-1, 0, 1]) / 128  # exact in binary, so that ties are ties everywhere
     measured = {name: np.array(rows)[:, :, None] + spread * (k + 1) for k, (name, rows) in enumerate(levels.items())}
-    return Grid(n, (1, 32), (1.0, 6.0), measured, np.full((2, 2), 0.5), np.array([[0.9, 0.8], [0.1, 0.2]]))
+    return Grid(
+        n,
+        (0.4, 1.0),
+        (1.0, 6.0),
+        measured,
+        np.full((2, 2), 0.5),
+        np.array([[0.9, 0.8], [0.1, 0.2]]),
+        np.array([0.01, 0.9]),
+    )
 
 
 def make_fit(axis: str, subset: str, ratio: tuple[float, float, float], least: float = 0.5) -> SlopeFit:
@@ -56,26 +67,26 @@ def make_full_study() -> Study:
     return Study(
         repeats=3,
         seed=5,
-        curves=[make_curves(1, 1.0), make_curves(1, 6.0), make_curves(32, 3.0, bound=float("inf"))],
+        curves=[make_curves(0.4, 1.0), make_curves(0.4, 6.0), make_curves(1.0, 3.0, bound=float("inf"))],
         grids=[make_grid(100), make_grid(1000)],
         slopes=[
             make_fit("quality", "all coverages", (5.0, 3.0, 9.0)),
-            make_fit("coverage", "strong users, m ≥ 16", (2.0, -0.5, 3.0)),
-            make_fit("coverage", "weak users, m ≤ 2", (0.4, 0.2, 0.8)),
+            make_fit("coverage", "strong users, p ≥ 0.9", (2.0, -0.5, 3.0)),
+            make_fit("coverage", "weak users, p ≤ 0.4", (0.4, 0.2, 0.8)),
             make_fit("coverage", "all users", (7.0, -40.0, 90.0), least=-0.5),
         ],
         regrets=[
             LabRegret(
-                LabSetting(1, 6.0),
+                LabSetting(0.4, 6.0),
                 {"√2": np.array([[0.5, 1.0], [0.5, 2.0]]), "0.3": np.array([[0.1, 0.2], [0.1, 0.3]])},
                 np.array([10.0, 20.0]),
             )
         ],
         fixed_points=[
-            FixedPoint(4, 1.0, "no <costs>", 1e-13, 60, 1e-9),
-            FixedPoint(4, 1.0, "its own", 2e-13, 1200, 0.0),
-            FixedPoint(4, 6.0, "no <costs>", 1e-13, 60, 0.25),
-            FixedPoint(32, 3.0, "its own", 0.1, 20000, 0.5),
+            FixedPoint(0.8, 1.0, "no <costs>", 1e-13, 60, 1e-9),
+            FixedPoint(0.8, 1.0, "its own", 2e-13, 1200, 0.0),
+            FixedPoint(0.8, 6.0, "no <costs>", 1e-13, 60, 0.25),
+            FixedPoint(1.0, 3.0, "its own", 0.1, 20000, 0.5),
         ],
     )
 
@@ -83,7 +94,7 @@ def make_full_study() -> Study:
 def make_small_study() -> Study:
     """No regrets, no fixed points and no ratio that can be drawn."""
     fits = [make_fit("coverage", "all users", (7.0, -40.0, 90.0), least=-0.5)]
-    return Study(2, 0, [make_curves(4, 3.0)], [make_grid(30)], fits, [], [])
+    return Study(2, 0, [make_curves(0.8, 3.0)], [make_grid(30)], fits, [], [])
 
 
 @pytest.mark.slow

@@ -38,10 +38,10 @@ def fit(
 
 
 def grid_of(sft: list[list[float]], dpo: list[list[float]], rl: list[list[float]]) -> Grid:
-    """Two strengths at one coverage: rows are strengths, columns repetitions."""
+    """Two users at one coverage: rows are users, columns repetitions."""
     measured = {name: np.array(rows)[:, None, :] for name, rows in (("sft", sft), ("dpo", dpo), ("rl", rl))}
     measured |= {"early": measured["sft"] + 0.1, "late": measured["dpo"] - 0.05}
-    return Grid(100, (1, 32), (1.0,), measured, np.full((2, 1), 0.5), np.zeros((2, 1)))
+    return Grid(100, (0.4, 1.0), (1.0,), measured, np.full((2, 1), 0.5), np.zeros((2, 1)), np.array([0.01, 0.9]))
 
 
 GRID = grid_of(sft=[[0.9, 0.9, 0.9], [0.2, 0.2, 0.2]], dpo=[[0.1, 0.5, 0.3], [0.3, 0.3, 0.3]],
@@ -59,7 +59,7 @@ def test_a_lead_within_noise_is_not_significant() -> None:
     assert find_significant_wins(GRID).tolist() == [[False], [True]]
     assert (
         describe_winners(GRID)
-        == "m ≤ 1: DPO 1. m ≥ 32: SFT 1. In 1 of 2, set in bold, the lead exceeds two standard errors."
+        == "p ≤ 0.4: DPO 1. p ≥ 1: SFT 1. In 1 of 2, set in bold, the lead exceeds two standard errors."
     )
 
 
@@ -112,13 +112,23 @@ def test_figures_have_a_true_minus_and_none_before_zero() -> None:
 
 
 def test_coverage_has_a_word() -> None:
-    assert format_setting(LabSetting(1, 1.0)) == "m = 1, coverage good (1 nat)"
-    assert format_setting(LabSetting(4, 3.0)) == "m = 4, coverage fair (3 nats)"
-    assert format_setting(LabSetting(32, 5.5)) == "m = 32, coverage poor (5.5 nats)"
+    assert format_setting(LabSetting(0.4, 1.0)) == "p = 0.4, coverage good (1 nat)"
+    assert format_setting(LabSetting(0.8, 3.0)) == "p = 0.8, coverage fair (3 nats)"
+    assert format_setting(LabSetting(0.4, 5.5, exact=True)) == "exactly 2 of 5, coverage poor (5.5 nats)"
 
 
 def curves_of(sft: list[list[float]]) -> Curves:
-    return Curves(LabSetting(1, 1.0), (30, 100), {"sft": np.array(sft)}, {}, {"sft": np.array([0.35, 0.05])}, 1.0)
+    return Curves(
+        LabSetting(0.4, 1.0),
+        (30, 100),
+        {"sft": np.array(sft)},
+        {},
+        {"sft": np.array([0.35, 0.05])},
+        np.array([0.45, 0.05]),
+        np.full((2, 2), 0.5),
+        np.array([0.6, 0.4]),
+        1.0,
+    )
 
 
 def test_the_number_of_edits_that_halves_the_suboptimality_of_the_reference() -> None:
@@ -127,7 +137,7 @@ def test_the_number_of_edits_that_halves_the_suboptimality_of_the_reference() ->
 
 
 def test_the_terminal_shows_every_part_of_the_study() -> None:
-    regret = LabRegret(LabSetting(1, 1.0), {"√2": np.array([[0.0, 3.0], [0.0, 4.0]])}, np.array([10.0, 1234.0]))
+    regret = LabRegret(LabSetting(0.4, 1.0), {"√2": np.array([[0.0, 3.0], [0.0, 4.0]])}, np.array([10.0, 1234.0]))
     good = fit(
         "quality", SlopeEstimate(0.5, 0.4, 0.6), SlopeEstimate(0.25, 0.2, 0.3), SlopeEstimate(2, 1.1, 3), where="[all]"
     )
@@ -135,10 +145,11 @@ def test_the_terminal_shows_every_part_of_the_study() -> None:
     file = io.StringIO()
     Console(file=file, width=100, markup=False).print(render_study_terminal(study))
     printed = [line.split() for line in file.getvalue().splitlines()]
-    assert ["1", "DPO"] in printed and ["32", "SFT"] in printed
+    assert ["0.4", "DPO"] in printed and ["1", "SFT"] in printed
     assert ["Late", "ensemble", "0.000", "0.100"] in printed
     assert ["quality:", "[all]", "100", "0.500", "0.250", "holds"] in printed
     shown = " ".join(file.getvalue().split())
     assert shown.startswith("SFT wins in 1 of 2 settings, DPO in 1, RL in 0.")
     assert "SFT's bound was broken in 2 of 4 logs: 50.0% of all, where δ allows 5%." in shown
+    assert "SFT's bound on SubOpt was broken in 1 logs, and its bound on the distance to π* in 2." in shown
     assert "the regret of 2 rounds is 3.50 (α = √2); the bound is 1,234." in shown

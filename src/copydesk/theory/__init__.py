@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 __all__ = [
     "Bound",
+    "PreferenceSpace",
     "Problem",
-    "StringSpace",
     "Study",
     "World",
     "dpo_bound",
@@ -18,7 +18,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from copydesk.theory.bounds import Bound, dpo_bound, late_bound, rl_bound, sft_bound
-    from copydesk.theory.problem import Problem, StringSpace
+    from copydesk.theory.problem import PreferenceSpace, Problem
     from copydesk.theory.study import Study, run_study
     from copydesk.theory.users import World, make_world
 else:
@@ -28,7 +28,7 @@ else:
         __name__,
         {
             "copydesk.theory.bounds": ["Bound", "dpo_bound", "late_bound", "rl_bound", "sft_bound"],
-            "copydesk.theory.problem": ["Problem", "StringSpace"],
+            "copydesk.theory.problem": ["PreferenceSpace", "Problem"],
             "copydesk.theory.study": ["Study", "run_study"],
             "copydesk.theory.users": ["World", "make_world"],
         },

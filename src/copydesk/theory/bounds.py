@@ -19,7 +19,7 @@ from copydesk.theory.policy_classes import (
     single_policy_coverage,
 )
 from copydesk.theory.problem import kl
-from copydesk.theory.users import World
+from copydesk.theory.users import World, compute_gamma_min
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,9 @@ class BoundCoefficients:
         scale: s, the β of DPO's loss.
         c_pref: C_PREF (`preference_coverage`), in units of cost².
         v_max: V_max (`largest_margin`), in nats.
-        left: χ_m, the χ-distance of the distribution of edits to π* (`chi_distance`).
+        left: χ_q, the χ-distance of the distribution of edits to π* (`chi_distance`).
+        gamma_left: (1 − γ_min) χ(π_ref, π*), which χ_q cannot exceed (lemma 5).
+        distance_left: E_x (1 − γ_min(x)) D_x(π_ref, π*), which the total variation of the edits to π* cannot exceed.
         ratio: W, the largest π(y|x)/π*(y|x) of any member.
         c_2: C₂ (`single_policy_coverage`).
         c_max: the largest cost.
@@ -53,6 +55,8 @@ class BoundCoefficients:
     c_pref: float
     v_max: float
     left: float
+    gamma_left: float
+    distance_left: float
     ratio: float
     c_2: float
     c_max: float
@@ -63,6 +67,8 @@ def compute_coefficients(world: World, members: PolicyClass) -> BoundCoefficient
     """Compute the coefficients by exact sums."""
     problem = world.problem
     optimum = problem.optimum
+    gamma_min = compute_gamma_min(optimum, world.edits)
+    distances = np.abs(problem.reference - optimum).sum(axis=-1) / 2
     return BoundCoefficients(
         members=members.size,
         beta=problem.beta,
@@ -70,6 +76,8 @@ def compute_coefficients(world: World, members: PolicyClass) -> BoundCoefficient
         c_pref=preference_coverage(world, members),
         v_max=largest_margin(world, members),
         left=chi_distance(problem.contexts, world.edited_distribution, optimum),
+        gamma_left=float(1 - gamma_min.min()) * chi_distance(problem.contexts, problem.reference, optimum),
+        distance_left=float(problem.contexts @ ((1 - gamma_min) * distances)),
         ratio=float((members.policies / optimum).max()),
         c_2=single_policy_coverage(problem),
         c_max=largest_cost(world),
@@ -81,7 +89,7 @@ def dpo_bound(given: BoundCoefficients, n: int, delta: float) -> Bound:
     """DPO: sqrt(2 C_PREF log(|Π|/δ) / n) / (s σ'(−V_max)).
 
     From the paper: SubOpt ≤ ε if n ≥ 2 C_PREF log(|Π|/δ) / (s² σ'(−V_max)² ε²), where the paper writes β for s and
-    leaves the constant open. Only C_PREF and V_max depend on the strength of the user (theorem 1).
+    leaves the constant open. Only C_PREF and V_max depend on the user (theorem 1).
     """
     slope = exp(-given.v_max) / (1 + exp(-given.v_max)) ** 2
     complexity = log(given.members / delta) / n
@@ -91,16 +99,35 @@ def dpo_bound(given: BoundCoefficients, n: int, delta: float) -> Bound:
 
 
 def sft_bound(given: BoundCoefficients, n: int, delta: float) -> Bound:
-    """SFT: 2 β φ(W) (sqrt(log(|Π|/δ) / n) + sqrt(2) χ_m)². Ours (theorem 2).
+    """SFT: 2 β φ(W) (sqrt(log(|Π|/δ) / n) + sqrt(2) χ_q)². Ours (theorem 2).
 
-    The first term is the estimation error. The second is the distance to π* that remains after one edit of a user of
-    strength m, and does not fall with n: χ_m ≤ λ^m χ(π_ref, π*), with 1 − λ the spectral gap of one step of the user.
+    The first term is the estimation error. The second is the distance to π* that remains after one edit, and does not
+    fall with n: χ_q ≤ λ χ(π_ref, π*) ≤ (1 − γ_min) χ(π_ref, π*), with 1 − λ the spectral gap of the user.
     """
+    return _sft_bound(given, n, delta, given.left)
+
+
+def sft_gamma_bound(given: BoundCoefficients, n: int, delta: float) -> Bound:
+    """SFT's bound where only γ_min is known of the user: χ_q is replaced by (1 − γ_min) χ(π_ref, π*)."""
+    return _sft_bound(given, n, delta, given.gamma_left)
+
+
+def _sft_bound(given: BoundCoefficients, n: int, delta: float, left: float) -> Bound:
     complexity = log(given.members / delta) / n
     phi = hellinger_to_kl(given.ratio)
-    value = 2 * given.beta * phi * (sqrt(complexity) + sqrt(2) * given.left) ** 2
-    return Bound(value, {"log(|Π|/δ)/n": complexity, "χ_m": given.left, "β": given.beta,
+    value = 2 * given.beta * phi * (sqrt(complexity) + sqrt(2) * left) ** 2
+    return Bound(value, {"log(|Π|/δ)/n": complexity, "χ_q": left, "β": given.beta,
                          "W": given.ratio, "φ(W)": phi})  # fmt: skip
+
+
+def sft_distance_bound(given: BoundCoefficients, n: int, delta: float) -> Bound:
+    """SFT in total variation: D(π̂, π*) ≤ sqrt(2 log(|Π|/δ) / n) + E_x (1 − γ_min(x)) D_x(π_ref, π*).
+
+    Also requires that Π contains the policy of the edits, q∘π_ref (the paper's Assumption 2; theorem 2).
+    """
+    complexity = log(given.members / delta) / n
+    return Bound(sqrt(2 * complexity) + given.distance_left,
+                 {"log(|Π|/δ)/n": complexity, "(1 − γ_min) D": given.distance_left})  # fmt: skip
 
 
 def rl_bound(given: BoundCoefficients, n: int, delta: float) -> Bound:

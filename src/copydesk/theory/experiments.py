@@ -1,8 +1,8 @@
 """The lab's experiments.
 
 - Curves: SubOpt of each learner over the length of the log, beside its bound.
-- Grid: which method wins, for every user strength with every coverage.
-- Slopes: the poster's two claims as regressions of SubOpt on coverage and on edit quality.
+- Grid: which method wins, for every user with every coverage.
+- Slopes: the poster's two claims as regressions of SubOpt on coverage and on γ_min.
 - Regret: the late ensemble's regret over the rounds, beside its bound.
 """
 
@@ -13,7 +13,14 @@ from math import sqrt
 import numpy as np
 
 from copydesk.ensemble import LateEnsemble, Ucb
-from copydesk.theory.bounds import dpo_bound, late_bound, rl_bound, sft_bound
+from copydesk.theory.bounds import (
+    dpo_bound,
+    late_bound,
+    rl_bound,
+    sft_bound,
+    sft_distance_bound,
+    sft_gamma_bound,
+)
 from copydesk.theory.lab import LabSetting
 from copydesk.theory.learners import (
     BOUND_DELTA,
@@ -41,6 +48,9 @@ class Curves:
         measured: SubOpt of each learner, (R, N), over R repetitions. Within a repetition, each log extends the last.
         tables: SubOpt of softmax tables, without a policy class.
         bounds: bound of each learner that has one, (N,), with probability 1 − δ.
+        gamma_bounds: SFT's bound from γ_min instead of χ_q, (N,).
+        sft_distance: D(π̂_SFT, π*), (R, N).
+        sft_distance_bounds: its bound, (N,), with probability 1 − δ.
         reference: SubOpt(π_ref).
     """
 
@@ -49,6 +59,9 @@ class Curves:
     measured: Mapping[str, Array]
     tables: Mapping[str, Array]
     bounds: Mapping[str, Array]
+    gamma_bounds: Array
+    sft_distance: Array
+    sft_distance_bounds: Array
     reference: float
 
     def bound_violation_rate(self, learner: str) -> float:
@@ -66,16 +79,21 @@ def measure_curves(
     """Draw `repeats` logs and learn from growing prefixes of each. `done` is called after each log."""
     measured: dict[str, list[list[float]]] = {name: [] for name in LEARNERS}
     tables: dict[str, list[list[float]]] = {name: [] for name in LEARNERS}
+    sft_distance: list[list[float]] = []
+    problem = setting.world.problem
     for repeat in range(repeats):
-        rng = np.random.default_rng([seed, setting.strength, round(1000 * setting.divergence), repeat])
+        rng = np.random.default_rng([seed, *_seed_setting(setting), repeat])
         log = draw_lab_log(setting.world, lengths[0], rng)
-        rows, table_rows = [], []
+        rows, table_rows, distances = [], [], []
         for i, n in enumerate(lengths):
             if i:
                 log = log + draw_lab_log(setting.world, n - lengths[i - 1], rng)
-            rows.append(compute_subopt(setting, select_members(setting, log)))
+            chosen = select_members(setting, log)
+            rows.append(compute_subopt(setting, chosen))
+            distances.append(problem.distance(setting.members.policies[chosen["sft"]], setting.optimum))
             if repeat < TABLE_REPEATS:
                 table_rows.append(compute_table_subopt(setting, log))
+        sft_distance.append(distances)
         for name in LEARNERS:
             measured[name].append([row[name] for row in rows])
             if table_rows:
@@ -86,15 +104,21 @@ def measure_curves(
         name: np.array([bound(given, n, BOUND_DELTA).value for n in lengths])
         for name, bound in (("sft", sft_bound), ("dpo", dpo_bound), ("rl", rl_bound))
     }
-    problem = setting.world.problem
     return Curves(
         setting,
         tuple(lengths),
         {name: np.array(rows) for name, rows in measured.items()},
         {name: np.array(rows) for name, rows in tables.items()},
         bounds,
+        np.array([sft_gamma_bound(given, n, BOUND_DELTA).value for n in lengths]),
+        np.array(sft_distance),
+        np.array([sft_distance_bound(given, n, BOUND_DELTA).value for n in lengths]),
         problem.suboptimality(problem.reference),
     )
+
+
+def _seed_setting(setting: LabSetting) -> tuple[int, int, int]:
+    return round(1000 * setting.attention), round(1000 * setting.divergence), int(setting.exact)
 
 
 @dataclass(frozen=True)
@@ -157,7 +181,7 @@ def play_lab_ensemble(
     return LabRounds(arms, np.array([problem.suboptimality(policy) for policy in policies]), spread)
 
 
-GRID_STRENGTHS = (1, 2, 4, 8, 16, 32)
+GRID_ATTENTIONS = (0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
 GRID_DIVERGENCES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 GRID_LOG_SIZES = (100, 1_000)
 GRID_ROUNDS = 200
@@ -168,22 +192,24 @@ SINGLE_FEEDBACK_LEARNERS = ("sft", "dpo", "rl")
 
 @dataclass(frozen=True)
 class Grid:
-    """SubOpt, in units of cost, on a grid of S strengths and A coverages, with logs of n edits and R repetitions.
+    """SubOpt, in units of cost, on a grid of S users and A coverages, with logs of n edits and R repetitions.
 
     Attributes:
         n: edits in the log.
-        strengths, divergences: the axes, (S,) and (A,) (`lab.LabSetting`).
+        attentions, divergences: the axes, (S,) and (A,) (`lab.LabSetting`).
         measured: SubOpt of each learner, (S, A, R); for `late` the mean over its rounds.
         beta: β of each world, (S, A); SubOpt/β is in nats.
         distance_left: share of the distance to π* that remains after an edit, (S, A) (`LabSetting.distance_left`).
+        gamma_min: γ_min of each user, (S,).
     """
 
     n: int
-    strengths: tuple[int, ...]
+    attentions: tuple[float, ...]
     divergences: tuple[float, ...]
     measured: Mapping[str, Array]
     beta: Array
     distance_left: Array
+    gamma_min: Array
 
     @property
     def winner(self) -> np.ndarray:
@@ -202,7 +228,7 @@ def measure_grid(
     n: int,
     repeats: int,
     seed: int,
-    strengths: Sequence[int] = GRID_STRENGTHS,
+    attentions: Sequence[float] = GRID_ATTENTIONS,
     divergences: Sequence[float] = GRID_DIVERGENCES,
     done: Callable[[], None] = lambda: None,
 ) -> Grid:
@@ -210,23 +236,24 @@ def measure_grid(
 
     `done` is called after each setting.
     """
-    shape = (len(strengths), len(divergences), repeats)
+    shape = (len(attentions), len(divergences), repeats)
     measured = {name: np.empty(shape) for name in (*LEARNERS, "late")}
-    beta, left = np.empty(shape[:2]), np.empty(shape[:2])
-    for s, strength in enumerate(strengths):
+    beta, left, gamma_min = np.empty(shape[:2]), np.empty(shape[:2]), np.empty(shape[0])
+    for s, attention in enumerate(attentions):
         for a, divergence in enumerate(divergences):
-            setting = LabSetting(strength, divergence)
+            setting = LabSetting(attention, divergence)
             world = setting.world
+            gamma_min[s] = setting.quality.gamma_min
             beta[s, a], left[s, a] = world.problem.beta, setting.distance_left
             for repeat in range(repeats):
-                rng = np.random.default_rng([seed, n, strength, round(1000 * divergence), repeat])
+                rng = np.random.default_rng([seed, n, *_seed_setting(setting), repeat])
                 chosen = select_members(setting, draw_lab_log(world, n, rng))
                 for name, value in compute_subopt(setting, chosen).items():
                     measured[name][s, a, repeat] = value
                 policies = [setting.members.policies[k] for k in chosen.values()]
                 measured["late"][s, a, repeat] = play_lab_ensemble(world, policies, GRID_ROUNDS, GRID_ALPHA, rng).mean
             done()
-    return Grid(n, tuple(strengths), tuple(divergences), measured, beta, left)
+    return Grid(n, tuple(attentions), tuple(divergences), measured, beta, left, gamma_min)
 
 
 RESAMPLES = 2_000
@@ -247,8 +274,8 @@ class SlopeFit:
 
     Attributes:
         n: edits in the log.
-        axis: `coverage`, from good to poor (divergence, scaled to [0, 1] over the grid), or `quality`, from edits that
-            reach π* to edits that come no closer to it (`distance_left`, in [0, 1]).
+        axis: `coverage`, from good to poor (divergence, scaled to [0, 1] over the grid), or `quality`, from γ_min = 1
+            to γ_min = 0.
         subset: description of the settings it was fitted to.
         slope: slope of each learner.
         ratio: for coverage DPO's slope divided by SFT's, for quality SFT's divided by DPO's. Above 1 the poster's claim
@@ -263,37 +290,43 @@ class SlopeFit:
 
 
 def fit_all_slopes(grid: Grid, seed: int) -> list[SlopeFit]:
-    """Fit both axes over the whole grid, coverage also for strong and weak users, quality also by coverage."""
-    strengths, divergences = np.array(grid.strengths), np.array(grid.divergences)
-    everyone, all_coverage = np.ones(len(strengths), bool), np.ones(len(divergences), bool)
-    coverage = [
-        ("all users", everyone),
-        ("strong users, m ≥ 16", strengths >= 16),
-        ("weak users, m ≤ 2", strengths <= 2),
-    ]
-    quality = [
-        ("all coverages", all_coverage),
-        ("good coverage", divergences <= 2),
-        ("poor coverage", divergences >= 5),
+    """Fit both axes over the whole grid, coverage also for strong and weak users, quality also by coverage.
+
+    Besides, coverage is fitted for the user who attends to everything, and one fit of quality has the share of the
+    distance to π* that remains after an edit in place of γ_min.
+    """
+    attentions, divergences = np.array(grid.attentions), np.array(grid.divergences)
+    shape = grid.distance_left.shape
+    scaled = np.broadcast_to((divergences - divergences.min()) / np.ptp(divergences), shape)
+    missing = np.broadcast_to(1 - grid.gamma_min[:, None], shape)
+    everyone, all_coverage = np.ones(len(attentions), bool), np.ones(len(divergences), bool)
+    parts = [
+        ("coverage", "all users", scaled, everyone, all_coverage),
+        ("coverage", "strong users, p ≥ 0.9", scaled, attentions >= 0.9, all_coverage),
+        ("coverage", "the strong user, p = 1", scaled, attentions == 1, all_coverage),
+        ("coverage", "weak users, p ≤ 0.4", scaled, attentions <= 0.4, all_coverage),
+        ("quality", "all coverages", missing, everyone, all_coverage),
+        ("quality", "good coverage", missing, everyone, divergences <= 2),
+        ("quality", "poor coverage", missing, everyone, divergences >= 5),
+        ("quality", "all coverages, by the distance left", grid.distance_left, everyone, all_coverage),
     ]
     return [
-        *(fit_slopes(grid, "coverage", where, rows, all_coverage, seed) for where, rows in coverage if rows.any()),
-        *(fit_slopes(grid, "quality", where, everyone, columns, seed) for where, columns in quality if columns.any()),
+        fit_slopes(grid, axis, subset, along, rows, columns, seed)
+        for axis, subset, along, rows, columns in parts
+        if rows.any() and columns.any()
     ]
 
 
 def fit_slopes(
-    grid: Grid, axis: str, where: str, strengths: np.ndarray, divergences: np.ndarray, seed: int
+    grid: Grid, axis: str, subset: str, along: Array, users: np.ndarray, divergences: np.ndarray, seed: int
 ) -> SlopeFit:
-    """Least squares of SubOpt/β on one axis, with an intercept, over the settings that the two masks select.
+    """Least squares of SubOpt/β on `along`, (S, A), with an intercept, over the settings that the two masks select.
 
-    Every strength is combined with every coverage, so the two axes are not confounded. Intervals are from a bootstrap
-    over the repetitions.
+    Every user is combined with every coverage, so the two axes are not confounded. Intervals are from a bootstrap over
+    the repetitions.
     """
-    part = np.ix_(strengths, divergences)
-    distances = np.array(grid.divergences)
-    scaled = np.broadcast_to((distances - distances.min()) / np.ptp(distances), grid.distance_left.shape)
-    along = (scaled if axis == "coverage" else grid.distance_left)[part].ravel()
+    part = np.ix_(users, divergences)
+    along = along[part].ravel()
     along = (along - along.mean()) / ((along - along.mean()) ** 2).sum()
     repeats = next(iter(grid.measured.values())).shape[-1]
     rng = np.random.default_rng([seed, grid.n])
@@ -309,7 +342,7 @@ def fit_slopes(
     return SlopeFit(
         grid.n,
         axis,
-        where,
+        subset,
         {name: _estimate_interval(found) for name, found in drawn.items()},
         _estimate_interval(ratio),
     )
@@ -349,7 +382,7 @@ def measure_regret(
     spread = 0.0
     arms = 0
     for repeat in range(repeats):
-        rng = np.random.default_rng([seed, 7, setting.strength, round(1000 * setting.divergence), repeat])
+        rng = np.random.default_rng([seed, 7, *_seed_setting(setting), repeat])
         chosen = select_members(setting, draw_lab_log(setting.world, REGRET_LOG_SIZE, rng))
         policies = [setting.members.policies[k] for k in chosen.values()]
         arms = len(policies)

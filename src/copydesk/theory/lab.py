@@ -1,4 +1,4 @@
-"""The lab's settings: one preference, users of any strength, reference policies with good or poor coverage.
+"""The lab's settings: one optimal policy, users who attend to few or many preferences, good or poor coverage.
 
 Also searches for fixed points of the cost equation from different starts.
 """
@@ -11,22 +11,24 @@ import numpy as np
 
 from copydesk.theory.bounds import BoundCoefficients, compute_coefficients
 from copydesk.theory.policy_classes import PolicyClass, build_policy_class, largest_cost
-from copydesk.theory.problem import Array, StringSpace, gibbs
+from copydesk.theory.problem import Array, PreferenceSpace, gibbs
 from copydesk.theory.users import (
-    MixingRate,
+    EditQuality,
     World,
+    attend_independently,
+    attend_to_exactly,
+    attention_kernel,
     compute_expected_edit_cost,
-    compute_mixing_rate,
-    edit_kernel,
     make_world,
+    measure_edit_quality,
     solve_fixed_point,
 )
 
-SPACE = StringSpace("ab", 4)
+SPACE = PreferenceSpace(5)
 CONTEXTS = np.array([0.4, 0.3, 0.2, 0.1])
 """ρ: the last context is rare."""
-IDEAL_RESPONSES = ("abba", "bb", "aaab", "b")
-"""The ideal response in each context."""
+IDEAL_RESPONSES = ("abbab", "bbaaa", "aabbb", "babaa")
+"""The ideal response in each context, which meets every preference."""
 OTHER_TASTES = 30
 """Number of other preferences in the policy class."""
 
@@ -36,35 +38,40 @@ class LabSetting:
     """One world with its policy class and the coefficients of the bounds.
 
     Attributes:
-        strength: m, the number of local edits that a user tries.
+        attention: p, the probability with which a user attends to each preference in an edit.
         divergence: distance of the reference policy from π*: the largest difference of log π*/π_ref between two
-            responses to one context, in nats. 1 is good coverage, 6 is poor.
-        sharpness: π*(y|x) ∝ exp(−sharpness · local edits from y to the ideal response).
+            responses to one context, in nats for each preference. 1 is good coverage, 6 is poor.
+        exact: the user attends to exactly p K preferences in each edit, drawn uniformly, instead of each with
+            probability p.
+        sharpness: π*(y|x) ∝ exp(−sharpness · preferences that y misses): 4 means that a draw from π* meets each with
+            probability 0.982, and all five with 0.913.
         seed: seed of the other preferences.
     """
 
-    strength: int
+    attention: float
     divergence: float
-    sharpness: float = 1.0
+    exact: bool = False
+    sharpness: float = 4.0
     seed: int = 0
 
     @cached_property
     def optimum(self) -> Array:
-        """π*, (X, Y): the same for every strength and coverage."""
+        """π*, (X, Y): the same for every user and coverage."""
         return self._gibbs_around(np.array([SPACE.responses.index(text) for text in IDEAL_RESPONSES]))
 
     @cached_property
     def world(self) -> World:
         """The world in which `optimum` is the optimum; β is chosen so that π_ref has the setting's divergence."""
-        cost = self._expected_edit_cost(self.optimum)
-        beta = float(np.ptp(cost, axis=1).max()) / self.divergence
-        return make_world(CONTEXTS, self.optimum, beta, SPACE.distance, SPACE.proposal, self.strength)
+        cost = compute_expected_edit_cost(self.edit_towards(self.optimum), SPACE.distance)
+        beta = float(np.ptp(cost, axis=1).max()) / (SPACE.count * self.divergence)
+        return make_world(CONTEXTS, self.optimum, beta, SPACE.distance, self.edit_towards)
 
     @cached_property
     def members(self) -> PolicyClass:
-        """Π: 100 policies."""
+        """Π: 101 policies."""
         tastes = np.random.default_rng(self.seed).integers(len(SPACE.responses), size=(OTHER_TASTES, len(CONTEXTS)))
-        others = np.stack([self._expected_edit_cost(self._gibbs_around(taste)) for taste in tastes])
+        edits = (self.edit_towards(self._gibbs_around(taste)) for taste in tastes)
+        others = np.stack([compute_expected_edit_cost(each, SPACE.distance) for each in edits])
         return build_policy_class(self.world, others, largest_cost(self.world))
 
     @cached_property
@@ -73,24 +80,31 @@ class LabSetting:
         return compute_coefficients(self.world, self.members)
 
     @cached_property
-    def mixing(self) -> MixingRate:
-        """How fast this user's edits converge to π*."""
-        return compute_mixing_rate(self.optimum, SPACE.proposal, self.strength)
+    def quality(self) -> EditQuality:
+        """How far one edit of this user leads towards π*, computed from the kernel."""
+        return measure_edit_quality(self.optimum, self.world.edits)
 
     @cached_property
     def distance_left(self) -> float:
-        """Quality of edits: D(μ, π*)/D(π_ref, π*), the share of the distance that remains after one edit; 0 is best."""
+        """D(μ, π*)/D(π_ref, π*), the share of the distance to π* that remains after one edit; 0 is best."""
         problem = self.world.problem
         return problem.distance(self.world.edited_distribution, self.optimum) / problem.distance(
             problem.reference, self.optimum
         )
 
-    def _gibbs_around(self, taste: np.ndarray) -> Array:
-        steps = SPACE.distance[taste] * SPACE.longest
-        return gibbs(np.ones_like(steps), steps, 1 / self.sharpness)
+    def edit_towards(self, optimum: Array) -> Array:
+        """q(y'|x, y), (X, Y, Y'), of this user where π* is `optimum`, (X, Y)."""
+        return attention_kernel(optimum, SPACE.agreement, self._weights)
 
-    def _expected_edit_cost(self, optimum: Array) -> Array:
-        return compute_expected_edit_cost(edit_kernel(optimum, SPACE.proposal, self.strength), SPACE.distance)
+    @cached_property
+    def _weights(self) -> Array:
+        if self.exact:
+            return attend_to_exactly(SPACE, round(self.attention * SPACE.count))
+        return attend_independently(SPACE, self.attention)
+
+    def _gibbs_around(self, taste: np.ndarray) -> Array:
+        missed = SPACE.distance[taste] * SPACE.count
+        return gibbs(np.ones_like(missed), missed, 1 / self.sharpness)
 
 
 @dataclass(frozen=True)
@@ -98,14 +112,14 @@ class FixedPoint:
     """Result of the cost iteration for the reference policy of one setting.
 
     Attributes:
-        strength, divergence: those of the setting.
+        attention, divergence: those of the setting.
         start: description of the initial costs.
         residual: the largest |E_q Δ_edit − c| at the end.
         iterations: number of iterations.
         distance: D between the π* found and the setting's own, which is also a fixed point; within [0, 1].
     """
 
-    strength: int
+    attention: float
     divergence: float
     start: str
     residual: float
@@ -121,7 +135,7 @@ def find_fixed_points(settings: Sequence[LabSetting]) -> list[FixedPoint]:
     found = []
     for setting in settings:
         problem = setting.world.problem
-        noise = np.random.default_rng(setting.strength).uniform(-0.01, 0.01, problem.cost.shape)
+        noise = np.random.default_rng(round(1000 * setting.attention)).uniform(-0.01, 0.01, problem.cost.shape)
         ideal_distance = SPACE.distance[[SPACE.responses.index(text) for text in IDEAL_RESPONSES]]
         starts = {
             "its own costs, perturbed": np.clip(problem.cost + noise, 0, 1),
@@ -130,10 +144,10 @@ def find_fixed_points(settings: Sequence[LabSetting]) -> list[FixedPoint]:
         }
         for start, cost in starts.items():
             world = solve_fixed_point(
-                CONTEXTS, problem.reference, problem.beta, SPACE.distance, SPACE.proposal, setting.strength, start=cost
+                CONTEXTS, problem.reference, problem.beta, SPACE.distance, setting.edit_towards, start=cost
             )
             distance = problem.distance(world.problem.optimum, setting.optimum)
             found.append(
-                FixedPoint(setting.strength, setting.divergence, start, world.residual, world.iterations, distance)
+                FixedPoint(setting.attention, setting.divergence, start, world.residual, world.iterations, distance)
             )
     return found

@@ -31,9 +31,9 @@ from copydesk.theory.experiments import (
     LabRegret,
     SlopeFit,
 )
-from copydesk.theory.lab import CONTEXTS, OTHER_TASTES, SPACE, FixedPoint
+from copydesk.theory.lab import CONTEXTS, OTHER_TASTES, SPACE, FixedPoint, LabSetting
 from copydesk.theory.learners import BOUND_DELTA, EARLY_LAMBDA, LEARNERS
-from copydesk.theory.study import Study
+from copydesk.theory.study import USER_SETTINGS, Study
 from copydesk.theory.text import (
     COMPARED_LEARNERS,
     FAILS,
@@ -41,6 +41,7 @@ from copydesk.theory.text import (
     describe_bound_violations,
     describe_claim_verdicts,
     describe_fixed_points,
+    describe_gamma_bounds,
     describe_winners,
     find_halving_size,
     format_divergence,
@@ -48,6 +49,7 @@ from copydesk.theory.text import (
     format_nats,
     format_ratio,
     format_setting,
+    format_user,
     is_ratio_defined,
     judge_claim,
 )
@@ -92,10 +94,10 @@ def render_study_html(study: Study) -> str:
 
 
 def _describe_curves(curves: Sequence[Curves]) -> dict[str, Any]:
-    """SubOpt over the edits in the log, beside the bounds: a row of plots for each strength of the user."""
+    """SubOpt over the edits in the log, beside the bounds: a row of plots for each user."""
     groups = [
         {
-            "strength": strength,
+            "user": _describe_user(found[0].setting),
             "plots": [
                 FigureView(
                     format_setting(one.setting), "", Markup(plots.plot_subopt_over_edits(one, one.measured, one.bounds))
@@ -103,10 +105,10 @@ def _describe_curves(curves: Sequence[Curves]) -> dict[str, Any]:
                 for one in found
             ],
         }
-        for strength, found in groupby(curves, lambda one: one.setting.strength)
+        for found in _group_by_user(curves)
     ]
     return {
-        "violations": describe_bound_violations(curves),
+        "violations": f"{describe_bound_violations(curves)} {describe_gamma_bounds(curves)}",
         "bounds_outside": any(
             (one.bounds[name] > plots.CEILING * one.reference).any() for one in curves for name in one.bounds
         ),
@@ -115,9 +117,20 @@ def _describe_curves(curves: Sequence[Curves]) -> dict[str, Any]:
     }
 
 
+def _group_by_user(curves: Sequence[Curves]) -> list[list[Curves]]:
+    return [list(found) for _, found in groupby(curves, lambda one: format_user(one.setting))]
+
+
+def _describe_user(setting: LabSetting) -> str:
+    gamma_min = f"γ_min = {setting.quality.gamma_min:.3f}"
+    if setting.exact:
+        return f"A user who attends to {format_user(setting)} preferences in each edit: {gamma_min}"
+    return f"A user who attends to each preference with probability {format_user(setting)}: {gamma_min}"
+
+
 def _describe_tables(curves: Sequence[Curves]) -> dict[str, Any]:
-    """SubOpt of tables, without a policy class, at the middle coverage of each strength."""
-    groups = [list(found) for _, found in groupby(curves, lambda one: one.setting.strength)]
+    """SubOpt of tables, without a policy class, at the middle coverage of each user."""
+    groups = _group_by_user(curves)
     picked = [found[len(found) // 2] for found in groups]
     pairs = [
         (find_halving_size(one, one.measured[name]), find_halving_size(one, one.tables[name]))
@@ -220,18 +233,24 @@ def _weak_users_reverse_coverage(fits: Iterable[SlopeFit]) -> bool:
 
 
 def _explain_slopes(curves: Iterable[Curves]) -> str:
-    """Why coverage affects SFT, with χₘ and λᵐ of the weakest and the strongest users."""
-    settings = sorted((one.setting for one in curves), key=lambda one: (one.strength, one.divergence))
-    groups = [list(found) for _, found in groupby(settings, lambda one: one.strength)]
+    """Why coverage affects SFT, with χ_q, λ and γ_min of the weakest and the strongest users."""
+    chosen = [one.setting for one in curves if not one.setting.exact]
+    settings = sorted(chosen, key=lambda one: (one.attention, one.divergence))
+    groups = [list(found) for _, found in groupby(settings, lambda one: one.attention)]
     figures = []
     for found in groups[:1] + groups[1:][-1:]:
         left = " and ".join(
-            f"{one.coefficients.left:.2f} at {format_divergence(one.divergence)}" for one in found[:1] + found[1:][-1:]
+            f"{one.coefficients.left:,.2f} at {format_divergence(one.divergence)}" for one in found[:1] + found[1:][-1:]
         )
-        figures.append(f"with m = {found[0].strength}, λᵐ is {found[0].mixing.left:.2f}, and χₘ is {left}")
+        quality = found[0].quality
+        figures.append(
+            f"with {format_user(found[0])}, γ_min is {quality.gamma_min:.3f}, λ is {quality.eigenvalue:.2f}, and χ_q "
+            f"is {left}"
+        )
     return (
-        "Why coverage affects SFT where users are weak: the distance χₘ that remains after their edits is up to a "
-        "share λᵐ of χ(π_ref, π*), which grows as coverage gets poorer (theorem 2) and does not fall with more edits. "
+        "Why coverage affects SFT where users are weak: the distance χ_q that remains after their edits is up to a "
+        "share λ ≤ 1 − γ_min of χ(π_ref, π*), which grows as coverage gets poorer (theorem 2) and does not fall with "
+        "more edits. "
         f"{capitalize_first('; '.join(figures))}."
     )
 
@@ -274,15 +293,27 @@ def _describe_regret(regrets: Sequence[LabRegret]) -> dict[str, Any] | None:
 
 def _describe_users(study: Study) -> dict[str, Any]:
     """How fast edits lead to π*, and the fixed points of the cost equation."""
-    users: list[dict[str, float]] = study.to_json()["users"]
-    figures = ("gap", "left", "contraction", "distance_left")
-    rows = [RowView(f"m = {user['strength']}", [f"{user[name]:.3f}" for name in figures]) for user in users]
+    rows = []
+    for setting in USER_SETTINGS:
+        quality = setting.quality
+        figures = (
+            quality.gamma_min,
+            1 - quality.gamma_min,
+            quality.contraction,
+            quality.eigenvalue,
+            setting.distance_left,
+            quality.worsening,
+        )
+        rows.append(RowView(format_user(setting), [f"{figure:.3f}" for figure in figures]))
     caption = (
-        "A user tries m local edits one after the other, each of which leads towards π* and leaves at most a share λ "
-        "of the χ-distance; 1 − λ is the spectral gap. Contraction is Dobrushin's coefficient of the m steps: at most "
-        "this share of the distance between any two distributions remains. The last column is at 3 nats."
+        "A user attends to each preference with probability p in an edit, or to an exact number of them, redraws "
+        "those from π* and leaves the others exactly as they are. γ_min is the smallest probability that an edit is "
+        "the likeliest response under π*. An edit leaves at most the share 1 − γ_min of the total variation to π* (the "
+        "paper's lemma 1); the exact share in the worst case is the contraction, Dobrushin's coefficient, and in "
+        "χ-distance λ. The share of D(π_ref, π*) left is at 3 nats. The last column is the largest probability that an "
+        "edit makes a response less likely under π*: detailed balance does not allow 0."
     )
-    head = ["User", "Spectral gap of a step", "λᵐ", "Contraction", "Share of D(π_ref, π*) left"]
+    head = ["User", "γ_min", "1 − γ_min", "Contraction", "λ", "Share of D(π_ref, π*) left", "Made worse"]
     return {
         "table": TableView(caption, head, rows),
         "summary": describe_fixed_points(study.fixed_points),
@@ -292,12 +323,12 @@ def _describe_users(study: Study) -> dict[str, Any]:
 
 def _build_fixed_points_table(points: Sequence[FixedPoint]) -> TableView:
     rows = []
-    for (strength, divergence), found in groupby(points, lambda one: (one.strength, one.divergence)):
+    for (attention, divergence), found in groupby(points, lambda one: (one.attention, one.divergence)):
         group = list(found)
         for k, one in enumerate(group):
             residual = f"{one.residual:.0e}".replace("-", "−")
             cells = [one.start, residual, f"{one.iterations:,}", f"{one.distance:.3f}"]
-            head = f"m = {strength}, {format_divergence(divergence)}" if k == 0 else None
+            head = f"p = {attention:g}, {format_divergence(divergence)}" if k == 0 else None
             rows.append(RowView(head, cells, span=len(group)))
     caption = (
         "Costs determine π*, π* the edits, and the edits the costs; the iteration repeats this until they agree. The "
@@ -312,16 +343,17 @@ def _describe_lab(study: Study) -> dict[str, Any]:
     details = {
         "repetitions": f"{study.repeats} logs for each setting and length",
         "seed": str(study.seed),
-        "responses": f"all strings over “{SPACE.alphabet}” of at most {SPACE.longest} letters",
-        "cost": f"Levenshtein distance in letters, divided by {SPACE.longest}",
-        "policies": f"{members}: the optimal one, weaker and stronger forms of it, and mixtures with {OTHER_TASTES} "
-        "other preferences",
+        "responses": f"all ways to meet or miss {SPACE.count} preferences",
+        "cost": "share of the preferences in which response and edit differ",
+        "policies": f"{members}: the optimal one, weaker and stronger forms of it, that of the edits, and mixtures "
+        f"with {OTHER_TASTES} other preferences",
         "δ": f"{BOUND_DELTA:g}",
         "λ of the early ensemble": f"{EARLY_LAMBDA:g}",
     }
     return {
         "responses": len(SPACE.responses),
         "contexts": len(CONTEXTS),
+        "preferences": SPACE.count,
         "lengths": " or ".join(f"{grid.n:,}" for grid in study.grids),
         "delta": f"{BOUND_DELTA:g}",
         "details": list(details.items()),

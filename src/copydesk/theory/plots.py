@@ -52,7 +52,7 @@ def plot_subopt_over_edits(curves: Curves, measured: Mapping[str, Array], bounds
 
 
 def plot_winner_map(grid: Grid) -> str:
-    """Strength by coverage: which method wins, and its SubOpt/β; in bold where the lead is significant."""
+    """User by coverage: which method wins, and its SubOpt/β; in bold where the lead is significant."""
     shown = method_styles(SINGLE_FEEDBACK_LEARNERS)
     best = np.min([grid.measured[name].mean(axis=-1) for name in SINGLE_FEEDBACK_LEARNERS], axis=0) / grid.beta
     significant = find_significant_wins(grid)
@@ -66,12 +66,12 @@ def plot_winner_map(grid: Grid) -> str:
                       fontweight="bold" if significant[s, a] else "normal")  # fmt: skip
         _label_map_axes(axes, grid)
 
-    label = f"Map: which of SFT, DPO and RL loses least, by strength and coverage, with logs of {grid.n:,} edits."
+    label = f"Map: which of SFT, DPO and RL loses least, by user and coverage, with logs of {grid.n:,} edits."
     return _use_text_colour(draw_svg(draw, shown, label, height=5.0))
 
 
 def plot_regret_map(grid: Grid, learner: str, largest: float) -> str:
-    """Strength by coverage: regret of a learner to the winner in nats. `largest` has the darkest colour."""
+    """User by coverage: regret of a learner to the winner in nats. `largest` has the darkest colour."""
     shown = method_styles(["base"])  # the grey of the page
     regret = grid.compute_regret(learner) / grid.beta
 
@@ -82,9 +82,7 @@ def plot_regret_map(grid: Grid, learner: str, largest: float) -> str:
             axes.text(a, s, format_nats(float(regret[s, a])), ha="center", va="center", fontsize=SMALL_FONT)
         _label_map_axes(axes, grid)
 
-    label = (
-        f"Map: regret of {get_method_label(learner)} to the winner, by strength and coverage, with {grid.n:,} edits."
-    )
+    label = f"Map: regret of {get_method_label(learner)} to the winner, by user and coverage, with {grid.n:,} edits."
     return _use_text_colour(draw_svg(draw, shown, label, height=5.0))
 
 
@@ -173,9 +171,9 @@ def _label_map_axes(axes: "Axes", grid: Grid) -> None:
     rows, columns = grid.beta.shape
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
     axes.set_xticks(range(columns), [f"{distance:g}" for distance in grid.divergences])
-    axes.set_yticks(range(rows), [str(strength) for strength in grid.strengths])
+    axes.set_yticks(range(rows), [f"{attention:g}" for attention in grid.attentions])
     axes.set_xlabel("coverage, from good to poor (nats)", fontsize=SMALL_FONT)
-    axes.set_ylabel("m, from weak users to strong", fontsize=SMALL_FONT)
+    axes.set_ylabel("p, from weak users to strong", fontsize=SMALL_FONT)
     axes.tick_params(labelsize=SMALL_FONT)
     axes.grid(visible=False)
     axes.spines["bottom"].set_visible(False)

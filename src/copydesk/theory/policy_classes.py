@@ -57,16 +57,19 @@ class PolicyClass:
 
 
 def build_policy_class(world: World, others: Array, largest: float = 1.0) -> PolicyClass:
-    """Build a class of 10 + 3 J members: the true costs, scaled copies, and mixtures with `others`, (J, X, Y).
+    """Build a class of 11 + 3 J members: the true costs, scaled copies, the edits' own, and mixtures with `others`.
 
-    The scaled copies give policies between π_ref and π*, where SFT on a weak user's edits ends. The mixtures give
-    policies near π* that take many edits to distinguish from it. All costs are within [0, `largest`].
+    `others` are other costs, (J, X, Y). The scaled copies give policies between π_ref and π*. The edits' own member is
+    the policy q∘π_ref, where SFT ends (the paper's Assumption 2 has it in Π). The mixtures give policies near π* that
+    take many edits to distinguish from it. All costs are within [0, `largest`].
     """
-    cost = world.problem.cost
+    cost, reference, beta = world.problem.cost, world.problem.reference, world.problem.beta
     scaled = np.array([0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.125])[:, None, None] * cost
+    edited = beta * np.log(reference / world.edited_distribution)
+    edited -= edited.min(axis=-1, keepdims=True)
     mixed = [(1 - share) * cost + share * others for share in (0.25, 0.5, 1.0)]
-    costs = np.concatenate([cost[None], np.minimum(scaled, largest), *mixed])
-    return PolicyClass(costs, world.problem.reference, world.problem.beta)
+    costs = np.concatenate([cost[None], np.minimum(scaled, largest), edited[None], *mixed])
+    return PolicyClass(costs, reference, beta)
 
 
 def chi_distance(contexts: Array, policy: Array, optimum: Array) -> float:

@@ -1,6 +1,6 @@
 """The lab's problem in closed form: contexts, responses, a reference policy, costs, and the optimal policy.
 
-Responses are all short strings over a small alphabet; local edits lead from one to the next.
+A response meets or misses each of a few preferences.
 """
 
 from dataclasses import dataclass
@@ -9,42 +9,46 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from rapidfuzz.distance import Levenshtein
-from rapidfuzz.process import cdist
 
 Array = NDArray[np.float64]
 """Arrays of float64; docstrings give the shape (X contexts, Y responses)."""
 
 
 @dataclass(frozen=True)
-class StringSpace:
-    """All non-empty strings of at most `longest` letters of `alphabet`, e.g. 30 of them over "ab" up to length 4."""
+class PreferenceSpace:
+    """Every way to meet or miss K preferences: 2^K responses, e.g. "abbab", with one letter for each preference.
 
-    alphabet: str = "ab"
-    longest: int = 4
+    Which letter meets a preference depends on the context.
+    """
+
+    count: int = 5
 
     @cached_property
     def responses(self) -> tuple[str, ...]:
-        """The Y strings, by length."""
-        lengths = range(1, self.longest + 1)
-        return tuple("".join(letters) for length in lengths for letters in product(self.alphabet, repeat=length))
+        """The Y = 2^K responses; their order is that of binary numbers, with b as 1."""
+        return tuple("".join(letters) for letters in product("ab", repeat=self.count))
 
     @cached_property
     def distance(self) -> Array:
-        """Δ_edit, (Y, Y): Levenshtein distance over letters, divided by the longest length, so within [0, 1]."""
-        steps = cdist(self.responses, self.responses, scorer=Levenshtein.distance, dtype=np.int32)
-        return steps.astype(np.float64) / self.longest
+        """Δ_edit, (Y, Y): the share of the letters that differ, within [0, 1]."""
+        return np.asarray(self.subset_sizes[self._differences] / self.count)
 
     @cached_property
-    def local_edits(self) -> Array:
-        """1 where two strings are one local edit apart (a letter inserted, deleted or replaced), else 0: (Y, Y)."""
-        return (np.abs(self.distance * self.longest - 1) < 1e-9).astype(np.float64)
+    def agreement(self) -> NDArray[np.bool_]:
+        """Whether two responses agree in every preference outside each subset of the preferences: (2^K, Y, Y)."""
+        outside = ~np.arange(2**self.count)
+        return np.asarray((self._differences & outside[:, None, None]) == 0)
 
     @cached_property
-    def proposal(self) -> Array:
-        """A symmetric kernel (Y, Y) that proposes each local edit with the same probability, else no change."""
-        moves = self.local_edits / self.local_edits.sum(axis=1).max()
-        return np.asarray(moves + np.diag(1 - moves.sum(axis=1)))
+    def subset_sizes(self) -> NDArray[np.int64]:
+        """Number of preferences in each subset, (2^K,), in the order of `agreement`."""
+        subsets = np.arange(2**self.count)[:, None]
+        return np.asarray((subsets >> np.arange(self.count) & 1).sum(axis=1))
+
+    @cached_property
+    def _differences(self) -> NDArray[np.int64]:
+        numbers = np.arange(2**self.count)
+        return np.asarray(numbers[:, None] ^ numbers)
 
 
 @dataclass(frozen=True)

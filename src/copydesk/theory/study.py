@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from copydesk.theory.experiments import (
+    GRID_ATTENTIONS,
     GRID_DIVERGENCES,
     GRID_LOG_SIZES,
-    GRID_STRENGTHS,
     SINGLE_FEEDBACK_LEARNERS,
     Curves,
     Grid,
@@ -25,10 +25,16 @@ from copydesk.theory.lab import FixedPoint, LabSetting, find_fixed_points
 from copydesk.theory.learners import BOUND_DELTA
 from copydesk.utils.config import Config
 
-CURVE_SETTINGS = tuple(LabSetting(strength, divergence) for strength in (1, 4, 32) for divergence in (1.0, 3.0, 6.0))
-"""Weak to strong users, and good to poor coverage."""
-REGRET_SETTINGS = (LabSetting(1, 6.0), LabSetting(4, 3.0), LabSetting(32, 3.0))
+CURVE_SETTINGS = tuple(
+    LabSetting(attention, divergence, exact)
+    for attention, exact in ((0.4, True), (0.4, False), (0.8, False), (1.0, False))
+    for divergence in (1.0, 3.0, 6.0)
+)
+"""Weak to strong users, first the one who attends to exactly two preferences, and good to poor coverage."""
+REGRET_SETTINGS = (LabSetting(0.4, 6.0), LabSetting(0.8, 3.0), LabSetting(1.0, 3.0))
 REGRET_ROUNDS = 2_000
+USER_SETTINGS = (LabSetting(0.4, 3.0, exact=True), *(LabSetting(attention, 3.0) for attention in GRID_ATTENTIONS))
+"""One setting for each user, at fair coverage."""
 
 
 class StudyConfig(Config):
@@ -54,14 +60,13 @@ class Study:
         """Means over the repetitions, bounds, winners, slopes and fixed points; single repetitions are left out."""
         return {
             "settings": {"repeats": self.repeats, "seed": self.seed, "delta": BOUND_DELTA},
-            "users": [_user_json(LabSetting(strength, 3.0)) for strength in GRID_STRENGTHS],
+            "users": [_user_json(setting) for setting in USER_SETTINGS],
             "curves": [_curve_json(curves) for curves in self.curves],
             "grids": [_grid_json(grid) for grid in self.grids],
             "slopes": [_slopes_json(slopes) for slopes in self.slopes],
             "regrets": [
                 {
-                    "strength": regret.setting.strength,
-                    "apart": regret.setting.divergence,
+                    **_setting_json(regret.setting),
                     "rounds": len(regret.bound),
                     "regret": {name: rows[:, -1].mean() for name, rows in regret.measured.items()},
                     "bound": regret.bound[-1],
@@ -74,14 +79,14 @@ class Study:
 
 def count_steps(repeats: int) -> int:
     """How often `run_study` calls `done` with this number of repetitions."""
-    grid = len(GRID_LOG_SIZES) * len(GRID_STRENGTHS) * len(GRID_DIVERGENCES)
+    grid = len(GRID_LOG_SIZES) * len(GRID_ATTENTIONS) * len(GRID_DIVERGENCES)
     return repeats * (len(CURVE_SETTINGS) + len(REGRET_SETTINGS)) + grid + 1
 
 
 def run_study(config: StudyConfig, done: Callable[[], None] = lambda: None) -> Study:
     """Run every experiment. `done` is called `count_steps(config.repeats)` times."""
     repeats, seed = config.repeats, config.seed
-    fixed_points = find_fixed_points(CURVE_SETTINGS)
+    fixed_points = find_fixed_points([setting for setting in CURVE_SETTINGS if not setting.exact])
     done()
     curves = [measure_curves(setting, repeats, seed, done=done) for setting in CURVE_SETTINGS]
     grids = [measure_grid(n, repeats, seed, done=done) for n in GRID_LOG_SIZES]
@@ -91,13 +96,17 @@ def run_study(config: StudyConfig, done: Callable[[], None] = lambda: None) -> S
 
 
 def _user_json(setting: LabSetting) -> dict[str, Any]:
-    return {"strength": setting.strength, **vars(setting.mixing), "distance_left": setting.distance_left}
+    quality = vars(setting.quality) | {"distance_left": setting.distance_left}
+    return {"attention": setting.attention, "exact": setting.exact, **quality}
+
+
+def _setting_json(setting: LabSetting) -> dict[str, Any]:
+    return {"attention": setting.attention, "exact": setting.exact, "apart": setting.divergence}
 
 
 def _curve_json(curves: Curves) -> dict[str, Any]:
     return {
-        "strength": curves.setting.strength,
-        "apart": curves.setting.divergence,
+        **_setting_json(curves.setting),
         "n": list(curves.log_sizes),
         "reference": curves.reference,
         "coefficients": {name: float(value) for name, value in vars(curves.setting.coefficients).items()},
@@ -105,6 +114,9 @@ def _curve_json(curves: Curves) -> dict[str, Any]:
         "std": {name: rows.std(axis=0, ddof=1).tolist() for name, rows in curves.measured.items()},
         "tables": {name: rows.mean(axis=0).tolist() for name, rows in curves.tables.items()},
         "bounds": {name: values.tolist() for name, values in curves.bounds.items()},
+        "gamma_bounds": curves.gamma_bounds.tolist(),
+        "sft_distance": curves.sft_distance.mean(axis=0).tolist(),
+        "sft_distance_bounds": curves.sft_distance_bounds.tolist(),
         "bound_broken": {name: curves.bound_violation_rate(name) for name in curves.bounds},
     }
 
@@ -112,7 +124,8 @@ def _curve_json(curves: Curves) -> dict[str, Any]:
 def _grid_json(grid: Grid) -> dict[str, Any]:
     return {
         "n": grid.n,
-        "strengths": list(grid.strengths),
+        "attentions": list(grid.attentions),
+        "gamma_min": grid.gamma_min.tolist(),
         "apart": list(grid.divergences),
         "winner": [[SINGLE_FEEDBACK_LEARNERS[k] for k in row] for row in grid.winner],
         "subopt": {name: values.mean(axis=-1).tolist() for name, values in grid.measured.items()},

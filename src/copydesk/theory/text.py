@@ -11,7 +11,7 @@ from rich.text import Text
 
 from copydesk.report.style import get_method_label
 from copydesk.theory.experiments import SINGLE_FEEDBACK_LEARNERS, Curves, Grid, LabRegret, SlopeEstimate, SlopeFit
-from copydesk.theory.lab import FixedPoint, LabSetting
+from copydesk.theory.lab import SPACE, FixedPoint, LabSetting
 from copydesk.theory.learners import BOUND_DELTA
 from copydesk.theory.problem import Array
 from copydesk.theory.study import Study
@@ -31,10 +31,13 @@ HOLDS, FAILS, OPEN = "holds", "does not hold", "open"
 
 def render_study_terminal(study: Study) -> RenderableType:
     """Render winners, regrets, slopes and broken bounds for a terminal."""
-    lines = [describe_bound_violations(study.curves), *describe_regrets(study.regrets)]
+    lines = [
+        f"{describe_bound_violations(study.curves)} {describe_gamma_bounds(study.curves)}",
+        *describe_regrets(study.regrets),
+    ]
     parts: list[RenderableType] = [format_headline(study)]
     for grid in study.grids:
-        title = f"\nWho wins with {grid.n:,} edits: m (weak to strong) by coverage (good to poor)"
+        title = f"\nWho wins with {grid.n:,} edits: p (weak to strong) by coverage (good to poor)"
         parts += [title, _build_winner_table(grid)]
     parts += [
         "\nRegret to the winner over the map, in nats, by the edits in the log",
@@ -131,6 +134,17 @@ def describe_bound_violations(curves: Sequence[Curves]) -> str:
     return f"{', '.join(each)}: {count / total:.1%} of all, where δ allows {BOUND_DELTA:.0%}."
 
 
+def describe_gamma_bounds(curves: Iterable[Curves]) -> str:
+    """A sentence with the number of broken bounds of SFT that use γ_min, on SubOpt and on the distance to π*."""
+    found = list(curves)
+    subopt = sum(int((one.measured["sft"] > one.gamma_bounds).sum()) for one in found)
+    distance = sum(int((one.sft_distance > one.sft_distance_bounds).sum()) for one in found)
+    return (
+        f"With γ_min alone, SFT's bound on SubOpt was broken in {subopt:,} logs, and its bound on the distance to π* "
+        f"in {distance:,}."
+    )
+
+
 def describe_regrets(regrets: Iterable[LabRegret]) -> list[str]:
     """The late ensemble's regret beside its bound, a sentence for each setting."""
     sentences = []
@@ -152,11 +166,11 @@ def find_halving_size(curves: Curves, measured: Array) -> float:
 
 def describe_winners(grid: Grid) -> str:
     """The winners with the weaker and with the stronger half of the users, and the number of significant wins."""
-    half = (len(grid.strengths) + 1) // 2
+    half = (len(grid.attentions) + 1) // 2
     sentences = []
-    for strengths, winners, sign, edge in (
-        (grid.strengths[:half], grid.winner[:half], "≤", -1),
-        (grid.strengths[half:], grid.winner[half:], "≥", 0),
+    for attentions, winners, sign, edge in (
+        (grid.attentions[:half], grid.winner[:half], "≤", -1),
+        (grid.attentions[half:], grid.winner[half:], "≥", 0),
     ):
         counts = {name: int((winners == k).sum()) for k, name in enumerate(SINGLE_FEEDBACK_LEARNERS)}
         each = [
@@ -164,8 +178,8 @@ def describe_winners(grid: Grid) -> str:
             for name, count in sorted(counts.items(), key=lambda one: -one[1])
             if count
         ]
-        if strengths:
-            sentences.append(f"m {sign} {strengths[edge]}: {', '.join(each)}.")
+        if attentions:
+            sentences.append(f"p {sign} {attentions[edge]:g}: {', '.join(each)}.")
     significant = find_significant_wins(grid)
     sentences.append(
         f"In {int(significant.sum())} of {significant.size}, set in bold, the lead exceeds two standard errors."
@@ -179,7 +193,7 @@ def describe_winners(grid: Grid) -> str:
 
 def describe_fixed_points(points: Iterable[FixedPoint]) -> str:
     """In which settings every start leads to one fixed point, and in which there are several."""
-    found = {key: list(group) for key, group in groupby(points, lambda one: (one.strength, one.divergence))}
+    found = {key: list(group) for key, group in groupby(points, lambda one: (one.attention, one.divergence))}
     converged = {key: group for key, group in found.items() if all(one.residual <= MAX_RESIDUAL for one in group)}
     several = [key for key, group in converged.items() if max(one.distance for one in group) > SAME_POLICY_DISTANCE]
     spread = [key for key in several if np.ptp([one.distance for one in converged[key]]) > SAME_POLICY_DISTANCE]
@@ -202,14 +216,21 @@ def describe_fixed_points(points: Iterable[FixedPoint]) -> str:
     return " ".join(sentences)
 
 
-def _join_settings(keys: Iterable[tuple[int, float]]) -> str:
-    return "; ".join(f"m = {strength}, {format_divergence(divergence)}" for strength, divergence in sorted(keys))
+def _join_settings(keys: Iterable[tuple[float, float]]) -> str:
+    return "; ".join(f"p = {attention:g}, {format_divergence(divergence)}" for attention, divergence in sorted(keys))
 
 
 def format_setting(setting: LabSetting) -> str:
-    """A readable setting, e.g. `m = 1, coverage good (1 nat)`."""
+    """A readable setting, e.g. `p = 0.4, coverage good (1 nat)`."""
     word = "good" if setting.divergence <= 2 else "poor" if setting.divergence >= 5 else "fair"
-    return f"m = {setting.strength}, coverage {word} ({format_divergence(setting.divergence)})"
+    return f"{format_user(setting)}, coverage {word} ({format_divergence(setting.divergence)})"
+
+
+def format_user(setting: LabSetting) -> str:
+    """The user of a setting, e.g. `p = 0.4` or `exactly 2 of 5`."""
+    if setting.exact:
+        return f"exactly {round(setting.attention * SPACE.count)} of {SPACE.count}"
+    return f"p = {setting.attention:g}"
 
 
 def format_divergence(divergence: float) -> str:
@@ -237,14 +258,14 @@ def _format_signed(value: float, places: int) -> str:
 
 
 def _build_winner_table(grid: Grid) -> Table:
-    table = _make_table("m", *(f"{far:g}" for far in grid.divergences))
+    table = _make_table("p", *(f"{far:g}" for far in grid.divergences))
     significant = find_significant_wins(grid)
-    for s, strength in enumerate(grid.strengths):
+    for s, attention in enumerate(grid.attentions):
         names = [
             Text(get_method_label(SINGLE_FEEDBACK_LEARNERS[k]), style="bold" if significant[s, a] else "")
             for a, k in enumerate(grid.winner[s])
         ]
-        table.add_row(Text(str(strength)), *names)
+        table.add_row(Text(f"{attention:g}"), *names)
     return table
 
 

@@ -1,71 +1,106 @@
-"""The lab's users: Markov kernels that move a response towards π*; a strong user applies more steps.
+"""The lab's users: they attend to some of the preferences in each edit and leave the others exactly as they are.
 
-Costs and edits have to agree: c(x, y) = E_{y' ~ q(·|x,y)} Δ_edit(y, y'), π*_β ∝ π_ref exp(−c/β), and q is in detailed
-balance with π*_β. Such a world is found from π_ref by iteration, or from π*_β in closed form.
+Attended preferences are redrawn from π*_β, so the edits are in detailed balance with it. Costs and edits have to agree:
+c(x, y) = E_{y' ~ q(·|x,y)} Δ_edit(y, y') and π*_β ∝ π_ref exp(−c/β). Such a world is found from π_ref by iteration, or
+from π*_β in closed form.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import comb
 
 import numpy as np
+from numpy.typing import NDArray
 
-from copydesk.theory.problem import Array, Problem, gibbs
+from copydesk.theory.problem import Array, PreferenceSpace, Problem, gibbs
+
+Editor = Callable[[Array], Array]
+"""A user: maps π*, (X, Y), to the edits q(y'|x, y) with which they move towards it, (X, Y, Y')."""
+
+
+def attend_independently(space: PreferenceSpace, probability: float) -> Array:
+    """The probability of each subset of preferences if each is attended to with this probability: (2^K,)."""
+    sizes = space.subset_sizes
+    return np.asarray(probability**sizes * (1 - probability) ** (space.count - sizes))
+
+
+def attend_to_exactly(space: PreferenceSpace, count: int) -> Array:
+    """The probability of each subset of preferences if `count` of them are drawn uniformly: (2^K,).
+
+    Raises:
+        ValueError: `count` is not between 0 and K.
+    """
+    if not 0 <= count <= space.count:
+        raise ValueError(f"cannot attend to {count} of {space.count} preferences")
+    return np.asarray((space.subset_sizes == count) / comb(space.count, count))
+
+
+def attention_kernel(target: Array, agreement: NDArray[np.bool_], weights: Array) -> Array:
+    """The edits of a user who attends to a random subset of the preferences, in detailed balance with `target`.
+
+    The response is redrawn from the target given that it stays the same outside the subset (a block Gibbs update, and
+    a mixture of such updates is reversible too). With every preference attended to it is a draw from the target, with
+    none it is no change.
+
+    Args:
+        target: π*, (..., Y), positive.
+        agreement: whether two responses agree outside each subset, (S, Y, Y) (`PreferenceSpace.agreement`).
+        weights: probability of each subset, (S,).
+
+    Returns:
+        q(y'|x, y), (..., Y, Y'); rows sum to 1.
+
+    Source: Geman and Geman, IEEE Trans. PAMI 6, 1984.
+    """
+    kernel = np.zeros((*target.shape, target.shape[-1]))
+    for together, weight in zip(agreement, weights, strict=True):
+        if weight > 0:
+            reached = target[..., None, :] * together
+            kernel += weight * reached / reached.sum(axis=-1, keepdims=True)
+    return kernel
 
 
 @dataclass(frozen=True)
-class MixingRate:
-    """How fast edits bring a response to π*_β.
+class EditQuality:
+    """How far one edit brings a response towards π*_β; the worst context counts.
 
     Attributes:
-        gap: absolute spectral gap of one step, 1 − λ, the smallest over contexts. λ is the largest modulus of an
-            eigenvalue other than 1.
-        left: λ^m, an upper bound on the share of the χ-distance to π*_β that remains after m steps.
-        contraction: Dobrushin's coefficient of the m steps, an upper bound on the share of the total variation between
-            two distributions that remains; the largest over contexts.
+        gamma_min: γ_min, the smallest q(y*|x, y) over contexts and responses, where y* is the likeliest response under
+            π*_β (Assumption 1 of the paper). At most π*_β(y*|x).
+        eigenvalue: λ, the largest modulus of an eigenvalue other than 1: at most this share of the χ-distance to π*_β
+            remains. 1 − λ is the absolute spectral gap.
+        contraction: Dobrushin's coefficient: at most this share of the total variation between any two distributions
+            remains. λ ≤ contraction ≤ 1 − γ_min.
+        worsening: largest probability over responses that an edit makes the response less likely under π*_β. Detailed
+            balance does not allow 0 where edits improve anything.
     """
 
-    gap: float
-    left: float
+    gamma_min: float
+    eigenvalue: float
     contraction: float
+    worsening: float
 
 
-def metropolis_kernel(target: Array, proposal: Array) -> Array:
-    """The Metropolis-Hastings kernel of a symmetric proposal, in detailed balance with `target`.
-
-    A proposed edit y → y' is made with probability min(1, target(y')/target(y)), else the text does not change.
-
-    Args:
-        target: (..., Y), positive.
-        proposal: (..., Y, Y), symmetric; where a row sums to less than 1, the rest is no change.
-
-    Source: Metropolis et al., J. Chem. Phys. 21, 1953.
-    """
-    accepted = np.minimum(1.0, target[..., None, :] / target[..., :, None])
-    moves = proposal * accepted
-    stay = np.arange(target.shape[-1])
-    moves[..., stay, stay] = 0.0
-    moves[..., stay, stay] = 1 - moves.sum(axis=-1)
-    return moves
-
-
-def edit_kernel(target: Array, proposal: Array, strength: int) -> Array:
-    """q(y'|x, y) of a user who tries `strength` local edits one after the other: (X, Y, Y'), rows sum to 1.
-
-    A power of a kernel in detailed balance with π*_β is itself in detailed balance with it.
-    """
-    return np.linalg.matrix_power(metropolis_kernel(target, proposal), strength)
-
-
-def compute_mixing_rate(target: Array, proposal: Array, strength: int) -> MixingRate:
-    """The spectral gap of one step and the contraction of `strength` steps; target (X, Y), proposal (X, Y, Y)."""
-    step = metropolis_kernel(target, proposal)
+def measure_edit_quality(target: Array, edits: Array) -> EditQuality:
+    """Compute γ_min, λ and the contraction from the kernel; target (X, Y), edits (X, Y, Y') in balance with it."""
     root = np.sqrt(target)
-    symmetric = step * (root[..., :, None] / root[..., None, :])  # similar to `step`: the same eigenvalues
+    symmetric = edits * (root[..., :, None] / root[..., None, :])  # similar to the kernel: the same eigenvalues
     eigenvalues = np.linalg.eigvalsh((symmetric + np.swapaxes(symmetric, -1, -2)) / 2)
     moduli = np.sort(np.abs(eigenvalues), axis=-1)
-    second = float(moduli[..., -2].max())
-    steps = np.linalg.matrix_power(step, strength)
-    distances = np.abs(steps[..., :, None, :] - steps[..., None, :, :]).sum(axis=-1) / 2
-    return MixingRate(gap=1 - second, left=second**strength, contraction=float(distances.max()))
+    distances = np.abs(edits[..., :, None, :] - edits[..., None, :, :]).sum(axis=-1) / 2
+    less_likely = target[..., None, :] < target[..., :, None] * (1 - 1e-9)
+    return EditQuality(
+        gamma_min=float(compute_gamma_min(target, edits).min()),
+        eigenvalue=float(moduli[..., -2].max()),
+        contraction=float(distances.max()),
+        worsening=float((edits * less_likely).sum(axis=-1).max()),
+    )
+
+
+def compute_gamma_min(target: Array, edits: Array) -> Array:
+    """γ_min(x) = min_y q(y*|x, y), y* the likeliest response under `target`: (..., Y) and (..., Y, Y') to (...)."""
+    likeliest = target.argmax(axis=-1)[..., None, None]
+    return np.asarray(np.take_along_axis(edits, likeliest, axis=-1).min(axis=(-2, -1)))
 
 
 @dataclass(frozen=True)
@@ -89,7 +124,12 @@ class World:
     @property
     def edited_distribution(self) -> Array:
         """μ(y'|x) = Σ_y π_ref(y|x) q(y'|x, y), the distribution of edits that SFT learns from: (X, Y)."""
-        return np.asarray(np.einsum("xy,xyz->xz", self.problem.reference, self.edits))
+        return apply_edits(self.problem.reference, self.edits)
+
+
+def apply_edits(policy: Array, edits: Array) -> Array:
+    """q∘π, the distribution of the edit of a response of `policy`: (..., Y) and (..., Y, Y') to (..., Y')."""
+    return np.asarray(np.einsum("...y,...yz->...z", policy, edits))
 
 
 def compute_expected_edit_cost(edits: Array, distance: Array) -> Array:
@@ -102,8 +142,7 @@ def solve_fixed_point(
     reference: Array,
     beta: float,
     distance: Array,
-    proposal: Array,
-    strength: int,
+    user: Editor,
     *,
     start: Array,
     tolerance: float = 1e-12,
@@ -116,8 +155,7 @@ def solve_fixed_point(
     """
     cost = start
     for iteration in range(most + 1):
-        optimum = gibbs(reference, cost, beta)
-        edits = edit_kernel(optimum, proposal, strength)
+        edits = user(gibbs(reference, cost, beta))
         edit_cost = compute_expected_edit_cost(edits, distance)
         residual = float(np.abs(edit_cost - cost).max())
         if residual <= tolerance or iteration == most:
@@ -126,14 +164,14 @@ def solve_fixed_point(
     return World(Problem(contexts, reference, cost, beta), edits, distance, residual, iteration)
 
 
-def make_world(contexts: Array, optimum: Array, beta: float, distance: Array, proposal: Array, strength: int) -> World:
-    """The world in which a user of this strength edits towards `optimum`, (X, Y), positive.
+def make_world(contexts: Array, optimum: Array, beta: float, distance: Array, user: Editor) -> World:
+    """The world in which this user edits towards `optimum`, (X, Y), positive.
 
     The edits, and so the costs, follow from the optimum alone, and π_ref ∝ π* exp(c/β) is the reference policy for
     which it is optimal: a fixed point by construction. The smaller β, the further π_ref is from π*.
     """
-    edits = edit_kernel(optimum, proposal, strength)
+    edits = user(optimum)
     cost = compute_expected_edit_cost(edits, distance)
     problem = Problem(contexts, gibbs(optimum, -cost, beta), cost, beta)
-    recomputed = compute_expected_edit_cost(edit_kernel(problem.optimum, proposal, strength), distance)
+    recomputed = compute_expected_edit_cost(user(problem.optimum), distance)
     return World(problem, edits, distance, float(np.abs(recomputed - cost).max()))
