@@ -17,7 +17,7 @@ from copydesk.theory.users import (
     attend_to_exactly,
     attention_kernel,
     compute_gamma_min,
-    measure_edit_quality,
+    measure_user_quality,
 )
 
 TARGET = np.array([[0.75, 0.25]])
@@ -50,7 +50,7 @@ def test_one_preference_by_hand() -> None:
     """Attended to with probability 1/2: it is redrawn from (3/4, 1/4), else kept."""
     kernel = attention_kernel(TARGET, ONE.agreement, attend_independently(ONE, 0.5))
     assert kernel == pytest.approx(np.array([[[7 / 8, 1 / 8], [3 / 8, 5 / 8]]]))
-    found = measure_edit_quality(TARGET, kernel)
+    found = measure_user_quality(TARGET, kernel)
     assert found.gamma_min == pytest.approx(3 / 8)
     assert found.eigenvalue == pytest.approx(1 / 2)
     assert found.contraction == pytest.approx(1 / 2)
@@ -86,7 +86,7 @@ def test_assumption_1_and_lemma_1_hold_for_random_policies_optima_and_users(
     assert kernel.sum(axis=1) == pytest.approx(1)
     flow = target[:, None] * kernel
     assert np.abs(flow - flow.T).max() < 1e-12
-    quality = measure_edit_quality(target[None], kernel[None])
+    quality = measure_user_quality(target[None], kernel[None])
     assert quality.gamma_min == kernel[:, target.argmax()].min() <= target.max() + 1e-12
     assert quality.eigenvalue <= quality.contraction + 1e-9
     assert quality.contraction <= 1 - quality.gamma_min + 1e-9

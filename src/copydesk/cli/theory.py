@@ -28,10 +28,10 @@ def theory_command(
 ) -> None:
     """Measure sub-optimality in a world small enough to compute exactly, beside the theory's bounds.
 
-    SFT, DPO, RL and the ensembles learn from the edits of weak and strong users, with
-    reference policies of good and poor coverage. The page shows how many edits each
-    method needs beside its bound, which method wins where, the regret of the ensembles
-    to the winner, and whether the poster's two claims hold. No model is needed; 20
+    SFT, DPO, RL and the ensembles learn from the edits of users who attend to some or
+    all preferences, with reference policies of good and poor coverage. The page shows
+    how many edits each method needs beside its bound, which method wins where, the
+    regret of the ensembles to the winner, and whether the poster's two claims hold. No model is needed; 20
     repetitions take one or two minutes.
 
     copydesk theory --out theory.html

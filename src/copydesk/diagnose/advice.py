@@ -19,13 +19,14 @@ DELTA = 0.05
 """δ: the bounds hold in at least 19 of 20 logs, the usual level."""
 
 TYPICAL_SHARE_OF_BOUND = 0.1
-"""Assumed ratio of an error to its bound. In docs/results.md SFT leaves 2 to 3% of the strong user's cost from 300
-edits, where sqrt(D/n) is 1.4 to 1.6 and χ is close to 0; DPO leaves a third to a half, where its bound is 10 to 30. A
-tenth is cautious for SFT, and those figures support no finer value. It was set on the logs of that table, so agreement
-with that table is no evidence."""
+"""Assumed ratio of an error to its bound. In docs/harder.md SFT leaves 2 to 3% of the cost of a user who seldom
+errs (p = 0.95) from 300 edits, where sqrt(D/n) is 1.4 to 1.6 and χ is close to 0; DPO leaves a third to a half, where
+its bound is 10 to 30. A tenth is cautious for SFT, and those figures support no finer value. It was set on the logs of
+that table, so agreement with that table is no evidence."""
 
 DPO_SIGMOID_SLOPE = 0.25
-"""σ'(V) in DPO's bound, at V = 0 where it is largest, so the bound is smallest. s is 1, since costs are shares."""
+"""σ'(V) in DPO's bound, at V = 0 where it is largest, so the bound is smallest. s is 1, since edits are in balance with
+π*_β itself (docs/theory.md, lemma 3)."""
 
 CLOSE_FACTOR = 1.5
 """Two predictions within this factor count as equal: their estimates are no more precise than that."""
@@ -46,7 +47,7 @@ FLAT_SIGMOID_SLOPE = 0.05
 """A fifth of the largest σ'. Below it a pair has almost no gradient; β keeps V where σ' is larger."""
 
 BETA_RANGE, BETA_UNKNOWN = (0.03, 1.0), 0.1
-"""β outside this range was never the best of a search (docs/results.md); 0.1 is `copydesk train`'s own."""
+"""β outside this range was never the best of a search (docs/harder.md); 0.1 is `copydesk train`'s own."""
 
 LAM_RANGE = (0.01, 1.0)
 """Range of λ, used on a log scale. At 0.01 the supervised term still prevents malformed texts; at 1 it dominates."""

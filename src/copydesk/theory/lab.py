@@ -13,14 +13,14 @@ from copydesk.theory.bounds import BoundCoefficients, compute_coefficients
 from copydesk.theory.policy_classes import PolicyClass, build_policy_class, largest_cost
 from copydesk.theory.problem import Array, PreferenceSpace, gibbs
 from copydesk.theory.users import (
-    EditQuality,
+    UserQuality,
     World,
     attend_independently,
     attend_to_exactly,
     attention_kernel,
     compute_expected_edit_cost,
     make_world,
-    measure_edit_quality,
+    measure_user_quality,
     solve_fixed_point,
 )
 
@@ -80,9 +80,9 @@ class LabSetting:
         return compute_coefficients(self.world, self.members)
 
     @cached_property
-    def quality(self) -> EditQuality:
+    def quality(self) -> UserQuality:
         """How far one edit of this user leads towards π*, computed from the kernel."""
-        return measure_edit_quality(self.optimum, self.world.edits)
+        return measure_user_quality(self.optimum, self.world.edits)
 
     @cached_property
     def distance_left(self) -> float:

@@ -61,7 +61,7 @@ def attention_kernel(target: Array, agreement: NDArray[np.bool_], weights: Array
 
 
 @dataclass(frozen=True)
-class EditQuality:
+class UserQuality:
     """How far one edit brings a response towards π*_β; the worst context counts.
 
     Attributes:
@@ -81,7 +81,7 @@ class EditQuality:
     worsening: float
 
 
-def measure_edit_quality(target: Array, edits: Array) -> EditQuality:
+def measure_user_quality(target: Array, edits: Array) -> UserQuality:
     """Compute γ_min, λ and the contraction from the kernel; target (X, Y), edits (X, Y, Y') in balance with it."""
     root = np.sqrt(target)
     symmetric = edits * (root[..., :, None] / root[..., None, :])  # similar to the kernel: the same eigenvalues
@@ -89,7 +89,7 @@ def measure_edit_quality(target: Array, edits: Array) -> EditQuality:
     moduli = np.sort(np.abs(eigenvalues), axis=-1)
     distances = np.abs(edits[..., :, None, :] - edits[..., None, :, :]).sum(axis=-1) / 2
     less_likely = target[..., None, :] < target[..., :, None] * (1 - 1e-9)
-    return EditQuality(
+    return UserQuality(
         gamma_min=float(compute_gamma_min(target, edits).min()),
         eigenvalue=float(moduli[..., -2].max()),
         contraction=float(distances.max()),
