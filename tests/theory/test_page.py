@@ -157,6 +157,15 @@ def test_the_sentences_about_slopes_follow_the_intervals(study: Study, html: str
     assert "Why coverage affects SFT" not in other
 
 
+def test_a_user_who_attends_to_an_exact_number_has_curves_of_their_own(study: Study) -> None:
+    exact = measure_curves(LabSetting(0.4, 6.0, exact=True), 2, 0, lengths=(30, 100))
+    page = Page(render_study_html(replace(study, curves=[exact, *study.curves])))
+    assert "A user who attends to exactly 2 of 5 preferences in each edit: γ_min = 0.000" in page.text
+    assert "A user who attends to each preference with probability p = 0.4: γ_min = 0.009" in page.text
+    assert page.text.count("exactly 2 of 5, coverage poor (6 nats)") == 1  # not among the plots without a class
+    assert page.plots == 2 + 1 + 3 + 1 + 1
+
+
 def test_an_undefined_ratio_is_neither_drawn_nor_printed(study: Study) -> None:
     unsure = fit("coverage", "weak users, p ≤ 0.4", (7, -40, 90), divisor=-0.01)
     assert not is_ratio_defined(unsure)

@@ -129,8 +129,8 @@ def _describe_user(setting: LabSetting) -> str:
 
 
 def _describe_tables(curves: Sequence[Curves]) -> dict[str, Any]:
-    """SubOpt of tables, without a policy class, at the middle coverage of each user."""
-    groups = _group_by_user(curves)
+    """SubOpt of tables, without a policy class, at the middle coverage of each user with a probability."""
+    groups = _group_by_user([one for one in curves if not one.setting.exact])
     picked = [found[len(found) // 2] for found in groups]
     pairs = [
         (find_halving_size(one, one.measured[name]), find_halving_size(one, one.tables[name]))
