@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,13 @@ from copydesk.policies import LocalPolicy, Sampling
 from copydesk.simulate.protocol import simulate_log
 from copydesk.simulate.recipe import RECIPE
 from copydesk.simulate.tasks import EMAIL
-from copydesk.simulate.users import STRONG
+from copydesk.simulate.users import get_user
 from copydesk.training.cost_model.fit import fit_cost_model
 from copydesk.training.encode import encode_log
 from copydesk.training.fit import compute_reference_logprobs, fit_policy
+
+USER = get_user("erring-0.95")
+TASK = replace(EMAIL, unseen_values=0.0)
 
 EMBEDDED = (("arm", 0.2, False), ("new, 0.1", 0.1, True), ("new, 0.3", 0.3, True), ("new, 1", 1.0, False))
 """Kinds of the embedded family: a, and whether a cost model judges the policy's answers."""
@@ -43,7 +47,7 @@ def embedded(
     quiet_libraries()
     model, tokenizer, _ = load_model("embedded")
     sampling, cost = Sampling(0.7, 160), EditCost(cap=3.0)
-    taught = simulate_log(LocalPolicy("base", model, tokenizer), EMAIL, STRONG, edits, seed, sampling)
+    taught = simulate_log(LocalPolicy("base", model, tokenizer), TASK, USER, edits, seed, sampling)
     paid = cost.cost_batch([(record.response, str(record.edit)) for record in taught])
     known = {record.id: c for record, c in zip(taught, paid, strict=True)}
     triples = encode_log(taught, tokenizer, max_length=512, costs=known).triples
@@ -60,11 +64,11 @@ def embedded(
 
     def costs_of(documents: Sequence[Any], responses: Sequence[str], stream: int) -> list[float]:
         seeds = [(seed, stream, place) for place in range(len(documents))]
-        edits = STRONG.edit(EMAIL, documents, responses, seeds)
+        edits = USER.edit(TASK, documents, responses, seeds)
         return cost.cost_batch(list(zip(responses, edits, strict=True)))
 
     # The first documents are those of the log that was learned from.
-    documents = EMAIL.draw_offline(edits + pool + others, seed)[edits:]
+    documents = TASK.draw_offline(edits + pool + others, seed)[edits:]
     inside, outside = documents[:pool], documents[pool:]
     arms = [between(0.0), between(0.2)]
     kinds = sorted({document.kind for document in inside})

@@ -15,6 +15,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -31,7 +32,7 @@ from copydesk.policies import LocalPolicy, Sampling
 from copydesk.simulate.protocol import draw_online_documents, simulate_log
 from copydesk.simulate.recipe import RECIPE
 from copydesk.simulate.seeds import SeedStream, make_generator, make_seed_key
-from copydesk.simulate.tasks import SCRIPTED_TASKS, get_task
+from copydesk.simulate.tasks import SCRIPTED_TASKS
 from copydesk.simulate.tasks.base import Document
 from copydesk.simulate.tasks.scripted import ScriptedTask, score_response
 from copydesk.simulate.users import ScriptedUser
@@ -101,7 +102,8 @@ class Watch(TrainerCallback):
 
 def one_seed(seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """The cost model of a seed, and a curve for each kind of pessimism."""
-    task, user = get_task(args.task), ScriptedUser(f"p={args.p}", args.p)
+    task = replace(SCRIPTED_TASKS[args.task], unseen_values=0.0)
+    user = ScriptedUser(f"p={args.p}", args.p, facets=False)
     model, tokenizer, _ = load_model("embedded")
     cost = EditCost(cap=C_MAX)
     log = simulate_log(LocalPolicy("base", model, tokenizer), task, user, args.edits, seed, Sampling(1.0, LONGEST))

@@ -12,6 +12,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -25,29 +26,31 @@ PRIORS = (0.0, 1.0, 3.0, 10.0)
 
 
 def rate(rates: Sequence[float], lengths: Sequence[int], rounds: int) -> None:
-    """Print the mean cost of SFT at each rate, with the user of p = 0.6."""
+    """Print the mean cost of SFT at each rate, with the erring user of p = 0.6."""
     from copydesk.data.cost import EditCost
     from copydesk.models.load import quiet_libraries
     from copydesk.policies import LocalPolicy
-    from copydesk.simulate.play_config import DemoConfig
+    from copydesk.simulate.config import ExperimentConfig
     from copydesk.simulate.protocol import draw_online_documents, play_policy, simulate_log
     from copydesk.simulate.recipe import RECIPE
     from copydesk.simulate.tasks import SCRIPTED_TASKS
-    from copydesk.simulate.teach import PolicyTrainer, load_reference_policy
-    from copydesk.simulate.timer import StepTimer
     from copydesk.simulate.users import get_user
+    from copydesk.training.encode import encode_log
     from copydesk.training.fit import compute_reference_logprobs, fit_policy
+    from copydesk.training.prepare import load_reference_policy
 
     quiet_libraries()
-    settings, user, student = DemoConfig(rounds=rounds), get_user("p0.6"), load_reference_policy("embedded")
+    settings = ExperimentConfig(rounds=rounds, temperature=0.7, log_temperature=1.0)
+    user, student = get_user("erring-0.6"), load_reference_policy("embedded")
+    base = LocalPolicy("base", student.model, student.tokenizer)
     cost = EditCost(cap=settings.c_max)
     found: dict[float, list[float]] = {rate: [] for rate in rates}
     heads = [f"{task}, {count} edits" for task in SCRIPTED_TASKS for count in lengths]
-    for task in SCRIPTED_TASKS.values():
+    for task in (replace(one, unseen_values=0.0) for one in SCRIPTED_TASKS.values()):
         for count in lengths:
-            log = simulate_log(student.policy, task, user, count, SEED, settings.sampling(settings.log_temperature))
+            log = simulate_log(base, task, user, count, SEED, settings.sampling(settings.log_temperature))
             contexts = draw_online_documents(task, settings.rounds, SEED, log)
-            triples = PolicyTrainer(student, log, cost, 512, StepTimer()).encoded.triples
+            triples = encode_log(log, student.tokenizer, max_length=512).triples
             references = compute_reference_logprobs(student.model, triples, batch_size=64)
             for rate, costs in found.items():
                 training = RECIPE["sft"].replace(full=False, learning_rate=rate, seed=SEED)
@@ -97,7 +100,7 @@ def table(folders: Sequence[Path]) -> None:
 def _priors(rounds: Sequence[dict[str, Any]], settings: dict[str, Any]) -> None:
     """Print what the late ensembles of the same rounds pay where they borrow less from each other."""
     from copydesk.ensemble import LateEnsemble, Ucb
-    from copydesk.simulate.protocol import Round, play_per_user_ensemble
+    from copydesk.simulate.protocol import Round, play
 
     alone: dict[int, dict[str, dict[str, list[Round]]]] = {}
     for one in (Round(**played) for played in rounds if played["method"] in ("shared", "own")):
@@ -107,7 +110,7 @@ def _priors(rounds: Sequence[dict[str, Any]], settings: dict[str, Any]) -> None:
         paid: dict[str, list[float]] = {name: [] for name in [*settings["people"], "everybody"]}
         for seed, people in alone.items():
             ensemble = LateEnsemble(["shared", "own"], Ucb(alpha=settings["alpha"]), seed, prior=prior)
-            late = play_per_user_ensemble(ensemble, people)
+            late = play(ensemble, people, min(len(arm) for arms in people.values() for arm in arms.values()))
             for name in settings["people"]:
                 paid[name].append(fmean(one.cost for one in late if one.user == name))
             paid["everybody"].append(fmean(one.cost for one in late))
@@ -123,13 +126,11 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def small_run(folder: Path) -> None:
     """A run of several people with little of everything."""
-    from copydesk.simulate.outcome import write_results
-    from copydesk.simulate.personal_run import run_personal
-    from copydesk.simulate.play_config import PersonalConfig
-    from copydesk.simulate.recipe import PERSONAL_RECIPE
+    from copydesk.simulate.presets import make_personal_config
+    from copydesk.simulate.run import run_experiment
 
-    settings = PersonalConfig(edits=24, rounds=2, training=PERSONAL_RECIPE.replace(max_steps=1))
-    write_results(folder, [(settings, run_personal(settings, folder))])
+    settings = make_personal_config(edits=24, rounds=2).replace(recipe={"sft": {"max_steps": 1}})
+    run_experiment(settings, folder, compact=True)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

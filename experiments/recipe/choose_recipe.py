@@ -17,6 +17,7 @@ import multiprocessing
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -30,11 +31,11 @@ from copydesk.data.record import EditRecord
 from copydesk.ensemble import DiscountedUcb, LateEnsemble, Rule, Thompson, Ucb
 from copydesk.models.load import load_model, quiet_libraries
 from copydesk.policies import LocalPolicy, Sampling
-from copydesk.simulate.play_config import DemoConfig
+from copydesk.simulate.config import ExperimentConfig
 from copydesk.simulate.protocol import (
     Round,
     draw_online_documents,
-    play_late,
+    play,
     play_policy,
     simulate_edits,
     simulate_log,
@@ -52,9 +53,10 @@ from copydesk.training.fit import compute_reference_logprobs, fit_policy
 from copydesk.training.rl.run import fit_rl
 from copydesk.utils.atomic import atomic_write
 
-USER = ScriptedUser("validation", 0.6)
+USER = ScriptedUser("validation", 0.6, facets=False)
 SEED = 1000
-CHANGED = ScriptedUser("changed", 0.6, taste_offset=1)
+CHANGED = ScriptedUser("changed", 0.6, taste_offset=1, facets=False)
+TASKS = {name: replace(task, unseen_values=0.0) for name, task in SCRIPTED_TASKS.items()}
 COST_RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 ALPHAS = (0.01, 0.03, 0.1, 0.3, 1.0)
 DISCOUNTS = (0.9, 0.95, 0.98, 0.99, 0.995)
@@ -93,7 +95,7 @@ class Bench:
     def __init__(self, rounds: int, edits: int) -> None:
         quiet_libraries()
         torch.set_num_threads(1)
-        self.settings = DemoConfig(rounds=rounds, edits=edits)
+        self.settings = ExperimentConfig(rounds=rounds, edits=edits, temperature=0.7, log_temperature=1.0)
         self.cost = EditCost(cap=self.settings.c_max)
         self.model, self.tokenizer, _ = load_model("embedded")
         self.base = LocalPolicy("base", self.model, self.tokenizer)
@@ -103,7 +105,7 @@ class Bench:
 
     def _log(self, task: str, seed: int) -> list[EditRecord]:
         drawn = Sampling(self.settings.log_temperature, self.settings.max_new_tokens)
-        return simulate_log(self.base, SCRIPTED_TASKS[task], USER, self.settings.edits, seed, drawn)
+        return simulate_log(self.base, TASKS[task], USER, self.settings.edits, seed, drawn)
 
     def encoded(self, log: list[EditRecord]) -> list[Triple]:
         """A log as rows with their costs."""
@@ -129,7 +131,7 @@ class Bench:
     def trial(self, method: str, chosen: dict[str, float]) -> dict[str, Any]:
         """Train and play on both tasks with these settings."""
         row: dict[str, Any] = {"method": method, **chosen}
-        for name, task in SCRIPTED_TASKS.items():
+        for name, task in TASKS.items():
             training = _training(method, chosen)
             triples = self.triples[name]
             if method == "rl":
@@ -189,9 +191,9 @@ def choose_rules(rounds: dict[str, list[Round]], edits: int) -> dict[str, dict[s
         rounds: of each method, of all tasks.
         edits: rows of the log that the methods learned from.
     """
-    cost = EditCost(cap=DemoConfig().c_max)
+    cost = EditCost(cap=ExperimentConfig().c_max)
     played: list[dict[str, list[Round]]] = []
-    for task in SCRIPTED_TASKS.values():
+    for task in TASKS.values():
         own = {method: [one for one in all_of if one.task == task.name] for method, all_of in rounds.items()}
         until = len(next(iter(own.values()))) // 2
         user = ChangingUser("changing", USER, CHANGED, until)
@@ -207,7 +209,7 @@ def choose_rules(rounds: dict[str, list[Round]], edits: int) -> dict[str, dict[s
             one.cost
             for arms in played
             for seed in range(RULE_SEEDS)
-            for one in play_late(LateEnsemble(list(arms), rule, seed), arms)
+            for one in play(LateEnsemble(list(arms), rule, seed), {None: arms}, len(next(iter(arms.values()))))
         )
 
     found: dict[str, dict[str, float]] = {

@@ -8,10 +8,12 @@ from typer.testing import CliRunner
 import copydesk.simulate.run
 from copydesk.cli.app import app
 from copydesk.errors import InputError
+from copydesk.method_registry import METHODS
 from copydesk.simulate.config import ExperimentConfig
 
 EXAMPLES = [*sorted((Path(__file__).parents[2] / "experiments").glob("*/*.toml"))]
 SMALL = ["--columns", "email/strong", "--methods", "base", "--seeds", "0", "--rounds", "3", "--edits", "2"]
+SMALL += ["--held-out-edits", "0"]
 
 
 @pytest.fixture
@@ -63,17 +65,25 @@ def test_the_command_line_goes_before_the_file(tmp_path: Path, asked: list[tuple
     assert options == {"jobs": 1, "resume": False}  # LLM users are asked by one process
 
 
-def test_shift_adds_columns_and_rules(asked: list[tuple[ExperimentConfig, Any]]) -> None:
-    paper("--columns", "email/strong,email/weak", "--shift", "--jobs", "2", "--resume", "--json")
+def test_harder_adds_columns_and_rules(asked: list[tuple[ExperimentConfig, Any]]) -> None:
+    paper("--columns", "email/strong,email/weak", "--harder", "--jobs", "2", "--resume", "--json")
     settings, options = asked[0]
     assert settings.columns[:2] == ("email/strong", "email/weak") and "email/strong-then-other" in settings.columns
+    assert "email/erring-0.30" in settings.columns
     assert settings.rules == ("late-discounted-ucb", "late-thompson")
     assert options == {"jobs": 2, "resume": True}
 
 
+def test_beyond_adds_every_method_as_a_row_and_not_as_an_arm(asked: list[tuple[ExperimentConfig, Any]]) -> None:
+    paper("--beyond", "--shift", "--json")
+    settings = asked[0][0]
+    assert set(METHODS) <= set(settings.methods) and settings.ensemble_arms == ("sft", "dpo", "early")
+    assert "email/strong-to-other" in settings.columns  # the flag's name before it was --harder
+
+
 def test_a_sweep_takes_its_values(asked: list[tuple[ExperimentConfig, Any]]) -> None:
     paper("--columns", "email/strong", "--sweep", "strength", "--values", "0.1,0.9", "--json")
-    assert asked[0][0].columns == ("email/weak-0.10-to-strong", "email/weak-0.90-to-strong")
+    assert asked[0][0].columns == ("email/weak-0.1-to-strong", "email/weak-0.9-to-strong")
 
 
 @pytest.mark.parametrize("config", EXAMPLES, ids=lambda path: path.stem)
@@ -93,7 +103,7 @@ def test_an_error_names_the_file_or_the_flag_it_came_from(tmp_path: Path) -> Non
 
 def test_help_shows_the_defaults_of_the_settings() -> None:
     text = CliRunner().invoke(app, ["bench", "paper", "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
-    for words in ("[default: (0,1,2)]", "[default: (base,sft,dpo,rl,early,late)]", "[default: (the poster's four)]"):
+    for words in ("[default: (0,1,2)]", "[default: (base,sft,dpo,early,late)]", "[default: (the paper's two tables)]"):
         assert words in text
     assert "--user-tokens" not in text and "--recipe" not in text
 
@@ -101,7 +111,7 @@ def test_help_shows_the_defaults_of_the_settings() -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--shift", "--sweep", "n"], r"--shift: a sweep has columns of its own"),
+        (["--harder", "--sweep", "n"], r"--harder: a sweep has columns of its own"),
         (["--values", "1,2"], r"--values: .* give --sweep"),
         (["--sweep", "n", "--values", "many"], r"--values many: write numbers"),
         (["--seeds", "one"], r"--seeds one: write numbers"),

@@ -43,6 +43,8 @@ def test_policies_of_a_demo_and_best_of_n_play_and_an_ensemble_chooses_among_the
     assert summarize_rounds(rounds, results["settings"], results["seconds"]) == results
     assert {one["policy"] for one in rounds if one["method"] == "late"} <= set(results["methods"]) - {"late"}
     assert results["settings"]["policies"]["base"] == "embedded"
+    assert results["columns"] == ["email/strong"]
+    assert results["settings"]["temperature"] == 0.7  # greedy drafts would all be the same
     assert (tmp_path / "out" / "report.html").is_file()
     alone = {(one["method"], one["t"]): one for one in rounds}
     assert all(alone[one["policy"], one["t"]]["cost"] == one["cost"] for one in rounds if one["method"] == "late")
@@ -64,7 +66,7 @@ def test_with_the_seed_of_the_demo_they_play_its_rounds(small_demo: DemoRun, tmp
     assert CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")], catch_exceptions=False).exit_code == 0
     played, before = (
         {
-            (one["method"], one["t"]): one
+            (one["method"], one["t"]): one | {"user": "strong"}
             for one in map(json.loads, (folder / "rounds.jsonl").read_text().splitlines())
             if one["method"] not in ("base", "late")
         }
@@ -88,6 +90,7 @@ def test_one_policy_needs_no_ensemble(tmp_path: Path) -> None:
         (["--policy", "late=embedded"], "late"),
         (["--from", "nowhere"], "--from nowhere"),
         (["--policy", "a=embedded", "--rounds", "0"], "--rounds"),
+        (["--policy", "a=embedded", "--met-by", "nobody"], "--user: there is no user"),
         (["--policy", "a=./no-such-folder"], "no such folder"),
         (["--policy", "a=best-of-2:embedded@x"], r"cost_model\.json"),
         (["--policy", "a=best-of-0:embedded@x"], "N is '0'"),

@@ -6,8 +6,15 @@ from copydesk.errors import InputError
 from copydesk.simulate.config import (
     DEFAULT_SCENARIOS,
     ExperimentConfig,
-    list_log_runs,
     parse_scenario_arg,
+)
+from copydesk.simulate.log_run import list_log_runs
+from copydesk.simulate.presets import (
+    add_harder_users,
+    add_more_methods,
+    make_demo_config,
+    make_personal_config,
+    make_simulation_config,
     sweep_scenarios,
 )
 from copydesk.simulate.recipe import RECIPE
@@ -21,6 +28,7 @@ from copydesk.simulate.recipe import RECIPE
         ({"columns": ("email/nobody",)}, r"no user 'nobody'"),
         ({"columns": ("email/strong-to-nobody",)}, r"no user 'nobody'"),
         ({"columns": ("email/strong-n1",)}, r"at least 2 edits"),
+        ({"columns": ("email/transfer",)}, r"email/transfer: the user transfer is met online only and makes no log"),
         ({"columns": ("prelude-email/strong",)}, r"only an LLM .* --user strong=MODEL@URL"),
         ({"methods": ("sft", "ppo")}, r"no method 'ppo'"),
         ({"methods": ("sft", "icl-0")}, r"no method 'icl-0'"),
@@ -82,27 +90,79 @@ def test_columns_of_one_log_share_a_log_run() -> None:
     found = list_log_runs(settings)
     assert [cell.seed for cell in found] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert [column.name for column in found[0].scenarios] == ["email/strong", "email/strong-to-weak"]
-    assert [cell.edits for cell in found[:3]] == [300, 300, 9]
+    assert [cell.edits for cell in found[:3]] == [1000, 1000, 9]
     assert len({cell.name for cell in found}) == 9
+
+
+def test_the_defaults_are_the_papers_two_tables() -> None:
+    settings = ExperimentConfig()
+    assert len(list_log_runs(settings)) == 4 * len(settings.seeds)
+    met = {parse_scenario_arg(name).online_user for name in settings.columns}
+    assert (met, len(settings.columns)) == ({"strong", "transfer"}, 8)
+    assert settings.methods == ("base", "sft", "dpo", "early", "late")
+    assert settings.ensemble_arms == ("sft", "dpo", "early")
+    greedy = (settings.temperature, settings.log_temperature, settings.cost_unit, settings.trim_repeats)
+    assert greedy == (0.0, 0.0, "word", 200)
+    # Policies that learn from costs learn from those that are counted online.
+    assert settings.make_train_config("rl", 0).cost.unit == "word"
+
+
+def test_harder_users_and_further_methods_leave_the_tables_as_they_are() -> None:
+    settings = add_harder_users(add_more_methods(ExperimentConfig()))
+    assert settings.columns[:8] == ExperimentConfig().columns and len(settings.columns) == 18
+    assert settings.methods == ("base", "sft", "dpo", "early", "late", "rl")
+    assert settings.ensemble_arms == ("sft", "dpo", "early")
+    assert settings.rules == ("late-discounted-ucb", "late-thompson")
 
 
 def test_a_sweep_has_a_column_for_every_value_and_no_late_ensemble() -> None:
     strength = sweep_scenarios(ExperimentConfig(), "strength", (0.05, 1.0))
     assert strength.columns == tuple(
-        f"{task}/weak-{p}-to-strong" for task in ("summarization", "email") for p in ("0.05", "1.00")
+        f"{task}/weak-{p}-to-strong" for task in ("summarization", "email") for p in ("0.05", "1.0")
     )
-    assert strength.methods == ("base", "sft", "dpo", "rl", "early")
-    length = sweep_scenarios(ExperimentConfig(columns=("email/weak",)), "n", (50.0, 100.0))
-    assert length.columns == ("email/weak-n50", "email/weak-n100")
+    assert strength.methods == ("base", "sft", "dpo", "early")
+    length = sweep_scenarios(ExperimentConfig(columns=("email/weak-to-strong",)), "n", (50.0, 100.0))
+    assert length.columns == ("email/weak-to-strong-n50", "email/weak-to-strong-n100")
     assert len(sweep_scenarios(ExperimentConfig(), "strength").columns) == 14
+    lengths = sweep_scenarios(ExperimentConfig(), "n").columns
+    assert len(lengths) == 20 and lengths[4] == "summarization/strong-n10000"
+
+
+def test_a_demo_is_one_log_of_the_weak_user_met_by_the_strong_one() -> None:
+    settings = make_demo_config(seed=3)
+    assert (settings.columns, settings.seeds) == (("email/weak-to-strong",), (3,))
+    assert settings.methods == ("base", "sft", "dpo", "rl", "early", "late")
+    assert settings.ensemble_arms == ("sft", "dpo", "early")
+    assert make_demo_config(user="strong").columns == ("email/strong",)
+    with pytest.raises(InputError, match=r"--task: there is no task 'poem'"):
+        make_demo_config(task="poem")
+
+
+def test_people_share_one_log() -> None:
+    settings = make_personal_config(edits=24)
+    assert [person.edits for person in settings.personal_users] == [8, 3, 1, 8, 3, 1]
+    assert settings.ensemble_arms == ("shared", "own")
+    assert not settings.make_train_config("own", 0).full
+    assert set(settings.to_json()["people"]) == {person.name for person in settings.personal_users}
+    with pytest.raises(InputError, match=r"--methods: sft is not played with several people"):
+        settings.replace(methods=("sft",))
+
+
+def test_policies_that_exist_need_no_log() -> None:
+    settings = make_simulation_config({"sft": "./a", "icl-2": "./b"}, met_by="transfer")
+    assert settings.methods == ("sft", "icl-2", "late") and settings.ensemble_arms == ("sft", "icl-2")
+    assert not settings.needs_log and not settings.learns_online
+    assert make_simulation_config({"sft": "./a"}).methods == ("sft",)
+    with pytest.raises(InputError, match=r"--policy: 'late'"):
+        make_simulation_config({"late": "./a"})
 
 
 @pytest.mark.parametrize(
     ("sweep", "values", "says"),
     [
         ("age", (), r"no such sweep"),
-        ("strength", (0.0,), r"--values: 0 is no strength"),
-        ("strength", (1.5,), r"--values: 1.5 is no strength"),
+        ("strength", (0.0,), r"--values: 0 is no probability"),
+        ("strength", (1.5,), r"--values: 1.5 is no probability"),
         ("n", (1.0,), r"cannot have 1 edits"),
         ("n", (2.5,), r"cannot have 2.5 edits"),
     ],

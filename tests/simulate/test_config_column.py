@@ -1,7 +1,9 @@
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.simulate.config import make_online_user, parse_scenario_arg, shift_scenarios
+from copydesk.simulate.config import parse_scenario_arg
+from copydesk.simulate.log_run import make_online_user
+from copydesk.simulate.presets import list_harder_scenarios
 from copydesk.simulate.seeds import SeedStream, make_seed_key
 from copydesk.simulate.tasks import EMAIL
 from copydesk.simulate.users import OTHER, STRONG, WEAK, User, get_user
@@ -34,9 +36,14 @@ def test_who_is_met_is_who_the_name_says() -> None:
     assert (sized.name, edits(sized, 20)) == ("strong-n50", of["strong"])
 
 
-def test_shifted_columns_are_columns_with_somebody_else_in_them() -> None:
-    names = shift_scenarios(["email"])
+def test_harder_columns_have_another_taste_a_change_or_a_user_who_errs() -> None:
+    names = list_harder_scenarios(["email"])
     assert {name.partition("/")[2] for name in names} == {
-        "strong-to-weak", "weak-to-strong", "strong-to-other", "strong-then-other"
+        "strong-to-weak", "strong-to-other", "strong-then-other", "erring-0.30", "erring-0.30-to-strong"
     }  # fmt: skip
-    assert all(parse_scenario_arg(name).is_shifted for name in names)
+    for name in names:
+        column = parse_scenario_arg(name)
+        assert (get_user(column.log_user).name, get_user(column.online_user).name) == (
+            column.log_user,
+            column.online_user,
+        )

@@ -1,33 +1,29 @@
-"""The files of a run are, byte for byte, what they were at commit 244160f, before settings became pydantic models.
+"""The files of a run are, byte for byte, those in `golden/`.
 
-`golden/` was written by that commit: the settings of each case in `cases.json`, `bench.json`, and `results.json` as
-computed from `rounds.jsonl`.
+There are the settings of each case in `cases.json`, `bench.json`, and `results.json` as computed from `rounds.jsonl`.
 """
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import copydesk.simulate.run
-from copydesk.simulate.config import ExperimentConfig, list_log_runs
-from copydesk.simulate.outcome import RunResult, write_results
-from copydesk.simulate.play_config import DemoConfig, OnlineConfig, PersonalConfig
+from copydesk.simulate.config import ExperimentConfig
+from copydesk.simulate.log_run import list_log_runs
 from copydesk.simulate.protocol import Round
 from copydesk.simulate.run import write_experiment_results
 from copydesk.simulate.run_folder import RunFolder, read_rounds, write_json, write_rounds
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES: dict[str, dict[str, Any]] = json.loads((GOLDEN / "cases.json").read_text(encoding="utf-8"))
-CONFIGS = {one.__name__: one for one in (ExperimentConfig, DemoConfig, OnlineConfig, PersonalConfig)}
 
 
-def build_config(name: str) -> Any:
-    case = CASES[name]
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in case["values"].items()}
-    return CONFIGS[case["class"]](**values)
+def build_config(name: str) -> ExperimentConfig:
+    return ExperimentConfig(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in CASES[name].items()}
+    )
 
 
 @pytest.fixture
@@ -41,7 +37,7 @@ def test_the_settings_of_a_run(name: str) -> None:
     assert text == (GOLDEN / f"{name}.settings.json").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if CASES[name]["class"] == "ExperimentConfig"])
+@pytest.mark.parametrize("name", ["default", "everything", "table"])
 def test_the_settings_file_of_a_benchmark(name: str, tmp_path: Path) -> None:
     RunFolder(tmp_path / "out").prepare(build_config(name), resume=False)
     assert (tmp_path / "out" / "bench.json").read_bytes() == (GOLDEN / f"{name}.bench.json").read_bytes()
@@ -58,12 +54,7 @@ def test_the_results_of_a_benchmark(rounds: list[Round], tmp_path: Path, monkeyp
     for key, own in played.items():
         write_rounds(folder.rounds_path(*key), own)
     for log_run in list_log_runs(config):
-        write_json(folder.seconds_path(log_run), {"load": 0.25, "train.sft": 1.5, "total": 2.75})
+        write_json(folder.seconds_path(log_run), {"load": 0.25, "total": 1.0})
+        write_json(folder.seconds_path(log_run, "sft"), {"train.sft": 1.5, "total": 1.75})
     write_experiment_results(config, folder)
     assert (tmp_path / "out" / "results.json").read_bytes() == (GOLDEN / "table.results.json").read_bytes()
-
-
-def test_the_results_of_a_demo(rounds: list[Round], tmp_path: Path) -> None:
-    played = [replace(one, user="weak") for one in rounds if (one.user, one.seed) == ("strong", 1)]
-    write_results(tmp_path, [(build_config("demo"), RunResult(played, {"load": 0.25, "total": 2.75}))])
-    assert (tmp_path / "results.json").read_bytes() == (GOLDEN / "demo.results.json").read_bytes()

@@ -11,7 +11,7 @@ from copydesk.errors import InputError
 from copydesk.models.load import load_model
 from copydesk.policies import LocalPolicy
 from copydesk.report import summarize_rounds
-from copydesk.simulate.play_config import PersonalConfig
+from copydesk.simulate.presets import make_personal_config
 from copydesk.simulate.protocol import draw_online_documents, generate_responses
 from copydesk.simulate.tasks import EMAIL
 from copydesk.training.policy_file import read_policy_file
@@ -19,7 +19,7 @@ from copydesk.training.policy_file import read_policy_file
 pytestmark = pytest.mark.slow
 
 PEOPLE = ["ann", "ben", "cleo", "dan", "eve", "finn"]
-SMALL = ["demo", "--personal", "--edits", "24", "--rounds", "4", "--seed", "3"]
+SMALL = ["demo", "--personal", "--edits", "24", "--rounds", "4", "--seed", "3", "--jobs", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def results_in(folder: Path) -> dict[str, Any]:
 
 def test_it_prints_what_everybody_pays_and_where_the_report_is(finished: tuple[Path, str]) -> None:
     folder, printed = finished
-    for words in (*PEOPLE, "everybody", "Shared policy", "Own adapter", "Late ensemble", "Before:", "After:"):
+    for words in (*PEOPLE, "everybody", "Shared policy", "Own adapter", "Late ensemble", "simulated people"):
         assert words in printed
     assert str(folder / "report.html") in printed.replace("\n", "")
     assert "Each person" in (folder / "report.html").read_text(encoding="utf-8")
@@ -107,10 +107,10 @@ def test_the_ensemble_plays_the_shared_policy_or_the_persons_own(finished: tuple
 
 def test_an_adapter_that_was_saved_writes_what_it_wrote_in_the_run(finished: tuple[Path, str]) -> None:
     folder, _ = finished
-    settings = PersonalConfig(edits=24, rounds=4, seed=3)
-    contexts = draw_online_documents(EMAIL, settings.rounds, settings.seed, load_log(folder / "log.jsonl"))
+    settings = make_personal_config(edits=24, rounds=4, seed=3)
+    contexts = draw_online_documents(EMAIL, settings.rounds, 3, load_log(folder / "log.jsonl"))
     model, tokenizer, _ = load_model(str(folder / "policies" / "own-ann"))
-    texts = generate_responses(LocalPolicy("own-ann", model, tokenizer), contexts, settings.seed, settings.sampling())
+    texts = generate_responses(LocalPolicy("own-ann", model, tokenizer), contexts, 3, settings.sampling())
     assert texts == [one["response"] for one in rounds_in(folder) if (one["user"], one["method"]) == ("ann", "own")]
 
 

@@ -9,7 +9,15 @@ from copydesk.data.cost import EditCost
 from copydesk.data.record import Context
 from copydesk.ensemble import LateEnsemble, Ucb
 from copydesk.policies import Sampling
-from copydesk.simulate.protocol import Round, draw_online_documents, play_late, play_policy, simulate_log
+from copydesk.simulate.protocol import (
+    Round,
+    build_log,
+    draw_online_documents,
+    play,
+    play_policy,
+    simulate_edits,
+    simulate_log,
+)
 from copydesk.simulate.seeds import SeedStream
 from copydesk.simulate.tasks import EMAIL
 from copydesk.simulate.tasks.scripted import ideal_response
@@ -89,7 +97,7 @@ def test_every_method_meets_the_same_rounds() -> None:
 
 def test_the_late_ensemble_pays_for_the_arm_it_pulls_and_finds_the_better_one() -> None:
     alone = {"blunt": rounds_of(Blunt()), "mindreader": rounds_of(Mindreader())}
-    late = play_late(LateEnsemble(list(alone), Ucb(0.3)), alone)
+    late = play(LateEnsemble(list(alone), Ucb(0.3)), {None: alone}, 40)
     assert [one.t for one in late] == list(range(1, 41))
     for one in late:
         assert one == replace(alone[one.policy][one.t - 1], method="late", propensity=one.propensity)
@@ -99,15 +107,40 @@ def test_the_late_ensemble_pays_for_the_arm_it_pulls_and_finds_the_better_one() 
 
 def test_the_late_ensemble_is_not_told_what_the_other_arms_cost() -> None:
     alone = {"blunt": rounds_of(Blunt()), "mindreader": rounds_of(Mindreader())}
-    chosen = play_late(LateEnsemble(list(alone), Ucb(0.3)), alone)
+    chosen = play(LateEnsemble(list(alone), Ucb(0.3)), {None: alone}, 40)
     pulled = {(one.policy, one.t) for one in chosen}
     spoilt = {
         name: [one if (name, one.t) in pulled else replace(one, cost=99.0) for one in rounds]
         for name, rounds in alone.items()
     }
-    assert play_late(LateEnsemble(list(alone), Ucb(0.3)), spoilt) == chosen
+    assert play(LateEnsemble(list(alone), Ucb(0.3)), {None: spoilt}, 40) == chosen
 
 
 def test_a_fixed_policy_costs_the_same_in_every_run() -> None:
     assert rounds_of(Blunt()) == rounds_of(Blunt())
     assert sum(one.cost for one in rounds_of(Mindreader())) == pytest.approx(0)
+
+
+def test_a_log_can_be_continued_by_the_same_user() -> None:
+    documents, responses = EMAIL.draw_offline(6, 0), ["No idea, sorry."] * 6
+    whole = build_log("base", EMAIL, STRONG, documents, responses, 0)
+    assert build_log("base", EMAIL, STRONG, documents[4:], responses[4:], 0, first=5) == whole[4:]
+
+
+def test_a_response_that_repeats_itself_is_cut_before_it_is_edited() -> None:
+    contexts = draw_online_documents(EMAIL, 2, 0, [])
+    responses = ["No idea, sorry. " * 30, "No idea, sorry."]
+    rounds = simulate_edits("blunt", "blunt", EMAIL, STRONG, contexts, responses, 0, COST, trim=200)
+    assert [one.trimmed for one in rounds] == [True, False]
+    assert [one.response.strip() for one in rounds] == ["No idea, sorry."] * 2
+    as_written = simulate_edits("blunt", "blunt", EMAIL, STRONG, contexts, responses, 0, COST)
+    assert [(one.response, one.trimmed) for one in as_written] == [(text, None) for text in responses]
+
+
+def test_the_cost_in_subtokens_is_recorded_beside_the_cost_in_words() -> None:
+    contexts, subtokens = draw_online_documents(EMAIL, 3, 0, []), EditCost(cap=3.0)
+    rounds = simulate_edits(
+        "blunt", "blunt", EMAIL, STRONG, contexts, ["No idea."] * 3, 0, COST, subtoken_cost=subtokens
+    )
+    assert [one.subtoken_cost for one in rounds] == [subtokens(one.response, one.edit) for one in rounds]
+    assert [one.cost for one in rounds] == [COST(one.response, one.edit) for one in rounds]

@@ -14,7 +14,8 @@ from tests.support.processes import Command
 from copydesk.errors import InputError
 from copydesk.report import summarize_rounds
 from copydesk.simulate.config import ExperimentConfig
-from copydesk.simulate.run import LogRunPlayer, run_experiment
+from copydesk.simulate.player import LogRunPlayer
+from copydesk.simulate.run import run_experiment
 from copydesk.simulate.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
@@ -26,6 +27,9 @@ SMALL = ExperimentConfig(
     seeds=(0, 1),
     rounds=8,
     edits=12,
+    held_out_edits=6,
+    temperature=0.7,
+    log_temperature=1.0,
     recipe={"sft": {"epochs": 1.0}, "dpo": {"epochs": 1.0}},
 )
 
@@ -141,6 +145,7 @@ def test_prompt_learners_play_and_can_be_arms(tmp_path: Path) -> None:
         seeds=(0,),
         rounds=4,
         edits=4,
+        held_out_edits=0,
         max_new_tokens=24,
     )
     results = run_experiment(settings, tmp_path / "out")
@@ -156,7 +161,8 @@ def test_killed_anywhere_cells_side_by_side_go_on_to_the_end_of_one_after_the_ot
     folder = tmp_path / "out"
     config = tmp_path / "small.toml"
     config.write_text(
-        "rounds = 8\nedits = 12\nseeds = [0, 1]\n[recipe.sft]\nepochs = 1.0\n[recipe.dpo]\nepochs = 1.0\n"
+        "rounds = 8\nedits = 12\nheld_out_edits = 6\ntemperature = 0.7\nlog_temperature = 1.0\nseeds = [0, 1]\n"
+        "[recipe.sft]\nepochs = 1.0\n[recipe.dpo]\nepochs = 1.0\n"
     )
     words = ["bench", "paper", "--config", config, "--out", folder, "--columns", "email/strong"]
     words += ["--methods", "base,sft", "--jobs", "2", "--json"]

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from copydesk.cli.app import app
 
-EDITS, ROUNDS, SEED = 12, 6, 3
-ARGUMENTS = ["demo", "--edits", str(EDITS), "--rounds", str(ROUNDS), "--seed", str(SEED)]
+EDITS, HELD_OUT, ROUNDS, SEED = 12, 50, 6, 3
+ARGUMENTS = ["demo", "--edits", str(EDITS), "--rounds", str(ROUNDS), "--seed", str(SEED), "--jobs", "1"]
 
 
 @dataclass(frozen=True)

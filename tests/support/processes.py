@@ -19,9 +19,7 @@ import torch
 from copydesk.cli import main
 
 _FORKED = multiprocessing.get_context("forkserver")
-_FORKED.set_forkserver_preload(
-    ["copydesk.training.train", "copydesk.simulate.demo_run", "copydesk.gateway.backends.local"]
-)
+_FORKED.set_forkserver_preload(["copydesk.training.train", "copydesk.simulate.run", "copydesk.gateway.backends.local"])
 
 
 class Command:

@@ -1,4 +1,4 @@
-"""`copydesk bench`: the poster's table, users other than those of the log, and sweeps."""
+"""`copydesk bench`: the paper's tables, harder users, and sweeps."""
 
 import contextlib
 import shutil
@@ -12,22 +12,18 @@ from rich.text import Text
 
 from copydesk.cli._options import options_from_config, parse_list
 from copydesk.cli._shared import emit, log_to_stderr
-from copydesk.ensemble.rules import list_late_methods
 from copydesk.errors import InputError
 from copydesk.policy_spec import PolicySpec
-from copydesk.simulate.config import (
-    ExperimentConfig,
-    parse_scenario_arg,
-    shift_scenarios,
-    sweep_scenarios,
-)
+from copydesk.simulate.config import ExperimentConfig
+from copydesk.simulate.presets import add_harder_users, add_more_methods, sweep_scenarios
 from copydesk.utils.config import merge_config, read_toml
 
 bench_app = typer.Typer(help="Benchmarks of the whole loop.", no_args_is_help=True)
 
 _ONLY_IN_A_FILE = (
     *("rules", "temperature", "alpha", "discounted_alpha", "discount", "thompson_alpha", "c_max", "max_length"),
-    *("max_new_tokens", "user_tokens", "batch_size", "recipe"),
+    *("max_new_tokens", "user_tokens", "batch_size", "recipe", "log_temperature", "unseen_values", "trim_repeats"),
+    *("cost_unit", "policies", "exclude_logs", "personal", "prior"),
 )
 
 
@@ -40,12 +36,23 @@ def bench_callback() -> None:
 @options_from_config(exclude=_ONLY_IN_A_FILE)
 def bench_paper_command(
     options: Annotated[dict[str, Any], ExperimentConfig],
-    shift: Annotated[
-        bool, typer.Option("--shift", help="Add the columns whose online user is not the user of the log.")
+    harder: Annotated[
+        bool,
+        typer.Option(
+            "--harder",
+            "--shift",
+            help="Add columns of harder users: with another taste, who change halfway, or who make errors.",
+        ),
+    ] = False,
+    beyond: Annotated[
+        bool, typer.Option("--beyond", help="Add every training method that the paper's tables have no row for.")
     ] = False,
     sweep: Annotated[
         str | None,
-        typer.Option(help="Run a sweep instead of the table, over strength (p of the user) or n (rows of the log)."),
+        typer.Option(
+            help="Run a sweep instead of the table: over strength (the probability with which the weak user attends "
+            "to a preference) or n (the rows of the log)."
+        ),
     ] = None,
     values: Annotated[str | None, typer.Option(help="The points of the sweep, with commas between.")] = None,
     config: Annotated[
@@ -61,15 +68,15 @@ def bench_paper_command(
     force: Annotated[bool, typer.Option("--force", help="Remove an earlier run in that folder first.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json on stdout.")] = False,
 ) -> None:
-    """The poster's table: every method, in every column, over several seeds.
+    """The paper's tables: every method, in every column, over several seeds.
 
     For every seed and log: a reference policy answers, a user edits, every method
     learns from the edits, and each then plays the online rounds. Writes every
-    round, results.json and report.html with the table beside the poster's. A run
+    round, results.json and report.html with the table beside the paper's. A run
     that was stopped continues with --resume.
 
     copydesk bench paper --out table
-    copydesk bench paper --columns email/strong --shift --out shift
+    copydesk bench paper --columns email/strong --harder --out harder
     copydesk bench paper --sweep strength --columns email/strong --out sweep
     copydesk bench paper --config examples/paper.toml --out paper
     """
@@ -90,10 +97,12 @@ def bench_paper_command(
     settings = merge_config(ExperimentConfig, config, in_file, options)
     for spec in settings.users.values():
         PolicySpec.parse(spec).check_command("bench --user")
-    if shift and sweep is not None:
-        raise InputError("--shift: a sweep has columns of its own; give --shift or --sweep")
-    if shift:
-        settings = _add_shifts(settings)
+    if harder and sweep is not None:
+        raise InputError("--harder: a sweep has columns of its own; give --harder or --sweep")
+    if beyond:
+        settings = add_more_methods(settings)
+    if harder:
+        settings = add_harder_users(settings)
     if sweep is not None:
         settings = sweep_scenarios(settings, sweep, parse_list("--values", values or "", float))
     elif values is not None:
@@ -114,12 +123,3 @@ def bench_paper_command(
     console = Console(emoji=False)
     print_results(console, results)
     console.print(Text(f"Report: {out / 'report.html'}"))
-
-
-def _add_shifts(settings: ExperimentConfig) -> ExperimentConfig:
-    """The settings with the columns of other users, and there, late ensembles by every rule."""
-    tasks = list(dict.fromkeys(parse_scenario_arg(name).task for name in settings.columns))
-    more = [name for name in shift_scenarios(tasks) if name not in settings.columns]
-    late = list_late_methods() if "late" in settings.methods else ()
-    rules = tuple(name for name in late if name not in settings.methods)
-    return settings.replace(columns=(*settings.columns, *more), rules=rules)

@@ -1,20 +1,22 @@
-"""The settings of a benchmark: its columns (task and users), rows (methods), seeds, sweeps and logs."""
+"""The settings of an experiment: its columns (task and users), rows (methods), seeds, logs and training."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from copydesk import embedded
+from copydesk.data.cost import CostUnit
 from copydesk.ensemble.rules import RULES, Rule, list_late_methods
 from copydesk.errors import InputError
 from copydesk.method_registry import METHODS
 from copydesk.report.columns import Scenario, parse_scenario
-from copydesk.simulate.recipe import get_recipe
-from copydesk.simulate.tasks import SCRIPTED_TASKS, get_task
-from copydesk.simulate.users import ChangingUser, User, get_user
+from copydesk.simulate.recipe import PERSONAL_RECIPE, Selection, get_recipe
+from copydesk.simulate.tasks import SCRIPTED_TASKS, TASKS, get_task
+from copydesk.simulate.users import ONLINE_ONLY, get_user
+from copydesk.simulate.users.scripted import MIN_PERSONAL_EDITS, PersonalUser, make_personal_users
 from copydesk.training.config import TrainConfig
 from copydesk.utils.config import Config, ConfigError, Flag, make_setting_error
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def parse_scenario_arg(words: str) -> Scenario:
-    """Read a column that a user of the command line names.
+    """Parse a column named on the command line or in a file.
 
     Raises:
         InputError: it is not TASK/USER.
@@ -34,29 +36,10 @@ def parse_scenario_arg(words: str) -> Scenario:
     return parse_scenario(words)
 
 
-def make_online_user(scenario: Scenario, user: Callable[[str], User], rounds: int) -> User:
-    """The user of the online rounds, named as the column names it after its task.
-
-    Args:
-        scenario: the column.
-        user: opens a user by name.
-        rounds: T; a user who changes does so after half of them.
-    """
-    name = scenario.name.partition("/")[2]
-    met = user(scenario.online_user)
-    if scenario.changes_midway:
-        return ChangingUser(name, user(scenario.log_user), met, rounds // 2)
-    return met if met.name == name else ChangingUser(name, met, met, 0)
-
-
-def shift_scenarios(tasks: list[str]) -> list[str]:
-    """The columns whose online user is not the user of the log."""
-    meetings = ("strong-to-weak", "weak-to-strong", "strong-to-other", "strong-then-other")
-    return [f"{task}/{meeting}" for task in tasks for meeting in meetings]
-
-
 BASE_METHOD = "base"
 ORACLE_METHOD = "oracle"
+PERSONAL_METHODS = ("shared", "own")
+"""With several people: one policy from everybody's edits, and an adapter for each person from their own."""
 
 _PROMPTED_PATTERN = re.compile(r"(?P<learner>icl|cipher)-(?P<k>[1-9]\d*)")
 
@@ -72,28 +55,42 @@ def parse_prompted_method(name: str) -> tuple[str, int] | None:
     return None if found is None else (found["learner"], int(found["k"]))
 
 
-def find_method_error(names: Sequence[str]) -> str:
-    """What is wrong with a list of rows: an unknown name, or one that is given twice; empty if nothing is."""
+def find_method_error(names: Sequence[str], more: Sequence[str] = ()) -> str:
+    """What is wrong with a list of rows: an unknown name, or one that is given twice; empty if nothing is.
+
+    Args:
+        names: the rows.
+        more: rows that exist beside the methods, such as policies given by name.
+    """
     known = (BASE_METHOD, ORACLE_METHOD, "icl-K", "cipher-K", *METHODS, *list_late_methods())
     for name in names:
-        if name not in {*known} - {"icl-K", "cipher-K"} and parse_prompted_method(name) is None:
+        if name not in {*known, *more} - {"icl-K", "cipher-K"} and parse_prompted_method(name) is None:
             return f"there is no method {name!r}; choose from {', '.join(known)} (K: past edits, such as 5)"
         if list(names).count(name) > 1:
             return f"{name} is given twice; name it once"
     return ""
 
 
-DEFAULT_SCENARIOS = ("summarization/strong", "summarization/weak", "email/strong", "email/weak")
+TABLE_TASKS = ("summarization", "email")
+DEFAULT_SCENARIOS = tuple(
+    f"{task}/{meeting}"
+    for meetings in (("strong", "weak-to-strong"), ("strong-to-transfer", "weak-to-transfer"))
+    for task in TABLE_TASKS
+    for meeting in meetings
+)
+"""The paper's tables 1 and 2: the log of the strong or the weak user, met by the strong or the transfer user."""
+DEFAULT_ARMS = ("sft", "dpo", "early")
 MAY_EXTEND = ("columns", "methods", "rules", "seeds")
 """Settings that a later run into the same folder may extend. All others must stay as they were."""
 
 ScenarioNames = Annotated[
     tuple[str, ...],
-    Flag(comma=True, default_text="the poster's four"),
+    Flag(comma=True, default_text="the paper's two tables"),
     Field(
         min_length=1,
-        description="The columns, as TASK/USER with commas between. A user is strong, weak, transfer, other, weak-0.35 "
-        "or erring-0.30; A-to-B and A-then-B name a log of user A and rounds with user B.",
+        description="The columns, as TASK/USER with commas between. A user is strong, weak (attends to two preferences "
+        "at a time), weak-3 or weak-0.35 (to three, or to each with that probability), transfer, other (another taste) "
+        "or erring-0.30 (makes errors); A-to-B and A-then-B name a log of user A and rounds with user B.",
     ),
 ]
 MethodNames = Annotated[
@@ -107,7 +104,7 @@ MethodNames = Annotated[
 ]
 Arms = Annotated[
     tuple[str, ...],
-    Flag(comma=True, default_text="all trained methods"),
+    Flag(comma=True, default_text=", ".join(DEFAULT_ARMS)),
     Field(description="The methods that the late ensembles choose from, with commas between."),
 ]
 Seeds = Annotated[
@@ -119,7 +116,6 @@ LlmUsers = Annotated[
     Mapping[str, str],
     Flag("--user"),
     Field(
-        default_factory=dict,
         description="NAME=SPEC: an LLM plays the user NAME; SPEC is MODEL@URL of an OpenAI-compatible server, or a "
         "model. All other users are scripts. May be repeated.",
     ),
@@ -132,7 +128,10 @@ Encoder = Annotated[
 
 
 class ExperimentConfig(Config):
-    """The settings of a benchmark; `bench.json` and `results.json` keep them.
+    """The settings of an experiment; the defaults are the paper's tables on the embedded model.
+
+    A demo, an online phase of policies that exist already, a run with several people and a benchmark are all
+    configurations of this class (`copydesk.simulate.presets`). `bench.json` and `results.json` keep the settings.
 
     Raises:
         InputError: a name is unknown, or a number is out of range.
@@ -141,28 +140,61 @@ class ExperimentConfig(Config):
     model_config = ConfigDict(strict=True)  # a file's "3" is not 3
 
     columns: ScenarioNames = DEFAULT_SCENARIOS
-    methods: MethodNames = ("base", *METHODS, "late")
+    methods: MethodNames = (BASE_METHOD, *DEFAULT_ARMS, "late")
     rules: Annotated[
         tuple[str, ...],
-        Field(description="Late ensembles by other rules: rows of the columns with another user than that of the log."),
+        Field(description="Late ensembles by other rules: rows of the columns with another taste online."),
     ] = ()
     seeds: Seeds = (0, 1, 2)
     rounds: Annotated[int, Field(ge=1, description="The online rounds T of every method.")] = 200
-    edits: Annotated[int, Field(ge=2, description="The rows n of every log.")] = 300
+    edits: Annotated[int, Field(ge=2, description="The rows n of every log.")] = 1000
+    held_out_edits: Annotated[
+        int, Field(ge=0, description="Edits of the same user after the log's, to measure policies on.")
+    ] = 200
     model: Annotated[
         str, Field(description="The model that learns, the reference policy: embedded, smollm2, a folder or a hub id.")
     ] = embedded.NAME
-    users: LlmUsers
+    users: LlmUsers = Field(default_factory=dict)
+    policies: Annotated[
+        Mapping[str, str],
+        Field(description="Policies that exist already: the spec of each row of that name."),
+    ] = Field(default_factory=dict)
+    exclude_logs: Annotated[
+        tuple[str, ...], Field(description="Logs whose documents are not met online, where no log is made.")
+    ] = ()
+    personal: Annotated[
+        bool, Field(description="Whether six people of different tastes share each log, all like the column's user.")
+    ] = False
+    prior: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="At most how many pulls of the others count for an arm of which a person's ensemble knows "
+            "little; the default of `copydesk serve`.",
+        ),
+    ] = 10.0
     arms: Arms = ()
+    selection: Annotated[
+        Selection,
+        Field(description="The rule by which training settings were chosen: log-loss (the paper's) or unfixed."),
+    ] = "log-loss"
     encoder: Encoder = None
-    temperature: Annotated[
-        float, Field(ge=0, description="Of the responses online; those of the log are drawn at 1, from π_ref itself.")
-    ] = 0.7
-    alpha: Annotated[float, Field(description="How much the late ensemble explores.")] = 0.3
+    temperature: Annotated[float, Field(ge=0, description="Temperature of the responses online; 0 is greedy.")] = 0.0
+    log_temperature: Annotated[
+        float, Field(ge=0, description="Temperature of the responses in the log; 0 is greedy.")
+    ] = 0.0
+    unseen_values: Annotated[
+        float, Field(ge=0, lt=1, description="Share of the details of documents that occur online only.")
+    ] = 0.25
+    trim_repeats: Annotated[
+        int, Field(ge=0, description="Cut responses where they begin to repeat this many characters; 0: never.")
+    ] = 200
+    cost_unit: Annotated[CostUnit, Field(description="Unit in which an edit's cost is counted.")] = "word"
+    alpha: Annotated[float, Field(description="How much the late ensemble explores.")] = 0.1
     discounted_alpha: Annotated[float, Field(description="How much late-discounted-ucb explores.")] = 0.1
     discount: Annotated[float, Field(description="What an earlier pull keeps with each later one.")] = 0.95
     thompson_alpha: Annotated[float, Field(description="How much late-thompson explores.")] = 0.1
-    c_max: Annotated[float, Field(description="The largest cost of a round.")] = 3.0
+    c_max: Annotated[float, Field(gt=0, description="The largest cost of a round.")] = 3.0
     max_length: Annotated[
         int, Field(ge=2, description="The most tokens of context and answer that are learned from.")
     ] = 512
@@ -172,11 +204,10 @@ class ExperimentConfig(Config):
     recipe: Annotated[
         Mapping[str, Mapping[str, Any]],
         Field(
-            default_factory=dict,
             description="Settings of `TrainConfig` by method, where they differ from the model's defaults; those of "
             "the cost model and of policy optimisation are cost.NAME and rl.NAME.",
         ),
-    ]
+    ] = Field(default_factory=dict)
 
     @field_validator("recipe", mode="before")
     @classmethod
@@ -199,9 +230,13 @@ class ExperimentConfig(Config):
     def _check(self) -> Self:
         for name in self.columns:
             self._check_scenario(name)
+        more = (*self.policies, *(PERSONAL_METHODS if self.personal else ()))
         for field, names in (("methods", (*self.methods, *self.rules)), ("arms", self.arms)):
-            if detail := find_method_error(names):
+            if detail := find_method_error(names, more):
                 raise self._error(field, detail)
+        for name in self.policies:
+            if name in list_late_methods():
+                raise self._error("policies", f"{name!r} is the name of an ensemble; choose another name")
         for arm in self.arms:
             if arm in list_late_methods():
                 raise self._error("arms", f"{arm} is an ensemble and cannot be an arm of one; leave it out")
@@ -216,9 +251,25 @@ class ExperimentConfig(Config):
                 raise _recipe_error(method, f"there is no such training method; choose from {', '.join(METHODS)}")
         for method in METHODS:
             self.make_train_config(method, 0)
+        if self.personal:
+            self._check_people()
         for method in list_late_methods():
             self.make_rule(method)
         return self
+
+    def _check_people(self) -> None:
+        if self.edits < MIN_PERSONAL_EDITS:
+            detail = f"{self.edits} must be at least {MIN_PERSONAL_EDITS}, so that everybody has given one"
+            raise self._error("edits", detail)
+        if self.held_out_edits:
+            raise self._error("held_out_edits", "there are none with several people; give 0")
+        column = parse_scenario_arg(self.columns[0])
+        if len(self.columns) > 1 or column.task not in SCRIPTED_TASKS or column.online_user != column.log_user:
+            detail = f"several people play one column, TASK/USER of one of the tasks {', '.join(SCRIPTED_TASKS)}"
+            raise self._error("columns", detail)
+        for name in self.methods:
+            if name not in (BASE_METHOD, *PERSONAL_METHODS, *list_late_methods()):
+                raise self._error("methods", f"{name} is not played with several people")
 
     def _check_scenario(self, name: str) -> None:
         try:
@@ -233,6 +284,8 @@ class ExperimentConfig(Config):
             if user not in self.users and column.task not in SCRIPTED_TASKS:
                 advice = f"only an LLM can be a user of real documents; name one, such as --user {user}=MODEL@URL"
                 raise self._error("columns", f"{name}: {advice}")
+        if self.needs_log and column.log_user in ONLINE_ONLY and column.log_user not in self.users:
+            raise self._error("columns", f"{name}: the user {column.log_user} is met online only and makes no log")
         if column.edits is not None and column.edits < 2:
             raise self._error("columns", f"{name}: a log has at least 2 edits")
 
@@ -242,16 +295,35 @@ class ExperimentConfig(Config):
     @property
     def ensemble_arms(self) -> tuple[str, ...]:
         """The arms of the late ensembles, in the order in which they are first tried."""
-        return self.arms or tuple(name for name in METHODS if name in self.methods)
+        usual = tuple(self.policies) or (PERSONAL_METHODS if self.personal else DEFAULT_ARMS)
+        played = tuple(name for name in usual if name in self.methods)
+        return self.arms or played or tuple(name for name in METHODS if name in self.methods)
 
     @property
     def learns_online(self) -> bool:
         """Whether an arm learns from every edit, so that a late ensemble must be played rather than put together."""
-        return any(parse_prompted_method(arm) for arm in self.ensemble_arms)
+        return any(self.find_learner(arm) for arm in self.ensemble_arms)
+
+    @property
+    def needs_log(self) -> bool:
+        """Whether a log is made: not where all rows are policies that exist already."""
+        return any(name not in self.policies and name not in list_late_methods() for name in self.methods)
+
+    @cached_property
+    def personal_users(self) -> list[PersonalUser]:
+        """The people who share a log, in every column; none if `personal` is off."""
+        if not self.personal:
+            return []
+        return make_personal_users(get_user(parse_scenario_arg(self.columns[0]).log_user), self.edits)
+
+    def find_learner(self, method: str) -> tuple[str, int] | None:
+        """The kind of prompt learner and its number of past edits, if the method learns online."""
+        return None if method in self.policies else parse_prompted_method(method)
 
     def select_methods(self, column: Scenario) -> tuple[str, ...]:
         """The methods that play in a column."""
-        return self.methods if column.online_user == column.log_user else (*self.methods, *self.rules)
+        same = column.online_user in (column.log_user, "strong", "transfer") and not column.changes_midway
+        return self.methods if same else (*self.methods, *self.rules)
 
     def make_rule(self, method: str) -> Rule:
         """The rule of a late ensemble.
@@ -278,14 +350,20 @@ class ExperimentConfig(Config):
 
         return Sampling(self.temperature if temperature is None else temperature, self.max_new_tokens, self.batch_size)
 
-    def make_train_config(self, method: str, seed: int) -> TrainConfig:
-        """The training settings of a method.
+    def make_train_config(self, method: str, seed: int, task: str = "") -> TrainConfig:
+        """The training settings of a method, or of `shared` and `own`, on one task.
 
         Raises:
             InputError: the recipe names an unknown setting, or a value is of the wrong type or out of range.
         """
-        usual = get_recipe(method) if self.model == embedded.NAME else TrainConfig(method=method, held_out=0.0)
-        usual = usual.replace(seed=seed, max_length=self.max_length)
+        if method in PERSONAL_METHODS:
+            usual, method = PERSONAL_RECIPE, "sft"
+        elif self.model == embedded.NAME:
+            usual = get_recipe(method, task, self.selection)
+        else:
+            usual = TrainConfig(method=method, held_out=0.0)
+        cost = usual.cost.replace(unit=self.cost_unit, c_max=self.c_max)
+        usual = usual.replace(seed=seed, max_length=self.max_length, cost=cost)
         parts: dict[str, dict[str, Any]] = {"": {}, "cost": {}, "rl": {}}
         known: dict[str, set[str]] = {
             "": set(type(usual).model_fields) - {"method", "seed", "cost", "rl"},
@@ -306,83 +384,24 @@ class ExperimentConfig(Config):
     def to_json(self) -> dict[str, Any]:
         """Every setting, as results.json keeps it, with the training settings of each method."""
         values = {name: getattr(self, name) for name in type(self).model_fields}
-        return values | {"recipe": self.recipe_json([name for name in METHODS if name in self.methods])}
+        tasks = list(dict.fromkeys(parse_scenario_arg(name).task for name in self.columns))
+        trained = [name for name in (*METHODS, *PERSONAL_METHODS) if name in self.methods and name not in self.policies]
+        values["recipe"] = self.recipe_json(trained, tasks)
+        if self.personal:
+            values |= {"task": tasks[0], "people": {one.name: one.to_json() for one in self.personal_users}}
+        return values
 
-    def recipe_json(self, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """The training settings of methods, without the seed."""
-        every = {name: self.make_train_config(name, 0).to_json() for name in methods}
-        return {name: {k: v for k, v in one.items() if k != "seed"} for name, one in every.items()}
+    def recipe_json(self, methods: Sequence[str], tasks: Sequence[str] = tuple(TASKS)) -> dict[str, dict[str, Any]]:
+        """The training settings of methods, without the seed; by task, where tasks differ."""
+        found: dict[str, dict[str, Any]] = {}
+        for name in methods:
+            every = {task: self.make_train_config(name, 0, task).to_json() for task in tasks}
+            for one in every.values():
+                del one["seed"]
+            shared = next(iter(every.values()))
+            found[name] = shared if all(one == shared for one in every.values()) else every
+        return found
 
 
 def _recipe_error(path: str, detail: str) -> ConfigError:
     return ConfigError(f"recipe.{path}: {detail}", f"recipe.{path}", detail)
-
-
-SWEEP_STRENGTHS = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
-SWEEP_EDITS = (50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0)
-
-
-def sweep_scenarios(settings: ExperimentConfig, sweep: str, values: Sequence[float] = ()) -> ExperimentConfig:
-    """The settings of a sweep: a column for every value, for each task (and, over n, user) of the columns given.
-
-    Late ensembles are left out: the sweep compares what is learned offline.
-
-    Args:
-        settings: of the table.
-        sweep: `strength`, the chance p that the user fixes an error, or `n`, the rows of the log.
-        values: the points of the sweep; the default ones if empty.
-
-    Raises:
-        InputError: there is no such sweep, a value is out of range, or no method is left.
-    """
-    columns = [parse_scenario_arg(name) for name in settings.columns]
-    if sweep == "strength":
-        for value in values:
-            if not 0 < value <= 1:
-                raise InputError(f"--values: {value:g} is no strength; give numbers above 0 and at most 1")
-        tasks = list(dict.fromkeys(column.task for column in columns))
-        names = [f"{task}/weak-{value:.2f}-to-strong" for task in tasks for value in values or SWEEP_STRENGTHS]
-    elif sweep == "n":
-        for value in values:
-            if value < 2 or value != int(value):
-                raise InputError(f"--values: a log cannot have {value:g} edits; give whole numbers of at least 2")
-        plain = list(dict.fromkeys((column.task, column.log_user) for column in columns))
-        names = [f"{task}/{user}-n{int(value)}" for task, user in plain for value in values or SWEEP_EDITS]
-    else:
-        raise InputError(f"--sweep {sweep}: there is no such sweep; choose strength or n")
-    methods = tuple(name for name in settings.methods if name not in list_late_methods())
-    if not methods:
-        raise InputError("--methods: a sweep compares what is learned offline; name one that is not a late ensemble")
-    return settings.replace(columns=tuple(dict.fromkeys(names)), methods=methods, arms=())
-
-
-@dataclass(frozen=True)
-class LogRun:
-    """One log and the columns whose policies learn from it.
-
-    Attributes:
-        task: name of the task.
-        log_user: the user who made the log.
-        edits: its rows.
-        seed: of all random numbers.
-        scenarios: the columns in which the policies are played.
-    """
-
-    task: str
-    log_user: str
-    edits: int
-    seed: int
-    scenarios: tuple[Scenario, ...]
-
-    @property
-    def name(self) -> str:
-        """Its name in files."""
-        return f"{self.task}-{self.log_user}-n{self.edits}-{self.seed}"
-
-
-def list_log_runs(settings: ExperimentConfig) -> list[LogRun]:
-    """The logs of a benchmark, those of the first seed first."""
-    by_log: dict[tuple[str, str, int], list[Scenario]] = {}
-    for column in map(parse_scenario_arg, settings.columns):
-        by_log.setdefault((column.task, column.log_user, column.edits or settings.edits), []).append(column)
-    return [LogRun(*log, seed, tuple(columns)) for seed in settings.seeds for log, columns in by_log.items()]

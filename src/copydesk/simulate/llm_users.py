@@ -8,7 +8,8 @@ from typing import Any
 from copydesk.models.load import load_model
 from copydesk.policies import CachedPolicy, LocalPolicy, OpenAIPolicy, Policy, open_policy
 from copydesk.policy_spec import PolicySpec
-from copydesk.simulate.config import ExperimentConfig, LogRun
+from copydesk.simulate.config import ExperimentConfig
+from copydesk.simulate.log_run import LogRun
 from copydesk.simulate.run_folder import RunFolder
 from copydesk.simulate.users import User, get_user
 from copydesk.simulate.users.llm import LlmUser

@@ -1,16 +1,16 @@
 """Protocol 1 of the paper: the offline log, and online rounds whose cost is what the user edits.
 
-Policies that do not change answer all rounds at once (`play_policy`), and a late ensemble of them is put together from
-these rounds (`play_late`, and `play_per_user_ensemble` with a scope for each person). Policies that learn from every
-edit are played round by round (`play_live`).
+Policies that do not change answer all rounds at once (`play_policy`). An ensemble (`play`) is put together from the
+rounds of its arms, and played round by round where an arm learns from every edit.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from copydesk.data.cost import EditCost
 from copydesk.data.record import EditRecord
+from copydesk.data.repetition import trim_repeats
 from copydesk.ensemble import LateEnsemble
 from copydesk.policies import Policy, Sampling
 from copydesk.policies.prompted import Learner
@@ -27,7 +27,9 @@ class Round:
     `method` is the row of the table it counts for, `policy` what answered and `propensity` the probability with which
     it was chosen. `cost` is Δ_edit(y, y'), and `length` that of y in the cost's units. Where task and user are
     scripts, more is known: `distance`, the cost of turning y into the text wholly to the user's taste; `malformed`,
-    `facts` and `taste` as in `ResponseScore`. Elsewhere these are `None` and left out of the file.
+    `facts` and `taste` as in `ResponseScore`. `subtoken_cost` is the cost in sub-tokens, where the cost counts words,
+    and `trimmed` whether the response was cut where it began to repeat itself. What is not known is `None` and left
+    out of the file.
     """
 
     seed: int
@@ -47,6 +49,8 @@ class Round:
     malformed: bool | None = None
     facts: float | None = None
     taste: bool | None = None
+    subtoken_cost: float | None = None
+    trimmed: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The round as a JSON object."""
@@ -61,10 +65,16 @@ def simulate_log(policy: Policy, task: Task, user: User, count: int, seed: int, 
 
 
 def build_log(
-    policy: str, task: Task, user: User, contexts: Sequence[Document], responses: Sequence[str], seed: int
+    policy: str,
+    task: Task,
+    user: User,
+    contexts: Sequence[Document],
+    responses: Sequence[str],
+    seed: int,
+    first: int = 1,
 ) -> list[EditRecord]:
-    """The log of a user who edited these responses."""
-    edits = user.edit(task, contexts, responses, _round_seeds(len(contexts), seed, SeedStream.LOG_EDITS))
+    """The log of a user who edited these responses; `first` is the number of the first row."""
+    edits = user.edit(task, contexts, responses, _round_seeds(len(contexts), seed, SeedStream.LOG_EDITS, first))
     return [
         EditRecord(
             id=f"{task.name}-{user.name}-{seed}-{t}",
@@ -75,7 +85,7 @@ def build_log(
             edit=edit,
             metadata={"kind": document.kind},
         )
-        for t, (document, response, edit) in enumerate(zip(contexts, responses, edits, strict=True), start=1)
+        for t, (document, response, edit) in enumerate(zip(contexts, responses, edits, strict=True), start=first)
     ]
 
 
@@ -127,11 +137,36 @@ def simulate_edits(
     seed: int,
     cost: EditCost,
     first: int = 1,
+    *,
+    subtoken_cost: EditCost | None = None,
+    trim: int = 0,
 ) -> list[Round]:
-    """The rounds in which a user edits these responses, of which the first is round number `first`."""
-    edits = user.edit(task, contexts, responses, _round_seeds(len(contexts), seed, SeedStream.ONLINE_EDITS, first))
-    costs = cost.cost_batch(list(zip(responses, edits, strict=True)))
-    measures = _measure_responses(task, user, contexts, responses, cost, first)
+    """The rounds in which a user edits these responses.
+
+    Args:
+        policy: what wrote the responses.
+        method: the row of the table that the rounds count for.
+        task: the source of the contexts.
+        user: the one who edits.
+        contexts: x_t.
+        responses: y_t.
+        seed: of the run.
+        cost: Δ_edit.
+        first: the number of the first round.
+        subtoken_cost: Δ_edit in sub-tokens, which is recorded beside the cost.
+        trim: cut responses where they begin to repeat this many characters, before they are edited; 0 never.
+    """
+    shown = [trim_repeats(response, trim) if trim else response for response in responses]
+    edits = user.edit(task, contexts, shown, _round_seeds(len(contexts), seed, SeedStream.ONLINE_EDITS, first))
+    pairs = list(zip(shown, edits, strict=True))
+    costs = cost.cost_batch(pairs)
+    measures = _measure_responses(task, user, contexts, shown, cost, first)
+    if subtoken_cost is not None:
+        paid_subtokens = subtoken_cost.cost_batch(pairs)
+        measures = [one | {"subtoken_cost": paid} for one, paid in zip(measures, paid_subtokens, strict=True)]
+    if trim:
+        cut = [after != before for after, before in zip(shown, responses, strict=True)]
+        measures = [one | {"trimmed": trimmed} for one, trimmed in zip(measures, cut, strict=True)]
     return [
         Round(
             seed=seed,
@@ -150,7 +185,7 @@ def simulate_edits(
             **known,
         )
         for t, (document, response, edit, paid, known) in enumerate(
-            zip(contexts, responses, edits, costs, measures, strict=True), start=first
+            zip(contexts, shown, edits, costs, measures, strict=True), start=first
         )
     ]
 
@@ -176,92 +211,63 @@ def _measure_responses(
     ]
 
 
-def play_late(ensemble: LateEnsemble, alone: Mapping[str, Sequence[Round]], method: str = "late") -> list[Round]:
-    """The online phase of a late ensemble, whose arms have played every round alone.
+@dataclass(frozen=True)
+class LiveArm:
+    """An arm that learns while it plays, so that its rounds cannot be recorded before.
 
-    Policies do not change while they are played and the next context does not depend on the last answer. So what an
-    arm would have written in round t, and its edit, is what it wrote there when it played alone. The ensemble learns
-    the cost of the arm it pulled and of no other.
+    Attributes:
+        learner: what learns from every round's edit, whichever arm answered.
+        play_round: plays the round of that number.
     """
-    rounds = []
-    for t in range(len(next(iter(alone.values())))):
-        pull = ensemble.choose()
-        played = alone[pull.arm][t]
-        ensemble.update(pull, played.cost)
-        rounds.append(replace(played, method=method, propensity=pull.propensity))
-    return rounds
+
+    learner: Learner
+    play_round: Callable[[int], Round]
 
 
-def play_live(
+Arm = Sequence[Round] | LiveArm
+"""An arm of an ensemble: what its policy played alone in every round, or a learner."""
+
+
+def play(
     ensemble: LateEnsemble,
-    alone: Mapping[str, Sequence[Round]],
-    learners: Mapping[str, Learner],
-    method: str,
-    task: Task,
-    user: User,
-    contexts: Sequence[Document],
-    seed: int,
-    cost: EditCost,
-    sampling: Sampling,
+    people: Mapping[str, Mapping[str, Arm]] | Mapping[None, Mapping[str, Arm]],
+    rounds: int,
+    method: str = "late",
 ) -> list[Round]:
-    """The online phase of an ensemble (or of one policy, as its only arm) some of whose arms learn while they play.
+    """The online phase of an ensemble, or of one policy as its only arm; in every round each person has a turn.
 
-    Every learner learns from every round's edit, whichever arm answered: they share one log. An arm that does not learn
-    plays what it played alone, as in `play_late`.
+    A policy that does not learn is not changed by being played, and the next context does not depend on the last
+    answer. So what it would write in round t, and its edit, is what it wrote there when it played alone. The ensemble
+    learns the cost of the arm it pulled and of no other. Every learner learns from every round's edit: they share one
+    log.
 
     Args:
-        ensemble: the ensemble, which chooses the arm that answers.
-        alone: the rounds of the arms that do not learn.
-        learners: the other arms.
-        method: the row of the table that it counts for.
-        task: the source of the contexts.
-        user: the one who edits.
-        contexts: x_1 .. x_T.
-        seed: the seed of the run.
-        cost: Δ_edit.
-        sampling: how learners' responses are drawn.
+        ensemble: chooses the arm that answers.
+        people: the arms by person, whose name is the ensemble's scope; `None` where there is one user. An arm can be
+            another policy for each person.
+        rounds: T.
+        method: the row of the table that the rounds count for.
     """
-    rounds: list[Round] = []
-    for t, document in enumerate(contexts, start=1):
-        pull = ensemble.choose()
-        if pull.arm in learners:
-            responses = generate_responses(learners[pull.arm], [document], seed, sampling, first=t)
-            played = simulate_edits(pull.arm, method, task, user, [document], responses, seed, cost, first=t)[0]
-        else:
-            played = alone[pull.arm][t - 1]
-        ensemble.update(pull, played.cost)
-        rounds.append(replace(played, method=method, propensity=pull.propensity))
-        record = EditRecord(
-            id=f"{task.name}-{user.name}-{seed}-online-{t}",
-            user=user.name,
-            policy=pull.arm,
-            context=played.context,
-            response=played.response,
-            edit=played.edit,
-        )
-        for learner in learners.values():
-            learner.learn([record])
-    return rounds
-
-
-def play_per_user_ensemble(
-    ensemble: LateEnsemble, alone: Mapping[str, Mapping[str, Sequence[Round]]], method: str = "late"
-) -> list[Round]:
-    """The online phase of an ensemble with a scope for each person; in every round t each has a turn.
-
-    An arm is a role, such as `own`: for each person another policy may play it.
-
-    Args:
-        ensemble: over the roles.
-        alone: by person and role, the rounds in which the role's policy answered that person every time; `play_late`
-            says why they are enough.
-        method: what the rounds count for.
-    """
-    rounds = []
-    for t in range(min(len(played) for arms in alone.values() for played in arms.values())):
-        for person, arms in alone.items():
+    learners = {
+        id(arm.learner): arm.learner for arms in people.values() for arm in arms.values() if isinstance(arm, LiveArm)
+    }
+    played: list[Round] = []
+    for t in range(1, rounds + 1):
+        for person, arms in people.items():
             pull = ensemble.choose(person)
-            played = arms[pull.arm][t]
-            ensemble.update(pull, played.cost)
-            rounds.append(replace(played, method=method, propensity=pull.propensity))
-    return rounds
+            arm = arms[pull.arm]
+            one = arm.play_round(t) if isinstance(arm, LiveArm) else arm[t - 1]
+            ensemble.update(pull, one.cost)
+            played.append(replace(one, method=method, propensity=pull.propensity))
+            if learners:
+                record = EditRecord(
+                    id=f"{one.task}-{one.user}-{one.seed}-online-{t}",
+                    user=one.user,
+                    policy=pull.arm,
+                    context=one.context,
+                    response=one.response,
+                    edit=one.edit,
+                )
+                for learner in learners.values():
+                    learner.learn([record])
+    return played

@@ -5,6 +5,7 @@ that no table uses.
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
 from copydesk.training.config import CostModelConfig, TrainConfig
 
@@ -28,8 +29,15 @@ RECIPE: Mapping[str, TrainConfig] = {
 """The settings of each method; the order is the order in which a late ensemble first tries them."""
 
 
-def get_recipe(method: str) -> TrainConfig:
-    """The settings of a method; one without a recipe is trained with the shared settings and its own default rate."""
+Selection = Literal["log-loss", "unfixed"]
+"""The rule by which settings are chosen on held-out edits."""
+
+
+def get_recipe(method: str, task: str = "", selection: Selection = "log-loss") -> TrainConfig:
+    """The settings of a method on a task, as a selection rule chose them.
+
+    A method without a recipe is trained with the shared settings and its own default rate.
+    """
     return RECIPE.get(method) or _BASE_RECIPE.replace(method=method)
 
 

@@ -1,13 +1,15 @@
 """The folder of a benchmark, from which a run that was stopped continues."""
 
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from copydesk.errors import InputError
 from copydesk.method_registry import METHODS
-from copydesk.simulate.config import MAY_EXTEND, ExperimentConfig, LogRun
+from copydesk.simulate.config import MAY_EXTEND, ExperimentConfig
+from copydesk.simulate.log_run import LogRun
 from copydesk.simulate.protocol import Round
 from copydesk.utils.atomic import atomic_write
 
@@ -73,6 +75,10 @@ class RunFolder:
         """The log of a log run."""
         return self.path / "logs" / f"{log_run.name}.jsonl"
 
+    def held_out_path(self, log_run: LogRun) -> Path:
+        """The held-out edits of a log run."""
+        return self.path / "logs" / f"{log_run.name}-held-out.jsonl"
+
     def policy_path(self, log_run: LogRun, method: str) -> Path:
         """A trained policy's folder."""
         return self.path / "policies" / log_run.name / method
@@ -85,9 +91,37 @@ class RunFolder:
         """The rounds a method played in a column."""
         return self.path / "rounds" / f"{column.replace('/', '-')}-{seed}-{method}.jsonl"
 
-    def seconds_path(self, log_run: LogRun) -> Path:
-        """The durations of the steps of a log run."""
-        return self.path / "seconds" / f"{log_run.name}.json"
+    def seconds_path(self, log_run: LogRun, part: str = "") -> Path:
+        """The durations of the steps of a log run, or of a part of its work."""
+        return self.path / "seconds" / f"{log_run.name}{f'+{part}' if part else ''}.json"
+
+    def list_seconds_paths(self, log_run: LogRun) -> list[Path]:
+        """The files with durations of a log run, those of all parts."""
+        plain = self.seconds_path(log_run)
+        return [*([plain] if plain.exists() else []), *sorted(plain.parent.glob(f"{log_run.name}+*.json"))]
+
+    def compact(self, log_run: LogRun) -> None:
+        """Keep the results of a run of one log: `log.jsonl`, the policies by method, and no unfinished work.
+
+        A folder that is compact cannot be resumed.
+        """
+        for source, name in (
+            (self.log_path(log_run), "log.jsonl"),
+            (self.held_out_path(log_run), "held_out.jsonl"),
+        ):
+            if source.exists():
+                source.replace(self.path / name)
+        trained = self.path / "policies" / log_run.name
+        if trained.exists():
+            for folder in trained.iterdir():
+                folder.rename(self.path / "policies" / folder.name)
+            trained.rmdir()
+        else:
+            (self.path / "policies").rmdir()
+        for name in ("logs", "answers", "rounds", "seconds"):
+            shutil.rmtree(self.path / name)
+        for file in (self.path / CONFIG_FILE, self.usage_path):
+            file.unlink(missing_ok=True)
 
     @property
     def usage_path(self) -> Path:

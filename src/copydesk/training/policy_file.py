@@ -73,8 +73,8 @@ class TrainingData(BaseModel):
     """The log a policy was trained on.
 
     `rows` counts rows with a known edit that were not left out for their length, `edited` those of them that were
-    changed, `held_out` those that were not trained on. `pending` and `left_out` are not part of `rows`. `people` has
-    the hashes of their users.
+    changed, `held_out` those that were not trained on (in simulations, rows beside the log). `pending` and `left_out`
+    are not part of `rows`. `people` has the hashes of their users.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
+from copydesk.model_registry import Dtype
 from copydesk.models.load import ModelInfo, load_model
 from copydesk.training import distributed
 from copydesk.training.config import TrainConfig
@@ -17,6 +18,27 @@ from copydesk.training.logprobs import ForwardPlan, TripleLogProbs, choose_forwa
 from copydesk.training.references import build_reference_cache_key, load_or_compute_references
 from copydesk.training.row_costs import build_cost_metric, compute_row_costs
 from copydesk.training.row_weights import compute_row_weights
+
+
+@dataclass(frozen=True)
+class ReferencePolicy:
+    """π_ref: a model in memory, its tokenizer, and which model it is."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    info: ModelInfo
+
+
+def load_reference_policy(model: str, dtype: Dtype = "auto", *, full: bool = False) -> ReferencePolicy:
+    """Load π_ref, as `load_model` does.
+
+    Raises:
+        InputError: it cannot be loaded, or is an adapter.
+    """
+    loaded, tokenizer, info = load_model(model, dtype, full=full)
+    if isinstance(loaded, PeftModel):
+        raise InputError(f"--model {model}: an adapter; merge it into its model first (PEFT's merge_and_unload)")
+    return ReferencePolicy(loaded, tokenizer, info)
 
 
 @dataclass(frozen=True)
@@ -30,7 +52,7 @@ class TrainingInputs:
         encoded: the log as tokens.
         log_sha256: hash of the log.
         train_rows: the rows to train on.
-        held_out_rows: the rows to measure with.
+        held_out_rows: the rows to measure with; part of the log unless others were given.
         forward: how to run the model.
         references: gives the reference log-probabilities of some of the rows.
         cost_metric: the name of the rows' costs; empty if no method needs costs.
@@ -64,35 +86,83 @@ def prepare_training(
         InputError: the model cannot be loaded, a row has no cost, or no row of the log can be used.
     """
     distributed.init_processes()
-    base, tokenizer, info = load_model(model, settings.dtype, full=settings.full)
-    if isinstance(base, PeftModel):
-        raise InputError(f"--model {model}: an adapter; merge it into its model first (PEFT's merge_and_unload)")
-    weights = compute_row_weights(log, settings.weigh) if settings.weigh else None
-    metric, known = "", None
+    reference = load_reference_policy(model, settings.dtype, full=settings.full)
+    return build_training_inputs(log, sha256, reference, settings, costs=costs, cache=True)
+
+
+def build_training_inputs(
+    log: Sequence[EditRecord],
+    sha256: str,
+    reference: ReferencePolicy,
+    settings: TrainConfig,
+    *,
+    held_out: Sequence[EditRecord] | None = None,
+    costs: bool = False,
+    cache: bool = False,
+) -> TrainingInputs:
+    """Encode a log and compute the reference log-probabilities of a model that is loaded already.
+
+    Args:
+        log: the rows.
+        sha256: their hash.
+        reference: π_ref.
+        settings: of the run; of methods that differ in `max_length`, `cut_answers`, `weigh`, `held_out` or `cost`, each
+            needs inputs of its own.
+        held_out: rows to measure with that are not in the log, with other ids; by default the share
+            `settings.held_out` of the log's own rows.
+        costs: whether a method needs the edit costs.
+        cache: read the reference log-probabilities from the cache, and keep them there.
+
+    Raises:
+        InputError: a row has no cost, or no row of the log can be used.
+    """
+    base, tokenizer, info = reference.model, reference.tokenizer, reference.info
+    metric, measure = "", None
     if costs:
-        measure = build_cost_metric(model, tokenizer, settings.cost)
+        measure = build_cost_metric(info.spec, tokenizer, settings.cost)
         metric = settings.cost.source if measure is None else measure.name
-        known = compute_row_costs(log, settings.cost, measure)
-    encoded = encode_log(
-        log, tokenizer, settings.max_length, truncate_answers=settings.cut_answers, weights=weights, costs=known
-    )
-    forward = choose_forward(base, compute_longest_length(encoded.triples))
-    key = build_reference_cache_key(
-        info, base, tokenizer, log, max_length=settings.max_length, truncate_answers=settings.cut_answers
-    )
+
+    def encode(records: Sequence[EditRecord]) -> EncodedLog:
+        return encode_log(
+            records,
+            tokenizer,
+            settings.max_length,
+            truncate_answers=settings.cut_answers,
+            weights=compute_row_weights(records, settings.weigh) if settings.weigh else None,
+            costs=compute_row_costs(records, settings.cost, measure) if costs else None,
+        )
+
+    encoded = encode(log)
+    more = encode(held_out).triples if held_out else []
+    scored = [*encoded.triples, *more]
+    forward = choose_forward(base, compute_longest_length(scored))
 
     def compute() -> TripleLogProbs:
-        return compute_reference_logprobs(base, encoded.triples, settings.batch_size * 2, forward)
+        return compute_reference_logprobs(base, scored, settings.batch_size * 2, forward)
 
-    scores = distributed.decide_on_main(lambda ready: load_or_compute_references(key, encoded.triples, ready), compute)
-    place = {triple.id: number for number, triple in enumerate(encoded.triples)}
+    if cache:
+        key = build_reference_cache_key(
+            info,
+            base,
+            tokenizer,
+            [*log, *(held_out or ())],
+            max_length=settings.max_length,
+            truncate_answers=settings.cut_answers,
+        )
+        scores = distributed.decide_on_main(lambda ready: load_or_compute_references(key, scored, ready), compute)
+    else:
+        scores = compute()
+    place = {triple.id: number for number, triple in enumerate(scored)}
 
     def references(triples: Sequence[Triple]) -> TripleLogProbs:
         places = [place[triple.id] for triple in triples]
         return TripleLogProbs(scores.edit[places], scores.response[places])
 
-    train_rows, held_out = split_triples(encoded.triples, settings.held_out, settings.seed)
-    return TrainingInputs(base, tokenizer, info, encoded, sha256, train_rows, held_out, forward, references, metric)
+    share = settings.held_out if held_out is None else 0.0
+    train_rows, kept = split_triples(encoded.triples, share, settings.seed)
+    return TrainingInputs(
+        base, tokenizer, info, encoded, sha256, train_rows, [*kept, *more], forward, references, metric
+    )
 
 
 def check_log(records: list[EditRecord], where: str = "the log") -> None:

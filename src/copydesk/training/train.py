@@ -211,16 +211,35 @@ def _train_methods(
         prepared = prepare_training(log, sha256, model, settings, costs=costs)
         for method in missing:
             last = method == missing[-1]
-            policy = _train_one(prepared, each[method], targets[method], overwrite=overwrite, resume=resume, last=last)
+            policy = train_one(prepared, each[method], targets[method], overwrite=overwrite, resume=resume, last=last)
             trained[method] = TrainReport(targets[method], policy, time.monotonic() - started)
             started = time.monotonic()
     return [trained.get(method) or TrainReport(targets[method], done[method], 0.0) for method in targets]
 
 
-def _train_one(
-    prepared: TrainingInputs, settings: TrainConfig, out: Path, *, overwrite: bool, resume: bool, last: bool
+def train_one(
+    prepared: TrainingInputs,
+    settings: TrainConfig,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    last: bool = False,
 ) -> PolicyFile:
-    """One method's policy, from the first step to its folder; `last` if the reference policy is not needed again."""
+    """Train one method on prepared inputs, measure it on their held-out rows, and write its policy into a folder.
+
+    Args:
+        prepared: model, rows and reference log-probabilities, which several methods can share.
+        settings: of the run.
+        out: as in `train`.
+        overwrite: as in `train`.
+        resume: continue the unfinished run of that name, if there is one.
+        last: whether the reference policy is not needed again, so that its memory can be used.
+
+    Raises:
+        InputError: there is nothing to learn from the rows, training diverged, or the folder cannot be written.
+        Interrupted: as in `train`.
+    """
     train_rows, held_out = prepared.train_rows, prepared.held_out_rows
     run = RunFile(
         settings=settings.to_json(),
