@@ -132,7 +132,7 @@ def play_small_run(folder: Path) -> None:
     users = ("strong", "weak-to-strong", "strong-to-transfer", "weak-to-transfer", "strong-to-other")
     small = ExperimentConfig(
         columns=tuple(f"email/{user}" for user in users), methods=("base", "sft", "late"), seeds=(0,), rounds=2,
-        edits=4, recipe={"sft": {"max_steps": 1}},
+        edits=4, held_out_edits=2, recipe={"sft": {"max_steps": 1}},
     )  # fmt: skip
     run_experiment(small, folder)
 
