@@ -30,6 +30,7 @@ IN_PROCESS = {
     "experiments/overoptimisation/overoptimisation.py": [
         *["--edits", "12", "--documents", "3", "--steps", "1", "--every", "1", "--kinds", "max", "--json"]
     ],
+    "experiments/paper/estimate_cost.py": ["--json"],
     "experiments/personal/personal.py": ["table"],
     "experiments/real_edits/train_smollm2.py": ["--rows", "5", "--steps", "1", "--json"],
     "experiments/recipe/choose_recipe.py": ["--methods", "sft", "--json"],

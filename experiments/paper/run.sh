@@ -2,6 +2,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 make install
-# Wants a GPU for the policy, and the two users' servers: see examples/paper.toml.
+# Needs a GPU for the policy and the servers of the users' two models: see examples/paper.toml.
 resume=$([ -f experiments-out/paper/bench.json ] && echo --resume || true)
 .venv/bin/copydesk bench paper --config examples/paper.toml --out experiments-out/paper $resume

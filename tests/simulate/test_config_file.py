@@ -3,22 +3,12 @@ from pathlib import Path
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.simulate.config import ExperimentConfig
+from copydesk.simulate.config import ExperimentConfig, list_log_runs
 from copydesk.utils.config import merge_config, read_toml
-
-EXAMPLE = Path(__file__).parents[2] / "examples" / "paper.toml"
 
 
 def read_config(file: Path) -> ExperimentConfig:
     return merge_config(ExperimentConfig, file, read_toml(file), {})
-
-
-def test_the_example_is_the_papers_own_setting() -> None:
-    settings = read_config(EXAMPLE)
-    assert {column.split("/")[0] for column in settings.columns} == {"prelude-summarization", "prelude-email"}
-    assert {"strong", "weak"} == set(settings.users)
-    assert "Qwen3-32B" in settings.users["strong"] and "Llama-3.1-8B" in settings.users["weak"]
-    assert settings.rounds == 200 and len(settings.seeds) >= 3
 
 
 def test_tables_and_lists_become_settings(tmp_path: Path) -> None:
@@ -30,6 +20,20 @@ def test_tables_and_lists_become_settings(tmp_path: Path) -> None:
     settings = read_config(file)
     assert (settings.columns, settings.seeds, settings.users) == (("email/strong",), (4,), {"ann": "m@http://h/v1"})
     assert settings.make_train_config("rl", 0).cost.epochs == 2.0
+
+
+def test_the_number_of_edits_may_differ_between_tasks(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text(
+        'columns = ["email/strong", "email/strong-n7", "summarization/strong", "summarization/weak-n5"]\nseeds = [0]\n'
+        "edits = 9\nconcurrency = 64\n[task_edits]\nsummarization = 20\n"
+    )
+    settings = read_config(file)
+    logs = [log_run.name for log_run in list_log_runs(settings)]
+    assert logs == ["email-strong-n9-0", "email-strong-n7-0", "summarization-strong-n20-0", "summarization-weak-n5-0"]
+    assert settings.to_json()["task_edits"] == {"summarization": 20}
+    assert settings.to_json().keys() - settings.replace(task_edits={}).to_json().keys() == {"task_edits"}
+    assert "concurrency" not in settings.to_json()  # results do not depend on it, so a resumed run may have another
 
 
 @pytest.mark.parametrize(
@@ -44,6 +48,10 @@ def test_tables_and_lists_become_settings(tmp_path: Path) -> None:
         ('alpha = "much"', r"field alpha: 'much' is not a number"),
         ("model = 3", r"field model: 3 must be text"),
         ("seeds = ['0']", r"field seeds: '0' is not a whole number"),
+        ("task_edits = 9", r"field task_edits: 9 must be a table"),
+        ("[task_edits]\nemail = 1", r"field task_edits: email: 1 must be at least 2"),
+        ("[task_edits]\nletters = 9", r"field task_edits: there is no task 'letters'; choose from "),
+        ("[task_edits]\nemail = 2.5", r"field task_edits: 2.5 is not a whole number"),
         ("rounds = 0", r"field rounds: 0 must be at least 1"),
         ('arms = ["late"]', r"field arms: late is an ensemble"),
         ('columns = ["email/nobody"]', r"field columns: email/nobody: there is no user 'nobody'"),

@@ -1,10 +1,13 @@
 """PRELUDE's two tasks: its documents in its order, and a log that keeps away from them."""
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support.prelude_files import make_row, write_sources
 
 from copydesk.errors import InputError
 from copydesk.simulate.tasks.base import Document, Task
@@ -26,20 +29,6 @@ EMAIL_SOURCES = ("slf5k", "elsevier", "ampere", "paper_tweet")
 TASKS = [(PRELUDE_SUMMARIZATION, SUMMARIZATION_SOURCES), (PRELUDE_EMAIL, EMAIL_SOURCES)]
 
 
-def row(source: str, number: int) -> dict[str, object]:
-    name = f"{source} {number}"
-    return {
-        "cnn_dailymail": {"article": f" {name}\n"},
-        "slf5k": {"post": name},
-        "wikipedia": {"text": name + " word" * 500},
-        "arxiv": {"abstract": f"  {name}\n"},
-        "imdb": {"text": name},
-        "elsevier": {"title": name, "abstract": "A", "author_highlights": ["H"]},
-        "ampere": {"text": [name, "Good."]},
-        "paper_tweet": {"text": f'"{name}\\n",'},
-    }[source]
-
-
 def text(source: str, number: int) -> str:
     """The document of that row, as the agent should see it."""
     name = f"{source} {number}"
@@ -52,11 +41,7 @@ def text(source: str, number: int) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    where = tmp_path_factory.mktemp("prelude")
-    for source, size in SIZES.items():
-        lines = [json.dumps(row(source, number)) + "\n" for number in range(size)]
-        (where / f"{source}.jsonl").write_text("".join(lines))
-    return where
+    return write_sources(tmp_path_factory.mktemp("prelude"), SIZES)
 
 
 @pytest.fixture(autouse=True)
@@ -138,32 +123,59 @@ def test_the_agent_sees_an_instruction_and_the_text_alone() -> None:
             assert document.facts == {}
 
 
-def test_the_tastes_are_preludes() -> None:
+def test_the_preferences_are_preludes_between_its_commas() -> None:
     for task in (PRELUDE_SUMMARIZATION, PRELUDE_EMAIL):
         protocol: Task = task
-        assert all(", ".join(protocol.list_preferences(Document("", kind.name))) == kind.taste for kind in task.kinds)
+        for kind in task.kinds:
+            assert ", ".join(protocol.list_preferences(Document("", kind.name))) == kind.taste
     assert PRELUDE_SUMMARIZATION.list_preferences(Document("", "movie")) == ("question answering style",)
     assert PRELUDE_EMAIL.list_preferences(Document("", "problem")) == ("informal", "conversational", "no closing")
+    assert PRELUDE_EMAIL.list_preferences(Document("", "paper"))[-1] == "professional greeting and closing"
 
 
 def test_too_few_documents_says_of_which_source() -> None:
-    with pytest.raises(
-        InputError, match=r"prelude-email: 132 documents of ampere are needed, and 131 of its 131 can be used; ask"
-    ):
-        PRELUDE_EMAIL.draw_offline(528, 0)
     log = frozenset(document.context for document in PRELUDE_EMAIL.draw_offline(400, 0))
-    with pytest.raises(InputError, match=r"50 documents of ampere are needed, and 31 of its 131 can be used"):
+    with pytest.raises(
+        InputError,
+        match=r"prelude-email: 50 documents of ampere are needed, and 32 of its 131 can be used; ask for fewer",
+    ):
         PRELUDE_EMAIL.draw_online(200, 0, log)
 
 
-def test_a_log_has_no_empty_documents(tmp_path: Path, folder: Path) -> None:
+def test_a_log_longer_than_a_source_repeats_its_back_and_leaves_its_front_to_the_online_phase() -> None:
+    log = PRELUDE_EMAIL.draw_offline(1000, 0)
+    counts = Counter(document.context for document in log if document.kind == "review")
+    assert len(log) == 1000 and sum(counts.values()) == 250
+    assert len(counts) == 99 and set(counts.values()) == {2, 3}  # the back three quarters of 131 reviews
+    assert set(Counter(one.context for one in log if one.kind == "problem").values()) == {1, 2}
+    online = PRELUDE_EMAIL.draw_online(100, 0, frozenset(document.context for document in log))
+    assert len(online) == 100 and counts.keys().isdisjoint(document.context for document in online)
+    assert texts(online) == preludes_run(EMAIL_SOURCES, 100, 0)
+
+
+def email_task_with_posts(folder: Path, posts: Sequence[str | None]) -> PreludeTask:
     for source in EMAIL_SOURCES:
-        lines = [json.dumps(row(source, number)) + "\n" for number in range(3)]
-        (tmp_path / f"{source}.jsonl").write_text("".join(lines))
-    (tmp_path / "slf5k.jsonl").write_text('{"post": " "}\n{"post": "a"}\n{"post": null}\n{"post": "b"}\n')
-    task = PreludeTask(PRELUDE_EMAIL.name, PRELUDE_EMAIL.instruction, PRELUDE_EMAIL.kinds, folder=tmp_path)
-    problems = [document for document in task.draw_offline(8, 0) if document.kind == "problem"]
-    assert sorted(texts(problems)) == ["a", "b"]
+        rows = [{"post": post} for post in posts] if source == "slf5k" else [make_row(source, n) for n in range(3)]
+        (folder / f"{source}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    return PreludeTask(PRELUDE_EMAIL.name, PRELUDE_EMAIL.instruction, PRELUDE_EMAIL.kinds, folder=folder)
+
+
+def posts_of(log: list[Document]) -> list[str]:
+    return sorted(texts([document for document in log if document.kind == "problem"]))
+
+
+def test_a_log_has_no_empty_documents(tmp_path: Path) -> None:
+    task = email_task_with_posts(tmp_path, [" ", "a", None, "b"] * 2 + ["c", "d"])
+    for seed in range(5):
+        found = posts_of(task.draw_offline(8, seed))
+        assert len(found) == 2 and set(found) <= set("abcd")
+
+
+def test_documents_with_text_are_repeated_and_no_others(tmp_path: Path) -> None:
+    assert posts_of(email_task_with_posts(tmp_path, [" ", "a", None]).draw_offline(8, 0)) == ["a", "a"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"2 documents of slf5k are needed, and 0 of its 2 can be used"):
+        email_task_with_posts(tmp_path / "empty", [" ", None]).draw_offline(8, 0)
 
 
 def test_the_folder_of_the_task_comes_before_the_variable(tmp_path: Path) -> None:

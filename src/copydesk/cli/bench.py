@@ -22,7 +22,8 @@ bench_app = typer.Typer(help="Benchmarks of the whole loop.", no_args_is_help=Tr
 
 _ONLY_IN_A_FILE = (
     *("rules", "temperature", "alpha", "discounted_alpha", "discount", "thompson_alpha", "c_max", "max_length"),
-    *("max_new_tokens", "user_tokens", "batch_size", "recipe", "log_temperature", "unseen_values", "trim_repeats"),
+    *("max_new_tokens", "task_edits", "user_tokens", "concurrency", "batch_size", "recipe", "log_temperature"),
+    *("unseen_values", "trim_repeats"),
     *("cost_unit", "policies", "exclude_logs", "personal", "prior"),
 )
 

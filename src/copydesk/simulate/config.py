@@ -127,6 +127,14 @@ Encoder = Annotated[
 ]
 
 
+TaskEdits = Annotated[
+    Mapping[str, int],
+    Field(
+        description="The rows n of the logs of some tasks, by the task's name; `edits` is that of all others.",
+    ),
+]
+
+
 class ExperimentConfig(Config):
     """The settings of an experiment; the defaults are the paper's tables on the embedded model.
 
@@ -148,6 +156,7 @@ class ExperimentConfig(Config):
     seeds: Seeds = (0, 1, 2)
     rounds: Annotated[int, Field(ge=1, description="The online rounds T of every method.")] = 200
     edits: Annotated[int, Field(ge=2, description="The rows n of every log.")] = 1000
+    task_edits: TaskEdits = Field(default_factory=dict)
     held_out_edits: Annotated[
         int, Field(ge=0, description="Edits of the same user after the log's, to measure policies on.")
     ] = 200
@@ -200,6 +209,7 @@ class ExperimentConfig(Config):
     ] = 512
     max_new_tokens: Annotated[int, Field(ge=1, description="The most tokens of a response.")] = 160
     user_tokens: Annotated[int, Field(description="The most tokens of an LLM user's reply.")] = 2048
+    concurrency: Annotated[int, Field(ge=1, description="The most requests to an LLM user's server at a time.")] = 8
     batch_size: Annotated[int, Field(ge=1, description="Responses generated side by side.")] = 128
     recipe: Annotated[
         Mapping[str, Mapping[str, Any]],
@@ -230,6 +240,11 @@ class ExperimentConfig(Config):
     def _check(self) -> Self:
         for name in self.columns:
             self._check_scenario(name)
+        for task, edits in self.task_edits.items():
+            if task not in TASKS:
+                raise self._error("task_edits", f"there is no task {task!r}; choose from {', '.join(TASKS)}")
+            if edits < 2:
+                raise self._error("task_edits", f"{task}: {edits} must be at least 2")
         more = (*self.policies, *(PERSONAL_METHODS if self.personal else ()))
         for field, names in (("methods", (*self.methods, *self.rules)), ("arms", self.arms)):
             if detail := find_method_error(names, more):
@@ -320,6 +335,10 @@ class ExperimentConfig(Config):
         """The kind of prompt learner and its number of past edits, if the method learns online."""
         return None if method in self.policies else parse_prompted_method(method)
 
+    def count_edits(self, column: Scenario) -> int:
+        """The rows n of the log that a column's policies learn from."""
+        return column.edits or self.task_edits.get(column.task, self.edits)
+
     def select_methods(self, column: Scenario) -> tuple[str, ...]:
         """The methods that play in a column."""
         same = column.online_user in (column.log_user, "strong", "transfer") and not column.changes_midway
@@ -382,8 +401,10 @@ class ExperimentConfig(Config):
             raise _recipe_error(method, str(exc)) from None
 
     def to_json(self) -> dict[str, Any]:
-        """Every setting, as results.json keeps it, with the training settings of each method."""
-        values = {name: getattr(self, name) for name in type(self).model_fields}
+        """Every setting that results depend on, as results.json keeps it, with the training settings of each method."""
+        values = {name: getattr(self, name) for name in type(self).model_fields if name != "concurrency"}
+        if not self.task_edits:
+            del values["task_edits"]
         tasks = list(dict.fromkeys(parse_scenario_arg(name).task for name in self.columns))
         trained = [name for name in (*METHODS, *PERSONAL_METHODS) if name in self.methods and name not in self.policies]
         values["recipe"] = self.recipe_json(trained, tasks)

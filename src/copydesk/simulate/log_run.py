@@ -36,7 +36,7 @@ def list_log_runs(settings: ExperimentConfig) -> list[LogRun]:
     """The logs of a benchmark, those of the first seed first."""
     by_log: dict[tuple[str, str, int], list[Scenario]] = {}
     for column in map(parse_scenario_arg, settings.columns):
-        by_log.setdefault((column.task, column.log_user, column.edits or settings.edits), []).append(column)
+        by_log.setdefault((column.task, column.log_user, settings.count_edits(column)), []).append(column)
     return [LogRun(*log, seed, tuple(columns)) for seed in settings.seeds for log, columns in by_log.items()]
 
 

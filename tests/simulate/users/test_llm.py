@@ -1,5 +1,7 @@
 """The whole of PRELUDE's protocol, with a real server that speaks OpenAI's API and with a model in this process."""
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,19 +17,24 @@ from copydesk.data.record import Context
 from copydesk.errors import InputError
 from copydesk.policies import CachedPolicy, OpenAIPolicy, Sampling, open_policy
 from copydesk.simulate.tasks.base import Document
+from copydesk.simulate.users.attention import Attention, get_attention
 from copydesk.simulate.users.llm import LlmUser
 
 Json = dict[str, Any]
-TASTES = {"letter": "informal, no closing", "review": "in questions and answers"}
+PREFERENCES = {
+    "letter": ("informal", "no closing", "brief", "kind"),
+    "review": ("in questions and answers",),
+}
+TASTES = {kind: ", ".join(preferences) for kind, preferences in PREFERENCES.items()}
 
 
 class Letters:
-    """A task of which only the taste is asked."""
+    """A task that lists preferences and draws no documents."""
 
     name = "letters"
 
     def list_preferences(self, document: Document) -> tuple[str, ...]:
-        return tuple(TASTES[document.kind].split(", "))
+        return PREFERENCES[document.kind]
 
     def draw_offline(self, count: int, seed: int) -> list[Document]:
         raise NotImplementedError
@@ -60,14 +67,14 @@ class Script:
 
 @contextmanager
 def user_of(script: Callable[[Json], Any], **settings: Any) -> Iterator[LlmUser]:
-    """A user played by a server; a script's reply is text, or text and why it ended."""
+    """A user played by a server; a script's reply is text, text and why it ended, or a whole message."""
     app = FastAPI()
 
     @app.post("/v1/chat/completions")
     async def complete(request: Json) -> JSONResponse:
         answer = script(request)
         text, reason = answer if isinstance(answer, tuple) else (answer, "stop")
-        message = {"role": "assistant", "content": text}
+        message = {"role": "assistant", **(text if isinstance(text, dict) else {"content": text})}
         return JSONResponse({"choices": [{"index": 0, "message": message, "finish_reason": reason}]})
 
     with running(app) as url:
@@ -80,6 +87,13 @@ def edit_one(script: Script, response: str = RESPONSE, **settings: Any) -> tuple
     with user_of(script, **settings) as user:
         edited = user.edit(Letters(), [LETTER], [response], [(4, 2)])
         return edited[0], {name: count for name, count in user.stats.to_json().items() if count}
+
+
+def preferences_in(request: Json) -> tuple[str, ...]:
+    """The preferences that a prompt names."""
+    found = re.search(r"(?:this is that style|a style of your own): (.*)\.\n", request["messages"][0]["content"])
+    assert found is not None
+    return tuple(found[1].split(", "))
 
 
 def test_a_text_to_taste_is_left_as_it_is() -> None:
@@ -122,7 +136,57 @@ def test_all_questions_go_out_before_all_revisions_and_each_text_keeps_its_own()
         assert user.edit(Letters(), [], [], []) == []
 
 
-def test_neither_yes_nor_no_is_asked_again_with_other_luck_and_then_is_no() -> None:
+ATTENTIONS = [(name, get_attention(name)) for name in ("weak", "weak-3", "weak-0.35", "strong", "transfer", "ann")]
+
+
+@pytest.mark.parametrize(("name", "attention"), ATTENTIONS, ids=[name for name, _ in ATTENTIONS])
+def test_both_prompts_name_the_preferences_that_the_user_attends_to(name: str, attention: Attention) -> None:
+    script = Script(["no"], [REVISION])
+    seeds = [(7, number) for number in range(60)]
+    with user_of(script, attention=attention) as user:
+        user.edit(Letters(), [LETTER] * 60, [RESPONSE] * 60, seeds)
+        asked = user.stats.no
+        questions, revisions = script.asked[:asked], script.asked[asked:]
+        named = [preferences_in(one) for one in questions]
+        assert named == [preferences_in(one) for one in revisions]
+        every = PREFERENCES["letter"]
+        assert all(one == tuple(item for item in every if item in one) for one in named)  # in their order
+        sizes = {"weak": {2}, "weak-3": {3}, "weak-0.35": {1, 2, 3}}.get(name, {4})
+        assert {len(one) for one in named} >= sizes if name == "weak-0.35" else {len(one) for one in named} == sizes
+        counts = Counter(preference for one in named for preference in one)
+        share = {"weak": 0.5, "weak-3": 0.75, "weak-0.35": 0.35}.get(name, 1.0)
+        assert counts.keys() == set(every) and all(abs(count / 60 - share) < 0.2 for count in counts.values())
+        assert user.stats.unasked == 60 - asked and (user.stats.unasked > 0) == (name == "weak-0.35")
+
+
+def test_the_sample_depends_on_the_interaction_alone() -> None:
+    def named_to(response: str, seeds: Sequence[Sequence[int]], verdict: str) -> list[tuple[str, ...]]:
+        script = Script([verdict], [REVISION])
+        with user_of(script, attention=Attention(count=2)) as user:
+            user.edit(Letters(), [LETTER] * len(seeds), [response] * len(seeds), seeds)
+        return [preferences_in(one) for one in script.asked if is_question(one["messages"][0]["content"])]
+
+    seeds = [(3, number) for number in range(12)]
+    named = named_to(RESPONSE, seeds, "no")
+    assert named == named_to("Another text", seeds, "yes")
+    assert named[4:] == named_to(RESPONSE, seeds[4:], "yes")
+    assert len(set(named)) > 2
+
+
+def test_a_user_with_fewer_preferences_than_it_attends_to_has_them_all() -> None:
+    script = Script(["yes"])
+    with user_of(script, attention=Attention(count=2)) as user:
+        user.edit(Letters(), [Document("A film.", "review")], [RESPONSE], [(0,)])
+    assert preferences_in(script.asked[0]) == PREFERENCES["review"]
+
+
+def test_a_text_is_accepted_without_a_request_if_no_preference_is_sampled() -> None:
+    script = Script(["no"], [REVISION])
+    assert edit_one(script, attention=Attention(probability=1e-9)) == (RESPONSE, {"unasked": 1})
+    assert script.asked == []
+
+
+def test_neither_yes_nor_no_is_asked_again_with_another_seed_and_then_is_no() -> None:
     script = Script(["Well...", "Hm.", "yes"])
     assert edit_one(script) == (RESPONSE, {"yes": 1, "neither": 2})
     assert len({request["seed"] for request in script.asked}) == 3
@@ -164,11 +228,35 @@ def test_a_revision_that_changes_nothing() -> None:
     assert edit_one(Script(["no"], [RESPONSE + "\n"]), RESPONSE + " ") == (RESPONSE + " ", {"no": 1, "unchanged": 1})
 
 
-def test_what_is_around_a_reply_costs_nobody_anything() -> None:
+def test_remarks_and_thinking_around_a_reply_are_taken_off() -> None:
     script = Script(
         ["<think>\nyes?\n</think>\n\n**No**"], [f"Sure! Here is the revised email:\n\n```\n{REVISION}\n```"]
     )
     assert edit_one(script) == (REVISION, {"no": 1, "unwrapped": 2})
+
+
+def test_an_empty_block_of_thinking_is_taken_off() -> None:
+    """With /no_think, or `enable_thinking` off in a template of its own, Qwen 3 begins with an empty block."""
+    script = Script(["<think>\n\n</think>\n\nNo"], [f"<think>\n\n</think>\n\n{REVISION}"])
+    assert edit_one(script) == (REVISION, {"no": 1, "unwrapped": 2})
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_of_a_server_that_separates_thinking_only_the_content_counts(field: str) -> None:
+    """vLLM with `--reasoning-parser qwen3`: what the model thinks is in a field of its own, of either name."""
+    script = Script(
+        [{field: "Yes. They want it brief.", "content": "\n\nNo"}], [{field: "Dear Ann!", "content": f"\n\n{REVISION}"}]
+    )
+    assert edit_one(script) == (REVISION, {"no": 1})
+    never_ends = ({field: "Yes. They want it", "content": None}, "length")
+    assert edit_one(Script([never_ends, "yes"])) == (RESPONSE, {"yes": 1, "neither": 1})
+    revised = Script(["no"], [never_ends, {field: "Hm.", "content": ""}, REVISION])
+    assert edit_one(revised) == (REVISION, {"no": 1, "runaway": 1, "empty": 1})
+
+
+def test_thinking_that_does_not_end_is_no_answer() -> None:
+    script = Script([("<think>\nYes\nNo\nYes", "length"), "no"], [(f"<think>\n{REVISION}", "length"), REVISION])
+    assert edit_one(script) == (REVISION, {"no": 1, "neither": 1, "runaway": 1})
 
 
 def test_the_counts_are_json() -> None:
@@ -217,9 +305,9 @@ def test_a_model_in_this_process_plays_the_user() -> None:
     policy = open_policy("embedded", "embedded")
     documents = [Document("Write an email. Notes: thank Ann for the parcel.", "letter")] * 2
 
-    def edits(luck: Sequence[Sequence[int]]) -> tuple[list[str], LlmUser]:
+    def edits(seeds: Sequence[Sequence[int]]) -> tuple[list[str], LlmUser]:
         user = LlmUser("tiny", policy, temperature=1.0, max_new_tokens=60, tries=2)
-        return user.edit(Letters(), documents, [RESPONSE] * 2, luck), user
+        return user.edit(Letters(), documents, [RESPONSE] * 2, seeds), user
 
     first, user = edits([(0, 1), (0, 2)])
     assert user.stats.yes + user.stats.no == 2 and user.stats.neither > 0

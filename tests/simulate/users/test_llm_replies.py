@@ -96,7 +96,10 @@ def test_neither(reply: str) -> None:
     assert parse_verdict(reply) is None
 
 
-def test_thought_is_taken_off_and_nothing_else() -> None:
+def test_thinking_is_taken_off_and_nothing_else() -> None:
+    assert strip_thinking("<think>\n\n</think>\n\nHi Ann") == "Hi Ann"  # Qwen 3 with thinking switched off
+    assert strip_thinking("\n</think>\n\nHi Ann") == "Hi Ann"
+    assert strip_thinking("\n<think>\nhm\n</think>Hi Ann\n\nUse </think>") == "Hi Ann\n\nUse </think>"
     assert strip_thinking("<think>\nhm\n</think>\n\nHi Ann") == "Hi Ann"
     assert strip_thinking("hm, they want\nit short</think>\nHi Ann\n") == "Hi Ann"
     assert strip_thinking("<think>it never ends") == ""

@@ -1,4 +1,4 @@
-"""PRELUDE's two tasks on its real documents: news, posts and papers to sum up, and notes to make emails of.
+"""PRELUDE's two tasks on its real documents: summaries of news, posts and papers, and emails from notes.
 
 Source: *Aligning LLM Agents by Learning Latent Preference from User Edits*, Gao et al., NeurIPS 2024,
 arXiv 2404.15269, https://github.com/gao-g/prelude (kinds, tastes, filters and sampling; the instructions are ours).
@@ -7,7 +7,7 @@ arXiv 2404.15269, https://github.com/gao-g/prelude (kinds, tastes, filters and s
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,12 +36,16 @@ class PreludeTask:
     log takes them from the back, so a log of the same seed has none of these as long as the sources are long enough for
     both; where a log does hold one, the online phase passes over it.
 
+    A log may be longer than a source: a quarter of the paper's 10,000 emails are on peer reviews, and AMPERE has 400
+    reviews. A log that needs more than the back three quarters of a source repeats these, and leaves the front quarter
+    to the online phase.
+
     Attributes:
-        name: of the task.
-        instruction: what a context begins with, before the text of the document.
-        kinds: in PRELUDE's order, which the sampling depends on.
-        folder: of the sources' files; by default the one that the environment variable COPYDESK_PRELUDE names, and
-            where there is none the hub. See `sources.load`.
+        name: the task's name.
+        instruction: the first line of a context, before the text of the document.
+        kinds: the kinds in PRELUDE's order, which the sampling depends on.
+        folder: the folder of the sources' files; by default the one that the environment variable COPYDESK_PRELUDE
+            names, and otherwise the hub. See `prelude_sources.load_texts`.
     """
 
     name: str
@@ -55,7 +59,7 @@ class PreludeTask:
         return {kind.name: kind.taste for kind in self.kinds}
 
     def list_preferences(self, document: Document) -> tuple[str, ...]:
-        """The taste in PRELUDE's words."""
+        """The preferences in PRELUDE's words: the parts of the kind's taste between its commas."""
         return tuple(self.tastes[document.kind].split(", "))
 
     def draw_offline(self, count: int, seed: int) -> list[Document]:
@@ -64,7 +68,7 @@ class PreludeTask:
         Where `count` is not a multiple of the number of kinds, the first kinds give one more.
 
         Raises:
-            InputError: a source has too few documents, or cannot be read.
+            InputError: a source has no document with text, or cannot be read.
         """
         return self._sample(count, seed, frozenset({self._to_context("")}), from_back=True)
 
@@ -90,8 +94,11 @@ class PreludeTask:
         chosen: list[Document] = []
         for place, (kind, texts, order) in enumerate(zip(self.kinds, corpora, orders, strict=True)):
             share = count // len(self.kinds) + (place < count % len(self.kinds))
-            contexts = (self._to_context(texts[position]) for position in (reversed(order) if from_back else order))
+            part = order[len(order) // 4 :][::-1] if from_back else order
+            contexts = (self._to_context(texts[position]) for position in part)
             taken = list(islice((context for context in contexts if context not in exclude), share))
+            if from_back and taken:
+                taken = list(islice(cycle(taken), share))
             if len(taken) < share:
                 raise InputError(
                     f"{self.name}: {share} documents of {kind.source.name} are needed, and {len(taken)} of its "

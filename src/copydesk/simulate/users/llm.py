@@ -1,8 +1,9 @@
-"""An LLM that plays the user, as in PRELUDE (Gao et al., NeurIPS 2024, arXiv 2404.15269).
+"""LLM users: a policy that accepts or revises each response, as in PRELUDE (NeurIPS 2024, arXiv 2404.15269).
 
-Models wrap what they were asked for in words of their own, so a reply is parsed for yes or no, for a refusal, and for
-the text in it. The parsing is cautious: what might be part of the text is kept, and a reply that might answer another
-question counts as no answer.
+The prompts name the preferences that the user attends to in this interaction: all of them, or a sampled subset for a
+weak user (`Attention`). Models put remarks around their answers, so a reply is parsed for yes or no, for a refusal, and
+for the revised text in it. The parsing is cautious: whatever may belong to the text is kept, and a reply that may
+answer another question counts as no answer.
 """
 
 import re
@@ -10,16 +11,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
+import numpy as np
+
 from copydesk.errors import InputError
 from copydesk.policies import Policy, PolicyResponse, Sampling, collect_responses
 from copydesk.simulate.tasks.base import Document, Task
+from copydesk.simulate.users.attention import Attention
 
 
 def strip_thinking(reply: str) -> str:
-    """A reply without the `<think>...</think>` that reasoning models begin with, and without space around it.
+    """A reply without the `<think>...</think>` block at its beginning, and without space around it.
 
-    The opening tag may be missing, as some chat templates write it themselves. Thought that never ends, because the
-    reply was cut off, leaves nothing.
+    The opening tag may be missing, since some chat templates put it at the end of the prompt. Thinking that does not
+    end, because the reply was cut off, leaves an empty text.
     """
     opened = _THINK.match(reply)
     before, end, after = reply[opened.end() if opened else 0 :].partition("</think>")
@@ -156,7 +160,7 @@ _QUOTES = [
 ]
 
 
-_QUESTION = """\
+QUESTION_PROMPT = """\
 An assistant was given this request:
 
 <request>
@@ -172,8 +176,9 @@ The assistant answered:
 There is a reader who wants such answers in a style of their own, and this is that style: {taste}.
 
 Would this reader be content with the answer exactly as it stands? Say yes or no, one word and nothing else."""
+"""Asks whether a text is to the taste; a template of `context`, `response` and `taste`."""
 
-_REVISION = """\
+REVISION_PROMPT = """\
 An assistant was given this request:
 
 <request>
@@ -190,8 +195,9 @@ You are the reader, and you want such answers in a style of your own: {taste}.
 
 Rewrite the answer so that it has this style. Keep to what the request says. Write the new answer alone: no \
 remark before or after it, no quotes and no tags around it."""
+"""Requests a revision to the taste; a template of the same."""
 
-_JUDGES, _REVISES = 0, 1
+_JUDGES, _REVISES, _ATTENDS = 0, 1, 2  # what a random number is for; the end of its seed
 _MIN_RETRY_TEMPERATURE = 0.7  # the least temperature of a second try: at 0 a model would repeat itself
 _MAX_GROWTH = 4  # times the text: longer is no revision
 _MIN_GROWTH_BASE = 1000  # characters; a text shorter than this may grow as much as one of this length
@@ -200,10 +206,11 @@ _T = TypeVar("_T")
 
 @dataclass
 class LlmUserStats:
-    """What an LLM user did, over all calls.
+    """Counts of what an LLM user did, over all calls.
 
-    Of each text: `yes`, it was good; `no`, it was to be revised (`yes + no` is all texts). `gave_up`: no try gave a
-    usable revision, and the text was left as it was. `unchanged`: the revision says the same as the text.
+    Of each text: `yes`, it was good; `no`, it was to be revised; `unasked`, the user attended to no preference and
+    accepted it without a request (`yes + no + unasked` is all texts). `gave_up`: no try gave a usable revision, and the
+    text was left as it was. `unchanged`: the revision says the same as the text.
 
     Of each reply that cannot be used, and is asked for again: `neither` yes nor no (after the last try that counts as
     no); a revision that `refused`; an `empty` one; or a `runaway`, cut off at the token limit or more than four times
@@ -213,6 +220,7 @@ class LlmUserStats:
 
     yes: int = 0
     no: int = 0
+    unasked: int = 0
     neither: int = 0
     refused: int = 0
     empty: int = 0
@@ -228,7 +236,7 @@ class LlmUserStats:
 
 @dataclass(frozen=True)
 class _PendingText:
-    """One response that waits for its user."""
+    """One response that waits for its user, and the preferences that the user's prompts name."""
 
     context: str
     response: str
@@ -239,17 +247,22 @@ class _PendingText:
 class LlmUser:
     """A user played by a policy: it says whether a text is to its taste, and if it is not, revises it.
 
+    Both prompts of an interaction name the same preferences, those that the user attends to. They are sampled with the
+    interaction's seed alone, so every method meets the same sample in a round. A text is accepted without a request if
+    none is sampled, which a probability makes possible: such a user has nothing to object to.
+
     All questions go out as one batch and then all requests for a revision, so that a policy behind a server works on
-    many at a time. A reply that cannot be used is asked for again, with another seed and at a temperature of at least
-    0.7; for what then becomes of it see `LlmUserStats`.
+    many at a time. A reply that cannot be used is requested again, with another seed and at a temperature of at least
+    0.7; `LlmUserStats` says what happens after the last try.
 
     Args:
-        name: what the user is called.
-        policy: the model that plays it.
-        temperature: of the first try of either request.
-        max_new_tokens: for a reply; leave room for the thought of a model that reasons.
+        name: the user's name.
+        policy: the model that plays the user.
+        attention: the preferences named in the prompts of one interaction; all of them by default.
+        temperature: the temperature of the first try of either request.
+        max_new_tokens: the most tokens of a reply, thinking included.
         batch_size: as in `Sampling`.
-        tries: how often a reply is asked for, at most.
+        tries: the most times a reply is requested.
 
     Attributes:
         stats: the counts so far.
@@ -263,6 +276,7 @@ class LlmUser:
         name: str,
         policy: Policy,
         *,
+        attention: Attention = Attention(),  # noqa: B008  # immutable
         temperature: float = 0.0,
         max_new_tokens: int = 2048,
         batch_size: int = 128,
@@ -272,6 +286,7 @@ class LlmUser:
             raise InputError(f"{name}: tries: {tries} must be at least 1")
         self.name = name
         self.policy = policy
+        self.attention = attention
         self.tries = tries
         self.stats = LlmUserStats()
         first = Sampling(temperature, max_new_tokens, batch_size)
@@ -283,27 +298,35 @@ class LlmUser:
         """The user's edit of each response.
 
         Args:
-            task: knows what the user wants of each kind of document.
-            documents: what the responses are to.
+            task: lists the preferences for each document.
+            documents: the documents that were answered.
             responses: the texts.
             seeds: `seeds[i]` are the integers that seed the i-th edit.
 
         Raises:
             InputError: the policy cannot answer.
         """
-        texts = [
-            _PendingText(document.context, response, ", ".join(task.list_preferences(document)), seed)
-            for document, response, seed in zip(documents, responses, seeds, strict=True)
-        ]
-        content = self._ask(texts, _JUDGES, _QUESTION, self._read_verdict)
-        wrong = [text for text, good in zip(texts, content, strict=True) if not good]
-        self.stats.yes += len(texts) - len(wrong)
-        self.stats.no += len(wrong)
-        revisions = iter(self._ask(wrong, _REVISES, _REVISION, self._read_revision))
-        return [
-            text.response if good else self._apply_revision(text, next(revisions))
-            for text, good in zip(texts, content, strict=True)
-        ]
+        edits = list(responses)
+        texts = {
+            row: _PendingText(document.context, response, taste, seed)
+            for row, (document, response, seed) in enumerate(zip(documents, responses, seeds, strict=True))
+            if (taste := self._sample_taste(task, document, seed))
+        }
+        verdicts = self._ask(list(texts.values()), _JUDGES, QUESTION_PROMPT, self._read_verdict)
+        rejected = [row for row, good in zip(texts, verdicts, strict=True) if not good]
+        self.stats.unasked += len(edits) - len(texts)
+        self.stats.yes += len(texts) - len(rejected)
+        self.stats.no += len(rejected)
+        revisions = self._ask([texts[row] for row in rejected], _REVISES, REVISION_PROMPT, self._read_revision)
+        for row, revision in zip(rejected, revisions, strict=True):
+            edits[row] = self._apply_revision(texts[row], revision)
+        return edits
+
+    def _sample_taste(self, task: Task, document: Document, seed: Sequence[int]) -> str:
+        """The preferences that count in this interaction, in the task's order; empty if there are none."""
+        preferences = task.list_preferences(document)
+        attended = self.attention.sample(np.random.default_rng([*seed, _ATTENDS]), len(preferences))
+        return ", ".join(preferences[index] for index in sorted(attended))
 
     def _ask(
         self,
@@ -312,7 +335,7 @@ class LlmUser:
         prompt: str,
         read: Callable[[_PendingText, PolicyResponse], _T | None],
     ) -> list[_T | None]:
-        """What is parsed from the reply on each text; `None` where no try gave a reply that could be parsed."""
+        """The parsed reply on each text; `None` where no try gave a reply that could be parsed."""
         found: list[_T | None] = [None] * len(texts)
         waiting = list(range(len(texts)))
         for attempt in range(self.tries):
