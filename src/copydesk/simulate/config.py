@@ -369,8 +369,14 @@ class ExperimentConfig(Config):
 
         return Sampling(self.temperature if temperature is None else temperature, self.max_new_tokens, self.batch_size)
 
-    def make_train_config(self, method: str, seed: int, task: str = "") -> TrainConfig:
-        """The training settings of a method, or of `shared` and `own`, on one task.
+    def make_train_config(self, method: str, seed: int, task: str = "", edits: int = 0) -> TrainConfig:
+        """The training settings of a method, or of `shared` and `own`, on a log of one task.
+
+        Args:
+            method: the method.
+            seed: the seed of the run.
+            task: the task's name.
+            edits: the rows of the log; by default those of the settings.
 
         Raises:
             InputError: the recipe names an unknown setting, or a value is of the wrong type or out of range.
@@ -378,7 +384,7 @@ class ExperimentConfig(Config):
         if method in PERSONAL_METHODS:
             usual, method = PERSONAL_RECIPE, "sft"
         elif self.model == embedded.NAME:
-            usual = get_recipe(method, task, self.selection)
+            usual = get_recipe(method, task, self.selection, edits or self.task_edits.get(task, self.edits))
         else:
             usual = TrainConfig(method=method, held_out=0.0)
         cost = usual.cost.replace(unit=self.cost_unit, c_max=self.c_max)

@@ -274,7 +274,8 @@ class LogRunPlayer:
         target = self.folder.policy_path(self.log_run, method)
         if not target.exists():
             name = method.partition("-")[0]
-            training = self.settings.make_train_config(name, self.log_run.seed, self.log_run.task)
+            log_run = self.log_run
+            training = self.settings.make_train_config(name, log_run.seed, log_run.task, log_run.edits)
             log = self.select_rows(method)
             with self.clock(f"train.{method}", f"{self.log_run.name}: training {method} on {len(log)} edits"):
                 try:

@@ -1,7 +1,7 @@
 """How the embedded model is trained in simulations.
 
-Chosen by `experiments/recipe/choose_recipe.py`, with the same budget for every method, on a user (p = 0.6) and a seed
-that no table uses.
+The settings of `SELECTED` were chosen by `experiments/selection/`: for each task on a log of the strong and one of the
+weak user together, with the same number of settings tried for every method, on a seed that no table uses.
 """
 
 from collections.abc import Mapping
@@ -26,19 +26,59 @@ RECIPE: Mapping[str, TrainConfig] = {
     ),
     "early": _BASE_RECIPE.replace(method="early", learning_rate=1e-3, beta=0.1, lambda_sup=0.1),
 }
-"""The settings of each method; the order is the order in which a late ensemble first tries them."""
+"""The settings for users who err (`experiments/recipe/`), and of methods that no selection has; its order is the order
+in which a late ensemble first tries the methods."""
 
 
 Selection = Literal["log-loss", "unfixed"]
 """The rule by which settings are chosen on held-out edits."""
 
 
-def get_recipe(method: str, task: str = "", selection: Selection = "log-loss") -> TrainConfig:
+SELECTED_EDITS = 1000
+"""The rows of the logs on which the settings of `SELECTED` were chosen."""
+
+SELECTED: Mapping[Selection, Mapping[str, Mapping[str, TrainConfig]]] = {
+    "log-loss": {
+        "email": {
+            "sft": _BASE_RECIPE.replace(method="sft", learning_rate=5e-3, epochs=2),
+            "dpo": _BASE_RECIPE.replace(method="dpo", learning_rate=5e-5, epochs=1, beta=0.1),
+            "early": _BASE_RECIPE.replace(method="early", learning_rate=1e-3, epochs=1, beta=0.5, lambda_sup=1.0),
+        },
+        "summarization": {
+            "sft": _BASE_RECIPE.replace(method="sft", learning_rate=5e-3, epochs=2),
+            "dpo": _BASE_RECIPE.replace(method="dpo", learning_rate=5e-5, epochs=2, beta=0.1),
+            "early": _BASE_RECIPE.replace(method="early", learning_rate=1e-3, epochs=1, beta=0.1, lambda_sup=1.0),
+        },
+    },
+    "unfixed": {
+        "email": {
+            "sft": _BASE_RECIPE.replace(method="sft", learning_rate=5e-3, epochs=2),
+            "dpo": _BASE_RECIPE.replace(method="dpo", learning_rate=5e-5, epochs=1, beta=0.5),
+            "early": _BASE_RECIPE.replace(method="early", learning_rate=3e-4, epochs=1, beta=0.5, lambda_sup=0.1),
+        },
+        "summarization": {
+            "sft": _BASE_RECIPE.replace(method="sft", learning_rate=3e-3, epochs=2),
+            "dpo": _BASE_RECIPE.replace(method="dpo", learning_rate=5e-5, epochs=2, beta=0.1),
+            "early": _BASE_RECIPE.replace(method="early", learning_rate=3e-4, epochs=1, beta=0.1, lambda_sup=0.1),
+        },
+    },
+}
+"""The settings that each rule chose, by task and method."""
+
+
+def get_recipe(
+    method: str, task: str = "", selection: Selection = "log-loss", edits: int = SELECTED_EDITS
+) -> TrainConfig:
     """The settings of a method on a task, as a selection rule chose them.
 
-    A method without a recipe is trained with the shared settings and its own default rate.
+    A shorter log than those of the selection is passed over more often, so that training takes as many steps. A task
+    without a selection, and a method without one, has the settings of `RECIPE`; a method without any is trained with
+    the shared settings and its own default rate.
     """
-    return RECIPE.get(method) or _BASE_RECIPE.replace(method=method)
+    chosen = SELECTED[selection].get(task, {}).get(method)
+    if chosen is None:
+        return RECIPE.get(method) or _BASE_RECIPE.replace(method=method)
+    return chosen.replace(epochs=chosen.epochs * max(1.0, SELECTED_EDITS / edits))
 
 
 # By imitation: of the demo's methods it needs the fewest edits, whatever the length of the log (docs/results.md), and
