@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from copydesk.errors import InputError
-from copydesk.simulate.config import ExperimentConfig, list_log_runs
+from copydesk.simulate.config import ExperimentConfig
+from copydesk.simulate.log_run import list_log_runs
 from copydesk.utils.config import merge_config, read_toml
 
 

@@ -17,7 +17,8 @@ def test_a_short_log_is_passed_over_more_often_and_a_long_one_is_not() -> None:
     chosen = SELECTED["unfixed"]["email"]["early"]
     assert get_recipe("early", "email", "unfixed") == chosen
     assert get_recipe("early", "email", "unfixed", 10 * SELECTED_EDITS) == chosen
-    assert get_recipe("early", "email", "unfixed", SELECTED_EDITS // 4) == chosen.replace(epochs=4 * chosen.epochs)
+    assert get_recipe("early", "email", "unfixed", SELECTED_EDITS // 2) == chosen.replace(epochs=2 * chosen.epochs)
+    assert get_recipe("early", "email", "unfixed", 5) == chosen.replace(epochs=4 * chosen.epochs)
 
 
 def test_a_method_or_a_task_without_a_selection_has_the_settings_of_erring_users() -> None:

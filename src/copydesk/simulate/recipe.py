@@ -37,6 +37,9 @@ Selection = Literal["log-loss", "unfixed"]
 SELECTED_EDITS = 1000
 """The rows of the logs on which the settings of `SELECTED` were chosen."""
 
+_MAX_REPEATS = 4
+"""How many times as often a short log is passed over, at most: steps on few rows learn them by heart."""
+
 SELECTED: Mapping[Selection, Mapping[str, Mapping[str, TrainConfig]]] = {
     "log-loss": {
         "email": {
@@ -71,14 +74,14 @@ def get_recipe(
 ) -> TrainConfig:
     """The settings of a method on a task, as a selection rule chose them.
 
-    A shorter log than those of the selection is passed over more often, so that training takes as many steps. A task
-    without a selection, and a method without one, has the settings of `RECIPE`; a method without any is trained with
+    A shorter log than those of the selection is passed over more often, up to four times, so that training takes as
+    many steps where it can. A task without a selection, and a method without one, has the settings of `RECIPE`; a method without any is trained with
     the shared settings and its own default rate.
     """
     chosen = SELECTED[selection].get(task, {}).get(method)
     if chosen is None:
         return RECIPE.get(method) or _BASE_RECIPE.replace(method=method)
-    return chosen.replace(epochs=chosen.epochs * max(1.0, SELECTED_EDITS / edits))
+    return chosen.replace(epochs=chosen.epochs * min(max(1.0, SELECTED_EDITS / edits), _MAX_REPEATS))
 
 
 # By imitation: of the demo's methods it needs the fewest edits, whatever the length of the log (docs/results.md), and
