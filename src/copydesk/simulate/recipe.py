@@ -75,8 +75,8 @@ def get_recipe(
     """The settings of a method on a task, as a selection rule chose them.
 
     A shorter log than those of the selection is passed over more often, up to four times, so that training takes as
-    many steps where it can. A task without a selection, and a method without one, has the settings of `RECIPE`; a method without any is trained with
-    the shared settings and its own default rate.
+    many steps where it can. A task without a selection, and a method without one, has the settings of `RECIPE`; a
+    method without any is trained with the shared settings and its own default rate.
     """
     chosen = SELECTED[selection].get(task, {}).get(method)
     if chosen is None:
