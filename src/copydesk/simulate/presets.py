@@ -57,6 +57,7 @@ def make_demo_config(
         rounds=rounds,
         edits=edits,
         held_out_edits=_DEMO_HELD_OUT,
+        selection="unfixed",
     )
 
 
