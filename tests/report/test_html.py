@@ -53,7 +53,7 @@ def page_of(rounds: list[dict[str, Any]]) -> str:
 
 def test_the_page_has_saving_plots_examples_and_settings(make_rounds: MakeRounds) -> None:
     page = Page(page_of(make_rounds()))
-    words = re.search(r"People edit (\d+)%\s+less than before\.", page.text)
+    words = re.search(r"A simulated user edits (\d+)%\s+less than before\.", page.text)
     assert words is not None and 60 < int(words[1]) < 75
     for title in (
         "Edit cost over the rounds",
@@ -225,7 +225,7 @@ def test_plots_have_labels_and_tables_have_headers(make_rounds: MakeRounds) -> N
 def test_without_base_or_late_there_is_still_a_page(make_rounds: MakeRounds) -> None:
     only = [played for played in make_rounds(rounds=20) if played["method"] == "sft"]
     page = Page(page_of(only))
-    assert "How much people edit." in page.text
+    assert "How much simulated users edit." in page.text
     assert page.count("svg") == 2
     assert page.count("article") == 0
 

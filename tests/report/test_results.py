@@ -187,14 +187,14 @@ class TestSaving:
     @pytest.mark.parametrize(
         ("before", "after", "words"),
         [
-            (1.0, 0.37, "people edit 63% less than before"),
-            (0.5, 0.6, "people edit 20% more than before"),
-            (0.5, 0.5001, "people edit as much as before"),
-            (0.5, 0.0, "people edit nothing any more"),
-            (0.5, 0.0001, "people edit almost nothing now"),
+            (1.0, 0.37, "a simulated user edits 63% less than before"),
+            (0.5, 0.6, "a simulated user edits 20% more than before"),
+            (0.5, 0.5001, "a simulated user edits as much as before"),
+            (0.5, 0.0, "a simulated user edits nothing any more"),
+            (0.5, 0.0001, "a simulated user edits almost nothing now"),
             (0.0, 0.0, "nobody edited anything, before or after"),
-            (0.0, 0.2, "people edit now, and did not before"),
-            (0.2, 0.4, "people edit 100% more than before"),
+            (0.0, 0.2, "a simulated user edits now, and did not before"),
+            (0.2, 0.4, "a simulated user edits 100% more than before"),
         ],
     )
     def test_words(self, before: float, after: float, words: str) -> None:

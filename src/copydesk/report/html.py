@@ -64,7 +64,7 @@ def render_report_html(rounds: Sequence[RoundRow], results: Mapping[str, Any]) -
         "report.html.j2",
         title=sentence or "Edit report",
         eyebrow=f"Copydesk report · {_describe_scope(group_scenarios(results['columns']), results)}",
-        headline=sentence or "How much people edit.",
+        headline=sentence or "How much simulated users edit.",
         emphasis=next((word for word in sentence.split() if word.endswith("%")), ""),
         lead=_describe_cost_reduction(saved, results),
         key_figures=_format_key_figures(saved, results),

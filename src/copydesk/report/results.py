@@ -132,7 +132,7 @@ def _get_measure(played: RoundRow, name: str) -> Any:
 
 @dataclass(frozen=True)
 class CostReduction:
-    """How much less people edit with `method` than with `baseline`; `before` and `after` are means over the columns."""
+    """How much less users edit with `method` than with `baseline`; `before` and `after` are means over the columns."""
 
     method: str
     baseline: str
@@ -146,15 +146,16 @@ class CostReduction:
 
     @property
     def description(self) -> str:
-        """The saving as a sentence without its capital letter, e.g. `people edit 63% less than before`."""
+        """The saving as a sentence without its capital letter, e.g. `a simulated user edits 63% less than before`."""
+        user = "a simulated user edits"
         if not self.before:
-            return "people edit now, and did not before" if self.after else "nobody edited anything, before or after"
+            return f"{user} now, and did not before" if self.after else "nobody edited anything, before or after"
         percent = round(100 * abs(self.share))
         if percent == 0:
-            return "people edit as much as before"
+            return f"{user} as much as before"
         if percent == 100 and self.share > 0:
-            return "people edit almost nothing now" if self.after else "people edit nothing any more"
-        return f"people edit {percent}% {'less' if self.share > 0 else 'more'} than before"
+            return f"{user} almost nothing now" if self.after else f"{user} nothing any more"
+        return f"{user} {percent}% {'less' if self.share > 0 else 'more'} than before"
 
 
 def compute_cost_reduction(
