@@ -86,7 +86,7 @@ TITLES = ("All tasks and users", "Beside the paper", "Users who are not those of
     [
         (["email/strong"], [False, True, False, False]),
         (["email/mine"], [False, False, False, False]),
-        (["prelude-email/weak", "code/strong"], [True, True, False, False]),
+        (["prelude-email/strong", "code/strong"], [True, True, False, False]),
         (["email/mine", "email/strong-to-weak"], [False, False, True, False]),
         (["email/strong-then-weak"], [False, False, True, False]),
         (["email/mine-n20", "email/mine-n50"], [False, False, False, True]),

@@ -246,15 +246,12 @@ PAPER_TABLES: Mapping[TableNumber, PaperTable] = {
     ),
 }
 
-_OLD_NAMES = {"summarization/weak": "summarization/weak-to-strong", "email/weak": "email/weak-to-strong"}
-"""Columns of release 0.1 that were played for those of the paper; their weak user erred, and was met online as well."""
-
 
 def get_paper_costs(column: str) -> Mapping[str, Mapping[str, float]] | None:
     """The paper's costs by method in the column that one of ours stands for; `None` if it has no such column.
 
-    The documents may be PRELUDE's or made up: `email/strong` and `prelude-email/strong` are both the paper's.
+    The documents may be PRELUDE's or made up: `email/strong` and `prelude-email/strong` are both the paper's. The paper
+    meets its weak user in no round, so `email/weak` is none of its columns.
     """
     name = column.removeprefix("prelude-")
-    name = _OLD_NAMES.get(name, name)
     return next((table.costs[name] for table in PAPER_TABLES.values() if name in table.costs), None)
