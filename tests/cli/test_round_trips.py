@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.support.databases import new_database
 from typer.testing import CliRunner
@@ -175,6 +175,7 @@ RECORDS = st.builds(
 @pytest.mark.parametrize("name", ["log.jsonl", "log.parquet"])
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(rows=st.lists(RECORDS, min_size=1, max_size=5, unique_by=lambda one: one.id))
+@example(rows=[EditRecord(id=key, context=context, response="") for key, context in (("2", ""), ("0", "0"), ("1", ""))])
 def test_any_records_come_out_of_a_file_and_a_store_as_they_were(
     tmp_path: Path, name: str, rows: list[EditRecord]
 ) -> None:
@@ -187,7 +188,7 @@ def test_any_records_come_out_of_a_file_and_a_store_as_they_were(
     store = str(tmp_path / "copydesk.db")
     done = said("import", str(exported), "--store", store, *QUICK)
     assert (done["rejected"], done["added"] + done["repeated"]) == (0, len(rows))
-    contents = {
-        compute_content_digest(row, "default"): row for row in reversed(rows)
-    }  # rows that are alike but for the id are one
-    assert load_log(out(store, tmp_path / "out.jsonl")) == list(reversed(contents.values()))
+    contents: dict[str, EditRecord] = {}  # rows that are alike but for the id are one, in the place of the first
+    for row in rows:
+        contents.setdefault(compute_content_digest(row, "default"), row)
+    assert load_log(out(store, tmp_path / "out.jsonl")) == list(contents.values())
