@@ -188,7 +188,7 @@ def test_any_records_come_out_of_a_file_and_a_store_as_they_were(
     store = str(tmp_path / "copydesk.db")
     done = said("import", str(exported), "--store", store, *QUICK)
     assert (done["rejected"], done["added"] + done["repeated"]) == (0, len(rows))
-    contents: dict[str, EditRecord] = {}  # rows that are alike but for the id are one, in the place of the first
+    contents: dict[str, EditRecord] = {}  # rows that differ only in their id are one, in the place of the first
     for row in rows:
         contents.setdefault(compute_content_digest(row, "default"), row)
     assert load_log(out(store, tmp_path / "out.jsonl")) == list(contents.values())
