@@ -1,6 +1,7 @@
 """`EditStore`: opens the store's database, migrates it, and runs read and write transactions."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,7 +115,7 @@ def _create_engine(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, record: Any) -> None:
         connection.isolation_level = None  # we send BEGIN: the driver's own comes too late and skips DDL
-        connection.execute("PRAGMA journal_mode=WAL")
+        _enable_wal(connection)
         connection.execute("PRAGMA synchronous=FULL")
         # `EditStore.checkpoint` moves the write-ahead log into the file; a writer does so only after a long backlog.
         connection.execute("PRAGMA wal_autocheckpoint=16000")
@@ -126,6 +127,19 @@ def _create_engine(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _enable_wal(connection: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log. SQLite does not wait by itself while another process is switching, so retry."""
+    deadline = time.monotonic() + _LOCK_TIMEOUT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as exc:
+            if "locked" not in str(exc) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 DEFAULT_STORE = "copydesk.db"
