@@ -72,14 +72,14 @@ def test_a_perfect_user_reaches_the_taste_in_one_edit_and_a_helpless_one_never_d
 
 
 def test_an_erring_user_fixes_a_style_attribute_with_its_probability() -> None:
-    mended = []
+    fixed = []
     for seed in range(600):
         document, response = some(EMAIL, seed)
         kind, taste = EMAIL.kind_by_name[document.kind], EMAIL.tastes[document.kind]
         before = parse_response(kind, response).style
         after = parse_response(kind, ERRING.edit_response(EMAIL, document, response, np.random.default_rng(seed))).style
-        mended += [after[name] == taste[name] for name in taste if before[name] != taste[name]]
-    assert np.mean(mended) == pytest.approx(0.30, abs=0.04)
+        fixed += [after[name] == taste[name] for name in taste if before[name] != taste[name]]
+    assert np.mean(fixed) == pytest.approx(0.30, abs=0.04)
 
 
 @every_task
@@ -93,7 +93,7 @@ def test_repeated_edits_converge_to_the_taste(task: ScriptedTask, user: Scripted
 
 
 @every_task
-def test_a_wrong_fact_is_mended_and_a_missing_one_is_put_in(task: ScriptedTask) -> None:
+def test_a_wrong_fact_is_fixed_and_a_missing_one_is_put_in(task: ScriptedTask) -> None:
     rng = np.random.default_rng(0)
     document = task.draw_document(rng)
     kind = task.kind_by_name[document.kind]
@@ -172,7 +172,7 @@ def test_an_unknown_user_is_refused_with_the_choices() -> None:
         get_user("nobody")
 
 
-def test_a_manner_of_two_values_stays_when_it_is_not_mended() -> None:
+def test_a_manner_of_two_values_stays_when_it_is_not_fixed() -> None:
     luck = np.array([0.5, 0.5])
     assert HELPLESS._edit_attribute("plain", "fancy", ("plain", "fancy"), luck) == "plain"
     assert PERFECT._edit_attribute("plain", "fancy", ("plain", "fancy"), luck) == "fancy"
