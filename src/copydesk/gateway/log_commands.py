@@ -107,7 +107,11 @@ def retire_arm(name: str) -> LogCommand[None]:
 
 
 def choose_arm(
-    completion_id: str, requester: str | None, unreachable: Collection[str], tried: Collection[str]
+    completion_id: str,
+    requester: str | None,
+    unreachable: Collection[str],
+    tried: Collection[str],
+    key: str | None = None,
 ) -> LogCommand[Pull]:
     """Let the ensemble choose an arm for a user, and log the choice.
 
@@ -118,6 +122,7 @@ def choose_arm(
         requester: the scope of the requesting user.
         unreachable: arms that cannot be reached at all.
         tried: arms that failed to answer this request.
+        key: id of the API key of the request.
     """
 
     def work(tx: Transaction, ledger: Ledger) -> Pull:
@@ -141,6 +146,7 @@ def choose_arm(
             turn=pull.turn,
             without=without,
             asker=None if pull.scope == requester else requester,
+            key=key,
         )
         ledger.apply(event)
         return pull
@@ -175,16 +181,17 @@ def record_completion(completion: StoredCompletion) -> LogCommand[None]:
 
 
 def record_edit(
-    completion_id: str, text: str, cost: float, metric: str, requester: str | None
+    completion_id: str, text: str, cost: float, metric: str, requester: str | None, key: str | None = None
 ) -> LogCommand[EditAcknowledgement]:
     """Log an edit and let the ensemble learn from it. Raises LookupError if there is no such completion.
 
-    `requester` is the scope of the editing user; the acknowledgement has the arms that this user is offered.
+    `requester` is the scope of the editing user; the acknowledgement has the arms that this user is offered. `key`
+    is the id of the API key that the edit was sent with.
     """
     edit_id = f"edit-{ULID()}"
 
     def work(tx: Transaction, ledger: Ledger) -> EditAcknowledgement:
-        stored, event = write.append_edit(tx, edit_id, completion_id, text, cost, metric, at=time.time())
+        stored, event = write.append_edit(tx, edit_id, completion_id, text, cost, metric, at=time.time(), key=key)
         if event is not None:
             ledger.apply(event)
         return EditAcknowledgement(

@@ -161,7 +161,9 @@ class GatewayState:
         others: set[str] = await self.read_ledger(lambda ledger, seq: ledger.arms_hidden_from(requester))
         return others
 
-    async def choose_arm(self, completion_id: str, requester: str | None, tried: Collection[str]) -> Pull:
+    async def choose_arm(
+        self, completion_id: str, requester: str | None, tried: Collection[str], key: str | None = None
+    ) -> Pull:
         """Let the ensemble choose among the open arms for a user that have not failed this request.
 
         Raises:
@@ -171,7 +173,7 @@ class GatewayState:
         # Open policies are looked up when the command runs: another gateway may have added an arm by then.
         def work(tx: Any, ledger: Ledger) -> Pull:
             closed = [name for name in ledger.specs if name not in self.policies]
-            return log_commands.choose_arm(completion_id, requester, closed, tried)(tx, ledger)
+            return log_commands.choose_arm(completion_id, requester, closed, tried, key)(tx, ledger)
 
         choosing = asyncio.ensure_future(self.log_writer.write(work))
         try:

@@ -51,6 +51,7 @@ class ArmPulled(LogEvent):
     """The ensemble chose an arm; `unavailable_arms` could not be chosen.
 
     `scope` is the scope whose statistics decided; `requester_scope` is that of the requesting user, if it differs.
+    `key` is the id of the API key of the request.
     """
 
     completion_id: str
@@ -61,6 +62,7 @@ class ArmPulled(LogEvent):
     turn: int
     unavailable_arms: tuple[str, ...]
     requester_scope: str | None = None
+    key: str | None = None
 
     @property
     def user_scope(self) -> str | None:
@@ -95,7 +97,11 @@ class PullWithdrawn(LogEvent):
 
 @dataclass(frozen=True)
 class EditRecorded(LogEvent):
-    """An edit of a completion whose policy the ensemble chose; `previous_cost` is set for a revision."""
+    """An edit of a completion whose policy the ensemble chose; `previous_cost` is set for a revision.
+
+    `requester_scope` is the scope of the user of the completion, if it differs from `scope`; `key` is the id of the API
+    key that the edit was sent with.
+    """
 
     completion_id: str
     round: int
@@ -105,6 +111,13 @@ class EditRecorded(LogEvent):
     pulled_at: float
     cost: float
     previous_cost: float | None
+    requester_scope: str | None = None
+    key: str | None = None
+
+    @property
+    def user_scope(self) -> str | None:
+        """The scope of the user of the completion; `None` if its request named none."""
+        return self.scope if self.requester_scope is None else self.requester_scope
 
 
 def read_events(connection: Connection, after: int = 0, until: int | None = None) -> Iterator[LogEvent]:
@@ -166,6 +179,8 @@ def _iter_event_streams(connection: Connection, after: int, until: int | None) -
             pulls.c.at,
             edits.c.cost,
             edits.c.previous_cost,
+            pulls.c.asker,
+            edits.c.key,
         )
     )
 
@@ -175,5 +190,15 @@ def _build_pull_event(row: Row[Any]) -> ArmPulled | PullErased:
         return PullErased(row.seq, row.at, row.round, row.scope, row.turn)
     without = tuple(json.loads(row.without or "[]"))
     return ArmPulled(
-        row.seq, row.at, row.completion_id, row.round, row.arm, row.propensity, row.scope, row.turn, without, row.asker
+        row.seq,
+        row.at,
+        row.completion_id,
+        row.round,
+        row.arm,
+        row.propensity,
+        row.scope,
+        row.turn,
+        without,
+        row.asker,
+        row.key,
     )

@@ -46,6 +46,7 @@ pulls = _define_log_table(
     Column("turn", BigInteger, nullable=False),
     Column("without", Text),  # JSON list of arms that could not be chosen
     Column("asker", Text),  # scope of the requesting user, if another scope decided
+    Column("key", Text),  # id of the API key of the request; NULL without one
 )
 """Choices of the ensemble. A request whose first arm failed has several."""
 
@@ -75,6 +76,7 @@ completions = _define_log_table(
     Column("usage", Text),  # JSON
     Column("imported", Text),  # JSON: further fields of an imported row; NULL for a request to this gateway
     Column("digest", Text, unique=True, index=True),  # of an imported row's content
+    Column("key", Text),  # id of the API key of the request; NULL without one
 )
 """Answers of this gateway, and imported ones."""
 
@@ -87,6 +89,7 @@ edits = _define_log_table(
     Column("cost", Double, nullable=False),
     Column("previous_cost", Double),  # of the revision before
     Column("metric", Text, nullable=False),
+    Column("key", Text),  # id of the API key that the edit was sent with; NULL without one
     UniqueConstraint("completion_id", "revision", name="uq_edits_revision"),
 )
 """Revisions of the edits of completions."""
@@ -111,6 +114,9 @@ forgettings = _define_log_table(
 )
 """A hash chain of entries that a user was forgotten, without their names."""
 
+rewrites = _define_log_table("rewrites", Column("until", BigInteger, nullable=False))
+"""Finished rewrites of the database's files: no file holds what was erased up to the number `until` of the log."""
+
 keys = Table(
     "keys",
     metadata,
@@ -121,5 +127,7 @@ keys = Table(
     Column("hash", Text, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("revoked_at", Double),
+    Column("user", Text),  # the one user it is for; NULL for all
+    Column("answers_of", Text),  # id of another key, whose answers it edits too; NULL for none
 )
 """API keys with a hash of their secret. Revoking a key sets `revoked_at`."""

@@ -30,6 +30,7 @@ class StoredCompletion:
         response: text of the answer.
         finish_reason: why the answer ended.
         usage: token counts reported by the policy.
+        key: id of the API key of the request.
     """
 
     id: str
@@ -45,6 +46,7 @@ class StoredCompletion:
     response: str
     finish_reason: str | None
     usage: Mapping[str, Any] | None
+    key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,13 @@ def append_pull(
     turn: int,
     without: Sequence[str],
     asker: str | None = None,
+    key: str | None = None,
 ) -> ArmPulled:
-    """Log a choice of the ensemble; `asker` is the scope of the requesting user, if another scope decided."""
+    """Log a choice of the ensemble.
+
+    `asker` is the scope of the requesting user, if another scope decided; `key` is the id of the API key of the
+    request.
+    """
     seq = tx.append(
         tables.pulls,
         at=at,
@@ -111,8 +118,9 @@ def append_pull(
         turn=turn,
         without=json.dumps(list(without)) if without else None,
         asker=asker,
+        key=key,
     )
-    return ArmPulled(seq, at, completion_id, round, arm, propensity, scope, turn, tuple(without), asker)
+    return ArmPulled(seq, at, completion_id, round, arm, propensity, scope, turn, tuple(without), asker, key)
 
 
 def append_failure(
@@ -156,11 +164,20 @@ def append_completion(tx: Transaction, completion: StoredCompletion) -> None:
         response=completion.response,
         finish_reason=completion.finish_reason,
         usage=None if completion.usage is None else json.dumps(completion.usage),
+        key=completion.key,
     )
 
 
 def append_edit(
-    tx: Transaction, edit_id: str, completion_id: str, edit: str, cost: float, metric: str, *, at: float
+    tx: Transaction,
+    edit_id: str,
+    completion_id: str,
+    edit: str,
+    cost: float,
+    metric: str,
+    *,
+    at: float,
+    key: str | None = None,
 ) -> tuple[StoredEdit, EditRecorded | None]:
     """Log an edit as a new revision, unless it equals the latest one.
 
@@ -171,7 +188,7 @@ def append_edit(
         LookupError: there is no such completion.
     """
     edits, completions, pulls = tables.edits, tables.completions, tables.pulls
-    query = select(pulls.c.round, pulls.c.arm, pulls.c.scope, pulls.c.turn, pulls.c.at, completions.c.id)
+    query = select(pulls.c.round, pulls.c.arm, pulls.c.scope, pulls.c.turn, pulls.c.at, pulls.c.asker, completions.c.id)
     chosen = and_(pulls.c.round == completions.c.round, pulls.c.arm != "")  # not one erased meanwhile
     query = query.select_from(completions.outerjoin(pulls, chosen))
     found = tx.connection.execute(query.where(completions.c.id == completion_id)).first()
@@ -195,10 +212,22 @@ def append_edit(
         cost=cost,
         previous_cost=previous,
         metric=metric,
+        key=key,
     )
     stored = StoredEdit(edit_id, completion_id, revision, edit, cost, metric, counted)
     if not counted:
         return stored, None
     return stored, EditRecorded(
-        seq, at, completion_id, found.round, found.arm, found.scope, found.turn, found.at, cost, previous
+        seq,
+        at,
+        completion_id,
+        found.round,
+        found.arm,
+        found.scope,
+        found.turn,
+        found.at,
+        cost,
+        previous,
+        found.asker,
+        key,
     )

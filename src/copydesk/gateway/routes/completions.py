@@ -52,6 +52,11 @@ class CompletionCall:
         return None if self.user is None else user_scope(self.caller.tenant, self.user)
 
     @property
+    def key(self) -> str | None:
+        """The id of the API key of the request."""
+        return None if self.caller.key is None else self.caller.key.id
+
+    @property
     def extension(self) -> Json:
         """The field `copydesk` of an answer."""
         return {"policy": self.policy, "propensity": self.propensity, "round": self.round}
@@ -261,7 +266,7 @@ async def _open_next_policy(
 
 async def _choose_policy(state: GatewayState, asked: CompletionCall, tried: set[str]) -> CompletionCall:
     if asked.requested == ENSEMBLE_MODEL:
-        pull = await state.choose_arm(asked.id, asked.requester, tried)
+        pull = await state.choose_arm(asked.id, asked.requester, tried, asked.key)
         return replace(asked, policy=pull.arm, propensity=pull.propensity, round=pull.id)
     if asked.requested not in state.policies or not await _may_request_policy(state, asked):
         raise ApiError(
@@ -316,6 +321,7 @@ async def _log_completion(state: GatewayState, current: CompletionCall, answer: 
             response=_sanitize_text("".join(answer.text_parts)),
             finish_reason=answer.finish_reason,
             usage=answer.usage,
+            key=current.key,
         )
     )
 
