@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 from copydesk.errors import InputError
 
@@ -106,7 +107,7 @@ class Client:
 
     def retire_policy(self, name: str) -> dict[str, Any]:
         """Retire a policy; see `DELETE /v1/policies/{name}`."""
-        return self._send("DELETE", f"/v1/policies/{name}")
+        return self._send("DELETE", f"/v1/policies/{quote(name, safe='')}")
 
     def close(self) -> None:
         """Close the connections."""

@@ -128,7 +128,7 @@ def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
     listed = run("keys", "list", "--store", store)
     assert [key["name"] for key in listed["keys"]] == ["app", "other"]
     assert made["key"] not in json.dumps(listed)
-    assert run("keys", "revoke", made["id"], "--store", store)["revoked"] is True
+    assert run("keys", "revoke", made["id"], "--store", store)["revoked"] is True  # the other one is left
     assert run("keys", "list", "--store", store)["keys"][0]["revoked_at"] is not None
 
 

@@ -103,7 +103,9 @@ def test_serve_takes_a_new_rule_and_its_settings(toy: str, tmp_path: Path, monke
     started: list[EnsembleConfig] = []
     monkeypatch.setattr("copydesk.gateway.server.serve", lambda *args, **named: started.append(args[3]))
     app = typer.Typer()
-    app.command()(options_from_config(exclude=["cost", "metric", "max_messages", "allowed_hosts"])(unwrap()))
+    app.command()(
+        options_from_config(exclude=["cost", "metric", "max_messages", "allowed_hosts", "require_key"])(unwrap())
+    )
     words = ["--store", str(tmp_path / "log.db"), "--rule", toy, "--epsilon", "0.3", "--scope", "user"]
     result = CliRunner().invoke(app, words, catch_exceptions=False)
     assert result.exit_code == 0, result.output

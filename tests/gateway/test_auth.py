@@ -7,7 +7,7 @@ from copydesk.errors import InputError
 from copydesk.gateway import auth
 from copydesk.gateway.server import check_listen_address
 from copydesk.store import EditStore
-from copydesk.store.api_keys import create_key, revoke_key
+from copydesk.store.api_keys import API_KEY_SCOPES, create_key, revoke_key
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ ROUTES = [
     ("edit", "POST", "/v1/edits", {"completion_id": "x", "edit": "y"}),
     ("read", "GET", "/v1/edits", None),
     ("read", "GET", "/v1/ensemble", None),
-    ("read", "GET", "/metrics", None),
+    ("metrics", "GET", "/metrics", None),
     ("admin", "POST", "/v1/policies", {"name": "a", "spec": "script:a"}),
     ("admin", "DELETE", "/v1/policies/a", None),
 ]
@@ -36,7 +36,7 @@ ROUTES = [
 
 def test_every_route_takes_its_scope_and_no_other(serve, store: EditStore) -> None:
     client = serve(Scripted("a"), Scripted("b"))
-    keys = {scope: key(store, "default", scope) for scope in ("read", "complete", "edit", "admin")}
+    keys = {scope: key(store, "default", scope) for scope in API_KEY_SCOPES}
     for needed, method, path, body in ROUTES:
         nobody = client.request(method, path, json=body)
         assert nobody.status_code == 401, path

@@ -144,7 +144,7 @@ def test_the_audience_of_an_arm_is_visible_to_its_tenant(store: EditStore, monke
     with gateway(store) as url, httpx.Client(base_url=url, timeout=30) as client:
         body = {"name": "ann-1", "spec": "script:ann-1", "user": "ann"}
         assert client.post("/v1/policies", json=body, headers=admin).status_code == 201
-        for headers, seen in [(mine, True), (other, False), (root, True)]:
+        for headers, seen in [(mine, True), (admin, True), (other, False), (root, False)]:
             arms = {arm["name"]: arm["audience"] for arm in client.get("/v1/ensemble", headers=headers).json()["arms"]}
             assert arms.pop("shared") is None
             assert arms == ({"ann-1": {"tenant": "acme", "user": "ann"}} if seen else {})

@@ -25,7 +25,7 @@ def test_a_key_opens_until_it_is_revoked_and_is_stored_as_a_hash(store: EditStor
         assert has_active_key(connection)
         assert find_key(connection, text) == key
         assert (key.tenant, key.scopes) == ("acme", ("complete", "edit"))
-        assert other.scopes == ("read", "complete", "edit", "admin")
+        assert other.scopes == ("read", "complete", "edit", "admin", "metrics")
         secret = text.rpartition("-")[2]
         assert all(secret not in str(value) for row in connection.execute(select(keys)) for value in row)
         for wrong in (text[:-1] + ("A" if text[-1] != "A" else "B"), text.replace(key.id, other.id), "", "ck-", "x"):

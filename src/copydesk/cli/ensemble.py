@@ -71,9 +71,13 @@ def verify_command(
 
 
 def compare_with_gateway(ledger: Ledger, live: dict[str, Any]) -> list[str]:
-    """The differences, bit by bit, between the ensemble of a running gateway and the one rebuilt from the log."""
+    """The differences, bit by bit, between the ensemble of a running gateway and the one rebuilt from the log.
+
+    The gateway does not show arms that are for users of another tenant than the key's.
+    """
     states = ledger.ensemble.arms if ledger.started else {}
     shown = {arm["name"]: arm for arm in live["arms"]}
+    states = {name: state for name, state in states.items() if name in shown or name not in ledger.audiences}
     if sorted(shown) != sorted(states):
         return [f"the gateway offers {', '.join(sorted(shown))}, the log {', '.join(sorted(states))}"]
     fields = {"observed": "n", "pending": "pending", "cost_sum": "cost_sum", "cost_sq_sum": "cost_sq_sum"}

@@ -95,7 +95,7 @@ def list_policies_command(
 def _format_audience(audience: dict[str, str] | None) -> str:
     if audience is None:
         return "everyone"
-    if not audience:
+    if "group" not in audience and "user" not in audience:
         return "nobody"  # it was for a user who was forgotten
     name = f"group {audience['group']}" if "group" in audience else audience["user"]
     return name if audience["tenant"] == DEFAULT_TENANT else f"{name} ({audience['tenant']})"

@@ -19,7 +19,7 @@ from copydesk.store import DEFAULT_STORE, EditStore
 from copydesk.store.events import read_setup_events
 
 
-@options_from_config(exclude=["cost", "metric", "max_messages", "allowed_hosts"])
+@options_from_config(exclude=["cost", "metric", "max_messages", "allowed_hosts", "require_key"])
 def serve_command(
     *,
     store: Annotated[

@@ -33,7 +33,8 @@ class Ledger:
         specs: specs of the active arms by name.
         cooldowns: end of the cooldown of each arm that failed.
         known_specs: specs of all arms, including retired ones.
-        audiences: user or group scope of each restricted arm, including retired ones; empty if the user was forgotten.
+        audiences: user or group scope of each restricted arm, including retired ones; without a name if the user
+            was forgotten.
         groups: group scope of each user in a group, by the user's scope.
         forgotten_count: number of forgotten users. Forgetting changes earlier events, so a reader that sees this
             number grow must fold the log again from its beginning.

@@ -102,7 +102,6 @@ def create_app(
         RequestLimits,
         metrics=state.metrics,
         max_body=config.max_body,
-        allowed_hosts=config.allowed_hosts,
-        requires_key=state.authenticator.requires_key,
+        authenticator=state.authenticator,
     )
     return app

@@ -28,6 +28,8 @@ class GatewayConfig(Config):
         cors_origins: web sites whose pages may call the gateway (CORS).
         allowed_hosts: accepted `Host` headers when there is no API key. Other names are refused, so that a page of
             another site that resolves its own name to this machine cannot read the log (DNS rebinding).
+        require_key: every request needs an API key, also while the store has none; `serve` sets it for an address that
+            other machines can reach.
 
     Raises:
         InputError: a value is out of range.
@@ -81,3 +83,6 @@ class GatewayConfig(Config):
         "localhost",
         "[::1]",
     )
+    require_key: Annotated[
+        bool, Field(description="Whether every request needs an API key, also in a store without one.")
+    ] = False

@@ -19,10 +19,10 @@ def lookup_gateway_state(request: Request) -> GatewayState:
     return state
 
 
-def require_scope(scope: str) -> Callable[[Request], Awaitable[Caller]]:
-    """A dependency: the caller, whose key must have this scope."""
+def require_scope(*scopes: str) -> Callable[[Request], Awaitable[Caller]]:
+    """A dependency: the caller, whose key must have these scopes."""
 
     async def caller(request: Request) -> Caller:
-        return await lookup_gateway_state(request).authenticator.authenticate(request, scope)
+        return await lookup_gateway_state(request).authenticator.authenticate(request, *scopes)
 
     return caller

@@ -1,11 +1,10 @@
 """Commands for the `LogWriter`: what each appends to the log, and what it changes in the ensemble."""
 
+import secrets
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
-
-from ulid import ULID
 
 from copydesk.ensemble.arm_stats import ArmState
 from copydesk.ensemble.config import EnsembleConfig
@@ -21,6 +20,10 @@ from copydesk.store.write import StoredCompletion, StoredEdit
 
 class NoArmAvailable(Exception):
     """No arm can be chosen."""
+
+
+class PolicyNameTaken(InputError):
+    """The name of a policy belongs, or belonged, to another policy or to another audience."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +77,16 @@ def check_arm_name(ledger: Ledger, name: str, spec: str, audience: str | None) -
     """Check that a policy for these users may have this name.
 
     Raises:
-        InputError: another policy has or had the name, or it is for another audience.
+        PolicyNameTaken: another policy has or had the name, or it is for another audience.
     """
     if ledger.known_specs.get(name, spec) != spec:
-        raise InputError(
+        raise PolicyNameTaken(
             f"policy {name!r} already names {ledger.known_specs[name]}, and its edits are in the log; choose a new name"
         )
     if name in ledger.known_specs and (given := ledger.audiences.get(name)) != audience:
-        raise InputError(f"policy {name!r} is for {_describe_audience(given)}, which cannot change; choose a new name")
+        raise PolicyNameTaken(
+            f"policy {name!r} is for {_describe_audience(given)}, which cannot change; choose a new name"
+        )
 
 
 def _describe_audience(audience: str | None) -> str:
@@ -188,7 +193,7 @@ def record_edit(
     `requester` is the scope of the editing user; the acknowledgement has the arms that this user is offered. `key`
     is the id of the API key that the edit was sent with.
     """
-    edit_id = f"edit-{ULID()}"
+    edit_id = f"edit-{secrets.token_hex(16)}"
 
     def work(tx: Transaction, ledger: Ledger) -> EditAcknowledgement:
         stored, event = write.append_edit(tx, edit_id, completion_id, text, cost, metric, at=time.time(), key=key)

@@ -1,7 +1,6 @@
 """ASGI middleware: request size, host and content-type checks; security headers; Prometheus metrics."""
 
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -9,12 +8,17 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from copydesk.gateway.auth import Authenticator
 from copydesk.gateway.errors import make_error_response
 
 METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _COST_BUCKETS = (0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 1.5, 2, 3)
+
+
+PERSONAL_LABEL = "personal"
+"""The label of all policies that are for some users only: their names are for these users' tenant."""
 
 
 class GatewayMetrics:
@@ -52,7 +56,8 @@ _CONTENT_SECURITY_POLICY = (
 _SECURITY_HEADERS = {
     "content-security-policy": _CONTENT_SECURITY_POLICY,
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    # With `no-referrer` browsers would send `Origin: null` with our own forms.
+    "referrer-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
 
@@ -65,8 +70,7 @@ class RequestLimits:
         app: the application behind it.
         metrics: counts every request.
         max_body: the largest body, in bytes.
-        allowed_hosts: the host names that are answered while no key is needed.
-        requires_key: whether requests need a key.
+        authenticator: knows whether requests need a key, and the host names that are answered while they do not.
     """
 
     def __init__(
@@ -75,14 +79,12 @@ class RequestLimits:
         *,
         metrics: GatewayMetrics,
         max_body: int,
-        allowed_hosts: tuple[str, ...],
-        requires_key: Callable[[], Awaitable[bool]],
+        authenticator: Authenticator,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._max_body = max_body
-        self._allowed_hosts = allowed_hosts
-        self._requires_key = requires_key
+        self._authenticator = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -117,8 +119,7 @@ class RequestLimits:
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self._max_body:
             return 413, f"the body is too large; at most {self._max_body} bytes are taken"
-        host = headers.get("host", "")
-        if _strip_port(host) not in self._allowed_hosts and not await self._requires_key():
+        if not self._authenticator.is_own_host(headers) and not await self._authenticator.requires_key():
             return 403, "without an API key the gateway answers to this machine's own names only, such as localhost"
         with_body = scope["method"] in ("POST", "PUT", "PATCH") and scope["path"].startswith("/v1/")
         if with_body and not is_json(headers):
@@ -142,8 +143,3 @@ class RequestLimits:
 def is_json(headers: Headers) -> bool:
     """Whether the content type is JSON, which a page of another site cannot send without CORS."""
     return headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
-
-
-def _strip_port(host: str) -> str:
-    name, colon, port = host.rpartition(":")
-    return name if colon and port.isdecimal() else host

@@ -227,7 +227,7 @@ class EditRequest(BaseModel):
     """A person's edit of an answer: the edited text, or that the answer was accepted unchanged."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"example": {"completion_id": "chatcmpl-01J...", "edit": "Hi Ann, ..."}}
+        extra="forbid", json_schema_extra={"example": {"completion_id": "chatcmpl-9f2c...", "edit": "Hi Ann, ..."}}
     )
 
     completion_id: Annotated[ShortText, Field(description="The `id` of the answer.")]

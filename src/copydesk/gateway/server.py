@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import gc
-import ipaddress
+import logging
 import socket
 from collections.abc import Callable, Mapping
 
@@ -12,9 +12,12 @@ import uvicorn
 from copydesk.ensemble.config import EnsembleConfig
 from copydesk.errors import InputError
 from copydesk.gateway.app import create_app
+from copydesk.gateway.auth import is_loopback
 from copydesk.gateway.config import GatewayConfig
 from copydesk.store import EditStore
-from copydesk.store.api_keys import has_active_key
+from copydesk.store.api_keys import has_active_key, has_had_key
+
+logger = logging.getLogger(__name__)
 
 _SHUTDOWN_GRACE_SECONDS = 30  # seconds for running answers after the signal to stop
 
@@ -44,8 +47,17 @@ def serve(
         InputError: the address is taken or open to others without a key, or a policy cannot be opened.
     """
     with store.begin_read() as connection:
-        check_listen_address(host, has_active_key(connection))
+        has_key, had_key = has_active_key(connection), has_had_key(connection)
+    check_listen_address(host, has_key)
+    if had_key and not has_key:
+        logger.warning(
+            "every request needs an API key, and all keys in %s are revoked; create one with `copydesk keys create`",
+            store.name,
+        )
     with contextlib.closing(_listen(host, port)) as listener, asyncio.Runner(loop_factory=_new_loop) as runner:
+        address = listener.getsockname()[0]  # `localhost` is what the machine's configuration says it is
+        check_listen_address(address, has_key)
+        config = config.replace(require_key=config.require_key or not is_loopback(address))
         runner.run(_run_server(store, arms, config, ensemble, listener, on_ready))
 
 
@@ -53,17 +65,13 @@ def check_listen_address(host: str, has_key: bool) -> None:
     """Check that the gateway may listen on an address.
 
     Raises:
-        InputError: other machines can reach it, and there is no API key.
+        InputError: other machines can reach it, and there is no active API key.
     """
-    if has_key or host == "localhost":
-        return
-    with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(host).is_loopback:
-            return
-    raise InputError(
-        f"--host {host}: other machines could read and write the log; create a key first with "
-        "`copydesk keys create`, or listen on 127.0.0.1"
-    )
+    if not (has_key or host == "localhost" or is_loopback(host)):
+        raise InputError(
+            f"--host {host}: other machines could read and write the log, and no API key is active; create one first "
+            "with `copydesk keys create`, or listen on 127.0.0.1"
+        )
 
 
 async def _run_server(

@@ -14,12 +14,12 @@ from copydesk.ensemble.late import Pull
 from copydesk.ensemble.ledger import Ledger
 from copydesk.errors import InputError
 from copydesk.gateway import log_commands
-from copydesk.gateway.auth import Authenticator
+from copydesk.gateway.auth import Authenticator, Caller
 from copydesk.gateway.backends.base import PolicyBackend
 from copydesk.gateway.backends.trimming import TrimmedBackend
 from copydesk.gateway.config import GatewayConfig
 from copydesk.gateway.log_writer import LogWriter
-from copydesk.gateway.middleware import GatewayMetrics
+from copydesk.gateway.middleware import PERSONAL_LABEL, GatewayMetrics
 from copydesk.store import EditStore, find_completion
 from copydesk.store.users import user_scope
 from copydesk.store.write import StoredCompletion
@@ -33,12 +33,18 @@ _MAX_CACHED_COMPLETIONS = 10_000  # completions whose edit can be costed without
 
 @dataclass(frozen=True)
 class _CachedCompletion:
-    """Cached completion needed to cost an edit."""
+    """Cached completion needed to cost an edit; `key` is the id of the API key of its request."""
 
     tenant: str
-    requester: str | None
+    user: str | None
+    key: str | None
     response: str
     policy: str
+
+    @property
+    def requester(self) -> str | None:
+        """The scope of the user of the request."""
+        return None if self.user is None else user_scope(self.tenant, self.user)
 
 
 class PolicyOpener(Protocol):
@@ -60,7 +66,12 @@ class GatewayState:
         self.store = store
         self.config = config
         self.metric = config.cost.name
-        self.authenticator = Authenticator(store)
+        self.authenticator = Authenticator(
+            store,
+            require_key=config.require_key,
+            allowed_hosts=config.allowed_hosts,
+            cors_origins=config.cors_origins,
+        )
         self.metrics = GatewayMetrics()
         self.log_writer = LogWriter(store)
         self.policies: dict[str, PolicyBackend] = {}
@@ -126,14 +137,20 @@ class GatewayState:
                 self.audiences.pop(name, None)
                 raise
 
-    async def retire_policy(self, name: str) -> None:
+    async def retire_policy(self, name: str, caller: Caller) -> None:
         """Retire an arm; its running requests are answered.
 
         Raises:
-            LookupError: there is none.
+            LookupError: there is none that the caller may know of.
             InputError: it is the last arm for everyone.
         """
-        await self.log_writer.write(log_commands.retire_arm(name), durable=True)
+
+        def work(tx: Any, ledger: Ledger) -> None:
+            if not caller.may_see(ledger.audiences.get(name)):
+                raise LookupError(name)
+            log_commands.retire_arm(name)(tx, ledger)
+
+        await self.log_writer.write(work, durable=True)
         await self._sync_policies()
 
     @contextlib.contextmanager
@@ -153,6 +170,10 @@ class GatewayState:
                 del self._open_requests[policy]
                 if self.policies.get(name) is not policy:
                     self.spawn(policy.close())
+
+    def get_metrics_label(self, policy: str) -> str:
+        """The label of a policy in the metrics: one for all policies that are for some users only."""
+        return PERSONAL_LABEL if policy in self.audiences else policy
 
     async def policies_hidden_from(self, requester: str | None) -> set[str]:
         """The policies that are for other users only, not for the one with this scope."""
@@ -194,7 +215,7 @@ class GatewayState:
         """Log that a policy did not answer; with `cooldown` it is not chosen for a while."""
         seconds = None
         if cooldown:
-            self.metrics.failures.labels(arm).inc()
+            self.metrics.failures.labels(self.get_metrics_label(arm)).inc()
             streak = self._failure_streaks[arm] = self._failure_streaks.get(arm, 0) + 1
             seconds = min(self.config.cooldown * 2 ** min(streak - 1, 30), self.config.max_cooldown)
             logger.warning("%s failed and is not chosen for %g s: %s", arm, seconds, reason)
@@ -206,32 +227,48 @@ class GatewayState:
         self._failure_streaks.pop(completion.policy, None)
         for kind, count in (completion.usage or {}).items():
             if kind in ("prompt_tokens", "completion_tokens") and isinstance(count, int) and count > 0:
-                self.metrics.tokens.labels(completion.policy, kind.removesuffix("_tokens")).inc(count)
-        who = None if completion.user is None else user_scope(completion.tenant, completion.user)
-        self._cache_completion(
-            completion.id, _CachedCompletion(completion.tenant, who, completion.response, completion.policy)
+                label = self.get_metrics_label(completion.policy)
+                self.metrics.tokens.labels(label, kind.removesuffix("_tokens")).inc(count)
+        cached = _CachedCompletion(
+            completion.tenant, completion.user, completion.key, completion.response, completion.policy
         )
+        self._cache_completion(completion.id, cached)
 
-    async def record_edit(self, completion_id: str, tenant: str, edit: str | None) -> log_commands.EditAcknowledgement:
+    async def record_edit(
+        self, completion_id: str, caller: Caller, edit: str | None
+    ) -> log_commands.EditAcknowledgement:
         """Cost an edit and log it durably; `None` means that the answer was accepted.
 
         Raises:
-            LookupError: the tenant has no such completion.
+            LookupError: there is no such completion, or the caller may not edit it.
         """
+        found = await self._find_editable(completion_id, caller)
+        text = found.response if edit is None else edit
+        cost = 0.0 if text == found.response else await asyncio.to_thread(self.config.cost, found.response, text)
+        entry = log_commands.record_edit(completion_id, text, cost, self.metric, found.requester, caller.key_id)
+        acknowledged = await self.log_writer.write(entry, durable=True)
+        if acknowledged.changed:
+            self.metrics.costs.labels(self.get_metrics_label(found.policy)).observe(cost)
+        return acknowledged
+
+    async def compute_cost(self, completion_id: str, caller: Caller, edit: str) -> float:
+        """The cost of an edit that is not logged.
+
+        Raises:
+            LookupError: as `record_edit`.
+        """
+        found = await self._find_editable(completion_id, caller)
+        return await asyncio.to_thread(self.config.cost, found.response, edit)
+
+    async def _find_editable(self, completion_id: str, caller: Caller) -> _CachedCompletion:
         found = self._recent_completions.get(completion_id)
         if found is None:
             found = await asyncio.to_thread(self._load_completion, completion_id)
             if found is not None:
                 self._cache_completion(completion_id, found)
-        if found is None or found.tenant != tenant:
+        if found is None or not caller.may_edit(found.tenant, found.user, found.key):
             raise LookupError(completion_id)
-        text = found.response if edit is None else edit
-        cost = 0.0 if text == found.response else await asyncio.to_thread(self.config.cost, found.response, text)
-        entry = log_commands.record_edit(completion_id, text, cost, self.metric, found.requester)
-        acknowledged = await self.log_writer.write(entry, durable=True)
-        if acknowledged.changed:
-            self.metrics.costs.labels(found.policy).observe(cost)
-        return acknowledged
+        return found
 
     async def read_ledger(self, read: Any) -> Any:
         """The result of `read(ledger, seq)`, with the ensemble as it is after everything that is logged."""
@@ -248,8 +285,7 @@ class GatewayState:
         if found is None:
             return None
         record = found.record
-        who = None if record.user is None else user_scope(found.tenant, record.user)
-        return _CachedCompletion(found.tenant, who, record.response, str(record.policy))
+        return _CachedCompletion(found.tenant, record.user, found.key, record.response, str(record.policy))
 
     async def _open_policy(self, name: str, spec: str) -> None:
         if name not in self.policies:

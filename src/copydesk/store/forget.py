@@ -118,7 +118,9 @@ def erase_user(tx: Transaction, user: str, tenant: str | None = None, policies: 
     connection.execute(delete(edits).where(edits.c.completion_id.in_(theirs)))
     connection.execute(delete(completions).where(_is_user_completion(user, tenant)))
     connection.execute(delete(memberships).where(_is_user_membership(user, tenant)))
-    connection.execute(update(arms).where(_is_user_scope(arms.c.audience, user, tenant)).values(audience=""))
+    # TENANT/USER becomes TENANT/: for nobody, and still known to that tenant only.
+    nobody = func.substr(arms.c.audience, 1, func.length(arms.c.audience) - len(user))
+    connection.execute(update(arms).where(_is_user_scope(arms.c.audience, user, tenant)).values(audience=nobody))
     return _append_entry(tx, user, tenant, first, erased, policies)
 
 

@@ -32,6 +32,7 @@ class LoggedEdit:
         edited_at: time of the revision.
         cost: cost of the edit.
         metric: name of the edit cost.
+        key: id of the API key of the request.
     """
 
     record: EditRecord
@@ -41,6 +42,7 @@ class LoggedEdit:
     edited_at: datetime | None
     cost: float | None
     metric: str | None
+    key: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """One row of a JSON Lines log; `read_jsonl` reads keys that are no record fields as metadata."""
@@ -125,6 +127,7 @@ def search_edits(
     connection: Connection,
     *,
     tenant: str | None = None,
+    user: str | None = None,
     words: str = "",
     policy: str | None = None,
     pending: bool = True,
@@ -136,6 +139,7 @@ def search_edits(
     Args:
         connection: connection to the store.
         tenant: only this tenant; all tenants if `None`.
+        user: only this user.
         words: words that must all occur in the context, response or edit; the case of ASCII letters is ignored.
         policy: only answers of this policy.
         pending: include completions without an edit.
@@ -146,7 +150,7 @@ def search_edits(
         The completions, and the `before` of the next page; `None` on the last page.
     """
     query = _select_completions(outer=pending).order_by(completions.c.seq.desc()).limit(limit + 1)
-    query = _filter_by(query, tenant, None)
+    query = _filter_by(query, tenant, user)
     if policy is not None:
         query = query.where(completions.c.policy == policy)
     if before is not None:
@@ -165,20 +169,26 @@ def search_edits(
     return [_to_logged_edit(row) for row in rows[:limit]], rows[limit - 1].completion_seq if len(rows) > limit else None
 
 
-def find_completion(connection: Connection, completion_id: str, tenant: str | None = None) -> LoggedEdit | None:
-    """A completion with its current edit; `None` if it does not exist or belongs to another tenant."""
+def find_completion(
+    connection: Connection, completion_id: str, tenant: str | None = None, *, user: str | None = None
+) -> LoggedEdit | None:
+    """A completion with its current edit; `None` if it does not exist or belongs to another tenant or user."""
     row = connection.execute(
-        _filter_by(_select_completions(outer=True).where(completions.c.id == completion_id), tenant, None)
+        _filter_by(_select_completions(outer=True).where(completions.c.id == completion_id), tenant, user)
     ).first()
     return None if row is None else _to_logged_edit(row)
 
 
-def sequence_of(connection: Connection, edit_id: str, tenant: str | None = None) -> int | None:
-    """The number of an edit in the log; `None` if it does not exist or belongs to another tenant."""
+def sequence_of(
+    connection: Connection, edit_id: str, tenant: str | None = None, *, user: str | None = None
+) -> int | None:
+    """The number of an edit in the log; `None` if it does not exist or belongs to another tenant or user."""
     query = select(edits.c.seq).join(completions, completions.c.id == edits.c.completion_id)
     query = query.where(edits.c.id == edit_id)
     if tenant is not None:
         query = query.where(completions.c.tenant == tenant)
+    if user is not None:
+        query = query.where(completions.c.user == user)
     return connection.execute(query).scalar()
 
 
@@ -238,7 +248,7 @@ def _to_logged_edit(row: Row[Any]) -> LoggedEdit:
         **(_get_request_fields(row) if row.imported is None else json.loads(row.imported)),
     )
     edited_at = None if row.edited_at is None else datetime.fromtimestamp(row.edited_at, UTC)
-    return LoggedEdit(record, row.tenant, row.edit_id, row.revision, edited_at, row.cost, row.metric)
+    return LoggedEdit(record, row.tenant, row.edit_id, row.revision, edited_at, row.cost, row.metric, row.key)
 
 
 def _get_request_fields(row: Row[Any]) -> dict[str, Any]:

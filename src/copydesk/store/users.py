@@ -66,10 +66,15 @@ def group_scope(tenant: str, group: str) -> str:
 
 
 def parse_scope(scope: str) -> dict[str, str]:
-    """Split a scope into `{"tenant", "user"}` or `{"tenant", "group"}`; empty for the scope of a forgotten user."""
+    """Split a scope into `{"tenant", "user"}` or `{"tenant", "group"}`.
+
+    The scope of a forgotten user has the tenant alone, or nothing if a release before 0.2 erased the user.
+    """
     tenant, slash, name = scope.partition("/")
     if not slash:
         return {}
+    if not name:
+        return {"tenant": tenant}
     return {"tenant": tenant[1:], "group": name} if tenant.startswith("@") else {"tenant": tenant, "user": name}
 
 

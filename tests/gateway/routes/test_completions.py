@@ -319,6 +319,7 @@ def test_an_abandoned_stream_is_stopped_and_its_policy_released(store: EditStore
     body = json.dumps({"model": "slow", "messages": [{"role": "user", "content": "x"}], "stream": True}).encode()
     scope = {
         "type": "http",
+        "client": ("127.0.0.1", 1),
         "method": "POST",
         "path": "/v1/chat/completions",
         "query_string": b"",

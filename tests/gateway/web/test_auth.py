@@ -124,7 +124,7 @@ def test_a_key_without_the_scope_sees_a_page_that_says_so(serve, store, seen) ->
     assert client.get("/").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/edits", "/edits?q=a%20b&x=1", "/edits/chatcmpl-01J_x", "/docs"])
+@pytest.mark.parametrize("path", ["/", "/edits", "/edits?q=a%20b&x=1", "/edits/chatcmpl-9f2c_x", "/docs"])
 def test_after_sign_in_a_local_path_is_followed(path: str) -> None:
     assert sanitize_redirect_path(path) == path
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, suppress
@@ -12,7 +13,6 @@ from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
-from ulid import ULID
 
 from copydesk.gateway.auth import Caller
 from copydesk.gateway.backends.base import BackendError, Json, PolicyBackend
@@ -54,7 +54,7 @@ class CompletionCall:
     @property
     def key(self) -> str | None:
         """The id of the API key of the request."""
-        return None if self.caller.key is None else self.caller.key.id
+        return self.caller.key_id
 
     @property
     def extension(self) -> Json:
@@ -100,7 +100,9 @@ async def chat_completions(request: Request) -> Response:
     state = lookup_gateway_state(request)
     caller = await state.authenticator.authenticate(request, "complete")
     body, asked = await read_body(request, ChatRequest, context=state.config)
-    asked_for = CompletionCall(f"chatcmpl-{ULID()}", time.time(), caller, body, asked.model, asked.user or None)
+    completion_id = f"chatcmpl-{secrets.token_hex(16)}"  # random: nobody can guess the id of another answer
+    user = caller.resolve_user(asked.user or None)
+    asked_for = CompletionCall(completion_id, time.time(), caller, body, asked.model, user)
     try:
         if asked.stream:
             return await _cancel_on_disconnect(request, _respond_streaming(state, asked_for))
@@ -113,7 +115,7 @@ async def _respond(state: GatewayState, asked: CompletionCall) -> Response:
     async def ask(policy: PolicyBackend, body: Json) -> Json:
         started = time.perf_counter()
         answer = await policy.complete(body)
-        state.metrics.policy_seconds.labels(policy.name).observe(time.perf_counter() - started)
+        state.metrics.policy_seconds.labels(state.get_metrics_label(policy.name)).observe(time.perf_counter() - started)
         return answer
 
     with ExitStack() as stack:
@@ -201,7 +203,9 @@ async def _iter_events(
             else:
                 held.append(_encode_event(chunk))
             chunk = await anext(chunks, None)
-        state.metrics.policy_seconds.labels(current.policy).observe(time.perf_counter() - started)
+        state.metrics.policy_seconds.labels(state.get_metrics_label(current.policy)).observe(
+            time.perf_counter() - started
+        )
         await _log_completion(state, current, answer)
         answer.logged = True
         for event in held:
@@ -281,10 +285,10 @@ async def _choose_policy(state: GatewayState, asked: CompletionCall, tried: set[
 async def _may_request_policy(state: GatewayState, asked: CompletionCall) -> bool:
     """Whether a policy may be requested by name: one that learned from a user is hidden from the others.
 
-    A caller with the scope `admin` may try it in a request that names no user.
+    A caller with the scope `admin` may try one of their tenant in a request that names no user.
     """
     if asked.requester is None and "admin" in asked.caller.scopes:
-        return True
+        return asked.caller.may_see(state.audiences.get(asked.requested))
     return asked.requested not in await state.policies_hidden_from(asked.requester)
 
 

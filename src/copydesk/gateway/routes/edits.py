@@ -29,6 +29,9 @@ async def post_edit(
     The response is sent after the edit is durable. The same edit again changes nothing; another one is a revision: the
     latest counts, and the history stays. `counted` is whether the ensemble learns from it: it does if it chose the
     policy, not if the policy was requested by name.
+
+    A key for one user edits the answers of that user. A key without the scope `complete` edits the answers given to
+    itself, or to the key it was created for. Every other key edits the answers of its tenant.
     """
     if asked.edit is not None and len(asked.edit) > state.config.max_text:
         most = state.config.max_text
@@ -36,7 +39,7 @@ async def post_edit(
             400, f"the edit has {len(asked.edit)} characters; at most {most} are taken", code="too_long", param="edit"
         )
     try:
-        done = await state.record_edit(asked.completion_id, caller.tenant, asked.edit)
+        done = await state.record_edit(asked.completion_id, caller, asked.edit)
     except LookupError:
         raise ApiError(
             404,
@@ -74,16 +77,15 @@ def get_edits(
     """The latest revision of every edit, in the order of arrival, as JSON Lines that `copydesk train --data` reads.
 
     For the next page, give the `edit_id` of the last row as `after`. A completion whose edit is revised appears again,
-    with the same `completion_id`.
+    with the same `completion_id`. A key for one user reads the edits of that user.
     """
+    user = caller.resolve_user(user)
     with state.store.begin_read() as connection:
-        place = 0 if after is None else sequence_of(connection, after, caller.tenant)
+        place = 0 if after is None else sequence_of(connection, after, caller.tenant, user=caller.user)
         if place is None:
             raise ApiError(
                 404, f"there is no edit {after!a}; give the edit_id of a row", code="edit_not_found", param="after"
             )
-        if user is not None and "\x00" in user:
-            user = None
         rows = [
             row.to_json() for row in read_edits(connection, tenant=caller.tenant, user=user, after=place, limit=limit)
         ]

@@ -10,7 +10,7 @@ from copydesk.gateway.auth import Caller
 from copydesk.gateway.dependencies import get_gateway_state, require_scope
 from copydesk.gateway.log_commands import describe_arms
 from copydesk.gateway.log_writer import StoreUnavailable
-from copydesk.gateway.middleware import METRICS_CONTENT_TYPE
+from copydesk.gateway.middleware import METRICS_CONTENT_TYPE, PERSONAL_LABEL
 from copydesk.gateway.state import GatewayState
 
 router = APIRouter(tags=["operations"])
@@ -38,17 +38,28 @@ async def healthz(state: Annotated[GatewayState, Depends(get_gateway_state)]) ->
 )
 async def metrics(
     state: Annotated[GatewayState, Depends(get_gateway_state)],
-    caller: Annotated[Caller, Depends(require_scope("read"))],
+    caller: Annotated[Caller, Depends(require_scope("metrics"))],
 ) -> Response:
-    """Metrics of requests, policies and arms in Prometheus' text format."""
+    """Metrics of requests, policies and arms in Prometheus' text format, without texts and names of users.
+
+    All policies that are for some users only have one label, `personal`, and are counted together.
+    """
     arms: list[dict[str, Any]] = await state.read_ledger(lambda ledger, seq: describe_arms(ledger))
-    for gauge in (state.metrics.pulls, state.metrics.pending, state.metrics.mean_cost, state.metrics.available):
-        gauge.clear()
-    for arm in arms:
-        name = arm["name"]
-        state.metrics.pulls.labels(name).set(arm["pulls"])
-        state.metrics.pending.labels(name).set(arm["pending"])
-        state.metrics.available.labels(name).set(arm["status"] == "active" and name in state.policies)
-        if arm["mean_cost"] is not None:
-            state.metrics.mean_cost.labels(name).set(arm["mean_cost"])
+    _set_arm_gauges(state, arms)
     return Response(state.metrics.render(), headers={"content-type": METRICS_CONTENT_TYPE})
+
+
+def _set_arm_gauges(state: GatewayState, arms: list[dict[str, Any]]) -> None:
+    metrics = state.metrics
+    for gauge in (metrics.pulls, metrics.pending, metrics.mean_cost, metrics.available):
+        gauge.clear()
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for arm in arms:
+        groups.setdefault(PERSONAL_LABEL if arm["audience"] is not None else arm["name"], []).append(arm)
+    for label, group in groups.items():
+        metrics.pulls.labels(label).set(sum(arm["pulls"] for arm in group))
+        metrics.pending.labels(label).set(sum(arm["pending"] for arm in group))
+        available = [arm["status"] == "active" and arm["name"] in state.policies for arm in group]
+        metrics.available.labels(label).set(any(available))
+        if observed := sum(arm["observed"] for arm in group):
+            metrics.mean_cost.labels(label).set(sum(arm["cost_sum"] for arm in group) / observed)

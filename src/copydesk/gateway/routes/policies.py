@@ -11,7 +11,7 @@ from copydesk.errors import InputError
 from copydesk.gateway.auth import Caller
 from copydesk.gateway.dependencies import get_gateway_state, require_scope
 from copydesk.gateway.errors import ApiError
-from copydesk.gateway.log_commands import describe_arms
+from copydesk.gateway.log_commands import PolicyNameTaken, describe_arms
 from copydesk.gateway.schemas import ENSEMBLE_MODEL, PolicyRequest, ShortText
 from copydesk.gateway.state import GatewayState
 from copydesk.store.users import group_scope, user_scope
@@ -31,13 +31,14 @@ async def get_ensemble(
     `null` with other rules and for an arm without pulls. `audience` is the user or group that an arm is for, `null`
     if it is for everyone. `seq` is the position in the log that the statistics belong to.
 
-    With `user`: the arms that this user is offered, with the statistics that decide for them, their own or their
-    group's. Without: a key without the scope `admin` sees no arm that is for another tenant's users.
+    With `user`, and always with a key for one user: the arms that this user is offered, with the statistics that
+    decide for them, their own or their group's. No key sees an arm that is for another tenant's users.
     """
+    user = caller.resolve_user(user)
     requester = None if user is None else user_scope(caller.tenant, user)
-    found: dict[str, Any] = await state.read_ledger(lambda ledger, seq: _describe_ensemble(ledger, seq, requester))
-    if "admin" not in caller.scopes:
-        found["arms"] = [arm for arm in found["arms"] if _is_visible(arm["audience"], caller.tenant)]
+    found: dict[str, Any] = await state.read_ledger(
+        lambda ledger, seq: _describe_ensemble(ledger, seq, requester, caller)
+    )
     for arm in found["arms"]:
         if arm["name"] not in state.policies:
             arm["status"] = "unavailable"
@@ -52,8 +53,9 @@ async def get_models(
 ) -> dict[str, Any]:
     """The models in OpenAI's format: `copydesk`, which lets the ensemble choose, and every policy for everyone.
 
-    With `user`, also the policies for this user or their group.
+    With `user`, and always with a key for one user, also the policies for this user or their group.
     """
+    user = caller.resolve_user(user)
     requester = None if user is None else user_scope(caller.tenant, user)
     names = [ENSEMBLE_MODEL, *sorted(state.policies.keys() - await state.policies_hidden_from(requester))]
     return {
@@ -85,6 +87,12 @@ async def post_policy(
         audience = group_scope(caller.tenant, asked.group)
     try:
         added = await state.add_policy(asked.name, asked.spec, audience)
+    except PolicyNameTaken as exc:
+        # The other policy's spec is for nobody, and its users are for their own tenant.
+        known = await state.read_ledger(lambda ledger, seq: ledger.audiences.get(asked.name))
+        about_users = known != audience and caller.may_see(known)
+        message = str(exc) if about_users else f"the name {asked.name!r} is taken; choose a new name"
+        raise ApiError(400, message, code="invalid_policy", param="name") from None
     except InputError as exc:
         raise ApiError(400, str(exc), code="invalid_policy", param="spec") from None
     return {"object": "copydesk.policy", "name": asked.name, "added": added}
@@ -98,7 +106,7 @@ async def delete_policy(
 ) -> dict[str, Any]:
     """Retire a policy. Its statistics and edits stay, and edits of its answers are still accepted."""
     try:
-        await state.retire_policy(name)
+        await state.retire_policy(name, caller)
     except LookupError:
         raise ApiError(404, f"there is no policy {name!a}", code="policy_not_found", param="name") from None
     except InputError as exc:
@@ -106,11 +114,7 @@ async def delete_policy(
     return {"object": "copydesk.policy", "name": name, "retired": True}
 
 
-def _is_visible(audience: dict[str, str] | None, tenant: str) -> bool:
-    return audience is None or audience.get("tenant") == tenant
-
-
-def _describe_ensemble(ledger: Ledger, seq: int, requester: str | None) -> dict[str, Any]:
+def _describe_ensemble(ledger: Ledger, seq: int, requester: str | None, caller: Caller) -> dict[str, Any]:
     settings, scope = ledger.config, ledger.deciding_scope(requester)
     others = set() if requester is None else ledger.arms_hidden_from(requester)
     arms = describe_arms(ledger, scope, others)
@@ -122,11 +126,15 @@ def _describe_ensemble(ledger: Ledger, seq: int, requester: str | None) -> dict[
         bounds = [bound if math.isfinite(bound) else None for bound in found or ()] or bounds
     for arm, bound in zip(arms, bounds, strict=True):
         arm["bound"] = bound
+    hidden = {name for name, audience in ledger.audiences.items() if not caller.may_see(audience)}
+    shown = None if settings is None else settings.to_json()
+    if shown and shown.get("shares"):
+        shown["shares"] = {name: share for name, share in shown["shares"].items() if name not in hidden}
     return {
         "object": "copydesk.ensemble",
         "seq": seq,
         "rounds": ledger.ensemble.rounds if ledger.started else 0,
         "pending": len(ledger.ensemble.pending) if ledger.started else 0,
-        "settings": None if settings is None else settings.to_json(),
-        "arms": arms,
+        "settings": shown,
+        "arms": [arm for arm in arms if arm["name"] not in hidden],
     }

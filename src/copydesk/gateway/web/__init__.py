@@ -47,7 +47,7 @@ async def get_api_page(request: Request, state: Annotated[GatewayState, Depends(
         ],
         version=document["info"]["version"],
         documentation=DOCUMENTATION_URL,
-        keyed=await state.authenticator.requires_key(),
+        keyed=not await state.authenticator.accepts_anonymous(request),
     )
 
 

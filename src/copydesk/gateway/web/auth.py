@@ -1,6 +1,5 @@
 """Sign in to the pages: an API key in a cookie that no script and no other site can read."""
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from typing import Annotated
@@ -10,12 +9,11 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
-from copydesk.gateway.auth import KEY_COOKIE, Caller
+from copydesk.gateway.auth import KEY_COOKIE, Caller, is_same_origin
 from copydesk.gateway.dependencies import get_gateway_state, lookup_gateway_state
 from copydesk.gateway.errors import ApiError
 from copydesk.gateway.state import GatewayState
 from copydesk.gateway.web.templating import render_page
-from copydesk.store.api_keys import ApiKey, find_key
 
 router = APIRouter()
 
@@ -30,8 +28,8 @@ async def get_sign_in(
     state: Annotated[GatewayState, Depends(get_gateway_state)],
     next: Annotated[str, Query(max_length=2048)] = "/",
 ) -> Response:
-    """The form; while no key is needed, a redirect."""
-    if not await state.authenticator.requires_key():
+    """The form; a redirect if the request needs no key."""
+    if await state.authenticator.accepts_anonymous(request):
         return _redirect(sanitize_redirect_path(next))
     return render_page(request, "sign_in.html", next=sanitize_redirect_path(next), error=None)
 
@@ -41,12 +39,11 @@ async def post_sign_in(request: Request, state: Annotated[GatewayState, Depends(
     """Check a key and set the cookie."""
     form = await _read_form(request)
     then, text = sanitize_redirect_path(form.get("next", "/")), form.get("key", "").strip()
-    if await asyncio.to_thread(_find_api_key, state, text) is None:
+    if await state.authenticator.find_key(text) is None:
         error = "This key is unknown or was revoked." if text else "Enter a key."
         return render_page(request, "sign_in.html", status=401, next=then, error=error)
     response = _redirect(then)
-    secure = request.url.scheme == "https"
-    response.set_cookie(KEY_COOKIE, text, path="/", httponly=True, samesite="strict", secure=secure)
+    response.set_cookie(KEY_COOKIE, text, path="/", httponly=True, samesite="strict", secure=_is_https(request))
     return response
 
 
@@ -55,7 +52,7 @@ async def post_sign_out(request: Request) -> Response:
     """Delete the cookie."""
     await _read_form(request)
     response = _redirect("/sign-in")
-    response.delete_cookie(KEY_COOKIE, path="/", httponly=True, samesite="strict", secure=request.url.scheme == "https")
+    response.delete_cookie(KEY_COOKIE, path="/", httponly=True, samesite="strict", secure=_is_https(request))
     return response
 
 
@@ -64,13 +61,20 @@ def sanitize_redirect_path(path: str) -> str:
     return path if _LOCAL_PATH.fullmatch(path) and not path.startswith(("/sign-in", "/sign-out")) else "/"
 
 
+def _is_https(request: Request) -> bool:
+    """Whether the browser used HTTPS, as a proxy in front reports it; this only makes the cookie stricter."""
+    reported = f"{request.headers.get('x-forwarded-proto', '')},{request.headers.get('forwarded', '')}".lower()
+    return request.url.scheme == "https" or reported.startswith("https") or "proto=https" in reported.replace('"', "")
+
+
 def _redirect(path: str) -> RedirectResponse:
     return RedirectResponse(path, 303, {"cache-control": "no-store"})
 
 
 async def _read_form(request: Request) -> dict[str, str]:
     """The fields of a form, which must come from a page of this gateway."""
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+    of_this_site = request.headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
+    if not of_this_site or not is_same_origin(request.headers):
         raise ApiError(403, "This form was sent by a page of another site.")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
@@ -87,11 +91,6 @@ async def _read_form(request: Request) -> dict[str, str]:
     return {name: values[0] for name, values in fields.items()}
 
 
-def _find_api_key(state: GatewayState, text: str) -> ApiKey | None:
-    with state.store.begin_read() as connection:
-        return find_key(connection, text)
-
-
 class SignInRequired(Exception):
     """A page needs a key, and nobody is signed in."""
 
@@ -101,11 +100,10 @@ def require_signed_in(*scopes: str) -> Callable[[Request], Awaitable[Caller]]:
 
     async def caller(request: Request) -> Caller:
         try:
-            found = [await lookup_gateway_state(request).authenticator.authenticate(request, scope) for scope in scopes]
+            return await lookup_gateway_state(request).authenticator.authenticate(request, *scopes)
         except ApiError as exc:
             if exc.status == 401:
                 raise SignInRequired from None
             raise
-        return found[0]
 
     return caller

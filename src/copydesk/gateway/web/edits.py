@@ -17,6 +17,7 @@ from copydesk.gateway.web.auth import require_signed_in
 from copydesk.gateway.web.ensemble import read_policy_styles
 from copydesk.gateway.web.templating import render_page
 from copydesk.report.diff import Segment, compute_diff
+from copydesk.report.style import MethodStyle
 from copydesk.store import find_completion, search_edits, tables
 
 router = APIRouter()
@@ -49,9 +50,15 @@ def get_edits_page(
     """A page of the log, newest first."""
     words, name = q.replace("\x00", ""), policy.replace("\x00", "")
     with state.store.begin_read() as connection:
-        styles = read_policy_styles(connection)
+        styles = read_visible_styles(connection, caller)
         rows, older = search_edits(
-            connection, tenant=caller.tenant, words=words, policy=name or None, pending=pending, before=before
+            connection,
+            tenant=caller.tenant,
+            user=caller.user,
+            words=words,
+            policy=name or None,
+            pending=pending,
+            before=before,
         )
     here = request.url.include_query_params
     return render_page(
@@ -79,10 +86,10 @@ def get_edit_page(
     """One completion and all revisions of its edit."""
     with state.store.begin_read() as connection:
         completion_id = completion_id.replace("\x00", "")
-        found = find_completion(connection, completion_id, caller.tenant)
+        found = find_completion(connection, completion_id, caller.tenant, user=caller.user)
         if found is None:
             raise ApiError(404, f"The log has no answer {completion_id!a}.", code="completion_not_found")
-        styles = read_policy_styles(connection)
+        styles = read_visible_styles(connection, caller)
         revisions = read_revisions(connection, completion_id)
     record = found.record
     return render_page(
@@ -97,6 +104,13 @@ def get_edit_page(
         styles=styles,
         by_name=record.metadata["requested"] == record.policy,
     )
+
+
+def read_visible_styles(connection: Connection, caller: Caller) -> dict[str, MethodStyle]:
+    """The styles of the policies that the caller may know of."""
+    query = select(tables.arms.c.name, tables.arms.c.audience).where(tables.arms.c.action == "add")
+    hidden = {row.name for row in connection.execute(query) if not caller.may_see(row.audience)}
+    return {name: style for name, style in read_policy_styles(connection).items() if name not in hidden}
 
 
 def read_revisions(connection: Connection, completion_id: str) -> list[EditRevision]:

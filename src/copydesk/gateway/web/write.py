@@ -15,7 +15,6 @@ from copydesk.gateway.state import GatewayState
 from copydesk.gateway.web.auth import require_signed_in
 from copydesk.gateway.web.ensemble import read_policy_styles
 from copydesk.gateway.web.templating import describe_edit_cost, render_page
-from copydesk.store import find_completion
 
 router = APIRouter()
 
@@ -59,18 +58,17 @@ def _require_json(request: Request) -> None:
 
 
 @router.post("/write/cost", dependencies=[Depends(_require_json)])
-def post_cost(
+async def post_cost(
     draft: DraftEdit,
     state: Annotated[GatewayState, Depends(get_gateway_state)],
     caller: Annotated[Caller, Depends(require_scope("edit"))],
 ) -> dict[str, Any]:
     """The cost of an edit that has not been sent; nothing is logged."""
-    if len(draft.edit) > (max_cost := state.config.max_text):
-        raise ApiError(
-            400, f"the edit has {len(draft.edit)} characters; at max_cost {max_cost} are taken", code="too_long"
-        )
-    with state.store.begin_read() as connection:
-        found = find_completion(connection, draft.completion_id, caller.tenant)
-    if found is None:
-        raise ApiError(404, f"there is no completion {draft.completion_id!a}", code="completion_not_found")
-    return {"cost": state.config.cost(found.record.response, draft.edit), "metric": state.metric}
+    if len(draft.edit) > (most := state.config.max_text):
+        raise ApiError(400, f"the edit has {len(draft.edit)} characters; at most {most} are taken", code="too_long")
+    try:
+        cost = await state.compute_cost(draft.completion_id, caller, draft.edit)
+    except LookupError:
+        message = f"there is no completion {draft.completion_id!a}"
+        raise ApiError(404, message, code="completion_not_found") from None
+    return {"cost": cost, "metric": state.metric}
