@@ -83,7 +83,8 @@ def test_a_new_key_closes_the_gateway_at_once(serve, store: EditStore) -> None:
     "header",
     [
         "X-Forwarded-For", "x-forwarded-proto", "X-Forwarded-Host", "X-Forwarded-Prefix", "X_Forwarded_For",
-        "Forwarded", "Via", "X-Real-IP", "CF-Connecting-IP", "CF-Ray", "CDN-Loop", "True-Client-IP", "X-Client-IP", "X-Original-URL",
+        "Forwarded", "Via", "X-Real-IP", "CF-Connecting-IP", "CF-Ray", "CDN-Loop", "True-Client-IP", "X-Client-IP",
+        "X-Original-URL",
         "X-Envoy-External-Address", "Fastly-Client-IP", "Fly-Client-IP", "X-Amzn-Trace-Id", "Tailscale-User-Login",
         "X-Cluster-Client-IP", "X-Scheme", "X-ProxyUser-Ip",
     ],
