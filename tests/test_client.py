@@ -1,5 +1,6 @@
 """The client against a running gateway."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,17 @@ def test_without_httpx_it_says_what_to_install(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "httpx", None)
     with pytest.raises(InputError, match=r"copydesk\[client\]"):
         copydesk.Client()
+
+
+@pytest.mark.parametrize("document", [{}, {"choices": []}, {"choices": [{"message": None}]}, {"error": "no"}])
+def test_answers_of_another_server_are_an_error_in_one_line(document) -> None:
+    async def answer(scope, receive, send) -> None:
+        body = json.dumps(document).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    with running(answer, "off") as url, copydesk.Client(url) as client:
+        for work in (lambda: client.complete("x"), lambda: client.edit("x", "y")):
+            with pytest.raises(InputError, match="not a Copydesk gateway"):
+                work()

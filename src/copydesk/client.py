@@ -84,8 +84,11 @@ class Client:
         messages = [{"role": "user", "content": context}] if isinstance(context, str) else list(context)
         body = {"model": model, "messages": messages, **parameters} | ({} if user is None else {"user": user})
         answer = self._send("POST", "/v1/chat/completions", body)
-        text = answer["choices"][0]["message"]["content"] or ""
-        return CompletionReply(answer["id"], text, answer["copydesk"]["policy"], answer["copydesk"]["propensity"])
+        try:
+            text = answer["choices"][0]["message"]["content"] or ""
+            return CompletionReply(answer["id"], text, answer["copydesk"]["policy"], answer["copydesk"]["propensity"])
+        except (LookupError, TypeError):
+            raise self._make_stranger_error() from None
 
     def edit(self, completion_id: str, edit: str) -> EditReceipt:
         """Post the edit of a completion. It is durable when this returns; posting it again does no harm."""
@@ -123,7 +126,10 @@ class Client:
 
     def _post_edit(self, body: dict[str, Any]) -> EditReceipt:
         done = self._send("POST", "/v1/edits", body)
-        return EditReceipt(done["id"], done["cost"], done["revision"], done["counted"])
+        try:
+            return EditReceipt(done["id"], done["cost"], done["revision"], done["counted"])
+        except LookupError:
+            raise self._make_stranger_error() from None
 
     def _send(
         self,
@@ -140,8 +146,12 @@ class Client:
                 f"{self._url}: the gateway cannot be reached ({exc}); is `copydesk serve` running?"
             ) from None
         except ValueError:
-            raise InputError(f"{self._url}: this is not a Copydesk gateway; check the address") from None
+            raise self._make_stranger_error() from None
         if answer.is_success and isinstance(document, dict):
             return document
-        message = document.get("error", {}).get("message") if isinstance(document, dict) else None
+        error = document.get("error") if isinstance(document, dict) else None
+        message = error.get("message") if isinstance(error, dict) else None
         raise InputError(f"{self._url}: {message or f'the gateway answered {answer.status_code}'}")
+
+    def _make_stranger_error(self) -> InputError:
+        return InputError(f"{self._url}: this is not a Copydesk gateway; check the address")
