@@ -55,6 +55,7 @@ _SECURITY_HEADERS = {
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
 }
+_PROBE_PATHS = ("/healthz", "/readyz")
 
 
 class RequestLimits:
@@ -117,6 +118,8 @@ class RequestLimits:
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self._max_body:
             return 413, f"the body is too large; at most {self._max_body} bytes are taken"
+        if scope["path"] in _PROBE_PATHS:
+            return None  # asked for by address, and they tell nothing
         host = headers.get("host", "")
         if _strip_port(host) not in self._allowed_hosts and not await self._requires_key():
             return 403, "without an API key the gateway answers to this machine's own names only, such as localhost"
