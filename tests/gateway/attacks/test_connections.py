@@ -5,6 +5,8 @@ import contextlib
 import json
 import logging
 import socket
+import subprocess
+import sys
 import threading
 import time
 import tomllib
@@ -363,6 +365,14 @@ def test_a_body_shorter_than_announced_does_not_hold_the_connection(attacked: At
     until(lambda: attacked.connections == 0)
 
 
+def test_a_body_of_ten_gigabytes_as_announced_is_refused(attacked: Attacked) -> None:
+    with attacked.connect() as client:
+        client.sendall(POST + b"Content-Length: 10000000000\r\n\r\n")
+        assert send_all(client, b"x" * 50_000_000) < 20_000_000
+        assert attacked.answers_others()
+        assert status_of(read_all(client)) == 413
+
+
 def test_a_body_longer_than_announced_is_not_part_of_it(attacked: Attacked) -> None:
     with attacked.connect() as client:
         client.sendall(POST + b"Content-Length: 2\r\n\r\nhi and this is not HTTP\r\n\r\n")
@@ -507,6 +517,22 @@ def test_serve_has_the_limits(tmp_path: Path) -> None:
     finally:
         command.kill()
     assert command.err.count("\n") <= 3
+
+
+def test_the_limit_of_open_files_is_raised_to_what_the_connections_take() -> None:
+    code = (
+        "import resource as r\n"
+        "from copydesk.gateway import server\n"
+        "r.setrlimit(r.RLIMIT_NOFILE, (100, r.getrlimit(r.RLIMIT_NOFILE)[1]))\n"
+        "server._raise_file_limit(300)\n"
+        "assert r.getrlimit(r.RLIMIT_NOFILE)[0] >= 300 + 100\n"
+        "r.setrlimit(r.RLIMIT_NOFILE, (100, 200))\n"
+        "server._raise_file_limit(300)\n"
+        "assert r.getrlimit(r.RLIMIT_NOFILE)[0] == 200"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "ulimit -n" in done.stderr
 
 
 HOOKS = {

@@ -28,6 +28,7 @@ from copydesk.errors import InputError
 from copydesk.gateway.config import GatewayConfig
 from copydesk.store import EditStore, read_edits
 from copydesk.store.import_rows import RowParser, parse_rows
+from copydesk.training.policy_file import read_policy_file
 
 HUGE = "1" + "0" * 400
 BAD = [
@@ -231,6 +232,17 @@ def test_settings_refuse_it(value: float) -> None:
     if not isinstance(value, int):
         with pytest.raises(InputError):
             EditCost(cap=value)
+
+
+@pytest.mark.parametrize("number", BAD)
+def test_files_refuse_it(tmp_path: Path, number: str) -> None:
+    """A log in JSON Lines, and the description of a policy."""
+    (tmp_path / "log.jsonl").write_text(f'{{"context": "c", "response": "r", "metadata": {{"x": {number}}}}}\n')
+    with pytest.raises(InputError, match=r"log\.jsonl:1"):
+        load_log(tmp_path / "log.jsonl")
+    (tmp_path / "policy.json").write_text(f'{{"format": 1, "x": {number}}}')
+    with pytest.raises(InputError, match=r"policy\.json: not JSON"):
+        read_policy_file(tmp_path)
 
 
 OLD = f'{{"temperature": NaN, "x": [Infinity, -Infinity, 1e400, {HUGE}, 1]}}'
