@@ -8,7 +8,7 @@ read. `build_server` gives it a protocol that has these limits:
 - a client that does not read for `client_timeout` is disconnected;
 - at most `max_connections` are open, more are answered with 503 and closed; few requests wait on one (pipelining).
 
-Requests that are not HTTP get 400. What is refused is counted and logged in one line a minute, whoever sends how much.
+Requests that are not HTTP get 400. Refusals are counted, and logged in at most one line a minute.
 """
 
 import asyncio

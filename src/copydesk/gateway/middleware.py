@@ -119,7 +119,7 @@ class RequestLimits:
         if not length.isdecimal() or int(length) > self._max_body:
             return 413, f"the body is too large; at most {self._max_body} bytes are taken"
         if scope["path"] in _PROBE_PATHS:
-            return None  # asked for by address, and they tell nothing
+            return None  # probes name the gateway by its address, and the answers hold no data
         host = headers.get("host", "")
         if _strip_port(host) not in self._allowed_hosts and not await self._requires_key():
             return 403, "without an API key the gateway answers to this machine's own names only, such as localhost"
