@@ -228,4 +228,4 @@ def test_it_is_killed_while_it_starts_and_starts_again(tmp_path: Path) -> None:
     until((tmp_path / "copydesk.db").exists)
     process.kill()
     with serving(tmp_path) as ready:
-        assert httpx.get(f"{ready['url']}/healthz").status_code == 200
+        assert httpx.get(f"{ready['url']}/readyz").status_code == 200

@@ -46,13 +46,14 @@ def test_every_route_takes_its_scope_and_no_other(serve, store: EditStore) -> No
             status = client.request(method, path, json=body, headers=header).status_code
             assert (status == 403) == (scope != needed), (path, scope)
     assert client.get("/healthz").status_code == 200  # for who watches it
+    assert client.get("/readyz").status_code == 200
 
 
 def test_every_route_of_the_document_is_covered(serve) -> None:
     paths = serve(Scripted("a")).get("/openapi.json").json()["paths"]
     known = {(method, path.replace("/v1/policies/a", "/v1/policies/{name}")) for _, method, path, _ in ROUTES}
     found = {(method.upper(), path) for path, methods in paths.items() for method in methods}
-    assert found == known | {("GET", "/healthz")}
+    assert found == known | {("GET", "/healthz"), ("GET", "/readyz")}
 
 
 def test_a_tenant_cannot_read_or_edit_the_completions_of_another(serve, store: EditStore) -> None:

@@ -62,7 +62,7 @@ def test_the_openapi_document_is_served_and_names_every_error(store) -> None:
         document = httpx.get(f"{url}/openapi.json").json()
     assert document["info"]["title"] == "Copydesk"
     for path, methods in document["paths"].items():
-        assert path.startswith("/v1/") or path in ("/healthz", "/metrics")
+        assert path.startswith("/v1/") or path in ("/healthz", "/readyz", "/metrics")
         for operation in methods.values():
             assert operation["summary"]
             assert "422" not in operation["responses"]

@@ -64,7 +64,7 @@ class Gateway:
     def ready(self) -> bool:
         assert self.process.code is None, self.process.err
         try:
-            return httpx.get(f"{self.url}/healthz").status_code == 200
+            return httpx.get(f"{self.url}/readyz").status_code == 200
         except httpx.HTTPError:
             return False
 

@@ -5,7 +5,6 @@ use for the fields, and the one-clause error for a row that is not an `EditRecor
 """
 
 import json
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from copydesk.data.record import EditRecord, common_prefix, is_chat, response_text, split_last_assistant_turn
-from copydesk.data.strict_json import describe_json_value, parse_object
+from copydesk.data.strict_json import describe_json_value, is_storable_number, parse_object, parse_value
 from copydesk.errors import InputError
 
 MISSING = object()
@@ -266,7 +265,8 @@ class FieldMapping:
     def _extract_from_chats(self, values: dict[str, Any], found: Mapping[str, str], metadata: dict[str, Any]) -> None:
         """Convert messages to text, and take the context or the response out of chats."""
         if found.get("context") == "messages" and isinstance(values["context"], str):
-            values["context"] = _parse_json_chat(values["context"])
+            with _prefix_field_name("context", found, "holds what JSON cannot: "):
+                values["context"] = _parse_json_chat(values["context"])
         if self.shape == "chat" and "response" not in values and is_chat(values.get("context")):
             with _prefix_field_name("context", found):
                 before, values["response"], after = split_last_assistant_turn(values["context"])
@@ -343,8 +343,15 @@ def _guess_shape(sample: Sequence[Mapping[str, Any]], paths: Mapping[str, str]) 
         return "pair" if any(is_chat(get_path(row, paths["response"])) for row in sample) else "bare"
     contexts = [get_path(row, paths["context"]) for row in sample] if "context" in paths else []
     if paths.get("context") == "messages":
-        contexts = [_parse_json_chat(value) if isinstance(value, str) else value for value in contexts]
+        contexts = [_parse_sample_chat(value) if isinstance(value, str) else value for value in contexts]
     return "chat" if any(map(is_chat, contexts)) else None
+
+
+def _parse_sample_chat(text: str) -> Any:
+    try:
+        return _parse_json_chat(text)
+    except ValueError:  # the row is rejected later
+        return text
 
 
 def _option_name(field: str) -> str:
@@ -352,14 +359,14 @@ def _option_name(field: str) -> str:
 
 
 @contextmanager
-def _prefix_field_name(field: str, found: Mapping[str, str]) -> Iterator[None]:
+def _prefix_field_name(field: str, found: Mapping[str, str], verb: str = "") -> Iterator[None]:
     """Put the field's name before the message of a `ValueError` raised in the block."""
     try:
         yield
     except ValueError as exc:
         key = found.get(field, field)
         name = f"'{field}'" if key == field else f"'{key}' (the {field})"
-        raise ValueError(f"field {name} {exc}") from None
+        raise ValueError(f"field {name} {verb}{exc}") from None
 
 
 def _infer_context(response: Any, edit: Any) -> Any:
@@ -387,7 +394,8 @@ def _merge_metadata(extra: dict[str, Any], texts: bool) -> Any:
 
 def _parse_cost(value: Any, texts: bool) -> Any:
     number = _parse_number(value) if texts else value
-    good = isinstance(number, int | float) and not isinstance(number, bool) and 0 <= number < math.inf
+    good = isinstance(number, int | float) and not isinstance(number, bool) and number >= 0
+    good = good and is_storable_number(number)
     if number is not None and not good:
         raise ValueError(f"field 'cost' must be a number of at least 0, or null; found {describe_json_value(value)}")
     return number
@@ -409,9 +417,9 @@ def _parse_json_object(text: str) -> Any:
 
 
 def _parse_json_chat(text: str) -> Any:
-    """The chat written as JSON in a text, else the text."""
+    """The chat written as JSON in a text, else the text; ValueError if it holds what a log cannot, such as NaN."""
     try:
-        chat = json.loads(text)
-    except (ValueError, RecursionError):
+        chat = parse_value(text)
+    except json.JSONDecodeError:
         return text
     return chat if is_chat(chat) else text

@@ -1,4 +1,6 @@
-"""Strict JSON: objects in UTF-8 with finite numbers, whole characters and no repeated key.
+"""Strict JSON: objects in UTF-8 with finite numbers of at most 64 bits, whole characters and no repeated key.
+
+`load_stored_json` reads what an earlier release stored, which may hold other numbers.
 
 Every error is a `ValueError` of one clause that names the error and its fix.
 """
@@ -7,6 +9,7 @@ import json
 import math
 from typing import Any
 
+_MAX_DIGITS = 21  # of an integer of 64 bits, with its sign; longer ones take long to convert
 _TOO_DEEP = "lists or objects are nested too deeply; flatten the row"
 
 
@@ -19,16 +22,11 @@ def parse_object(text: bytes, unit: str = "line") -> dict[str, Any]:
         unit: what messages call it.
 
     Raises:
-        ValueError: it is not UTF-8, not JSON or not an object; a key appears twice; a number is not finite; a
-            text holds half of a surrogate pair; it is nested too deeply.
+        ValueError: it is not UTF-8, not JSON or not an object; a key appears twice; a number is not finite or an
+            integer of more than 64 bits; a text holds half of a surrogate pair; it is nested too deeply.
     """
     try:
-        row = json.loads(
-            text.decode("utf-8"),
-            object_pairs_hook=_reject_duplicate_keys,
-            parse_float=_parse_finite_float,
-            parse_constant=_reject_constant,
-        )
+        row = _STRICT_DECODER.decode(text.decode("utf-8"))
     except UnicodeDecodeError as exc:
         raise ValueError(f"byte {exc.start + 1} of the {unit} is not UTF-8; save the file as UTF-8") from None
     except json.JSONDecodeError as exc:
@@ -45,6 +43,17 @@ def parse_object(text: bytes, unit: str = "line") -> dict[str, Any]:
         for key, value in row.items():
             reject_lone_surrogate(key, value)
     return row
+
+
+def parse_value(text: str) -> Any:
+    """The JSON value in a text, as strict as `parse_object`; `json.JSONDecodeError` where it is not JSON at all."""
+    try:
+        value = _STRICT_DECODER.decode(text)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    if "\\u" in text:
+        reject_lone_surrogate("value", value)
+    return value
 
 
 def reject_lone_surrogate(key: str, value: Any) -> None:
@@ -64,6 +73,33 @@ def find_lone_surrogate(text: str) -> str | None:
     except UnicodeEncodeError as exc:
         return text[exc.start]
     return None
+
+
+def is_storable_number(value: float) -> bool:
+    """Whether a number is finite and, if it is an integer, has at most 64 bits; others are not exchanged as JSON."""
+    return -(2**63) <= value < 2**64 if isinstance(value, int) else math.isfinite(value)
+
+
+def find_unstorable_number(value: Any) -> float | None:
+    """The first number in a JSON value that is not storable, if there is one."""
+    pending = [value]
+    while pending:
+        match pending.pop():
+            case dict() as found:
+                pending.extend(found.values())
+            case list() | tuple() as found:
+                pending.extend(found)
+            case int() | float() as found if not is_storable_number(found):
+                return found
+    return None
+
+
+def load_stored_json(text: str) -> Any:
+    """Parse JSON from the store; a number that is not storable becomes null.
+
+    Releases before 0.2 stored NaN, infinities and integers of any length, which no other program reads.
+    """
+    return _STORED_DECODER.decode(text)
 
 
 def describe_json_value(value: Any) -> str:
@@ -94,9 +130,36 @@ def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _parse_finite_float(digits: str) -> float:
     if math.isinf(value := float(digits)):
-        raise ValueError(f"{digits} is too large for a number; write a smaller one or text")
+        raise ValueError(f"{_shorten(digits)} is too large for a number; write a smaller one or text")
     return value
+
+
+def _parse_bounded_integer(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS or not is_storable_number(value := int(digits)):
+        raise ValueError(f"{_shorten(digits)} is an integer of more than 64 bits; write a smaller one or text")
+    return value
+
+
+def _shorten(digits: str) -> str:
+    return digits if len(digits) <= 40 else f"{digits[:20]}... ({len(digits)} characters)"
 
 
 def _reject_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON; write null or leave the field out")
+
+
+_STRICT_DECODER = json.JSONDecoder(
+    object_pairs_hook=_reject_duplicate_keys,
+    parse_float=_parse_finite_float,
+    parse_int=_parse_bounded_integer,
+    parse_constant=_reject_constant,
+)
+_STORED_DECODER = json.JSONDecoder(
+    parse_float=lambda digits: _drop_unstorable(float(digits)),
+    parse_int=lambda digits: None if len(digits) > _MAX_DIGITS else _drop_unstorable(int(digits)),
+    parse_constant=lambda name: None,
+)
+
+
+def _drop_unstorable(value: float) -> float | None:
+    return value if is_storable_number(value) else None

@@ -86,6 +86,7 @@ def create_app(
         responses={status: {"model": ErrorBody, "description": words} for status, words in ERROR_DESCRIPTIONS.items()},
     )
     app.state.gateway = state
+    app.state.readiness = health.ReadinessChecks(state)
     add_exception_handlers(app)
     for router in (completions.router, edits.router, arm_routes.router, health.router):
         app.include_router(router)

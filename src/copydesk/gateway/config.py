@@ -18,6 +18,9 @@ class GatewayConfig(Config):
         max_body: largest request body, in bytes.
         max_text: longest message, response or edit, in characters.
         max_messages: most messages in a request.
+        max_connections: most open connections of clients; more are refused with 503.
+        client_timeout: seconds a client may take to send the head of a request, then its body, and to read more of an
+            answer.
         timeout: seconds an upstream server may send nothing.
         retries: how often a request that an upstream server could not take is sent again.
         cooldown: seconds an arm is not chosen after a failure; doubles with each further failure.
@@ -43,6 +46,18 @@ class GatewayConfig(Config):
         int, Flag(panel=LIMITS_PANEL), Field(gt=0, description="Longest context or edit, in characters.")
     ] = 100_000
     max_messages: Annotated[int, Field(gt=0, description="Most messages in a request.")] = 1_000
+    max_connections: Annotated[
+        int, Flag(panel=LIMITS_PANEL), Field(gt=0, le=1_000_000, description="Most open connections of clients.")
+    ] = 1_000
+    client_timeout: Annotated[
+        float,
+        Flag(panel=LIMITS_PANEL),
+        Field(
+            gt=0,
+            description="Seconds a client may take to send the head of a request, then its body, and to read an answer "
+            "on.",
+        ),
+    ] = 30.0
     timeout: Annotated[
         float, Flag(panel=LIMITS_PANEL), Field(gt=0, description="Seconds an upstream server may send nothing.")
     ] = 120.0

@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from copydesk.gateway.log_writer import StoreUnavailable
 
@@ -112,6 +113,10 @@ def add_exception_handlers(app: FastAPI) -> None:
             param=where or None,
             code=code,
         )
+
+    @app.exception_handler(ClientDisconnect)
+    def _disconnected(request: Request, exc: ClientDisconnect) -> JSONResponse:
+        return make_error_response(400, "the request did not arrive in full")  # nobody reads it
 
     @app.exception_handler(StoreUnavailable)
     def _store(request: Request, exc: StoreUnavailable) -> JSONResponse:

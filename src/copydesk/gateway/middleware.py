@@ -60,6 +60,7 @@ _SECURITY_HEADERS = {
     "referrer-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
+_PROBE_PATHS = ("/healthz", "/readyz")
 
 
 class RequestLimits:
@@ -119,6 +120,8 @@ class RequestLimits:
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self._max_body:
             return 413, f"the body is too large; at most {self._max_body} bytes are taken"
+        if scope["path"] in _PROBE_PATHS:
+            return None  # probes name the gateway by its address, and the answers hold no data
         if not self._authenticator.is_own_host(headers) and not await self._authenticator.requires_key():
             return 403, "without an API key the gateway answers to this machine's own names only, such as localhost"
         with_body = scope["method"] in ("POST", "PUT", "PATCH") and scope["path"].startswith("/v1/")

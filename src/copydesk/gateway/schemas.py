@@ -1,10 +1,12 @@
 """Request bodies of the gateway's API, as pydantic models; the OpenAPI document describes them."""
 
-import json
+import re
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Literal, Protocol, TypeVar
 
-from fastapi import Request
+from fastapi import HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -21,6 +23,7 @@ from pydantic.json_schema import models_json_schema
 from pydantic_core import PydanticCustomError, from_json
 
 from copydesk.data.record import Message
+from copydesk.data.strict_json import find_unstorable_number
 from copydesk.gateway.errors import ApiError
 from copydesk.store.read import extract_text
 
@@ -73,16 +76,6 @@ class ChatRequest(BaseModel):
         Field(description="The user who will edit the answer; decides the scope of the ensemble."),
     ] = None
     n: Annotated[Literal[1] | None, Field(description="Only 1: an edit belongs to one response.")] = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_serializable(cls, body: Any, info: ValidationInfo) -> Any:
-        if info.context is not None:
-            try:
-                json.dumps(body)
-            except ValueError as exc:  # an integer of thousands of digits
-                raise ValueError(f"the body cannot be passed on: {exc}") from None
-        return body
 
     @field_validator("messages")
     @classmethod
@@ -273,6 +266,50 @@ def build_request_schemas() -> dict[str, Any]:
     return dict(found["$defs"])
 
 
+_MAYBE_UNSTORABLE = re.compile(rb"[0-9]{19}|[0-9][eE]")  # no other number is infinite or has more than 64 bits
+
+
+def parse_body(text: bytes) -> Any:
+    """Parse a request's body.
+
+    Raises:
+        ApiError: it is not JSON (NaN is not), nested too deeply, or holds a number that is infinite (1e400) or an
+            integer of more than 64 bits.
+    """
+    try:
+        body = from_json(text, allow_inf_nan=False)
+    except ValueError as exc:
+        raise ApiError(400, f"the body is not JSON: {exc}", code="invalid") from None
+    if _MAYBE_UNSTORABLE.search(text) and find_unstorable_number(body) is not None:
+        raise ApiError(
+            400,
+            "the body holds a number that is not finite or has more than 64 bits; send a smaller one",
+            code="invalid",
+        )
+    return body
+
+
+class StrictJsonRoute(APIRoute):
+    """A route whose body FastAPI parses with `parse_body` instead of Python's `json`, which takes NaN and 1e400."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, which gets a request that parses its body strictly."""
+        handle = super().get_route_handler()
+
+        async def handle_strictly(request: Request) -> Response:
+            return await handle(_StrictRequest(request.scope, request.receive))
+
+        return handle_strictly
+
+
+class _StrictRequest(Request):
+    async def json(self) -> Any:
+        try:
+            return parse_body(await self.body())
+        except ApiError as exc:  # FastAPI replaces every other exception than this one
+            raise HTTPException(exc.status, str(exc)) from None
+
+
 async def read_body(request: Request, model: type[M], context: Any = None) -> tuple[dict[str, Any], M]:
     """The body of a request as it was sent, with every key, and validated.
 
@@ -282,13 +319,10 @@ async def read_body(request: Request, model: type[M], context: Any = None) -> tu
         context: passed to the model's validators.
 
     Raises:
-        ApiError: the body is not JSON (NaN is not), or is nested too deeply.
+        ApiError: the body is not JSON, nested too deeply, or holds a number that is not finite or too large.
         RequestValidationError: the model refuses it.
     """
-    try:
-        body = from_json(await request.body(), allow_inf_nan=False)
-    except ValueError as exc:
-        raise ApiError(400, f"the body is not JSON: {exc}", code="invalid") from None
+    body = parse_body(await request.body())
     try:
         return body, model.model_validate(body, context=context)
     except ValidationError as exc:

@@ -7,19 +7,18 @@ import logging
 import socket
 from collections.abc import Callable, Mapping
 
-import uvicorn
-
 from copydesk.ensemble.config import EnsembleConfig
 from copydesk.errors import InputError
 from copydesk.gateway.app import create_app
 from copydesk.gateway.auth import is_loopback
 from copydesk.gateway.config import GatewayConfig
+from copydesk.gateway.connections import build_server
 from copydesk.store import EditStore
 from copydesk.store.api_keys import has_active_key, has_had_key
 
 logger = logging.getLogger(__name__)
 
-_SHUTDOWN_GRACE_SECONDS = 30  # seconds for running answers after the signal to stop
+_SPARE_FILES = 512  # open files besides the clients' connections: the store, upstream connections, models
 
 
 def serve(
@@ -54,6 +53,7 @@ def serve(
             "every request needs an API key, and all keys in %s are revoked; create one with `copydesk keys create`",
             store.name,
         )
+    _raise_file_limit(config.max_connections)
     with contextlib.closing(_listen(host, port)) as listener, asyncio.Runner(loop_factory=_new_loop) as runner:
         address = listener.getsockname()[0]  # `localhost` is what the machine's configuration says it is
         check_listen_address(address, has_key)
@@ -83,15 +83,7 @@ async def _run_server(
     ready: Callable[[str, list[str]], None],
 ) -> None:
     app = create_app(store, arms, settings, ensemble)
-    config = uvicorn.Config(
-        app,
-        lifespan="off",
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=_SHUTDOWN_GRACE_SECONDS,
-        server_header=False,
-    )
-    server = _NotifyingServer(config)
+    server = build_server(app, settings)
     async with app.router.lifespan_context(app):
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
@@ -100,15 +92,28 @@ async def _run_server(
         await server.serve(sockets=[listener])
 
 
-class _NotifyingServer(uvicorn.Server):
-    """Calls `on_start` once it answers."""
-
-    on_start: Callable[[], None]
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen."""
-        await super().startup(sockets)
-        self.on_start()
+def _raise_file_limit(connections: int) -> None:
+    """Let this process have as many files open as the connections take, as far as the system allows."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows has no such limit
+        return
+    wanted = connections + _SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        soft = allowed
+    if soft < wanted:
+        logger.warning(
+            "%d connections may take more open files than the %d this process may have; lower --max-connections or "
+            "raise `ulimit -n` to %d",
+            connections,
+            soft,
+            wanted,
+        )
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

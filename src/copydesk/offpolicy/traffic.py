@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, select
 
 from copydesk.data.record import Context, Message
+from copydesk.data.strict_json import load_stored_json
 from copydesk.errors import InputError
 from copydesk.store.read import IS_LATEST_REVISION, is_in_group, read_context
 from copydesk.store.tables import arms, completions, edits, memberships, pulls
@@ -157,14 +158,14 @@ def read_traffic(
         available: frozenset[str] = frozenset()
         if row.pulled is not None:
             available = availability.arms_at(row.pulled, row.tenant, row.user, row.without)
-        usage = json.loads(row.usage) if row.usage else {}
+        usage = load_stored_json(row.usage) if row.usage else {}
         tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
         rows.append(
             LoggedAnswer(
                 id=row.id,
                 context=_to_served_context(read_context(row)),
                 response=row.response,
-                parameters=json.loads(row.parameters),
+                parameters=load_stored_json(row.parameters),
                 finish_reason=row.finish_reason,
                 tokens=tokens if isinstance(tokens, int) else None,
                 policy=row.policy,

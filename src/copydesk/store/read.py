@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, or_, select
 
 from copydesk.data.record import EditRecord, Message
+from copydesk.data.strict_json import load_stored_json
 from copydesk.store.tables import completions, edits, memberships
 
 _newer = edits.alias("newer")
@@ -194,7 +195,7 @@ def sequence_of(
 
 def read_context(row: Row[Any]) -> str | tuple[Message, ...]:
     """The context of a completion: as imported, or built from a request by `build_context`."""
-    context = json.loads(row.context)
+    context = load_stored_json(row.context)
     if row.imported is None:
         return build_context(context)
     return context if isinstance(context, str) else tuple(Message.model_validate(message) for message in context)
@@ -245,7 +246,7 @@ def _to_logged_edit(row: Row[Any]) -> LoggedEdit:
         user=row.user,
         policy=row.policy or None,
         # Further fields of an imported row, as it had them (`copydesk.store.imports`).
-        **(_get_request_fields(row) if row.imported is None else json.loads(row.imported)),
+        **(_get_request_fields(row) if row.imported is None else load_stored_json(row.imported)),
     )
     edited_at = None if row.edited_at is None else datetime.fromtimestamp(row.edited_at, UTC)
     return LoggedEdit(record, row.tenant, row.edit_id, row.revision, edited_at, row.cost, row.metric, row.key)
@@ -259,6 +260,6 @@ def _get_request_fields(row: Row[Any]) -> dict[str, Any]:
         "metadata": {
             "requested": row.requested,
             "finish_reason": row.finish_reason,
-            "parameters": json.loads(row.parameters),
+            "parameters": load_stored_json(row.parameters),
         },
     }

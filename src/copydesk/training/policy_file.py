@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
@@ -10,6 +9,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from copydesk.data.record import EditRecord
+from copydesk.data.strict_json import parse_value
 from copydesk.errors import InputError
 from copydesk.model_registry import collect_library_versions
 
@@ -154,7 +154,7 @@ def read_policy_file(folder: Path | str) -> PolicyFile:
     """
     path = Path(folder) / POLICY_FILE
     try:
-        contents: Any = json.loads(path.read_text(encoding="utf-8"))
+        contents: Any = parse_value(path.read_text(encoding="utf-8"))
     except OSError:
         raise InputError(f"{path}: cannot be read; give a folder that `copydesk train` wrote") from None
     except ValueError as exc:

@@ -17,7 +17,7 @@ def rows(data: bytes) -> list[SourceRow]:
 
 
 VALUES = st.recursive(
-    st.integers() | st.text(alphabet=st.sampled_from('"\\[]{},:né😀\n')),
+    st.integers(-(2**63), 2**64 - 1) | st.text(alphabet=st.sampled_from('"\\[]{},:né😀\n')),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=6,
 )

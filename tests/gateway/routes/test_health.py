@@ -1,7 +1,7 @@
 """Health, metrics, and a store that goes away."""
 
 from sqlalchemy import text
-from tests.support.gateways import Scripted, ask
+from tests.support.gateways import Scripted, ask, until
 
 from copydesk.store import EditStore
 
@@ -41,10 +41,11 @@ def test_when_the_store_goes_away_nothing_is_acknowledged_and_it_recovers(serve,
     assert refused.status_code == 503
     assert refused.json()["error"]["code"] == "store_unavailable"
     assert ask(client).status_code == 503
-    assert client.get("/healthz").status_code == 503
+    assert client.get("/readyz").status_code == 503
+    assert client.get("/healthz").status_code == 200
     with store.begin_write() as tx:
         tx.connection.execute(text("ALTER TABLE gone RENAME TO edits"))
         tx.connection.execute(text("ALTER TABLE gone_too RENAME TO pulls"))
     done = client.post("/v1/edits", json={"completion_id": name, "edit": "x"})
     assert (done.status_code, done.json()["revision"], done.json()["counted"]) == (200, 1, True)
-    assert client.get("/healthz").status_code == 200
+    until(lambda: client.get("/readyz").status_code == 200)

@@ -117,7 +117,7 @@ def test_arms_of_the_log_are_opened_at_the_next_start_and_those_that_cannot_be_a
 
 def test_with_no_policy_at_all_it_says_so(serve) -> None:
     client = serve()
-    assert client.get("/healthz").status_code == 503
+    assert client.get("/readyz").json() == {"status": "not ready", "store": True, "policies": False}
     answer = ask(client)
     assert answer.status_code == 503
     assert answer.json()["error"]["code"] == "no_policy"

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from copydesk.data.strict_json import parse_object
+from copydesk.data.strict_json import is_storable_number, parse_object
 from copydesk.errors import InputError
 from copydesk.utils.config import Config
 
@@ -154,7 +154,7 @@ def drop_fields(fields: Mapping[str, Any], *used: str) -> dict[str, Any]:
 def parse_timestamp(value: Any) -> float:
     """Seconds since 1970 of a time written as a number or in ISO 8601; 0 where it is neither."""
     if isinstance(value, int | float):
-        return float(value)
+        return float(value) if is_storable_number(value) else 0.0
     try:
         read = datetime.fromisoformat(value)
     except (TypeError, ValueError):

@@ -1,6 +1,5 @@
 """Rows of a Parquet file; pyarrow is slow to load, so this module is imported only where a file needs it."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pyarrow.parquet as pq
 
 from copydesk.data.importers.base import SourceRow
 from copydesk.data.importers.tables import build_table_row
+from copydesk.data.strict_json import parse_value
 from copydesk.errors import InputError
 from copydesk.utils.atomic import open_to_read
 from copydesk.utils.remote import hide_url_credentials, is_url
@@ -112,11 +112,13 @@ def _decode_exported_row(row: SourceRow) -> SourceRow:
     fields = dict(row.fields)
     try:
         if (chat := fields.pop("messages", None)) is not None:
-            fields["context"] = json.loads(chat)
+            fields["context"] = parse_value(chat)
         if (metadata := fields.get("metadata")) is not None:
-            fields["metadata"] = json.loads(metadata)
-    except (ValueError, TypeError, RecursionError):
+            fields["metadata"] = parse_value(metadata)
+    except (ValueError, TypeError):
         return SourceRow(
-            row.number, error="'messages' or 'metadata' is not JSON; export the log again", raw=f"{fields!a}"
+            row.number,
+            error="'messages' or 'metadata' is not JSON with finite numbers; export the log again",
+            raw=f"{fields!a}",
         )
     return SourceRow(row.number, fields)

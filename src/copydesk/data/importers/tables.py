@@ -22,7 +22,7 @@ from copydesk.data.importers.base import (
     decode_raw_row,
     iter_numbered_lines,
 )
-from copydesk.data.strict_json import find_lone_surrogate
+from copydesk.data.strict_json import find_lone_surrogate, is_storable_number
 from copydesk.errors import InputError
 
 _DELIMITERS = ",;\t"
@@ -196,7 +196,11 @@ def to_json_value(value: Any) -> Any:
         ValueError: JSON has no such value.
     """
     match value:
-        case None | bool() | int():
+        case None | bool():
+            return value
+        case int():
+            if not is_storable_number(value):
+                raise ValueError("holds an integer of more than 64 bits; store it as text")
             return value
         case float():
             if not math.isfinite(value):
@@ -215,7 +219,11 @@ def to_json_value(value: Any) -> Any:
         case timedelta():
             return value.total_seconds()
         case Decimal():
-            return to_json_value(int(value) if value == value.to_integral_value() else float(value))
+            if not value.is_finite():
+                raise ValueError(f"holds {value}, which JSON cannot; write null")
+            # A value as large as 1e1000000 is not converted to an integer.
+            integral = value.adjusted() < 30 and value == value.to_integral_value()
+            return to_json_value(int(value) if integral else float(value))
         case bytes():
             try:
                 return to_json_value(value.decode("utf-8"))

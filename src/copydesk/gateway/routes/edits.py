@@ -10,12 +10,12 @@ from fastapi.responses import StreamingResponse
 from copydesk.gateway.auth import Caller
 from copydesk.gateway.dependencies import get_gateway_state, require_scope
 from copydesk.gateway.errors import ApiError
-from copydesk.gateway.schemas import EditRequest, ShortText
+from copydesk.gateway.schemas import EditRequest, ShortText, StrictJsonRoute
 from copydesk.gateway.state import GatewayState
 from copydesk.store import read_edits
 from copydesk.store.read import sequence_of
 
-router = APIRouter(tags=["edits"])
+router = APIRouter(tags=["edits"], route_class=StrictJsonRoute)
 
 
 @router.post("/v1/edits", summary="Post the edit of an answer")

@@ -12,11 +12,11 @@ from copydesk.gateway.auth import Caller
 from copydesk.gateway.dependencies import get_gateway_state, require_scope
 from copydesk.gateway.errors import ApiError
 from copydesk.gateway.log_commands import PolicyNameTaken, describe_arms
-from copydesk.gateway.schemas import ENSEMBLE_MODEL, PolicyRequest, ShortText
+from copydesk.gateway.schemas import ENSEMBLE_MODEL, PolicyRequest, ShortText, StrictJsonRoute
 from copydesk.gateway.state import GatewayState
 from copydesk.store.users import group_scope, user_scope
 
-router = APIRouter(tags=["ensemble"])
+router = APIRouter(tags=["ensemble"], route_class=StrictJsonRoute)
 
 
 @router.get("/v1/ensemble", summary="State of the ensemble")

@@ -20,7 +20,7 @@ from copydesk.gateway.web.templating import render_page
 ExceptionHandler: TypeAlias = Callable[[Request, Any], Response | Awaitable[Response]]
 
 _PAGE_PATHS = ("", "edits", "ensemble", "docs", "sign-in", "sign-out")
-_API_PATHS = ("v1", "healthz", "metrics", "openapi.json", "static", "write")
+_API_PATHS = ("v1", "healthz", "readyz", "metrics", "openapi.json", "static", "write")
 _KEPT_HEADERS = ("allow", "retry-after")
 _TITLES = {403: "Your key does not open this page", 404: "Page not found", 503: "Unavailable"}
 

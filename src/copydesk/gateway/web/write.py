@@ -10,13 +10,13 @@ from copydesk.gateway.auth import Caller
 from copydesk.gateway.dependencies import get_gateway_state, require_scope
 from copydesk.gateway.errors import ApiError
 from copydesk.gateway.middleware import is_json
-from copydesk.gateway.schemas import ENSEMBLE_MODEL, ShortText, StorableText
+from copydesk.gateway.schemas import ENSEMBLE_MODEL, ShortText, StorableText, StrictJsonRoute
 from copydesk.gateway.state import GatewayState
 from copydesk.gateway.web.auth import require_signed_in
 from copydesk.gateway.web.ensemble import read_policy_styles
 from copydesk.gateway.web.templating import describe_edit_cost, render_page
 
-router = APIRouter()
+router = APIRouter(route_class=StrictJsonRoute)
 
 
 @router.get("/")
