@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.text import Text
 
 from copydesk.cli._options import options_from_config, parse_list
-from copydesk.cli._shared import emit, log_to_stderr
+from copydesk.cli._shared import emit, log_to_stderr, make_console
 from copydesk.errors import InputError
 from copydesk.policy_spec import PolicySpec
 from copydesk.simulate.config import ExperimentConfig
@@ -121,6 +121,6 @@ def bench_paper_command(
     if as_json:
         emit(results, Group(), as_json=True)
         return
-    console = Console(emoji=False)
+    console = make_console()
     print_results(console, results)
     console.print(Text(f"Report: {out / 'report.html'}"))

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.text import Text
 
-from copydesk.cli._shared import emit, log_to_stderr
+from copydesk.cli._shared import emit, log_to_stderr, make_console
 from copydesk.errors import InputError
 from copydesk.simulate.presets import make_demo_config, make_personal_config
 
@@ -86,7 +86,7 @@ def demo_command(
     if as_json:
         emit(results, Group(), as_json=True)
         return
-    console = Console(emoji=False)
+    console = make_console()
     with (out / "rounds.jsonl").open(encoding="utf-8") as file:
         print_examples(console, [json.loads(line) for line in file], "late")
     who = "simulated people" if personal else f"a simulated user ({met_by or 'strong'})"

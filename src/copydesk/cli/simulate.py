@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.text import Text
 
-from copydesk.cli._shared import emit, log_to_stderr, parse_policy_args
+from copydesk.cli._shared import emit, log_to_stderr, make_console, parse_policy_args
 from copydesk.errors import InputError
 from copydesk.policy_spec import PolicySpec
 from copydesk.simulate.presets import make_simulation_config
@@ -93,6 +93,6 @@ def simulate_command(
     if as_json:
         emit(results, Group(), as_json=True)
         return
-    console = Console(emoji=False)
+    console = make_console()
     print_results(console, results)
     console.print(Text(f"Report: {out / 'report.html'}"))

@@ -78,6 +78,7 @@ async def _run_server(
     config = uvicorn.Config(
         app,
         lifespan="off",
+        log_config=None,  # `copydesk serve` formats these records as it does its own
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=_SHUTDOWN_GRACE_SECONDS,

@@ -14,6 +14,7 @@ from copydesk.gateway.errors import ApiError
 from copydesk.gateway.log_commands import describe_arms
 from copydesk.gateway.schemas import ENSEMBLE_MODEL, PolicyRequest, ShortText
 from copydesk.gateway.state import GatewayState
+from copydesk.store.errors import StoreError
 from copydesk.store.users import group_scope, user_scope
 
 router = APIRouter(tags=["ensemble"])
@@ -85,6 +86,8 @@ async def post_policy(
         audience = group_scope(caller.tenant, asked.group)
     try:
         added = await state.add_policy(asked.name, asked.spec, audience)
+    except StoreError:
+        raise
     except InputError as exc:
         raise ApiError(400, str(exc), code="invalid_policy", param="spec") from None
     return {"object": "copydesk.policy", "name": asked.name, "added": added}
@@ -101,6 +104,8 @@ async def delete_policy(
         await state.retire_policy(name)
     except LookupError:
         raise ApiError(404, f"there is no policy {name!a}", code="policy_not_found", param="name") from None
+    except StoreError:
+        raise
     except InputError as exc:
         raise ApiError(409, str(exc), code="last_policy", param="name") from None
     return {"object": "copydesk.policy", "name": name, "retired": True}
