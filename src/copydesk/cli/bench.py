@@ -1,7 +1,6 @@
 """`copydesk bench`: the paper's tables, harder users, and sweeps."""
 
 import contextlib
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -87,7 +86,6 @@ def bench_paper_command(
         from copydesk.models.load import quiet_libraries
         from copydesk.report import print_results
         from copydesk.simulate.run import choose_jobs, run_experiment
-        from copydesk.simulate.run_folder import CONFIG_FILE
     except ModuleNotFoundError as exc:
         raise InputError(
             f"a benchmark needs {exc.name}; install it with: pip install 'copydesk[train,report]'"
@@ -114,10 +112,8 @@ def bench_paper_command(
         raise InputError("--resume --force: one continues the run in that folder and the other removes it; give one")
     log_to_stderr("copydesk.simulate")
     quiet_libraries()
-    if force and (out / CONFIG_FILE).is_file():
-        shutil.rmtree(out)
     with contextlib.redirect_stdout(sys.stderr):
-        results = run_experiment(settings, out, jobs=jobs or choose_jobs(settings), resume=resume)
+        results = run_experiment(settings, out, jobs=jobs or choose_jobs(settings), resume=resume, overwrite=force)
     if as_json:
         emit(results, Group(), as_json=True)
         return

@@ -64,7 +64,7 @@ def demo_command(
         from copydesk.models.load import quiet_libraries
         from copydesk.report import print_examples, print_results
         from copydesk.simulate.run import choose_jobs, run_experiment
-        from copydesk.utils.atomic import atomic_folder
+        from copydesk.utils.atomic import atomic_folder, lock_folder
     except ModuleNotFoundError as exc:
         raise InputError(f"the demo needs {exc.name}; install it with: pip install 'copydesk[train,report]'") from None
     if personal and met_by is not None:
@@ -81,7 +81,11 @@ def demo_command(
     log_to_stderr("copydesk.simulate")
     quiet_libraries()
     # Everything is written beside the folder and takes its name at the end: a run is there whole, or not at all.
-    with atomic_folder(out, marker="results.json", overwrite=force) as folder, contextlib.redirect_stdout(sys.stderr):
+    with (
+        lock_folder(out),
+        atomic_folder(out, marker="results.json", overwrite=force) as folder,
+        contextlib.redirect_stdout(sys.stderr),
+    ):
         results = run_experiment(settings, folder, jobs=jobs or choose_jobs(settings), compact=True)
     if as_json:
         emit(results, Group(), as_json=True)
