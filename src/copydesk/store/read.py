@@ -186,9 +186,12 @@ def sequence_of(connection: Connection, edit_id: str, tenant: str | None = None)
 def read_context(row: Row[Any]) -> str | tuple[Message, ...]:
     """The context of a completion: as imported, or built from a request by `build_context`."""
     context = parse_stored_json(row.context, (str, list))
-    if row.imported is None:
-        return build_context(context)
-    return context if isinstance(context, str) else tuple(Message.model_validate(message) for message in context)
+    try:
+        if row.imported is None:
+            return build_context(context)
+        return context if isinstance(context, str) else tuple(Message.model_validate(message) for message in context)
+    except (ValueError, TypeError, AttributeError) as exc:
+        raise DamagedDataError(f"completion {row.id!a}: {exc}") from None
 
 
 def build_context(messages: Sequence[Mapping[str, Any]]) -> str | tuple[Message, ...]:

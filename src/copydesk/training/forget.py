@@ -75,12 +75,18 @@ def forget_person(store: EditStore, user: str, tenant: str | None = None, folder
         InputError: nothing is known of this person; the database's files cannot be rewritten at the moment.
     """
     with store.begin_read() as connection:
-        learners = find_affected_policies(user, [*folders, *list_arm_folders(connection)])
+        try:
+            learners = find_affected_policies(user, [*folders, *list_arm_folders(connection)])
+        except OSError as exc:
+            raise _unreadable_error(exc, "the folders of policies") from None
         known = count_user_rows(connection, user, tenant)
         before = find_forget_entries(connection, user, tenant)
     if not (known or before or any(learner.certain for learner in learners)):
         raise InputError(f"--user {user}: nothing in {store.name} is theirs; `copydesk users` lists who is there")
-    caches = clear_reference_cache()
+    try:
+        caches = clear_reference_cache()
+    except OSError as exc:
+        raise _unreadable_error(exc, "the cache of reference log-probabilities") from None
     erased: dict[str, int] = {}
     if known or not before:
         with store.begin_write() as tx:
@@ -88,6 +94,11 @@ def forget_person(store: EditStore, user: str, tenant: str | None = None, folder
         erased, before = entry.erased, [*before, entry]
     store.vacuum()
     return ForgetResult(erased, caches, learners, before)
+
+
+def _unreadable_error(exc: OSError, what: str) -> InputError:
+    reason = (exc.strerror or str(exc)).lower()
+    return InputError(f"{exc.filename}: {what} cannot be read ({reason}), so nothing was erased; check the permissions")
 
 
 def check_forgotten(store: EditStore, user: str | None, tenant: str | None = None) -> tuple[int, list[ForgetEntry]]:
