@@ -189,6 +189,7 @@ def open_rejected_rows(path: Path, unit: str) -> Iterator[RejectedRowWriter]:
     """
     try:
         with staged_file(path, tidy=True) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            temporary.chmod(0o600)  # it holds texts, as the store does
             rejected = RejectedRowWriter(path, unit, file)
             yield rejected
             if not rejected.count:

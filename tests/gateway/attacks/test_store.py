@@ -10,9 +10,11 @@ import pytest
 from sqlalchemy import text
 from tests.support.gateways import Scripted, ask
 
+from copydesk.data.importers.base import SourceRow
 from copydesk.errors import InputError
 from copydesk.gateway.log_writer import LogWriter, StoreUnavailable
 from copydesk.store import EditStore, find_completion, write
+from copydesk.store.import_rows import open_rejected_rows
 from copydesk.store.write import StoredCompletion
 
 
@@ -34,6 +36,13 @@ def test_the_files_of_a_new_store_are_for_their_owner_alone(mask: int, tmp_path:
         store.close()
     finally:
         os.umask(before)
+
+
+def test_rejected_rows_are_for_their_owner_alone(tmp_path: Path) -> None:
+    file = tmp_path / "log.rejected.jsonl"
+    with open_rejected_rows(file, "line") as rejected:
+        rejected.add(SourceRow(1, {"response": "private"}), "no context")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_a_url_of_sqlite_takes_a_timeout_and_nothing_else(tmp_path: Path) -> None:
