@@ -62,7 +62,7 @@ def test_the_command_line_goes_before_the_file(tmp_path: Path, asked: list[tuple
     assert (settings.rounds, settings.edits, settings.seeds) == (3, 9, (1, 2))
     assert settings.users == {"ann": "a@http://h/v1", "bob": "b@http://h/v1"}
     assert settings.columns == ExperimentConfig().columns  # neither in the file nor on the command line
-    assert options == {"jobs": 1, "resume": False}  # LLM users are asked by one process
+    assert options == {"jobs": 1, "resume": False, "overwrite": False}  # LLM users are asked by one process
 
 
 def test_harder_adds_columns_and_rules(asked: list[tuple[ExperimentConfig, Any]]) -> None:
@@ -71,7 +71,7 @@ def test_harder_adds_columns_and_rules(asked: list[tuple[ExperimentConfig, Any]]
     assert settings.columns[:2] == ("email/strong", "email/weak") and "email/strong-then-other" in settings.columns
     assert "email/erring-0.30" in settings.columns
     assert settings.rules == ("late-discounted-ucb", "late-thompson")
-    assert options == {"jobs": 2, "resume": True}
+    assert options == {"jobs": 2, "resume": True, "overwrite": False}
 
 
 def test_beyond_adds_every_method_as_a_row_and_not_as_an_arm(asked: list[tuple[ExperimentConfig, Any]]) -> None:

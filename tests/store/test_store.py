@@ -245,7 +245,10 @@ class TestErrors:
             ("mysql://host/db", "sqlite:///FILE or postgresql://"),
             ("://", "not a database URL"),
             ("nowhere/copydesk.db", "there is no folder"),
-            ("postgresql://someone:secret@127.0.0.1:1/db", r"\*\*\*@127.0.0.1:1/db: cannot be opened"),
+            (
+                "postgresql://someone:secret@127.0.0.1:1/db",
+                r"\*\*\*@127.0.0.1:1/db: the database server cannot",
+            ),
         ],
     )
     def test_a_store_that_cannot_be(self, store: str, says: str, tmp_path: Path, monkeypatch) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderHook
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 from sqlalchemy import Connection
 
 from copydesk import embedded, model_registry
@@ -23,6 +24,7 @@ from copydesk.store import EditStore, read_edits
 from copydesk.store.users import read_users
 from copydesk.utils.atomic import open_to_read
 from copydesk.utils.config import Config, Flag
+from copydesk.utils.terminal import escape_control_characters, log_to_stream
 from copydesk.utils.times import parse_since
 
 _COST_PANEL = "Edit cost (fixed once a store has one)"
@@ -55,6 +57,29 @@ class StoreCostOptions(Config):
     def make_cost(self, settings: Mapping[str, Any]) -> EditCost:
         """The edit cost of these settings, with the options that were given in their place."""
         return EditCost(**(dict(settings) | self.model_dump(exclude_none=True)))
+
+
+class _EscapedRenderable:
+    """Something to print whose text has its control characters escaped once it is laid out."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for text, style, control in console.render(self._inner, options):
+            yield Segment(text if control else escape_control_characters(text), style, control)
+
+
+class _EscapeHook(RenderHook):
+    def process_renderables(self, renderables: list[Any]) -> list[Any]:
+        return [_EscapedRenderable(one) for one in renderables]
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A console that shows text as it is, not as Rich markup, and escapes control characters in it."""
+    console = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    console.push_render_hook(_EscapeHook())
+    return console
 
 
 def load_records(
@@ -183,7 +208,7 @@ def iter_with_progress(file: Path, what: str) -> Iterator[EditRecord]:
         InputError: the file cannot be read, or a row is not valid.
     """
     records = read_jsonl(file)
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     if not console.is_terminal or not file.is_file():
         yield from records
         return
@@ -201,7 +226,7 @@ def iter_store_with_progress(store: str, what: str, **wanted: Any) -> Generator[
         InputError: the store cannot be opened.
     """
     opened = EditStore.open(store, create=False)
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     columns = TextColumn(what), BarColumn(), MofNCompleteColumn()
     try:
         with (
@@ -224,14 +249,11 @@ def emit(document: dict[str, Any], rendered: RenderableType, *, as_json: bool) -
         as_json: whether a program is reading.
     """
     if as_json:
-        print(json.dumps(document, indent=2, allow_nan=False))
+        print(json.dumps(document, indent=2, allow_nan=False).replace("\x7f", "\\u007f"))
     else:
-        Console(markup=False, highlight=False, emoji=False).print(rendered)
+        make_console().print(rendered)
 
 
 def log_to_stderr(name: str) -> None:
     """Show on stderr, as plain lines, what the part of the library with this name has to say, and nothing else."""
-    log = logging.getLogger(name)
-    log.setLevel(logging.INFO)
-    if not log.handlers:
-        log.addHandler(logging.StreamHandler(sys.stderr))
+    log_to_stream(name, logging.INFO, sys.stderr)

@@ -29,6 +29,7 @@ from copydesk.cli.theory import theory_command
 from copydesk.cli.train import train_command
 from copydesk.cli.users import users_app
 from copydesk.errors import InputError, Interrupted
+from copydesk.utils.terminal import escape_remaining_logs, print_error_line
 
 app = typer.Typer(
     name="copydesk",
@@ -81,6 +82,7 @@ def main() -> None:
     Exits 0 on success, 2 with one line on stderr on bad input or wrong usage, and 130 or 143 when interrupted or
     terminated.
     """
+    escape_remaining_logs()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _raise_interrupted)
     try:
@@ -136,7 +138,7 @@ def _find_command_path(words: list[str]) -> str:
 def _print_error(text: str) -> None:
     """Print once, also where several processes of one run (`accelerate launch`) end with the same error."""
     if text and os.environ.get("RANK", "0") == "0":
-        print(text, file=sys.stderr)
+        print_error_line(text)
 
 
 def _raise_interrupted(number: int, frame: FrameType | None) -> None:

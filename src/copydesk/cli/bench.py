@@ -1,17 +1,16 @@
 """`copydesk bench`: the paper's tables, harder users, and sweeps."""
 
 import contextlib
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.text import Text
 
 from copydesk.cli._options import options_from_config, parse_list
-from copydesk.cli._shared import emit, log_to_stderr
+from copydesk.cli._shared import emit, log_to_stderr, make_console
 from copydesk.errors import InputError
 from copydesk.policy_spec import PolicySpec
 from copydesk.simulate.config import ExperimentConfig
@@ -87,7 +86,6 @@ def bench_paper_command(
         from copydesk.models.load import quiet_libraries
         from copydesk.report import print_results
         from copydesk.simulate.run import choose_jobs, run_experiment
-        from copydesk.simulate.run_folder import CONFIG_FILE
     except ModuleNotFoundError as exc:
         raise InputError(
             f"a benchmark needs {exc.name}; install it with: pip install 'copydesk[train,report]'"
@@ -114,13 +112,11 @@ def bench_paper_command(
         raise InputError("--resume --force: one continues the run in that folder and the other removes it; give one")
     log_to_stderr("copydesk.simulate")
     quiet_libraries()
-    if force and (out / CONFIG_FILE).is_file():
-        shutil.rmtree(out)
     with contextlib.redirect_stdout(sys.stderr):
-        results = run_experiment(settings, out, jobs=jobs or choose_jobs(settings), resume=resume)
+        results = run_experiment(settings, out, jobs=jobs or choose_jobs(settings), resume=resume, overwrite=force)
     if as_json:
         emit(results, Group(), as_json=True)
         return
-    console = Console(emoji=False)
+    console = make_console()
     print_results(console, results)
     console.print(Text(f"Report: {out / 'report.html'}"))

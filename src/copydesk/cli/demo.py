@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.text import Text
 
-from copydesk.cli._shared import emit, log_to_stderr
+from copydesk.cli._shared import emit, log_to_stderr, make_console
 from copydesk.errors import InputError
 from copydesk.simulate.presets import make_demo_config, make_personal_config
 
@@ -64,7 +64,7 @@ def demo_command(
         from copydesk.models.load import quiet_libraries
         from copydesk.report import print_examples, print_results
         from copydesk.simulate.run import choose_jobs, run_experiment
-        from copydesk.utils.atomic import atomic_folder
+        from copydesk.utils.atomic import atomic_folder, lock_folder
     except ModuleNotFoundError as exc:
         raise InputError(f"the demo needs {exc.name}; install it with: pip install 'copydesk[train,report]'") from None
     if personal and met_by is not None:
@@ -81,12 +81,16 @@ def demo_command(
     log_to_stderr("copydesk.simulate")
     quiet_libraries()
     # Everything is written beside the folder and takes its name at the end: a run is there whole, or not at all.
-    with atomic_folder(out, marker="results.json", overwrite=force) as folder, contextlib.redirect_stdout(sys.stderr):
+    with (
+        lock_folder(out),
+        atomic_folder(out, marker="results.json", overwrite=force) as folder,
+        contextlib.redirect_stdout(sys.stderr),
+    ):
         results = run_experiment(settings, folder, jobs=jobs or choose_jobs(settings), compact=True)
     if as_json:
         emit(results, Group(), as_json=True)
         return
-    console = Console(emoji=False)
+    console = make_console()
     with (out / "rounds.jsonl").open(encoding="utf-8") as file:
         print_examples(console, [json.loads(line) for line in file], "late")
     who = "simulated people" if personal else f"a simulated user ({met_by or 'strong'})"

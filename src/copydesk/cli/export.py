@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from copydesk.cli._shared import emit, iter_store_with_progress, iter_with_progress
+from copydesk.cli._shared import emit, iter_store_with_progress, iter_with_progress, make_console
 from copydesk.data.exporters import (
     DatasetForm,
     ExportFormat,
@@ -112,7 +111,7 @@ def export_command(
         write(records, out, format, form, overwrite=force, done=done)
     document = {"log": source, "out": hide_url_credentials(out), "format": format, **done.to_json()}
     if out == STDOUT:
-        Console(stderr=True, markup=False, highlight=False).print(_render_export(document))
+        make_console(stderr=True).print(_render_export(document))
     else:
         emit(document, _render_export(document), as_json=as_json)
 

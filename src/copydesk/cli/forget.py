@@ -22,6 +22,7 @@ from copydesk.training.forget import (
     forget_person,
     list_arm_folders,
 )
+from copydesk.utils.terminal import escape_control_characters
 
 
 def forget_command(
@@ -81,7 +82,8 @@ def _confirm(store: EditStore, user: str, tenant: str | None, yes: bool) -> None
         return
     with store.begin_read() as connection:
         counts = format_row_counts(count_user_rows(connection, user, tenant))
-    if not typer.confirm(f"Erase {counts} of {user!r} from {store.name}? This cannot be undone.", err=True):
+    question = f"Erase {counts} of {user!r} from {store.name}? This cannot be undone."
+    if not typer.confirm(escape_control_characters(question, one_line=True), err=True):
         raise InputError("nothing was erased")
 
 

@@ -15,14 +15,14 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from copydesk import embedded
 from copydesk.cli._options import options_from_config
-from copydesk.cli._shared import StoreCostOptions, emit
+from copydesk.cli._shared import StoreCostOptions, emit, make_console
 from copydesk.data.cost import EditCost
 from copydesk.data.importers import (
     ImportSource,
@@ -181,7 +181,7 @@ def _cost_mismatch_error(settings: EnsembleConfig, metric: EditCost) -> InputErr
 @contextlib.contextmanager
 def _show_progress(source: ImportSource) -> Iterator[Callable[[int], None]]:
     """A progress bar on stderr where that is a terminal: rows so far, and the share of the source where it is known."""
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     columns = TextColumn("{task.fields[rows]:,} rows"), BarColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("rows", total=None, rows=0)
@@ -269,7 +269,7 @@ def _print_mapping(source: ImportSource, mapping: FieldMapping) -> None:
     table = Table("field", "from", "", box=box.SIMPLE, title=f"{source.name}:", title_justify="left")
     for field, key, how in mapping.describe():
         table.add_row(field, key, how)
-    Console(markup=False, highlight=False, emoji=False).print(table)
+    make_console().print(table)
 
 
 def _describe_mapping(mapping: FieldMapping) -> list[dict[str, str]]:

@@ -1,5 +1,6 @@
 """`copydesk serve`: start the gateway."""
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,9 @@ from copydesk.gateway.config import GatewayConfig
 from copydesk.policy_spec import PolicySpec
 from copydesk.store import DEFAULT_STORE, EditStore
 from copydesk.store.events import read_setup_events
+from copydesk.utils.terminal import log_to_stream
+
+logger = logging.getLogger(__name__)
 
 
 @options_from_config(exclude=["cost", "metric", "max_messages", "allowed_hosts", "require_key"])
@@ -72,6 +76,10 @@ def serve_command(
         except ModuleNotFoundError as exc:
             raise InputError(f"the gateway needs {exc.name}; install it with: pip install 'copydesk[serve]'") from None
         log_to_stderr("copydesk")
+        log_to_stream("uvicorn", logging.WARNING, sys.stderr)
+        if exposed := opened.find_exposed_files():
+            files = " ".join(map(str, exposed))
+            logger.warning("other users of this machine can read the log's texts; run: chmod 600 %s", files)
 
         def report_ready(url: str, names: list[str]) -> None:
             document = {"url": url, "store": opened.name, "policies": names}

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.text import Text
 
-from copydesk.cli._shared import emit, log_to_stderr, parse_policy_args
+from copydesk.cli._shared import emit, log_to_stderr, make_console, parse_policy_args
 from copydesk.errors import InputError
 from copydesk.policy_spec import PolicySpec
 from copydesk.simulate.presets import make_simulation_config
@@ -66,7 +66,7 @@ def simulate_command(
         from copydesk.models.load import quiet_libraries
         from copydesk.report import print_results
         from copydesk.simulate.run import run_experiment
-        from copydesk.utils.atomic import atomic_folder
+        from copydesk.utils.atomic import atomic_folder, lock_folder
     except ModuleNotFoundError as exc:
         raise InputError(
             f"a simulation needs {exc.name}; install it with: pip install 'copydesk[train,report]'"
@@ -88,11 +88,15 @@ def simulate_command(
     )
     log_to_stderr("copydesk.simulate")
     quiet_libraries()
-    with atomic_folder(out, marker="results.json", overwrite=force) as folder, contextlib.redirect_stdout(sys.stderr):
+    with (
+        lock_folder(out),
+        atomic_folder(out, marker="results.json", overwrite=force) as folder,
+        contextlib.redirect_stdout(sys.stderr),
+    ):
         results = run_experiment(settings, folder, compact=True)
     if as_json:
         emit(results, Group(), as_json=True)
         return
-    console = Console(emoji=False)
+    console = make_console()
     print_results(console, results)
     console.print(Text(f"Report: {out / 'report.html'}"))

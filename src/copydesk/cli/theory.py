@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from copydesk.cli._options import options_from_config
-from copydesk.cli._shared import emit
+from copydesk.cli._shared import emit, make_console
 from copydesk.errors import InputError
 from copydesk.theory import text
 from copydesk.theory.page import render_study_html
@@ -51,7 +51,7 @@ def theory_command(
 
 def _run_with_progress(config: StudyConfig) -> Study:
     """Run the study, with a progress bar if stderr is a terminal."""
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     if not console.is_terminal:
         return run_study(config)
     columns = TextColumn("measuring"), BarColumn(), TextColumn("{task.percentage:.0f}%"), TimeRemainingColumn()

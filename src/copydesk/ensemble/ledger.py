@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from copydesk.ensemble.config import EnsembleConfig
 from copydesk.ensemble.late import LateEnsemble, Pull
+from copydesk.store.errors import DamagedDataError
 from copydesk.store.events import (
     ArmChanged,
     ArmPulled,
@@ -73,7 +74,10 @@ class Ledger:
             ValueError: an event contradicts earlier ones, which happens only if the log was tampered with.
         """
         for event in events:
-            self.apply(event)
+            try:
+                self.apply(event)
+            except (ValueError, TypeError, LookupError) as exc:
+                raise DamagedDataError(f"event {event.seq} of the log: {exc}") from exc
         return self
 
     def apply(self, event: LogEvent) -> None:

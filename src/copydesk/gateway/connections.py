@@ -299,6 +299,7 @@ def build_server(app: ASGIApp, settings: GatewayConfig) -> GatewayServer:
         http=cast(type[asyncio.Protocol], protocol),
         ws="none",
         lifespan="off",
+        log_config=None,  # `copydesk serve` formats these records as it does its own
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -1,5 +1,6 @@
 """API errors in OpenAI's format: `{"error": {"message", "type", "param", "code"}}`."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from copydesk.gateway.log_writer import StoreUnavailable
+from copydesk.store.errors import StoreError
+
+logger = logging.getLogger(__name__)
 
 ERROR_DESCRIPTIONS = {
     400: "The request is invalid; `param` names the field.",
@@ -119,8 +123,14 @@ def add_exception_handlers(app: FastAPI) -> None:
         return make_error_response(400, "the request did not arrive in full")  # nobody reads it
 
     @app.exception_handler(StoreUnavailable)
-    def _store(request: Request, exc: StoreUnavailable) -> JSONResponse:
-        return make_error_response(503, f"{exc}; nothing was logged; retry", code="store_unavailable")
+    def _unavailable(request: Request, exc: StoreUnavailable) -> JSONResponse:
+        message = "the store cannot be written to; nothing was logged; retry"
+        return make_error_response(503, message, code="store_unavailable")
+
+    @app.exception_handler(StoreError)
+    def _unreadable(request: Request, exc: StoreError) -> JSONResponse:
+        logger.warning("%s", exc)
+        return make_error_response(503, "the store cannot be read; retry", code="store_unavailable")
 
     @app.exception_handler(Exception)
     def _unexpected(request: Request, exc: Exception) -> JSONResponse:

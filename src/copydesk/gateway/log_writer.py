@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from copydesk.ensemble.ledger import Ledger
 from copydesk.store import EditStore
+from copydesk.store.errors import DamagedDataError, StoreError
 from copydesk.store.events import read_events
 from copydesk.store.transaction import Transaction
 
@@ -24,8 +25,8 @@ LogCommand = Callable[[Transaction, Ledger], T]
 _MAX_BATCH_COMMANDS = 256  # commands in one transaction
 
 
-class StoreUnavailable(Exception):
-    """The store could not be written to; nothing of the command is in it."""
+class StoreUnavailable(StoreError):
+    """The store could not be written to; nothing of the command is in it. The message is not for clients."""
 
 
 @dataclass
@@ -42,8 +43,11 @@ class LogWriter:
 
     Commands that arrive while others are written share one transaction, so that many need one commit. A command is a
     function of the open transaction and of the ensemble as it is after all earlier events, of this process and of
-    others. It appends events to the transaction and applies them to the ensemble. It may run a second time if the
-    connection to the database was lost. If it raises, it must do so before it appends.
+    others. It appends events to the transaction and applies them to the ensemble. If it raises, nothing of it is
+    stored.
+
+    If a batch fails because of one command, every command runs again in a transaction of its own, so that one that
+    fails leaves the others alone. If the store as a whole cannot be written to, all of them fail.
     """
 
     def __init__(self, store: EditStore) -> None:
@@ -92,20 +96,39 @@ class LogWriter:
                 return
 
     def _write(self, batch: list[_QueuedCommand]) -> None:
-        for attempt in range(2):
-            try:
-                self._transact(batch)
+        error = self._try_transact(batch)
+        if isinstance(error, StoreError) and error.is_outage:  # perhaps only the connection was lost
+            time.sleep(0.2)
+            error = self._try_transact(batch)
+        if error is None:
+            return
+        if isinstance(error, StoreError) and error.is_outage:
+            logger.warning("%s", error)
+        elif len(batch) > 1:
+            self._write_one_by_one(batch)
+            return
+        else:
+            logger.error("a command of the log failed, and nothing of it is stored", exc_info=error)
+        for queued in batch:
+            queued.error = _make_command_error(error)
+
+    def _write_one_by_one(self, batch: list[_QueuedCommand]) -> None:
+        for queued in batch:
+            self._write([queued])
+            if isinstance(queued.error, StoreUnavailable) and queued.error.is_outage:
+                for other in batch[batch.index(queued) + 1 :]:
+                    other.error = queued.error
                 return
-            except Exception as exc:
-                # Nothing was committed, or that is unknown: the ensemble is rebuilt from the log.
-                self._ledger, self._applied_seq = None, 0
-                known = isinstance(exc, DBAPIError)
-                logger.warning("the store could not be written to: %s", str(exc).splitlines()[0], exc_info=not known)
-                if attempt or not known:
-                    for queued in batch:
-                        queued.error = StoreUnavailable("the store cannot be written to")
-                    return
-                time.sleep(0.2)
+
+    def _try_transact(self, batch: list[_QueuedCommand]) -> Exception | None:
+        """Run a batch in one transaction; returns the error if nothing was committed, or that is unknown."""
+        try:
+            self._transact(batch)
+        except Exception as exc:
+            # The ensemble may have events that were rolled back: it is rebuilt from the log.
+            self._ledger, self._applied_seq = None, 0
+            return exc
+        return None
 
     def _transact(self, batch: list[_QueuedCommand]) -> None:
         with self._store.begin_write(durable=any(queued.durable for queued in batch)) as tx:
@@ -123,14 +146,19 @@ class LogWriter:
                 before = tx.seq
                 try:
                     queued.result = queued.command(tx, ledger)
-                except DBAPIError:
-                    raise
                 except Exception as exc:
-                    if tx.seq != before:
+                    if tx.seq != before or isinstance(exc, DBAPIError | DamagedDataError):
                         raise  # half a command must not be committed
                     queued.error = exc
             written = tx.seq
         self._applied_seq, self._ledger = written, ledger
+
+
+def _make_command_error(error: Exception) -> Exception:
+    """The error of a command: its own, or that the store could not be written to."""
+    if isinstance(error, StoreError):
+        return StoreUnavailable(str(error), is_outage=error.is_outage)
+    return error
 
 
 def _resolve_futures(batch: list[_QueuedCommand]) -> None:

@@ -1,6 +1,5 @@
 """Reads logged traffic from a store: edited answers with their costs, propensities, and the arms available then."""
 
-import json
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,8 +11,8 @@ from typing import Any
 from sqlalchemy import Connection, and_, select
 
 from copydesk.data.record import Context, Message
-from copydesk.data.strict_json import load_stored_json
 from copydesk.errors import InputError
+from copydesk.store.errors import parse_stored_json
 from copydesk.store.read import IS_LATEST_REVISION, is_in_group, read_context
 from copydesk.store.tables import arms, completions, edits, memberships, pulls
 from copydesk.store.users import group_scope, user_scope
@@ -65,7 +64,7 @@ class ArmAvailability:
 
     def _resolve_arms(self, index: int, scopes: tuple[str | None, ...], excluded: str | None) -> frozenset[str]:
         reserved = {name for name, audience in self._audiences.items() if audience not in scopes}
-        return self._arms_after[index].difference(reserved, json.loads(excluded or "[]"))
+        return self._arms_after[index].difference(reserved, parse_stored_json(excluded or "[]", list))
 
 
 @dataclass(frozen=True)
@@ -158,14 +157,14 @@ def read_traffic(
         available: frozenset[str] = frozenset()
         if row.pulled is not None:
             available = availability.arms_at(row.pulled, row.tenant, row.user, row.without)
-        usage = load_stored_json(row.usage) if row.usage else {}
+        usage = parse_stored_json(row.usage) if row.usage else {}
         tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
         rows.append(
             LoggedAnswer(
                 id=row.id,
                 context=_to_served_context(read_context(row)),
                 response=row.response,
-                parameters=load_stored_json(row.parameters),
+                parameters=parse_stored_json(row.parameters),
                 finish_reason=row.finish_reason,
                 tokens=tokens if isinstance(tokens, int) else None,
                 policy=row.policy,

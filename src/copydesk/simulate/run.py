@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import platform
+import shutil
 import signal
 import sys
 import threading
@@ -33,7 +34,8 @@ from copydesk.simulate.llm_users import read_llm_usage
 from copydesk.simulate.log_run import LogRun, list_log_runs
 from copydesk.simulate.player import make_player
 from copydesk.simulate.protocol import Round, play
-from copydesk.simulate.run_folder import RunFolder, read_rounds, write_json, write_rounds
+from copydesk.simulate.run_folder import CONFIG_FILE, RunFolder, read_rounds, write_json, write_rounds
+from copydesk.utils.atomic import lock_folder
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +58,13 @@ def choose_jobs(settings: ExperimentConfig) -> int:
 
 
 def run_experiment(
-    settings: ExperimentConfig, path: Path, *, jobs: int = 1, resume: bool = False, compact: bool = False
+    settings: ExperimentConfig,
+    path: Path,
+    *,
+    jobs: int = 1,
+    resume: bool = False,
+    overwrite: bool = False,
+    compact: bool = False,
 ) -> dict[str, Any]:
     """Play every log run that is not finished, and write `rounds.jsonl`, `results.json` and `report.html`.
 
@@ -66,16 +74,25 @@ def run_experiment(
         jobs: processes, each with one thread. They share out the log runs or, where there are fewer of these, their
             methods. With 1 everything is done in this process, with as many threads as torch uses.
         resume: go on in a folder that holds a run of the same settings.
+        overwrite: first remove the run that the folder holds.
         compact: for a run of one log: leave only results, `log.jsonl` and `policies/METHOD`. It cannot be resumed.
 
     Returns:
         What results.json holds.
 
     Raises:
-        InputError: the folder cannot be used, or a log run cannot be played.
+        InputError: the folder cannot be used, another run is writing to it, or a log run cannot be played.
     """
-    folder = RunFolder(path)
-    folder.prepare(settings, resume=resume)
+    with lock_folder(path):
+        if overwrite and (path / CONFIG_FILE).is_file():
+            shutil.rmtree(path)
+        folder = RunFolder(path)
+        folder.prepare(settings, resume=resume)
+        return _run_in_folder(settings, folder, jobs=jobs, compact=compact)
+
+
+def _run_in_folder(settings: ExperimentConfig, folder: RunFolder, *, jobs: int, compact: bool) -> dict[str, Any]:
+    path = folder.path
     todo = list_log_runs(settings)
     if jobs == 1:
         for log_run in tqdm(todo, desc="logs", disable=None if len(todo) > 1 else True):

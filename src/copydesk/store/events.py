@@ -1,6 +1,5 @@
 """Events of the log that determine the state of the ensemble, read in order."""
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +9,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Row, Table, and_, select
 
 from copydesk.store import tables
+from copydesk.store.errors import parse_stored_json
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def read_forget_events(connection: Connection) -> list[UserForgotten]:
 
 def _iter_setup_streams(connection: Connection, after: int, until: int | None) -> Iterable[Iterator[LogEvent]]:
     rows = partial(_iter_rows, connection, after, until)
-    yield (ConfigChanged(row.seq, row.at, json.loads(row.settings)) for row in rows(tables.settings))
+    yield (ConfigChanged(row.seq, row.at, parse_stored_json(row.settings)) for row in rows(tables.settings))
     yield (ArmChanged(row.seq, row.at, row.name, row.action, row.spec, row.audience) for row in rows(tables.arms))
 
 
@@ -188,7 +188,7 @@ def _iter_event_streams(connection: Connection, after: int, until: int | None) -
 def _build_pull_event(row: Row[Any]) -> ArmPulled | PullErased:
     if not row.arm:
         return PullErased(row.seq, row.at, row.round, row.scope, row.turn)
-    without = tuple(json.loads(row.without or "[]"))
+    without = tuple(parse_stored_json(row.without or "[]", list))
     return ArmPulled(
         row.seq,
         row.at,

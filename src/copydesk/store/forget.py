@@ -17,7 +17,18 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, or_, select, text, update
 
 from copydesk.errors import InputError
-from copydesk.store.tables import arms, completions, edits, forgettings, memberships, pulls, withdrawals
+from copydesk.store.errors import DamagedDataError, StoreError, parse_stored_json
+from copydesk.store.tables import (
+    arms,
+    completions,
+    edits,
+    forgettings,
+    keys,
+    memberships,
+    pulls,
+    rewrites,
+    withdrawals,
+)
 from copydesk.store.transaction import Transaction
 
 _INITIAL_SEAL = "0" * 64
@@ -62,6 +73,7 @@ def count_user_rows(connection: Connection, user: str, tenant: str | None = None
         "choices": select(func.count()).select_from(pulls).where(_is_user_pull(user, tenant)),
         "memberships": select(func.count()).select_from(memberships).where(_is_user_membership(user, tenant)),
         "audiences": select(func.count()).select_from(arms).where(_is_user_scope(arms.c.audience, user, tenant)),
+        "keys": select(func.count()).select_from(keys).where(_is_user_key(user, tenant)),
     }
     found = {kind: int(connection.execute(query).scalar_one()) for kind, query in counts.items()}
     return {kind: count for kind, count in found.items() if count}
@@ -77,7 +89,7 @@ def erase_user(tx: Transaction, user: str, tenant: str | None = None, policies: 
 
     Completions and edits are deleted. Choices made for the user are blanked: the round stays, so that later rounds
     keep their numbers, but its arm, and with it its effect on the statistics, is removed. Arms restricted to the user
-    are restricted to nobody.
+    are restricted to nobody. Keys for the user's requests are revoked and lose their names.
 
     Args:
         tx: the open transaction.
@@ -107,6 +119,7 @@ def erase_user(tx: Transaction, user: str, tenant: str | None = None, policies: 
         "without": None,
         "at": 0.0,
         "asker": None,
+        "key": None,
     }
     for where, values in (
         (and_(chosen, own), blank | {"scope": None, "turn": 0}),
@@ -121,6 +134,10 @@ def erase_user(tx: Transaction, user: str, tenant: str | None = None, policies: 
     # TENANT/USER becomes TENANT/: for nobody, and still known to that tenant only.
     nobody = func.substr(arms.c.audience, 1, func.length(arms.c.audience) - len(user))
     connection.execute(update(arms).where(_is_user_scope(arms.c.audience, user, tenant)).values(audience=nobody))
+    revoked_at = func.coalesce(keys.c.revoked_at, time.time())
+    connection.execute(
+        update(keys).where(_is_user_key(user, tenant)).values(user=None, name="forgotten", revoked_at=revoked_at)
+    )
     return _append_entry(tx, user, tenant, first, erased, policies)
 
 
@@ -149,34 +166,34 @@ def verify_forget_chain(connection: Connection) -> int:
     return count
 
 
+def is_rewrite_missing(connection: Connection) -> bool:
+    """Whether rows were erased, and no rewrite of the database's files has finished since."""
+    erased = connection.execute(select(func.max(forgettings.c.seq))).scalar()
+    rewritten = connection.execute(select(func.max(rewrites.c.until))).scalar()
+    return erased is not None and (rewritten is None or rewritten < erased)
+
+
 def vacuum_database(engine: Engine) -> None:
     """Rewrite the SQLite file or the PostgreSQL tables, so that no database file holds erased data.
 
     Writers wait until it is done.
 
     Raises:
-        InputError: another process holds the SQLite file in a long transaction.
+        StoreError: another process holds the SQLite file in a long transaction.
     """
     with engine.connect() as connection:
         if connection.dialect.name == "sqlite":
             bare = cast(sqlite3.Connection, connection.connection.dbapi_connection)
-            try:
-                bare.execute("VACUUM")
-                busy = bare.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-            except sqlite3.OperationalError as exc:
-                raise InputError(f"{_STORE_BUSY_MESSAGE} ({exc})") from None
-            if busy:
-                raise InputError(_STORE_BUSY_MESSAGE)
+            bare.execute("VACUUM")
+            if bare.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                raise StoreError(
+                    "another process is reading the store, so its write-ahead log cannot be emptied; run the same "
+                    "command again when that process is idle"
+                )
             return
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        for table in (completions, edits, pulls, withdrawals, memberships, arms):
+        for table in (completions, edits, pulls, withdrawals, memberships, arms, keys):
             connection.execute(text(f"VACUUM FULL {table.name}"))
-
-
-_STORE_BUSY_MESSAGE = (
-    "the rows are erased, but another process is using the store, so its file could not be rewritten; "
-    "run the same command again when that process is idle"
-)
 
 
 def _append_entry(
@@ -204,11 +221,20 @@ def _compute_seal(row: dict[str, Any]) -> str:
 
 
 def _hash_subject(salt: str, user: str, tenant: str | None) -> str:
-    return hmac.new(bytes.fromhex(salt), json.dumps([tenant, user]).encode(), hashlib.sha256).hexdigest()
+    return hmac.new(_parse_salt(salt), json.dumps([tenant, user]).encode(), hashlib.sha256).hexdigest()
+
+
+def _parse_salt(salt: str) -> bytes:
+    try:
+        return bytes.fromhex(salt)
+    except ValueError:
+        raise DamagedDataError(f"{salt[:40]!a} is stored in place of a salt") from None
 
 
 def _build_entry(row: Any) -> ForgetEntry:
-    return ForgetEntry(row.seq, row.at, json.loads(row.erased), tuple(json.loads(row.policies)), row.seal)
+    return ForgetEntry(
+        row.seq, row.at, parse_stored_json(row.erased), tuple(parse_stored_json(row.policies, list)), row.seal
+    )
 
 
 def _is_user_completion(user: str, tenant: str | None) -> ColumnElement[bool]:
@@ -219,6 +245,11 @@ def _is_user_completion(user: str, tenant: str | None) -> ColumnElement[bool]:
 def _is_user_membership(user: str, tenant: str | None) -> ColumnElement[bool]:
     owner = memberships.c.user == user
     return owner if tenant is None else and_(owner, memberships.c.tenant == tenant)
+
+
+def _is_user_key(user: str, tenant: str | None) -> ColumnElement[bool]:
+    owner = keys.c.user == user
+    return owner if tenant is None else and_(owner, keys.c.tenant == tenant)
 
 
 def _is_user_pull(user: str, tenant: str | None) -> ColumnElement[bool]:

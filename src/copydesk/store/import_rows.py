@@ -15,14 +15,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
-from sqlalchemy import select
-
 from copydesk.data.cost import EditCost
 from copydesk.data.importers.base import ImportSource, SourceRow
 from copydesk.data.mapping import FieldMapping
 from copydesk.data.record import EditRecord
 from copydesk.errors import InputError
-from copydesk.store import EditStore, tables
+from copydesk.store import EditStore
 from copydesk.store.imports import (
     ImportedRow,
     ImportOutcome,
@@ -31,6 +29,7 @@ from copydesk.store.imports import (
     find_known_digests,
     outcome_of,
 )
+from copydesk.store.transaction import read_last_seq
 from copydesk.utils.atomic import staged_file
 
 RedactFunction = Callable[[EditRecord], tuple[EditRecord, Counter[str]]]
@@ -190,6 +189,7 @@ def open_rejected_rows(path: Path, unit: str) -> Iterator[RejectedRowWriter]:
     """
     try:
         with staged_file(path, tidy=True) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            temporary.chmod(0o600)  # it holds texts, as the store does
             rejected = RejectedRowWriter(path, unit, file)
             yield rejected
             if not rejected.count:
@@ -272,7 +272,7 @@ def import_rows(
     """
     began = time.monotonic()
     with store.begin_read() as connection:
-        since = int(connection.execute(select(tables.clock.c.seq)).scalar_one())
+        since = read_last_seq(connection)
     done = ImportResult()
     at, name = time.time(), metric.name
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, or_, select
 
 from copydesk.data.record import EditRecord, Message
-from copydesk.data.strict_json import load_stored_json
+from copydesk.store.errors import DamagedDataError, parse_stored_json
 from copydesk.store.tables import completions, edits, memberships
 
 _newer = edits.alias("newer")
@@ -195,10 +195,13 @@ def sequence_of(
 
 def read_context(row: Row[Any]) -> str | tuple[Message, ...]:
     """The context of a completion: as imported, or built from a request by `build_context`."""
-    context = load_stored_json(row.context)
-    if row.imported is None:
-        return build_context(context)
-    return context if isinstance(context, str) else tuple(Message.model_validate(message) for message in context)
+    context = parse_stored_json(row.context, (str, list))
+    try:
+        if row.imported is None:
+            return build_context(context)
+        return context if isinstance(context, str) else tuple(Message.model_validate(message) for message in context)
+    except (ValueError, TypeError, AttributeError) as exc:
+        raise DamagedDataError(f"completion {row.id!a}: {exc}") from None
 
 
 def build_context(messages: Sequence[Mapping[str, Any]]) -> str | tuple[Message, ...]:
@@ -238,6 +241,13 @@ def _filter_by(query: Select[Any], tenant: str | None, user: str | None) -> Sele
 
 
 def _to_logged_edit(row: Row[Any]) -> LoggedEdit:
+    try:
+        return _build_logged_edit(row)
+    except (ValueError, TypeError, AttributeError, OverflowError) as exc:
+        raise DamagedDataError(f"completion {row.id!a}: {exc}") from None
+
+
+def _build_logged_edit(row: Row[Any]) -> LoggedEdit:
     record = EditRecord(
         id=row.id,
         context=read_context(row),
@@ -246,7 +256,7 @@ def _to_logged_edit(row: Row[Any]) -> LoggedEdit:
         user=row.user,
         policy=row.policy or None,
         # Further fields of an imported row, as it had them (`copydesk.store.imports`).
-        **(_get_request_fields(row) if row.imported is None else load_stored_json(row.imported)),
+        **(_get_request_fields(row) if row.imported is None else parse_stored_json(row.imported)),
     )
     edited_at = None if row.edited_at is None else datetime.fromtimestamp(row.edited_at, UTC)
     return LoggedEdit(record, row.tenant, row.edit_id, row.revision, edited_at, row.cost, row.metric, row.key)
@@ -260,6 +270,6 @@ def _get_request_fields(row: Row[Any]) -> dict[str, Any]:
         "metadata": {
             "requested": row.requested,
             "finish_reason": row.finish_reason,
-            "parameters": load_stored_json(row.parameters),
+            "parameters": parse_stored_json(row.parameters),
         },
     }

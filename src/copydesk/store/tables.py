@@ -6,7 +6,35 @@ commits, and reading the rows with `seq` above the last one seen yields everythi
 The migrations in `migrations/versions` create these tables; this is their state after the last migration.
 """
 
-from sqlalchemy import BigInteger, Column, Double, Integer, MetaData, Table, Text, UniqueConstraint
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import Column, MetaData, Table, TypeDecorator, UniqueConstraint
+
+from copydesk.store.errors import DamagedDataError
+
+
+def _define_checked_type(kind: Any, python: Any, least: float = 0.0, most: float = 0.0) -> Any:
+    """A column type that refuses what SQLite lets into a column of any type, such as bytes in place of a number."""
+
+    class Checked(TypeDecorator[Any]):
+        impl = kind
+        cache_ok = True
+
+        def process_result_value(self, value: Any, dialect: Any) -> Any:
+            if value is None or (isinstance(value, python) and (python is str or least <= value <= most)):
+                return value
+            raise DamagedDataError(f"{str(value)[:40]!a} is stored in place of a value of type {kind.__name__}")
+
+    return Checked
+
+
+_INFINITE = float("inf")
+Text = _define_checked_type(sqlalchemy.Text, str)
+BigInteger = _define_checked_type(sqlalchemy.BigInteger, int, -_INFINITE, _INFINITE)
+Integer = _define_checked_type(sqlalchemy.Integer, int, -_INFINITE, _INFINITE)
+Double = _define_checked_type(sqlalchemy.Double, (int, float), -_INFINITE, _INFINITE)
+Moment = _define_checked_type(sqlalchemy.Double, (int, float), -62_135_596_800, 253_402_300_799)  # the years 1 to 9999
 
 metadata = MetaData()
 
@@ -16,7 +44,7 @@ def _define_log_table(name: str, *columns: Column[object] | UniqueConstraint) ->
         name,
         metadata,
         Column("seq", BigInteger, primary_key=True, autoincrement=False),
-        Column("at", Double, nullable=False),  # seconds since 1970, UTC
+        Column("at", Moment, nullable=False),  # seconds since 1970, UTC
         *columns,
     )
 
@@ -125,8 +153,8 @@ keys = Table(
     Column("tenant", Text, nullable=False),
     Column("scopes", Text, nullable=False),  # separated by commas
     Column("hash", Text, nullable=False),
-    Column("created_at", Double, nullable=False),
-    Column("revoked_at", Double),
+    Column("created_at", Moment, nullable=False),
+    Column("revoked_at", Moment),
     Column("user", Text),  # the one user it is for; NULL for all
     Column("answers_of", Text),  # id of another key, whose answers it edits too; NULL for none
 )

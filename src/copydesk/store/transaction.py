@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Insert, Table, bindparam, select, update
+from sqlalchemy import Connection, Insert, Select, Table, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from copydesk.store.errors import DamagedDataError
 from copydesk.store.tables import clock
 
 # Statements are built once: building them costs as much as running them.
-_LOCK_CLOCK = select(clock.c.seq).with_for_update()
+_READ_CLOCK = select(clock.c.seq)
+_LOCK_CLOCK = _READ_CLOCK.with_for_update()
 _SET_CLOCK = update(clock).values(seq=bindparam("now"))
 
 
@@ -21,6 +23,18 @@ def _build_insert(table: Table, dialect: str, unless_known: bool) -> Insert:
         return table.insert()
     of = postgresql.insert if dialect == "postgresql" else sqlite.insert
     return of(table).on_conflict_do_nothing()
+
+
+def read_last_seq(connection: Connection) -> int:
+    """The number of the last row in the log."""
+    return _read_clock(connection, _READ_CLOCK)
+
+
+def _read_clock(connection: Connection, query: Select[Any]) -> int:
+    found = connection.execute(query).scalars().all()
+    if len(found) != 1:
+        raise DamagedDataError(f"the clock has {len(found)} rows in place of one")
+    return int(found[0])
 
 
 class Transaction:
@@ -33,7 +47,7 @@ class Transaction:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.start_seq = int(connection.execute(_LOCK_CLOCK).scalar_one())
+        self.start_seq = _read_clock(connection, _LOCK_CLOCK)
         self.seq = self.start_seq
 
     def append(self, table: Table, *, at: float | None = None, unless_known: bool = False, **values: Any) -> int:

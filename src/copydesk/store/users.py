@@ -1,6 +1,5 @@
 """Users of a store: their rows, groups and ensemble scopes."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from sqlalchemy import Connection, Row, and_, case, func, select
 
 from copydesk.errors import InputError
 from copydesk.store import write
+from copydesk.store.errors import parse_stored_json
 from copydesk.store.read import IS_LATEST_REVISION
 from copydesk.store.tables import arms, completions, edits, memberships, settings
 from copydesk.store.transaction import Transaction
@@ -100,7 +100,7 @@ def assign_group(tx: Transaction, group: str | None, users: Sequence[str], tenan
 def read_current_metric(connection: Connection) -> str:
     """The name of the ensemble's edit cost, else that of the latest edit, else an empty string."""
     followed = connection.execute(select(settings.c.settings).order_by(settings.c.seq.desc()).limit(1)).scalar()
-    if followed is not None and (metric := json.loads(followed).get("metric")):
+    if followed is not None and (metric := parse_stored_json(followed).get("metric")):
         return str(metric)
     return connection.execute(select(edits.c.metric).order_by(edits.c.seq.desc()).limit(1)).scalar() or ""
 

@@ -16,6 +16,7 @@ from copydesk.store.forget import (
     erase_user,
     find_forget_entries,
     format_row_counts,
+    is_rewrite_missing,
     verify_forget_chain,
 )
 from copydesk.training.policy_file import POLICY_FILE, RUN_FILE, read_policy_file
@@ -74,12 +75,18 @@ def forget_person(store: EditStore, user: str, tenant: str | None = None, folder
         InputError: nothing is known of this person; the database's files cannot be rewritten at the moment.
     """
     with store.begin_read() as connection:
-        learners = find_affected_policies(user, [*folders, *list_arm_folders(connection)])
+        try:
+            learners = find_affected_policies(user, [*folders, *list_arm_folders(connection)])
+        except OSError as exc:
+            raise _unreadable_error(exc, "the folders of policies") from None
         known = count_user_rows(connection, user, tenant)
         before = find_forget_entries(connection, user, tenant)
     if not (known or before or any(learner.certain for learner in learners)):
         raise InputError(f"--user {user}: nothing in {store.name} is theirs; `copydesk users` lists who is there")
-    caches = clear_reference_cache()
+    try:
+        caches = clear_reference_cache()
+    except OSError as exc:
+        raise _unreadable_error(exc, "the cache of reference log-probabilities") from None
     erased: dict[str, int] = {}
     if known or not before:
         with store.begin_write() as tx:
@@ -89,8 +96,13 @@ def forget_person(store: EditStore, user: str, tenant: str | None = None, folder
     return ForgetResult(erased, caches, learners, before)
 
 
+def _unreadable_error(exc: OSError, what: str) -> InputError:
+    reason = (exc.strerror or str(exc)).lower()
+    return InputError(f"{exc.filename}: {what} cannot be read ({reason}), so nothing was erased; check the permissions")
+
+
 def check_forgotten(store: EditStore, user: str | None, tenant: str | None = None) -> tuple[int, list[ForgetEntry]]:
-    """Check that the entries are what was sealed, and that nothing of a person is left.
+    """Check that the entries are what was sealed, and that nothing of a person is left, also not in the files.
 
     Returns:
         How many entries there are, and those of this person.
@@ -100,7 +112,10 @@ def check_forgotten(store: EditStore, user: str | None, tenant: str | None = Non
     """
     with store.begin_read() as connection:
         count = verify_forget_chain(connection)
+        unfinished = is_rewrite_missing(connection)
         if user is None:
+            if unfinished:
+                raise _unfinished_error(store, "USER, naming the user who was forgotten last")
             return count, []
         left = count_user_rows(connection, user, tenant)
         entries = find_forget_entries(connection, user, tenant)
@@ -109,7 +124,16 @@ def check_forgotten(store: EditStore, user: str | None, tenant: str | None = Non
         raise InputError(f"--user {user}: {store.name} holds {counts} of theirs; erase them with copydesk forget")
     if not entries:
         raise InputError(f"--user {user}: {store.name} does not say that they were ever forgotten")
+    if unfinished:
+        raise _unfinished_error(store, user)
     return count, entries
+
+
+def _unfinished_error(store: EditStore, user: str) -> InputError:
+    return InputError(
+        f"{store.name}: erased texts are still in the database's files, because rewriting them has not finished; "
+        f"finish it with: copydesk forget --user {user}"
+    )
 
 
 def find_affected_policies(user: str, folders: Iterable[Path]) -> list[AffectedPolicy]:

@@ -1,5 +1,6 @@
 """Train policies from a log and the name of a model, and write each into a folder of its own."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -37,7 +38,7 @@ from copydesk.training.prepare import TrainingInputs, check_log, prepare_trainin
 from copydesk.training.resume import RunFile, check_can_start, find_finished_policy, get_unfinished_folder, open_run
 from copydesk.training.rl.run import RlResult, train_rl
 from copydesk.training.trainer import displacement_warning
-from copydesk.utils.atomic import atomic_folder
+from copydesk.utils.atomic import atomic_folder, lock_folder
 
 
 def build_policy_file(
@@ -181,6 +182,22 @@ def train_all(
 
 
 def _train_methods(
+    records: Iterable[EditRecord],
+    model: str,
+    settings: TrainConfig,
+    targets: dict[str, Path],
+    *,
+    overwrite: bool,
+    resume: bool,
+) -> list[TrainReport]:
+    with contextlib.ExitStack() as locks:
+        if distributed.is_main_process():
+            for out in targets.values():
+                locks.enter_context(lock_folder(out))
+        return _train_in_locked_folders(records, model, settings, targets, overwrite=overwrite, resume=resume)
+
+
+def _train_in_locked_folders(
     records: Iterable[EditRecord],
     model: str,
     settings: TrainConfig,

@@ -173,6 +173,40 @@ def atomic_folder(target: Path, *, marker: str, overwrite: bool = False, within:
             _remove_empty(made)
 
 
+@contextmanager
+def lock_folder(target: Path) -> Iterator[None]:
+    """Keep other runs from writing a folder until the block ends, or this process does, however that comes.
+
+    The lock is a hidden file beside `target`; missing parents are created, and removed again if they stay empty.
+
+    Raises:
+        InputError: another run is writing there, or the place cannot be written to.
+    """
+    from filelock import FileLock, Timeout  # comes with the training libraries
+
+    target = target.absolute()
+    file = target.with_name(f".{target.name}.lock")
+    missing = [folder for folder in reversed(target.parents) if not folder.exists()]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(file, timeout=_LOCK_SECONDS)
+        lock.acquire()
+    except Timeout:
+        raise InputError(f"--out {target}: another run is writing there; wait for it, or name another folder") from None
+    except OSError as exc:
+        _remove_empty([folder for folder in missing if folder.exists()])
+        raise InputError(f"--out {target}: cannot be written ({_describe_os_error(exc)}); choose another") from None
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)  # before it is released: who waits for it notices that the name is gone
+        lock.release()
+        _remove_empty([folder for folder in missing if folder.exists()])
+
+
+_LOCK_SECONDS = 0.5  # enough for a run that has just ended
+
+
 def check_target_free(target: Path, *, marker: str, overwrite: bool = False) -> None:
     """Refuse a folder that may not be written or replaced; the arguments are those of `atomic_folder`.
 

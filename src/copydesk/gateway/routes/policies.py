@@ -14,6 +14,7 @@ from copydesk.gateway.errors import ApiError
 from copydesk.gateway.log_commands import PolicyNameTaken, describe_arms
 from copydesk.gateway.schemas import ENSEMBLE_MODEL, PolicyRequest, ShortText, StrictJsonRoute
 from copydesk.gateway.state import GatewayState
+from copydesk.store.errors import StoreError
 from copydesk.store.users import group_scope, user_scope
 
 router = APIRouter(tags=["ensemble"], route_class=StrictJsonRoute)
@@ -93,6 +94,8 @@ async def post_policy(
         about_users = known != audience and caller.may_see(known)
         message = str(exc) if about_users else f"the name {asked.name!r} is taken; choose a new name"
         raise ApiError(400, message, code="invalid_policy", param="name") from None
+    except StoreError:
+        raise
     except InputError as exc:
         raise ApiError(400, str(exc), code="invalid_policy", param="spec") from None
     return {"object": "copydesk.policy", "name": asked.name, "added": added}
@@ -109,6 +112,8 @@ async def delete_policy(
         await state.retire_policy(name, caller)
     except LookupError:
         raise ApiError(404, f"there is no policy {name!a}", code="policy_not_found", param="name") from None
+    except StoreError:
+        raise
     except InputError as exc:
         raise ApiError(409, str(exc), code="last_policy", param="name") from None
     return {"object": "copydesk.policy", "name": name, "retired": True}

@@ -36,7 +36,8 @@ from copydesk.gateway.web.charts import (
 from copydesk.gateway.web.templating import describe_ensemble_config, render_page
 from copydesk.report.style import MethodStyle, method_styles
 from copydesk.store import EditStore
-from copydesk.store.tables import arms, clock
+from copydesk.store.tables import arms
+from copydesk.store.transaction import read_last_seq
 
 
 def read_policy_styles(connection: Connection) -> dict[str, MethodStyle]:
@@ -77,7 +78,7 @@ class ChartCache:
     def get_charts(self) -> ChartSet:
         """The current plots. If the log has not changed, this reads its clock only."""
         with self._lock, self._store.begin_read() as connection:
-            seq = int(connection.execute(select(clock.c.seq)).scalar_one())
+            seq = read_last_seq(connection)
             if self._current is None or self._current.seq != seq:
                 self._current = _draw_chart_set(seq, read_history(connection), read_policy_styles(connection))
             return self._current

@@ -16,6 +16,7 @@ from copydesk.gateway.errors import ApiError
 from copydesk.gateway.log_writer import StoreUnavailable
 from copydesk.gateway.web.auth import SignInRequired
 from copydesk.gateway.web.templating import render_page
+from copydesk.store.errors import StoreError
 
 ExceptionHandler: TypeAlias = Callable[[Request, Any], Response | Awaitable[Response]]
 
@@ -27,7 +28,7 @@ _TITLES = {403: "Your key does not open this page", 404: "Page not found", 503: 
 
 def add_page_exception_handlers(app: FastAPI) -> None:
     """Answer errors of pages with a page; the API keeps its JSON errors."""
-    for kind in (ApiError, HTTPException, RequestValidationError, StoreUnavailable, Exception):
+    for kind in (ApiError, HTTPException, RequestValidationError, StoreUnavailable, StoreError, Exception):
         app.add_exception_handler(kind, _render_errors_as_pages(app.exception_handlers[kind]))
 
     @app.exception_handler(SignInRequired)
