@@ -18,6 +18,7 @@ class GatewayConfig(Config):
         max_body: largest request body, in bytes.
         max_text: longest message, response or edit, in characters.
         max_messages: most messages in a request.
+        max_revisions: most revisions of the edit of one answer.
         timeout: seconds an upstream server may send nothing.
         retries: how often a request that an upstream server could not take is sent again.
         cooldown: seconds an arm is not chosen after a failure; doubles with each further failure.
@@ -41,6 +42,9 @@ class GatewayConfig(Config):
         int, Flag(panel=LIMITS_PANEL), Field(gt=0, description="Longest context or edit, in characters.")
     ] = 100_000
     max_messages: Annotated[int, Field(gt=0, description="Most messages in a request.")] = 1_000
+    max_revisions: Annotated[
+        int, Flag(panel=LIMITS_PANEL), Field(gt=0, description="Most revisions of the edit of one answer.")
+    ] = 100
     timeout: Annotated[
         float, Flag(panel=LIMITS_PANEL), Field(gt=0, description="Seconds an upstream server may send nothing.")
     ] = 120.0

@@ -30,11 +30,13 @@ class EditAcknowledgement:
     Attributes:
         stored_edit: the revision that counts.
         changed: whether the log changed; false if the same edit was there already.
+        counted: whether the ensemble learns from it.
         arms: the statistics after it of the arms that the editing user is offered.
     """
 
     stored_edit: StoredEdit
     changed: bool
+    counted: bool
     arms: list[dict[str, Any]]
 
 
@@ -48,7 +50,7 @@ def set_config(config: EnsembleConfig) -> LogCommand[None]:
                 f"this store's costs are {before.metric}, not {config.metric}; start with the cost settings they were "
                 "computed with, or with another store"
             )
-        if ledger.config != config:
+        if ledger.config != config or not ledger.is_limited:
             ledger.apply(write.append_config(tx, config.to_json(), at=time.time()))
 
     return work
@@ -181,9 +183,17 @@ def record_completion(completion: StoredCompletion) -> LogCommand[None]:
 
 
 def record_edit(
-    completion_id: str, text: str, cost: float, metric: str, requester: str | None, key: str | None = None
+    completion_id: str,
+    text: str,
+    cost: float,
+    metric: str,
+    requester: str | None,
+    key: str | None = None,
+    max_revisions: int | None = None,
 ) -> LogCommand[EditAcknowledgement]:
-    """Log an edit and let the ensemble learn from it. Raises LookupError if there is no such completion.
+    """Log an edit and let the ensemble learn from it.
+
+    Raises LookupError if there is no such completion, TooManyRevisions if it has `max_revisions` already.
 
     `requester` is the scope of the editing user; the acknowledgement has the arms that this user is offered. `key`
     is the id of the API key that the edit was sent with.
@@ -191,12 +201,22 @@ def record_edit(
     edit_id = f"edit-{ULID()}"
 
     def work(tx: Transaction, ledger: Ledger) -> EditAcknowledgement:
-        stored, event = write.append_edit(tx, edit_id, completion_id, text, cost, metric, at=time.time(), key=key)
+        stored, event = write.append_edit(
+            tx,
+            edit_id,
+            completion_id,
+            text,
+            cost,
+            metric,
+            at=time.time(),
+            key=key,
+            max_revisions=max_revisions,
+        )
         if event is not None:
             ledger.apply(event)
-        return EditAcknowledgement(
-            stored, stored.id == edit_id, describe_arms(ledger, excluded=ledger.arms_hidden_from(requester))
-        )
+        counted = stored.round is not None and stored.round not in ledger.limits.rounds.closed
+        arms = describe_arms(ledger, excluded=ledger.arms_hidden_from(requester))
+        return EditAcknowledgement(stored, stored.id == edit_id, counted, arms)
 
     return work
 

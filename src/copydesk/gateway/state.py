@@ -212,11 +212,20 @@ class GatewayState:
             completion.id, _CachedCompletion(completion.tenant, who, completion.response, completion.policy)
         )
 
-    async def record_edit(self, completion_id: str, tenant: str, edit: str | None) -> log_commands.EditAcknowledgement:
+    async def record_edit(
+        self, completion_id: str, tenant: str, edit: str | None, key: str | None = None
+    ) -> log_commands.EditAcknowledgement:
         """Cost an edit and log it durably; `None` means that the answer was accepted.
+
+        Args:
+            completion_id: id of the answer.
+            tenant: tenant of the editing user.
+            edit: the edited text.
+            key: id of the API key that the edit was sent with.
 
         Raises:
             LookupError: the tenant has no such completion.
+            TooManyRevisions: the answer has been edited `max_revisions` times.
         """
         found = self._recent_completions.get(completion_id)
         if found is None:
@@ -227,7 +236,9 @@ class GatewayState:
             raise LookupError(completion_id)
         text = found.response if edit is None else edit
         cost = 0.0 if text == found.response else await asyncio.to_thread(self.config.cost, found.response, text)
-        entry = log_commands.record_edit(completion_id, text, cost, self.metric, found.requester)
+        entry = log_commands.record_edit(
+            completion_id, text, cost, self.metric, found.requester, key, self.config.max_revisions
+        )
         acknowledged = await self.log_writer.write(entry, durable=True)
         if acknowledged.changed:
             self.metrics.costs.labels(found.policy).observe(cost)

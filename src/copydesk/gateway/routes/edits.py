@@ -14,6 +14,7 @@ from copydesk.gateway.schemas import EditRequest, ShortText
 from copydesk.gateway.state import GatewayState
 from copydesk.store import read_edits
 from copydesk.store.read import sequence_of
+from copydesk.store.write import TooManyRevisions
 
 router = APIRouter(tags=["edits"])
 
@@ -28,7 +29,7 @@ async def post_edit(
 
     The response is sent after the edit is durable. The same edit again changes nothing; another one is a revision: the
     latest counts, and the history stays. `counted` is whether the ensemble learns from it: it does if it chose the
-    policy, not if the policy was requested by name.
+    policy, not if the policy was requested by name, or if the user or the API key has made too many edits lately.
     """
     if asked.edit is not None and len(asked.edit) > state.config.max_text:
         most = state.config.max_text
@@ -36,7 +37,9 @@ async def post_edit(
             400, f"the edit has {len(asked.edit)} characters; at most {most} are taken", code="too_long", param="edit"
         )
     try:
-        done = await state.record_edit(asked.completion_id, caller.tenant, asked.edit)
+        done = await state.record_edit(
+            asked.completion_id, caller.tenant, asked.edit, None if caller.key is None else caller.key.id
+        )
     except LookupError:
         raise ApiError(
             404,
@@ -44,6 +47,8 @@ async def post_edit(
             code="completion_not_found",
             param="completion_id",
         ) from None
+    except TooManyRevisions as exc:
+        raise ApiError(409, str(exc), code="too_many_revisions", param="completion_id") from None
     stored = done.stored_edit
     return {
         "object": "copydesk.edit",
@@ -53,7 +58,7 @@ async def post_edit(
         "changed": done.changed,
         "cost": stored.cost,
         "metric": stored.metric,
-        "counted": stored.counted,
+        "counted": done.counted,
         "ensemble": {"arms": done.arms},
     }
 
