@@ -1,5 +1,6 @@
 """`copydesk ensemble`: verify the late ensemble of a store."""
 
+from math import isfinite
 from typing import Annotated, Any
 
 import typer
@@ -74,6 +75,8 @@ def compare_with_gateway(ledger: Ledger, live: dict[str, Any]) -> list[str]:
     """The differences, bit by bit, between the ensemble of a running gateway and the one rebuilt from the log."""
     states = ledger.ensemble.arms if ledger.started else {}
     shown = {arm["name"]: arm for arm in live["arms"]}
+    hidden = ledger.audiences.keys() - shown.keys()  # of other tenants than that of the key
+    states = {name: state for name, state in states.items() if name not in hidden}
     if sorted(shown) != sorted(states):
         return [f"the gateway offers {', '.join(sorted(shown))}, the log {', '.join(sorted(states))}"]
     fields = {"observed": "n", "pending": "pending", "cost_sum": "cost_sum", "cost_sq_sum": "cost_sq_sum"}
@@ -81,5 +84,10 @@ def compare_with_gateway(ledger: Ledger, live: dict[str, Any]) -> list[str]:
         f"arm {name}: {field} is {shown[name][field]} in the gateway and {getattr(state, own)} in the log"
         for name, state in states.items()
         for field, own in fields.items()
-        if shown[name][field] != getattr(state, own)
+        if shown[name][field] != _to_json_number(getattr(state, own))
     ]
+
+
+def _to_json_number(value: float) -> float | None:
+    """A number as the gateway shows it: JSON has no infinity."""
+    return value if isfinite(value) else None

@@ -21,7 +21,7 @@ from copydesk.store.events import (
     PullWithdrawn,
     UserForgotten,
 )
-from copydesk.store.users import group_scope, user_scope
+from copydesk.store.users import group_scope, parse_scope, user_scope
 
 
 @dataclass
@@ -122,6 +122,10 @@ class Ledger:
     def arms_hidden_from(self, requester: str | None) -> set[str]:
         """The restricted arms that are not available to this user."""
         return {arm for arm in self.audiences if not self.is_offered_to(arm, requester)}
+
+    def arms_of_other_tenants(self, tenant: str) -> set[str]:
+        """The arms, active or retired, that are for users of another tenant, or for one who was forgotten."""
+        return {arm for arm, audience in self.audiences.items() if parse_scope(audience).get("tenant") != tenant}
 
     def find_majority_user(self, arm: str) -> tuple[str, float] | None:
         """The user who made more than half of the edits that an arm has learned from, and their share.

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from ulid import ULID
@@ -240,10 +241,26 @@ def describe_arms(ledger: Ledger, scope: str | None = None, excluded: Collection
     ]
 
 
+def describe_majority_user(ledger: Ledger, arm: str, tenant: str) -> dict[str, Any] | None:
+    """The user who made more than half of the edits that an arm has learned from, and their share, as JSON values.
+
+    A user of another tenant than `tenant` is not named. `None` if there is no such user.
+    """
+    found = ledger.find_majority_user(arm)
+    if found is None:
+        return None
+    scope, share = found
+    whom = parse_scope(scope)
+    return {"user": whom.get("user") if whom.get("tenant") == tenant else None, "share": share}
+
+
 def describe_arm_state(state: ArmState) -> dict[str, Any]:
-    """An arm's statistics as JSON values; `low` and `high` are those of `ArmState.interval`."""
+    """An arm's statistics as JSON values; `low` and `high` are those of `ArmState.interval`.
+
+    A sum that has overflowed is `None`: JSON has no infinity.
+    """
     low, high = state.interval or (None, None)
-    return {
+    described = {
         "pulls": state.pulls,
         "observed": state.n,
         "pending": state.pending,
@@ -254,3 +271,4 @@ def describe_arm_state(state: ArmState) -> dict[str, Any]:
         "low": low,
         "high": high,
     }
+    return {name: value if value is None or isfinite(value) else None for name, value in described.items()}

@@ -114,17 +114,22 @@ class GatewayState:
         Raises:
             InputError: it cannot be opened, or the name belongs to another policy or audience.
         """
-        await self.log_writer.write(lambda tx, ledger: log_commands.check_arm_name(ledger, name, spec, audience))
+        check = log_commands.check_arm_name
         async with self._change_lock:
+            await self.log_writer.write(lambda tx, ledger: check(ledger, name, spec, audience))
+            # Until the log has it, this policy is nobody else's: another gateway may add the name first.
+            opened = None if name in self.policies else await self._open_backend(name, spec)
+            try:
+                added = await self.log_writer.write(log_commands.add_arm(name, spec, audience), durable=True)
+            except BaseException:
+                if opened is not None:
+                    await opened.close()
+                raise
             if audience is not None:
                 self.audiences[name] = audience  # before requests can name it
-            try:
-                await self._open_policy(name, spec)
-                return await self.log_writer.write(log_commands.add_arm(name, spec, audience), durable=True)
-            except InputError:
-                await self._close_policy(name)
-                self.audiences.pop(name, None)
-                raise
+            if opened is not None:
+                self._offer_policy(name, spec, opened)
+            return added
 
     async def retire_policy(self, name: str) -> None:
         """Retire an arm; its running requests are answered.
@@ -262,12 +267,14 @@ class GatewayState:
         who = None if record.user is None else user_scope(found.tenant, record.user)
         return _CachedCompletion(found.tenant, who, record.response, str(record.policy))
 
-    async def _open_policy(self, name: str, spec: str) -> None:
-        if name not in self.policies:
-            backend = await self._opener.open(name, spec)
-            length = self.config.trim_repeats
-            self.policies[name] = TrimmedBackend(backend, length) if length else backend
-            logger.info("%s is open: %s", name, spec)
+    async def _open_backend(self, name: str, spec: str) -> PolicyBackend:
+        backend = await self._opener.open(name, spec)
+        length = self.config.trim_repeats
+        return TrimmedBackend(backend, length) if length else backend
+
+    def _offer_policy(self, name: str, spec: str, policy: PolicyBackend) -> None:
+        self.policies[name] = policy
+        logger.info("%s is open: %s", name, spec)
 
     async def _close_policy(self, name: str) -> None:
         policy = self.policies.pop(name, None)
@@ -293,7 +300,7 @@ class GatewayState:
             if name in self.policies or self._reopen_after.get(name, 0.0) > time.monotonic():
                 continue
             try:
-                await self._open_policy(name, spec)
+                self._offer_policy(name, spec, await self._open_backend(name, spec))
             except InputError as exc:
                 self._reopen_after[name] = time.monotonic() + _REOPEN_DELAY
                 logger.warning("the arm %s cannot be opened and is left out for now: %s", name, exc)

@@ -9,6 +9,7 @@ from tests.support.gateways import Scripted, ask
 
 from copydesk.data.cost import EditCost
 from copydesk.ensemble.config import EnsembleConfig
+from copydesk.ensemble.limits import CountedRounds
 from copydesk.gateway.web import charts, ensemble
 from copydesk.gateway.web.charts import EnsembleHistory, draw_costs, draw_pulls, draw_regret, strip_svg_styles
 from copydesk.gateway.web.ensemble import ChartCache
@@ -86,9 +87,9 @@ def test_it_is_drawn_once_for_each_state_of_the_log(serve, store: EditStore, mon
     play(client, 1)
     client.get("/ensemble")
     assert len(drawn) == 2
-    shown = ChartCache(store)
+    shown, nothing = ChartCache(store), (CountedRounds(), frozenset())
     with ThreadPoolExecutor(4) as pool:
-        assert len({id(show) for show in pool.map(lambda _: shown.get_charts(), range(8))}) == 1
+        assert len({id(show) for show in pool.map(lambda _: shown.get_charts(99, *nothing), range(8))}) == 1
     assert len(drawn) == 3
 
 

@@ -11,7 +11,7 @@ from copydesk.errors import InputError
 from copydesk.gateway.auth import Caller
 from copydesk.gateway.dependencies import get_gateway_state, require_scope
 from copydesk.gateway.errors import ApiError
-from copydesk.gateway.log_commands import describe_arms
+from copydesk.gateway.log_commands import describe_arms, describe_majority_user
 from copydesk.gateway.schemas import ENSEMBLE_MODEL, PolicyRequest, ShortText
 from copydesk.gateway.state import GatewayState
 from copydesk.store.users import group_scope, user_scope
@@ -29,13 +29,17 @@ async def get_ensemble(
 
     `low` and `high` are a 95% confidence interval of the mean cost; `bound` is the lower bound that UCB compares,
     `null` with other rules and for an arm without pulls. `audience` is the user or group that an arm is for, `null`
-    if it is for everyone. `seq` is the position in the log that the statistics belong to.
+    if it is for everyone. `majority_user` has the user who made more than half of at least ten edits that the arm has
+    learned from (`user` is `null` for one of another tenant) and their share. `seq` is the position in the log that the
+    statistics belong to.
 
     With `user`: the arms that this user is offered, with the statistics that decide for them, their own or their
     group's. Without: a key without the scope `admin` sees no arm that is for another tenant's users.
     """
     requester = None if user is None else user_scope(caller.tenant, user)
-    found: dict[str, Any] = await state.read_ledger(lambda ledger, seq: _describe_ensemble(ledger, seq, requester))
+    found: dict[str, Any] = await state.read_ledger(
+        lambda ledger, seq: _describe_ensemble(ledger, seq, requester, caller.tenant)
+    )
     if "admin" not in caller.scopes:
         found["arms"] = [arm for arm in found["arms"] if _is_visible(arm["audience"], caller.tenant)]
     for arm in found["arms"]:
@@ -110,7 +114,7 @@ def _is_visible(audience: dict[str, str] | None, tenant: str) -> bool:
     return audience is None or audience.get("tenant") == tenant
 
 
-def _describe_ensemble(ledger: Ledger, seq: int, requester: str | None) -> dict[str, Any]:
+def _describe_ensemble(ledger: Ledger, seq: int, requester: str | None, tenant: str) -> dict[str, Any]:
     settings, scope = ledger.config, ledger.deciding_scope(requester)
     others = set() if requester is None else ledger.arms_hidden_from(requester)
     arms = describe_arms(ledger, scope, others)
@@ -122,6 +126,7 @@ def _describe_ensemble(ledger: Ledger, seq: int, requester: str | None) -> dict[
         bounds = [bound if math.isfinite(bound) else None for bound in found or ()] or bounds
     for arm, bound in zip(arms, bounds, strict=True):
         arm["bound"] = bound
+        arm["majority_user"] = describe_majority_user(ledger, arm["name"], tenant)
     return {
         "object": "copydesk.ensemble",
         "seq": seq,
