@@ -21,14 +21,15 @@ class SlowOpens(Opens):
 
     def __init__(self) -> None:
         super().__init__(Scripted("a"))
-        self.opened: list[Scripted] = []
+        self.opened: list[tuple[str, Scripted]] = []
 
     async def open(self, name: str, spec: str) -> Scripted:
         if name == "a":
             return self.policies["a"]
         await asyncio.sleep(0.1)
-        self.opened.append(Scripted(name, lambda request: f"answer of {spec}"))
-        return self.opened[-1]
+        policy = Scripted(name, lambda request: f"answer of {spec}")
+        self.opened.append((spec, policy))
+        return policy
 
 
 @pytest.fixture
@@ -62,13 +63,15 @@ def test_of_two_policies_of_one_name_exactly_one_is_served(two_gateways, gateway
     answers = add_at_once(asked, [{"name": "new", "spec": f"spec-{i}"} for i in range(4)])
     assert sorted(answer.status_code for answer in answers) == [201, 400, 400, 400]
     winner = next(i for i, answer in enumerate(answers) if answer.status_code == 201)
+    assert ask(asked[winner], "new").status_code == 200  # at once, and it was never closed meanwhile
+    assert [policy.closed for spec, policy in openers[winner % gateways].opened if spec == f"spec-{winner}"] == [False]
     for client in clients:
         until(lambda client=client: ask(client, "new").status_code == 200)
         content = ask(client, "new").json()["choices"][0]["message"]["content"]
         assert content == f"answer of spec-{winner}"
         assert arms_of(client)["new"]["status"] == "active"
     for opener in openers:  # of all that were opened only the one that is served is open
-        assert sum(not policy.closed for policy in opener.opened) == 1
+        assert sum(not policy.closed for _, policy in opener.opened) == 1
 
 
 @pytest.mark.parametrize("gateways", [1, 2])
@@ -79,7 +82,7 @@ def test_of_two_adds_of_one_policy_one_is_new_and_both_find_it_served(two_gatewa
     assert sorted(answer.json()["added"] for answer in answers) == [False, True]
     for client in clients:
         until(lambda client=client: ask(client, "new").status_code == 200)
-    assert all(sum(not policy.closed for policy in opener.opened) == 1 for opener in openers)
+    assert all(sum(not policy.closed for _, policy in opener.opened) == 1 for opener in openers)
 
 
 def test_an_add_that_is_refused_does_not_hide_the_policy_that_has_the_name(serve) -> None:
@@ -90,12 +93,17 @@ def test_an_add_that_is_refused_does_not_hide_the_policy_that_has_the_name(serve
         assert {one["id"] for one in client.get("/v1/models").json()["data"]} == {"copydesk", "a"}
 
 
-def test_two_adds_for_different_users_do_not_share_the_policy(two_gateways) -> None:
+@pytest.mark.parametrize("gateways", [1, 2])
+def test_two_adds_for_different_users_do_not_share_the_policy(two_gateways, gateways: int) -> None:
     clients, _ = two_gateways
+    asked = [clients[0], clients[gateways - 1]]
     bodies = [{"name": "new", "spec": "spec", "user": user} for user in ("ann", "bob")]
-    answers = add_at_once(clients, bodies)
+    answers = add_at_once(asked, bodies)
     assert sorted(answer.status_code for answer in answers) == [201, 400]
-    owner, other = ("ann", "bob") if answers[0].status_code == 201 else ("bob", "ann")
+    winner = [answer.status_code for answer in answers].index(201)
+    owner, other = (("ann", "bob"), ("bob", "ann"))[winner]
+    assert ask(asked[winner], "new", user=other).status_code == 404
+    assert ask(asked[winner], "new", user=owner).status_code == 200
     for client in clients:
         until(lambda client=client: ask(client, "new", user=owner).status_code == 200)
         assert ask(client, "new", user=other).status_code == 404
