@@ -136,6 +136,12 @@ def test_a_line_ends_below_the_top() -> None:
         (EnsembleConfig(rule="discounted-ucb", discount=0.9, expiry=3600), ["Discounted UCB", "by 0.9.", "1 hour;"]),
         (EnsembleConfig(rule="fixed", shares={"a": 3, "b": 1, "c": 0}, expiry=90), ["a 75%, b 25%.", "1.5 minutes"]),
         (EnsembleConfig(rule="fixed", expiry=0.5), ["every policy equally often", "0.5 seconds"]),
+        (EnsembleConfig(user_limit=0), ["Within 1 hour at most 100,000 of one API key count"]),
+        (
+            EnsembleConfig(user_limit=5, window=90),
+            ["Within 1.5 minutes at most 5 of one user and 100,000 of one API key"],
+        ),
+        (EnsembleConfig(user_limit=0, key_limit=0), ["every pull and every edit counts"]),
         (EnsembleConfig(scope="user", prior=5), ["Each user's own", "at most 5 edits"]),
     ],
 )

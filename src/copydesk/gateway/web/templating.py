@@ -115,6 +115,7 @@ def describe_ensemble_config(settings: EnsembleConfig, cost: EditCost) -> dict[s
         "Rule": settings.make_rule().describe(),
         "Scope": _describe_scope(settings),
         "Wait for an edit": _describe_expiry(settings.expiry),
+        "Limits": _describe_limits(settings),
         "Edit cost": describe_edit_cost(cost) + ("." if cost.cap is None else f", at most {cost.cap:g}."),
     }
 
@@ -134,6 +135,18 @@ def _describe_scope(settings: EnsembleConfig) -> str:
 def _describe_expiry(seconds: float | None) -> str:
     if seconds is None:
         return "Without limit: a draft that nobody edits stays pending."
+    return f"{_describe_duration(seconds)}; after that a draft is no longer pending."
+
+
+def _describe_limits(settings: EnsembleConfig) -> str:
+    limits = {"user": settings.user_limit, "API key": settings.key_limit}
+    given = [f"{limit:,} of one {whose}" for whose, limit in limits.items() if limit]
+    if not given:
+        return "None: every pull and every edit counts."
+    return f"Within {_describe_duration(settings.window)} at most {' and '.join(given)} count, pulls and edits apart."
+
+
+def _describe_duration(seconds: float) -> str:
     unit, length = next(((unit, length) for unit, length in _TIME_UNITS.items() if seconds >= length), ("second", 1))
     count = f"{seconds / length:.3g}"
-    return f"{count} {unit}{'' if count == '1' else 's'}; after that a draft is no longer pending."
+    return f"{count} {unit}{'' if count == '1' else 's'}"
