@@ -16,6 +16,7 @@ from copydesk.offpolicy.traffic import read_traffic
 from copydesk.store import EditStore
 from copydesk.store.api_keys import create_key
 from copydesk.store.events import read_events, read_forget_events
+from copydesk.store.forget import erase_user
 from copydesk.store.tables import settings
 
 LIMITS = EnsembleConfig(user_limit=3, key_limit=5)
@@ -118,6 +119,19 @@ def test_two_gateways_and_a_restart_count_the_same(store_url: str) -> None:
         assert checked.exit_code == 0, checked.output
     for opened in stores:
         opened.close()
+
+
+def test_forgetting_a_user_makes_room_for_others_everywhere(serve, store: EditStore, seen_by_all) -> None:
+    client = serve(Scripted("a"), Scripted("b"), ensemble=EnsembleConfig(user_limit=0, key_limit=5))
+    client.headers.update(make_key(store, "shared"))
+    for user in ["eve"] * 5 + ["ann"]:
+        counted = post_edit(client, ask(client, user=user).json()["id"]).json()["counted"]
+        assert counted is (user == "eve")
+    with store.begin_write() as tx:
+        erase_user(tx, "eve")
+    seen_by_all(client, edits=1)
+    assert post_edit(client, ask(client, user="ann").json()["id"]).json()["counted"] is True
+    seen_by_all(client, edits=2)
 
 
 def test_the_limits_begin_with_the_settings_that_state_them(store: EditStore) -> None:
