@@ -1,5 +1,6 @@
 """`copydesk ensemble`: verify the late ensemble of a store."""
 
+from math import isfinite
 from typing import Annotated, Any
 
 import typer
@@ -85,5 +86,10 @@ def compare_with_gateway(ledger: Ledger, live: dict[str, Any]) -> list[str]:
         f"arm {name}: {field} is {shown[name][field]} in the gateway and {getattr(state, own)} in the log"
         for name, state in states.items()
         for field, own in fields.items()
-        if shown[name][field] != getattr(state, own)
+        if shown[name][field] != _to_json_number(getattr(state, own))
     ]
+
+
+def _to_json_number(value: float) -> float | None:
+    """A number as the gateway shows it: JSON has no infinity."""
+    return value if isfinite(value) else None

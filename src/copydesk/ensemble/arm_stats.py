@@ -1,5 +1,7 @@
 """Statistics of the arms: counts and sums of costs, per scope, optionally discounted by age."""
 
+from array import array
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from math import sqrt
 
@@ -87,12 +89,14 @@ class ScopeStats:
     """Statistics of all arms within one scope (everyone's, a user's or a group's), plain and discounted.
 
     With a `discount` γ below 1 a pull of turn s, and its cost whenever that is observed, has weight γ^(t - s) in turn t
-    (discounted UCB: Garivier and Moulines 2008, arXiv 0805.3415). With 1 both are the same.
+    (discounted UCB: Garivier and Moulines 2008, arXiv 0805.3415), where turns that do not age others are not counted in
+    t - s. With 1 both are the same.
     """
 
     def __init__(self, discount: float = 1.0) -> None:
         self.discount = discount
         self.turns = 0
+        self._ageless_turns = array("q")
         self._counts: dict[str, ArmState] = {}
         self._weighted: dict[str, ArmState] = {}
 
@@ -113,10 +117,14 @@ class ScopeStats:
         self._add(arm, self.turns, pending=1)
         return self.turns
 
-    def skip(self) -> None:
-        """Advance by a turn without a known pull."""
+    def skip(self, *, ages: bool = True) -> None:
+        """Advance by a turn without a known pull; unless it `ages` them, earlier pulls keep their weight."""
         self.turns += 1
-        if self.discount != 1:
+        if self.discount == 1:
+            return
+        if not ages:
+            self._ageless_turns.append(self.turns)
+        else:
             self._weighted = {name: state.scale(self.discount) for name, state in self._weighted.items()}
 
     def observe(self, arm: str, turn: int, cost: float) -> None:
@@ -147,4 +155,8 @@ class ScopeStats:
         self._counts[arm] = self.unweighted_state(arm).plus(**more)
         if self.discount != 1:
             state = self._weighted.get(arm) or ArmState(name=arm)
-            self._weighted[arm] = state.plus(**more, weight=self.discount ** (self.turns - turn))
+            self._weighted[arm] = state.plus(**more, weight=self.discount ** self._get_age(turn))
+
+    def _get_age(self, turn: int) -> int:
+        ageless = self._ageless_turns
+        return self.turns - turn - (len(ageless) - bisect_right(ageless, turn))

@@ -29,6 +29,9 @@ class EnsembleConfig(Config):
             without a group).
         prior: with users or groups, the largest number of pulls of others that count for an arm with few own ones.
         expiry: seconds after which a missing edit is no longer expected; `None` for never.
+        window: seconds over which `user_limit` and `key_limit` count.
+        user_limit: most pulls, and most edits, of one user that count within the window; 0 for no limit.
+        key_limit: the same of one API key.
         seed: seed of the random choices.
         metric: the name of the edit cost; costs of different metrics cannot be compared.
         cost: the settings of that `EditCost`, needed to compute further costs.
@@ -54,6 +57,21 @@ class EnsembleConfig(Config):
         Flag(panel=ENSEMBLE_PANEL, default_text="604800, a week"),
         Field(gt=0, description="Seconds to wait for an edit; 0 to wait for ever."),
     ] = 7 * 24 * 3600.0
+    window: Annotated[
+        float,
+        Flag(panel=ENSEMBLE_PANEL),
+        Field(gt=0, description="Seconds over which --user-limit and --key-limit count."),
+    ] = 3600.0
+    user_limit: Annotated[
+        int,
+        Flag(panel=ENSEMBLE_PANEL),
+        Field(ge=0, description="Most pulls, and most edits, of one user that count within the window; 0 for all."),
+    ] = 1_000
+    key_limit: Annotated[
+        int,
+        Flag(panel=ENSEMBLE_PANEL),
+        Field(ge=0, description="Most pulls, and most edits, of one API key that count within the window; 0 for all."),
+    ] = 100_000
     seed: Annotated[int, Flag(panel=ENSEMBLE_PANEL), Field(ge=0, description="Seed of the random choices.")] = 0
     metric: str = ""
     cost: Mapping[str, Any] = {}

@@ -169,18 +169,26 @@ class LateEnsemble:
         turn = 0 if scope is None else 1 + self._stats_for_scope(scope).turns
         return Pull(self.rounds + 1, states[index].name, probabilities[index], scope, turn, at)
 
-    def play(self, pull: Pull) -> None:
+    def play(self, pull: Pull, *, counted: bool = True) -> None:
         """Count a pull chosen earlier, as when replaying a log; it must be that of the next round.
 
-        Raises ValueError when it is not.
+        Unless it is `counted`, it only takes up the round: it is not pending, and with discounts ages no other pull.
+
+        Raises ValueError when it is not the next round's.
         """
         self._expire(pull.at)
         if pull.id != self.rounds + 1:
             raise ValueError(f"pull {pull.id} does not belong to round {self.rounds + 1}")
         self._offered.setdefault(pull.arm, False)
-        self._global_stats.play(pull.arm)
+        tallies = [self._global_stats]
         if pull.scope is not None:
-            self._scope_stats.setdefault(pull.scope, ScopeStats(get_discount(self.rule))).play(pull.arm)
+            tallies.append(self._scope_stats.setdefault(pull.scope, ScopeStats(get_discount(self.rule))))
+        if not counted:
+            for tally in tallies:
+                tally.skip(ages=False)
+            return
+        for tally in tallies:
+            tally.play(pull.arm)
         self._pending[pull.id] = pull
 
     def skip(self, round: int, scope: str | None = None) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from copydesk.ensemble.config import EnsembleConfig
 from copydesk.ensemble.late import LateEnsemble, Pull
+from copydesk.ensemble.limits import CountLimits, EditShares, has_limits
 from copydesk.store.errors import DamagedDataError
 from copydesk.store.events import (
     ArmChanged,
@@ -39,6 +40,8 @@ class Ledger:
         groups: group scope of each user in a group, by the user's scope.
         forgotten_count: number of forgotten users. Forgetting changes earlier events, so a reader that sees this
             number grow must fold the log again from its beginning.
+        limits: decides which pulls and edits count.
+        is_limited: whether the logged settings state limits; those of an older Copydesk do not.
     """
 
     seq: int = 0
@@ -49,7 +52,10 @@ class Ledger:
     audiences: dict[str, str] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
     forgotten_count: int = 0
+    limits: CountLimits = field(default_factory=CountLimits)
+    is_limited: bool = False
     _ensemble: LateEnsemble | None = None
+    _edit_shares: EditShares = field(default_factory=EditShares)
 
     @property
     def ensemble(self) -> LateEnsemble:
@@ -82,15 +88,17 @@ class Ledger:
 
     def apply(self, event: LogEvent) -> None:
         """Apply the next event; see `fold`."""
+        counted = self.limits.apply(event)
         match event:
             case ConfigChanged():
+                self.is_limited = has_limits(event.settings)
                 self._apply_config(EnsembleConfig.from_json(event.settings))
             case ArmChanged():
                 self._apply_arm_change(event)
             case MembershipChanged():
                 self._apply_membership(event)
             case ArmPulled():
-                self._apply_pull(event)
+                self._apply_pull(event, counted)
             case PullErased():
                 self.ensemble.skip(event.round, event.scope)
             case UserForgotten():
@@ -98,7 +106,7 @@ class Ledger:
             case PullWithdrawn():
                 self._apply_failure(event)
             case EditRecorded():
-                self._apply_edit(event)
+                self._apply_edit(event, counted)
         self.seq = event.seq
 
     def arms_in_cooldown(self, now: float) -> list[str]:
@@ -119,6 +127,14 @@ class Ledger:
     def arms_hidden_from(self, requester: str | None) -> set[str]:
         """The restricted arms that are not available to this user."""
         return {arm for arm in self.audiences if not self.is_offered_to(arm, requester)}
+
+    def find_majority_user(self, arm: str) -> tuple[str, float] | None:
+        """The user who made more than half of the edits that an arm has learned from, and their share.
+
+        `None` if there is no such user, if the arm has fewer than ten edits, or if it is for this user only.
+        """
+        found = self._edit_shares.find_majority(arm)
+        return None if found is None or found[0] == self.audiences.get(arm) else found
 
     def peek_pull(self, requester: str | None, *, at: float, excluded: Collection[str] = ()) -> Pull:
         """The ensemble's choice among the arms available to a user, without counting it.
@@ -163,9 +179,9 @@ class Ledger:
         else:
             self.groups[user] = group_scope(event.tenant, event.group)
 
-    def _apply_pull(self, event: ArmPulled) -> None:
+    def _apply_pull(self, event: ArmPulled, counted: bool) -> None:
         pull = Pull(event.round, event.arm, event.propensity, event.scope, event.turn, event.at)
-        self.ensemble.play(pull)
+        self.ensemble.play(pull, counted=counted)
 
     def _apply_failure(self, event: PullWithdrawn) -> None:
         if event.cooldown_until is not None:
@@ -173,11 +189,17 @@ class Ledger:
         if event.round is not None and (pull := self.ensemble.get_pending_pull(event.round)) is not None:
             self.ensemble.withdraw(pull)
 
-    def _apply_edit(self, event: EditRecorded) -> None:
+    def _apply_edit(self, event: EditRecorded, counted: bool) -> None:
         pull = Pull(event.round, event.arm, 1.0, event.scope, event.turn, event.pulled_at)
+        pending = self.ensemble.get_pending_pull(event.round)
+        if not counted:
+            if pending is not None:
+                self.ensemble.withdraw(pending)
+            return
         if event.previous_cost is not None:
             self.ensemble.revise(pull, event.previous_cost, event.cost)
             return
-        if self.ensemble.get_pending_pull(event.round) is None:
-            self.ensemble.readmit(pull)  # it had expired
+        if pending is None:
+            self.ensemble.readmit(pull)  # it had expired, or was over a limit
         self.ensemble.update(pull, event.cost)
+        self._edit_shares.add(event.arm, event.user_scope)

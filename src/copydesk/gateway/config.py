@@ -21,6 +21,7 @@ class GatewayConfig(Config):
         max_connections: most open connections of clients; more are refused with 503.
         client_timeout: seconds a client may take to send the head of a request, then its body, and to read more of an
             answer.
+        max_revisions: most revisions of the edit of one answer.
         timeout: seconds an upstream server may send nothing.
         retries: how often a request that an upstream server could not take is sent again.
         cooldown: seconds an arm is not chosen after a failure; doubles with each further failure.
@@ -58,6 +59,9 @@ class GatewayConfig(Config):
             "on.",
         ),
     ] = 30.0
+    max_revisions: Annotated[
+        int, Flag(panel=LIMITS_PANEL), Field(gt=0, description="Most revisions of the edit of one answer.")
+    ] = 100
     timeout: Annotated[
         float, Flag(panel=LIMITS_PANEL), Field(gt=0, description="Seconds an upstream server may send nothing.")
     ] = 120.0

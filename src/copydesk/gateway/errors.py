@@ -21,7 +21,7 @@ ERROR_DESCRIPTIONS = {
     401: "An API key is missing, unknown or revoked.",
     403: "The API key lacks the scope, or the gateway does not answer to this host name.",
     404: "Not found for this caller.",
-    409: "The ensemble would have no arm left for everyone.",
+    409: "The ensemble would have no arm left for everyone, or the answer has too many revisions.",
     413: "The body is too large.",
     415: "The Content-Type is not application/json.",
     429: "Too many requests; retry after `Retry-After` seconds.",

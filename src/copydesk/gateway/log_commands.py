@@ -4,6 +4,7 @@ import secrets
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from copydesk.ensemble.arm_stats import ArmState
@@ -33,11 +34,13 @@ class EditAcknowledgement:
     Attributes:
         stored_edit: the revision that counts.
         changed: whether the log changed; false if the same edit was there already.
+        counted: whether the ensemble learns from it.
         arms: the statistics after it of the arms that the editing user is offered.
     """
 
     stored_edit: StoredEdit
     changed: bool
+    counted: bool
     arms: list[dict[str, Any]]
 
 
@@ -51,7 +54,7 @@ def set_config(config: EnsembleConfig) -> LogCommand[None]:
                 f"this store's costs are {before.metric}, not {config.metric}; start with the cost settings they were "
                 "computed with, or with another store"
             )
-        if ledger.config != config:
+        if ledger.config != config or not ledger.is_limited:
             ledger.apply(write.append_config(tx, config.to_json(), at=time.time()))
 
     return work
@@ -186,9 +189,17 @@ def record_completion(completion: StoredCompletion) -> LogCommand[None]:
 
 
 def record_edit(
-    completion_id: str, text: str, cost: float, metric: str, requester: str | None, key: str | None = None
+    completion_id: str,
+    text: str,
+    cost: float,
+    metric: str,
+    requester: str | None,
+    key: str | None = None,
+    max_revisions: int | None = None,
 ) -> LogCommand[EditAcknowledgement]:
-    """Log an edit and let the ensemble learn from it. Raises LookupError if there is no such completion.
+    """Log an edit and let the ensemble learn from it.
+
+    Raises LookupError if there is no such completion, TooManyRevisions if it has `max_revisions` already.
 
     `requester` is the scope of the editing user; the acknowledgement has the arms that this user is offered. `key`
     is the id of the API key that the edit was sent with.
@@ -196,12 +207,22 @@ def record_edit(
     edit_id = f"edit-{secrets.token_hex(16)}"
 
     def work(tx: Transaction, ledger: Ledger) -> EditAcknowledgement:
-        stored, event = write.append_edit(tx, edit_id, completion_id, text, cost, metric, at=time.time(), key=key)
+        stored, event = write.append_edit(
+            tx,
+            edit_id,
+            completion_id,
+            text,
+            cost,
+            metric,
+            at=time.time(),
+            key=key,
+            max_revisions=max_revisions,
+        )
         if event is not None:
             ledger.apply(event)
-        return EditAcknowledgement(
-            stored, stored.id == edit_id, describe_arms(ledger, excluded=ledger.arms_hidden_from(requester))
-        )
+        counted = stored.round is not None and stored.round not in ledger.limits.rounds.closed
+        arms = describe_arms(ledger, excluded=ledger.arms_hidden_from(requester))
+        return EditAcknowledgement(stored, stored.id == edit_id, counted, arms)
 
     return work
 
@@ -225,10 +246,28 @@ def describe_arms(ledger: Ledger, scope: str | None = None, excluded: Collection
     ]
 
 
+def describe_majority_user(ledger: Ledger, arm: str, tenant: str, only: str | None = None) -> dict[str, Any] | None:
+    """The user who made more than half of the edits that an arm has learned from, and their share, as JSON values.
+
+    A user of another tenant than `tenant`, or of another name than `only`, is not named. `None` if there is no
+    such user.
+    """
+    found = ledger.find_majority_user(arm)
+    if found is None:
+        return None
+    scope, share = found
+    whom = parse_scope(scope)
+    user = whom.get("user") if whom.get("tenant") == tenant else None
+    return {"user": user if only in (None, user) else None, "share": share}
+
+
 def describe_arm_state(state: ArmState) -> dict[str, Any]:
-    """An arm's statistics as JSON values; `low` and `high` are those of `ArmState.interval`."""
+    """An arm's statistics as JSON values; `low` and `high` are those of `ArmState.interval`.
+
+    A sum that has overflowed is `None`: JSON has no infinity.
+    """
     low, high = state.interval or (None, None)
-    return {
+    described = {
         "pulls": state.pulls,
         "observed": state.n,
         "pending": state.pending,
@@ -239,3 +278,4 @@ def describe_arm_state(state: ArmState) -> dict[str, Any]:
         "low": low,
         "high": high,
     }
+    return {name: value if value is None or isfinite(value) else None for name, value in described.items()}

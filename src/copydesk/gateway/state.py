@@ -125,17 +125,22 @@ class GatewayState:
         Raises:
             InputError: it cannot be opened, or the name belongs to another policy or audience.
         """
-        await self.log_writer.write(lambda tx, ledger: log_commands.check_arm_name(ledger, name, spec, audience))
+        check = log_commands.check_arm_name
         async with self._change_lock:
+            await self.log_writer.write(lambda tx, ledger: check(ledger, name, spec, audience))
+            # Until the log has it, this policy is nobody else's: another gateway may add the name first.
+            opened = None if name in self.policies else await self._open_backend(name, spec)
+            try:
+                added = await self.log_writer.write(log_commands.add_arm(name, spec, audience), durable=True)
+            except BaseException:
+                if opened is not None:
+                    await opened.close()
+                raise
             if audience is not None:
                 self.audiences[name] = audience  # before requests can name it
-            try:
-                await self._open_policy(name, spec)
-                return await self.log_writer.write(log_commands.add_arm(name, spec, audience), durable=True)
-            except InputError:
-                await self._close_policy(name)
-                self.audiences.pop(name, None)
-                raise
+            if opened is not None:
+                self._offer_policy(name, spec, opened)
+            return added
 
     async def retire_policy(self, name: str, caller: Caller) -> None:
         """Retire an arm; its running requests are answered.
@@ -239,13 +244,21 @@ class GatewayState:
     ) -> log_commands.EditAcknowledgement:
         """Cost an edit and log it durably; `None` means that the answer was accepted.
 
+        Args:
+            completion_id: id of the answer.
+            caller: who sent the edit.
+            edit: the edited text.
+
         Raises:
             LookupError: there is no such completion, or the caller may not edit it.
+            TooManyRevisions: the answer has been edited `max_revisions` times.
         """
         found = await self._find_editable(completion_id, caller)
         text = found.response if edit is None else edit
         cost = 0.0 if text == found.response else await asyncio.to_thread(self.config.cost, found.response, text)
-        entry = log_commands.record_edit(completion_id, text, cost, self.metric, found.requester, caller.key_id)
+        entry = log_commands.record_edit(
+            completion_id, text, cost, self.metric, found.requester, caller.key_id, self.config.max_revisions
+        )
         acknowledged = await self.log_writer.write(entry, durable=True)
         if acknowledged.changed:
             self.metrics.costs.labels(self.get_metrics_label(found.policy)).observe(cost)
@@ -287,12 +300,14 @@ class GatewayState:
         record = found.record
         return _CachedCompletion(found.tenant, record.user, found.key, record.response, str(record.policy))
 
-    async def _open_policy(self, name: str, spec: str) -> None:
-        if name not in self.policies:
-            backend = await self._opener.open(name, spec)
-            length = self.config.trim_repeats
-            self.policies[name] = TrimmedBackend(backend, length) if length else backend
-            logger.info("%s is open: %s", name, spec)
+    async def _open_backend(self, name: str, spec: str) -> PolicyBackend:
+        backend = await self._opener.open(name, spec)
+        length = self.config.trim_repeats
+        return TrimmedBackend(backend, length) if length else backend
+
+    def _offer_policy(self, name: str, spec: str, policy: PolicyBackend) -> None:
+        self.policies[name] = policy
+        logger.info("%s is open: %s", name, spec)
 
     async def _close_policy(self, name: str) -> None:
         policy = self.policies.pop(name, None)
@@ -318,7 +333,7 @@ class GatewayState:
             if name in self.policies or self._reopen_after.get(name, 0.0) > time.monotonic():
                 continue
             try:
-                await self._open_policy(name, spec)
+                self._offer_policy(name, spec, await self._open_backend(name, spec))
             except InputError as exc:
                 self._reopen_after[name] = time.monotonic() + _REOPEN_DELAY
                 logger.warning("the arm %s cannot be opened and is left out for now: %s", name, exc)

@@ -11,8 +11,10 @@ from typing import Any
 from sqlalchemy import Connection, and_, select
 
 from copydesk.data.record import Context, Message
+from copydesk.ensemble.limits import CountLimits
 from copydesk.errors import InputError
 from copydesk.store.errors import parse_stored_json
+from copydesk.store.events import read_events
 from copydesk.store.read import IS_LATEST_REVISION, is_in_group, read_context
 from copydesk.store.tables import arms, completions, edits, memberships, pulls
 from copydesk.store.users import group_scope, user_scope
@@ -121,7 +123,10 @@ def read_traffic(
     group: str | None = None,
     since: datetime | None = None,
 ) -> Traffic:
-    """Read the answers of a store, with the latest edit of each.
+    """Read the answers of a store, with the latest edit of each that the ensemble counted.
+
+    Answers that the ensemble did not count, since their user or API key had too many, are left out
+    (`copydesk.ensemble.limits`).
 
     Args:
         connection: connection to the store.
@@ -146,10 +151,13 @@ def read_traffic(
     if since is not None:
         query = query.where(completions.c.at >= since.timestamp())
     availability = ArmAvailability(connection)
+    counted = CountLimits().fold(read_events(connection)).rounds
     rows: list[LoggedAnswer] = []
     pending: Counter[str] = Counter()
     metrics: Counter[str] = Counter()
     for row in connection.execute(query):
+        if row.round in counted.left_out:
+            continue
         if row.cost is None:
             pending[row.policy] += 1
             continue
@@ -170,7 +178,7 @@ def read_traffic(
                 policy=row.policy,
                 propensity=row.propensity,
                 available_arms=available,
-                cost=row.cost,
+                cost=counted.kept_costs.get(row.round, row.cost),
             )
         )
     if len(metrics) > 1:

@@ -49,9 +49,13 @@ class StoredCompletion:
     key: str | None = None
 
 
+class TooManyRevisions(Exception):
+    """An answer has as many revisions of its edit as it may have."""
+
+
 @dataclass(frozen=True)
 class StoredEdit:
-    """A revision of a completion's edit; `counted` if the ensemble learns from it."""
+    """A revision of a completion's edit; `round` is the ensemble's, `None` if the policy was requested by name."""
 
     id: str
     completion_id: str
@@ -59,7 +63,7 @@ class StoredEdit:
     edit: str
     cost: float
     metric: str
-    counted: bool
+    round: int | None
 
 
 def append_config(tx: Transaction, settings: Mapping[str, Any], *, at: float) -> ConfigChanged:
@@ -178,6 +182,7 @@ def append_edit(
     *,
     at: float,
     key: str | None = None,
+    max_revisions: int | None = None,
 ) -> tuple[StoredEdit, EditRecorded | None]:
     """Log an edit as a new revision, unless it equals the latest one.
 
@@ -186,6 +191,7 @@ def append_edit(
 
     Raises:
         LookupError: there is no such completion.
+        TooManyRevisions: it has `max_revisions` already.
     """
     edits, completions, pulls = tables.edits, tables.completions, tables.pulls
     query = select(pulls.c.round, pulls.c.arm, pulls.c.scope, pulls.c.turn, pulls.c.at, pulls.c.asker, completions.c.id)
@@ -194,13 +200,16 @@ def append_edit(
     found = tx.connection.execute(query.where(completions.c.id == completion_id)).first()
     if found is None:
         raise LookupError(f"there is no completion {completion_id!r}")
-    counted = found.round is not None
     latest = tx.connection.execute(
         select(edits).where(edits.c.completion_id == completion_id).order_by(edits.c.revision.desc()).limit(1)
     ).first()
     if latest is not None and latest.edit == edit:
-        return StoredEdit(latest.id, completion_id, latest.revision, edit, latest.cost, latest.metric, counted), None
+        return StoredEdit(
+            latest.id, completion_id, latest.revision, edit, latest.cost, latest.metric, found.round
+        ), None
     revision = 1 if latest is None else latest.revision + 1
+    if max_revisions is not None and revision > max_revisions:
+        raise TooManyRevisions(f"this answer has {max_revisions} revisions of its edit, the most it may have")
     previous = None if latest is None else float(latest.cost)
     seq = tx.append(
         edits,
@@ -214,8 +223,8 @@ def append_edit(
         metric=metric,
         key=key,
     )
-    stored = StoredEdit(edit_id, completion_id, revision, edit, cost, metric, counted)
-    if not counted:
+    stored = StoredEdit(edit_id, completion_id, revision, edit, cost, metric, found.round)
+    if found.round is None:
         return stored, None
     return stored, EditRecorded(
         seq,

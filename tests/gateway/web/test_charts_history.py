@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from copydesk.ensemble.limits import CountedRounds
 from copydesk.gateway.web.charts import (
     MAX_CHART_POINTS,
     EnsembleHistory,
@@ -97,7 +98,7 @@ def test_it_reads_the_last_revision_and_leaves_unanswered_pulls_out(store_url: s
         write.append_edit(tx, "e2", "c2", "y", 0.3, "m", at=0.0)
         write.append_edit(tx, "e3", "c1", "z", 0.9, "m", at=0.0)
     with store.begin_read() as connection:
-        history = read_history(connection)
+        history = read_history(connection, CountedRounds())
     assert history.names == ("a", "b")
     assert history.rounds.tolist() == [1, 3, 4]
     np.testing.assert_allclose(history.costs, [0.9, 0.3, np.nan])

@@ -9,6 +9,7 @@ from tests.support.gateways import Scripted, ask
 
 from copydesk.data.cost import EditCost
 from copydesk.ensemble.config import EnsembleConfig
+from copydesk.ensemble.limits import CountedRounds
 from copydesk.gateway.web import charts, ensemble
 from copydesk.gateway.web.charts import EnsembleHistory, draw_costs, draw_pulls, draw_regret, strip_svg_styles
 from copydesk.gateway.web.ensemble import ChartCache
@@ -86,9 +87,9 @@ def test_it_is_drawn_once_for_each_state_of_the_log(serve, store: EditStore, mon
     play(client, 1)
     client.get("/ensemble")
     assert len(drawn) == 2
-    shown = ChartCache(store)
+    shown, nothing = ChartCache(store), (CountedRounds(), frozenset())
     with ThreadPoolExecutor(4) as pool:
-        assert len({id(show) for show in pool.map(lambda _: shown.get_charts(), range(8))}) == 1
+        assert len({id(show) for show in pool.map(lambda _: shown.get_charts(99, *nothing), range(8))}) == 1
     assert len(drawn) == 3
 
 
@@ -135,6 +136,12 @@ def test_a_line_ends_below_the_top() -> None:
         (EnsembleConfig(rule="discounted-ucb", discount=0.9, expiry=3600), ["Discounted UCB", "by 0.9.", "1 hour;"]),
         (EnsembleConfig(rule="fixed", shares={"a": 3, "b": 1, "c": 0}, expiry=90), ["a 75%, b 25%.", "1.5 minutes"]),
         (EnsembleConfig(rule="fixed", expiry=0.5), ["every policy equally often", "0.5 seconds"]),
+        (EnsembleConfig(user_limit=0), ["Within 1 hour at most 100,000 of one API key count"]),
+        (
+            EnsembleConfig(user_limit=5, window=90),
+            ["Within 1.5 minutes at most 5 of one user and 100,000 of one API key"],
+        ),
+        (EnsembleConfig(user_limit=0, key_limit=0), ["every pull and every edit counts"]),
         (EnsembleConfig(scope="user", prior=5), ["Each user's own", "at most 5 edits"]),
     ],
 )

@@ -14,6 +14,7 @@ from copydesk.gateway.schemas import EditRequest, ShortText, StrictJsonRoute
 from copydesk.gateway.state import GatewayState
 from copydesk.store import read_edits
 from copydesk.store.read import sequence_of
+from copydesk.store.write import TooManyRevisions
 
 router = APIRouter(tags=["edits"], route_class=StrictJsonRoute)
 
@@ -28,7 +29,7 @@ async def post_edit(
 
     The response is sent after the edit is durable. The same edit again changes nothing; another one is a revision: the
     latest counts, and the history stays. `counted` is whether the ensemble learns from it: it does if it chose the
-    policy, not if the policy was requested by name.
+    policy, not if the policy was requested by name, or if the user or the API key has made too many edits lately.
 
     A key for one user edits the answers of that user. A key without the scope `complete` edits the answers given to
     itself, or to the key it was created for. Every other key edits the answers of its tenant.
@@ -47,6 +48,8 @@ async def post_edit(
             code="completion_not_found",
             param="completion_id",
         ) from None
+    except TooManyRevisions as exc:
+        raise ApiError(409, str(exc), code="too_many_revisions", param="completion_id") from None
     stored = done.stored_edit
     return {
         "object": "copydesk.edit",
@@ -56,7 +59,7 @@ async def post_edit(
         "changed": done.changed,
         "cost": stored.cost,
         "metric": stored.metric,
-        "counted": stored.counted,
+        "counted": done.counted,
         "ensemble": {"arms": done.arms},
     }
 

@@ -11,7 +11,7 @@ from copydesk.errors import InputError
 from copydesk.gateway.auth import Caller
 from copydesk.gateway.dependencies import get_gateway_state, require_scope
 from copydesk.gateway.errors import ApiError
-from copydesk.gateway.log_commands import PolicyNameTaken, describe_arms
+from copydesk.gateway.log_commands import PolicyNameTaken, describe_arms, describe_majority_user
 from copydesk.gateway.schemas import ENSEMBLE_MODEL, PolicyRequest, ShortText, StrictJsonRoute
 from copydesk.gateway.state import GatewayState
 from copydesk.store.errors import StoreError
@@ -30,7 +30,9 @@ async def get_ensemble(
 
     `low` and `high` are a 95% confidence interval of the mean cost; `bound` is the lower bound that UCB compares,
     `null` with other rules and for an arm without pulls. `audience` is the user or group that an arm is for, `null`
-    if it is for everyone. `seq` is the position in the log that the statistics belong to.
+    if it is for everyone. `majority_user` has the user who made more than half of at least ten edits that the arm has
+    learned from (`user` is `null` for one of another tenant) and their share. `seq` is the position in the log that the
+    statistics belong to.
 
     With `user`, and always with a key for one user: the arms that this user is offered, with the statistics that
     decide for them, their own or their group's. No key sees an arm that is for another tenant's users.
@@ -131,6 +133,7 @@ def _describe_ensemble(ledger: Ledger, seq: int, requester: str | None, caller: 
         bounds = [bound if math.isfinite(bound) else None for bound in found or ()] or bounds
     for arm, bound in zip(arms, bounds, strict=True):
         arm["bound"] = bound
+        arm["majority_user"] = describe_majority_user(ledger, arm["name"], caller.tenant, caller.user)
     hidden = {name for name, audience in ledger.audiences.items() if not caller.may_see(audience)}
     shown = None if settings is None else settings.to_json()
     if shown and shown.get("shares"):

@@ -4,15 +4,16 @@ The SVG has no inline styles, which the pages' content security policy forbids.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, select
 
 from copydesk.ensemble.arm_stats import Z_95
+from copydesk.ensemble.limits import CountedRounds
 from copydesk.report.style import MethodStyle
 from copydesk.report.svg import draw_svg, spread_labels
 from copydesk.store import tables
@@ -71,18 +72,38 @@ class ChartLine:
     high: Floats
 
 
-def read_history(connection: Connection) -> EnsembleHistory:
-    """The pulls in the log, each with the cost of the edit that counts."""
+def read_history(
+    connection: Connection, counted: CountedRounds, until: int | None = None, hidden: Collection[str] = ()
+) -> EnsembleHistory:
+    """The pulls in the log that count, each with the cost of the edit that counts.
+
+    Args:
+        connection: connection to the store.
+        counted: the rounds that exceeded a limit.
+        until: number in the log of the last event to read.
+        hidden: policies whose pulls are left out.
+    """
     pulls, edits, withdrawals = tables.pulls, tables.edits, tables.withdrawals
     unanswered = select(withdrawals.c.round).where(withdrawals.c.round.is_not(None))
+    edited = edits.c.completion_id == pulls.c.completion_id
+    if until is not None:
+        edited = and_(edited, edits.c.seq <= until)
     query = (
         select(pulls.c.round, pulls.c.arm, edits.c.cost)
-        .select_from(pulls.outerjoin(edits, edits.c.completion_id == pulls.c.completion_id))
-        .where(pulls.c.round.not_in(unanswered))
+        .select_from(pulls.outerjoin(edits, edited))
+        .where(pulls.c.round.not_in(unanswered), pulls.c.arm != "")
         .order_by(pulls.c.round, edits.c.revision)
     )
+    if until is not None:
+        query = query.where(pulls.c.seq <= until)
     latest = {number: (name, cost) for number, name, cost in connection.execute(query)}  # the last revision stays
-    return EnsembleHistory.from_pulls([(number, name, cost) for number, (name, cost) in latest.items()])
+    return EnsembleHistory.from_pulls(
+        [
+            (number, name, counted.kept_costs.get(number, cost))
+            for number, (name, cost) in latest.items()
+            if name not in hidden and number not in counted.left_out
+        ]
+    )
 
 
 def compute_running_mean(history: EnsembleHistory, name: str) -> ChartLine:

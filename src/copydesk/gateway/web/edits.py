@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection, select
 
-from copydesk.data.record import Context
+from copydesk.data.record import Context, EditRecord
 from copydesk.gateway.auth import Caller
 from copydesk.gateway.dependencies import get_gateway_state
 from copydesk.gateway.errors import ApiError
@@ -102,7 +102,7 @@ def get_edit_page(
         earlier=[(one, compare_texts(record.response, one.edit)) for one in revisions[:-1]],
         revisions=revisions,
         styles=styles,
-        by_name=record.metadata["requested"] == record.policy,
+        chosen=_describe_choice(record),
     )
 
 
@@ -111,6 +111,13 @@ def read_visible_styles(connection: Connection, caller: Caller) -> dict[str, Met
     query = select(tables.arms.c.name, tables.arms.c.audience).where(tables.arms.c.action == "add")
     hidden = {row.name for row in connection.execute(query) if not caller.may_see(row.audience)}
     return {name: style for name, style in read_policy_styles(connection).items() if name not in hidden}
+
+
+def _describe_choice(record: EditRecord) -> str:
+    """How the policy of an answer was chosen; an imported row may not say so."""
+    if record.policy is not None and record.metadata.get("requested") == record.policy:
+        return "requested by name"
+    return "unknown" if record.propensity is None else f"with probability {record.propensity:.3g}"
 
 
 def read_revisions(connection: Connection, completion_id: str) -> list[EditRevision]:
@@ -143,4 +150,4 @@ def find_last_user_text(context: Context) -> str:
     """The last message of the user, which stands for a context in a list."""
     turns = split_turns(context)
     texts = [text for role, text in turns if role == "user" and text.strip()]
-    return texts[-1] if texts else turns[-1][1]
+    return (texts or [text for _, text in turns] or [""])[-1]

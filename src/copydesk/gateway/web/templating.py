@@ -14,23 +14,33 @@ from copydesk.ensemble.config import EnsembleConfig
 from copydesk.gateway.auth import Caller
 from copydesk.report.style import MethodStyle, get_css_variable, list_colours, render_method_css
 
+_HUGE = 1e6  # a number from here on is written with an exponent
 _UNKNOWN_STYLE = MethodStyle("", "", "#868e99", "#939ca8")
 
 
 def format_moment(at: datetime) -> str:
     """A point in time: `3 Nov 2026, 14:05 UTC`."""
-    at = at.astimezone(UTC)
+    at = _to_utc(at)
     return f"{at.day} {at:%b %Y, %H:%M} UTC"
 
 
 def format_iso(at: datetime) -> str:
     """A point in time in ISO 8601."""
-    return at.astimezone(UTC).isoformat(timespec="seconds")
+    return _to_utc(at).isoformat(timespec="seconds")
+
+
+def _to_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:  # within a day of the first or the last moment that a datetime can hold
+        return at.replace(tzinfo=UTC)
 
 
 def format_optional_cost(value: float | None) -> str:
-    """An edit cost, or a dash if there is none."""
-    return "–" if value is None else f"{value:.2f}"
+    """An edit cost, or a dash if there is none; a huge one with an exponent."""
+    if value is None:
+        return "–"
+    return f"{value:.2f}" if abs(value) < _HUGE else f"{value:.3g}"
 
 
 def format_excerpt(text: str, most: int = 140) -> str:
@@ -105,6 +115,7 @@ def describe_ensemble_config(settings: EnsembleConfig, cost: EditCost) -> dict[s
         "Rule": settings.make_rule().describe(),
         "Scope": _describe_scope(settings),
         "Wait for an edit": _describe_expiry(settings.expiry),
+        "Limits": _describe_limits(settings),
         "Edit cost": describe_edit_cost(cost) + ("." if cost.cap is None else f", at most {cost.cap:g}."),
     }
 
@@ -124,6 +135,18 @@ def _describe_scope(settings: EnsembleConfig) -> str:
 def _describe_expiry(seconds: float | None) -> str:
     if seconds is None:
         return "Without limit: a draft that nobody edits stays pending."
+    return f"{_describe_duration(seconds)}; after that a draft is no longer pending."
+
+
+def _describe_limits(settings: EnsembleConfig) -> str:
+    limits = {"user": settings.user_limit, "API key": settings.key_limit}
+    given = [f"{limit:,} of one {whose}" for whose, limit in limits.items() if limit]
+    if not given:
+        return "None: every pull and every edit counts."
+    return f"Within {_describe_duration(settings.window)} at most {' and '.join(given)} count, pulls and edits apart."
+
+
+def _describe_duration(seconds: float) -> str:
     unit, length = next(((unit, length) for unit, length in _TIME_UNITS.items() if seconds >= length), ("second", 1))
     count = f"{seconds / length:.3g}"
-    return f"{count} {unit}{'' if count == '1' else 's'}; after that a draft is no longer pending."
+    return f"{count} {unit}{'' if count == '1' else 's'}"

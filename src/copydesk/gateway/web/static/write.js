@@ -8,7 +8,7 @@ const form = $("ask"), request = $("request"), editor = $("editor"), draft = $("
 const PAUSE = 250; // milliseconds without a keystroke before the diff is drawn and the cost requested
 
 let phase = "asking"; // writing, editing, sending, sent
-let answer = null; // the completion under edit: { id, text, policy, propensity }
+let answer = null; // the completion under edit: { id, text, policy, propensity, round }
 let stopper = null; // aborts the running draft
 let costing = null; // aborts the running request for the cost
 let timer = 0;
@@ -41,7 +41,7 @@ const fail = (message) => ($("error").textContent = message);
 async function write() {
   const text = request.value, user = $("user").value.trim();
   if (!text.trim()) return request.focus();
-  answer = { id: "", text: "", policy: "", propensity: 1 };
+  answer = { id: "", text: "", policy: "", propensity: 1, round: null };
   posted = null;
   draft.value = "";
   $("asked").textContent = text;
@@ -126,14 +126,16 @@ async function send() {
 function confirmSent(done, accepted) {
   $("sent-title").textContent = accepted ? "Accepted unchanged" : "Your edit is logged";
   $("sent-cost").textContent = done.cost.toFixed(2);
-  $("sent-propensity").textContent = done.counted ? answer.propensity.toPrecision(3).replace(/\.?0+$/, "") : "requested by name";
+  $("sent-propensity").textContent = answer.round ? answer.propensity.toPrecision(3).replace(/\.?0+$/, "") : "requested by name";
   const all = [...$("sent-policy").children];
   const mine = all.find((one) => one.dataset.policy === answer.policy) ?? all.at(-1);
   if (mine === all.at(-1)) mine.textContent = answer.policy; // it was added after the page was loaded
   for (const one of all) one.hidden = one !== mine;
   $("sent-note").textContent = done.counted
     ? "The ensemble has learned from it."
-    : "You chose the policy, so the ensemble does not learn from this edit.";
+    : answer.round
+      ? "The ensemble does not learn from this edit: there were too many in a short time."
+      : "You chose the policy, so the ensemble does not learn from this edit.";
   $("sent-link").href = `/edits/${encodeURIComponent(done.completion_id)}`;
   go("sent");
   sent.focus();
