@@ -14,6 +14,7 @@ from copydesk.gateway.backends.base import BackendError, Json
 
 _RETRIABLE_STATUSES = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 _MAX_LINE_BYTES = 1 << 20  # bytes of one chunk
+_CHECK_TIMEOUT = 3.0  # seconds for the whole answer to `check`
 _MAX_RETRY_DELAY = 10.0  # seconds between two attempts; if the server asks for more, the request fails
 
 
@@ -46,6 +47,7 @@ class ProxyBackend:
         self._model = model
         self._retries = retries
         self._url = base_url.rstrip("/") + "/chat/completions"
+        self._models_url = base_url.rstrip("/") + "/models"
         self._session = aiohttp.ClientSession(
             headers={"Content-Type": "application/json"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {}),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(timeout, 10.0), sock_read=timeout),
@@ -91,6 +93,17 @@ class ProxyBackend:
                 raise _to_connection_error(exc) from None
         if not finished:  # some servers omit [DONE], but none omits the finish reason
             raise BackendError(502, "the policy's server ended its stream before the answer did")
+
+    async def check(self) -> None:
+        """Check that the server answers, with any status below 500; see `PolicyBackend`. Its answer is not read."""
+        limit = aiohttp.ClientTimeout(total=_CHECK_TIMEOUT)
+        try:
+            async with self._session.get(self._models_url, timeout=limit, allow_redirects=False) as response:
+                status = response.status
+        except (aiohttp.ClientError, TimeoutError, ValueError) as exc:
+            raise _to_connection_error(exc) from None
+        if status >= 500:
+            raise BackendError(502, f"the policy's server answered {status}")
 
     async def close(self) -> None:
         """Close the connections."""
@@ -175,7 +188,7 @@ async def _parse_error_response(response: aiohttp.ClientResponse) -> BackendErro
 
 
 def _to_connection_error(error: Exception) -> BackendError:
-    if isinstance(error, aiohttp.ServerTimeoutError):
+    if isinstance(error, TimeoutError):
         return BackendError(504, "the policy's server did not answer in time")
     return BackendError(502, f"the policy's server cannot be reached ({type(error).__name__})")
 
