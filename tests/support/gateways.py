@@ -33,6 +33,7 @@ class Scripted:
         self.asked: list[Json] = []
         self.stopped = 0
         self.closed = False
+        self.unreachable: BackendError | None = None
 
     @property
     def name(self) -> str:
@@ -79,6 +80,10 @@ class Scripted:
     def _chunk(delta: Json, finish: str | None) -> Json:
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
         return {"object": "chat.completion.chunk", "created": 1, "choices": [choice]}
+
+    async def check(self) -> None:
+        if self.unreachable is not None:
+            raise self.unreachable
 
     async def close(self) -> None:
         self.closed = True

@@ -23,7 +23,11 @@ class GatewayConfig(Config):
             answer.
         max_revisions: most revisions of the edit of one answer.
         timeout: seconds an upstream server may send nothing.
+        deadline: seconds an upstream server may take for a whole answer, retries included.
         retries: how often a request that an upstream server could not take is sent again.
+        max_reply: largest reply of an upstream server, in bytes after decompression; a stream may have 16 times as
+            many.
+        max_answer: longest answer of an upstream server, in characters.
         cooldown: seconds an arm is not chosen after a failure; doubles with each further failure.
         max_cooldown: longest cooldown, in seconds.
         max_batch: requests a local model answers in one batch.
@@ -65,9 +69,20 @@ class GatewayConfig(Config):
     timeout: Annotated[
         float, Flag(panel=LIMITS_PANEL), Field(gt=0, description="Seconds an upstream server may send nothing.")
     ] = 120.0
+    deadline: Annotated[
+        float,
+        Flag(panel=LIMITS_PANEL),
+        Field(gt=0, description="Seconds an upstream server may take for a whole answer."),
+    ] = 600.0
     retries: Annotated[
         int, Flag(panel=LIMITS_PANEL), Field(ge=0, description="Retries of a failed upstream request.")
     ] = 2
+    max_reply: Annotated[
+        int, Flag(panel=LIMITS_PANEL), Field(gt=0, description="Largest reply of an upstream server, in bytes.")
+    ] = 16 << 20
+    max_answer: Annotated[
+        int, Flag(panel=LIMITS_PANEL), Field(gt=0, description="Longest answer of an upstream server, in characters.")
+    ] = 1_000_000
     cooldown: Annotated[
         float,
         Flag("--cooldown", "--rest", panel=LIMITS_PANEL),

@@ -203,3 +203,42 @@ def test_a_stream_without_done_is_whole_if_its_answer_ended() -> None:
 def test_a_stream_is_tried_again_before_it_begins() -> None:
     upstream = Upstream(refusal(503), stream(f"data: {json.dumps(chunk('a'))}", "data: [DONE]"))
     assert streamed(upstream) == [chunk("a")]
+
+
+def check(app: Starlette | None) -> None:
+    async def run(url: str) -> None:
+        policy = ProxyBackend("p", "m", f"{url}/v1", api_key="sk-1")
+        try:
+            await policy.check()
+        finally:
+            await policy.close()
+
+    if app is None:
+        asyncio.run(run("http://127.0.0.1:9"))
+        return
+    with running(app) as url:
+        asyncio.run(run(url))
+
+
+@pytest.mark.parametrize("status", [200, 307, 401, 404, 429])
+def test_a_server_that_answers_anything_but_its_own_error_can_be_reached(status: int) -> None:
+    answer = Response("{", status, {"location": "http://127.0.0.1:9/"})
+    check(Starlette(routes=[Route("/v1/models", lambda request: answer)]))
+
+
+def test_a_server_that_is_down_or_reports_its_own_error_cannot_be_reached() -> None:
+    with pytest.raises(BackendError, match="cannot be reached"):
+        check(None)
+    with pytest.raises(BackendError, match="answered 503"):
+        check(Starlette(routes=[Route("/v1/models", lambda request: Response("", 503))]))
+
+
+@pytest.mark.slow
+def test_a_server_that_accepts_and_stays_silent_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def sleeps(request: Request) -> Response:
+        await asyncio.sleep(1)
+        return Response()
+
+    monkeypatch.setattr(proxy, "_CHECK_TIMEOUT", 0.1)
+    with pytest.raises(BackendError, match="in time"):
+        check(Starlette(routes=[Route("/v1/models", sleeps)]))

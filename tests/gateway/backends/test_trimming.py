@@ -19,7 +19,7 @@ from tests.support.gateways import SETTINGS, Scripted, ask, running
 
 from copydesk.data.repetition import trim_repeats
 from copydesk.gateway.app import create_app
-from copydesk.gateway.backends.base import Json
+from copydesk.gateway.backends.base import BackendError, Json
 from copydesk.gateway.backends.trimming import TrimmedBackend
 from copydesk.store import EditStore, find_completion, tables
 
@@ -290,3 +290,11 @@ def test_a_model_in_this_process_is_trimmed_alike(store: EditStore) -> None:
         assert (body["choices"][0]["message"]["content"], body["choices"][0]["finish_reason"]) == (wanted, "length")
         chunks = read_chunks(ask(clients[1], "base", **asked, stream=True))
         assert join_content(chunks) == logged(store, chunks[0]["id"]).response == wanted
+
+
+def test_a_trimmed_policy_can_be_reached_if_its_policy_can() -> None:
+    policy = Scripted("a")
+    asyncio.run(TrimmedBackend(policy, 200).check())
+    policy.unreachable = BackendError(502, "down")
+    with pytest.raises(BackendError, match="down"):
+        asyncio.run(TrimmedBackend(policy, 200).check())

@@ -35,6 +35,14 @@ class PolicyBackend(Protocol):
         """
         ...
 
+    async def check(self) -> None:
+        """Check that the policy can be reached now; it generates nothing.
+
+        Raises:
+            BackendError: it cannot.
+        """
+        ...
+
     async def close(self) -> None:
         """Release connections and memory."""
         ...

@@ -298,6 +298,11 @@ class LocalBackend:
                     if parameters.stream_options.include_usage:
                         yield {**head, "choices": [], "usage": _make_usage(chunk)}
 
+    async def check(self) -> None:
+        """Check that the policy is loaded; see `PolicyBackend`."""
+        if self._loaded is None or self._closing:
+            raise _make_closed_error()
+
     async def close(self) -> None:
         """Refuse further requests, wait for the running ones, and unload the adapter and the model."""
         self._closing = True

@@ -10,6 +10,7 @@ from copydesk.gateway.backends.proxy import ProxyBackend
 from copydesk.gateway.backends.vllm import load_adapter
 from copydesk.gateway.config import GatewayConfig
 from copydesk.policy_spec import PolicySpec
+from copydesk.upstream import ReplyLimits
 
 if TYPE_CHECKING:
     from copydesk.gateway.backends.local import LocalServer
@@ -36,7 +37,16 @@ class BackendOpener:
         model, url, key = parsed.model, parsed.url, parsed.api_key(name, os.environ)
         if parsed.form == "vllm":
             model = await asyncio.to_thread(load_adapter, name, model, url, key, settings.timeout)
-        return ProxyBackend(name, model, url, api_key=key, timeout=settings.timeout, retries=settings.retries)
+        return ProxyBackend(
+            name,
+            model,
+            url,
+            api_key=key,
+            timeout=settings.timeout,
+            deadline=settings.deadline,
+            retries=settings.retries,
+            limits=ReplyLimits(settings.max_reply, settings.max_answer),
+        )
 
     async def close(self) -> None:
         """Close the models of this process."""

@@ -70,6 +70,10 @@ class TrimmedBackend:
         finally:
             await chunks.aclose()
 
+    async def check(self) -> None:
+        """Check that the policy can be reached now; see `PolicyBackend`."""
+        await self._backend.check()
+
     async def close(self) -> None:
         """Release connections and memory."""
         await self._backend.close()

@@ -19,17 +19,21 @@ from copydesk.gateway.backends.base import BackendError, Json, PolicyBackend
 from copydesk.gateway.dependencies import lookup_gateway_state
 from copydesk.gateway.errors import ApiError, make_error_body
 from copydesk.gateway.log_commands import NoArmAvailable
+from copydesk.gateway.log_writer import StoreUnavailable
 from copydesk.gateway.schemas import CHAT_REQUEST_REF, ENSEMBLE_MODEL, ChatRequest, read_body
 from copydesk.gateway.state import GatewayState
 from copydesk.store.read import extract_text
 from copydesk.store.users import user_scope
 from copydesk.store.write import StoredCompletion
+from copydesk.upstream import MAX_RETRY_AFTER, clean_line
 
 logger = logging.getLogger(__name__)
 
 router = APIRouter(tags=["completions"])
 
 T = TypeVar("T")
+
+_WITHDRAWAL_PAUSES = (0.0, 1.0, 4.0)  # seconds before each attempt to withdraw a pull while the store is unavailable
 
 
 @dataclass(frozen=True)
@@ -73,12 +77,12 @@ class CompletionCall:
 
 @dataclass
 class CompletionAccumulator:
-    """The parts of an answer so far, and whether its end is logged."""
+    """The parts of an answer so far; `closed` once the answer, its failure or its withdrawal is logged."""
 
     text_parts: list[str] = field(default_factory=list)
     finish_reason: str | None = None
     usage: Json | None = None
-    logged: bool = False
+    closed: bool = False
 
 
 @router.post(
@@ -112,38 +116,49 @@ async def chat_completions(request: Request) -> Response:
 
 
 async def _respond(state: GatewayState, asked: CompletionCall) -> Response:
-    async def ask(policy: PolicyBackend, body: Json) -> Json:
+    async def ask(current: CompletionCall, policy: PolicyBackend) -> tuple[CompletionAccumulator, bytes]:
         started = time.perf_counter()
-        answer = await policy.complete(body)
-        state.metrics.policy_seconds.labels(state.get_metrics_label(policy.name)).observe(time.perf_counter() - started)
-        return answer
-
-    with ExitStack() as stack:
-        current, answer = await _call_with_fallback(state, asked, stack, ask)
+        answer = await policy.complete(current.body)
+        label = state.get_metrics_label(policy.name)
+        state.metrics.policy_seconds.labels(label).observe(time.perf_counter() - started)
         choice = answer["choices"][0]
-        message = choice.get("message") or {}
-        usage = answer.get("usage")
-        given = CompletionAccumulator([extract_text(message.get("content"))], choice.get("finish_reason"), usage)
-        await _log_completion(state, current, given)
+        text = extract_text((choice.get("message") or {}).get("content"))
         answer |= {"id": current.id, "model": current.policy, "copydesk": current.extension}
         answer.setdefault("object", "chat.completion")
         answer.setdefault("created", int(current.created_at))
-        return _make_json_response(answer, current.headers)
+        accumulated = CompletionAccumulator([text], choice.get("finish_reason"), answer.get("usage"))
+        return accumulated, _encode_json(answer)
+
+    with ExitStack() as stack:
+        current, (answer, document) = await _call_with_fallback(state, asked, stack, ask)
+        try:
+            await _log_completion(state, current, answer)
+        except BaseException as exc:
+            _record_abandoned(state, current, exc)
+            raise
+        return Response(document, media_type="application/json", headers=current.headers)
 
 
 async def _respond_streaming(state: GatewayState, asked: CompletionCall) -> Response:
-    async def begin(policy: PolicyBackend, body: Json) -> tuple[Json, AsyncIterator[Json]]:
+    async def begin(current: CompletionCall, policy: PolicyBackend) -> tuple[_EventEncoder, AsyncIterator[Json]]:
         # Until the first chunk another policy can still answer; the client has seen nothing yet.
-        chunks = policy.stream(body)
-        first = await anext(chunks, None)
-        if first is None:
-            raise BackendError(502, "the policy's answer was empty")
-        return first, chunks
+        chunks = policy.stream(current.body)
+        try:
+            first = await anext(chunks, None)
+            if first is None:
+                raise BackendError(502, "the policy's answer was empty")
+            encoder = _EventEncoder(current)
+            encoder.add(first)
+        except BaseException:
+            with suppress(Exception):
+                await chunks.aclose()  # type: ignore[attr-defined]
+            raise
+        return encoder, chunks
 
     with ExitStack() as stack:
-        current, (first, chunks) = await _call_with_fallback(state, asked, stack, begin)
-        answer = CompletionAccumulator()
-        events = _iter_events(state, current, answer, first, chunks)
+        current, (encoder, chunks) = await _call_with_fallback(state, asked, stack, begin)
+        answer = encoder.answer
+        events = _iter_events(state, current, encoder, chunks)
         ending = _finish_stream(state, current, answer, chunks, stack.pop_all())
         headers = {**current.headers, "cache-control": "no-store"}
         return _TrackedStreamingResponse(
@@ -152,7 +167,10 @@ async def _respond_streaming(state: GatewayState, asked: CompletionCall) -> Resp
 
 
 async def _call_with_fallback(
-    state: GatewayState, asked: CompletionCall, stack: ExitStack, ask: Callable[[PolicyBackend, Json], Awaitable[T]]
+    state: GatewayState,
+    asked: CompletionCall,
+    stack: ExitStack,
+    ask: Callable[[CompletionCall, PolicyBackend], Awaitable[T]],
 ) -> tuple[CompletionCall, T]:
     """Call policies until one answers; returns the call with that policy, kept open by `stack`, and the answer."""
     tried: set[str] = set()
@@ -165,61 +183,103 @@ async def _call_with_fallback(
                 raise
             raise _to_api_error(failed) from None
         try:
-            return current, await ask(policy, current.body)
-        except BackendError as exc:
-            await state.record_failure(
-                current.id, current.policy, current.round, exc.message, cooldown=exc.retriable_elsewhere
-            )
-            if (
-                not exc.retriable_elsewhere or current.round is None
-            ):  # no other policy can answer it, or a policy was named
-                raise _to_api_error(exc) from None
-            tried.add(current.policy)
-            failed = exc
+            return current, await ask(current, policy)
+        except Exception as exc:
+            failed = await _record_failure(state, current, exc)
         except BaseException as exc:
             _record_abandoned(state, current, exc)
             raise
+        if not failed.retriable_elsewhere or current.round is None:
+            raise _to_api_error(failed) from None  # no other policy can answer it, or a policy was named
+        tried.add(current.policy)
+
+
+async def _record_failure(state: GatewayState, current: CompletionCall, exc: Exception) -> BackendError:
+    """Log that a policy failed; an exception that it should not raise counts as any other error of it."""
+    if isinstance(exc, BackendError):
+        error, reason = exc, exc.message
+    else:
+        logger.exception("%s raised an exception that is not a BackendError", current.policy)
+        error, reason = BackendError(500, "the policy failed; see the gateway's log"), f"{type(exc).__name__}: {exc}"
+    reason = clean_line(reason)
+    try:
+        await state.record_failure(
+            current.id, current.policy, current.round, reason, cooldown=error.retriable_elsewhere
+        )
+    except BaseException as failed:
+        _record_abandoned(state, current, failed)
+        raise
+    return error
+
+
+class _EventEncoder:
+    """Turns the chunks of an answer into server-sent events, and accumulates the answer.
+
+    Attributes:
+        answer: the answer so far.
+        ready: events that can be sent now.
+        held: events from the one that ends the answer on; they are sent after the answer is logged.
+    """
+
+    def __init__(self, current: CompletionCall) -> None:
+        self.answer = CompletionAccumulator()
+        self.ready: list[bytes] = []
+        self.held: list[bytes] = []
+        self._fields: Json = {"id": current.id, "model": current.policy}
+        self._first: Json | None = {"copydesk": current.extension}
+
+    def add(self, chunk: Json) -> None:
+        """Add a chunk."""
+        _accumulate_chunk(self.answer, chunk)
+        chunk |= self._fields
+        if self._first is not None:
+            chunk |= self._first
+            self._first = None
+        (self.ready if self.answer.finish_reason is None else self.held).append(_encode_event(chunk))
+
+    def take_ready(self) -> list[bytes]:
+        """The events that can be sent now."""
+        ready, self.ready = self.ready, []
+        return ready
 
 
 async def _iter_events(
-    state: GatewayState,
-    current: CompletionCall,
-    answer: CompletionAccumulator,
-    first: Json,
-    chunks: AsyncIterator[Json],
+    state: GatewayState, current: CompletionCall, encoder: _EventEncoder, chunks: AsyncIterator[Json]
 ) -> AsyncIterator[bytes]:
     """The chunks as server-sent events. The chunk that ends the answer is sent after the answer is logged."""
-    held: list[bytes] = []
+    answer = encoder.answer
     started = time.perf_counter()
     try:
-        chunk: Json | None = first
-        while chunk is not None:
-            _accumulate_chunk(answer, chunk)
-            chunk |= {"id": current.id, "model": current.policy}
-            if chunk is first:
-                chunk["copydesk"] = current.extension
-            if answer.finish_reason is None:
-                yield _encode_event(chunk)
-            else:
-                held.append(_encode_event(chunk))
+        while True:
+            for event in encoder.take_ready():
+                yield event
             chunk = await anext(chunks, None)
-        state.metrics.policy_seconds.labels(state.get_metrics_label(current.policy)).observe(
-            time.perf_counter() - started
-        )
+            if chunk is None:
+                break
+            encoder.add(chunk)
+    except Exception as exc:
+        try:
+            error = await _record_failure(state, current, exc)
+            answer.closed = True
+        except Exception:
+            logger.exception("the failure of %s could not be logged", current.policy)
+            error = BackendError(503, "the answer could not be finished or logged")
+        yield _encode_event(make_error_body(error.status, error.message, code=error.code))
+        return
+    label = state.get_metrics_label(current.policy)
+    state.metrics.policy_seconds.labels(label).observe(time.perf_counter() - started)
+    try:
         await _log_completion(state, current, answer)
-        answer.logged = True
-        for event in held:
-            yield event
-        yield b"data: [DONE]\n\n"
-    except BackendError as exc:
-        answer.logged = True
-        await state.record_failure(
-            current.id, current.policy, current.round, exc.message, cooldown=exc.retriable_elsewhere
-        )
-        yield _encode_event(make_error_body(exc.status, exc.message, code=exc.code))
-    except Exception:
-        logger.exception("an answer of %s could not be finished", current.policy)
+    except Exception as exc:
+        logger.exception("an answer of %s could not be logged", current.policy)
+        answer.closed = True
+        _record_abandoned(state, current, exc)
         yield _encode_event(make_error_body(503, "the answer could not be finished or logged"))
+        return
+    answer.closed = True
+    for event in encoder.held:
+        yield event
+    yield b"data: [DONE]\n\n"
 
 
 async def _finish_stream(
@@ -231,14 +291,18 @@ async def _finish_stream(
 ) -> None:
     """Clean up after a stream, however it ended: stop the policy, and withdraw the pull of an abandoned answer."""
     with stack:
-        if not answer.logged:
+        if not answer.closed:
             _record_abandoned(state, current, None)
         with suppress(Exception):
             await chunks.aclose()  # type: ignore[attr-defined]
 
 
 def _encode_event(document: Json) -> bytes:
-    return b"data: " + json.dumps(document, separators=(",", ":")).encode() + b"\n\n"
+    return b"data: " + _encode_json(document) + b"\n\n"
+
+
+def _encode_json(document: Json) -> bytes:
+    return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
 
 
 class _TrackedStreamingResponse(StreamingResponse):
@@ -294,7 +358,8 @@ async def _may_request_policy(state: GatewayState, asked: CompletionCall) -> boo
 
 def _to_api_error(error: BackendError) -> ApiError:
     """The error response after a policy failed and no other can answer."""
-    headers = {} if error.retry_after is None else {"retry-after": f"{max(1, round(error.retry_after))}"}
+    wait = error.retry_after
+    headers = {} if wait is None or not 0 <= wait <= MAX_RETRY_AFTER else {"retry-after": f"{max(1, round(wait))}"}
     return ApiError(error.status, error.message, code=error.code, param=error.param, headers=headers)
 
 
@@ -304,8 +369,17 @@ def _record_abandoned(state: GatewayState, current: CompletionCall, error: BaseE
     Logged in the background, since this may run in a task that is being cancelled.
     """
     disconnected = error is None or isinstance(error, asyncio.CancelledError)
-    reason = "the client went away" if disconnected else f"{type(error).__name__}: {error}"
-    state.spawn(state.record_failure(current.id, current.policy, current.round, reason, cooldown=False))
+    reason = "the client went away" if disconnected else clean_line(f"{type(error).__name__}: {error}")
+    state.spawn(_withdraw(state, current, reason))
+
+
+async def _withdraw(state: GatewayState, current: CompletionCall, reason: str) -> None:
+    for pause in _WITHDRAWAL_PAUSES:
+        await asyncio.sleep(pause)
+        with suppress(StoreUnavailable):
+            await state.record_failure(current.id, current.policy, current.round, reason, cooldown=False)
+            return
+    logger.warning("the pull of %s could not be withdrawn; it stays pending until it expires", current.id)
 
 
 async def _log_completion(state: GatewayState, current: CompletionCall, answer: CompletionAccumulator) -> None:
@@ -338,10 +412,10 @@ def _accumulate_chunk(answer: CompletionAccumulator, chunk: Json) -> None:
         if not isinstance(choice, dict) or choice.get("index", 0) != 0:
             continue
         delta = choice.get("delta")
-        if isinstance(delta, dict) and isinstance(delta.get("content"), str):
-            answer.text_parts.append(delta["content"])
-        if isinstance(choice.get("finish_reason"), str):
-            answer.finish_reason = choice["finish_reason"]
+        if isinstance(delta, dict) and (text := extract_text(delta.get("content"))):
+            answer.text_parts.append(text)
+        if isinstance(reason := choice.get("finish_reason"), str) and reason:
+            answer.finish_reason = reason
 
 
 async def _cancel_on_disconnect(request: Request, work: Any) -> Response:
@@ -368,9 +442,3 @@ async def _wait_for_disconnect(request: Request) -> None:
 def _sanitize_text(text: str) -> str:
     """A text that every database stores: invalid characters become the replacement character."""
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
-
-
-def _make_json_response(document: Json, headers: dict[str, str]) -> Response:
-    return Response(
-        json.dumps(document, separators=(",", ":")).encode(), media_type="application/json", headers=headers
-    )
