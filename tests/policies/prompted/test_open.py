@@ -42,7 +42,7 @@ def test_the_writer_is_whatever_a_spec_opens_and_the_log_follows_the_last_at(
     log: Path, writer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = []
-    monkeypatch.setattr(opening, "open_policy", lambda name, spec: opened.append((name, spec)) or writer)
+    monkeypatch.setattr(opening, "open_policy", lambda name, spec, keys: opened.append((name, spec)) or writer)
     for inner in ("m@http://127.0.0.1:1/v1", "best-of-2:base@costs", f"icl-1:embedded@{log}"):
         policy = open_prompted_policy("icl", f"icl-2:{inner}@{log}")
         assert isinstance(policy, IclPolicy) and policy.writer is writer
