@@ -1,4 +1,4 @@
-"""The grammar of policy specs, the commands that take each form, and where an API key is sent."""
+"""The grammar of policy specs, and the commands that take each form; keys are in gateway/attacks."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from copydesk.cli._shared import parse_policy_arg, resolve_spec
 from copydesk.cli.app import app
 from copydesk.errors import InputError
-from copydesk.policy_spec import FORMS, FormName, PolicySpec, SpecCommand, join_commands, list_api_key_variables
+from copydesk.policy_spec import FORMS, FormName, Origin, PolicySpec, SpecCommand, join_commands
 
 EXAMPLES: dict[FormName, str] = {
     "model": "policies/early-1",
@@ -22,8 +22,6 @@ EXAMPLES: dict[FormName, str] = {
     "cipher": "cipher-5:m@http://127.0.0.1:8000/v1@log.jsonl",
 }
 COMMANDS: tuple[SpecCommand, ...] = get_args(SpecCommand)
-KEY = "sk-secret"
-OPENAI = "m@https://api.openai.com/v1"
 
 
 def test_every_form_has_an_example_and_a_command_that_takes_it() -> None:
@@ -136,58 +134,62 @@ def test_the_documentation_lists_the_forms_and_the_commands_that_take_them() -> 
     assert rows[start + 2 : start + 2 + len(expected)] == expected
 
 
-def test_the_most_specific_variable_with_a_key_is_used() -> None:
-    spec, environ = PolicySpec.parse(OPENAI), {}
-    assert spec.api_key("the-judge.2", environ) is None
-    for variable in ("OPENAI_API_KEY", "COPYDESK_UPSTREAM_KEY", "COPYDESK_KEY_THE_JUDGE_2"):
-        environ[variable] = f"{variable}-key\n"
-        assert spec.api_key("the-judge.2", environ) == f"{variable}-key"
-    assert PolicySpec.parse("m@http://host/v1").api_key("other", environ) == "COPYDESK_UPSTREAM_KEY-key"
-    assert (
-        PolicySpec.parse("vllm:early@http://host/v1").api_key("the-judge.2", environ) == "COPYDESK_KEY_THE_JUDGE_2-key"
-    )
-    assert PolicySpec.parse("embedded").api_key("the-judge.2", environ) is None
-    assert PolicySpec.parse(OPENAI).api_key("blank", {"COPYDESK_KEY_BLANK": " ", "OPENAI_API_KEY": KEY}) == KEY
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("http://127.0.0.1:8000/v1", "http://127.0.0.1:8000"),
+        ("http://LocalHost:80", "http://localhost"),
+        ("https://my_vllm:443/a/b%20c", "https://my_vllm"),
+        ("https://[0:0::1]:8443/v1", "https://[::1]:8443"),
+    ],
+)
+def test_an_origin_is_scheme_host_and_port_in_one_spelling(url: str, origin: str) -> None:
+    assert str(Origin.of(url)) == origin
+    assert Origin.of(origin) == Origin.of(url)
 
 
 @pytest.mark.parametrize(
     "url",
     [
-        "https://api.openai.com/v1",
-        "https://api.openai.com:443/v1",
-        "https://API.OpenAI.com",
-        "https://api.openai.com?v=1",
+        "http://a:0/v1",
+        "http://a:65536/v1",
+        "http://a:99999999/v1",
+        "http://a:/v1",
+        "http://[::1/v1",
+        "http://[::1%25lo]/v1",
+        "http://a..b/v1",
+        "http://a./v1",
+        "http://-a/v1",
+        "http://a\\.evil.example/v1",
+        "http://a%2eevil.example/v1",
+        "http://a?v=1",
+        "http://a/v1?v=1",
+        "http://a/v1#x",
+        "http://bücher.example/v1",
+        "http://ａpi.openai.com/v1",
+        "http://" + "a" * 254,
+        "http:///v1",
     ],
 )
-def test_openai_s_key_is_sent_to_openai(url: str) -> None:
-    assert PolicySpec.parse(f"m@{url}").api_key("judge", {"OPENAI_API_KEY": KEY}) == KEY
+def test_an_address_that_two_programs_could_read_differently_is_refused(url: str) -> None:
+    for text in (f"m@{url}", f"vllm:folder@{url}"):
+        with pytest.raises(InputError, match="not the address of a server"):
+            PolicySpec.parse(text)
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://localhost:8000/v1",
-        "http://api.openai.com/v1",
-        "https://api.openai.com:8443/v1",
-        "https://api.openai.com:0/v1",
-        "https://api.openai.com:99999/v1",
-        "https://api.openai.com.evil.example/v1",
-        "https://evil.example/api.openai.com",
-        "https://api.openai.com\\.evil.example/v1",
-        "https://api.openai.com%2eevil.example/v1",
-        "https://evil.example#api.openai.com",
-        "https://[::1/v1",
-    ],
-)
-def test_openai_s_key_is_sent_to_no_other_origin(url: str) -> None:
-    assert PolicySpec.parse(f"m@{url}").api_key("judge", {"OPENAI_API_KEY": KEY}) is None
-    assert "OPENAI_API_KEY" not in list_api_key_variables("judge", url)
+@pytest.mark.parametrize("text", ["m@https://ann:word@host/v1", "m@HTTP://host/v1", "m@http://a b/v1"])
+def test_an_address_with_a_password_is_refused_without_showing_it(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        PolicySpec.parse(text)
+    assert "word" not in str(caught.value).replace("password", "")
 
 
-def test_a_key_that_no_header_may_hold_is_refused_without_showing_it() -> None:
-    with pytest.raises(InputError, match=r"^big: the server's key in COPYDESK_KEY_BIG") as caught:
-        PolicySpec.parse(OPENAI).api_key("big", {"COPYDESK_KEY_BIG": "sk-1\nHost: x"})
-    assert "sk-1" not in str(caught.value)
+@pytest.mark.parametrize("character", ["\n", "\x1b", "\x7f", "\x9b", "\u2028", "\u202e", "\ud800", "\x00"])
+def test_a_spec_holds_no_control_character(character: str) -> None:
+    for text in (f"m{character}@http://h/v1", f"folder{character}", f"icl-3:a@b{character}"):
+        with pytest.raises(InputError, match="control character") as caught:
+            PolicySpec.parse(text)
+        assert character not in str(caught.value)
 
 
 def test_a_vllm_adapter_s_path_is_resolved_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ def test_a_model_is_a_policy(model_folder: Path) -> None:
 
 def test_a_model_at_a_server_is_a_policy_with_the_key_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COPYDESK_KEY_BIG", "not a key")
-    with pytest.raises(InputError, match=r"big: the server's key"):  # it was read
+    with pytest.raises(InputError, match=r"the server's key in COPYDESK_KEY_BIG"):  # it was read
         open_policy("big", "qwen@https://host/v1")
     monkeypatch.setenv("COPYDESK_KEY_BIG", "sk-1")
     policy = open_policy("big", "Qwen/Qwen3-32B@latest@http://127.0.0.1:8000/v1")

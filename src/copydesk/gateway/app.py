@@ -1,5 +1,6 @@
 """The gateway as a FastAPI application: state, routes, pages and middleware."""
 
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -19,6 +20,7 @@ from copydesk.gateway.routes import policies as arm_routes
 from copydesk.gateway.schemas import build_request_schemas
 from copydesk.gateway.state import GatewayState, PolicyOpener
 from copydesk.gateway.web import add_pages
+from copydesk.policy_spec import UpstreamKeys
 from copydesk.store import EditStore
 
 _DESCRIPTION = """
@@ -59,13 +61,14 @@ def create_app(
         arms: policies to open and offer besides those in the store: name to spec, as `BackendOpener` takes it.
         config: all other settings.
         ensemble: the ensemble's settings; its metric is that of `config.cost`.
-        opener: opens policies; default: `BackendOpener(config)`.
+        opener: opens policies; default: a `BackendOpener`.
 
     Raises:
-        InputError: at start-up, as `GatewayState.start`.
+        InputError: as `UpstreamKeys`; and at start-up, as `GatewayState.start`.
     """
     config = config or GatewayConfig()
-    state = GatewayState(store, config, opener or BackendOpener(config))
+    keys = UpstreamKeys(arms, config.upstreams, os.environ)
+    state = GatewayState(store, config, opener or BackendOpener(config, keys), keys)
     follows = (ensemble or EnsembleConfig()).replace(metric=state.metric, cost=asdict(config.cost))
 
     @asynccontextmanager

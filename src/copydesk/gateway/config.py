@@ -29,6 +29,8 @@ class GatewayConfig(Config):
         max_batch: requests a local model answers in one batch.
         max_new_tokens: token limit of a local model's answer when the request sets none.
         trim_repeats: cut every answer where it begins to repeat this many characters, and stop writing it; 0 never.
+        upstreams: origins of servers that policies added over HTTP may name, each as `ORIGIN` or `ORIGIN=VARIABLE` with
+            the environment variable that holds its key. The origins of the gateway's own policies need not be listed.
         cors_origins: web sites whose pages may call the gateway (CORS).
         allowed_hosts: accepted `Host` headers when there is no API key. Other names are refused, so that a page of
             another site that resolves its own name to this machine cannot read the log (DNS rebinding).
@@ -86,6 +88,14 @@ class GatewayConfig(Config):
             description="Cut every answer where it begins to repeat this many characters, such as 200; 0 cuts none.",
         ),
     ] = 0
+    upstreams: Annotated[
+        tuple[str, ...],
+        Flag("--upstream", panel=LIMITS_PANEL),
+        Field(
+            description="Server that policies added over HTTP may name, as ORIGIN or ORIGIN=VARIABLE with the "
+            "environment variable that holds its key. Repeat for several."
+        ),
+    ] = ()
     cors_origins: Annotated[
         tuple[str, ...],
         Flag("--origin", panel=LIMITS_PANEL),

@@ -13,6 +13,7 @@ from copydesk.ensemble.late import Pull
 from copydesk.ensemble.ledger import Ledger
 from copydesk.errors import InputError
 from copydesk.gateway.log_writer import LogCommand
+from copydesk.policy_spec import check_key_variable
 from copydesk.store import write
 from copydesk.store.transaction import Transaction
 from copydesk.store.users import parse_scope
@@ -74,7 +75,8 @@ def check_arm_name(ledger: Ledger, name: str, spec: str, audience: str | None) -
     """Check that a policy for these users may have this name.
 
     Raises:
-        InputError: another policy has or had the name, or it is for another audience.
+        InputError: another policy has or had the name, it is for another audience, or the key of its server would be
+            read from the variable of another policy.
     """
     if ledger.known_specs.get(name, spec) != spec:
         raise InputError(
@@ -82,6 +84,8 @@ def check_arm_name(ledger: Ledger, name: str, spec: str, audience: str | None) -
         )
     if name in ledger.known_specs and (given := ledger.audiences.get(name)) != audience:
         raise InputError(f"policy {name!r} is for {_describe_audience(given)}, which cannot change; choose a new name")
+    if name not in ledger.known_specs:
+        check_key_variable(name, spec, ledger.known_specs)
 
 
 def _describe_audience(audience: str | None) -> str:

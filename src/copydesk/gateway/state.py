@@ -20,6 +20,7 @@ from copydesk.gateway.backends.trimming import TrimmedBackend
 from copydesk.gateway.config import GatewayConfig
 from copydesk.gateway.log_writer import LogWriter
 from copydesk.gateway.middleware import GatewayMetrics
+from copydesk.policy_spec import UpstreamKeys
 from copydesk.store import EditStore, find_completion
 from copydesk.store.users import user_scope
 from copydesk.store.write import StoredCompletion
@@ -56,8 +57,9 @@ class PolicyOpener(Protocol):
 class GatewayState:
     """Everything the routes share. Created once, then `start`ed and `close`d in the event loop."""
 
-    def __init__(self, store: EditStore, config: GatewayConfig, opener: PolicyOpener) -> None:
+    def __init__(self, store: EditStore, config: GatewayConfig, opener: PolicyOpener, upstreams: UpstreamKeys) -> None:
         self.store = store
+        self.upstreams = upstreams
         self.config = config
         self.metric = config.cost.name
         self.authenticator = Authenticator(store)

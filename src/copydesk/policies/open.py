@@ -13,18 +13,19 @@ from copydesk.policies.prompted.base import Learner
 from copydesk.policies.prompted.cipher import CipherPolicy
 from copydesk.policies.prompted.icl import IclPolicy
 from copydesk.policies.prompted.retrieval import RetrievalMemory, choose_encoder
-from copydesk.policy_spec import PolicySpec
+from copydesk.policy_spec import PolicySpec, UpstreamKeys
 from copydesk.training.cost_model.io import COST_MODEL_FOLDER, load_cost_model
 
 
-def open_policy(name: str, spec: str) -> Policy:
+def open_policy(name: str, spec: str, keys: UpstreamKeys | None = None) -> Policy:
     """Open a policy.
 
     Args:
         name: the policy's name.
         spec: any form of `copydesk.policy_spec.FORMS` but `vllm:FOLDER@URL`, which only the gateway opens. `MODEL` is a
-            model or a policy's folder, as `load_model` takes it. The API key of `MODEL@URL` comes from the environment;
-            see `PolicySpec.api_key`. Without `@COST_MODEL`, best-of-N uses the cost model in SPEC's folder.
+            model or a policy's folder, as `load_model` takes it. Without `@COST_MODEL`, best-of-N uses the cost model
+            in SPEC's folder.
+        keys: the API keys of servers; default: those of the environment for this policy alone.
 
     Raises:
         InputError: the spec is malformed, the policy cannot be loaded, or the cost model's tokenizer is not the
@@ -33,8 +34,9 @@ def open_policy(name: str, spec: str) -> Policy:
     parsed = PolicySpec.parse(spec)
     parsed.check_command("simulate")
     if parsed.form == "server" and parsed.url is not None:
-        return OpenAIPolicy(name, parsed.model, parsed.url, api_key=parsed.api_key(name, os.environ))
-    prompted = open_prompted_policy(name, spec)
+        keys = keys or UpstreamKeys({name: spec}, (), os.environ)
+        return OpenAIPolicy(name, parsed.model, parsed.url, api_key=keys.find(name, parsed.url))
+    prompted = open_prompted_policy(name, spec, keys=keys)
     if prompted is not None:
         return prompted
     if parsed.inner is not None:
@@ -43,7 +45,9 @@ def open_policy(name: str, spec: str) -> Policy:
     return LocalPolicy(name, model, tokenizer)
 
 
-def open_prompted_policy(name: str, spec: str, encoder: str | None = None) -> Learner | None:
+def open_prompted_policy(
+    name: str, spec: str, encoder: str | None = None, keys: UpstreamKeys | None = None
+) -> Learner | None:
     """Open a policy that learns from a log through its prompt, or return `None` if the spec is of another form.
 
     Args:
@@ -52,6 +56,7 @@ def open_prompted_policy(name: str, spec: str, encoder: str | None = None) -> Le
             K past edits. SPEC is what `open_policy` takes; the log follows the last `@`.
         encoder: a hub id or a folder for `SentenceEncoder`, which finds past edits. Default: the hidden states of
             SPEC's model, or of the embedded model if SPEC runs at a server.
+        keys: as of `open_policy`.
 
     Raises:
         InputError: K is not a positive whole number, there is no log, none of its rows is edited or accepted, or SPEC
@@ -69,7 +74,7 @@ def open_prompted_policy(name: str, spec: str, encoder: str | None = None) -> Le
         raise InputError(
             f"{parsed.path}: no row is edited or accepted, so there is nothing to learn from; give another log"
         )
-    writer = open_policy(name, parsed.inner.text)
+    writer = open_policy(name, parsed.inner.text, keys)
     encodes = choose_encoder(writer, encoder)
     learner: Learner
     if parsed.form == "icl":

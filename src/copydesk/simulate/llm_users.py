@@ -9,7 +9,7 @@ from typing import Any
 
 from copydesk.models.load import load_model
 from copydesk.policies import CachedPolicy, LocalPolicy, OpenAIPolicy, Policy
-from copydesk.policy_spec import PolicySpec
+from copydesk.policy_spec import PolicySpec, UpstreamKeys
 from copydesk.simulate.config import ExperimentConfig
 from copydesk.simulate.log_run import LogRun
 from copydesk.simulate.run_folder import RunFolder
@@ -23,6 +23,12 @@ class UserPool:
 
     An LLM user is opened once. Several may be played by one model, as the paper's strong and weak user are: a model in
     this process is loaded once for all of them. Their replies are cached by model, prompt and seed.
+
+    Attributes:
+        keys: the API keys of the servers of all users and policies of the experiment.
+
+    Raises:
+        InputError: as `UpstreamKeys`.
     """
 
     def __init__(self, settings: ExperimentConfig, folder: RunFolder) -> None:
@@ -31,6 +37,7 @@ class UserPool:
         self._llms: dict[str, LlmUser] = {}
         self._finished_stats: dict[str, dict[str, int]] = {}
         self._load_model = lru_cache(maxsize=None)(load_model)
+        self.keys = UpstreamKeys([*settings.policies.items(), *settings.users.items()], (), os.environ)
 
     def __call__(self, name: str) -> User:
         """The user of that name: an LLM if the settings say so, else a script.
@@ -59,7 +66,7 @@ class UserPool:
         parsed = PolicySpec.parse(spec)
         parsed.check_command("bench --user")
         if parsed.form == "server" and parsed.url is not None:
-            key, requests = parsed.api_key(name, os.environ), self._settings.concurrency
+            key, requests = self.keys.find(name, parsed.url), self._settings.concurrency
             return OpenAIPolicy(name, parsed.model, parsed.url, api_key=key, concurrency=requests), spec
         model, tokenizer, info = self._load_model(spec)
         return LocalPolicy(name, model, tokenizer), f"{spec}@{info.weights_sha256 or info.revision}"

@@ -257,7 +257,7 @@ class LogRunPlayer:
 
     def _open_policy(self, method: str) -> Policy:
         if method in self.settings.policies:
-            return open_policy(method, self.settings.policies[method])
+            return open_policy(method, self.settings.policies[method], self.users.keys)
         if method == BASE_METHOD:
             return self.base_policy
         if method == ORACLE_METHOD:

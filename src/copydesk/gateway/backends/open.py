@@ -1,6 +1,7 @@
 """Open the policy that a spec names."""
 
 import asyncio
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -9,18 +10,28 @@ from copydesk.gateway.backends.base import PolicyBackend
 from copydesk.gateway.backends.proxy import ProxyBackend
 from copydesk.gateway.backends.vllm import load_adapter
 from copydesk.gateway.config import GatewayConfig
-from copydesk.policy_spec import PolicySpec
+from copydesk.policy_spec import Origin, PolicySpec, UpstreamKeys
 from copydesk.upstream import ReplyLimits
 
 if TYPE_CHECKING:
     from copydesk.gateway.backends.local import LocalServer
 
 
-class BackendOpener:
-    """Opens the policies that `copydesk serve` takes; see `copydesk.policy_spec`. API keys are not logged."""
+logger = logging.getLogger(__name__)
 
-    def __init__(self, settings: GatewayConfig) -> None:
+
+class BackendOpener:
+    """Opens the policies that `copydesk serve` takes; see `copydesk.policy_spec`. API keys are not logged.
+
+    Args:
+        settings: the gateway's settings.
+        keys: the keys of servers; default: those of `settings.upstreams`.
+    """
+
+    def __init__(self, settings: GatewayConfig, keys: UpstreamKeys | None = None) -> None:
         self._config = settings
+        self._keys = keys or UpstreamKeys({}, settings.upstreams, os.environ)
+        self._warned: set[str] = set()
         self._local: LocalServer | None = None
 
     async def open(self, name: str, spec: str) -> PolicyBackend:
@@ -34,7 +45,17 @@ class BackendOpener:
         parsed.check_command("serve")
         if parsed.url is None:
             return await (await self._get_local_server()).open(name, spec)
-        model, url, key = parsed.model, parsed.url, parsed.api_key(name, os.environ)
+        model, url, key = parsed.model, parsed.url, self._keys.find(name, parsed.url)
+        if name not in self._warned and (variable := self._keys.find_unsent(name, url)):
+            self._warned.add(name)
+            logger.warning(
+                "the key in %s is not sent for %s, which is not a policy of this command; to send it, start with "
+                "--upstream %s=%s",
+                variable,
+                name,
+                Origin.of(url),
+                variable,
+            )
         if parsed.form == "vllm":
             model = await asyncio.to_thread(load_adapter, name, model, url, key, settings.timeout)
         return ProxyBackend(

@@ -181,8 +181,8 @@ class ProxyBackend:
             status if request_invalid or status == 429 else (504 if status == 504 else 502),
             self._redact(message),
             retriable_elsewhere=not request_invalid,
-            code=code,
-            param=param,
+            code=None if code is None else self._redact(code),
+            param=None if param is None else self._redact(param),
             retry_after=parse_retry_after(response.headers),
         )
 

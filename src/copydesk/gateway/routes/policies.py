@@ -71,7 +71,8 @@ async def post_policy(
     """Open a policy as an arm of the ensemble. Names are unique: a retrained policy takes a new one.
 
     `spec` is a model or a policy's folder on this machine, `MODEL@URL` at an OpenAI-compatible server, or
-    `vllm:FOLDER@URL` to load an adapter into a vLLM server. With `user` or `group` it answers only this user of
+    `vllm:FOLDER@URL` to load an adapter into a vLLM server; the gateway's operator names the servers that a spec may
+    name (`copydesk serve --upstream`). With `user` or `group` it answers only this user of
     the key's tenant, or the users of this group.
     """
     if asked.name == ENSEMBLE_MODEL:
@@ -84,6 +85,7 @@ async def post_policy(
     elif asked.group is not None:
         audience = group_scope(caller.tenant, asked.group)
     try:
+        state.upstreams.check_allowed(asked.spec)
         added = await state.add_policy(asked.name, asked.spec, audience)
     except InputError as exc:
         raise ApiError(400, str(exc), code="invalid_policy", param="spec") from None
