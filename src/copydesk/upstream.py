@@ -423,8 +423,7 @@ def _validate(model: type[M], document: Document, what: str) -> M:
         return model.model_validate(document)
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
-    raise UpstreamError(f"sent {what} that does not fit (`{field}`: {first['msg']})")
+    raise UpstreamError(f"sent {what} that does not fit (`{'.'.join(map(str, first['loc']))}`: {first['msg']})")
 
 
 def _reject_error(document: Document) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-import re
+import random
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -11,15 +11,28 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from copydesk.data.record import Context
 from copydesk.errors import InputError
 from copydesk.policies.base import PolicyResponse, Sampling
-from copydesk.policy_spec import list_api_key_variables
+from copydesk.policy_spec import Origin, list_api_key_variables
+from copydesk.upstream import (
+    MAX_ERROR_BYTES,
+    ReplyBody,
+    ReplyLimits,
+    UpstreamError,
+    clean_line,
+    parse_error,
+    parse_reply,
+    parse_retry_after,
+)
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+    import httpx
+
+_RETRIABLE_STATUSES = {408, 409, 425, 429}  # and those from 500
+_MAX_RETRY_DELAY = 60.0  # seconds between two attempts; if the server asks for more, the request fails
 
 
 @dataclass
@@ -37,7 +50,7 @@ class OpenAIPolicy:
 
     A request that cannot be sent, is not answered in time, or is answered with a retriable status (408, 409, 429, 5xx)
     is sent again after pauses that double, or after the pause that the server asks for. The first request that fails
-    permanently cancels the rest.
+    permanently cancels the rest. Redirects are not followed. What the server sends is read by `copydesk.upstream`.
 
     Args:
         name: the policy's name.
@@ -47,12 +60,14 @@ class OpenAIPolicy:
         concurrency: the most requests that run at a time.
         retries: the most times a request is sent again.
         timeout: seconds without data from the server.
+        deadline: seconds for a whole answer, without retries.
+        limits: of what the server may send.
 
     Attributes:
         usage: the requests and tokens so far.
 
     Raises:
-        InputError: the `openai` package is missing, or an argument is invalid.
+        InputError: the `httpx` package is missing, or an argument is invalid.
     """
 
     def __init__(
@@ -65,16 +80,22 @@ class OpenAIPolicy:
         concurrency: int = 8,
         retries: int = 5,
         timeout: float = 120.0,
+        deadline: float = 600.0,
+        limits: ReplyLimits | None = None,
     ) -> None:
-        _import_openai()
-        if not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", url):
-            raise InputError(f"{name}: {url!r} is not a server's address; give one such as http://127.0.0.1:8000/v1")
-        if api_key is not None and not re.fullmatch(r"[!-~]+", api_key):
+        _import_httpx()
+        try:
+            Origin.of(url)
+        except InputError as exc:
+            raise InputError(f"{name}: {exc}") from None
+        if api_key is not None and not (api_key and all("!" <= letter <= "~" for letter in api_key)):
             raise InputError(
                 f"{name}: the server's key is empty or holds a space or a letter that no key has; check it"
             )
-        if concurrency < 1 or retries < 0 or not timeout > 0:
-            raise InputError(f"{name}: concurrency must be at least 1, retries at least 0 and timeout above 0")
+        if concurrency < 1 or retries < 0 or not (timeout > 0 and deadline > 0):
+            raise InputError(
+                f"{name}: concurrency must be at least 1, retries at least 0, timeout and deadline above 0"
+            )
         self.name = name
         self.model = model
         self.url = url
@@ -83,6 +104,8 @@ class OpenAIPolicy:
         self._concurrency = concurrency
         self._retries = retries
         self._timeout = timeout
+        self._deadline = deadline
+        self._limits = limits or ReplyLimits()
 
     def respond(self, contexts: Sequence[Context], seeds: Sequence[Sequence[int]], sampling: Sampling) -> list[str]:
         """One response for each context; see `stream`."""
@@ -148,11 +171,13 @@ class OpenAIPolicy:
         workers: int,
         put: Callable[[tuple[int, PolicyResponse]], None],
     ) -> None:
-        client = _import_openai().AsyncOpenAI(
-            api_key=self._api_key or "none",  # the package requires one; a server without keys ignores it
-            base_url=self.url,
-            max_retries=self._retries,
+        httpx = _import_httpx()
+        headers = {"content-type": "application/json", "accept-encoding": "identity"}
+        client = httpx.AsyncClient(
+            headers=headers | ({"authorization": f"Bearer {self._api_key}"} if self._api_key else {}),
             timeout=self._timeout,
+            limits=httpx.Limits(max_connections=None),
+            follow_redirects=False,
         )
 
         async def work() -> None:
@@ -168,44 +193,63 @@ class OpenAIPolicy:
                 raise exc.exceptions[0] from None
 
     async def _ask(
-        self, client: "AsyncOpenAI", context: Context, seed: Sequence[int], sampling: Sampling
+        self, client: "httpx.AsyncClient", context: Context, seed: Sequence[int], sampling: Sampling
     ) -> PolicyResponse:
-        openai = _import_openai()
-        try:
-            raw = await client.chat.completions.with_raw_response.create(
-                model=self.model,
-                messages=_to_messages(context),  # type: ignore[arg-type]
-                seed=fold_seed(seed),
-                temperature=sampling.temperature,
-                max_tokens=sampling.max_new_tokens,
-            )
-            completion = raw.parse()
-        except openai.APIStatusError as exc:
-            raise self._build_error(_format_server_error(exc.status_code, exc.body), exc.status_code) from None
-        except openai.APITimeoutError:
-            raise self._build_error(
-                f"no answer within {self._timeout:g} s; allow more, or ask for less at a time"
-            ) from None
-        except openai.APIConnectionError as exc:
-            raise self._build_error(f"cannot be reached ({_name_cause(exc)}); is it running there?") from None
-        except ValueError:
-            completion = None  # the body is not JSON
-        choices = getattr(completion, "choices", None)
-        if completion is None or not choices:
-            error = getattr(completion, "error", None)  # some servers send errors with status 200
-            raise self._build_error(
-                _format_server_error(200, error) if error else "no chat completion; does its API begin at this address?"
-            )
-        self.usage.requests += 1
-        self.usage.retried += raw.retries_taken
-        if completion.usage is not None:
-            self.usage.prompt_tokens += completion.usage.prompt_tokens or 0
-            self.usage.completion_tokens += completion.usage.completion_tokens or 0
-        # JSON may hold half of a surrogate pair, which no file can store.
-        text = (choices[0].message.content or "").encode("utf-8", "replace").decode()
-        return PolicyResponse(text, choices[0].finish_reason == "length").trim(sampling.trim_repeats)
+        body = {
+            "model": self.model,
+            "messages": _to_messages(context),
+            "seed": fold_seed(seed),
+            "temperature": sampling.temperature,
+            "max_tokens": sampling.max_new_tokens,
+        }
+        request = json.dumps(body).encode()
+        for attempt in range(self._retries + 1):
+            try:
+                return (await self._post(client, request, attempt)).trim(sampling.trim_repeats)
+            except _ServerError as exc:
+                wait = min(0.5 * 2**attempt, 8.0) * (1 - random.random() / 4)
+                wait = wait if exc.retry_after is None else exc.retry_after
+                if attempt == self._retries or not exc.retriable or wait > _MAX_RETRY_DELAY:
+                    raise
+            await asyncio.sleep(wait)
+        raise AssertionError("the last attempt returns or raises")
 
-    def _build_error(self, reason: str, status: int = 0) -> InputError:
+    async def _post(self, client: "httpx.AsyncClient", request: bytes, attempt: int) -> PolicyResponse:
+        """Send a request once."""
+        httpx = _import_httpx()
+        url = self.url.rstrip("/") + "/chat/completions"
+        try:
+            async with asyncio.timeout(self._deadline), client.stream("POST", url, content=request) as response:
+                status = response.status_code
+                limit = self._limits.max_reply if status == 200 else MAX_ERROR_BYTES
+                reply = ReplyBody(response.headers.get("content-encoding"), limit)
+                async for piece in response.aiter_raw():
+                    reply.add(piece)
+                content = reply.finish()
+            if status != 200:
+                reason = parse_error(content).message or clean_line(content.decode("utf-8", "replace"))
+                reason = f"the server answered {status}" + (f": {reason}" if reason else "")
+                raise self._build_error(reason, status, retry_after=parse_retry_after(response.headers))
+            document = parse_reply(content, self._limits)
+        except (httpx.TimeoutException, TimeoutError):
+            reason = f"no answer within {self._timeout:g} s; allow more, or ask for less at a time"
+            raise self._build_error(reason, retriable=True) from None
+        except httpx.HTTPError as exc:
+            reason = f"cannot be reached ({type(exc).__name__}); is it running there?"
+            raise self._build_error(reason, retriable=True) from None
+        except UpstreamError as exc:
+            reason = f"no chat completion (the server {exc}); does its API begin at this address?"
+            raise self._build_error(reason) from None
+        self.usage.requests += 1
+        self.usage.retried += attempt
+        usage = document.get("usage") or {}
+        self.usage.prompt_tokens += usage.get("prompt_tokens") or 0
+        self.usage.completion_tokens += usage.get("completion_tokens") or 0
+        return _make_response(document["choices"][0])
+
+    def _build_error(
+        self, reason: str, status: int = 0, *, retriable: bool = False, retry_after: float | None = None
+    ) -> "_ServerError":
         fix = {
             401: f"; set {' or '.join(list_api_key_variables(self.name, self.url))} to a key it takes",
             404: "; check the model's name, and that its API begins at this address",
@@ -214,7 +258,16 @@ class OpenAIPolicy:
         line = " ".join(f"{self.name}: {self.model} at {self.url}: {reason}".split())
         if self._api_key is not None:
             line = line.replace(self._api_key, "***")
-        return InputError(line + fix)
+        return _ServerError(line + fix, retriable or status in _RETRIABLE_STATUSES or status >= 500, retry_after)
+
+
+class _ServerError(InputError):
+    """A request that failed, whether it may be sent again, and the seconds after which the server wants it."""
+
+    def __init__(self, message: str, retriable: bool, retry_after: float | None) -> None:
+        super().__init__(message)
+        self.retriable = retriable
+        self.retry_after = retry_after
 
 
 def fold_seed(seed: Sequence[int]) -> int:
@@ -223,15 +276,15 @@ def fold_seed(seed: Sequence[int]) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def _import_openai() -> ModuleType:
-    """Import it with the first such policy: it takes a second."""
+def _import_httpx() -> ModuleType:
+    """Import it with the first such policy: it takes a fifth of a second."""
     try:
-        import openai
+        import httpx
     except ModuleNotFoundError as exc:
         raise InputError(
             f"a policy behind a server needs {exc.name}; install it with: pip install 'copydesk[llm]'"
         ) from None
-    return openai
+    return httpx
 
 
 def _to_messages(context: Context) -> list[dict[str, object]]:
@@ -240,14 +293,7 @@ def _to_messages(context: Context) -> list[dict[str, object]]:
     return [message.model_dump() for message in context]
 
 
-def _format_server_error(status: int, body: object) -> str:
-    """A server's error message, in the formats that servers use."""
-    reason = body
-    if isinstance(body, dict):
-        reason = body.get("message") or body.get("error") or body.get("detail") or body
-    return f"the server answered {status}: {str(reason)[:500]}" if reason else f"the server answered {status}"
-
-
-def _name_cause(error: BaseException) -> str:
-    """The class of an exception's cause; its message may hold what was sent."""
-    return type(error.__cause__ or error).__name__
+def _make_response(choice: dict[str, Any]) -> PolicyResponse:
+    content = choice["message"].get("content") or ""
+    text = content if isinstance(content, str) else "\n".join(part.get("text") or "" for part in content)
+    return PolicyResponse(text, choice.get("finish_reason") == "length")

@@ -2,12 +2,27 @@
 
 import hashlib
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
 from copydesk.errors import InputError
+from copydesk.upstream import (
+    MAX_ERROR_BYTES,
+    ReplyBody,
+    ReplyLimits,
+    ServedModel,
+    UpstreamError,
+    clean_line,
+    parse_error,
+    parse_model_list,
+    parse_reply,
+)
+
+T = TypeVar("T")
 
 _PROBE_PROMPTS = (
     "Write a short, friendly reply to a customer whose parcel is late.",
@@ -15,6 +30,8 @@ _PROBE_PROMPTS = (
     "List three things to check before sending an email.",
 )
 _PROBE_TOKENS = 24
+_DEADLINE_FACTOR = 5  # loading and six probes may take this many timeouts in all
+_LIMITS = ReplyLimits(max_reply=1 << 20, max_answer=10_000)
 
 
 def load_adapter(name: str, folder: str, base_url: str, api_key: str | None = None, timeout: float = 120.0) -> str:
@@ -31,58 +48,104 @@ def load_adapter(name: str, folder: str, base_url: str, api_key: str | None = No
         InputError: the folder holds no adapter, the server refuses it, or its answers are those of the base model.
     """
     model = f"{name}-{_hash_adapter(folder)}"
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    with httpx.Client(base_url=base_url.rstrip("/") + "/", headers=headers, timeout=timeout) as client:
-        try:
-            models = _read_models(client.get("models"))
-            if model not in [one["id"] for one in models]:
-                _load_on_server(client, model, folder)
-            base = next((str(one["id"]) for one in models if not one.get("parent")), None)
-            if base is None:
-                raise InputError(f"{base_url}: the server names no base model to compare with")
-            if all(_probe_model(client, model, probe) == _probe_model(client, base, probe) for probe in _PROBE_PROMPTS):
-                client.post("unload_lora_adapter", json={"lora_name": model})
-                raise InputError(
-                    f"{folder}: with this adapter the server answers exactly as without it; the adapter is not "
-                    "applied, or its training changed nothing"
-                )
-        except httpx.HTTPError as exc:
-            raise InputError(f"{base_url}: the server cannot be reached ({exc}); check that it is running") from None
-        except (ValueError, KeyError, TypeError, IndexError):
-            raise InputError(f"{base_url}: not an OpenAI-compatible server; check the address") from None
+    headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
+    base_url = base_url.rstrip("/")
+    with httpx.Client(base_url=base_url + "/", headers=headers, timeout=timeout, follow_redirects=False) as client:
+        server = _VllmServer(client, base_url, time.monotonic() + _DEADLINE_FACTOR * timeout, api_key)
+        models = server.list_models()
+        if model not in [one.id for one in models]:
+            server.load(model, folder)
+        base = next((one.id for one in models if not one.parent), None)
+        if base is None:
+            raise InputError(f"{base_url}: the server names no base model to compare with")
+        if all(server.probe(model, text) == server.probe(base, text) for text in _PROBE_PROMPTS):
+            server.send("POST", "unload_lora_adapter", {"lora_name": model})
+            raise InputError(
+                f"{folder}: with this adapter the server answers exactly as without it; the adapter is not "
+                "applied, or its training changed nothing"
+            )
     return model
 
 
-def _load_on_server(client: httpx.Client, model: str, folder: str) -> None:
-    answer = client.post("load_lora_adapter", json={"lora_name": model, "lora_path": str(Path(folder).resolve())})
-    if answer.status_code == 404:
-        raise InputError(
-            f"{client.base_url}: the server does not load adapters; start vLLM with --enable-lora and "
-            "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
-        )
-    if answer.status_code != 200:
-        raise InputError(f"{folder}: the server refused the adapter ({answer.text.strip()[:200]})")
+class _VllmServer:
+    """Requests to a vLLM server; every error of it is an `InputError` of one line without the key."""
+
+    def __init__(self, client: httpx.Client, url: str, deadline: float, api_key: str | None) -> None:
+        self._client = client
+        self._url = url
+        self._deadline = deadline
+        self._api_key = api_key
+
+    def list_models(self) -> list[ServedModel]:
+        status, body = self.send("GET", "models")
+        return self._parse(status, body, lambda: parse_model_list(body))
+
+    def load(self, model: str, folder: str) -> None:
+        asked = {"lora_name": model, "lora_path": str(Path(folder).resolve())}
+        status, body = self.send("POST", "load_lora_adapter", asked)
+        if status == 404:
+            raise InputError(
+                f"{self._url}: the server does not load adapters; start vLLM with --enable-lora and "
+                "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+            )
+        if status != 200:
+            reason = parse_error(body).message or clean_line(body.decode("utf-8", "replace"))
+            raise InputError(f"{folder}: the server refused the adapter ({self._redact(reason[:200])})")
+
+    def probe(self, model: str, prompt: str) -> tuple[str, list[float]]:
+        """The greedy answer, and its log-probabilities if the server returns them: texts alone can agree by chance."""
+        asked = {
+            "model": model,
+            "messages": [{"role": "user", "content": prompt}],
+            "temperature": 0,
+            "max_tokens": _PROBE_TOKENS,
+            "logprobs": True,
+        }
+        status, body = self.send("POST", "chat/completions", asked)
+        choice = self._parse(status, body, lambda: parse_reply(body, _LIMITS)["choices"][0])
+        tokens = self._parse(status, body, lambda: _read_logprobs(choice))
+        return str(choice["message"].get("content")), tokens
+
+    def send(self, method: str, path: str, document: object = None) -> tuple[int, bytes]:
+        """The status and the body of an answer, whose size and duration are bounded."""
+        try:
+            with self._client.stream(method, path, json=document) as response:
+                limit = _LIMITS.max_reply if response.status_code == 200 else MAX_ERROR_BYTES
+                body = ReplyBody(response.headers.get("content-encoding"), limit)
+                for piece in response.iter_raw():
+                    body.add(piece)
+                    if time.monotonic() > self._deadline:
+                        raise UpstreamError("did not answer in time")
+                return response.status_code, body.finish()
+        except UpstreamError as exc:
+            raise InputError(f"{self._url}: the server {self._redact(str(exc))}") from None
+        except httpx.HTTPError as exc:
+            # Its message may hold what the server sent.
+            raise InputError(
+                f"{self._url}: the server cannot be reached ({type(exc).__name__}); check that it is running"
+            ) from None
+
+    def _parse(self, status: int, body: bytes, parse: Callable[[], T]) -> T:
+        if status != 200:
+            reason = self._redact(parse_error(body).message)
+            raise InputError(f"{self._url}: the server answered {status}" + (f": {reason}" if reason else ""))
+        try:
+            return parse()
+        except UpstreamError as exc:
+            raise InputError(
+                f"{self._url}: not an OpenAI-compatible server; check the address (the server {self._redact(str(exc))})"
+            ) from None
+
+    def _redact(self, message: str) -> str:
+        return message if self._api_key is None else message.replace(self._api_key, "***")
 
 
-def _probe_model(client: httpx.Client, model: str, probe: str) -> tuple[str, list[float]]:
-    """The greedy answer, and its log-probabilities if the server returns them: texts alone can agree by chance."""
-    body = {
-        "model": model,
-        "messages": [{"role": "user", "content": probe}],
-        "temperature": 0,
-        "max_tokens": _PROBE_TOKENS,
-        "logprobs": True,
-    }
-    answer = client.post("chat/completions", json=body)
-    answer.raise_for_status()
-    choice = answer.json()["choices"][0]
-    tokens = (choice.get("logprobs") or {}).get("content") or []
-    return str(choice["message"]["content"]), [round(float(one["logprob"]), 3) for one in tokens]
-
-
-def _read_models(answer: httpx.Response) -> list[dict[str, Any]]:
-    answer.raise_for_status()
-    return list(answer.json()["data"])
+def _read_logprobs(choice: dict[str, Any]) -> list[float]:
+    logprobs = choice.get("logprobs") or {}
+    try:
+        return [round(float(one["logprob"]), 3) for one in logprobs.get("content") or []]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise UpstreamError("sent log-probabilities that do not fit") from None
 
 
 def _hash_adapter(folder: str) -> str:
