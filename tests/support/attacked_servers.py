@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import uvloop
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from tests.support.gateways import until
@@ -31,7 +31,10 @@ async def healthz(request: Request) -> Response:
 
 
 async def echo(request: Request) -> Response:
-    body = await request.body()
+    try:
+        body = await request.body()
+    except ClientDisconnect:
+        return Response(status_code=499)
     return JSONResponse({"size": len(body), "headers": [name for name, _ in request.headers.items()]})
 
 

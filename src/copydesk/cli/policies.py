@@ -24,7 +24,9 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on 
 
 @policies_app.command("add")
 def add_policy_command(
-    policy: Annotated[str, typer.Argument(help="Policy to add, as NAME=SPEC; see `copydesk serve --policy` and `--upstream`.")],
+    policy: Annotated[
+        str, typer.Argument(help="Policy to add, as NAME=SPEC; see `copydesk serve --policy` and `--upstream`.")
+    ],
     user: Annotated[
         str | None, typer.Option("--for", help="Offer the policy only to this user.", show_default="for everyone")
     ] = None,

@@ -112,8 +112,8 @@ def compute_running_mean(history: EnsembleHistory, name: str) -> ChartLine:
     rounds, costs = history.rounds[mine], history.costs[mine]
     count = np.arange(1, len(costs) + 1)
     mean = np.cumsum(costs) / count
-    spread = np.maximum(np.cumsum(costs**2) - count * mean**2, 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # costs of an old store may be huge
+        spread = np.maximum(np.cumsum(costs**2) - count * mean**2, 0.0)
         half = np.where(count > 1, Z_95 * np.sqrt(spread / (count - 1) / count), np.nan)
     keep = thin_points(len(costs))
     return ChartLine(rounds[keep], mean[keep], np.maximum(mean - half, 0.0)[keep], (mean + half)[keep])
