@@ -12,6 +12,7 @@ from tests.gateway.web.conftest import look
 from tests.support.gateways import Opens, Scripted, app_of, arms_of, ask, running, until
 
 from copydesk.ensemble import EnsembleConfig
+from copydesk.gateway import state
 from copydesk.store import EditStore
 from copydesk.store.api_keys import API_KEY_SCOPES, create_key
 
@@ -30,6 +31,11 @@ class SlowOpens(Opens):
         policy = Scripted(name, lambda request: f"answer of {spec}")
         self.opened.append((spec, policy))
         return policy
+
+
+@pytest.fixture(autouse=True)
+def frequent_syncs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "_SYNC_INTERVAL", 0.2)
 
 
 @pytest.fixture
