@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,8 @@ def train(
         Interrupted: by SIGINT or SIGTERM during training; a checkpoint was saved.
     """
     targets = {settings.method: Path(out)}
-    return _train_methods(records, model, settings, targets, overwrite=overwrite, resume=resume)[0]
+    with _lock_targets(targets):
+        return _train_methods(records, model, settings, targets, overwrite=overwrite, resume=resume)[0]
 
 
 def train_all(
@@ -178,26 +179,21 @@ def train_all(
     if (Path(out) / POLICY_FILE).is_file():
         raise InputError(f"--out {out}: a policy; with --method all name the folder that is to hold the policies")
     targets = {method: Path(out) / method for method in (METHODS if methods is None else methods)}
-    return _train_methods(records, model, settings, targets, overwrite=overwrite, resume=resume)
+    with _lock_targets(targets):
+        return _train_methods(records, model, settings, targets, overwrite=overwrite, resume=resume)
 
 
-def _train_methods(
-    records: Iterable[EditRecord],
-    model: str,
-    settings: TrainConfig,
-    targets: dict[str, Path],
-    *,
-    overwrite: bool,
-    resume: bool,
-) -> list[TrainReport]:
+@contextlib.contextmanager
+def _lock_targets(targets: dict[str, Path]) -> Iterator[None]:
+    """Let no other run write to these folders; one process of a run holds the locks."""
     with contextlib.ExitStack() as locks:
         if distributed.is_main_process():
             for out in targets.values():
                 locks.enter_context(lock_folder(out))
-        return _train_in_locked_folders(records, model, settings, targets, overwrite=overwrite, resume=resume)
+        yield
 
 
-def _train_in_locked_folders(
+def _train_methods(
     records: Iterable[EditRecord],
     model: str,
     settings: TrainConfig,

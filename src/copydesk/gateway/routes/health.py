@@ -109,10 +109,8 @@ async def _any_answers(policies: list[PolicyBackend]) -> bool:
 
 
 async def _answers(policy: PolicyBackend) -> bool:
-    check: Callable[[], Awaitable[None]] | None = getattr(policy, "check", None)
     try:
-        if check is not None:
-            await check()
+        await policy.check()
     except Exception:
         return False
     return True
