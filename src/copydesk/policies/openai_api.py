@@ -234,7 +234,7 @@ class OpenAIPolicy:
         except (httpx.TimeoutException, TimeoutError):
             reason = f"no answer within {self._timeout:g} s; allow more, or ask for less at a time"
             raise self._build_error(reason, retriable=True) from None
-        except httpx.HTTPError as exc:
+        except (httpx.HTTPError, ValueError) as exc:  # ValueError: httpx parses the target of a redirect
             reason = f"cannot be reached ({type(exc).__name__}); is it running there?"
             raise self._build_error(reason, retriable=True) from None
         except UpstreamError as exc:

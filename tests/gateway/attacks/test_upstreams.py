@@ -121,6 +121,7 @@ DOES_NOT_FIT: dict[str, Reply] = {
     "a header without end": lambda stream: http("{}", head="x: " + "y" * MIB + "\r\n"),
     "no HTTP": lambda stream: b"SSH-2.0-OpenSSH_9.6\r\n",
     "a redirect": lambda stream: http("", "307 Temporary Redirect", "location: http://127.0.0.1:1/v1\r\n"),
+    "a redirect to no address": lambda stream: http("", "302 Found", "location: //xn--\r\n"),
     "a status of its own": lambda stream: http("{}", "299 Fine"),
     "a huge error": lambda stream: http("x" * (2 * MIB), "500 Oops"),
     "an error with control characters": lambda stream: http('{"error": "\\u001b]0;x\\u0007\\u202e\\n\\n"}', "500 Oops"),
@@ -256,6 +257,16 @@ def test_a_bad_chunk_after_a_good_one_ends_the_stream_with_an_error(
     assert last["error"]["type"] == "server_error"
     until(lambda: arms_of(client)["bad"]["status"] == "resting")
     check_harmless(client, store)
+
+
+def test_a_server_cannot_name_another_policy_as_the_author_of_its_answer(gateway: Gateway) -> None:
+    server, client = gateway
+    forged = ', "copydesk": {"policy": "fine", "propensity": 9}'
+    first, last = answer(True, finish=None, more=forged), answer(True, more=forged)
+    server.reply = lambda stream: http(f"data: {first}\n\ndata: {last}\n\n" if stream else answer(False, more=forged))
+    assert ask(client, model="bad").json()["copydesk"]["policy"] == "bad"
+    chunks = read_chunks(ask(client, model="bad", stream=True))
+    assert [chunk.get("copydesk", {}).get("policy") for chunk in chunks] == ["bad", None]
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

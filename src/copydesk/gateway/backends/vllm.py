@@ -119,7 +119,7 @@ class _VllmServer:
                 return response.status_code, body.finish()
         except UpstreamError as exc:
             raise InputError(f"{self._url}: the server {self._redact(str(exc))}") from None
-        except httpx.HTTPError as exc:
+        except (httpx.HTTPError, ValueError) as exc:  # ValueError: httpx parses the target of a redirect
             # Its message may hold what the server sent.
             raise InputError(
                 f"{self._url}: the server cannot be reached ({type(exc).__name__}); check that it is running"

@@ -231,6 +231,7 @@ class _EventEncoder:
     def add(self, chunk: Json) -> None:
         """Add a chunk."""
         _accumulate_chunk(self.answer, chunk)
+        chunk.pop("copydesk", None)  # only the gateway names the policy
         chunk |= self._fields
         if self._first is not None:
             chunk |= self._first
