@@ -174,10 +174,9 @@ def parse_model_list(body: bytes) -> list[ServedModel]:
 def parse_error(body: bytes) -> ErrorReply:
     """The error in a body, in the formats that servers use; never raises."""
     try:
-        document = _parse_json(body, "an error")
+        return _read_error(_parse_json(body, "an error"))
     except UpstreamError:
         return ErrorReply("")
-    return _read_error(document)
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
@@ -247,10 +246,8 @@ class ChunkStream:
         self._limits = limits
         self._decoder = _ContentDecoder(encoding, limits.max_reply * _STREAM_FACTOR)
         self._line = bytearray()
-        self._idle_bytes = 0
-        self._bytes_after_end = 0
-        self._characters = 0
-        self._ended = False
+        self._idle_bytes = self._bytes_after_end = self._characters = 0
+        self._begun = self._ended = False
 
     def add(self, piece: bytes) -> Iterator[Document]:
         """The chunks that a piece of the body completes."""
@@ -291,6 +288,8 @@ class ChunkStream:
                 raise UpstreamError("sent comments and no chunk")
             return None
         if data == b"[DONE]":
+            if not self._begun:
+                raise UpstreamError("sent no choices")
             self.done = True
             return None
         self._idle_bytes = 0
@@ -301,6 +300,7 @@ class ChunkStream:
         document = _parse_object(data, "a chunk")
         _reject_error(document)
         for choice in _validate(_Chunk, document, "a chunk").choices or ():
+            self._begun = True
             self._ended = self._ended or bool(choice.finish_reason)
             if choice.delta is not None:
                 self._characters += choice.delta.count_characters()

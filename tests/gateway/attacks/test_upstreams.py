@@ -133,6 +133,7 @@ BREAKS_STREAMS: dict[str, bytes] = {
     "events of another name": b"event: x\nid: 1\n\n" * 200_000,
     "no finish reason": b'data: {"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": null}]}\n\n',
     "only [DONE]": b"data: [DONE]\n\n",
+    "no choice": b'data: {"choices": []}\n\ndata: [DONE]\n\n',
 }
 
 
@@ -236,8 +237,9 @@ def test_a_stream_that_does_not_become_an_answer_is_a_failure(gateway: Gateway, 
     server.reply = lambda stream: http(BREAKS_STREAMS[kind], length=False)
     found = ask(client, stream=True)
     assert found.status_code == 200
-    if kind == "no finish reason":  # the client had seen the beginning: nobody else can answer
-        assert "before the answer did" in read_chunks(found)[-1]["error"]["message"]
+    if late := {"no finish reason": "before the answer did", "no choice": "sent no choices"}.get(kind):
+        # The client had seen the beginning: nobody else can answer.
+        assert late in read_chunks(found)[-1]["error"]["message"]
     else:
         assert policy_of(found) == "fine"
     until(lambda: arms_of(client)["bad"]["status"] == "resting")

@@ -4,7 +4,11 @@ https://docs.vllm.ai/en/latest/features/lora.html; vLLM itself does not run with
 """
 
 import asyncio
+import contextlib
 import json
+import socket
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,7 @@ from starlette.routing import Route
 from tests.support.gateways import running
 
 from copydesk.errors import InputError
+from copydesk.gateway.backends import vllm
 from copydesk.gateway.backends.open import BackendOpener
 from copydesk.gateway.backends.vllm import load_adapter
 from copydesk.gateway.config import GatewayConfig
@@ -130,3 +135,24 @@ def test_invalid_servers_and_folders_are_refused(adapter: Path, tmp_path: Path) 
     (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": "IA3"}))
     with pytest.raises(InputError, match="IA3"):
         load_adapter("early", str(adapter), "http://127.0.0.1:9/v1")
+
+
+def test_a_server_whose_answer_drips_is_given_up_at_the_deadline(
+    adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while the head of the answer arrives, where each byte comes in time."""
+
+    def drip(listener: socket.socket) -> None:
+        with listener.accept()[0] as client, contextlib.suppress(OSError):
+            client.recv(65536)
+            for byte in b"HTTP/1.1 200 OK\r\nx: " + b"y" * 200:
+                client.sendall(bytes([byte]))
+                time.sleep(0.05)
+
+    monkeypatch.setattr(vllm, "_DEADLINE_FACTOR", 1)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=drip, args=[listener], daemon=True).start()
+        began = time.monotonic()
+        with pytest.raises(InputError, match="did not answer in time"):
+            load_adapter("early", str(adapter), f"http://127.0.0.1:{listener.getsockname()[1]}/v1", timeout=1)
+    assert time.monotonic() - began < 5

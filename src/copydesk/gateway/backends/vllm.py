@@ -1,5 +1,6 @@
 """Load a LoRA adapter into a running vLLM server, and check that it changes the answers."""
 
+import asyncio
 import hashlib
 import json
 import time
@@ -50,30 +51,30 @@ def load_adapter(name: str, folder: str, base_url: str, api_key: str | None = No
     model = f"{name}-{_hash_adapter(folder)}"
     headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
     base_url = base_url.rstrip("/")
-    with httpx.Client(base_url=base_url + "/", headers=headers, timeout=timeout, follow_redirects=False) as client:
-        server = _VllmServer(client, base_url, time.monotonic() + _DEADLINE_FACTOR * timeout, api_key)
-        models = server.list_models()
-        if model not in [one.id for one in models]:
-            server.load(model, folder)
-        base = next((one.id for one in models if not one.parent), None)
-        if base is None:
-            raise InputError(f"{base_url}: the server names no base model to compare with")
-        if all(server.probe(model, text) == server.probe(base, text) for text in _PROBE_PROMPTS):
-            server.send("POST", "unload_lora_adapter", {"lora_name": model})
-            raise InputError(
-                f"{folder}: with this adapter the server answers exactly as without it; the adapter is not "
-                "applied, or its training changed nothing"
-            )
+    server = _VllmServer(base_url, headers, timeout, api_key)
+    models = server.list_models()
+    if model not in [one.id for one in models]:
+        server.load(model, folder)
+    base = next((one.id for one in models if not one.parent), None)
+    if base is None:
+        raise InputError(f"{base_url}: the server names no base model to compare with")
+    if all(server.probe(model, text) == server.probe(base, text) for text in _PROBE_PROMPTS):
+        server.send("POST", "unload_lora_adapter", {"lora_name": model})
+        raise InputError(
+            f"{folder}: with this adapter the server answers exactly as without it; the adapter is not "
+            "applied, or its training changed nothing"
+        )
     return model
 
 
 class _VllmServer:
     """Requests to a vLLM server; every error of it is an `InputError` of one line without the key."""
 
-    def __init__(self, client: httpx.Client, url: str, deadline: float, api_key: str | None) -> None:
-        self._client = client
+    def __init__(self, url: str, headers: dict[str, str], timeout: float, api_key: str | None) -> None:
         self._url = url
-        self._deadline = deadline
+        self._headers = headers
+        self._timeout = timeout
+        self._deadline = time.monotonic() + _DEADLINE_FACTOR * timeout
         self._api_key = api_key
 
     def list_models(self) -> list[ServedModel]:
@@ -109,14 +110,10 @@ class _VllmServer:
     def send(self, method: str, path: str, document: object = None) -> tuple[int, bytes]:
         """The status and the body of an answer, whose size and duration are bounded."""
         try:
-            with self._client.stream(method, path, json=document) as response:
-                limit = _LIMITS.max_reply if response.status_code == 200 else MAX_ERROR_BYTES
-                body = ReplyBody(response.headers.get("content-encoding"), limit)
-                for piece in response.iter_raw():
-                    body.add(piece)
-                    if time.monotonic() > self._deadline:
-                        raise UpstreamError("did not answer in time")
-                return response.status_code, body.finish()
+            # In an event loop of its own: only a task can be given up while the head of an answer arrives.
+            return asyncio.run(self._exchange(method, path, document))
+        except TimeoutError:
+            raise InputError(f"{self._url}: the server did not answer in time; check that it is running") from None
         except UpstreamError as exc:
             raise InputError(f"{self._url}: the server {self._redact(str(exc))}") from None
         except (httpx.HTTPError, ValueError) as exc:  # ValueError: httpx parses the target of a redirect
@@ -124,6 +121,18 @@ class _VllmServer:
             raise InputError(
                 f"{self._url}: the server cannot be reached ({type(exc).__name__}); check that it is running"
             ) from None
+
+    async def _exchange(self, method: str, path: str, document: object) -> tuple[int, bytes]:
+        async with (
+            asyncio.timeout(self._deadline - time.monotonic()),
+            httpx.AsyncClient(headers=self._headers, timeout=self._timeout, follow_redirects=False) as client,
+            client.stream(method, f"{self._url}/{path}", json=document) as response,
+        ):
+            limit = _LIMITS.max_reply if response.status_code == 200 else MAX_ERROR_BYTES
+            body = ReplyBody(response.headers.get("content-encoding"), limit)
+            async for piece in response.aiter_raw():
+                body.add(piece)
+            return response.status_code, body.finish()
 
     def _parse(self, status: int, body: bytes, parse: Callable[[], T]) -> T:
         if status != 200:
