@@ -16,6 +16,8 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from copydesk.data.strict_json import is_storable_number
+
 Document = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
 
@@ -67,10 +69,12 @@ class ErrorReply(NamedTuple):
     param: str | None = None
 
 
-class ServedModel(BaseModel):
-    """A model in a server's list; `parent` is the base of an adapter."""
-
+class _Strict(BaseModel):
     model_config = ConfigDict(strict=True)
+
+
+class ServedModel(_Strict):
+    """A model in a server's list; `parent` is the base of an adapter."""
 
     id: Annotated[str, Field(min_length=1, max_length=1024)]
     parent: str | None = None
@@ -79,10 +83,6 @@ class ServedModel(BaseModel):
 _Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/-]{0,64}$")]
 _Index = Annotated[int, Field(ge=0, lt=128)]
 _TokenCount = Annotated[int, Field(ge=0, le=2**31)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True)
 
 
 class _Function(_Strict):
@@ -403,7 +403,7 @@ def _check_values(values: Any, depth: int) -> None:
             _check_values(value.values(), depth + 1)
         elif kind is list:
             _check_values(value, depth + 1)
-        elif (kind is int and not -(1 << 63) <= value < 1 << 64) or (kind is float and value - value != 0):
+        elif (kind is int or kind is float) and not is_storable_number(value):
             raise OverflowError("with a number that is too large")
 
 

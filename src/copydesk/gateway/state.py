@@ -79,7 +79,6 @@ class GatewayState:
         self.policies: dict[str, PolicyBackend] = {}
         self.audiences: dict[str, str] = {}  # scopes of the policies that are not for everyone
         self._opener = opener
-        self._specs: dict[str, str] = {}
         self._reopen_after: dict[str, float] = {}
         self._failure_streaks: dict[str, int] = {}
         self._recent_completions: OrderedDict[str, _CachedCompletion] = OrderedDict()

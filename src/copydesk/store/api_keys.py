@@ -167,13 +167,12 @@ def is_well_formed_key(text: str) -> bool:
 
 
 def find_key(connection: Connection, text: str) -> ApiKey | None:
-    """The key with this text; `None` if there is none, it was revoked, or its user was forgotten."""
+    """The key with this text; `None` if there is none, or it was revoked, as by forgetting its user."""
     found = _KEY_PATTERN.fullmatch(text)
     row = found and connection.execute(select(keys).where(keys.c.id == found[1])).first()
     if not row or not found or row.revoked_at is not None or not hmac.compare_digest(row.hash, _hash_secret(found[2])):
         return None
-    key = _build_key(row)
-    return None if key.user == "" else key  # the name of a forgotten user is blank: such a key opens nothing
+    return _build_key(row)
 
 
 def revoke_key(connection: Connection, key_id: str) -> ApiKey:

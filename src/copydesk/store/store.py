@@ -298,6 +298,11 @@ class EditStore:
         """The URL of the store, without a password."""
         return hide_password(self._engine.url)
 
+    @property
+    def file(self) -> Path | None:
+        """The SQLite file; `None` for PostgreSQL."""
+        return Path(str(self._engine.url.database)) if self._engine.dialect.name == "sqlite" else None
+
     @contextmanager
     def begin_write(self, *, durable: bool = True) -> Iterator[Transaction]:
         """Open a write transaction: committed when the block ends, rolled back when it raises.
@@ -364,9 +369,9 @@ class EditStore:
 
     def find_exposed_files(self) -> list[Path]:
         """The files of the store that other users of this machine can read or write; none of PostgreSQL's."""
-        if self._engine.dialect.name != "sqlite" or os.name != "posix":
+        if self.file is None or os.name != "posix":
             return []
-        files = [Path(f"{self._engine.url.database}{suffix}") for suffix in ("", "-wal", "-shm")]
+        files = [self.file.with_name(self.file.name + suffix) for suffix in ("", "-wal", "-shm")]
         return [file for file in files if file.exists() and file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)]
 
     def close(self) -> None:

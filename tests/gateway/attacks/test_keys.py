@@ -15,7 +15,7 @@ from copydesk.errors import InputError
 from copydesk.gateway import auth, server
 from copydesk.gateway.auth import Authenticator
 from copydesk.gateway.config import GatewayConfig
-from copydesk.store import EditStore, tables
+from copydesk.store import EditStore, erase_user, tables
 from copydesk.store.api_keys import create_key, revoke_key
 
 UNKNOWN = "ck-0123456789ab-" + "x" * 43
@@ -312,9 +312,9 @@ def test_a_key_of_one_user_reads_and_asks_as_that_user_only(answered, store: Edi
 
 def test_a_key_whose_user_was_forgotten_opens_nothing(serve, store: EditStore) -> None:
     client = serve(Scripted("a"))
-    key_id, header = make_key(store, scopes=["read", "complete", "edit"], user="ann")
+    _, header = make_key(store, scopes=["read", "complete", "edit"], user="ann")
     with store.begin_write() as tx:
-        tx.connection.execute(tables.keys.update().where(tables.keys.c.id == key_id).values(user=""))
+        erase_user(tx, "ann")
     assert client.get("/v1/edits", headers=header).status_code == 401
     assert client.post("/v1/chat/completions", json=CHAT, headers=header).status_code == 401
 

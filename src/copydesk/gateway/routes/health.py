@@ -6,7 +6,6 @@ import os
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -19,7 +18,6 @@ from copydesk.gateway.dependencies import get_gateway_state, require_scope
 from copydesk.gateway.log_commands import describe_arms
 from copydesk.gateway.middleware import METRICS_CONTENT_TYPE, PERSONAL_LABEL
 from copydesk.gateway.state import GatewayState
-from copydesk.store.store import parse_store_url
 from copydesk.store.tables import clock
 
 logger = logging.getLogger(__name__)
@@ -77,10 +75,9 @@ class ReadinessChecks:
     def _write_to_store(self) -> None:
         with self._state.store.begin_write() as tx:
             tx.connection.execute(update(clock).values(seq=clock.c.seq))
-        url = parse_store_url(self._state.store.name)
-        if url.get_backend_name() == "sqlite":
+        if (database := self._state.store.file) is not None:
             # On a full disk SQLite still writes to where its write-ahead log has been before.
-            with tempfile.TemporaryFile(dir=Path(str(url.database)).parent) as file:
+            with tempfile.TemporaryFile(dir=database.parent) as file:
                 file.write(os.urandom(_PROBE_BYTES))
                 file.flush()
                 os.fsync(file.fileno())
